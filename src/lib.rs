@@ -1,1 +1,12 @@
-//! driftless
+//! `driftless` keeps PostgreSQL equal to a live MongoDB and proves it.
+
+pub mod config;
+pub mod demo;
+pub mod log;
+pub mod mapping;
+pub mod metrics;
+pub mod model;
+pub mod reconcile;
+pub mod retry;
+pub mod sink;
+pub mod source;

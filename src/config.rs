@@ -1,0 +1,309 @@
+//! Configuration: raw structs by serde, then one check that names every fault at once.
+//!
+//! Tuning has a default, with its reason beside it; identity (addresses, databases, topics) has none. Every delay, queue
+//! and batch of the daemon is bounded by a value on this page. Secrets come from files or the environment and print as
+//! `***`.
+
+use std::{path::PathBuf, time::Duration};
+
+use bytesize::ByteSize;
+use secrecy::SecretString;
+use serde::{Deserialize, Deserializer};
+
+/// The whole configuration file.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Config {
+    /// Path of the mapping file, relative to the configuration file.
+    pub mapping: PathBuf,
+    /// MongoDB side.
+    pub source: SourceConfig,
+    /// Kafka.
+    pub log: LogConfig,
+    /// PostgreSQL side.
+    pub sink: SinkConfig,
+    /// Comparison of both sides.
+    #[serde(default)]
+    pub reconcile: ReconcileConfig,
+    /// Health, metrics and status.
+    #[serde(default)]
+    pub http: HttpConfig,
+    /// Retries of everything that may come back.
+    #[serde(default)]
+    pub retry: RetryConfig,
+    /// Time that a stopping daemon has to finish what is open.
+    #[serde(default = "defaults::grace", deserialize_with = "duration")]
+    pub grace: Duration,
+}
+
+/// MongoDB side.
+#[derive(Debug, Clone, Deserialize)]
+pub struct SourceConfig {
+    /// Connection string.
+    #[serde(default)]
+    pub uri: Option<SecretString>,
+    /// File that holds the connection string, instead of `uri`.
+    #[serde(default)]
+    pub uri_file: Option<PathBuf>,
+    /// Database whose mapped collections are replicated.
+    pub database: String,
+    /// Epoch of the versions: raise it by one after the source was restored or replaced.
+    #[serde(default = "defaults::epoch")]
+    pub epoch: u32,
+    /// Events a change-stream reply may hold. Measured: 2,000 to 10,000 drain fastest.
+    #[serde(default = "defaults::stream_batch")]
+    pub stream_batch: u32,
+    /// How long the server may hold an empty reply back; also the beat of an idle stream.
+    #[serde(default = "defaults::max_await", deserialize_with = "duration")]
+    pub max_await: Duration,
+    /// Documents looked up in one read. Measured: 1,000 give 2.5 times the rate of `updateLookup`.
+    #[serde(default = "defaults::lookup_batch")]
+    pub lookup_batch: usize,
+    /// Documents a snapshot chunk may hold; with `chunk_bytes` it bounds the memory of the snapshot.
+    #[serde(default = "defaults::chunk_documents")]
+    pub chunk_documents: usize,
+    /// Bytes after which a snapshot chunk ends.
+    #[serde(default = "defaults::chunk_bytes")]
+    pub chunk_bytes: ByteSize,
+    /// Longest wait for any single reply of the server.
+    #[serde(default = "defaults::timeout", deserialize_with = "duration")]
+    pub timeout: Duration,
+}
+
+/// Kafka.
+#[derive(Debug, Clone, Deserialize)]
+pub struct LogConfig {
+    /// `host:port`, several separated by commas.
+    pub brokers: String,
+    /// First part of every topic's name, and of the consumer groups' and the transactional id.
+    pub prefix: String,
+    /// Partitions of a new collection topic.
+    #[serde(default = "defaults::partitions")]
+    pub partitions: i32,
+    /// Replicas of a new topic. No default: one loses data with its broker, three need three brokers.
+    pub replication: i32,
+    /// `cleanup.policy` of a collection topic: `compact` keeps the last change of each key for ever.
+    #[serde(default = "defaults::cleanup_policy")]
+    pub cleanup_policy: String,
+    /// Further librdkafka settings, for example `security.protocol`; they never override what the protocol rests on.
+    #[serde(default)]
+    pub client: std::collections::BTreeMap<String, String>,
+    /// File with further librdkafka settings that are secret, one `key=value` a line.
+    #[serde(default)]
+    pub client_secrets_file: Option<PathBuf>,
+    /// Changes a transaction may hold.
+    #[serde(default = "defaults::transaction_changes")]
+    pub transaction_changes: usize,
+    /// Bytes after which a transaction is closed.
+    #[serde(default = "defaults::transaction_bytes")]
+    pub transaction_bytes: ByteSize,
+    /// Gap left between transactions of a quiet stream: brokers answer at once then, and slowly without it.
+    #[serde(default = "defaults::transaction_gap", deserialize_with = "duration")]
+    pub transaction_gap: Duration,
+    /// How often partitions without changes hear how far the stream has come.
+    #[serde(default = "defaults::idle_frontier", deserialize_with = "duration")]
+    pub idle_frontier: Duration,
+    /// A leader that is silent for so long loses the leadership. Brokers take no less than 6 s by default.
+    #[serde(default = "defaults::session_timeout", deserialize_with = "duration")]
+    pub session_timeout: Duration,
+    /// Longest wait for any single answer of the brokers.
+    #[serde(default = "defaults::timeout", deserialize_with = "duration")]
+    pub timeout: Duration,
+}
+
+/// PostgreSQL side.
+#[derive(Debug, Clone, Deserialize)]
+pub struct SinkConfig {
+    /// Connection string (`postgres://…`).
+    #[serde(default)]
+    pub url: Option<SecretString>,
+    /// File that holds the connection string, instead of `url`.
+    #[serde(default)]
+    pub url_file: Option<PathBuf>,
+    /// Certificate authorities for TLS, PEM, beside the system's.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
+    /// Workers of this process; each has one consumer and one connection.
+    #[serde(default = "defaults::workers")]
+    pub workers: usize,
+    /// `auto` uses `replica` where the role may set `session_replication_role`, else `enforce`.
+    #[serde(default)]
+    pub constraints: Constraints,
+    /// Changes a batch may hold.
+    #[serde(default = "defaults::batch_changes")]
+    pub batch_changes: usize,
+    /// Bytes after which a batch is closed.
+    #[serde(default = "defaults::batch_bytes")]
+    pub batch_bytes: ByteSize,
+    /// Bytes of fetched records that may wait in memory for one worker.
+    #[serde(default = "defaults::queue_bytes")]
+    pub queue_bytes: ByteSize,
+    /// Dead letters within `breaker_window` that stop the sink: a wrong mapping must not dead-letter a table.
+    #[serde(default = "defaults::breaker_dead_letters")]
+    pub breaker_dead_letters: usize,
+    /// See `breaker_dead_letters`.
+    #[serde(default = "defaults::breaker_window", deserialize_with = "duration")]
+    pub breaker_window: Duration,
+    /// Attempts of a parked document (its parent or its unique value is missing) before it becomes a dead letter.
+    #[serde(default = "defaults::parked_attempts")]
+    pub parked_attempts: u32,
+    /// Longest time a statement may take.
+    #[serde(default = "defaults::statement_timeout", deserialize_with = "duration")]
+    pub statement_timeout: Duration,
+}
+
+/// How the target's constraints and triggers are treated.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Constraints {
+    /// `replica` where the role may, else `enforce`.
+    #[default]
+    Auto,
+    /// Quiet, as in PostgreSQL's own logical replication; the reconciler proves integrity.
+    Replica,
+    /// Enforced; a document whose parent is missing is parked.
+    Enforce,
+}
+
+/// Comparison of both sides.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default)]
+pub struct ReconcileConfig {
+    /// Pause between two passes.
+    #[serde(deserialize_with = "duration")]
+    pub interval: Duration,
+    /// Random documents of each collection compared in a pass.
+    pub sample: usize,
+    /// Longest wait until the sink has applied what a pass read.
+    #[serde(deserialize_with = "duration")]
+    pub settle: Duration,
+    /// A proof older than this proves nothing.
+    #[serde(deserialize_with = "duration")]
+    pub fresh: Duration,
+}
+
+impl Default for ReconcileConfig {
+    fn default() -> Self {
+        Self {
+            interval: Duration::from_secs(10),
+            sample: 500,
+            settle: Duration::from_secs(30),
+            fresh: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Health, metrics and status.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default)]
+pub struct HttpConfig {
+    /// Address to listen on; loopback unless said otherwise.
+    pub listen: std::net::SocketAddr,
+}
+
+impl Default for HttpConfig {
+    fn default() -> Self {
+        Self { listen: std::net::SocketAddr::from(([127, 0, 0, 1], 9464)) }
+    }
+}
+
+/// Retries of everything that may come back.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(default)]
+pub struct RetryConfig {
+    /// First delay.
+    #[serde(deserialize_with = "duration")]
+    pub min: Duration,
+    /// Longest delay.
+    #[serde(deserialize_with = "duration")]
+    pub max: Duration,
+}
+
+impl Default for RetryConfig {
+    fn default() -> Self {
+        Self { min: Duration::from_millis(100), max: Duration::from_secs(5) }
+    }
+}
+
+mod defaults {
+    use std::time::Duration;
+
+    use bytesize::ByteSize;
+
+    pub(super) fn grace() -> Duration {
+        Duration::from_secs(20)
+    }
+    pub(super) fn epoch() -> u32 {
+        1
+    }
+    pub(super) fn stream_batch() -> u32 {
+        5_000
+    }
+    pub(super) fn max_await() -> Duration {
+        Duration::from_millis(250)
+    }
+    pub(super) fn lookup_batch() -> usize {
+        1_000
+    }
+    pub(super) fn chunk_documents() -> usize {
+        5_000
+    }
+    pub(super) fn chunk_bytes() -> ByteSize {
+        ByteSize::mib(8)
+    }
+    pub(super) fn timeout() -> Duration {
+        Duration::from_secs(30)
+    }
+    pub(super) fn partitions() -> i32 {
+        4
+    }
+    pub(super) fn cleanup_policy() -> String {
+        "compact".to_owned()
+    }
+    pub(super) fn transaction_changes() -> usize {
+        5_000
+    }
+    pub(super) fn transaction_bytes() -> ByteSize {
+        ByteSize::mib(8)
+    }
+    pub(super) fn transaction_gap() -> Duration {
+        Duration::from_millis(20)
+    }
+    pub(super) fn idle_frontier() -> Duration {
+        Duration::from_secs(1)
+    }
+    pub(super) fn session_timeout() -> Duration {
+        Duration::from_secs(6)
+    }
+    pub(super) fn workers() -> usize {
+        2
+    }
+    pub(super) fn batch_changes() -> usize {
+        5_000
+    }
+    pub(super) fn batch_bytes() -> ByteSize {
+        ByteSize::mib(8)
+    }
+    pub(super) fn queue_bytes() -> ByteSize {
+        ByteSize::mib(16)
+    }
+    pub(super) fn breaker_dead_letters() -> usize {
+        1_000
+    }
+    pub(super) fn breaker_window() -> Duration {
+        Duration::from_secs(60)
+    }
+    pub(super) fn parked_attempts() -> u32 {
+        60
+    }
+    pub(super) fn statement_timeout() -> Duration {
+        Duration::from_secs(60)
+    }
+}
+
+fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let parsed: jiff::SignedDuration = text.parse().map_err(|_| {
+        serde::de::Error::custom(format!("`{text}` is no duration: write a number and a unit, for example \"30s\""))
+    })?;
+    Duration::try_from(parsed).map_err(|_| serde::de::Error::custom(format!("`{text}` is negative")))
+}

@@ -1,0 +1,17 @@
+//! The facts that travel from source to sink, and their order.
+//!
+//! Plain values: no I/O, no async, no clock. Everything above this folder agrees on these types, and on nothing else.
+
+mod change;
+mod decimal;
+mod key;
+mod reason;
+mod resume_token;
+mod time;
+
+pub use change::{Change, Control, ControlKind, Namespace, Op};
+pub use decimal::Decimal;
+pub use key::Key;
+pub use reason::Reason;
+pub use resume_token::{ResumeToken, TokenError, TokenKind};
+pub use time::{ClusterTime, Frontier, Version};

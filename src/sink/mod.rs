@@ -1,0 +1,1 @@
+//! PostgreSQL: the only writer of replicated rows.

@@ -1,0 +1,1 @@
+//! MongoDB: change stream, snapshot and reads at one cluster time.
