@@ -10,3 +10,5 @@ pub mod reconcile;
 pub mod retry;
 pub mod sink;
 pub mod source;
+pub mod supervisor;
+pub mod telemetry;
