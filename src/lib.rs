@@ -10,5 +10,6 @@ pub mod reconcile;
 pub mod retry;
 pub mod sink;
 pub mod source;
+pub mod status;
 pub mod supervisor;
 pub mod telemetry;
