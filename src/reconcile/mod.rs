@@ -1,1 +1,4 @@
 //! Compares both sides as of one cluster time.
+
+pub mod compare;
+pub mod verdict;
