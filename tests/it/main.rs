@@ -1,0 +1,4 @@
+//! Tests against real servers: `deploy/local/stack up` starts them.
+
+mod demo;
+mod support;
