@@ -1,11 +1,15 @@
 //! MongoDB: change stream, snapshot and reads at one cluster time.
 
 mod connect;
+mod cursor;
 mod error;
 mod event;
+mod frontier;
 mod id;
+mod lookup;
 mod merge;
 mod reader;
+mod segment;
 mod snapshot;
 mod stream;
 

@@ -64,6 +64,8 @@ pub enum SnapshotItem {
         /// How far this collection has come once these rows are logged.
         progress: Progress,
     },
+    /// It has read everything; nothing follows.
+    Done,
 }
 
 /// A running snapshot. Dropping it stops it; started again from the saved progress it goes on with the chunk that was not
@@ -84,12 +86,13 @@ impl Snapshot {
         Self { items, _running: cancel.drop_guard() }
     }
 
-    /// Waits for the next item; `None` once everything was read. Cancel-safe.
+    /// Waits for the next item. Cancel-safe.
     ///
     /// # Errors
-    /// Whatever no waiting mends; the class is never transient. The snapshot has ended then.
-    pub async fn next_item(&mut self) -> Result<Option<SnapshotItem>, Error> {
-        self.items.recv().await.transpose()
+    /// Whatever no waiting mends; the class is never transient. The snapshot has ended then. [`Error::Ended`] after
+    /// [`SnapshotItem::Done`].
+    pub async fn next_item(&mut self) -> Result<SnapshotItem, Error> {
+        self.items.recv().await.unwrap_or(Err(Error::Ended))
     }
 }
 
@@ -110,6 +113,8 @@ impl Walk {
                 return;
             }
         }
+        // If nobody listens, there is nobody to tell.
+        let _ = self.send(SnapshotItem::Done).await;
     }
 
     async fn collection(&self, mut progress: Progress) -> Result<(), Stop> {
