@@ -11,10 +11,7 @@ use std::{sync::Arc, time::Duration};
 
 use bson::{Bson, Document, RawBsonRef, Timestamp, doc};
 use futures_util::StreamExt;
-use mongodb::{
-    options::{ReadConcern, ReadPreference, SelectionCriteria},
-    raw_batch_cursor::{RawBatch, RawBatchCursor},
-};
+use mongodb::raw_batch_cursor::{RawBatch, RawBatchCursor};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
@@ -192,13 +189,19 @@ struct Opened {
 async fn open(source: &Source, scope: &Scope, place: &Place, width: Width) -> Result<Opened, Error> {
     let config = source.config();
     let sent_ms = now_ms();
+    let command = doc! {
+        "aggregate": 1,
+        "pipeline": pipeline(source, scope, place, width)?,
+        "cursor": { "batchSize": config.stream_batch },
+        // See `frontier.rs` for why the member must know as much as the one before it.
+        "readConcern": { "level": "majority", "afterClusterTime": Timestamp::from(place.time()) },
+    };
+    // A command of this form goes to the primary; the time limit is that of an empty reply.
     let opening = source
         .database()
-        .aggregate(pipeline(source, scope, place, width)?)
+        .run_cursor_command(command)
         .batch_size(config.stream_batch)
-        .max_await_time(config.max_await)
-        .read_concern(ReadConcern::majority())
-        .selection_criteria(SelectionCriteria::ReadPreference(ReadPreference::Primary))
+        .max_time(config.max_await)
         .batch();
     let mut cursor =
         bounded(config.timeout, OPEN, opening).await?.map_err(|source| Error::of_stream(OPEN, place.time(), source))?;

@@ -192,3 +192,300 @@ impl<Tag> Merge<Tag> {
         Some((read, rows))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bson::rawdoc;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::{ControlKind, Namespace, Op, ResumeToken};
+    use crate::source::Position;
+
+    /// A source of four documents whose every operation has an instant of its own, or shares one with others.
+    #[derive(Clone, Debug)]
+    struct Source {
+        /// Ascending by version; a value or a delete.
+        operations: Vec<(i32, Version, Option<i32>)>,
+    }
+
+    const KEYS: i32 = 4;
+    const EPOCH: u32 = 1;
+
+    fn at(i: u32) -> ClusterTime {
+        ClusterTime { t: 1, i }
+    }
+
+    impl Source {
+        /// `steps`: key, whether it is a delete, and whether it belongs to the transaction of the step before.
+        fn new(steps: Vec<(i32, bool, bool)>) -> Self {
+            let mut operations: Vec<(i32, Version, Option<i32>)> = Vec::new();
+            for (value, (key, delete, same)) in steps.into_iter().enumerate() {
+                let version = match operations.last() {
+                    Some((_, last, _)) if same => Version { op: last.op + 1, ..*last },
+                    Some((_, last, _)) => Version { time: last.time.next(), op: 0, ..*last },
+                    None => Version { epoch: EPOCH, time: at(1), op: 0 },
+                };
+                operations.push((key, version, (!delete).then_some(value as i32)));
+            }
+            Self { operations }
+        }
+
+        fn end(&self) -> ClusterTime {
+            self.operations.last().map_or(at(0), |(_, version, _)| version.time)
+        }
+
+        fn value(&self, key: i32, time: ClusterTime) -> Option<i32> {
+            let before = self.operations.iter().rev().find(|(of, version, _)| *of == key && version.time <= time);
+            before.and_then(|(_, _, value)| *value)
+        }
+    }
+
+    fn change(key: i32, version: Version, op: Op, value: Option<i32>) -> Change {
+        let id = rawdoc! { "_id": key };
+        Change {
+            namespace: Namespace::new("shop", "orders"),
+            key: Key::from_id(&id).expect("a key"),
+            id,
+            version,
+            op,
+            document: value.map(|value| rawdoc! { "_id": key, "value": value }),
+            upper: version.time,
+            wall_ms: 0,
+            update_description: None,
+            collection_uuid: None,
+        }
+    }
+
+    fn position(frontier: Frontier) -> Position {
+        let token = rawdoc! { "_data": "8265000001000000022B0229296E1404" };
+        Position { token: ResumeToken::from_raw(&token).expect("a token"), frontier, as_of_ms: 0 }
+    }
+
+    fn batch(changes: Vec<Change>, frontier: ClusterTime) -> StreamBatch {
+        StreamBatch { changes, controls: Vec::new(), position: position(Frontier(frontier)) }
+    }
+
+    fn rows(source: &Source, keys: &[i32], time: ClusterTime) -> Vec<Change> {
+        let row = |key: &i32| {
+            source
+                .value(*key, time)
+                .map(|value| change(*key, Version::snapshot(EPOCH, time), Op::Snapshot, Some(value)))
+        };
+        keys.iter().filter_map(row).collect()
+    }
+
+    /// What the log holds: every record in order.
+    #[derive(Default)]
+    struct Log {
+        records: Vec<Change>,
+    }
+
+    impl Log {
+        fn released<Tag>(&mut self, released: Vec<Released<Tag>>) {
+            for released in released {
+                self.records.extend(released.changes);
+            }
+        }
+
+        /// The last record of each key, which is also what compaction leaves.
+        fn last(&self) -> HashMap<Key, &Change> {
+            self.records.iter().map(|change| (change.key.clone(), change)).collect()
+        }
+    }
+
+    /// One step of the world; the numbers choose among what is possible.
+    #[derive(Clone, Debug)]
+    enum Step {
+        /// The stream gives some of its next operations, and perhaps tells that their instant is complete.
+        Stream(usize, bool),
+        /// A read begins.
+        Begin,
+        /// A read is made, between its floor and the end of the source.
+        Read(usize, usize),
+        /// Its rows arrive.
+        Arrive(usize),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            4 => (1..4usize, any::<bool>()).prop_map(|(n, complete)| Step::Stream(n, complete)),
+            2 => Just(Step::Begin),
+            2 => (any::<usize>(), any::<usize>()).prop_map(|(which, when)| Step::Read(which, when)),
+            2 => any::<usize>().prop_map(Step::Arrive),
+        ]
+    }
+
+    struct World {
+        source: Source,
+        merge: Merge<()>,
+        log: Log,
+        /// How many operations the stream has given.
+        given: usize,
+        /// Tickets of reads that are not made yet.
+        begun: Vec<Ticket>,
+        /// Reads that were made, and whose rows have not arrived.
+        made: Vec<(Ticket, ClusterTime)>,
+        snapshot_taken: bool,
+    }
+
+    impl World {
+        fn take(&mut self, step: Step) {
+            match step {
+                Step::Stream(n, complete) => self.give(n, complete),
+                Step::Begin => self.begun.push(self.merge.begin("orders")),
+                Step::Read(which, when) if !self.begun.is_empty() => {
+                    let ticket = self.begun.remove(which % self.begun.len());
+                    let span = self.source.end().i.saturating_sub(ticket.floor.i) as usize;
+                    self.made.push((ticket, at(ticket.floor.i + (when % (span + 1)) as u32)));
+                }
+                Step::Arrive(which) if !self.made.is_empty() => {
+                    let (ticket, time) = self.made.remove(which % self.made.len());
+                    let keys: Vec<i32> = (0..KEYS).collect();
+                    let rows = rows(&self.source, &keys, time);
+                    self.snapshot_taken = true;
+                    self.log.released(self.merge.hold(ticket, time, rows, ()));
+                }
+                Step::Read(..) | Step::Arrive(_) => {}
+            }
+        }
+
+        fn give(&mut self, n: usize, complete: bool) {
+            let end = (self.given + n).min(self.source.operations.len());
+            let operations = &self.source.operations[self.given..end];
+            let changes = operations.iter().map(|(key, version, value)| {
+                let op = if value.is_some() { Op::Replace } else { Op::Delete };
+                change(*key, *version, op, *value)
+            });
+            let changes: Vec<_> = changes.collect();
+            self.given = end;
+            let last = self.source.operations[..end].last().map_or(at(0), |(_, version, _)| version.time);
+            let more = self.source.operations.get(end).is_some_and(|(_, version, _)| version.time == last);
+            let frontier = if complete && !more { last.next() } else { last };
+            let batch = batch(changes, frontier);
+            self.log.records.extend(batch.changes.clone());
+            self.log.released(self.merge.stream(&batch));
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+        #[test]
+        fn versions_never_go_backwards_and_nothing_is_lost(
+            operations in proptest::collection::vec((0..KEYS, any::<bool>(), proptest::bool::weighted(0.3)), 1..20),
+            // The stream may start in the middle of the source's history: the snapshot has to bring what was before.
+            start in 0..20usize,
+            steps in proptest::collection::vec(step(), 0..40),
+        ) {
+            let source = Source::new(operations);
+            let start = start.min(source.operations.len());
+            let floor = source.operations[..start].last().map_or(at(0), |(_, version, _)| version.time);
+            // A stream that starts at an instant gives all of it.
+            let given = source.operations.iter().take_while(|(_, version, _)| version.time < floor).count();
+            let mut world = World {
+                source, merge: Merge::new(EPOCH, floor), log: Log::default(), given,
+                begun: Vec::new(), made: Vec::new(), snapshot_taken: false,
+            };
+            for step in steps {
+                world.take(step);
+            }
+            // At the end of all days everything that began is read, and the stream has given everything.
+            world.take(Step::Begin);
+            while !world.begun.is_empty() {
+                world.take(Step::Read(0, usize::MAX));
+            }
+            while !world.made.is_empty() {
+                world.take(Step::Arrive(0));
+            }
+            world.give(usize::MAX / 2, true);
+
+            prop_assert_eq!(world.merge.pending(), 0);
+            let mut highest: HashMap<Key, Version> = HashMap::new();
+            for change in &world.log.records {
+                if let Some(before) = highest.insert(change.key.clone(), change.version) {
+                    prop_assert!(before <= change.version, "{} goes from {} back to {}", change.key, before, change.version);
+                }
+            }
+            prop_assert!(world.snapshot_taken);
+            for key in 0..KEYS {
+                let truth = world.source.value(key, world.source.end());
+                let id = Key::from_id(&rawdoc! { "_id": key }).expect("a key");
+                let logged = world.log.last().get(&id).and_then(|change| change.document.clone());
+                prop_assert_eq!(logged, truth.map(|value| rawdoc! { "_id": key, "value": value }));
+            }
+        }
+    }
+
+    fn row(key: i32, time: ClusterTime) -> Change {
+        change(key, Version::snapshot(EPOCH, time), Op::Snapshot, Some(0))
+    }
+
+    fn keys(released: &[Released<&str>]) -> Vec<Key> {
+        released.iter().flat_map(|released| released.changes.iter().map(|change| change.key.clone())).collect()
+    }
+
+    #[test]
+    fn rows_wait_until_their_instant_is_covered() {
+        let mut merge = Merge::new(EPOCH, at(3));
+        let ticket = merge.begin("orders");
+        assert_eq!(ticket.floor, at(3));
+        assert!(merge.hold(ticket, at(5), vec![row(1, at(5))], "chunk").is_empty());
+        assert!(merge.stream(&batch(Vec::new(), at(5))).is_empty(), "the frontier is exclusive");
+        let released = merge.stream(&batch(Vec::new(), at(6)));
+        assert_eq!(released, [Released { changes: vec![row(1, at(5))], superseded: 0, tag: "chunk" }]);
+    }
+
+    #[test]
+    fn a_newer_change_supersedes_a_row_and_an_older_one_does_not() {
+        let mut merge = Merge::new(EPOCH, at(3));
+        let ticket = merge.begin("orders");
+        let version = |i| Version { epoch: EPOCH, time: at(i), op: 0 };
+        let changes = vec![change(1, version(4), Op::Replace, Some(1)), change(2, version(7), Op::Delete, None)];
+        merge.stream(&batch(changes, at(8)));
+        let released = merge.hold(ticket, at(5), vec![row(1, at(5)), row(2, at(5)), row(3, at(5))], "chunk");
+        assert_eq!(keys(&released), [row(1, at(5)).key, row(3, at(5)).key]);
+        assert_eq!(released[0].superseded, 1);
+    }
+
+    #[test]
+    fn an_older_read_does_not_follow_a_newer_one() {
+        let mut merge = Merge::new(EPOCH, at(3));
+        let (old, new) = (merge.begin("orders"), merge.begin("orders"));
+        merge.stream(&batch(Vec::new(), at(9)));
+        assert_eq!(keys(&merge.hold(new, at(6), vec![row(1, at(6))], "repair")), [row(1, at(6)).key]);
+        assert_eq!(keys(&merge.hold(old, at(5), vec![row(1, at(5)), row(2, at(5))], "chunk")), [row(2, at(5)).key]);
+    }
+
+    #[test]
+    fn a_truncation_voids_rows_read_before_it() {
+        let control = |truncate| Control {
+            namespace: Namespace::new("shop", "orders"),
+            kind: ControlKind::Drop,
+            version: Version { epoch: EPOCH, time: at(6), op: 0 },
+            truncate,
+        };
+        for (truncate, left) in [(true, 0), (false, 1)] {
+            let mut merge = Merge::new(EPOCH, at(3));
+            let ticket = merge.begin("orders");
+            let batch = StreamBatch { controls: vec![control(truncate)], ..batch(Vec::new(), at(7)) };
+            merge.stream(&batch);
+            assert_eq!(keys(&merge.hold(ticket, at(5), vec![row(1, at(5))], "chunk")).len(), left);
+        }
+    }
+
+    #[test]
+    fn an_abandoned_read_is_forgotten() {
+        let mut merge = Merge::<()>::new(EPOCH, at(3));
+        let ticket = merge.begin("orders");
+        merge.abandon(ticket);
+        assert_eq!(merge.pending(), 0);
+    }
+
+    #[test]
+    #[should_panic(expected = "older than its floor")]
+    fn a_read_below_its_floor_is_refused() {
+        let mut merge = Merge::new(EPOCH, at(3));
+        let ticket = merge.begin("orders");
+        merge.hold(ticket, at(2), Vec::new(), ());
+    }
+}

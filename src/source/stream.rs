@@ -162,9 +162,7 @@ impl Decoder {
     }
 
     async fn reply(&mut self, reply: Reply) -> Result<(), End> {
-        if let Some(opened) = reply.opened {
-            self.tracker.opened(opened);
-        }
+        self.tracker.replied(reply.opened);
         let token = cursor::token(&reply.batch)?;
         let sent_ms = reply.sent_ms;
         let (mut events, failure) = self.events(&reply);
