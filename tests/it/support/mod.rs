@@ -1,6 +1,6 @@
-//! Where the servers are, and a database of its own for each test.
+//! What every integration test needs: where the servers are, a database of its own, and a deadline.
 
-use std::{path::Path, sync::OnceLock};
+use std::{future::Future, path::Path, sync::OnceLock, time::Duration};
 
 use mongodb::Client;
 
@@ -16,7 +16,16 @@ pub(crate) fn setting(key: &str) -> String {
         .lines()
         .find_map(|line| line.strip_prefix(key)?.strip_prefix('='))
         .unwrap_or_else(|| panic!("{key} is neither set nor in {}: run deploy/local/stack up", path.display()))
+        .trim_matches('\'')
         .to_owned()
+}
+
+/// No wait of a test may take longer; a busy machine is slow, a hung one is a failure.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Waits for a state, but not for ever.
+pub(crate) async fn soon<T>(what: &str, state: impl Future<Output = T>) -> T {
+    tokio::time::timeout(DEADLINE, state).await.unwrap_or_else(|_| panic!("{what} did not happen within {DEADLINE:?}"))
 }
 
 /// A name no other test or run uses.
