@@ -2,6 +2,7 @@
 
 use std::{
     future::Future,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -24,6 +25,9 @@ pub trait Classify: std::error::Error {
     /// The class of this error.
     fn class(&self) -> Class;
 }
+
+/// Hears of a stall, with the reason, and of its end (`None`): for whoever waits inside and is watched from outside.
+pub type Stalls = Arc<dyn Fn(Option<String>) + Send + Sync>;
 
 /// Bounds of the delays between attempts. The number of attempts has none: a server that is away comes back.
 #[derive(Clone, Copy, Debug)]

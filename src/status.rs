@@ -11,7 +11,7 @@ use std::{
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::{metrics as names, model::Frontier};
+use crate::{metrics as names, model::Frontier, retry::Stalls};
 
 /// A part of the daemon that can be run alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, clap::ValueEnum)]
@@ -132,6 +132,23 @@ impl Status {
         }
         metrics::gauge!(names::STALLED, "role" => role.as_str()).set(1);
         metrics::counter!(names::RETRIES, "role" => role.as_str()).increment(1);
+    }
+
+    /// Hears of the stalls of a role that waits by itself.
+    pub fn stalls(&self, role: Role) -> Stalls {
+        let status = self.clone();
+        Arc::new(move |stall| match stall {
+            Some(reason) => status.stalled(role, reason),
+            None => status.recovered(role),
+        })
+    }
+
+    /// The role goes on where it had to wait.
+    fn recovered(&self, role: Role) {
+        let waited = self.lock().roles.get(role.as_str()).is_some_and(|line| line.phase == Phase::Stalled);
+        if waited {
+            self.phase(role, Phase::Running);
+        }
     }
 
     /// The role has stopped until a person acts.

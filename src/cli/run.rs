@@ -45,7 +45,7 @@ impl Run {
         supervisor.spawn("http", |cancel| http::serve(listener, page, cancel));
         // What the roles share through PostgreSQL: read by a process that is meant to reach it.
         if roles.contains(&Role::Sink) || roles.contains(&Role::Reconciler) {
-            let role = OverviewRole::new(&config, collections.keys().cloned().collect(), status.clone(), overview);
+            let role = OverviewRole::new(&config, collections.keys().cloned().collect(), overview);
             supervisor.spawn("overview", |cancel| endless(async move { role.run(cancel).await }));
         }
         for role in &roles {

@@ -53,7 +53,8 @@ impl Setup {
 
     /// The mapped collections, and what to do when one is dropped.
     pub(super) fn collections(&self) -> BTreeMap<String, OnDrop> {
-        self.mapping.collections().map(|(name, on_drop)| (name.to_owned(), policy(on_drop))).collect()
+        let policies = self.mapping.collections.iter();
+        policies.map(|collection| (collection.name.value.clone(), policy(collection.on_drop))).collect()
     }
 }
 

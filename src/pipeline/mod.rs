@@ -3,6 +3,7 @@
 //! A role runs in attempts: a transient error ends an attempt and is shown as a stall until the next one works; an error
 //! that only a person can mend ends the role, not the process, so that its status can be read.
 
+mod overview;
 mod publish;
 mod reconciler;
 mod sink;
@@ -13,7 +14,12 @@ use std::{future::Future, time::Duration};
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
-pub use self::{reconciler::ReconcilerRole, sink::SinkRole, source::SourceRole};
+pub use self::{
+    overview::{CollectionOverview, Overview, OverviewRole, PartitionOverview},
+    reconciler::{Bench, ReconcilerRole},
+    sink::SinkRole,
+    source::SourceRole,
+};
 use crate::{
     config::RetryConfig,
     log, mapping, reconcile,
@@ -37,6 +43,9 @@ pub enum Error {
     /// The comparison.
     #[error("compare both sides")]
     Reconcile(#[from] reconcile::Error),
+    /// The source cannot be followed as it is.
+    #[error("follow the source: {}", .0.iter().map(|fault| fault.what.as_str()).collect::<Vec<_>>().join("; "))]
+    Unsuited(Vec<origin::Fault>),
     /// The mapping does not fit the target.
     #[error("fit the mapping to the target: {}", list(.0))]
     Mapping(Vec<mapping::Fault>),
@@ -60,7 +69,7 @@ impl Error {
             Self::Source(error) => error.hint().map(str::to_owned),
             Self::Log(error) => error.hint().map(str::to_owned),
             Self::Sink(error) => error.hint().map(str::to_owned),
-            Self::Mapping(_) => Some("run `driftless check`".to_owned()),
+            Self::Unsuited(_) | Self::Mapping(_) => Some("run `driftless check`".to_owned()),
             Self::EpochWentBack { stored, .. } => Some(format!("set source.epoch to {stored}, or choose another log.prefix")),
             Self::Reconcile(_) | Self::PublishTimeout => None,
         }
@@ -74,7 +83,7 @@ impl Classify for Error {
             Self::Log(error) => error.class(),
             Self::Sink(error) => error.class(),
             Self::Reconcile(error) => error.class(),
-            Self::Mapping(_) | Self::EpochWentBack { .. } => Class::Halt,
+            Self::Unsuited(_) | Self::Mapping(_) | Self::EpochWentBack { .. } => Class::Halt,
             Self::PublishTimeout => Class::Transient,
         }
     }

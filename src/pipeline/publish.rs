@@ -8,7 +8,10 @@
 //! The only token that is ever saved is the one of a batch whose changes are in the same transaction. Any error ends the
 //! term; the next one starts from what is stored.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use futures_util::FutureExt;
 use tokio_util::sync::CancellationToken;
@@ -52,6 +55,8 @@ pub(super) struct Term<'a> {
     /// Where the stream stands; everything up to here is in the draft or the log.
     position: Position,
     draft: Draft,
+    /// Collections whose snapshot is in the log, or in the next transaction.
+    complete: BTreeSet<String>,
     last_idle: Instant,
 }
 
@@ -59,7 +64,10 @@ impl<'a> Term<'a> {
     /// Fences the predecessor, reads its state, and opens stream and snapshot from there.
     pub(super) async fn begin(role: &'a SourceRole, topics: &Topics) -> Result<Self, Error> {
         let source = Source::connect(&role.config.source).await?;
-        source.refuse_unsuited(role.collections.keys().map(String::as_str)).await?;
+        let faults = source.faults(role.collections.keys().map(String::as_str)).await?;
+        if !faults.is_empty() {
+            return Err(Error::Unsuited(faults));
+        }
         let (publisher, stored) = Publisher::connect(&role.config.log, topics).await?;
         let epoch = role.config.source.epoch;
         let stream_state = stored.stream.as_ref().filter(|stream| stream.epoch >= epoch);
@@ -68,14 +76,15 @@ impl<'a> Term<'a> {
         }
         let start = match stream_state {
             Some(stream) => Start::After { token: stream.token.clone(), frontier: stream.frontier },
-            None => Start::Now,
+            // Before anything is read, so that nothing falls between the first read and the stream.
+            None => Start::At(source.now().await?),
+        };
+        let began = match &start {
+            Start::After { token, .. } => token.time(),
+            Start::At(time) => *time,
         };
         let mut stream = ChangeStream::open(&source, role.scope(), start, role.backoff());
         let first = stream.next_batch().await?;
-        let began = match stream_state {
-            Some(stream) => stream.token.time(),
-            None => first.position.token.time(),
-        };
         let mut term = Self {
             role,
             publisher,
@@ -84,6 +93,7 @@ impl<'a> Term<'a> {
             merge: Merge::new(epoch, began),
             position: first.position.clone(),
             draft: Draft::default(),
+            complete: done_in(&stored, epoch),
             last_idle: Instant::now(),
         };
         term.take_batch(first);
@@ -150,13 +160,13 @@ impl<'a> Term<'a> {
             () = cancel.cancelled() => return Ok(()),
             // The stream first: the snapshot waits for it, never the other way round.
             batch = self.stream.next_batch() => self.take_batch(batch?),
-            item = next_item(&mut self.snapshot), if self.merge.pending() < CHUNKS_UNDER_WAY => self.take_item(item?),
+            item = next_item(self.snapshot.as_mut()), if self.merge.pending() < CHUNKS_UNDER_WAY => self.take_item(item?),
         }
         while self.has_room() {
             if let Some(batch) = self.stream.next_batch().now_or_never() {
                 self.take_batch(batch?);
             } else if self.merge.pending() < CHUNKS_UNDER_WAY
-                && let Some(item) = next_item(&mut self.snapshot).now_or_never()
+                && let Some(item) = next_item(self.snapshot.as_mut()).now_or_never()
             {
                 self.take_item(item?);
             } else {
@@ -187,20 +197,20 @@ impl<'a> Term<'a> {
         self.take_released(released);
     }
 
-    fn take_item(&mut self, item: Option<SnapshotItem>) {
+    fn take_item(&mut self, item: SnapshotItem) {
         match item {
-            Some(SnapshotItem::Begin { collection, ready }) => {
+            SnapshotItem::Begin { collection, ready } => {
                 let ticket = self.merge.begin(&collection);
                 // The snapshot hears nothing only when it has failed, and then says so itself.
                 if ready.send(ticket).is_err() {
                     self.merge.abandon(ticket);
                 }
             }
-            Some(SnapshotItem::Chunk { ticket, read_at, changes, progress }) => {
+            SnapshotItem::Chunk { ticket, read_at, changes, progress } => {
                 let released = self.merge.hold(ticket, read_at, changes, progress);
                 self.take_released(released);
             }
-            None => self.snapshot = None,
+            SnapshotItem::Done => self.snapshot = None,
         }
     }
 
@@ -222,6 +232,7 @@ impl<'a> Term<'a> {
     async fn publish(&mut self, idle: bool) -> Result<(), Error> {
         let draft = std::mem::take(&mut self.draft);
         let (snapshots, shown): (Vec<_>, Vec<_>) = draft.snapshots.into_iter().unzip();
+        self.complete.extend(snapshots.iter().filter(|state| state.done).map(|state| state.collection.clone()));
         let lines: Vec<_> = snapshots.iter().map(|state| state.collection.clone()).zip(shown).collect();
         let transaction = Transaction {
             changes: draft.changes,
@@ -233,6 +244,7 @@ impl<'a> Term<'a> {
                 token: self.position.token.clone(),
                 frontier: self.position.frontier,
             },
+            complete: self.complete.clone(),
             snapshots,
         };
         let publishing = self.publisher.publish(transaction);
@@ -255,12 +267,18 @@ impl<'a> Term<'a> {
     }
 }
 
+/// The collections whose snapshot of this epoch was finished by an earlier term.
+fn done_in(stored: &StoredState, epoch: u32) -> BTreeSet<String> {
+    let snapshots = stored.snapshots.values().filter(|snapshot| snapshot.done && snapshot.epoch == epoch);
+    snapshots.map(|snapshot| snapshot.collection.clone()).collect()
+}
+
 fn shown(progress: &Progress) -> SnapshotStatus {
     SnapshotStatus { documents: progress.documents, estimated: progress.estimate, done: progress.done }
 }
 
 /// The next item; for ever pending once there is no snapshot.
-async fn next_item(snapshot: &mut Option<Snapshot>) -> Result<Option<SnapshotItem>, Error> {
+async fn next_item(snapshot: Option<&mut Snapshot>) -> Result<SnapshotItem, Error> {
     match snapshot {
         Some(snapshot) => Ok(snapshot.next_item().await?),
         None => std::future::pending().await,

@@ -105,14 +105,17 @@ async fn run(
     let stop = CancellationToken::new();
     let database = stage.database().await?;
     let writing = tokio::spawn(async move {
-        let mut workload = Workload::new(database.client().clone(), database.name(), seed).await?;
-        workload.run(rate, Until::Elapsed(Duration::from_secs(seconds)), stop).await
+        Workload::new(database.client().clone(), database.name(), seed).run(f64::from(rate), until(seconds), stop).await
     });
     let mut live = Live::new(&stage, &daemon).await?;
     live.watch(&writing, Duration::from_secs(seconds)).await?;
     let counts = writing.await.context("wait for the writes")??;
     live.finish();
-    say(&format!("\nThe application has stopped writing: {counts}\n"));
+    say(&format!(
+        "\nThe application has stopped writing after {} operations of {} kinds. Comparing everything:\n",
+        counts.total(),
+        counts.operations.len()
+    ));
 
     let equal = daemon.reconcile()?;
     say(&format!(
@@ -132,10 +135,14 @@ async fn write(
 ) -> anyhow::Result<bool> {
     let stage = Stage::read(servers, folder)?;
     let database = stage.database().await?;
-    let mut workload = Workload::new(database.client().clone(), database.name(), seed).await?;
-    let counts = workload.run(rate, Until::Elapsed(Duration::from_secs(seconds)), CancellationToken::new()).await?;
-    say(&counts.to_string());
+    let mut workload = Workload::new(database.client().clone(), database.name(), seed);
+    let counts = workload.run(f64::from(rate), until(seconds), CancellationToken::new()).await?;
+    say(&format!("Wrote {} operations.", counts.total()));
     Ok(true)
+}
+
+fn until(seconds: u64) -> Until {
+    Until::Deadline(tokio::time::Instant::now() + Duration::from_secs(seconds))
 }
 
 /// Speaks to the person at the terminal.
