@@ -116,7 +116,7 @@ async fn a_stepdown_does_not_end_a_run() {
     load(&database, &Generator::new(7, 500), |_| {}).await.expect("load");
     let (finished, mut workload) = (CancellationToken::new(), Workload::new(client.clone(), &name, 2));
     let run = async {
-        let counts = workload.run(400.0, Until::Count(6_000), CancellationToken::new()).await;
+        let counts = workload.run(150.0, Until::Count(1_500), CancellationToken::new()).await;
         finished.cancel();
         counts
     };
@@ -131,7 +131,7 @@ async fn a_stepdown_does_not_end_a_run() {
     };
     let (counts, stepdowns) = tokio::join!(run, disturb);
     let counts = counts.expect("run");
-    assert_eq!((counts.total(), counts.unknown), (6_000, 0));
+    assert_eq!((counts.total(), counts.unknown), (1_500, 0));
     assert!(stepdowns > 0 && counts.retries > 0, "{stepdowns} stepdowns, {} retries", counts.retries);
     judge(&database).await;
     database.drop().await.expect("drop");
