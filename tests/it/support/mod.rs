@@ -3,7 +3,7 @@
 use std::{collections::HashMap, future::Future, path::Path, sync::LazyLock, time::Duration};
 
 /// No wait of a test may take longer; a busy machine is slow, a hung one is a failure.
-pub const DEADLINE: Duration = Duration::from_secs(60);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
 static STACK: LazyLock<HashMap<String, String>> = LazyLock::new(|| {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(".local/main/env");
@@ -15,7 +15,7 @@ static STACK: LazyLock<HashMap<String, String>> = LazyLock::new(|| {
 });
 
 /// A setting of the local stack: from the environment, else from the file that the stack writes.
-pub fn setting(name: &str) -> String {
+pub(crate) fn setting(name: &str) -> String {
     std::env::var(name)
         .ok()
         .or_else(|| STACK.get(name).cloned())
@@ -23,6 +23,6 @@ pub fn setting(name: &str) -> String {
 }
 
 /// Waits for a state, but not for ever.
-pub async fn soon<T>(what: &str, state: impl Future<Output = T>) -> T {
+pub(crate) async fn soon<T>(what: &str, state: impl Future<Output = T>) -> T {
     tokio::time::timeout(DEADLINE, state).await.unwrap_or_else(|_| panic!("{what} did not happen within {DEADLINE:?}"))
 }
