@@ -108,11 +108,9 @@ pub enum Error {
         /// When.
         time: ClusterTime,
     },
-    /// A mapped collection was renamed away or replaced by a rename, and its policy is `halt`.
-    #[error("follow {namespace}: a rename from {from} to {to} took place at {time}")]
+    /// A mapped collection was renamed away or replaced by a rename, and the policy of one of both is `halt`.
+    #[error("follow {from} and {to}: the one was renamed to the other at {time}")]
     Renamed {
-        /// The mapped collection.
-        namespace: Namespace,
         /// The old name.
         from: Namespace,
         /// The new name.
