@@ -73,6 +73,14 @@ pub enum Error {
         /// What the server says; `None` when a resumed stream came back without its position.
         source: Option<DriverError>,
     },
+    /// The server's time has not come to the position: it is not the source, or not the same one any more.
+    #[error("resume the change stream after {position}: the source has not come so far")]
+    Behind {
+        /// Cluster time of the last position.
+        position: ClusterTime,
+        /// What the server says.
+        source: DriverError,
+    },
     /// An event is larger than a reply may be, even without the document.
     #[error("read the change event after {position}: it is larger than a reply may be")]
     EventTooLarge {
@@ -81,8 +89,9 @@ pub enum Error {
         /// What the server says.
         source: DriverError,
     },
-    /// The read's cluster time is older than the server keeps.
-    #[error("{act} at {at}: the server no longer keeps that instant")]
+    /// The read's cluster time is older than the server keeps, or than the collection's last index build. A later one will
+    /// do; the same one never will.
+    #[error("{act} at {at}: the server can no longer read that instant")]
     SnapshotTooOld {
         /// What was being done.
         act: &'static str,
@@ -99,11 +108,9 @@ pub enum Error {
         /// When.
         time: ClusterTime,
     },
-    /// A mapped collection was renamed away or replaced by a rename, and its policy is `halt`.
-    #[error("follow {namespace}: a rename from {from} to {to} took place at {time}")]
+    /// A mapped collection was renamed away or replaced by a rename, and the policy of one of both is `halt`.
+    #[error("follow {from} and {to}: the one was renamed to the other at {time}")]
     Renamed {
-        /// The mapped collection.
-        namespace: Namespace,
         /// The old name.
         from: Namespace,
         /// The new name.
@@ -121,13 +128,17 @@ const HALTING: [i32; 15] = [2, 9, 13, 14, 18, 20, 40, 59, 72, 73, 115, 166, 8000
 /// ChangeStreamHistoryLost, ChangeStreamFatalError, InvalidResumeToken.
 const HISTORY_LOST: [i32; 3] = [286, 280, 260];
 const BSON_OBJECT_TOO_LARGE: i32 = 10334;
-const SNAPSHOT_TOO_OLD: i32 = 239;
+/// SnapshotTooOld, SnapshotUnavailable.
+const SNAPSHOT_TOO_OLD: [i32; 2] = [239, 246];
+/// InvalidOptions: of the ones we send, only a cluster time ahead of the server's clock can be invalid.
+const INVALID_OPTIONS: i32 = 72;
 
 impl Error {
     /// Judges what the driver said about the opening or reading of a change stream that stood at `position`.
     pub(crate) fn of_stream(act: &'static str, position: ClusterTime, source: DriverError) -> Self {
         match code(&source) {
             Some(code) if HISTORY_LOST.contains(&code) => Self::HistoryLost { position, source: Some(source) },
+            Some(INVALID_OPTIONS) => Self::Behind { position, source },
             Some(BSON_OBJECT_TOO_LARGE) => Self::EventTooLarge { position, source },
             _ if source.contains_label("NonResumableChangeStreamError") => {
                 Self::HistoryLost { position, source: Some(source) }
@@ -139,7 +150,9 @@ impl Error {
     /// Judges what the driver said about a read at a cluster time.
     pub(crate) fn of_read(act: &'static str, at: Option<ClusterTime>, source: DriverError) -> Self {
         match code(&source) {
-            Some(SNAPSHOT_TOO_OLD) => Self::SnapshotTooOld { act, at: at.unwrap_or_default(), source },
+            Some(code) if SNAPSHOT_TOO_OLD.contains(&code) => {
+                Self::SnapshotTooOld { act, at: at.unwrap_or_default(), source }
+            }
             _ => Self::Server { act, source },
         }
     }
@@ -150,6 +163,10 @@ impl Error {
             Self::HistoryLost { .. } => Some(
                 "the oplog was shorter than the stop: changes are missing for good; raise `source.epoch`, start a new \
                  snapshot, and let a full reconcile prove it",
+            ),
+            Self::Behind { .. } => Some(
+                "the source was restored or replaced: raise `source.epoch`, start a new snapshot, and let a full \
+                 reconcile prove it",
             ),
             Self::EventTooLarge { .. } => Some(
                 "MongoDB 6.0.9 or 7.0 can split such events; on an older server the `_id` alone exceeds what an event \
@@ -201,6 +218,7 @@ impl Classify for Error {
             | Self::Event { .. }
             | Self::Token(_)
             | Self::HistoryLost { .. }
+            | Self::Behind { .. }
             | Self::EventTooLarge { .. }
             | Self::Dropped { .. }
             | Self::Renamed { .. }

@@ -37,7 +37,7 @@ pub struct Scope {
 /// An event, as far as the stream cares.
 #[derive(Debug)]
 pub(crate) enum Event {
-    /// A document changed; `looked_up` tells whether its image is still to be read.
+    /// A document changed; `lookup` tells whether its image is still to be read.
     Change { change: Change, lookup: bool },
     /// Something happened to mapped collections; none when it does not concern the target.
     Controls(Vec<Control>),
@@ -116,12 +116,7 @@ fn renamed(from: &Namespace, to: &Namespace, version: Version, scope: &Scope) ->
         match policy(namespace, scope) {
             None => {}
             Some(OnDrop::Halt) => {
-                return Err(Error::Renamed {
-                    namespace: namespace.clone(),
-                    from: from.clone(),
-                    to: to.clone(),
-                    time: version.time,
-                });
+                return Err(Error::Renamed { from: from.clone(), to: to.clone(), time: version.time });
             }
             Some(policy) => controls.push(control(namespace.clone(), ControlKind::Rename, version, policy)),
         }
@@ -223,5 +218,155 @@ impl Fragments {
             fields.append(name, element.value().map_err(|_| malformed())?);
         }
         Ok(if last { self.fields.take().map(Cow::Owned) } else { None })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bson::{RawDocumentBuf, rawdoc};
+    use rstest::rstest;
+
+    use super::*;
+
+    /// t = 0x65000001, i = 2, version 1, event, first of its transaction.
+    const TOKEN: &str = "8265000001000000022B022C010029296E5A";
+    const TIME: ClusterTime = ClusterTime { t: 0x6500_0001, i: 2 };
+
+    fn scope(policy: OnDrop) -> Scope {
+        let collections = BTreeMap::from([("orders".to_owned(), policy)]);
+        Scope { database: "shop".to_owned(), collections, epoch: 3 }
+    }
+
+    fn event(operation: &str) -> RawDocumentBuf {
+        rawdoc! {
+            "_id": { "_data": TOKEN },
+            "operationType": operation,
+            "wallTime": bson::DateTime::from_millis(1_700_000_000_123),
+            "collectionUUID": bson::Binary { subtype: bson::spec::BinarySubtype::Uuid, bytes: vec![7; 16] },
+            "ns": { "db": "shop", "coll": "orders" },
+            "documentKey": { "shard": "a", "_id": 1 },
+        }
+    }
+
+    fn with(mut event: RawDocumentBuf, name: &str, value: RawDocumentBuf) -> RawDocumentBuf {
+        event.append(bson::raw::CString::try_from(name).expect("no NUL"), value);
+        event
+    }
+
+    fn change(event: &RawDocument) -> (Change, bool) {
+        match decode(event, &scope(OnDrop::Halt)).expect("an event").event {
+            Event::Change { change, lookup } => (change, lookup),
+            Event::Controls(_) => panic!("a control"),
+        }
+    }
+
+    #[rstest]
+    #[case("insert", Op::Insert, true, false)]
+    #[case("replace", Op::Replace, true, false)]
+    #[case("update", Op::Update, false, true)]
+    #[case("delete", Op::Delete, false, false)]
+    // Without its document, as in a slim read.
+    #[case("insert", Op::Insert, false, true)]
+    fn changes(#[case] operation: &str, #[case] op: Op, #[case] full: bool, #[case] looked_up: bool) {
+        let document = rawdoc! { "_id": 1, "v": 1 };
+        let event = event(operation);
+        let event = if full { with(event, "fullDocument", document.clone()) } else { event };
+        let (change, lookup) = change(&event);
+        assert_eq!((change.op, change.document, lookup), (op, full.then_some(document), looked_up));
+        assert_eq!(change.version, Version { epoch: 3, time: TIME, op: 0 });
+        assert_eq!(change.id, rawdoc! { "_id": 1 });
+        assert_eq!((change.upper, change.wall_ms), (TIME, 1_700_000_000_123));
+        assert_eq!(change.collection_uuid, Some([7; 16]));
+    }
+
+    #[rstest]
+    #[case("ns")]
+    #[case("documentKey")]
+    #[case("operationType")]
+    fn an_event_of_another_form_is_refused(#[case] left_out: &str) {
+        let mut event = RawDocumentBuf::new();
+        for element in self::event("insert").iter_elements().map(|element| element.expect("an element")) {
+            if element.key().as_str() != left_out {
+                event.append(element.key(), element.value().expect("a value"));
+            }
+        }
+        assert!(matches!(decode(&event, &scope(OnDrop::Halt)), Err(Error::Event { time: TIME, .. })));
+    }
+
+    #[rstest]
+    #[case("orders", "other", Some("orders"))]
+    #[case("other", "orders", Some("orders"))]
+    #[case("other", "another", None)]
+    fn renames(#[case] from: &str, #[case] to: &str, #[case] concerned: Option<&str>) {
+        let event = rawdoc! {
+            "_id": { "_data": TOKEN },
+            "operationType": "rename",
+            "ns": { "db": "shop", "coll": from },
+            "to": { "db": "shop", "coll": to },
+        };
+        let controls = |policy| match decode(&event, &scope(policy)).map(|placed| placed.event) {
+            Ok(Event::Controls(controls)) => Ok(controls),
+            Ok(Event::Change { .. }) => panic!("a change"),
+            Err(error) => Err(error),
+        };
+        for (policy, truncate) in [(OnDrop::Ignore, false), (OnDrop::Truncate, true)] {
+            let controls = controls(policy).expect("controls");
+            assert_eq!(controls.first().map(|control| control.namespace.collection.as_str()), concerned);
+            assert!(controls.iter().all(|control| control.truncate == truncate && control.kind == ControlKind::Rename));
+        }
+        assert_eq!(controls(OnDrop::Halt).is_err(), concerned.is_some());
+    }
+
+    #[rstest]
+    #[case("dropDatabase")]
+    #[case("invalidate")]
+    #[case("createIndexes")]
+    #[case("somethingNew")]
+    fn what_is_no_data_is_passed_over(#[case] operation: &str) {
+        let placed = decode(&event(operation), &scope(OnDrop::Halt)).expect("an event");
+        assert!(matches!(placed.event, Event::Controls(controls) if controls.is_empty()));
+    }
+
+    /// As the manual shows them: fields are spread over fragments, each with a token of its own.
+    fn fragment(token: &str, n: i32, of: i32, fields: RawDocumentBuf) -> RawDocumentBuf {
+        let mut raw = rawdoc! { "_id": { "_data": token }, "splitEvent": { "fragment": n, "of": of } };
+        for element in fields.iter_elements().map(|element| element.expect("an element")) {
+            raw.append(element.key(), element.value().expect("a value"));
+        }
+        raw
+    }
+
+    #[test]
+    fn fragments_become_one_event_under_the_last_token() {
+        let middle = "8265000001000000022B022C010029296E5B";
+        let parts = [
+            fragment(middle, 1, 3, rawdoc! { "operationType": "replace", "ns": { "db": "shop", "coll": "orders" } }),
+            fragment(middle, 2, 3, rawdoc! { "documentKey": { "_id": 1 } }),
+            fragment(TOKEN, 3, 3, rawdoc! { "fullDocument": { "_id": 1, "v": 2 } }),
+        ];
+        let mut fragments = Fragments::default();
+        assert_eq!(fragments.take(&parts[0]).expect("a fragment"), None);
+        assert!(fragments.pending());
+        assert_eq!(fragments.take(&parts[1]).expect("a fragment"), None);
+        let whole = fragments.take(&parts[2]).expect("a fragment").expect("the event").into_owned();
+        assert!(!fragments.pending());
+        assert!(whole.get("splitEvent").expect("a document").is_none());
+        assert_eq!(whole.get_document("_id").expect("a token").get_str("_data").ok(), Some(TOKEN));
+        assert_eq!(change(&whole).0.document, Some(rawdoc! { "_id": 1, "v": 2 }));
+
+        // A cursor that was opened again may begin the event again.
+        assert_eq!(fragments.take(&parts[0]).expect("a fragment"), None);
+        assert_eq!(fragments.take(&parts[0]).expect("a fragment"), None);
+        assert_eq!(fragments.take(&parts[1]).expect("a fragment"), None);
+        assert!(fragments.take(&parts[2]).expect("a fragment").is_some());
+        // But never in its middle.
+        assert!(fragments.take(&parts[1]).is_err());
+    }
+
+    #[test]
+    fn a_whole_event_is_not_copied() {
+        let event = event("delete");
+        let mut fragments = Fragments::default();
+        assert!(matches!(fragments.take(&event), Ok(Some(Cow::Borrowed(_)))));
     }
 }

@@ -59,3 +59,73 @@ impl Tracker {
         Position { token: token.clone(), frontier: self.frontier, as_of_ms: self.as_of_ms }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bson::rawdoc;
+
+    use super::*;
+
+    fn at(i: u32) -> ClusterTime {
+        ClusterTime { t: 0x6500_0001, i }
+    }
+
+    fn event(i: u32) -> ResumeToken {
+        let token = rawdoc! { "_data": format!("8265000001{i:08X}2B022C010029296E5A") };
+        ResumeToken::from_raw(&token).expect("a token")
+    }
+
+    fn mark(i: u32) -> ResumeToken {
+        let token = rawdoc! { "_data": format!("8265000001{i:08X}2B0229296E1404") };
+        ResumeToken::from_raw(&token).expect("a token")
+    }
+
+    fn tracker() -> Tracker {
+        let mut tracker = Tracker::new(true, Frontier(at(5)));
+        tracker.replied(Some(at(5)));
+        tracker
+    }
+
+    #[test]
+    fn an_event_leaves_its_instant_open() {
+        let mut tracker = tracker();
+        let position = tracker.event(&event(7), 1_000);
+        assert_eq!((position.frontier, position.as_of_ms), (Frontier(at(7)), 1_000));
+        // A full reply ends with its last event: more of the instant may follow.
+        assert_eq!(tracker.reply(&event(7), false, 2_000).frontier, Frontier(at(7)));
+    }
+
+    #[test]
+    fn a_stream_that_ran_dry_closes_its_instant() {
+        for token in [event(7), mark(7)] {
+            let mut tracker = tracker();
+            tracker.replied(None);
+            let position = tracker.reply(&token, true, 2_000);
+            assert_eq!((position.frontier, position.as_of_ms), (Frontier(at(8)), 2_000));
+        }
+    }
+
+    #[test]
+    fn the_first_reply_of_a_cursor_proves_nothing_about_its_start() {
+        let mut tracker = tracker();
+        let position = tracker.reply(&mark(5), true, 2_000);
+        assert_eq!((position.frontier, position.as_of_ms), (Frontier(at(5)), 0));
+        tracker.replied(None);
+        let position = tracker.reply(&mark(5), true, 3_000);
+        assert_eq!((position.frontier, position.as_of_ms), (Frontier(at(6)), 3_000));
+    }
+
+    #[test]
+    fn behind_a_mongos_an_instant_stays_open() {
+        let mut tracker = Tracker::new(false, Frontier(at(5)));
+        assert_eq!(tracker.reply(&mark(7), true, 2_000).frontier, Frontier(at(7)));
+    }
+
+    #[test]
+    fn nothing_goes_backwards() {
+        let mut tracker = tracker();
+        tracker.event(&event(9), 5_000);
+        let position = tracker.event(&event(8), 4_000);
+        assert_eq!((position.frontier, position.as_of_ms), (Frontier(at(9)), 5_000));
+    }
+}

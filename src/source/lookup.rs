@@ -14,7 +14,7 @@ use super::{
     Error,
     connect::{bounded, within},
     id::{any_of, id_of},
-    reader::documents,
+    reader::in_reply,
     segment::Found,
 };
 use crate::model::{ClusterTime, Key};
@@ -46,7 +46,7 @@ pub(crate) async fn images(
         let batch = batch.map_err(|source| Error::Server { act: ACT, source })?;
         let time = batch.as_raw_document().get_timestamp("operationTime");
         upper = upper.max(time.map(ClusterTime::from).map_err(|_| Error::Reply { act: ACT, field: "operationTime" })?);
-        for document in documents(&batch, ACT)? {
+        for document in in_reply(&batch, ACT)? {
             let document = document?;
             bytes += document.as_bytes().len();
             if bytes > IMAGE_BYTES && ids.len() > 1 {

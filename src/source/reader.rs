@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use bson::{
     Timestamp, cstr, doc,
-    raw::{RawBsonRef, RawDocument, RawDocumentBuf},
+    raw::{RawBson, RawBsonRef, RawDocument, RawDocumentBuf},
     rawdoc,
 };
 use futures_util::StreamExt;
@@ -43,7 +43,7 @@ pub enum ReadTime {
 /// Bounds of a chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Most documents.
+    /// Most documents; the last chunk may hold one more.
     pub documents: usize,
     /// Bytes after which no further reply is asked for. A chunk exceeds it by less than one reply (16 MiB).
     pub bytes: usize,
@@ -94,33 +94,32 @@ impl Reader {
         limits: Limits,
         at: ReadTime,
     ) -> Result<Chunk, Error> {
+        let documents = limits.documents.max(1);
         // One more than asked for: the document that `min` starts with may be the one to skip.
-        let wanted = limits.documents.max(1) + usize::from(after.is_some());
+        let wanted = documents + usize::from(after.is_some());
         let count = i64::try_from(wanted).unwrap_or(i64::MAX);
         let mut command = rawdoc! { "find": collection, "hint": { "_id": 1 }, "limit": count, "batchSize": count };
+        // The bounds of `min` end before MaxKey, which is a legal `_id`: the very last one.
+        let max_key = rawdoc! { "_id": RawBson::MaxKey };
         match after {
-            Some(after) => command.append(cstr!("min"), after.to_owned()),
             None => command.append(cstr!("sort"), rawdoc! { "_id": 1 }),
+            Some(after) if *after == *max_key => command.append(cstr!("filter"), rawdoc! { "_id": { "$in": [] } }),
+            Some(after) => command.append(cstr!("min"), after.to_owned()),
         }
         let skip = after.and_then(Key::from_id);
         let mut replies = self.open("read a chunk", command, at).await?;
-        let mut chunk = Chunk {
-            documents: Vec::new(),
-            read_at: replies.read_at,
-            last_id: after.map(RawDocument::to_owned),
-            end: false,
-        };
+        let read_at = replies.read_at;
+        let last_id = after.map(RawDocument::to_owned);
+        let mut chunk = Chunk { documents: Vec::new(), read_at, last_id, end: false };
         let (mut seen, mut bytes) = (0, 0);
         while let Some(batch) = replies.next().await? {
-            for document in documents(&batch, replies.act)? {
+            for document in in_reply(&batch, replies.act)? {
                 let document = document?;
                 let id = id_of(document).ok_or(Error::Reply { act: replies.act, field: "_id" })?;
                 seen += 1;
-                if seen == 1 && skip.is_some() && Key::from_id(&id) == skip {
+                let first = seen == 1 && skip.is_some() && Key::from_id(&id) == skip;
+                if first || chunk.documents.len() == documents {
                     continue;
-                }
-                if chunk.documents.len() == limits.documents.max(1) {
-                    break;
                 }
                 bytes += document.as_bytes().len();
                 chunk.documents.push(document.to_owned());
@@ -130,7 +129,16 @@ impl Reader {
                 return Ok(chunk);
             }
         }
-        chunk.end = seen < wanted;
+        if seen < wanted {
+            // In a clustered collection they do not.
+            if after.is_some() && chunk.last_id.as_ref() != Some(&max_key) {
+                let at = ReadTime::At(read_at);
+                let found = self.by_ids(collection, std::slice::from_ref(&max_key), at).await?.value;
+                chunk.last_id = if found.is_empty() { chunk.last_id } else { Some(max_key) };
+                chunk.documents.extend(found);
+            }
+            chunk.end = true;
+        }
         Ok(chunk)
     }
 
@@ -169,7 +177,7 @@ impl Reader {
         let mut cursor = within(self.timeout, act, self.database.run_raw_cursor_command(command).batch()).await?;
         let mut ids = std::collections::BTreeMap::new();
         while let Some(batch) = next(&mut cursor, self.timeout, act, None).await? {
-            for document in documents(&batch, act)? {
+            for document in in_reply(&batch, act)? {
                 let id = id_of(document?).ok_or(Error::Reply { act, field: "_id" })?;
                 // The server may choose a document twice.
                 if let Some(key) = Key::from_id(&id) {
@@ -225,7 +233,7 @@ impl Reader {
         let mut replies = self.open(act, command, at).await?;
         let mut value = Vec::new();
         while let Some(batch) = replies.next().await? {
-            for document in documents(&batch, act)? {
+            for document in in_reply(&batch, act)? {
                 value.push(document?.to_owned());
             }
         }
@@ -233,7 +241,29 @@ impl Reader {
     }
 
     /// Sends the command with the read concern for `at` and waits for its first reply.
-    async fn open(&self, act: &'static str, mut command: RawDocumentBuf, at: ReadTime) -> Result<Replies, Error> {
+    async fn open(&self, act: &'static str, command: RawDocumentBuf, at: ReadTime) -> Result<Replies, Error> {
+        let (cursor, first) = self.send(act, command.clone(), at).await?;
+        let (read_at, cursor, first) = match (read_at(&first), at) {
+            (Some(read_at), _) => (read_at, cursor, first),
+            // Where there is nothing to read (no such collection), the reply names no time. Asked again at a given one,
+            // it is about that one.
+            (None, ReadTime::At(time)) => (time, cursor, first),
+            (None, ReadTime::AtLeast(floor)) => {
+                let now = first.as_raw_document().get_timestamp("operationTime").map(ClusterTime::from);
+                let time = now.map_err(|_| Error::Reply { act, field: "operationTime" })?.max(floor);
+                let (cursor, first) = self.send(act, command, ReadTime::At(time)).await?;
+                (time, cursor, first)
+            }
+        };
+        Ok(Replies { cursor, first: Some(first), read_at, act, timeout: self.timeout })
+    }
+
+    async fn send(
+        &self,
+        act: &'static str,
+        mut command: RawDocumentBuf,
+        at: ReadTime,
+    ) -> Result<(RawBatchCursor, RawBatch), Error> {
         let (concern, exactly) = match at {
             ReadTime::AtLeast(time) if time == ClusterTime::default() => (rawdoc! { "level": "snapshot" }, None),
             ReadTime::AtLeast(time) => {
@@ -242,11 +272,10 @@ impl Reader {
             ReadTime::At(time) => (rawdoc! { "level": "snapshot", "atClusterTime": Timestamp::from(time) }, Some(time)),
         };
         command.append(cstr!("readConcern"), concern);
-        let opening = bounded(self.timeout, act, self.database.run_raw_cursor_command(command).batch().into_future());
+        let opening = bounded(self.timeout, act, self.database.run_raw_cursor_command(command).batch());
         let mut cursor = opening.await?.map_err(|source| Error::of_read(act, exactly, source))?;
         let first = next(&mut cursor, self.timeout, act, exactly).await?.ok_or(Error::CursorEnded { act })?;
-        let read_at = read_at(&first).ok_or(Error::Reply { act, field: "cursor.atClusterTime" })?;
-        Ok(Replies { cursor, first: Some(first), read_at, act, timeout: self.timeout })
+        Ok((cursor, first))
     }
 }
 
@@ -288,7 +317,7 @@ fn read_at(batch: &RawBatch) -> Option<ClusterTime> {
 }
 
 /// The documents of a reply, still its bytes.
-pub(crate) fn documents<'a>(
+pub(crate) fn in_reply<'a>(
     batch: &'a RawBatch,
     act: &'static str,
 ) -> Result<impl Iterator<Item = Result<&'a RawDocument, Error>>, Error> {

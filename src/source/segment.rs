@@ -129,3 +129,102 @@ pub(crate) fn settle(events: Vec<Placed>, fates: &[Fate], mut found: BTreeMap<St
     }
     outcome
 }
+
+#[cfg(test)]
+mod tests {
+    use bson::rawdoc;
+    use rstest::rstest;
+
+    use super::*;
+    use crate::model::{ControlKind, Namespace, Op, ResumeToken, Version};
+
+    /// `u1`: an update of document 1. `i`nsert, `d`elete, `c`ontrol, `x`: an event that concerns nobody.
+    fn events(text: &str) -> Vec<Placed> {
+        let placed = |(i, word): (usize, &str)| {
+            let version = Version { epoch: 1, time: ClusterTime { t: 1, i: i as u32 }, op: 0 };
+            let namespace = Namespace::new("shop", "orders");
+            let (kind, id) = word.split_at(1);
+            let event = match kind {
+                "c" => Event::Controls(vec![Control { namespace, kind: ControlKind::Drop, version, truncate: true }]),
+                "x" => Event::Controls(Vec::new()),
+                _ => {
+                    let id = rawdoc! { "_id": id };
+                    let op = match kind {
+                        "u" => Op::Update,
+                        "i" => Op::Insert,
+                        _ => Op::Delete,
+                    };
+                    let change = Change {
+                        namespace,
+                        key: Key::from_id(&id).expect("a key"),
+                        document: (op == Op::Insert).then(|| id.clone()),
+                        id,
+                        version,
+                        op,
+                        upper: version.time,
+                        wall_ms: 0,
+                        update_description: Some(rawdoc! {}),
+                        collection_uuid: None,
+                    };
+                    Event::Change { change, lookup: op == Op::Update }
+                }
+            };
+            let token = rawdoc! { "_data": "8265000001000000022B0229296E1404" };
+            Placed { event, token: ResumeToken::from_raw(&token).expect("a token"), wall_ms: 0 }
+        };
+        text.split_whitespace().enumerate().map(placed).collect()
+    }
+
+    #[rstest]
+    #[case("", 2, 0)]
+    #[case("i1 i2 d1", 2, 3)]
+    #[case("u1 i2 u3 u4", 2, 3)]
+    #[case("u1 u1 u1 u2 u3", 2, 4)]
+    #[case("u1 c i2", 2, 2)]
+    #[case("u1 x i2", 2, 3)]
+    #[case("u1 u2", 1, 1)]
+    fn cuts(#[case] text: &str, #[case] lookups: usize, #[case] taken: usize) {
+        assert_eq!(cut(&events(text), lookups), taken);
+    }
+
+    #[rstest]
+    #[case("u1 u1", "u1", "1u")]
+    #[case("i1 u1", "u1", "0i 1u")]
+    #[case("u1 d1", "", "1d")]
+    #[case("u1 d1 i1", "", "1d 2i")]
+    #[case("u1 d1 i1 u1", "u1", "1d 2i 3u")]
+    #[case("u1 u2 u3", "u1 u2 u3", "0u 1u 2u")]
+    // Document 9 is gone when it is looked up.
+    #[case("u9 i2", "u9", "1i")]
+    fn settles(#[case] text: &str, #[case] looked_up: &str, #[case] changes: &str) {
+        let events = events(text);
+        let fates = fates(&events);
+        let ids: Vec<_> = wanted(&events, &fates).into_values().flatten().map(RawDocument::to_owned).collect();
+        let expected: Vec<_> = looked_up.split_whitespace().map(|word| rawdoc! { "_id": &word[1..] }).collect();
+        assert_eq!(ids, expected);
+        let there = ids.into_iter().filter(|id| *id != rawdoc! { "_id": "9" });
+        let documents = there.map(|id| (Key::from_id(&id).expect("a key"), id)).collect();
+        let upper = ClusterTime { t: 2, i: 0 };
+        let found = BTreeMap::from([("orders".to_owned(), Found { documents, upper })]);
+        let outcome = settle(events, &fates, found);
+        let told = |change: &Change| format!("{}{}", change.version.time.i, &change.op.as_str()[..1]);
+        assert_eq!(outcome.changes.iter().map(told).collect::<Vec<_>>().join(" "), changes);
+        assert!(outcome.changes.iter().all(|change| (change.op == Op::Delete) == change.document.is_none()));
+        let updates = outcome.changes.iter().filter(|change| change.op == Op::Update);
+        assert!(updates.clone().all(|change| change.upper == upper));
+        assert_eq!(outcome.missing.get("orders").copied().unwrap_or(0), u64::from(text.contains('9')));
+    }
+
+    #[test]
+    fn several_updates_have_no_description_of_their_own() {
+        for (text, described) in [("u1", true), ("u1 u1", false), ("i1 u1", true)] {
+            let events = events(text);
+            let fates = fates(&events);
+            let documents = HashMap::from([(Key::from_id(&rawdoc! { "_id": "1" }).expect("a key"), rawdoc! {})]);
+            let found = Found { documents, upper: ClusterTime::default() };
+            let outcome = settle(events, &fates, BTreeMap::from([("orders".to_owned(), found)]));
+            let last = outcome.changes.last().expect("a change");
+            assert_eq!(last.update_description.is_some(), described, "{text}");
+        }
+    }
+}

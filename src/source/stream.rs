@@ -189,7 +189,7 @@ impl Decoder {
     fn events(&mut self, reply: &Reply) -> (Vec<Placed>, Option<Error>) {
         let mut events = Vec::new();
         let mut decode = || {
-            for raw in reader::documents(&reply.batch, "read the change stream")? {
+            for raw in reader::in_reply(&reply.batch, "read the change stream")? {
                 if let Some(whole) = self.fragments.take(raw?)? {
                     events.push(event::decode(&whole, &self.scope)?);
                 }
