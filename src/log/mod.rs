@@ -25,6 +25,7 @@ mod error;
 mod leader;
 mod murmur2;
 mod producer;
+mod record_key;
 mod republish;
 mod state;
 mod topics;
