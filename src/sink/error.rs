@@ -88,6 +88,18 @@ pub enum Error {
         /// The reason met last.
         reason: Reason,
     },
+    /// A record of a format that this version does not know. Dead-lettering it would lose a good change.
+    #[error("read {topic}/{partition} at offset {offset}: {detail}")]
+    NewerRecord {
+        /// Topic.
+        topic: String,
+        /// Partition.
+        partition: i32,
+        /// Offset.
+        offset: i64,
+        /// What is not known.
+        detail: String,
+    },
     /// The schema `driftless` was written by a newer version.
     #[error("use schema driftless: it is at migration {found}, this version knows {known}")]
     SchemaNewer {
@@ -274,7 +286,7 @@ impl Error {
         match self {
             Self::Breaker { .. } => Some("mend the mapping and start again; the position did not move"),
             Self::Pooler => Some("a pooler in session mode works when it passes startup options on"),
-            Self::SchemaNewer { .. } => Some("run the version that wrote it, or a newer one"),
+            Self::SchemaNewer { .. } | Self::NewerRecord { .. } => Some("run the version that wrote it, or a newer one"),
             Self::Statement { source: Cause::Refused(refusal), .. } if refusal.code == "42501" => {
                 Some("grant the right to the role that driftless connects as")
             }
@@ -293,6 +305,7 @@ impl Classify for Error {
             | Self::Pooler
             | Self::ReplicaDenied
             | Self::Breaker { .. }
+            | Self::NewerRecord { .. }
             | Self::SchemaNewer { .. }
             | Self::TableGone { .. }
             | Self::Task { .. } => Class::Halt,
