@@ -1,338 +1,269 @@
-//! What the reconciler reads: ledger, rows and watermark of one instant of PostgreSQL.
+//! What the reconciler reads of this side: positions, ledger, dead letters and rows of one instant.
 //!
-//! Expected rows are sent in the form in which the sink writes them, and PostgreSQL answers which columns differ. So values
-//! never leave the database, and two values are equal when the target says so. Reads nothing but through one
-//! repeatable-read transaction at a time, and writes nothing.
+//! A [`Reader`] is one repeatable-read transaction, so all its answers belong together. Rows are compared here, inside
+//! PostgreSQL: expected ones go in, names of columns come out, never a value.
 
-use std::{collections::HashMap, sync::Arc};
+use std::collections::{HashMap, HashSet};
 
 use super::{
-    Error, Session,
-    catalog::read_catalog,
-    checkpoint,
-    connect::{Purpose, Target},
-    params::{self, Column},
+    Error, Prepared, Session, checkpoint,
+    params::{self, Column, refs},
     session::{Param, field},
-    statements::{CollectionStatements, TableStatements},
+    write,
 };
 use crate::{
-    log::{TopicPartition, Topics},
-    mapping::{CollectionPlan, Plan, Row, Rows},
-    model::{ClusterTime, Frontier, Key, Namespace, Version},
+    mapping::{Row, Rows},
+    model::{ClusterTime, Frontier, Key, Version},
 };
 
-/// What the ledger knows of a document.
+/// A repeatable-read transaction over everything the sink keeps.
+pub struct Reader<'a> {
+    session: &'a Session,
+    prepared: &'a Prepared,
+}
+
+/// What the ledger says of a document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// Version of the change that was applied last.
+    /// Version of the last change.
     pub version: Version,
     /// Whether that was a delete.
     pub deleted: bool,
-    /// The applied document may contain operations up to here.
+    /// Its document may contain operations up to this cluster time.
     pub upper: ClusterTime,
-    /// Whether the change of that version is a dead letter or parked: its rows are known to be old.
-    pub refused: bool,
+    /// Digest of the source document; none for a delete.
+    pub digest: Option<[u8; 16]>,
 }
 
-/// How a document's rows compare with what they should be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RowState {
-    /// All there, all equal.
-    Equal,
+/// How the rows of one document differ from the expected ones.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Difference {
     /// The root row is not there.
-    Missing,
-    /// These columns differ: `column` of the root table, `schema.table` of a child table.
-    Different(Vec<String>),
-    /// The mapping refuses the document, so no rows can stand for it.
-    Unmappable,
+    pub missing: bool,
+    /// `schema.table.column` that differ; `schema.table` for a child row that is missing or not expected.
+    pub columns: Vec<String>,
 }
 
-/// Ledger and rows of some documents, and the watermark, all of one instant.
-#[derive(Clone, Debug)]
-pub struct Comparison {
-    /// Everything before this is applied; the zero bound where nothing is known.
-    pub watermark: Frontier,
-    /// Parallel to the documents asked for.
-    pub documents: Vec<(Option<Entry>, RowState)>,
-}
-
-/// Ledger entries and the watermark, all of one instant.
-#[derive(Clone, Debug)]
-pub struct Entries {
-    /// See [`Comparison::watermark`].
-    pub watermark: Frontier,
-    /// Parallel to the keys asked for.
-    pub entries: Vec<Option<Entry>>,
-}
-
-/// How many there are of each, all of one instant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Counts {
-    /// Rows of the root table.
-    pub rows: u64,
-    /// Live ledger entries.
+/// Documents of a collection by the ledger.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LedgerCounts {
+    /// Live, with a version at or below the bound.
     pub live: u64,
-    /// Live ledger entries whose last change is a dead letter or parked, so that they may have no row.
-    pub refused: u64,
+    /// Changed after the bound, live or not.
+    pub newer: u64,
 }
 
-/// Reads the target. Spent after an error: make another one.
-pub struct Reader {
-    session: Session,
-    collections: HashMap<String, Mapped>,
-}
-
-struct Mapped {
-    id: Option<i32>,
-    plan: CollectionPlan,
-    statements: CollectionStatements,
-    partitions: Vec<TopicPartition>,
-}
-
-impl Reader {
-    /// Connects.
-    ///
-    /// # Errors
-    /// As [`Target::open`], and [`Error::TableGone`] when the target has lost a table of the plan.
-    pub async fn connect(target: &Target, plan: &Plan, topics: &Topics, database: &str) -> Result<Self, Error> {
-        let session = target.open(Purpose::Read).await?;
-        let catalog = read_catalog(&session).await?;
-        let mut collections = HashMap::new();
-        for plan in plan.collections() {
-            let topic = topics.of(&Namespace::new(database, &plan.collection));
-            let partitions = topic.map_or_else(Vec::new, |topic| {
-                let name: Arc<str> = topic.name.clone();
-                (0..topic.partitions).map(|partition| TopicPartition { topic: name.clone(), partition }).collect()
-            });
-            let statements = CollectionStatements::new(plan, &catalog)?;
-            collections
-                .insert(plan.collection.clone(), Mapped { id: None, plan: plan.clone(), statements, partitions });
-        }
-        Ok(Self { session, collections })
-    }
-
-    /// Everything of the collection before this is applied; `None` while a partition has not said so, or its snapshot is
-    /// not applied.
+impl<'a> Reader<'a> {
+    /// Begins the transaction. Give it back with [`Self::end`]; when it is dropped, the session is spent.
     ///
     /// # Errors
     /// [`Error::Statement`] by its cause.
-    pub async fn watermark(&self, collection: &str) -> Result<Option<Frontier>, Error> {
-        let Some(mapped) = self.collections.get(collection) else { return Ok(None) };
-        let positions = checkpoint::read(&self.session, &mapped.partitions).await?;
-        if !positions.iter().all(|position| position.complete) {
-            return Ok(None);
-        }
-        // `None` is below every bound, and no partition at all proves nothing.
-        Ok(positions.iter().map(|position| position.watermark).min().flatten())
+    pub async fn begin(session: &'a Session, prepared: &'a Prepared) -> Result<Self, Error> {
+        session.batch("begin a read", "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+        Ok(Self { session, prepared })
     }
 
-    /// Holds the rows that documents must have against the rows that are there.
+    /// Ends the transaction.
     ///
     /// # Errors
     /// [`Error::Statement`] by its cause.
-    pub async fn compare(
-        &mut self,
-        collection: &str,
-        expected: &[(Key, Option<Rows>)],
-    ) -> Result<Comparison, Error> {
-        let keys: Vec<&[u8]> = expected.iter().map(|(key, _)| key.as_bytes()).collect();
-        self.begin().await?;
-        let (watermark, entries) = self.ledger(collection, &keys).await?;
-        let rows: Vec<Option<&Rows>> = expected.iter().map(|(_, rows)| rows.as_ref()).collect();
-        let states = match self.collections.get(collection) {
-            Some(mapped) => self.states(mapped, &rows).await?,
-            None => vec![RowState::Unmappable; rows.len()],
-        };
-        self.end().await?;
-        Ok(Comparison { watermark, documents: entries.into_iter().zip(states).collect() })
-    }
-
-    /// Looks keys up in the ledger.
-    ///
-    /// # Errors
-    /// [`Error::Statement`] by its cause.
-    pub async fn entries(&mut self, collection: &str, keys: &[Key]) -> Result<Entries, Error> {
-        let keys: Vec<&[u8]> = keys.iter().map(Key::as_bytes).collect();
-        self.begin().await?;
-        let (watermark, entries) = self.ledger(collection, &keys).await?;
-        self.end().await?;
-        Ok(Entries { watermark, entries })
-    }
-
-    /// The next live keys after `after`, in the order of their bytes.
-    ///
-    /// # Errors
-    /// [`Error::Statement`] by its cause.
-    pub async fn live_keys(&mut self, collection: &str, after: Option<&Key>, limit: usize) -> Result<Vec<Key>, Error> {
-        let sql = "SELECT key FROM driftless.ledger \
-                    WHERE collection = $1 AND key > $2 AND NOT deleted ORDER BY key LIMIT $3";
-        let after = after.map_or(&[][..], Key::as_bytes);
-        self.keys("read live keys", collection, sql, &[&after, &limit_of(limit)]).await
-    }
-
-    /// Random live keys.
-    ///
-    /// # Errors
-    /// [`Error::Statement`] by its cause.
-    pub async fn sample_keys(&mut self, collection: &str, limit: usize) -> Result<Vec<Key>, Error> {
-        // Random places of the index would favour keys behind gaps; the ledger is narrow, so it is read whole.
-        let sql = "SELECT key FROM driftless.ledger \
-                    WHERE collection = $1 AND NOT deleted ORDER BY random() LIMIT $2";
-        self.keys("choose random live keys", collection, sql, &[&limit_of(limit)]).await
-    }
-
-    /// Counts rows and ledger entries.
-    ///
-    /// # Errors
-    /// [`Error::Statement`] by its cause.
-    pub async fn counts(&mut self, collection: &str) -> Result<Counts, Error> {
-        let id = self.id(collection).await?;
-        let rows_sql = self.root(collection).map_or("SELECT 0::bigint", |table| &table.count).to_owned();
-        self.begin().await?;
-        let act = "count rows";
-        let rows: i64 = field(&self.session.query_one(act, &rows_sql, &[]).await?, 0, act)?;
-        let act = "count ledger entries";
-        let sql = "SELECT count(*), count(*) FILTER (WHERE EXISTS (SELECT FROM driftless.dead_letter AS d \
-                     WHERE d.collection = l.collection AND d.key = l.key AND d.state IN ('open', 'parked'))) \
-                     FROM driftless.ledger AS l WHERE l.collection = $1 AND NOT l.deleted";
-        let found = self.session.query_one(act, sql, &[&id]).await?;
-        let (live, refused): (i64, i64) = (field(&found, 0, act)?, field(&found, 1, act)?);
-        self.end().await?;
-        let count = |number: i64| u64::try_from(number).unwrap_or(0);
-        Ok(Counts { rows: count(rows), live: count(live), refused: count(refused) })
-    }
-
-    async fn begin(&self) -> Result<(), Error> {
-        self.session.batch("begin a read", "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await
-    }
-
-    async fn end(&self) -> Result<(), Error> {
+    pub async fn end(self) -> Result<(), Error> {
         self.session.batch("end a read", "COMMIT").await
     }
 
-    /// Id of the collection in the ledger; -1 while it has none, which no entry has.
-    async fn id(&mut self, collection: &str) -> Result<i32, Error> {
-        if let Some(id) = self.collections.get(collection).and_then(|mapped| mapped.id) {
-            return Ok(id);
+    /// The bound below which every change of the topic is applied; `None` while a partition has none.
+    ///
+    /// # Errors
+    /// [`Error::Statement`] by its cause.
+    pub async fn watermark(&self, topic: &str, partitions: i32) -> Result<Option<Frontier>, Error> {
+        let act = "read the watermark";
+        let sql = "SELECT watermark_t, watermark_i FROM driftless.position \
+                    WHERE topic = $1 AND partition < $2 AND watermark_t IS NOT NULL ORDER BY watermark_t, watermark_i";
+        let rows = self.session.query(act, sql, &[&topic, &partitions]).await?;
+        match rows.first() {
+            Some(row) if i32::try_from(rows.len()) == Ok(partitions) => {
+                Ok(checkpoint::cluster_time(field(row, 0, act)?, field(row, 1, act)?).map(Frontier))
+            }
+            _ => Ok(None),
         }
-        let act = "find a collection";
-        let sql = "SELECT id FROM driftless.collection WHERE name = $1";
-        let Some(row) = self.session.query_opt(act, sql, &[&collection]).await? else { return Ok(-1) };
-        let id: i32 = field(&row, 0, act)?;
-        if let Some(mapped) = self.collections.get_mut(collection) {
-            mapped.id = Some(id);
-        }
-        Ok(id)
     }
 
-    async fn keys(
-        &mut self,
-        act: &str,
-        collection: &str,
-        sql: &str,
-        params: &[Param<'_>],
-    ) -> Result<Vec<Key>, Error> {
-        let id = self.id(collection).await?;
-        let mut all: Vec<Param<'_>> = vec![&id];
-        all.extend_from_slice(params);
-        let rows = self.session.query(act, sql, &all).await?;
+    /// The ledger's entries of these keys; a key it never heard of is left out.
+    ///
+    /// # Errors
+    /// [`Error::Statement`] by its cause.
+    pub async fn entries(&self, collection: usize, keys: &[Key]) -> Result<HashMap<Key, Entry>, Error> {
+        let act = "read the ledger";
+        let sql = "SELECT key, version, deleted, upper_t, upper_i, digest FROM driftless.ledger \
+                    WHERE collection = $1 AND key = ANY ($2)";
+        let rows = self.session.query(act, sql, &[&self.prepared.id(collection), &bytes(keys)]).await?;
+        let mut entries = HashMap::with_capacity(rows.len());
+        for row in &rows {
+            let version = field::<&[u8]>(row, 1, act)?;
+            let entry = Entry {
+                version: Version::from_bytes(version).unwrap_or(Version {
+                    epoch: u32::MAX,
+                    time: ClusterTime { t: u32::MAX, i: u32::MAX },
+                    op: u32::MAX,
+                }),
+                deleted: field(row, 2, act)?,
+                upper: checkpoint::cluster_time(field(row, 3, act)?, field(row, 4, act)?).unwrap_or_default(),
+                digest: field::<Option<&[u8]>>(row, 5, act)?.and_then(|digest| digest.try_into().ok()),
+            };
+            entries.insert(Key::from_bytes(field(row, 0, act)?), entry);
+        }
+        Ok(entries)
+    }
+
+    /// Those of the keys that have a waiting dead letter, with its reason: drift that already has a name.
+    ///
+    /// # Errors
+    /// [`Error::Statement`] by its cause.
+    pub async fn dead_letters(&self, collection: usize, keys: &[Key]) -> Result<HashMap<Key, String>, Error> {
+        let act = "read dead letters";
+        let sql = "SELECT key, reason FROM driftless.dead_letter \
+                    WHERE state IN ('open', 'parked') AND collection = $1 AND key = ANY ($2) ORDER BY id";
+        let rows = self.session.query(act, sql, &[&self.prepared.id(collection), &bytes(keys)]).await?;
+        rows.iter().map(|row| Ok((Key::from_bytes(field(row, 0, act)?), field(row, 1, act)?))).collect()
+    }
+
+    /// Compares the rows that documents should have with those that are there. Gives back the documents that differ, by
+    /// their place in `expected`.
+    ///
+    /// # Errors
+    /// [`Error::Statement`] by its cause.
+    pub async fn compare(&self, collection: usize, expected: &[Rows]) -> Result<HashMap<usize, Difference>, Error> {
+        let mut found = HashMap::<usize, Difference>::new();
+        let plan = self.prepared.plan(collection);
+        let mut roots = write::RootKeys::new(self.prepared, collection);
+        for root in expected.iter().filter_map(|rows| rows.tables.first()?.first()) {
+            roots.push_root(root.as_bytes());
+        }
+        let all = (0..expected.len()).filter_map(|place| i32::try_from(place).ok()).collect::<Vec<_>>();
+        for (table, statements) in self.prepared.statements(collection).tables.iter().enumerate() {
+            let rows = expected.iter().zip(&all);
+            let rows = rows.flat_map(|(rows, &place)| {
+                rows.tables.get(table).into_iter().flatten().map(move |row| (place, row))
+            });
+            let (places, rows): (Vec<i32>, Vec<&Row>) = rows.unzip();
+            let act = format!("compare rows of {}", statements.name);
+            let arrays = params::columns(statements.width, rows.iter().copied());
+            for row in self.session.query(&act, &statements.compare, &with(&places, &arrays)).await? {
+                let missing: bool = field(&row, 1, &act)?;
+                let difference = found.entry(place(&row, &act)?).or_default();
+                match (missing, table) {
+                    (true, 0) => difference.missing = true,
+                    (true, _) => difference.add(statements.name.clone()),
+                    (false, _) => {
+                        for column in field::<Vec<String>>(&row, 2, &act)? {
+                            difference.add(format!("{}.{column}", statements.name));
+                        }
+                    }
+                }
+            }
+            if let Some(surplus) = &statements.surplus {
+                let mut arrays = vec![roots.first()];
+                arrays.extend(write::key_columns(&plan.tables[table], rows.iter().copied()));
+                for row in self.session.query(&act, surplus, &with(&all, &arrays)).await? {
+                    found.entry(place(&row, &act)?).or_default().add(statements.name.clone());
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Those of the root keys that have a row, by place. Each is a row of key columns, as the mapping gives it for an `_id`.
+    ///
+    /// # Errors
+    /// [`Error::Statement`] by its cause.
+    pub async fn present(&self, collection: usize, keys: &[Row]) -> Result<HashSet<usize>, Error> {
+        let Some(root) = self.prepared.statements(collection).tables.first() else { return Ok(HashSet::new()) };
+        let act = format!("look for rows of {}", root.name);
+        let places = (0..keys.len()).filter_map(|place| i32::try_from(place).ok()).collect::<Vec<_>>();
+        let arrays = params::columns(self.prepared.root(collection).key.len(), keys);
+        let rows = self.session.query(&act, &root.present, &with(&places, &arrays)).await?;
+        rows.iter().map(|row| place(row, &act)).collect()
+    }
+
+    /// Counts the collection's documents by the ledger: those at or below `at`, and those changed later.
+    ///
+    /// # Errors
+    /// [`Error::Statement`] by its cause.
+    pub async fn ledger_counts(&self, collection: usize, at: Version) -> Result<LedgerCounts, Error> {
+        let act = "count the ledger";
+        let sql = "SELECT count(*) FILTER (WHERE NOT deleted AND version <= $2), count(*) FILTER (WHERE version > $2) \
+                     FROM driftless.ledger WHERE collection = $1";
+        let row = self.session.query_one(act, sql, &[&self.prepared.id(collection), &&at.to_bytes()[..]]).await?;
+        let number = |at: usize| Ok::<_, Error>(u64::try_from(field::<i64>(&row, at, act)?).unwrap_or(0));
+        Ok(LedgerCounts { live: number(0)?, newer: number(1)? })
+    }
+
+    /// Counts the rows of the collection's root table.
+    ///
+    /// # Errors
+    /// [`Error::Statement`] by its cause.
+    pub async fn table_count(&self, collection: usize) -> Result<u64, Error> {
+        let Some(root) = self.prepared.statements(collection).tables.first() else { return Ok(0) };
+        let act = format!("count rows of {}", root.name);
+        let row = self.session.query_one(&act, &root.count, &[]).await?;
+        Ok(u64::try_from(field::<i64>(&row, 0, &act)?).unwrap_or(0))
+    }
+
+    /// Keys of live documents at random, every one as likely as any other.
+    ///
+    /// Of a large ledger random pages are read, many times more rows than wanted, and thinned, so that neighbours on a page
+    /// rarely come together.
+    ///
+    /// # Errors
+    /// [`Error::Statement`] by its cause.
+    pub async fn sample(&self, collection: usize, count: usize) -> Result<Vec<Key>, Error> {
+        let act = "sample the ledger";
+        let sql = "SELECT greatest(reltuples, 0)::float8 FROM pg_class WHERE oid = 'driftless.ledger'::regclass";
+        let estimate: f64 = field(&self.session.query_one(act, sql, &[]).await?, 0, act)?;
+        let percent = 100.0 * (count as f64) * OVERSAMPLING / estimate.max(1.0);
+        if percent < 50.0 {
+            let keys = self.sample_from(&format!("TABLESAMPLE SYSTEM ({percent})"), collection, count).await?;
+            // A collection that has a small part of the ledger is not met often enough.
+            if keys.len() == count {
+                return Ok(keys);
+            }
+        }
+        self.sample_from("", collection, count).await
+    }
+
+    async fn sample_from(&self, pages: &str, collection: usize, count: usize) -> Result<Vec<Key>, Error> {
+        let act = "sample the ledger";
+        let sql = format!(
+            "SELECT key FROM driftless.ledger {pages} WHERE collection = {} AND NOT deleted ORDER BY random() LIMIT {count}",
+            self.prepared.id(collection)
+        );
+        // Not kept: the text is new each time.
+        let rows = self.session.query_once(act, &sql).await?;
         rows.iter().map(|row| Ok(Key::from_bytes(field(row, 0, act)?))).collect()
     }
-
-    /// Watermark and entries, inside the caller's transaction.
-    async fn ledger(&mut self, collection: &str, keys: &[&[u8]]) -> Result<(Frontier, Vec<Option<Entry>>), Error> {
-        let id = self.id(collection).await?;
-        let watermark = self.watermark(collection).await?.unwrap_or_default();
-        let act = "read ledger entries";
-        let sql = "SELECT e.n::int8, l.version, l.deleted, l.upper_t, l.upper_i, \
-                          EXISTS (SELECT FROM driftless.dead_letter AS d WHERE d.collection = l.collection \
-                                     AND d.key = l.key AND d.state IN ('open', 'parked')) \
-                     FROM unnest($2::bytea[]) WITH ORDINALITY AS e(key, n) \
-                     JOIN driftless.ledger AS l ON l.collection = $1 AND l.key = e.key";
-        let mut entries = vec![None; keys.len()];
-        for row in self.session.query(act, sql, &[&id, &keys]).await? {
-            let version = Version::from_bytes(field::<&[u8]>(&row, 1, act)?);
-            let upper = checkpoint::cluster_time(field(&row, 3, act)?, field(&row, 4, act)?);
-            let entry = version.zip(upper).map(|(version, upper)| {
-                Ok::<_, Error>(Entry { version, deleted: field(&row, 2, act)?, upper, refused: field(&row, 5, act)? })
-            });
-            if let Some(slot) = place(field::<i64>(&row, 0, act)?).and_then(|at| entries.get_mut(at)) {
-                *slot = entry.transpose()?;
-            }
-        }
-        Ok((watermark, entries))
-    }
-
-    fn root(&self, collection: &str) -> Option<&TableStatements> {
-        self.collections.get(collection)?.statements.tables.first()
-    }
-
-    /// Compares table by table, inside the caller's transaction.
-    async fn states(&self, mapped: &Mapped, expected: &[Option<&Rows>]) -> Result<Vec<RowState>, Error> {
-        let mut states: Vec<RowState> = expected
-            .iter()
-            .map(|rows| if rows.is_some() { RowState::Equal } else { RowState::Unmappable })
-            .collect();
-        for (at, (statements, table)) in mapped.statements.tables.iter().zip(&mapped.plan.tables).enumerate() {
-            let (ordinals, rows): (Vec<i32>, Vec<&Row>) =
-                numbered(expected).flat_map(|(n, rows)| rows.tables[at].iter().map(move |row| (n, row))).unzip();
-            let columns = params::columns(statements.width, rows.iter().copied());
-            let act = "compare rows";
-            for row in self.session.query(act, &statements.compare, &with(&[&ordinals], &columns)).await? {
-                let (n, missing): (i32, bool) = (field(&row, 0, act)?, field(&row, 1, act)?);
-                let differing: Vec<String> = field(&row, 2, act)?;
-                let Some(state) = usize::try_from(n).ok().and_then(|n| states.get_mut(n)) else { continue };
-                match (at, missing) {
-                    (0, true) => *state = RowState::Missing,
-                    (0, false) => state.add(differing),
-                    _ => state.add(vec![statements.name.clone()]),
-                }
-            }
-            let Some(surplus) = &statements.surplus else { continue };
-            let root_key = mapped.plan.tables[0].key[0];
-            let (parents, roots): (Vec<i32>, Vec<&Row>) =
-                numbered(expected).filter_map(|(n, rows)| Some((n, rows.tables[0].first()?))).unzip();
-            let roots = params::column(root_key, roots.iter().copied());
-            let keys: Vec<Column> = table.key.iter().map(|&at| params::column(at, rows.iter().copied())).collect();
-            let act = "find surplus child rows";
-            for row in self.session.query(act, surplus, &with(&[&parents, &roots], &keys)).await? {
-                let n: i32 = field(&row, 0, act)?;
-                if let Some(state) = usize::try_from(n).ok().and_then(|n| states.get_mut(n)) {
-                    state.add(vec![statements.name.clone()]);
-                }
-            }
-        }
-        Ok(states)
-    }
 }
 
-impl RowState {
-    fn add(&mut self, mut columns: Vec<String>) {
-        match self {
-            Self::Equal => *self = Self::Different(columns),
-            Self::Different(known) => {
-                columns.retain(|column| !known.contains(column));
-                known.append(&mut columns);
-            }
-            // A missing root says it all.
-            Self::Missing | Self::Unmappable => {}
+/// Rows read for each that is wanted.
+const OVERSAMPLING: f64 = 50.0;
+
+impl Difference {
+    fn add(&mut self, column: String) {
+        if !self.columns.contains(&column) {
+            self.columns.push(column);
         }
     }
 }
 
-/// Expected rows with the place of their document.
-fn numbered<'a>(expected: &'a [Option<&'a Rows>]) -> impl Iterator<Item = (i32, &'a Rows)> {
-    expected.iter().enumerate().filter_map(|(n, rows)| Some((i32::try_from(n).ok()?, (*rows)?)))
+fn bytes(keys: &[Key]) -> Vec<&[u8]> {
+    keys.iter().map(Key::as_bytes).collect()
 }
 
-fn with<'a>(first: &[Param<'a>], columns: &'a [Column]) -> Vec<Param<'a>> {
-    first.iter().copied().chain(columns.iter().map(|column| column as Param<'a>)).collect()
+fn with<'a>(places: &'a Vec<i32>, arrays: &'a [Column]) -> Vec<Param<'a>> {
+    let mut all: Vec<Param<'a>> = vec![places];
+    all.extend(refs(arrays));
+    all
 }
 
-fn place(ordinality: i64) -> Option<usize> {
-    usize::try_from(ordinality - 1).ok()
-}
-
-fn limit_of(limit: usize) -> i64 {
-    i64::try_from(limit).unwrap_or(i64::MAX)
+fn place(row: &tokio_postgres::Row, act: &str) -> Result<usize, Error> {
+    Ok(usize::try_from(field::<i32>(row, 0, act)?).unwrap_or(usize::MAX))
 }

@@ -43,6 +43,11 @@ impl Session {
         self.constraint_mode
     }
 
+    /// Whether the connection still stands, as far as is known.
+    pub(super) fn is_alive(&self) -> bool {
+        !self.client.is_closed()
+    }
+
     /// Runs statements without parameters.
     pub(super) async fn batch(&self, act: &str, sql: &str) -> Result<(), Error> {
         self.bounded(act, self.client.batch_execute(sql)).await
@@ -58,6 +63,11 @@ impl Session {
     pub(super) async fn query(&self, act: &str, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>, Error> {
         let statement = self.prepared(act, sql).await?;
         self.bounded(act, self.client.query(&statement, params)).await
+    }
+
+    /// Runs a statement that will not come again.
+    pub(super) async fn query_once(&self, act: &str, sql: &str) -> Result<Vec<Row>, Error> {
+        self.bounded(act, self.client.query_typed(sql, &[])).await
     }
 
     /// Runs a statement that gives one row, or none.

@@ -1,131 +1,245 @@
-//! What everybody may know: positions, dead letters and the last comparisons, read in one go.
+//! What the sink knows of itself, read for the status page, the metrics and the gate of a cutover.
 
-use std::collections::BTreeMap;
-
-use jiff::Timestamp;
+use metrics::gauge;
 use serde::Serialize;
+use tokio_postgres::Row;
 
-use super::{
-    Error, Session, checkpoint,
-    checkpoint::Position,
-    session::field,
-};
-use crate::log::TopicPartition;
+use super::{Error, Session, checkpoint, session::field};
+use crate::{metrics as names, model::ClusterTime};
 
-/// What the last pass of the reconciler found in a collection.
+/// The sink at a glance.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Status {
+    /// How far each partition is applied.
+    pub positions: Vec<PartitionStatus>,
+    /// Waiting dead letters.
+    pub dead_letters: Vec<Letters>,
+    /// The last result of each tier for each collection.
+    pub reconcile: Vec<ReconcileResult>,
+    /// What operators did last, newest first.
+    pub actions: Vec<Action>,
+}
+
+/// How far a partition is applied.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct ReconcileResult {
-    /// The collection.
+pub struct PartitionStatus {
+    /// Topic.
+    pub topic: String,
+    /// Partition.
+    pub partition: i32,
+    /// Where to go on; `None` is the earliest.
+    pub next_offset: Option<i64>,
+    /// Every change with a lower cluster time is applied.
+    pub watermark: Option<ClusterTime>,
+    /// Source wall clock as of which the partition is complete, milliseconds since 1970.
+    pub as_of_ms: Option<i64>,
+    /// Frontiers whose count was not met, ever.
+    pub gaps: u64,
+}
+
+/// Waiting dead letters of one kind.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Letters {
+    /// Collection; the topic where the record could not be read.
     pub collection: String,
-    /// When the pass ended.
-    pub at: Timestamp,
-    /// Whether everything was compared, not a sample.
-    pub full: bool,
-    /// Documents compared.
-    pub documents: u64,
-    /// Documents without rows.
+    /// Reason.
+    pub reason: String,
+    /// `open` or `parked`.
+    pub state: String,
+    /// How many.
+    pub count: i64,
+}
+
+/// What an operator did.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Action {
+    /// When, milliseconds since 1970.
+    pub at_ms: i64,
+    /// Who.
+    pub who: String,
+    /// Which command.
+    pub command: String,
+    /// With what.
+    pub detail: serde_json::Value,
+}
+
+/// What a pass of the reconciler found.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ReconcileResult {
+    /// Collection.
+    pub collection: String,
+    /// Which kind of comparison: counts, sample, digest, deep, …
+    pub tier: String,
+    /// When it ended, milliseconds since 1970; set by PostgreSQL when the result is stored.
+    pub finished_ms: i64,
+    /// The cluster time both sides were read at.
+    pub as_of: ClusterTime,
+    /// Documents judged.
+    pub checked: u64,
+    /// Documents there are.
+    pub total: u64,
+    /// Missing in the target.
     pub missing: u64,
-    /// Rows without a document.
+    /// In the target only.
     pub extra: u64,
-    /// Documents whose rows differ.
+    /// Different in at least one column.
     pub different: u64,
-    /// Documents that could not be judged.
+    /// Not judged.
     pub undecided: u64,
+    /// Whatever else the tier has to tell; no values of documents.
+    pub detail: serde_json::Value,
 }
 
-/// Everything that the processes share through PostgreSQL.
-#[derive(Clone, Debug, Default)]
-pub struct Shared {
-    /// How far each partition was applied.
-    pub positions: Vec<(TopicPartition, Position)>,
-    /// Open dead letters by collection and reason; records that could not be read have no collection.
-    pub dead_letters: BTreeMap<(Option<String>, String), u64>,
-    /// Parked documents by collection.
-    pub parked: BTreeMap<String, u64>,
-    /// The newest result of each collection.
-    pub results: Vec<ReconcileResult>,
-}
+const ACT: &str = "read the status";
 
-/// Reads all of it.
+/// Reads the status; `actions` bounds the number of actions.
 ///
 /// # Errors
 /// [`Error::Statement`] by its cause.
-pub async fn read(session: &Session) -> Result<Shared, Error> {
-    let mut shared = Shared { positions: checkpoint::all(session).await?, ..Shared::default() };
-    let act = "count dead letters";
-    let sql = "SELECT c.name, d.reason, d.state, count(*) FROM driftless.dead_letter AS d \
-                 LEFT JOIN driftless.collection AS c ON c.id = d.collection \
-                WHERE d.state IN ('open', 'parked') GROUP BY 1, 2, 3";
-    for row in session.query(act, sql, &[]).await? {
-        let (collection, reason): (Option<String>, String) = (field(&row, 0, act)?, field(&row, 1, act)?);
-        let (state, count): (&str, i64) = (field(&row, 2, act)?, field(&row, 3, act)?);
-        let count = u64::try_from(count).unwrap_or(0);
-        match (state, collection) {
-            ("parked", Some(collection)) => *shared.parked.entry(collection).or_default() += count,
-            (_, collection) => *shared.dead_letters.entry((collection, reason)).or_default() += count,
+pub async fn read(session: &Session, actions: u32) -> Result<Status, Error> {
+    let positions = checkpoint::all(session).await?.into_iter().map(|(partition, position)| PartitionStatus {
+        topic: partition.topic.to_string(),
+        partition: partition.partition,
+        next_offset: position.next_offset,
+        watermark: position.watermark.map(|bound| bound.0),
+        as_of_ms: position.as_of_ms,
+        gaps: position.gaps,
+    });
+    Ok(Status {
+        positions: positions.collect(),
+        dead_letters: dead_letters(session).await?,
+        reconcile: reconcile_results(session).await?,
+        actions: last_actions(session, actions).await?,
+    })
+}
+
+/// Counts waiting dead letters.
+///
+/// # Errors
+/// [`Error::Statement`] by its cause.
+pub async fn dead_letters(session: &Session) -> Result<Vec<Letters>, Error> {
+    let sql = "SELECT coalesce(c.name, d.topic), d.reason, d.state, count(*) \
+                 FROM driftless.dead_letter AS d LEFT JOIN driftless.collection AS c ON c.id = d.collection \
+                WHERE d.state IN ('open', 'parked') GROUP BY 1, 2, 3 ORDER BY 1, 2, 3";
+    let rows = session.query(ACT, sql, &[]).await?;
+    let letters = rows.iter().map(|row| {
+        Ok(Letters {
+            collection: field(row, 0, ACT)?,
+            reason: field(row, 1, ACT)?,
+            state: field(row, 2, ACT)?,
+            count: field(row, 3, ACT)?,
+        })
+    });
+    letters.collect()
+}
+
+/// Exports the counts of dead letters. `known` are kinds exported before: those that are gone are set to zero.
+pub fn export(letters: &[Letters], known: &mut Vec<Letters>) {
+    for old in known.iter_mut() {
+        old.count = 0;
+    }
+    for letter in letters {
+        match known.iter_mut().find(|old| same_kind(old, letter)) {
+            Some(old) => old.count = letter.count,
+            None => known.push(letter.clone()),
         }
     }
-    let act = "read the last comparisons";
-    let sql = "SELECT DISTINCT ON (collection) collection, (extract(epoch FROM finished_at) * 1000)::int8, tier, \
-                      checked, missing, extra, different, undecided \
-                 FROM driftless.reconcile_result ORDER BY collection, id DESC";
-    for row in session.query(act, sql, &[]).await? {
-        let number = |at: usize| Ok::<_, Error>(u64::try_from(field::<i64>(&row, at, act)?).unwrap_or(0));
-        shared.results.push(ReconcileResult {
-            collection: field(&row, 0, act)?,
-            at: Timestamp::from_millisecond(field(&row, 1, act)?).unwrap_or_default(),
-            full: field::<&str>(&row, 2, act)? == FULL,
-            documents: number(3)?,
-            missing: number(4)?,
-            extra: number(5)?,
-            different: number(6)?,
-            undecided: number(7)?,
-        });
+    for Letters { collection, reason, state, count } in known.iter() {
+        let labels = [("collection", collection.clone()), ("reason", reason.clone())];
+        if state == "open" {
+            gauge!(names::DEAD_LETTERS, &labels).set(*count as f64);
+        }
     }
-    Ok(shared)
+    let mut parked = std::collections::BTreeMap::<&str, i64>::new();
+    for letter in known.iter().filter(|letter| letter.state == "parked") {
+        *parked.entry(&letter.collection).or_default() += letter.count;
+    }
+    for (collection, count) in parked {
+        gauge!(names::PARKED, "collection" => collection.to_owned()).set(count as f64);
+    }
 }
 
-const FULL: &str = "full";
-const SAMPLE: &str = "sample";
-/// Results kept for each collection: a day and more at the default pace, without growing for ever.
-const KEPT: i64 = 10_000;
+fn same_kind(a: &Letters, b: &Letters) -> bool {
+    (&a.collection, &a.reason, &a.state) == (&b.collection, &b.reason, &b.state)
+}
 
-/// Writes down what a pass found, and drops the oldest results.
+/// The last result of each tier for each collection.
 ///
 /// # Errors
 /// [`Error::Statement`] by its cause.
-pub async fn store_result(
-    session: &Session,
-    result: &ReconcileResult,
-    as_of: crate::model::ClusterTime,
-    findings: &serde_json::Value,
-) -> Result<(), Error> {
-    let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
-    let tier = if result.full { FULL } else { SAMPLE };
-    let sql = "INSERT INTO driftless.reconcile_result (collection, tier, finished_at, as_of_t, as_of_i, checked, missing, \
-                 extra, different, undecided, detail) \
-               VALUES ($1, $2, to_timestamp($3::float8 / 1000), $4, $5, $6, $7, $8, $9, $10, $11)";
+pub async fn reconcile_results(session: &Session) -> Result<Vec<ReconcileResult>, Error> {
+    let sql = "SELECT DISTINCT ON (collection, tier) collection, tier, (extract(epoch FROM finished_at) * 1000)::int8, \
+                      as_of_t, as_of_i, checked, total, missing, extra, different, undecided, detail \
+                 FROM driftless.reconcile_result ORDER BY collection, tier, id DESC";
+    let rows = session.query(ACT, sql, &[]).await?;
+    rows.iter().map(reconcile_result).collect()
+}
+
+fn reconcile_result(row: &Row) -> Result<ReconcileResult, Error> {
+    let number = |at: usize| Ok::<_, Error>(u64::try_from(field::<i64>(row, at, ACT)?).unwrap_or(0));
+    Ok(ReconcileResult {
+        collection: field(row, 0, ACT)?,
+        tier: field(row, 1, ACT)?,
+        finished_ms: field(row, 2, ACT)?,
+        as_of: checkpoint::cluster_time(field(row, 3, ACT)?, field(row, 4, ACT)?).unwrap_or_default(),
+        checked: number(5)?,
+        total: number(6)?,
+        missing: number(7)?,
+        extra: number(8)?,
+        different: number(9)?,
+        undecided: number(10)?,
+        detail: field(row, 11, ACT)?,
+    })
+}
+
+/// Results kept per collection and tier.
+const RESULTS_KEPT: i64 = 1_000;
+
+/// Stores what a pass found, and forgets the oldest.
+///
+/// # Errors
+/// [`Error::Statement`] by its cause.
+pub async fn store_reconcile_result(session: &Session, result: &ReconcileResult) -> Result<(), Error> {
+    let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+    let sql = "INSERT INTO driftless.reconcile_result \
+                 (collection, tier, as_of_t, as_of_i, checked, total, missing, extra, different, undecided, detail) \
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
     session
         .execute(
-            "store a comparison",
+            "store a result",
             sql,
             &[
                 &result.collection,
-                &tier,
-                &(result.at.as_millisecond() as f64),
-                &i64::from(as_of.t),
-                &i64::from(as_of.i),
-                &number(result.documents),
+                &result.tier,
+                &i64::from(result.as_of.t),
+                &i64::from(result.as_of.i),
+                &number(result.checked),
+                &number(result.total),
                 &number(result.missing),
                 &number(result.extra),
                 &number(result.different),
                 &number(result.undecided),
-                findings,
+                &result.detail,
             ],
         )
         .await?;
-    let sql = "DELETE FROM driftless.reconcile_result WHERE collection = $1 AND id <= \
-                 (SELECT id FROM driftless.reconcile_result WHERE collection = $1 ORDER BY id DESC OFFSET $2 LIMIT 1)";
-    session.execute("drop old comparisons", sql, &[&result.collection, &KEPT]).await?;
+    let sql = "DELETE FROM driftless.reconcile_result WHERE id IN (SELECT id FROM driftless.reconcile_result \
+                WHERE collection = $1 AND tier = $2 ORDER BY id DESC OFFSET $3)";
+    session.execute("forget old results", sql, &[&result.collection, &result.tier, &RESULTS_KEPT]).await?;
     Ok(())
+}
+
+async fn last_actions(session: &Session, limit: u32) -> Result<Vec<Action>, Error> {
+    let sql = "SELECT (extract(epoch FROM at) * 1000)::int8, who, command, detail \
+                 FROM driftless.action ORDER BY id DESC LIMIT $1";
+    let rows = session.query(ACT, sql, &[&i64::from(limit)]).await?;
+    let actions = rows.iter().map(|row| {
+        Ok(Action {
+            at_ms: field(row, 0, ACT)?,
+            who: field(row, 1, ACT)?,
+            command: field(row, 2, ACT)?,
+            detail: field(row, 3, ACT)?,
+        })
+    });
+    actions.collect()
 }

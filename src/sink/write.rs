@@ -243,7 +243,7 @@ impl<'a> RootKeys<'a> {
     }
 
     /// The column that children refer to.
-    fn first(&self) -> Column {
+    pub(super) fn first(&self) -> Column {
         self.keys.first().cloned().unwrap_or_default()
     }
 
