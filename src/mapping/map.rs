@@ -1,8 +1,18 @@
-//! A document becomes rows.
+//! A document becomes rows: the compiled steps of a collection, carried out.
+//!
+//! One pass over the document fills the slots of all paths, then each column takes its slot. All of a document's rows or
+//! none: the first value that cannot be stored refuses the document.
 
 use bson::raw::{RawBsonRef, RawDocument};
+use uuid::Uuid;
 
-use super::{CollectionPlan, Fault, MappingFile, Plan, Reject, Row, Rows, target::Catalog};
+use super::{
+    CollectionPlan, Losses, Reject, Row, Rows, encode,
+    ids::{self, Id, IdStep},
+    target::ColumnType,
+    tree::{Slot, Tree},
+    value::{Raw, Value},
+};
 use crate::model::Reason;
 
 /// Digest of a document's bytes, for the ledger: XXH3, 128 bits, big-endian.
@@ -12,17 +22,73 @@ pub fn digest(document: &RawDocument) -> [u8; 16] {
 
 /// The compiled steps of one collection.
 #[derive(Clone, Debug)]
-pub(super) struct Program;
+pub(super) struct Program {
+    /// The paths of the root table and of the children's arrays.
+    pub(super) tree: Tree,
+    pub(super) id: IdStep,
+    pub(super) id_slot: usize,
+    /// The root table's columns.
+    pub(super) steps: Vec<Step>,
+    /// Position of the primary key in `steps`.
+    pub(super) key: usize,
+    pub(super) children: Vec<Child>,
+}
 
-impl Plan {
-    /// Checks a mapping file against the target's catalog.
-    ///
-    /// # Errors
-    /// Every fault, in the order of the file.
-    pub fn compile(file: &MappingFile, catalog: &Catalog) -> Result<Self, Vec<Fault>> {
-        let _ = (file, catalog);
-        Ok(Self { collections: Vec::new(), warnings: Vec::new() })
-    }
+/// An embedded array and its table.
+#[derive(Clone, Debug)]
+pub(super) struct Child {
+    pub(super) path: String,
+    /// Slot of the array in the root's tree.
+    pub(super) slot: usize,
+    /// The paths inside an element.
+    pub(super) tree: Tree,
+    pub(super) steps: Vec<Step>,
+    /// What a [`Source::Element`] column is made of.
+    pub(super) element: ElementKey,
+    /// Positions of the primary key's columns, where two elements could give the same one.
+    pub(super) key: Option<Vec<usize>>,
+}
+
+/// What tells elements apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ElementKey {
+    /// The slot where the element has one, else its index.
+    SlotOrIndex(usize),
+    Slot(usize),
+    Index,
+}
+
+/// One column.
+#[derive(Clone, Debug)]
+pub(super) struct Step {
+    pub(super) column: String,
+    pub(super) source: Source,
+    pub(super) kind: ColumnType,
+    pub(super) not_null: bool,
+    pub(super) reference: Option<IdStep>,
+    /// What stands for an absent or null value, in binary form.
+    pub(super) default: Option<Vec<u8>>,
+}
+
+/// Where a column's value comes from.
+#[derive(Clone, Debug)]
+pub(super) enum Source {
+    /// The root row's id.
+    Root,
+    /// The element's index.
+    Index,
+    /// The element's own id.
+    Element,
+    /// A path of the document or element.
+    Field { slot: usize, path: String },
+}
+
+/// An element of an embedded array, and where it stands.
+struct Element<'a> {
+    index: usize,
+    key: ElementKey,
+    namespace: Uuid,
+    path: &'a str,
 }
 
 impl CollectionPlan {
@@ -31,8 +97,23 @@ impl CollectionPlan {
     /// # Errors
     /// [`Reject`]: the document goes to the dead letters under its reason.
     pub fn map(&self, document: &RawDocument) -> Result<Rows, Reject> {
-        let _ = (document, &self.program);
-        Err(Reject::new(Reason::Malformed))
+        let program = &self.program;
+        let mut losses = Losses::default();
+        let mut slots = Vec::new();
+        program.tree.read(Value::Document(Raw::new(document.as_bytes())), &mut slots, &mut losses)?;
+        let Some(Slot::Present(id)) = slots.get(program.id_slot) else {
+            return Err(Reject::new(Reason::Malformed));
+        };
+        let id = program.id.own(*id).map_err(|reason| self.key_reject(reason))?;
+        let mut root = Row::default();
+        for step in &program.steps {
+            step.write(&id, None, &slots, &mut losses, &mut root).map_err(|reason| step.reject(reason, ""))?;
+        }
+        let mut tables = vec![vec![root]];
+        for child in &program.children {
+            tables.push(child.map(program, &id, &slots, &mut losses)?);
+        }
+        Ok(Rows { tables, losses })
     }
 
     /// The key columns of the root row that belongs to an `_id`; all that a delete carries.
@@ -40,7 +121,173 @@ impl CollectionPlan {
     /// # Errors
     /// [`Reject`] where the `_id` cannot be a key of the target; such a document never had a row.
     pub fn root_key(&self, id: RawBsonRef<'_>) -> Result<Row, Reject> {
-        let _ = id;
-        Err(Reject::new(Reason::KeyUnsupported))
+        self.key_row(Value::from(id))
+    }
+
+    /// As [`Self::root_key`], from a document that has the `_id`: `{_id: …}`. It also reads an `_id` whose text is no valid
+    /// UTF-8, which bson's own reader does not hand out.
+    ///
+    /// # Errors
+    /// [`Reject`] as in [`Self::root_key`], and `MALFORMED` for a document without `_id`.
+    pub fn root_key_of(&self, document: &RawDocument) -> Result<Row, Reject> {
+        self.key_row(ids::id_of(Raw::new(document.as_bytes()))?)
+    }
+
+    fn key_row(&self, id: Value<'_>) -> Result<Row, Reject> {
+        let program = &self.program;
+        let id = program.id.own(id).map_err(|reason| self.key_reject(reason))?;
+        let mut row = Row::default();
+        if let Some(step) = program.steps.get(program.key) {
+            step.write(&id, None, &[], &mut Losses::default(), &mut row).map_err(|reason| step.reject(reason, ""))?;
+        }
+        Ok(row)
+    }
+
+    fn key_reject(&self, reason: Reason) -> Reject {
+        let column = self.program.steps.get(self.program.key).map(|step| step.column.clone());
+        Reject { reason, column, path: Some("_id".to_owned()) }
     }
 }
+
+impl Child {
+    fn map(
+        &self,
+        program: &Program,
+        root: &Id<'_>,
+        slots: &[Slot<'_>],
+        losses: &mut Losses,
+    ) -> Result<Vec<Row>, Reject> {
+        let refuse = |reason| Reject { reason, column: None, path: Some(self.path.clone()) };
+        let array = match slots.get(self.slot) {
+            None | Some(Slot::Absent | Slot::Present(Value::Null | Value::Undefined)) => return Ok(Vec::new()),
+            Some(Slot::Present(Value::Array(array))) => *array,
+            Some(Slot::Present(_) | Slot::Blocked) => return Err(refuse(Reason::TypeMismatch)),
+        };
+        let namespace = program.id.child_namespace(root);
+        let mut rows = Vec::new();
+        let mut inner = Vec::new();
+        for (index, field) in array.fields().enumerate() {
+            let (_, value) = field.map_err(refuse)?;
+            // A null or a scalar where documents are expected is no row, and may not vanish either.
+            if self.tree.wants_document() && !matches!(value, Value::Document(_)) {
+                return Err(refuse(Reason::TypeMismatch));
+            }
+            self.tree.read(value, &mut inner, losses).map_err(refuse)?;
+            let element = Element { index, key: self.element, namespace, path: &self.path };
+            let mut row = Row::default();
+            for step in &self.steps {
+                step.write(root, Some(&element), &inner, losses, &mut row)
+                    .map_err(|reason| step.reject(reason, &self.path))?;
+            }
+            rows.push(row);
+        }
+        match &self.key {
+            Some(key) if repeats(&rows, key) => Err(refuse(Reason::UniqueConflict)),
+            _ => Ok(rows),
+        }
+    }
+}
+
+/// Whether two rows have the same key.
+fn repeats(rows: &[Row], key: &[usize]) -> bool {
+    if rows.len() < 2 {
+        return false;
+    }
+    let mut keys: Vec<Vec<Option<&[u8]>>> = rows
+        .iter()
+        .map(|row| {
+            let fields: Vec<_> = row.fields().collect();
+            key.iter().map(|at| fields.get(*at).copied().flatten()).collect()
+        })
+        .collect();
+    keys.sort_unstable();
+    keys.windows(2).any(|pair| pair[0] == pair[1])
+}
+
+impl Step {
+    fn write(
+        &self,
+        root: &Id<'_>,
+        element: Option<&Element<'_>>,
+        slots: &[Slot<'_>],
+        losses: &mut Losses,
+        row: &mut Row,
+    ) -> Result<(), Reason> {
+        let scalar = match (&self.source, element) {
+            (Source::Field { slot, .. }, _) => {
+                return self.write_field(slots.get(*slot).copied().unwrap_or_default(), losses, row);
+            }
+            (Source::Index, Some(element)) => {
+                let index = i64::try_from(element.index).map_err(|_| Reason::RangeInt)?;
+                encode::integer(index, &self.kind)?
+            }
+            (Source::Element, Some(element)) => {
+                encode::id(Id::Uuid(element.id(slots)?), &self.kind, Reason::KeyTooLong)?
+            }
+            // Index and element belong to children only; their plans are made so.
+            (Source::Root | Source::Index | Source::Element, _) => {
+                encode::id(root.clone(), &self.kind, Reason::KeyTooLong)?
+            }
+        };
+        let open = row.open();
+        scalar.write_binary(&mut row.0);
+        row.close(open);
+        Ok(())
+    }
+
+    fn write_field(&self, slot: Slot<'_>, losses: &mut Losses, row: &mut Row) -> Result<(), Reason> {
+        // JSON has a null of its own, and knows undefined by a wrapper: three states, kept apart.
+        let is_json = matches!(self.kind.base(), ColumnType::Json | ColumnType::Jsonb);
+        match slot {
+            Slot::Blocked => Err(Reason::TypeMismatch),
+            Slot::Present(value) if is_json || !matches!(value, Value::Null | Value::Undefined) => {
+                let open = row.open();
+                encode::write(value, &self.kind, self.reference.as_ref(), losses, &mut row.0)?;
+                row.close(open);
+                Ok(())
+            }
+            Slot::Present(_) | Slot::Absent => match &self.default {
+                Some(default) => {
+                    row.push(Some(default));
+                    Ok(())
+                }
+                None if self.not_null => Err(Reason::NotNull),
+                None => {
+                    row.push(None);
+                    Ok(())
+                }
+            },
+        }
+    }
+
+    fn reject(&self, reason: Reason, parent: &str) -> Reject {
+        let path = match &self.source {
+            Source::Root => "_id".to_owned(),
+            Source::Index | Source::Element => parent.to_owned(),
+            Source::Field { path, .. } if parent.is_empty() => path.clone(),
+            Source::Field { path, .. } => format!("{parent}.{path}"),
+        };
+        Reject { reason, column: Some(self.column.clone()), path: Some(path) }
+    }
+}
+
+impl Element<'_> {
+    fn id(&self, slots: &[Slot<'_>]) -> Result<Uuid, Reason> {
+        let by_index = || ids::child_at(self.namespace, self.path, self.index);
+        let (slot, otherwise) = match self.key {
+            ElementKey::Index => return Ok(by_index()),
+            ElementKey::SlotOrIndex(slot) => (slot, Some(by_index)),
+            ElementKey::Slot(slot) => (slot, None),
+        };
+        match slots.get(slot).copied().unwrap_or_default() {
+            Slot::Present(key) if !matches!(key, Value::Null | Value::Undefined) => {
+                ids::child(self.namespace, self.path, key)
+            }
+            Slot::Blocked => Err(Reason::TypeMismatch),
+            Slot::Present(_) | Slot::Absent => otherwise.map_or(Err(Reason::NotNull), |by_index| Ok(by_index())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

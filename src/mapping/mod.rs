@@ -13,14 +13,24 @@
 //!
 //! Reading order: [`target`], [`file`](MappingFile), [`plan`](Plan), `compile`, `map`, `encode`, then the leaves.
 
+mod array;
+mod compile;
+mod encode;
 mod fault;
 mod file;
+mod ids;
+mod json;
 mod map;
+mod numeric;
+mod order;
 mod path;
 mod plan;
 mod read;
 mod row;
 pub mod target;
+mod time;
+mod tree;
+mod value;
 
 pub use fault::{Fault, Location};
 pub use file::{

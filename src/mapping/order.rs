@@ -1,0 +1,66 @@
+//! Foreign-key order: parents before children.
+
+use std::collections::HashMap;
+
+use super::target::TableName;
+
+/// The rank of each table: 0 for one that references no other, else one more than the highest it references.
+///
+/// A table that references itself does not count. In a ring of references one of them is ignored, the one found last;
+/// where the target enforces it, it must be deferrable.
+pub(super) fn ranks(references: &[(TableName, Vec<TableName>)]) -> Vec<usize> {
+    let positions: HashMap<&TableName, usize> =
+        references.iter().enumerate().map(|(at, (table, _))| (table, at)).collect();
+    let mut ranks = vec![Rank::Unknown; references.len()];
+    (0..references.len()).map(|at| rank(at, references, &positions, &mut ranks)).collect()
+}
+
+#[derive(Clone, Copy)]
+enum Rank {
+    Unknown,
+    Open,
+    Known(usize),
+}
+
+fn rank(
+    at: usize,
+    references: &[(TableName, Vec<TableName>)],
+    positions: &HashMap<&TableName, usize>,
+    ranks: &mut [Rank],
+) -> usize {
+    if let Rank::Known(rank) = ranks[at] {
+        return rank;
+    }
+    ranks[at] = Rank::Open;
+    let mut highest = 0;
+    for parent in &references[at].1 {
+        match positions.get(parent) {
+            Some(&parent) if !matches!(ranks[parent], Rank::Open) => {
+                highest = highest.max(1 + rank(parent, references, positions, ranks));
+            }
+            _ => {}
+        }
+    }
+    ranks[at] = Rank::Known(highest);
+    highest
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case::chain(&[("c", &["b"][..]), ("b", &["a"]), ("a", &[])], &[2, 1, 0])]
+    #[case::to_itself(&[("a", &["a"])], &[0])]
+    #[case::diamond(&[("a", &[]), ("b", &["a"]), ("c", &["a"]), ("d", &["a", "b", "c"])], &[0, 1, 1, 2])]
+    #[case::outside(&[("a", &["unmapped"])], &[0])]
+    #[case::ring(&[("a", &["b"]), ("b", &["a"]), ("c", &["a"])], &[1, 0, 2])]
+    fn parents_first(#[case] tables: &[(&str, &[&str])], #[case] expected: &[usize]) {
+        let name = |name: &&str| TableName::new("public", *name);
+        let references: Vec<_> =
+            tables.iter().map(|(table, parents)| (name(table), parents.iter().map(name).collect())).collect();
+        assert_eq!(ranks(&references), expected);
+    }
+}

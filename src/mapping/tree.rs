@@ -1,0 +1,164 @@
+//! All paths of a table, read in one pass over the document.
+//!
+//! Each path has a slot. A document is walked once; fields that lead nowhere are skipped by their length. Where a name
+//! comes twice, the last one wins, with everything below it. Where a path leads through a value that is no document, its
+//! slot is blocked: the value below cannot be reached, and that is not the same as being absent.
+
+use super::{
+    Losses, Path,
+    value::{Raw, Value},
+};
+use crate::model::Reason;
+
+/// The compiled paths. Slots are in the order of the paths, so those below a common prefix are neighbours.
+#[derive(Clone, Debug)]
+pub(super) struct Tree {
+    paths: Vec<Path>,
+    root: Node,
+}
+
+#[derive(Clone, Debug)]
+struct Node {
+    name: Box<[u8]>,
+    slot: Option<usize>,
+    /// Slots of this node and everything below: `[from, to)`.
+    from: usize,
+    to: usize,
+    /// Sorted by name.
+    children: Vec<Node>,
+}
+
+/// What a path leads to.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) enum Slot<'a> {
+    /// Nothing.
+    #[default]
+    Absent,
+    /// A value, perhaps null.
+    Present(Value<'a>),
+    /// A value that is no document stands in the way.
+    Blocked,
+}
+
+impl Tree {
+    /// Compiles paths; the same path twice is one slot.
+    pub(super) fn new(mut paths: Vec<Path>) -> Self {
+        paths.sort();
+        paths.dedup();
+        let root = Node::new("", &paths, 0, 0);
+        Self { paths, root }
+    }
+
+    /// The slot of a path; `None` for one that was not compiled.
+    pub(super) fn slot(&self, path: &Path) -> Option<usize> {
+        self.paths.binary_search(path).ok()
+    }
+
+    /// Whether some path leads into a document.
+    pub(super) fn wants_document(&self) -> bool {
+        !self.root.children.is_empty()
+    }
+
+    /// Fills the slots.
+    ///
+    /// # Errors
+    /// `MALFORMED`.
+    pub(super) fn read<'a>(
+        &self,
+        value: Value<'a>,
+        slots: &mut Vec<Slot<'a>>,
+        losses: &mut Losses,
+    ) -> Result<(), Reason> {
+        slots.clear();
+        slots.resize(self.paths.len(), Slot::Absent);
+        self.root.read(value, slots, losses)
+    }
+}
+
+impl Node {
+    /// The node of the paths that share `depth` names; they are sorted and start at slot `from`.
+    fn new(name: &str, paths: &[Path], from: usize, depth: usize) -> Self {
+        let own = usize::from(paths.first().is_some_and(|path| path.segments().len() == depth));
+        let mut children = Vec::new();
+        let mut at = own;
+        while let Some(name) = paths.get(at).and_then(|path| path.segments().get(depth)) {
+            let shared = paths[at..].iter().take_while(|path| path.segments().get(depth) == Some(name)).count();
+            children.push(Self::new(name, &paths[at..at + shared], from + at, depth + 1));
+            at += shared;
+        }
+        let slot = (own == 1).then_some(from);
+        Self { name: name.as_bytes().into(), slot, from, to: from + paths.len(), children }
+    }
+
+    fn read<'a>(&self, value: Value<'a>, slots: &mut [Slot<'a>], losses: &mut Losses) -> Result<(), Reason> {
+        if let Some(slot) = self.slot {
+            slots[slot] = Slot::Present(value);
+        }
+        if self.children.is_empty() {
+            return Ok(());
+        }
+        match value {
+            Value::Document(document) => self.descend(document, slots, losses),
+            Value::Null | Value::Undefined => Ok(()),
+            _ => {
+                slots[self.from + usize::from(self.slot.is_some())..self.to].fill(Slot::Blocked);
+                Ok(())
+            }
+        }
+    }
+
+    /// Recursion ends with the longest path of the mapping, however deep the document is.
+    fn descend<'a>(&self, document: Raw<'a>, slots: &mut [Slot<'a>], losses: &mut Losses) -> Result<(), Reason> {
+        for field in document.fields() {
+            let (name, value) = field?;
+            let Ok(at) = self.children.binary_search_by(|child| child.name.as_ref().cmp(name)) else { continue };
+            let child = &self.children[at];
+            let below = &mut slots[child.from..child.to];
+            if below.iter().any(|slot| *slot != Slot::Absent) {
+                losses.duplicate_names += 1;
+                below.fill(Slot::Absent);
+            }
+            child.read(value, slots, losses)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bson::{raw::RawDocumentBuf, rawdoc};
+    use rstest::rstest;
+
+    use super::*;
+
+    const PATHS: [&str; 5] = ["_id", "a", "a.b", "a.b.c", r"a\.b"];
+
+    fn read(document: &RawDocumentBuf) -> (Vec<String>, u32) {
+        let paths: Vec<Path> = PATHS.iter().map(|path| Path::parse(path).expect("a path")).collect();
+        let tree = Tree::new(paths.clone());
+        let (mut slots, mut losses) = (Vec::new(), Losses::default());
+        tree.read(Value::Document(Raw::new(document.as_bytes())), &mut slots, &mut losses).expect("a document");
+        let shown = paths.iter().map(|path| match slots[tree.slot(path).expect("a slot")] {
+            Slot::Absent => "-".to_owned(),
+            Slot::Blocked => "blocked".to_owned(),
+            Slot::Present(Value::Int32(value)) => value.to_string(),
+            Slot::Present(Value::Null) => "null".to_owned(),
+            Slot::Present(_) => "value".to_owned(),
+        });
+        (shown.collect(), losses.duplicate_names)
+    }
+
+    #[rstest]
+    #[case::input_139_only_an_id(rawdoc! { "_id": 1 }, ["1", "-", "-", "-", "-"], 0)]
+    #[case::input_116_dotted(rawdoc! { "a.b": 1, "a": { "b": 2 } }, ["-", "value", "2", "blocked", "1"], 0)]
+    #[case::input_121_case(rawdoc! { "A": 1 }, ["-", "-", "-", "-", "-"], 0)]
+    #[case::input_134_null(rawdoc! { "a": null }, ["-", "null", "-", "-", "-"], 0)]
+    #[case::blocked(rawdoc! { "a": 5 }, ["-", "5", "blocked", "blocked", "-"], 0)]
+    #[case::blocked_by_an_array(rawdoc! { "a": [{ "b": 1 }] }, ["-", "value", "blocked", "blocked", "-"], 0)]
+    #[case::input_114_last_wins(rawdoc! { "_id": 1, "_id": 2 }, ["2", "-", "-", "-", "-"], 1)]
+    #[case::input_114_with_all_below(rawdoc! { "a": { "b": 1 }, "a": { "x": 2 } }, ["-", "value", "-", "-", "-"], 1)]
+    #[case::deep(rawdoc! { "x": { "_id": 9 }, "a": { "b": { "c": 3 } } }, ["-", "value", "value", "3", "-"], 0)]
+    fn slots(#[case] document: RawDocumentBuf, #[case] expected: [&str; 5], #[case] duplicates: u32) {
+        assert_eq!(read(&document), (expected.map(str::to_owned).to_vec(), duplicates));
+    }
+}
