@@ -1,1 +1,50 @@
-//! PostgreSQL: the only writer of replicated rows.
+//! PostgreSQL: the only user of its client, and the only writer of replicated rows.
+//!
+//! ```text
+//!  log::Consumer ─▶ worker ─▶ plan (pure) ─▶ apply: one transaction ──────────────────────────────▶ COMMIT
+//!     ▲  seek          │       newest per       positions ▸ floors ▸ ledger ▸ rows ▸ dead letters ▸ positions
+//!     └── checkpoint ◀─┘       document                       who wins?   isolate, write
+//! ```
+//!
+//! What holds here:
+//! - Rows, ledger, dead letters and positions commit together. The positions in PostgreSQL are the only truth about what was
+//!   applied; every worker reads them when it starts, after every reconnect, and checks them in every transaction.
+//! - The ledger decides by version, so repetition, delay and reordering change nothing.
+//! - A document's root row and child rows change together or not at all.
+//! - A refused document is set aside with its record; the rest of its batch is applied. No row value is in an error.
+//! - Values are compared inside PostgreSQL ([`reader`]); none is ever read out.
+//!
+//! Reading order: [`plan`], `checkpoint`, `ledger`, [`statements`], `params`, `write`, `isolate`, [`apply()`],
+//! [`worker`]; then `connect`, `schema`, `catalog`; then what others use: [`reader`], [`status`], [`dead_letter`], `replay`.
+
+pub mod apply;
+mod catalog;
+pub mod checkpoint;
+mod connect;
+pub mod dead_letter;
+mod error;
+mod intake;
+mod isolate;
+mod ledger;
+mod params;
+pub mod plan;
+mod progress;
+pub mod reader;
+pub mod replay;
+mod schema;
+mod session;
+mod starts;
+pub mod statements;
+pub mod status;
+mod tls;
+pub mod worker;
+mod write;
+
+pub use apply::{Limits, Outcome, Prepared, apply};
+pub use catalog::read_catalog;
+pub use connect::{ConstraintMode, Purpose, Target};
+pub use error::{Cause, Error, Refusal};
+pub use progress::Progress;
+pub use schema::migrate;
+pub use session::Session;
+pub use worker::Worker;

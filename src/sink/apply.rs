@@ -1,0 +1,259 @@
+//! Applies a batch in one transaction: rows, ledger, dead letters and positions, all or nothing.
+//!
+//! ```text
+//!  BEGIN
+//!   lock the positions, in order ─ are they where we think? ──no──▶ OffsetMoved, nothing written
+//!   floors and truncations
+//!   ledger: who wins? ─────────────── the beaten are done
+//!   rows of the winners, set by set ─ the refused are isolated
+//!   dead letters: close those that a winner settles, write those that are new
+//!   positions to the end of the batch
+//!  COMMIT
+//! ```
+//!
+//! Whatever happens between BEGIN and COMMIT, and however often the batch comes again, PostgreSQL holds either the state
+//! before or the state after. When the answer to COMMIT is lost, the positions tell which.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use super::{
+    ConstraintMode, Error,
+    checkpoint::{self, Position},
+    dead_letter::{self, Letter, State},
+    isolate,
+    ledger::{self, Floors, Winner},
+    plan::{Batch, Content},
+    session::{Session, field},
+    statements::CollectionStatements,
+    write::Touched,
+};
+use crate::{
+    log::TopicPartition,
+    mapping::{CollectionPlan, Plan, TablePlan, target::Catalog},
+    model::Reason,
+};
+
+/// The plan made ready for one database: statements and the numbers of the collections there.
+#[derive(Debug)]
+pub struct Prepared {
+    plan: Arc<Plan>,
+    statements: Vec<CollectionStatements>,
+    ids: Vec<i32>,
+}
+
+impl Prepared {
+    /// Writes the statements and registers the collections.
+    ///
+    /// # Errors
+    /// [`Error::TableGone`] halts; [`Error::Statement`] by its cause.
+    pub async fn new(session: &Session, plan: Arc<Plan>, catalog: &Catalog) -> Result<Self, Error> {
+        let statements = plan.collections().iter().map(|collection| CollectionStatements::new(collection, catalog));
+        let statements = statements.collect::<Result<Vec<_>, Error>>()?;
+        let names = plan.collections().iter().map(|collection| collection.collection.as_str()).collect::<Vec<_>>();
+        let act = "register collections";
+        let sql = "INSERT INTO driftless.collection (name) SELECT unnest($1::text[]) ON CONFLICT (name) DO NOTHING";
+        session.execute(act, sql, &[&names]).await?;
+        let sql = "SELECT c.id FROM unnest($1::text[]) WITH ORDINALITY AS e(name, place) \
+                   JOIN driftless.collection AS c USING (name) ORDER BY e.place";
+        let rows = session.query(act, sql, &[&names]).await?;
+        let ids = rows.iter().map(|row| field(row, 0, act)).collect::<Result<_, Error>>()?;
+        Ok(Self { plan, statements, ids })
+    }
+
+    /// The plan itself.
+    pub fn all(&self) -> &Arc<Plan> {
+        &self.plan
+    }
+
+    /// Place of a collection in the plan.
+    pub fn named(&self, collection: &str) -> Option<usize> {
+        self.plan.collections().iter().position(|known| known.collection == collection)
+    }
+
+    pub(super) fn plan(&self, collection: usize) -> &CollectionPlan {
+        &self.plan.collections()[collection]
+    }
+
+    pub(super) fn root(&self, collection: usize) -> &TablePlan {
+        &self.plan(collection).tables[0]
+    }
+
+    pub(super) fn statements(&self, collection: usize) -> &CollectionStatements {
+        &self.statements[collection]
+    }
+
+    pub(super) fn id(&self, collection: usize) -> i32 {
+        self.ids[collection]
+    }
+
+    pub(super) fn collection_of(&self, id: i32) -> Option<usize> {
+        self.ids.iter().position(|known| *known == id)
+    }
+
+    fn name(&self, collection: usize) -> String {
+        self.plan(collection).collection.clone()
+    }
+}
+
+/// Bounds of what a batch may do.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Dead letters that this batch may still add.
+    pub dead_letters_left: usize,
+    /// Dead letters allowed within `window`.
+    pub dead_letters: usize,
+    /// See `dead_letters`.
+    pub window: Duration,
+    /// Attempts of a parked document before it becomes a dead letter.
+    pub parked_attempts: u32,
+}
+
+impl Limits {
+    /// # Errors
+    /// [`Error::Breaker`] when there are more new dead letters than may still be.
+    pub(super) fn check(&self, lost: usize, reason: Reason) -> Result<(), Error> {
+        if lost <= self.dead_letters_left {
+            return Ok(());
+        }
+        let count = self.dead_letters - self.dead_letters_left.min(self.dead_letters) + lost;
+        Err(Error::Breaker { count, limit: self.dead_letters, window: self.window, reason })
+    }
+}
+
+/// What became of a batch.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// Where its partitions stand now.
+    pub positions: Vec<(TopicPartition, Position)>,
+    /// Partitions whose counts were not met, once per frontier.
+    pub unmet: Vec<TopicPartition>,
+    /// By collection.
+    pub counts: BTreeMap<String, Counts>,
+    /// Rows written and removed, by table.
+    pub touched: Touched,
+    /// New dead letters, by collection (or topic, where the record was unreadable) and reason.
+    pub dead_letters: BTreeMap<(String, Reason), usize>,
+}
+
+/// What became of the changes of one collection.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Counts {
+    /// Written.
+    pub applied: u64,
+    /// Beaten by a newer version.
+    pub superseded: u64,
+    /// Dead-lettered.
+    pub dead_lettered: u64,
+    /// Parked.
+    pub parked: u64,
+}
+
+/// Applies the batch. `expected` are the offsets that the caller believes in, in the order of `batch.passages`.
+///
+/// # Errors
+/// [`Error::OffsetMoved`]: read the positions and go on from there. [`Error::Breaker`] halts. Others by their cause; nothing
+/// was written, unless the connection broke while committing: then the positions tell.
+pub async fn apply(
+    session: &Session,
+    prepared: &Prepared,
+    batch: &Batch,
+    expected: &[Option<i64>],
+    limits: &Limits,
+) -> Result<Outcome, Error> {
+    let begin = match session.constraint_mode() {
+        ConstraintMode::Replica => "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
+        ConstraintMode::Enforce => "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET CONSTRAINTS ALL DEFERRED",
+    };
+    session.batch("begin a batch", begin).await?;
+    match inside(session, prepared, batch, expected, limits).await {
+        Ok(outcome) => {
+            session.batch("commit a batch", "COMMIT").await?;
+            Ok(outcome)
+        }
+        Err(error) => {
+            // The first error is the one to tell; a session that cannot even roll back is thrown away by its owner.
+            let _ = session.batch("roll back a batch", "ROLLBACK").await;
+            Err(error)
+        }
+    }
+}
+
+async fn inside(
+    session: &Session,
+    prepared: &Prepared,
+    batch: &Batch,
+    expected: &[Option<i64>],
+    limits: &Limits,
+) -> Result<Outcome, Error> {
+    let partitions = batch.passages.keys().cloned().collect::<Vec<_>>();
+    let positions = checkpoint::lock(session, &partitions, expected).await?;
+    let floors = Floors::settle(session, prepared, batch).await?;
+    let winners = ledger::take(session, prepared, &floors, batch).await?;
+    let mut outcome = Outcome::default();
+    count_beaten(&mut outcome, prepared, batch, &winners);
+    let mut letters = batch.unreadable.iter().map(Letter::unreadable).collect::<Vec<_>>();
+    let (rejected, accepted): (Vec<_>, Vec<_>) =
+        winners.iter().copied().partition(|winner| matches!(winner.document.content, Content::Rejected { .. }));
+    letters.extend(rejected.iter().filter_map(|winner| Letter::rejected(winner.document)));
+    if let Some(letter) = letters.last() {
+        limits.check(letters.len(), letter.reason)?;
+    }
+    let (failed, touched) = isolate::write(session, prepared, accepted, limits).await?;
+    outcome.touched = touched;
+    letters.extend(failed.iter().map(|failed| Letter::refused(failed.winner.document, &failed.refusal)));
+    if floors.letters_wait {
+        dead_letter::close(session, prepared, &winners, &letters).await?;
+    }
+    let states = dead_letter::write(session, prepared, &letters, limits.parked_attempts).await?;
+    count_settled(&mut outcome, prepared, &winners, &letters, &states);
+    let lost = outcome.dead_letters.values().sum();
+    if let Some(letter) = letters.last() {
+        limits.check(lost, letter.reason)?;
+    }
+    let (positions, unmet) = checkpoint::store(session, batch, positions).await?;
+    outcome.positions = partitions.into_iter().zip(positions).collect();
+    outcome.unmet = unmet;
+    Ok(outcome)
+}
+
+fn count_beaten(outcome: &mut Outcome, prepared: &Prepared, batch: &Batch, winners: &[Winner<'_>]) {
+    for (&collection, beaten) in &batch.beaten {
+        outcome.counts.entry(prepared.name(collection)).or_default().superseded += beaten;
+    }
+    for document in &batch.documents {
+        outcome.counts.entry(prepared.name(document.collection)).or_default().superseded += 1;
+    }
+    for winner in winners {
+        let counts = outcome.counts.entry(prepared.name(winner.document.collection)).or_default();
+        counts.superseded -= 1;
+        counts.applied += 1;
+    }
+}
+
+fn count_settled(
+    outcome: &mut Outcome,
+    prepared: &Prepared,
+    winners: &[Winner<'_>],
+    letters: &[Letter<'_>],
+    states: &[State],
+) {
+    debug_assert!(winners.len() + letters.len() >= states.len());
+    for (letter, state) in letters.iter().zip(states) {
+        let owner = match letter.document {
+            Some(document) => {
+                let name = prepared.name(document.collection);
+                let counts = outcome.counts.entry(name.clone()).or_default();
+                counts.applied -= 1;
+                match state {
+                    State::Parked => counts.parked += 1,
+                    _ => counts.dead_lettered += 1,
+                }
+                name
+            }
+            None => letter.record.topic.to_string(),
+        };
+        if *state == State::Open {
+            *outcome.dead_letters.entry((owner, letter.reason)).or_default() += 1;
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! Reads the target's tables from `pg_catalog` into the plain [`Catalog`] that the mapping is checked against.
+//!
+//! With the search path pinned to `pg_catalog`, `format_type` names the schema of every type that is not the system's own.
+
+use std::collections::HashMap;
+
+use tokio_postgres::Row;
+
+use super::{
+    Error,
+    session::{Session, field},
+};
+use crate::mapping::target::{Catalog, Column, ColumnType, Filled, ForeignKey, Table, TableName};
+
+const ACT: &str = "read the catalog of the target";
+
+/// Ordinary and partitioned tables outside the system's schemas and ours.
+const TABLES: &str = "
+SELECT c.oid, n.nspname::text, c.relname::text
+  FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+ WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't'
+   AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'driftless') AND n.nspname !~ '^pg_'
+ ORDER BY n.nspname, c.relname";
+
+const COLUMNS: &str = "
+SELECT a.attrelid, a.attname::text, a.atttypid, a.atttypmod, format_type(a.atttypid, a.atttypmod),
+       a.attnotnull OR t.typnotnull, a.atthasdef OR a.attidentity <> '' OR t.typdefault IS NOT NULL,
+       CASE WHEN a.attgenerated <> '' THEN 'generated' WHEN a.attidentity <> '' THEN 'identity' ELSE '' END
+  FROM pg_attribute AS a JOIN pg_type AS t ON t.oid = a.atttypid
+ WHERE a.attrelid = ANY ($1) AND a.attnum > 0 AND NOT a.attisdropped
+ ORDER BY a.attrelid, a.attnum";
+
+const TYPES: &str = "
+SELECT t.oid, t.typname::text, t.typtype::text, t.typbasetype, t.typtypmod,
+       CASE WHEN t.typcategory = 'A' THEN t.typelem ELSE 0 END,
+       ARRAY(SELECT e.enumlabel::text FROM pg_enum AS e WHERE e.enumtypid = t.oid ORDER BY e.enumsortorder)
+  FROM pg_type AS t WHERE t.typtype IN ('b', 'd', 'e')";
+
+/// Of an index over expressions or over some of the rows, the columns tell nothing: it is listed without any.
+const UNIQUES: &str = "
+SELECT i.indrelid, i.indisprimary,
+       CASE WHEN i.indpred IS NOT NULL OR 0 = ANY (i.indkey) THEN ARRAY[]::text[]
+            ELSE ARRAY(SELECT a.attname::text FROM unnest(i.indkey) WITH ORDINALITY AS k(attnum, place)
+                         JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
+                        WHERE k.place <= i.indnkeyatts ORDER BY k.place) END
+  FROM pg_index AS i WHERE i.indrelid = ANY ($1) AND i.indisunique AND i.indislive
+ ORDER BY i.indrelid, i.indexrelid";
+
+const FOREIGN_KEYS: &str = "
+SELECT f.conrelid, f.conname::text, n.nspname::text, c.relname::text,
+       ARRAY(SELECT a.attname::text FROM unnest(f.conkey) WITH ORDINALITY AS k(attnum, place)
+               JOIN pg_attribute AS a ON a.attrelid = f.conrelid AND a.attnum = k.attnum ORDER BY k.place),
+       ARRAY(SELECT a.attname::text FROM unnest(f.confkey) WITH ORDINALITY AS k(attnum, place)
+               JOIN pg_attribute AS a ON a.attrelid = f.confrelid AND a.attnum = k.attnum ORDER BY k.place)
+  FROM pg_constraint AS f JOIN pg_class AS c ON c.oid = f.confrelid JOIN pg_namespace AS n ON n.oid = c.relnamespace
+ WHERE f.contype = 'f' AND f.conrelid = ANY ($1) AND f.conparentid = 0
+ ORDER BY f.conrelid, f.conname";
+
+/// Reads every table of the application.
+///
+/// # Errors
+/// [`Error::Statement`] by its cause.
+pub async fn read_catalog(session: &Session) -> Result<Catalog, Error> {
+    let mut tables = Vec::new();
+    let mut place = HashMap::new();
+    for row in session.query(ACT, TABLES, &[]).await? {
+        let oid: u32 = field(&row, 0, ACT)?;
+        place.insert(oid, tables.len());
+        tables.push(Table {
+            name: TableName::new(field::<String>(&row, 1, ACT)?, field::<String>(&row, 2, ACT)?),
+            columns: Vec::new(),
+            primary_key: Vec::new(),
+            uniques: Vec::new(),
+            foreign_keys: Vec::new(),
+        });
+    }
+    let oids = place.keys().copied().collect::<Vec<_>>();
+    let types = Types::read(session).await?;
+    for row in session.query(ACT, COLUMNS, &[&oids]).await? {
+        if let Some(table) = owner(&mut tables, &place, &row)? {
+            table.columns.push(column(&row, &types)?);
+        }
+    }
+    for row in session.query(ACT, UNIQUES, &[&oids]).await? {
+        if let Some(table) = owner(&mut tables, &place, &row)? {
+            let columns = field(&row, 2, ACT)?;
+            match field(&row, 1, ACT)? {
+                true => table.primary_key = columns,
+                false => table.uniques.push(columns),
+            }
+        }
+    }
+    for row in session.query(ACT, FOREIGN_KEYS, &[&oids]).await? {
+        if let Some(table) = owner(&mut tables, &place, &row)? {
+            table.foreign_keys.push(ForeignKey {
+                name: field(&row, 1, ACT)?,
+                parent: TableName::new(field::<String>(&row, 2, ACT)?, field::<String>(&row, 3, ACT)?),
+                columns: field(&row, 4, ACT)?,
+                parent_columns: field(&row, 5, ACT)?,
+            });
+        }
+    }
+    Ok(Catalog { tables })
+}
+
+fn owner<'a>(
+    tables: &'a mut [Table],
+    place: &HashMap<u32, usize>,
+    row: &Row,
+) -> Result<Option<&'a mut Table>, Error> {
+    let oid: u32 = field(row, 0, ACT)?;
+    Ok(place.get(&oid).and_then(|&at| tables.get_mut(at)))
+}
+
+fn column(row: &Row, types: &Types) -> Result<Column, Error> {
+    Ok(Column {
+        name: field(row, 1, ACT)?,
+        kind: types.resolve(field(row, 2, ACT)?, field(row, 3, ACT)?),
+        sql_type: field(row, 4, ACT)?,
+        not_null: field(row, 5, ACT)?,
+        has_default: field(row, 6, ACT)?,
+        filled: match field::<&str>(row, 7, ACT)? {
+            "generated" => Filled::Generated,
+            "identity" => Filled::Identity,
+            _ => Filled::ByUs,
+        },
+    })
+}
+
+struct TypeEntry {
+    name: String,
+    kind: String,
+    base: u32,
+    base_typmod: i32,
+    element: u32,
+    labels: Vec<String>,
+}
+
+struct Types(HashMap<u32, TypeEntry>);
+
+impl Types {
+    async fn read(session: &Session) -> Result<Self, Error> {
+        let mut types = HashMap::new();
+        for row in session.query(ACT, TYPES, &[]).await? {
+            let entry = TypeEntry {
+                name: field(&row, 1, ACT)?,
+                kind: field(&row, 2, ACT)?,
+                base: field(&row, 3, ACT)?,
+                base_typmod: field(&row, 4, ACT)?,
+                element: field(&row, 5, ACT)?,
+                labels: field(&row, 6, ACT)?,
+            };
+            types.insert(field::<u32>(&row, 0, ACT)?, entry);
+        }
+        Ok(Self(types))
+    }
+
+    /// An array's modifier is that of its elements; a domain has its own for the type below.
+    fn resolve(&self, oid: u32, typmod: i32) -> ColumnType {
+        let Some(entry) = self.0.get(&oid) else { return ColumnType::Unsupported(format!("type {oid}")) };
+        match entry.kind.as_str() {
+            "d" => ColumnType::Domain(Box::new(self.resolve(entry.base, entry.base_typmod))),
+            "e" => ColumnType::Enum { oid, labels: entry.labels.clone() },
+            _ if entry.element != 0 => ColumnType::Array(Box::new(self.resolve(entry.element, typmod))),
+            _ if entry.name == "citext" => ColumnType::Citext,
+            _ => ColumnType::builtin(oid, typmod, &entry.name),
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! Opens connections to PostgreSQL whose every session setting is ours, and notices when it is not.
+//!
+//! Settings travel as startup options, in the same message as the user name, so no statement ever runs without them. A
+//! pooler in transaction mode would give each transaction another session and lose them: one of the options is a random
+//! mark, and a connection that does not show the mark again is refused.
+//!
+//! Rejected: a pool of connections. A worker has one connection and one transaction at a time; a pool would only hide
+//! which of them died.
+
+use std::{path::PathBuf, time::Duration};
+
+use secrecy::ExposeSecret;
+use tokio::sync::watch;
+use tokio_postgres::config::SslMode;
+use tokio_postgres_rustls::MakeRustlsConnect;
+use tracing::debug;
+
+use super::{
+    Error,
+    error::Cause,
+    session::Session,
+    tls::{self, Trust},
+};
+use crate::config::{Constraints, SinkConfig};
+
+/// What a connection is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Writes batches.
+    Apply,
+    /// Reads for the reconciler and for positions.
+    Read,
+    /// Commands and migrations: waits for locks and for its own durability.
+    Control,
+}
+
+impl Purpose {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Apply => "apply",
+            Self::Read => "read",
+            Self::Control => "control",
+        }
+    }
+}
+
+/// How the target's foreign keys and triggers behave in a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConstraintMode {
+    /// Quiet, as in PostgreSQL's own logical replication.
+    Replica,
+    /// Enforced.
+    Enforce,
+}
+
+/// Where PostgreSQL is and how to talk to it. Cheap to clone.
+#[derive(Clone)]
+pub struct Target {
+    config: tokio_postgres::Config,
+    tls: MakeRustlsConnect,
+    constraints: Constraints,
+    statement_timeout: Duration,
+}
+
+/// How long opening a connection may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// A peer that acknowledges nothing for so long is dead.
+const PEER_TIMEOUT: Duration = Duration::from_secs(20);
+
+impl Target {
+    /// Reads addresses, secrets and certificates.
+    ///
+    /// # Errors
+    /// [`Error::Address`], [`Error::File`], [`Error::Url`] and [`Error::Tls`]; all of them halt.
+    pub fn new(config: &SinkConfig) -> Result<Self, Error> {
+        let url = match (&config.url, &config.url_file) {
+            (Some(url), None) => url.expose_secret().to_owned(),
+            (None, Some(path)) => read(path)?,
+            _ => return Err(Error::Address),
+        };
+        let (url, trust) = Trust::take_from(url.trim());
+        let mut parsed: tokio_postgres::Config =
+            url.parse().map_err(|error: tokio_postgres::Error| Error::Url { what: crate::retry::chain(&error) })?;
+        if trust != Trust::Anyone {
+            parsed.ssl_mode(SslMode::Require);
+        }
+        if parsed.get_connect_timeout().is_none() {
+            parsed.connect_timeout(CONNECT_TIMEOUT);
+        }
+        parsed
+            .keepalives(true)
+            .keepalives_idle(Duration::from_secs(10))
+            .keepalives_interval(Duration::from_secs(5))
+            .keepalives_retries(3)
+            .tcp_user_timeout(PEER_TIMEOUT);
+        Ok(Self {
+            config: parsed,
+            tls: tls::connector(trust, config.ca_file.as_deref())?,
+            constraints: config.constraints,
+            statement_timeout: config.statement_timeout,
+        })
+    }
+
+    /// Opens a connection and makes it ours.
+    ///
+    /// # Errors
+    /// [`Error::Connect`] by its cause; [`Error::Pooler`] and [`Error::ReplicaDenied`] halt.
+    pub async fn open(&self, purpose: Purpose) -> Result<Session, Error> {
+        let mark = uuid::Uuid::new_v4().simple().to_string();
+        let mut config = self.config.clone();
+        config.application_name(format!("driftless-{}", purpose.as_str()));
+        config.options(self.options(purpose, &mark));
+        let (client, connection) = config.connect(self.tls.clone()).await.map_err(|error| refused_options(&error))?;
+        let (ended, death) = watch::channel(None);
+        // The task is joined through the channel: whoever finds the client closed asks it for the reason.
+        tokio::spawn(async move {
+            let cause = match connection.await {
+                Ok(()) => Cause::Broken("the connection was closed".to_owned()),
+                Err(error) => Cause::from(&error),
+            };
+            debug!(%cause, purpose = purpose.as_str(), "connection to PostgreSQL ended");
+            ended.send_replace(Some(cause));
+        });
+        let limit = if purpose == Purpose::Control { None } else { Some(self.statement_timeout + PEER_TIMEOUT) };
+        let mut session = Session::new(client, death, limit);
+        if session.setting("driftless.mark").await?.as_deref() != Some(mark.as_str()) {
+            return Err(Error::Pooler);
+        }
+        if purpose == Purpose::Apply {
+            session.constraint_mode = self.settle_constraints(&session).await?;
+        }
+        if session.constraint_mode == ConstraintMode::Replica || purpose != Purpose::Apply {
+            // Nothing but the system's own names may be found without a schema. Where triggers of the application run in
+            // this session (enforce mode), they keep the path of the role, because they may rely on it.
+            session.batch("pin search_path", "SET search_path = pg_catalog, pg_temp").await?;
+        }
+        Ok(session)
+    }
+
+    fn options(&self, purpose: Purpose, mark: &str) -> String {
+        let timeout_ms = self.statement_timeout.as_millis();
+        let mut settings = vec![
+            ("driftless.mark", mark.to_owned()),
+            ("TimeZone", "UTC".to_owned()),
+            ("DateStyle", "ISO".to_owned()),
+            ("extra_float_digits", "1".to_owned()),
+            ("bytea_output", "hex".to_owned()),
+            ("client_min_messages", "warning".to_owned()),
+            // Batches differ in size by orders of magnitude; a plan for ten rows is ruinous for ten thousand.
+            ("plan_cache_mode", "force_custom_plan".to_owned()),
+            ("jit", "off".to_owned()),
+        ];
+        if purpose != Purpose::Control {
+            settings.push(("statement_timeout", timeout_ms.to_string()));
+            settings.push(("lock_timeout", (timeout_ms / 2).max(1).to_string()));
+            settings.push(("idle_in_transaction_session_timeout", timeout_ms.to_string()));
+        }
+        if purpose == Purpose::Apply {
+            // A crash of the server takes rows and position back together, and the position is read again.
+            settings.push(("synchronous_commit", "off".to_owned()));
+        }
+        let ours = settings.iter().map(|(name, value)| format!("-c {name}={value}"));
+        self.config.get_options().map(str::to_owned).into_iter().chain(ours).collect::<Vec<_>>().join(" ")
+    }
+
+    async fn settle_constraints(&self, session: &Session) -> Result<ConstraintMode, Error> {
+        if self.constraints == Constraints::Enforce {
+            return Ok(ConstraintMode::Enforce);
+        }
+        match session.batch("set session_replication_role", "SET session_replication_role = replica").await {
+            Ok(()) => Ok(ConstraintMode::Replica),
+            Err(error) if error.refusal().is_some_and(|refusal| refusal.code == "42501") => match self.constraints {
+                Constraints::Replica => Err(Error::ReplicaDenied),
+                Constraints::Auto | Constraints::Enforce => Ok(ConstraintMode::Enforce),
+            },
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Server and database, never user or password.
+impl std::fmt::Debug for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Target")
+            .field("hosts", &self.config.get_hosts())
+            .field("database", &self.config.get_dbname())
+            .field("constraints", &self.constraints)
+            .finish_non_exhaustive()
+    }
+}
+
+fn read(path: &PathBuf) -> Result<String, Error> {
+    std::fs::read_to_string(path).map_err(|source| Error::File { path: path.clone(), source })
+}
+
+/// pgbouncer refuses startup options that it cannot carry from one server session to the next.
+fn refused_options(error: &tokio_postgres::Error) -> Error {
+    match Cause::from(error) {
+        Cause::Refused(refusal)
+            if refusal.message.as_deref().is_some_and(|message| message.contains("unsupported startup parameter")) =>
+        {
+            Error::Pooler
+        }
+        cause => Error::Connect(cause),
+    }
+}

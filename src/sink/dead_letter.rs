@@ -1,0 +1,375 @@
+//! Dead letters: every record that could not be applied, with its reason, exactly as it was.
+//!
+//! ```text
+//!            ┌── refused for good, unreadable ──▶ open ──┬── a newer version came ──▶ superseded
+//!  a record ─┤                                     ▲     ├── produced again, applied ▶ retried
+//!            └── parent or unique value missing ▶ parked ┘── an operator's decision ─▶ discarded
+//!                                        (open after so many attempts)
+//! ```
+//!
+//! Both `open` and `parked` are named drift: the document's version is known to the ledger, its rows are those of an older
+//! one. Whatever settles the document closes its letters in the same transaction.
+
+use std::{collections::HashMap, sync::Arc};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use tokio_postgres::Row;
+
+use super::{
+    Error,
+    apply::Prepared,
+    error::Refusal,
+    ledger::Winner,
+    params::Column,
+    plan::{Content, Document, Unreadable},
+    session::{Session, field},
+};
+use crate::{
+    log::{Fetched, TopicPartition},
+    model::Reason,
+};
+
+/// Where a dead letter stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum State {
+    /// A person has to look.
+    Open,
+    /// Waits for another document.
+    Parked,
+    /// Produced again, and settled by that.
+    Retried,
+    /// Settled by a newer version.
+    Superseded,
+    /// Given up by an operator.
+    Discarded,
+}
+
+impl State {
+    /// Every state.
+    pub const ALL: [Self; 5] = [Self::Open, Self::Parked, Self::Retried, Self::Superseded, Self::Discarded];
+
+    /// The word in the table.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Parked => "parked",
+            Self::Retried => "retried",
+            Self::Superseded => "superseded",
+            Self::Discarded => "discarded",
+        }
+    }
+
+    fn from_name(name: &str) -> Self {
+        // The table's CHECK allows no other word.
+        Self::ALL.into_iter().find(|state| state.as_str() == name).unwrap_or(Self::Open)
+    }
+}
+
+/// A dead letter about to be written.
+pub(super) struct Letter<'a> {
+    pub(super) record: &'a Fetched,
+    pub(super) document: Option<&'a Document>,
+    pub(super) reason: Reason,
+    detail: String,
+    state: State,
+}
+
+impl<'a> Letter<'a> {
+    pub(super) fn unreadable(unreadable: &'a Unreadable) -> Self {
+        let Unreadable { record, reason, detail } = unreadable;
+        Self { record, document: None, reason: *reason, detail: detail.clone(), state: State::Open }
+    }
+
+    pub(super) fn rejected(document: &'a Document) -> Option<Self> {
+        let Content::Rejected { reject, .. } = &document.content else { return None };
+        Some(Self {
+            record: &document.record,
+            document: Some(document),
+            reason: reject.reason,
+            detail: reject.to_string(),
+            state: State::Open,
+        })
+    }
+
+    pub(super) fn refused(document: &'a Document, refusal: &Refusal) -> Self {
+        Self {
+            record: &document.record,
+            document: Some(document),
+            reason: refusal.reason(),
+            detail: refusal.to_string(),
+            state: if refusal.may_pass_later() { State::Parked } else { State::Open },
+        }
+    }
+}
+
+const WRITE: &str = "
+INSERT INTO driftless.dead_letter AS d (topic, partition, log_offset, collection, key, version, reason, detail,
+       record_key, value, headers, timestamp_ms, state, attempts, next_attempt_at)
+SELECT e.topic, e.partition, e.log_offset, e.collection, e.key, e.version, e.reason, e.detail,
+       e.record_key, e.value, e.headers::jsonb, e.timestamp_ms, e.state, 1, now() + interval '1 second'
+  FROM unnest($1::text[], $2::int4[], $3::int8[], $4::int4[], $5::bytea[], $6::bytea[], $7::text[], $8::text[],
+              $9::bytea[], $10::bytea[], $11::text[], $12::int8[], $13::text[])
+    AS e(topic, partition, log_offset, collection, key, version, reason, detail,
+         record_key, value, headers, timestamp_ms, state)
+ON CONFLICT (topic, partition, log_offset) DO UPDATE
+   SET reason = excluded.reason, detail = excluded.detail, attempts = d.attempts + 1, closed_at = NULL,
+       next_attempt_at = now() + least(d.attempts + 1, 30) * interval '1 second',
+       state = CASE WHEN excluded.state = 'parked' AND d.attempts + 1 >= $14 THEN 'open' ELSE excluded.state END
+ WHERE d.state <> 'discarded'
+RETURNING topic, partition, log_offset, state";
+
+/// Writes the letters; gives back how each stands now, in their order.
+pub(super) async fn write(
+    session: &Session,
+    prepared: &Prepared,
+    letters: &[Letter<'_>],
+    parked_attempts: u32,
+) -> Result<Vec<State>, Error> {
+    if letters.is_empty() {
+        return Ok(Vec::new());
+    }
+    let each = |of: &dyn Fn(&Letter<'_>) -> Option<Vec<u8>>| {
+        let mut column = Column::default();
+        for letter in letters {
+            column.push(of(letter).as_deref());
+        }
+        column
+    };
+    let topics = letters.iter().map(|letter| &*letter.record.topic).collect::<Vec<_>>();
+    let partitions = letters.iter().map(|letter| letter.record.partition).collect::<Vec<_>>();
+    let offsets = letters.iter().map(|letter| letter.record.offset).collect::<Vec<_>>();
+    let collections =
+        letters.iter().map(|letter| letter.document.map(|document| prepared.id(document.collection))).collect::<Vec<_>>();
+    let reasons = letters.iter().map(|letter| letter.reason.as_str()).collect::<Vec<_>>();
+    let details = letters.iter().map(|letter| without_nul(&letter.detail)).collect::<Vec<_>>();
+    let headers = letters.iter().map(|letter| headers_to_json(&letter.record.headers)).collect::<Vec<_>>();
+    let timestamps = letters.iter().map(|letter| letter.record.timestamp_ms).collect::<Vec<_>>();
+    let states = letters.iter().map(|letter| letter.state.as_str()).collect::<Vec<_>>();
+    let act = "write dead letters";
+    let rows = session
+        .query(
+            act,
+            WRITE,
+            &[
+                &topics,
+                &partitions,
+                &offsets,
+                &collections,
+                &each(&|letter| letter.document.map(|document| document.key.as_bytes().to_vec())),
+                &each(&|letter| letter.document.map(|document| document.version.to_bytes().to_vec())),
+                &reasons,
+                &details,
+                &each(&|letter| letter.record.key.clone()),
+                &each(&|letter| letter.record.value.clone()),
+                &headers,
+                &timestamps,
+                &states,
+                &i32::try_from(parked_attempts).unwrap_or(i32::MAX),
+            ],
+        )
+        .await?;
+    let mut found = HashMap::with_capacity(rows.len());
+    for row in &rows {
+        let place = (field::<&str>(row, 0, act)?, field::<i32>(row, 1, act)?, field::<i64>(row, 2, act)?);
+        found.insert(place, State::from_name(field(row, 3, act)?));
+    }
+    let standing = letters.iter().map(|letter| {
+        let place = (&*letter.record.topic, letter.record.partition, letter.record.offset);
+        // A discarded letter is not touched, so nothing comes back for it.
+        found.get(&place).copied().unwrap_or(State::Discarded)
+    });
+    Ok(standing.collect())
+}
+
+const CLOSE: &str = "
+UPDATE driftless.dead_letter AS d
+   SET state = CASE WHEN d.version = e.version THEN 'retried' ELSE 'superseded' END, closed_at = now()
+  FROM unnest($1::int4[], $2::bytea[], $3::bytea[], $4::int8[]) AS e(collection, key, version, failed_at)
+ WHERE d.state IN ('open', 'parked') AND d.collection = e.collection AND d.key = e.key AND d.version <= e.version
+   AND d.log_offset IS DISTINCT FROM e.failed_at";
+
+/// Closes the letters that the winners settle. Of a document that failed again only the letter of this record stays.
+pub(super) async fn close(
+    session: &Session,
+    prepared: &Prepared,
+    winners: &[Winner<'_>],
+    letters: &[Letter<'_>],
+) -> Result<(), Error> {
+    let failed = letters
+        .iter()
+        .filter_map(|letter| letter.document.map(|document| (document.collection, &document.key)))
+        .collect::<std::collections::HashSet<_>>();
+    let (mut keys, mut versions) = (Column::default(), Column::default());
+    let (mut collections, mut failed_at) = (Vec::new(), Vec::new());
+    for Winner { document, .. } in winners {
+        collections.push(prepared.id(document.collection));
+        keys.push(Some(document.key.as_bytes()));
+        versions.push(Some(&document.version.to_bytes()));
+        failed_at.push(failed.contains(&(document.collection, &document.key)).then_some(document.record.offset));
+    }
+    session.execute("close dead letters", CLOSE, &[&collections, &keys, &versions, &failed_at]).await?;
+    Ok(())
+}
+
+/// Takes parked records of these partitions that are due for another attempt, oldest first.
+pub(super) async fn due(
+    session: &Session,
+    partitions: &[TopicPartition],
+    limit: usize,
+) -> Result<Vec<Fetched>, Error> {
+    let act = "read parked documents";
+    let sql = "SELECT topic, partition, log_offset, timestamp_ms, record_key, value, headers \
+                 FROM driftless.dead_letter \
+                WHERE state = 'parked' AND next_attempt_at <= now() \
+                  AND (topic, partition) IN (SELECT * FROM unnest($1::text[], $2::int4[])) \
+                ORDER BY id LIMIT $3";
+    let (topics, numbers): (Vec<_>, Vec<_>) =
+        partitions.iter().map(|partition| (&*partition.topic, partition.partition)).unzip();
+    let rows = session.query(act, sql, &[&topics, &numbers, &i64::try_from(limit).unwrap_or(i64::MAX)]).await?;
+    rows.iter().map(|row| record(row, 0, act)).collect()
+}
+
+/// A record out of seven columns: topic, partition, offset, timestamp, key, value, headers.
+fn record(row: &Row, first: usize, act: &str) -> Result<Fetched, Error> {
+    Ok(Fetched {
+        topic: Arc::from(field::<&str>(row, first, act)?),
+        partition: field(row, first + 1, act)?,
+        offset: field(row, first + 2, act)?,
+        timestamp_ms: field(row, first + 3, act)?,
+        key: field(row, first + 4, act)?,
+        value: field(row, first + 5, act)?,
+        headers: headers_from_json(&field::<serde_json::Value>(row, first + 6, act)?),
+    })
+}
+
+/// `[["name", "value in base64"], …]`: in order, with repetitions.
+fn headers_to_json(headers: &[(String, Vec<u8>)]) -> String {
+    let pairs = headers.iter().map(|(name, value)| [without_nul(name), STANDARD.encode(value)]);
+    serde_json::to_string(&pairs.collect::<Vec<_>>()).unwrap_or_else(|_| "[]".to_owned())
+}
+
+fn headers_from_json(json: &serde_json::Value) -> Vec<(String, Vec<u8>)> {
+    let pair = |pair: &serde_json::Value| {
+        Some((pair.get(0)?.as_str()?.to_owned(), STANDARD.decode(pair.get(1)?.as_str()?).ok()?))
+    };
+    json.as_array().map(|pairs| pairs.iter().filter_map(pair).collect()).unwrap_or_default()
+}
+
+/// PostgreSQL stores no NUL; names that hold one are foreign.
+fn without_nul(text: &str) -> String {
+    text.replace('\0', "\u{fffd}")
+}
+
+/// Which dead letters are meant.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Of this collection.
+    pub collection: Option<String>,
+    /// With this reason.
+    pub reason: Option<String>,
+    /// With these numbers.
+    pub ids: Vec<i64>,
+}
+
+/// A dead letter as listed: all about it but its contents.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct Listed {
+    /// Its number.
+    pub id: i64,
+    /// Topic.
+    pub topic: String,
+    /// Partition.
+    pub partition: i32,
+    /// Offset.
+    pub offset: i64,
+    /// Collection, when the record could be read so far.
+    pub collection: Option<String>,
+    /// Canonical key in hex, likewise.
+    pub key: Option<String>,
+    /// See [`Reason`].
+    pub reason: String,
+    /// Names of table, column or constraint.
+    pub detail: Option<String>,
+    /// `open` or `parked`.
+    pub state: String,
+    /// How often it was tried.
+    pub attempts: i32,
+    /// When it was written, seconds since 1970.
+    pub created_at: i64,
+}
+
+const MEANT: &str = "d.state IN ('open', 'parked') AND ($1::text IS NULL OR c.name = $1) \
+                     AND ($2::text IS NULL OR d.reason = $2) AND (cardinality($3::int8[]) = 0 OR d.id = ANY ($3))";
+
+/// Lists waiting dead letters, oldest first.
+///
+/// # Errors
+/// [`Error::Statement`] by its cause.
+pub async fn list(session: &Session, filter: &Filter, limit: u32) -> Result<Vec<Listed>, Error> {
+    let act = "list dead letters";
+    let sql = format!(
+        "SELECT d.id, d.topic, d.partition, d.log_offset, c.name, encode(d.key, 'hex'), d.reason, d.detail, d.state, \
+                d.attempts, extract(epoch FROM d.created_at)::int8 \
+           FROM driftless.dead_letter AS d LEFT JOIN driftless.collection AS c ON c.id = d.collection \
+          WHERE {MEANT} ORDER BY d.id LIMIT $4"
+    );
+    let Filter { collection, reason, ids } = filter;
+    let rows = session.query(act, &sql, &[collection, reason, ids, &i64::from(limit)]).await?;
+    rows.iter()
+        .map(|row| {
+            Ok(Listed {
+                id: field(row, 0, act)?,
+                topic: field(row, 1, act)?,
+                partition: field(row, 2, act)?,
+                offset: field(row, 3, act)?,
+                collection: field(row, 4, act)?,
+                key: field(row, 5, act)?,
+                reason: field(row, 6, act)?,
+                detail: field(row, 7, act)?,
+                state: field(row, 8, act)?,
+                attempts: field(row, 9, act)?,
+                created_at: field(row, 10, act)?,
+            })
+        })
+        .collect()
+}
+
+/// Waiting dead letters with their records, to be produced again by the caller, oldest first. A letter is closed by the
+/// change that settles it, not by being produced.
+///
+/// # Errors
+/// [`Error::Statement`] by its cause.
+pub async fn records(session: &Session, filter: &Filter, limit: u32) -> Result<Vec<(i64, Fetched)>, Error> {
+    let act = "read dead letters";
+    let sql = format!(
+        "SELECT d.id, d.topic, d.partition, d.log_offset, d.timestamp_ms, d.record_key, d.value, d.headers \
+           FROM driftless.dead_letter AS d LEFT JOIN driftless.collection AS c ON c.id = d.collection \
+          WHERE {MEANT} ORDER BY d.id LIMIT $4"
+    );
+    let Filter { collection, reason, ids } = filter;
+    let rows = session.query(act, &sql, &[collection, reason, ids, &i64::from(limit)]).await?;
+    rows.iter().map(|row| Ok((field(row, 0, act)?, record(row, 1, act)?))).collect()
+}
+
+/// Closes waiting dead letters by an operator's decision; gives back how many.
+///
+/// # Errors
+/// [`Error::Statement`] by its cause.
+pub async fn set_state(session: &Session, ids: &[i64], state: State) -> Result<u64, Error> {
+    let sql = "UPDATE driftless.dead_letter SET state = $2, \
+                 closed_at = CASE WHEN $2 IN ('open', 'parked') THEN NULL ELSE now() END \
+                WHERE id = ANY ($1) AND state IN ('open', 'parked')";
+    session.execute("close dead letters", sql, &[&ids, &state.as_str()]).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_come_back_with_order_repetition_and_any_bytes() {
+        let headers = vec![("b".to_owned(), vec![0, 255]), ("a".to_owned(), vec![]), ("b".to_owned(), b"x".to_vec())];
+        let json = serde_json::from_str(&headers_to_json(&headers)).expect("JSON");
+        assert_eq!(headers_from_json(&json), headers);
+    }
+}

@@ -1,0 +1,369 @@
+//! What can go wrong at PostgreSQL, and what each means for the one who waits.
+//!
+//! PostgreSQL repeats values of rows in DETAIL, and for bad input in the message itself. So of a refused row only names are
+//! kept (SQLSTATE, table, column, constraint); the message survives only where it speaks of the server, not of data.
+
+use std::{fmt, path::PathBuf, time::Duration};
+
+use thiserror::Error;
+use tokio_postgres::error::DbError;
+
+use crate::{
+    model::Reason,
+    retry::{Class, Classify},
+};
+
+/// An error of the sink.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// The configuration names no server, or two.
+    #[error("find the address of PostgreSQL: set exactly one of `url` and `url_file`")]
+    Address,
+    /// A file that the configuration names cannot be read.
+    #[error("read {}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The connection string is none.
+    #[error("read the connection string of PostgreSQL: {what}")]
+    Url {
+        /// Which part, never its value.
+        what: String,
+    },
+    /// The certificates cannot be used.
+    #[error("prepare TLS to PostgreSQL: {what}")]
+    Tls {
+        /// What was wrong.
+        what: String,
+    },
+    /// No connection.
+    #[error("connect to PostgreSQL")]
+    Connect(#[source] Cause),
+    /// Between us and the server stands something that gives every transaction another session.
+    #[error("connect to PostgreSQL: a pooler in transaction mode answered; name the server itself")]
+    Pooler,
+    /// The role may not quiet triggers and foreign keys, but the configuration insists.
+    #[error("set session_replication_role: grant it to the role, or configure `constraints = \"enforce\"`")]
+    ReplicaDenied,
+    /// A statement failed.
+    #[error("{act}")]
+    Statement {
+        /// What the statement was to do, and to which table or topic.
+        act: String,
+        /// Why it failed.
+        source: Cause,
+    },
+    /// The server kept silent for longer than it may.
+    #[error("{act}: no answer within {} s", limit.as_secs())]
+    Silent {
+        /// What the statement was to do.
+        act: String,
+        /// The bound.
+        limit: Duration,
+    },
+    /// Another worker, or an operator's replay, moved the position meanwhile. Nothing was written.
+    #[error("apply {topic}/{partition} from offset {}: PostgreSQL says {}", shown(expected), shown(found))]
+    OffsetMoved {
+        /// Topic.
+        topic: String,
+        /// Partition.
+        partition: i32,
+        /// What the worker believed; `None` is the earliest.
+        expected: Option<i64>,
+        /// What the position row holds.
+        found: Option<i64>,
+    },
+    /// So many dead letters at once speak of a wrong mapping, not of wrong documents. Nothing was written.
+    #[error("apply a batch: {count} dead letters within {} s, mostly {reason}; the limit is {limit}", window.as_secs())]
+    Breaker {
+        /// How many.
+        count: usize,
+        /// The configured bound.
+        limit: usize,
+        /// The configured window.
+        window: Duration,
+        /// The reason met last.
+        reason: Reason,
+    },
+    /// A record of a format that this version does not know. Dead-lettering it would lose a good change.
+    #[error("read {topic}/{partition} at offset {offset}: {detail}")]
+    NewerRecord {
+        /// Topic.
+        topic: String,
+        /// Partition.
+        partition: i32,
+        /// Offset.
+        offset: i64,
+        /// What is not known.
+        detail: String,
+    },
+    /// The schema `driftless` was written by a newer version.
+    #[error("use schema driftless: it is at migration {found}, this version knows {known}")]
+    SchemaNewer {
+        /// In the database.
+        found: i32,
+        /// In this binary.
+        known: i32,
+    },
+    /// A planned table is not in the database.
+    #[error("find table {table}, which the mapping names")]
+    TableGone {
+        /// Its name.
+        table: String,
+    },
+    /// The log cannot be read.
+    #[error("read the log")]
+    Log(#[source] crate::log::Error),
+    /// A task of ours died.
+    #[error("{act}: the task died")]
+    Task {
+        /// What it did.
+        act: &'static str,
+    },
+}
+
+fn shown(offset: &Option<i64>) -> String {
+    offset.map_or_else(|| "earliest".to_owned(), |offset| offset.to_string())
+}
+
+/// The part of a PostgreSQL client error that may be shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cause {
+    /// The server refused.
+    Refused(Box<Refusal>),
+    /// The connection broke.
+    Broken(String),
+    /// The client could not use the connection as asked; retrying changes nothing.
+    Unusable(String),
+}
+
+/// A refusal of the server, without values.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// SQLSTATE.
+    pub code: String,
+    /// The server's words; `None` where they may repeat values.
+    pub message: Option<String>,
+    /// Table, with its schema.
+    pub table: Option<String>,
+    /// Column.
+    pub column: Option<String>,
+    /// Constraint.
+    pub constraint: Option<String>,
+}
+
+impl Refusal {
+    /// Keeps what may be shown.
+    pub fn of(error: &DbError) -> Self {
+        let code = error.code().code().to_owned();
+        let message = (!speaks_of_values(&code)).then(|| error.message().to_owned());
+        let table = error.table().map(|table| match error.schema() {
+            Some(schema) => format!("{schema}.{table}"),
+            None => table.to_owned(),
+        });
+        Self {
+            code,
+            message,
+            table,
+            column: error.column().map(str::to_owned),
+            constraint: error.constraint().map(str::to_owned),
+        }
+    }
+
+    /// Why a document that met this refusal is dead-lettered.
+    ///
+    /// Source: PostgreSQL manual, appendix A.
+    pub fn reason(&self) -> Reason {
+        match self.code.as_str() {
+            "22001" => Reason::TooLong,
+            "22003" => Reason::RangeNum,
+            "22007" | "22008" => Reason::RangeTs,
+            "22P05" => Reason::NulInText,
+            "22021" => Reason::BadUtf8,
+            "22P02" | "22P03" => Reason::TypeMismatch,
+            "23502" => Reason::NotNull,
+            "23503" => Reason::FkMissing,
+            "23505" | "23P01" | "21000" => Reason::UniqueConflict,
+            "23514" => Reason::Check,
+            code if code.starts_with("54") => Reason::TooBig,
+            _ => Reason::Refused,
+        }
+    }
+
+    /// Whether a change elsewhere may make the same document acceptable: its parent arrives, a value is freed.
+    pub fn may_pass_later(&self) -> bool {
+        matches!(self.code.as_str(), "23503" | "23505" | "23P01" | "P0001")
+    }
+
+    /// Whether a unique value stands in the way.
+    pub fn is_unique(&self) -> bool {
+        self.code == "23505"
+    }
+}
+
+/// SQLSTATE first, then the names.
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SQLSTATE {}", self.code)?;
+        for (name, value) in [("table", &self.table), ("column", &self.column), ("constraint", &self.constraint)] {
+            if let Some(value) = value {
+                write!(f, ", {name} {value}")?;
+            }
+        }
+        match &self.message {
+            Some(message) => write!(f, ": {message}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Classes of refusals whose message may quote what was to be stored.
+fn speaks_of_values(code: &str) -> bool {
+    ["22", "23", "44", "54", "P0", "38", "39", "21"].iter().any(|class| code.starts_with(class))
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(refusal) => refusal.fmt(f),
+            Self::Broken(why) | Self::Unusable(why) => f.write_str(why),
+        }
+    }
+}
+
+impl std::error::Error for Cause {}
+
+impl From<&tokio_postgres::Error> for Cause {
+    fn from(error: &tokio_postgres::Error) -> Self {
+        if let Some(refused) = error.as_db_error() {
+            return Self::Refused(Box::new(Refusal::of(refused)));
+        }
+        let cause = std::error::Error::source(error);
+        let broken = error.is_closed() || cause.is_some_and(|cause| cause.is::<std::io::Error>());
+        let text = crate::retry::chain(error);
+        // The client's own time limit has no cause and no public kind; its text is all there is.
+        if broken || text.starts_with("timeout") { Self::Broken(text) } else { Self::Unusable(text) }
+    }
+}
+
+impl Cause {
+    /// Source: PostgreSQL manual, appendix A.
+    fn class(&self) -> Class {
+        match self {
+            Self::Broken(_) => Class::Transient,
+            Self::Unusable(_) => Class::Halt,
+            Self::Refused(refusal) => match refusal.code.as_str() {
+                // A lock that was not free; a server that became a standby; a session that idled too long.
+                "55P03" | "25006" | "25P03" | "25P04" => Class::Transient,
+                code => match code.get(..2) {
+                    // Connection, rollback, resources, shutdown and cancellation, disk.
+                    Some("08" | "40" | "53" | "57" | "58") => Class::Transient,
+                    // Data, constraints, a view's check, limits, raised by a trigger, the same row twice.
+                    Some("22" | "23" | "44" | "54" | "P0" | "21") => Class::Poison,
+                    _ => Class::Halt,
+                },
+            },
+        }
+    }
+}
+
+impl Error {
+    /// The refusal of the server, when that is the cause.
+    pub fn refusal(&self) -> Option<&Refusal> {
+        match self {
+            Self::Connect(Cause::Refused(refusal)) | Self::Statement { source: Cause::Refused(refusal), .. } => {
+                Some(refusal)
+            }
+            _ => None,
+        }
+    }
+
+    /// What a person can do about it, where that is not in the error itself.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Breaker { .. } => Some("mend the mapping and start again; the position did not move"),
+            Self::Pooler => Some("a pooler in session mode works when it passes startup options on"),
+            Self::SchemaNewer { .. } | Self::NewerRecord { .. } => Some("run the version that wrote it, or a newer one"),
+            Self::Statement { source: Cause::Refused(refusal), .. } if refusal.code == "42501" => {
+                Some("grant the right to the role that driftless connects as")
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Classify for Error {
+    fn class(&self) -> Class {
+        match self {
+            Self::Address
+            | Self::File { .. }
+            | Self::Url { .. }
+            | Self::Tls { .. }
+            | Self::Pooler
+            | Self::ReplicaDenied
+            | Self::Breaker { .. }
+            | Self::NewerRecord { .. }
+            | Self::SchemaNewer { .. }
+            | Self::TableGone { .. }
+            | Self::Task { .. } => Class::Halt,
+            Self::Silent { .. } | Self::OffsetMoved { .. } => Class::Transient,
+            Self::Connect(cause) | Self::Statement { source: cause, .. } => cause.class(),
+            Self::Log(error) => error.class(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    fn refused(code: &str) -> Cause {
+        Cause::Refused(Box::new(Refusal {
+            code: code.to_owned(),
+            message: None,
+            table: None,
+            column: None,
+            constraint: None,
+        }))
+    }
+
+    #[rstest]
+    #[case("08006", Class::Transient)]
+    #[case("40001", Class::Transient)]
+    #[case("40P01", Class::Transient)]
+    #[case("53300", Class::Transient)]
+    #[case("55P03", Class::Transient)]
+    #[case("57P01", Class::Transient)]
+    #[case("57014", Class::Transient)]
+    #[case("25006", Class::Transient)]
+    #[case("22001", Class::Poison)]
+    #[case("23505", Class::Poison)]
+    #[case("54000", Class::Poison)]
+    #[case("P0001", Class::Poison)]
+    #[case("28P01", Class::Halt)]
+    #[case("3F000", Class::Halt)]
+    #[case("42P01", Class::Halt)]
+    #[case("42501", Class::Halt)]
+    #[case("XX000", Class::Halt)]
+    fn class_by_sqlstate(#[case] code: &str, #[case] class: Class) {
+        assert_eq!(refused(code).class(), class);
+    }
+
+    #[test]
+    fn names_are_shown_and_values_are_not() {
+        let refusal = Refusal {
+            code: "23505".to_owned(),
+            message: None,
+            table: Some("app.users".to_owned()),
+            column: None,
+            constraint: Some("users_email_key".to_owned()),
+        };
+        assert_eq!(refusal.to_string(), "SQLSTATE 23505, table app.users, constraint users_email_key");
+        assert!(speaks_of_values("22P02") && !speaks_of_values("57P01"));
+    }
+}

@@ -1,0 +1,162 @@
+//! Writes the winners of a batch, and finds the few that PostgreSQL refuses, so that the rest is written.
+//!
+//! ```text
+//!  all ──ok──▶ done
+//!   └─refused─▶ a unique value or a parent in the way: set those documents aside, let the others trade values ──ok──▶ done
+//!                └─refused─▶ halves, each in its own savepoint … down to the one document
+//!  what failed for the sake of another document is tried again after the others, as long as that helps
+//! ```
+//!
+//! Only refusals of data are isolated. Anything else ends the transaction, and the batch is tried again as a whole.
+
+use super::{
+    ConstraintMode, Error,
+    apply::{Limits, Prepared},
+    error::Refusal,
+    ledger::Winner,
+    session::Session,
+    write::{Blocker, Rows, Touched},
+};
+use crate::retry::{Class, Classify};
+
+/// A document that PostgreSQL refused.
+pub(super) struct Failed<'a> {
+    /// The document.
+    pub(super) winner: Winner<'a>,
+    /// The refusal.
+    pub(super) refusal: Refusal,
+}
+
+/// Rounds in which what failed is tried again; each must have written something, so chains of parents get this deep.
+const ROUNDS: usize = 8;
+
+/// Writes what can be written. Gives up when more documents are refused for good than `limits` still allow.
+pub(super) async fn write<'a>(
+    session: &Session,
+    prepared: &'a Prepared,
+    winners: Vec<Winner<'a>>,
+    limits: &Limits,
+) -> Result<(Vec<Failed<'a>>, Touched), Error> {
+    let mut isolation = Isolation { session, prepared, limits, failed: Vec::new(), touched: Touched::new() };
+    let mut pending = winners;
+    // Parents first, so that a half that is cut off finds its parents in an earlier one.
+    pending.sort_by_key(|winner| prepared.root(winner.document.collection).depth);
+    for round in 1.. {
+        let tried = pending.len();
+        isolation.settle(pending).await?;
+        let (waiting, settled): (Vec<_>, Vec<_>) =
+            isolation.failed.into_iter().partition(|failed| failed.refusal.may_pass_later());
+        isolation.failed = settled;
+        if waiting.is_empty() || waiting.len() == tried || round == ROUNDS {
+            isolation.failed.extend(waiting);
+            break;
+        }
+        pending = waiting.into_iter().map(|failed| failed.winner).collect();
+    }
+    Ok((isolation.failed, isolation.touched))
+}
+
+struct Isolation<'a, 's> {
+    session: &'s Session,
+    prepared: &'a Prepared,
+    limits: &'s Limits,
+    failed: Vec<Failed<'a>>,
+    touched: Touched,
+}
+
+impl<'a> Isolation<'a, '_> {
+    async fn settle(&mut self, set: Vec<Winner<'a>>) -> Result<(), Error> {
+        let mut stack = vec![set];
+        while let Some(set) = stack.pop() {
+            if set.is_empty() {
+                continue;
+            }
+            let Some(refusal) = self.attempt(&set, false).await? else { continue };
+            let Some((mut set, refusal)) = self.set_aside(set, refusal).await? else { continue };
+            match set.as_slice() {
+                [] => {}
+                [winner] => self.fail(*winner, refusal)?,
+                _ => {
+                    let second = set.split_off(set.len() / 2);
+                    stack.push(second);
+                    stack.push(set);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes out of the set what stands for sure in the way of a unique value or lacks its parent, and tries the others.
+    /// Gives back what is still refused.
+    async fn set_aside(
+        &mut self,
+        mut set: Vec<Winner<'a>>,
+        refusal: Refusal,
+    ) -> Result<Option<(Vec<Winner<'a>>, Refusal)>, Error> {
+        let blocker = match refusal.code.as_str() {
+            "23505" => Blocker::UniqueValue,
+            "23503" => Blocker::MissingParent,
+            _ => return Ok(Some((set, refusal))),
+        };
+        let before = set.len();
+        loop {
+            let blocked = Rows::of(self.prepared, &set).blocked(self.session, blocker).await?;
+            for place in blocked.iter().rev() {
+                let winner = set.remove(*place);
+                self.fail(winner, refusal.clone())?;
+            }
+            // What was taken out keeps the values it has, which may block others in turn.
+            if blocked.is_empty() || set.is_empty() || blocker == Blocker::MissingParent {
+                break;
+            }
+        }
+        let mode = self.session.constraint_mode();
+        let trade = blocker == Blocker::UniqueValue && Rows::of(self.prepared, &set).may_trade(mode);
+        if set.is_empty() || (set.len() == before && !trade) {
+            return Ok(Some((set, refusal)));
+        }
+        Ok(self.attempt(&set, trade).await?.map(|refusal| (set, refusal)))
+    }
+
+    /// Writes a set inside a savepoint; `None` when it stands.
+    async fn attempt(&mut self, set: &[Winner<'a>], trade: bool) -> Result<Option<Refusal>, Error> {
+        let rows = Rows::of(self.prepared, set);
+        let mut touched = Touched::new();
+        self.session.batch("set a savepoint", "SAVEPOINT attempt").await?;
+        let outcome = match rows.write(self.session, trade, &mut touched).await {
+            // What the target checks only at the end of a transaction has to be known here.
+            Ok(()) if self.session.constraint_mode() == ConstraintMode::Enforce => {
+                self.session.batch("check deferred constraints", CHECK_DEFERRED).await
+            }
+            outcome => outcome,
+        };
+        match outcome {
+            Ok(()) => {
+                self.session.batch("release a savepoint", "RELEASE attempt").await?;
+                for (table, (written, removed)) in touched {
+                    let total = self.touched.entry(table).or_default();
+                    *total = (total.0 + written, total.1 + removed);
+                }
+                Ok(None)
+            }
+            Err(error) => match error.refusal() {
+                Some(refusal) if error.class() == Class::Poison => {
+                    let refusal = refusal.clone();
+                    let sql = "ROLLBACK TO attempt; RELEASE attempt";
+                    self.session.batch("roll back to a savepoint", sql).await?;
+                    Ok(Some(refusal))
+                }
+                _ => Err(error),
+            },
+        }
+    }
+
+    fn fail(&mut self, winner: Winner<'a>, refusal: Refusal) -> Result<(), Error> {
+        let reason = refusal.reason();
+        self.failed.push(Failed { winner, refusal });
+        let lost = self.failed.iter().filter(|failed| !failed.refusal.may_pass_later()).count();
+        self.limits.check(lost, reason)
+    }
+}
+
+const CHECK_DEFERRED: &str = "SET CONSTRAINTS ALL IMMEDIATE; SET CONSTRAINTS ALL DEFERRED";

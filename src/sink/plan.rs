@@ -1,0 +1,228 @@
+//! What a batch of records asks for, decided before PostgreSQL hears of it. Pure.
+//!
+//! ```text
+//!  records in log order ─ decode ─┬─ changes ── highest version per document ── mapped to rows, or rejected
+//!                                 ├─ controls
+//!                                 ├─ frontiers and counts, per partition
+//!                                 └─ what is no record of ours
+//! ```
+//!
+//! A document that changed a hundred times in the batch is mapped and written once. Nothing is lost by that: the rows of the
+//! highest version are what every order of the hundred ends in.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::{Error, checkpoint::Mark};
+use crate::{
+    log::{Fetched, FrontierRecord, Malformed, Record, TopicPartition, envelope},
+    mapping::{self, CollectionPlan, Plan, Reject, Row},
+    model::{Change, ClusterTime, Control, Key, Reason, Version},
+    retry::Class,
+};
+
+/// What a batch asks for.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// What was read of each partition.
+    pub passages: BTreeMap<TopicPartition, Passage>,
+    /// At most one per collection and key: its highest version.
+    pub documents: Vec<Document>,
+    /// In log order.
+    pub controls: Vec<Control>,
+    /// Records that cannot be read.
+    pub unreadable: Vec<Unreadable>,
+    /// Number of changes read, beaten ones included.
+    pub changes: usize,
+    /// Changes beaten by a newer one in the same batch, by place of the collection in the plan.
+    pub beaten: BTreeMap<usize, u64>,
+    /// Changes of collections that the plan does not name.
+    pub unmapped: u64,
+}
+
+/// The part of a partition that a batch covers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Passage {
+    /// The offset after the last record read.
+    pub next_offset: i64,
+    /// Changes counted and frontiers met, in order.
+    pub marks: Vec<Mark>,
+}
+
+/// One document at one version.
+#[derive(Debug)]
+pub struct Document {
+    /// Place of its collection in the plan.
+    pub collection: usize,
+    /// Its key.
+    pub key: Key,
+    /// Its version.
+    pub version: Version,
+    /// See [`Change::upper`].
+    pub upper: ClusterTime,
+    /// What it asks for.
+    pub content: Content,
+    /// The record it came in, as it was.
+    pub record: Fetched,
+}
+
+/// What a document asks for.
+#[derive(Debug)]
+pub enum Content {
+    /// These rows, and no others.
+    Rows {
+        /// Parallel to the tables of the collection's plan.
+        tables: Vec<Vec<Row>>,
+        /// Digest of the source document.
+        digest: [u8; 16],
+    },
+    /// No rows. The key columns of the root row, where the `_id` can be a key of the target at all.
+    Gone(Option<Row>),
+    /// It cannot become rows; those it had stay.
+    Rejected {
+        /// Why.
+        reject: Reject,
+        /// Digest of the source document.
+        digest: [u8; 16],
+    },
+}
+
+/// A record that cannot be read.
+#[derive(Debug)]
+pub struct Unreadable {
+    /// The record as it was.
+    pub record: Fetched,
+    /// Why.
+    pub reason: Reason,
+    /// Which part, without values.
+    pub detail: String,
+}
+
+/// Decides what `records` ask for. `parked` are records that wait in PostgreSQL and are due: they compete like any other,
+/// but have no part in offsets and counts.
+///
+/// # Errors
+/// [`Error::NewerRecord`] halts: this version must not judge records of a format it does not know.
+pub fn plan(records: Vec<Fetched>, parked: Vec<Fetched>, plan: &Plan) -> Result<Batch, Error> {
+    let mut batch = Batch::default();
+    let mut newest = Newest::default();
+    for record in parked {
+        // It was read when it was parked; should it have become unreadable, it stays parked and visible.
+        if let Ok(Record::Change(change)) = decode(&record) {
+            newest.offer(plan, change, record, &mut batch);
+        }
+    }
+    for record in records {
+        let passage = batch.pass(&record);
+        match decode(&record) {
+            Ok(Record::Change(change)) => {
+                if let Some(publisher) = envelope::counted_by(&record.headers) {
+                    passage.count(publisher);
+                }
+                batch.changes += 1;
+                newest.offer(plan, change, record, &mut batch);
+            }
+            Ok(Record::Frontier(frontier)) => passage.marks.push(Mark::Frontier(frontier)),
+            Ok(Record::Control(control)) => batch.controls.push(control),
+            Err(malformed) if malformed.class == Class::Halt => {
+                let Fetched { topic, partition, offset, .. } = record;
+                return Err(Error::NewerRecord {
+                    topic: topic.to_string(),
+                    partition,
+                    offset,
+                    detail: malformed.detail,
+                });
+            }
+            Err(Malformed { reason, detail, .. }) => batch.unreadable.push(Unreadable { record, reason, detail }),
+        }
+    }
+    batch.documents = newest.into_documents(plan);
+    Ok(batch)
+}
+
+fn decode(record: &Fetched) -> Result<Record, Malformed> {
+    envelope::decode(record.key.as_deref(), record.value.as_deref(), &record.headers)
+}
+
+impl Batch {
+    fn pass(&mut self, record: &Fetched) -> &mut Passage {
+        let partition = TopicPartition { topic: record.topic.clone(), partition: record.partition };
+        let passage = self.passages.entry(partition).or_insert(Passage { next_offset: 0, marks: Vec::new() });
+        passage.next_offset = record.offset + 1;
+        passage
+    }
+
+    /// The last frontier of each partition.
+    pub fn frontiers(&self) -> impl Iterator<Item = (&TopicPartition, &FrontierRecord)> {
+        self.passages.iter().filter_map(|(partition, passage)| {
+            let last = passage.marks.iter().rev().find_map(|mark| match mark {
+                Mark::Frontier(frontier) => Some(frontier),
+                Mark::Changes { .. } => None,
+            });
+            last.map(|frontier| (partition, frontier))
+        })
+    }
+}
+
+impl Passage {
+    fn count(&mut self, publisher: u64) {
+        match self.marks.last_mut() {
+            Some(Mark::Changes { publisher: last, count }) if *last == publisher => *count += 1,
+            _ => self.marks.push(Mark::Changes { publisher, count: 1 }),
+        }
+    }
+}
+
+/// The highest version of each document so far; of equal ones the later, though they say the same.
+#[derive(Default)]
+struct Newest {
+    place: HashMap<(usize, Key), usize>,
+    changes: Vec<(usize, Change, Fetched)>,
+}
+
+impl Newest {
+    fn offer(&mut self, plan: &Plan, change: Change, record: Fetched, batch: &mut Batch) {
+        let named = plan.collections().iter().position(|known| known.collection == change.namespace.collection);
+        let Some(collection) = named else {
+            batch.unmapped += 1;
+            return;
+        };
+        let at = *self.place.entry((collection, change.key.clone())).or_insert(self.changes.len());
+        let Some(kept) = self.changes.get_mut(at) else {
+            self.changes.push((collection, change, record));
+            return;
+        };
+        *batch.beaten.entry(collection).or_default() += 1;
+        if kept.1.version <= change.version {
+            *kept = (collection, change, record);
+        }
+    }
+
+    /// Sorted by collection and key, so that workers meet locks in one order.
+    fn into_documents(self, plan: &Plan) -> Vec<Document> {
+        let mapped = self.changes.into_iter().filter_map(|(collection, change, record)| {
+            let content = map(plan.collections().get(collection)?, &change);
+            let Change { key, version, upper, .. } = change;
+            Some(Document { collection, key, version, upper, content, record })
+        });
+        let mut documents = mapped.collect::<Vec<_>>();
+        documents.sort_by(|a, b| (a.collection, &a.key).cmp(&(b.collection, &b.key)));
+        documents
+    }
+}
+
+fn map(plan: &CollectionPlan, change: &Change) -> Content {
+    let Some(document) = &change.document else {
+        return Content::Gone(root_key(plan, &change.id));
+    };
+    let digest = mapping::digest(document);
+    match plan.map(document) {
+        Ok(rows) => Content::Rows { tables: rows.tables, digest },
+        Err(reject) => Content::Rejected { reject, digest },
+    }
+}
+
+/// The key columns of the root row of `{_id: …}`; `None` when the target cannot hold such a key, so never did.
+pub(super) fn root_key(plan: &CollectionPlan, id: &bson::RawDocument) -> Option<Row> {
+    let id = id.get("_id").ok().flatten()?;
+    plan.root_key(id).ok()
+}

@@ -1,0 +1,269 @@
+//! What the reconciler reads of this side: positions, ledger, dead letters and rows of one instant.
+//!
+//! A [`Reader`] is one repeatable-read transaction, so all its answers belong together. Rows are compared here, inside
+//! PostgreSQL: expected ones go in, names of columns come out, never a value.
+
+use std::collections::{HashMap, HashSet};
+
+use super::{
+    Error, Prepared, Session, checkpoint,
+    params::{self, Column, refs},
+    session::{Param, field},
+    write,
+};
+use crate::{
+    mapping::{Row, Rows},
+    model::{ClusterTime, Frontier, Key, Version},
+};
+
+/// A repeatable-read transaction over everything the sink keeps.
+pub struct Reader<'a> {
+    session: &'a Session,
+    prepared: &'a Prepared,
+}
+
+/// What the ledger says of a document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Version of the last change.
+    pub version: Version,
+    /// Whether that was a delete.
+    pub deleted: bool,
+    /// Its document may contain operations up to this cluster time.
+    pub upper: ClusterTime,
+    /// Digest of the source document; none for a delete.
+    pub digest: Option<[u8; 16]>,
+}
+
+/// How the rows of one document differ from the expected ones.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Difference {
+    /// The root row is not there.
+    pub missing: bool,
+    /// `schema.table.column` that differ; `schema.table` for a child row that is missing or not expected.
+    pub columns: Vec<String>,
+}
+
+/// Documents of a collection by the ledger.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LedgerCounts {
+    /// Live, with a version at or below the bound.
+    pub live: u64,
+    /// Changed after the bound, live or not.
+    pub newer: u64,
+}
+
+impl<'a> Reader<'a> {
+    /// Begins the transaction. Give it back with [`Self::end`]; when it is dropped, the session is spent.
+    ///
+    /// # Errors
+    /// [`Error::Statement`] by its cause.
+    pub async fn begin(session: &'a Session, prepared: &'a Prepared) -> Result<Self, Error> {
+        session.batch("begin a read", "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+        Ok(Self { session, prepared })
+    }
+
+    /// Ends the transaction.
+    ///
+    /// # Errors
+    /// [`Error::Statement`] by its cause.
+    pub async fn end(self) -> Result<(), Error> {
+        self.session.batch("end a read", "COMMIT").await
+    }
+
+    /// The bound below which every change of the topic is applied; `None` while a partition has none.
+    ///
+    /// # Errors
+    /// [`Error::Statement`] by its cause.
+    pub async fn watermark(&self, topic: &str, partitions: i32) -> Result<Option<Frontier>, Error> {
+        let act = "read the watermark";
+        let sql = "SELECT watermark_t, watermark_i FROM driftless.position \
+                    WHERE topic = $1 AND partition < $2 AND watermark_t IS NOT NULL ORDER BY watermark_t, watermark_i";
+        let rows = self.session.query(act, sql, &[&topic, &partitions]).await?;
+        match rows.first() {
+            Some(row) if i32::try_from(rows.len()) == Ok(partitions) => {
+                Ok(checkpoint::cluster_time(field(row, 0, act)?, field(row, 1, act)?).map(Frontier))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// The ledger's entries of these keys; a key it never heard of is left out.
+    ///
+    /// # Errors
+    /// [`Error::Statement`] by its cause.
+    pub async fn entries(&self, collection: usize, keys: &[Key]) -> Result<HashMap<Key, Entry>, Error> {
+        let act = "read the ledger";
+        let sql = "SELECT key, version, deleted, upper_t, upper_i, digest FROM driftless.ledger \
+                    WHERE collection = $1 AND key = ANY ($2)";
+        let rows = self.session.query(act, sql, &[&self.prepared.id(collection), &bytes(keys)]).await?;
+        let mut entries = HashMap::with_capacity(rows.len());
+        for row in &rows {
+            let version = field::<&[u8]>(row, 1, act)?;
+            let entry = Entry {
+                version: Version::from_bytes(version).unwrap_or(Version {
+                    epoch: u32::MAX,
+                    time: ClusterTime { t: u32::MAX, i: u32::MAX },
+                    op: u32::MAX,
+                }),
+                deleted: field(row, 2, act)?,
+                upper: checkpoint::cluster_time(field(row, 3, act)?, field(row, 4, act)?).unwrap_or_default(),
+                digest: field::<Option<&[u8]>>(row, 5, act)?.and_then(|digest| digest.try_into().ok()),
+            };
+            entries.insert(Key::from_bytes(field(row, 0, act)?), entry);
+        }
+        Ok(entries)
+    }
+
+    /// Those of the keys that have a waiting dead letter, with its reason: drift that already has a name.
+    ///
+    /// # Errors
+    /// [`Error::Statement`] by its cause.
+    pub async fn dead_letters(&self, collection: usize, keys: &[Key]) -> Result<HashMap<Key, String>, Error> {
+        let act = "read dead letters";
+        let sql = "SELECT key, reason FROM driftless.dead_letter \
+                    WHERE state IN ('open', 'parked') AND collection = $1 AND key = ANY ($2) ORDER BY id";
+        let rows = self.session.query(act, sql, &[&self.prepared.id(collection), &bytes(keys)]).await?;
+        rows.iter().map(|row| Ok((Key::from_bytes(field(row, 0, act)?), field(row, 1, act)?))).collect()
+    }
+
+    /// Compares the rows that documents should have with those that are there. Gives back the documents that differ, by
+    /// their place in `expected`.
+    ///
+    /// # Errors
+    /// [`Error::Statement`] by its cause.
+    pub async fn compare(&self, collection: usize, expected: &[Rows]) -> Result<HashMap<usize, Difference>, Error> {
+        let mut found = HashMap::<usize, Difference>::new();
+        let plan = self.prepared.plan(collection);
+        let mut roots = write::RootKeys::new(self.prepared, collection);
+        for root in expected.iter().filter_map(|rows| rows.tables.first()?.first()) {
+            roots.push_root(root.as_bytes());
+        }
+        let all = (0..expected.len()).filter_map(|place| i32::try_from(place).ok()).collect::<Vec<_>>();
+        for (table, statements) in self.prepared.statements(collection).tables.iter().enumerate() {
+            let rows = expected.iter().zip(&all);
+            let rows = rows.flat_map(|(rows, &place)| {
+                rows.tables.get(table).into_iter().flatten().map(move |row| (place, row))
+            });
+            let (places, rows): (Vec<i32>, Vec<&Row>) = rows.unzip();
+            let act = format!("compare rows of {}", statements.name);
+            let arrays = params::columns(statements.width, rows.iter().copied());
+            for row in self.session.query(&act, &statements.compare, &with(&places, &arrays)).await? {
+                let missing: bool = field(&row, 1, &act)?;
+                let difference = found.entry(place(&row, &act)?).or_default();
+                match (missing, table) {
+                    (true, 0) => difference.missing = true,
+                    (true, _) => difference.add(statements.name.clone()),
+                    (false, _) => {
+                        for column in field::<Vec<String>>(&row, 2, &act)? {
+                            difference.add(format!("{}.{column}", statements.name));
+                        }
+                    }
+                }
+            }
+            if let Some(surplus) = &statements.surplus {
+                let mut arrays = vec![roots.first()];
+                arrays.extend(write::key_columns(&plan.tables[table], rows.iter().copied()));
+                for row in self.session.query(&act, surplus, &with(&all, &arrays)).await? {
+                    found.entry(place(&row, &act)?).or_default().add(statements.name.clone());
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Those of the root keys that have a row, by place. Each is a row of key columns, as the mapping gives it for an `_id`.
+    ///
+    /// # Errors
+    /// [`Error::Statement`] by its cause.
+    pub async fn present(&self, collection: usize, keys: &[Row]) -> Result<HashSet<usize>, Error> {
+        let Some(root) = self.prepared.statements(collection).tables.first() else { return Ok(HashSet::new()) };
+        let act = format!("look for rows of {}", root.name);
+        let places = (0..keys.len()).filter_map(|place| i32::try_from(place).ok()).collect::<Vec<_>>();
+        let arrays = params::columns(self.prepared.root(collection).key.len(), keys);
+        let rows = self.session.query(&act, &root.present, &with(&places, &arrays)).await?;
+        rows.iter().map(|row| place(row, &act)).collect()
+    }
+
+    /// Counts the collection's documents by the ledger: those at or below `at`, and those changed later.
+    ///
+    /// # Errors
+    /// [`Error::Statement`] by its cause.
+    pub async fn ledger_counts(&self, collection: usize, at: Version) -> Result<LedgerCounts, Error> {
+        let act = "count the ledger";
+        let sql = "SELECT count(*) FILTER (WHERE NOT deleted AND version <= $2), count(*) FILTER (WHERE version > $2) \
+                     FROM driftless.ledger WHERE collection = $1";
+        let row = self.session.query_one(act, sql, &[&self.prepared.id(collection), &&at.to_bytes()[..]]).await?;
+        let number = |at: usize| Ok::<_, Error>(u64::try_from(field::<i64>(&row, at, act)?).unwrap_or(0));
+        Ok(LedgerCounts { live: number(0)?, newer: number(1)? })
+    }
+
+    /// Counts the rows of the collection's root table.
+    ///
+    /// # Errors
+    /// [`Error::Statement`] by its cause.
+    pub async fn table_count(&self, collection: usize) -> Result<u64, Error> {
+        let Some(root) = self.prepared.statements(collection).tables.first() else { return Ok(0) };
+        let act = format!("count rows of {}", root.name);
+        let row = self.session.query_one(&act, &root.count, &[]).await?;
+        Ok(u64::try_from(field::<i64>(&row, 0, &act)?).unwrap_or(0))
+    }
+
+    /// Keys of live documents at random, every one as likely as any other.
+    ///
+    /// Of a large ledger random pages are read, many times more rows than wanted, and thinned, so that neighbours on a page
+    /// rarely come together.
+    ///
+    /// # Errors
+    /// [`Error::Statement`] by its cause.
+    pub async fn sample(&self, collection: usize, count: usize) -> Result<Vec<Key>, Error> {
+        let act = "sample the ledger";
+        let sql = "SELECT greatest(reltuples, 0)::float8 FROM pg_class WHERE oid = 'driftless.ledger'::regclass";
+        let estimate: f64 = field(&self.session.query_one(act, sql, &[]).await?, 0, act)?;
+        let percent = 100.0 * (count as f64) * OVERSAMPLING / estimate.max(1.0);
+        if percent < 50.0 {
+            let keys = self.sample_from(&format!("TABLESAMPLE SYSTEM ({percent})"), collection, count).await?;
+            // A collection that has a small part of the ledger is not met often enough.
+            if keys.len() == count {
+                return Ok(keys);
+            }
+        }
+        self.sample_from("", collection, count).await
+    }
+
+    async fn sample_from(&self, pages: &str, collection: usize, count: usize) -> Result<Vec<Key>, Error> {
+        let act = "sample the ledger";
+        let sql = format!(
+            "SELECT key FROM driftless.ledger {pages} WHERE collection = {} AND NOT deleted ORDER BY random() LIMIT {count}",
+            self.prepared.id(collection)
+        );
+        // Not kept: the text is new each time.
+        let rows = self.session.query_once(act, &sql).await?;
+        rows.iter().map(|row| Ok(Key::from_bytes(field(row, 0, act)?))).collect()
+    }
+}
+
+/// Rows read for each that is wanted.
+const OVERSAMPLING: f64 = 50.0;
+
+impl Difference {
+    fn add(&mut self, column: String) {
+        if !self.columns.contains(&column) {
+            self.columns.push(column);
+        }
+    }
+}
+
+fn bytes(keys: &[Key]) -> Vec<&[u8]> {
+    keys.iter().map(Key::as_bytes).collect()
+}
+
+fn with<'a>(places: &'a Vec<i32>, arrays: &'a [Column]) -> Vec<Param<'a>> {
+    let mut all: Vec<Param<'a>> = vec![places];
+    all.extend(refs(arrays));
+    all
+}
+
+fn place(row: &tokio_postgres::Row, act: &str) -> Result<usize, Error> {
+    Ok(usize::try_from(field::<i32>(row, 0, act)?).unwrap_or(usize::MAX))
+}

@@ -1,0 +1,78 @@
+//! The schema `driftless`: created and brought up to date, by one process at a time.
+
+use tracing::info;
+
+use super::{
+    Error,
+    session::{Session, field},
+};
+
+struct Migration {
+    id: i32,
+    name: &'static str,
+    sql: &'static str,
+}
+
+/// Never edited once released; a change is a new one.
+const MIGRATIONS: &[Migration] = &[Migration { id: 1, name: "tables", sql: include_str!("migrations/0001_tables.sql") }];
+
+/// Key of the advisory lock: "driftless" as a number, roughly.
+const LOCK: i64 = 0x6472_6966_746c_6573;
+
+/// Brings the schema up to date: all missing migrations in one transaction.
+///
+/// # Errors
+/// [`Error::SchemaNewer`] halts; [`Error::Statement`] by its cause, for example without the right to create a schema.
+pub async fn migrate(session: &Session) -> Result<(), Error> {
+    session.batch("begin migrations", "BEGIN").await?;
+    match missing(session).await {
+        Ok(()) => session.batch("commit migrations", "COMMIT").await,
+        Err(error) => {
+            // The first error is the one to tell.
+            let _ = session.batch("roll back migrations", "ROLLBACK").await;
+            Err(error)
+        }
+    }
+}
+
+async fn missing(session: &Session) -> Result<(), Error> {
+    session.execute("lock migrations", "SELECT pg_advisory_xact_lock($1)", &[&LOCK]).await?;
+    let act = "find schema driftless";
+    // Asked first, because IF NOT EXISTS wants the right to create even where there is nothing to do.
+    let known = session.query_one(act, "SELECT to_regnamespace('driftless') IS NOT NULL", &[]).await?;
+    if !field::<bool>(&known, 0, act)? {
+        session.batch("create schema driftless", "CREATE SCHEMA driftless").await?;
+    }
+    let act = "find migrations";
+    let known = session.query_one(act, "SELECT to_regclass('driftless.migration') IS NOT NULL", &[]).await?;
+    if !field::<bool>(&known, 0, act)? {
+        let sql = "CREATE TABLE driftless.migration (id integer PRIMARY KEY, name text NOT NULL, \
+                   at timestamptz NOT NULL DEFAULT now())";
+        session.batch("create table driftless.migration", sql).await?;
+    }
+    let row = session.query_one(act, "SELECT coalesce(max(id), 0) FROM driftless.migration", &[]).await?;
+    let found: i32 = field(&row, 0, act)?;
+    let known = MIGRATIONS.last().map_or(0, |last| last.id);
+    if found > known {
+        return Err(Error::SchemaNewer { found, known });
+    }
+    for migration in MIGRATIONS.iter().filter(|migration| migration.id > found) {
+        session.batch(&format!("run migration {} ({})", migration.id, migration.name), migration.sql).await?;
+        let sql = "INSERT INTO driftless.migration (id, name) VALUES ($1, $2)";
+        session.execute("record a migration", sql, &[&migration.id, &migration.name]).await?;
+        info!(migration = migration.id, name = migration.name, "schema driftless migrated");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::MIGRATIONS;
+
+    #[test]
+    fn migrations_are_numbered_without_gaps() {
+        let ids = MIGRATIONS.iter().map(|migration| migration.id).collect::<Vec<_>>();
+        let count = i32::try_from(ids.len()).expect("few");
+        assert_eq!(ids, (1..=count).collect::<Vec<_>>());
+    }
+}

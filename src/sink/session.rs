@@ -1,0 +1,141 @@
+//! One connection: bounded calls, statements prepared once, and the reason when it dies.
+
+use std::{
+    collections::HashMap,
+    future::Future,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::sync::watch;
+use tokio_postgres::{Client, Row, Statement, types::ToSql};
+
+use super::{ConstraintMode, Error, error::Cause};
+
+/// A parameter of a statement.
+pub(super) type Param<'a> = &'a (dyn ToSql + Sync);
+
+/// A connection that [`Target::open`](super::Target::open) made ours.
+///
+/// Every call is bounded in time. After an error other than a refusal of the server the session is spent: drop it and open
+/// another one. Dropping a call before it ends leaves the session in an unknown state as well.
+pub struct Session {
+    client: Client,
+    death: watch::Receiver<Option<Cause>>,
+    limit: Option<Duration>,
+    statements: Mutex<HashMap<Arc<str>, Statement>>,
+    pub(super) constraint_mode: ConstraintMode,
+}
+
+impl Session {
+    pub(super) fn new(client: Client, death: watch::Receiver<Option<Cause>>, limit: Option<Duration>) -> Self {
+        Self {
+            client,
+            death,
+            limit,
+            statements: Mutex::new(HashMap::new()),
+            constraint_mode: ConstraintMode::Enforce,
+        }
+    }
+
+    /// How foreign keys and triggers behave here.
+    pub fn constraint_mode(&self) -> ConstraintMode {
+        self.constraint_mode
+    }
+
+    /// Whether the connection still stands, as far as is known.
+    pub(super) fn is_alive(&self) -> bool {
+        !self.client.is_closed()
+    }
+
+    /// Runs statements without parameters.
+    pub(super) async fn batch(&self, act: &str, sql: &str) -> Result<(), Error> {
+        self.bounded(act, self.client.batch_execute(sql)).await
+    }
+
+    /// Runs a statement and counts the rows it touched.
+    pub(super) async fn execute(&self, act: &str, sql: &str, params: &[Param<'_>]) -> Result<u64, Error> {
+        let statement = self.prepared(act, sql).await?;
+        self.bounded(act, self.client.execute(&statement, params)).await
+    }
+
+    /// Runs a statement and takes its rows.
+    pub(super) async fn query(&self, act: &str, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>, Error> {
+        let statement = self.prepared(act, sql).await?;
+        self.bounded(act, self.client.query(&statement, params)).await
+    }
+
+    /// Runs a statement that will not come again.
+    pub(super) async fn query_once(&self, act: &str, sql: &str) -> Result<Vec<Row>, Error> {
+        self.bounded(act, self.client.query_typed(sql, &[])).await
+    }
+
+    /// Runs a statement that gives one row, or none.
+    pub(super) async fn query_opt(&self, act: &str, sql: &str, params: &[Param<'_>]) -> Result<Option<Row>, Error> {
+        Ok(self.query(act, sql, params).await?.into_iter().next())
+    }
+
+    /// Runs a statement that always gives a row.
+    pub(super) async fn query_one(&self, act: &str, sql: &str, params: &[Param<'_>]) -> Result<Row, Error> {
+        let row = self.query_opt(act, sql, params).await?;
+        row.ok_or_else(|| Error::Statement {
+            act: act.to_owned(),
+            source: Cause::Unusable("the statement gave no row".to_owned()),
+        })
+    }
+
+    /// A session setting; `None` when the server does not know it.
+    pub(super) async fn setting(&self, name: &str) -> Result<Option<String>, Error> {
+        let row = self.query_one("read a setting", "SELECT current_setting($1, true)", &[&name]).await?;
+        field(&row, 0, "read a setting")
+    }
+
+    async fn prepared(&self, act: &str, sql: &str) -> Result<Statement, Error> {
+        let known = self.statements.lock().unwrap_or_else(PoisonError::into_inner).get(sql).cloned();
+        if let Some(statement) = known {
+            return Ok(statement);
+        }
+        let statement = self.bounded(act, self.client.prepare(sql)).await?;
+        let mut statements = self.statements.lock().unwrap_or_else(PoisonError::into_inner);
+        statements.insert(Arc::from(sql), statement.clone());
+        Ok(statement)
+    }
+
+    async fn bounded<T>(
+        &self,
+        act: &str,
+        call: impl Future<Output = Result<T, tokio_postgres::Error>>,
+    ) -> Result<T, Error> {
+        let outcome = match self.limit {
+            None => call.await,
+            Some(limit) => match tokio::time::timeout(limit, call).await {
+                Ok(outcome) => outcome,
+                Err(_elapsed) => return Err(Error::Silent { act: act.to_owned(), limit }),
+            },
+        };
+        match outcome {
+            Ok(value) => Ok(value),
+            Err(error) => {
+                let cause = if error.is_closed() { self.cause_of_death().await } else { None };
+                let source = cause.unwrap_or_else(|| Cause::from(&error));
+                Err(Error::Statement { act: act.to_owned(), source })
+            }
+        }
+    }
+
+    /// Why the connection ended, as told by the task that drove it.
+    async fn cause_of_death(&self) -> Option<Cause> {
+        let mut death = self.death.clone();
+        let told = tokio::time::timeout(Duration::from_secs(1), death.wait_for(Option::is_some)).await;
+        told.ok()?.ok()?.clone()
+    }
+}
+
+/// Takes a column of a row; an unexpected type is an error, not a panic.
+pub(super) fn field<'a, T: tokio_postgres::types::FromSql<'a>>(
+    row: &'a Row,
+    column: usize,
+    act: &str,
+) -> Result<T, Error> {
+    row.try_get(column).map_err(|error| Error::Statement { act: act.to_owned(), source: Cause::from(&error) })
+}

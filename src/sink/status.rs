@@ -1,0 +1,245 @@
+//! What the sink knows of itself, read for the status page, the metrics and the gate of a cutover.
+
+use metrics::gauge;
+use serde::Serialize;
+use tokio_postgres::Row;
+
+use super::{Error, Session, checkpoint, session::field};
+use crate::{metrics as names, model::ClusterTime};
+
+/// The sink at a glance.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Status {
+    /// How far each partition is applied.
+    pub positions: Vec<PartitionStatus>,
+    /// Waiting dead letters.
+    pub dead_letters: Vec<Letters>,
+    /// The last result of each tier for each collection.
+    pub reconcile: Vec<ReconcileResult>,
+    /// What operators did last, newest first.
+    pub actions: Vec<Action>,
+}
+
+/// How far a partition is applied.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PartitionStatus {
+    /// Topic.
+    pub topic: String,
+    /// Partition.
+    pub partition: i32,
+    /// Where to go on; `None` is the earliest.
+    pub next_offset: Option<i64>,
+    /// Every change with a lower cluster time is applied.
+    pub watermark: Option<ClusterTime>,
+    /// Source wall clock as of which the partition is complete, milliseconds since 1970.
+    pub as_of_ms: Option<i64>,
+    /// Frontiers whose count was not met, ever.
+    pub gaps: u64,
+}
+
+/// Waiting dead letters of one kind.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Letters {
+    /// Collection; the topic where the record could not be read.
+    pub collection: String,
+    /// Reason.
+    pub reason: String,
+    /// `open` or `parked`.
+    pub state: String,
+    /// How many.
+    pub count: i64,
+}
+
+/// What an operator did.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Action {
+    /// When, milliseconds since 1970.
+    pub at_ms: i64,
+    /// Who.
+    pub who: String,
+    /// Which command.
+    pub command: String,
+    /// With what.
+    pub detail: serde_json::Value,
+}
+
+/// What a pass of the reconciler found.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ReconcileResult {
+    /// Collection.
+    pub collection: String,
+    /// Which kind of comparison: counts, sample, digest, deep, …
+    pub tier: String,
+    /// When it ended, milliseconds since 1970; set by PostgreSQL when the result is stored.
+    pub finished_ms: i64,
+    /// The cluster time both sides were read at.
+    pub as_of: ClusterTime,
+    /// Documents judged.
+    pub checked: u64,
+    /// Documents there are.
+    pub total: u64,
+    /// Missing in the target.
+    pub missing: u64,
+    /// In the target only.
+    pub extra: u64,
+    /// Different in at least one column.
+    pub different: u64,
+    /// Not judged.
+    pub undecided: u64,
+    /// Whatever else the tier has to tell; no values of documents.
+    pub detail: serde_json::Value,
+}
+
+const ACT: &str = "read the status";
+
+/// Reads the status; `actions` bounds the number of actions.
+///
+/// # Errors
+/// [`Error::Statement`] by its cause.
+pub async fn read(session: &Session, actions: u32) -> Result<Status, Error> {
+    let positions = checkpoint::all(session).await?.into_iter().map(|(partition, position)| PartitionStatus {
+        topic: partition.topic.to_string(),
+        partition: partition.partition,
+        next_offset: position.next_offset,
+        watermark: position.watermark.map(|bound| bound.0),
+        as_of_ms: position.as_of_ms,
+        gaps: position.gaps,
+    });
+    Ok(Status {
+        positions: positions.collect(),
+        dead_letters: dead_letters(session).await?,
+        reconcile: reconcile_results(session).await?,
+        actions: last_actions(session, actions).await?,
+    })
+}
+
+/// Counts waiting dead letters.
+///
+/// # Errors
+/// [`Error::Statement`] by its cause.
+pub async fn dead_letters(session: &Session) -> Result<Vec<Letters>, Error> {
+    let sql = "SELECT coalesce(c.name, d.topic), d.reason, d.state, count(*) \
+                 FROM driftless.dead_letter AS d LEFT JOIN driftless.collection AS c ON c.id = d.collection \
+                WHERE d.state IN ('open', 'parked') GROUP BY 1, 2, 3 ORDER BY 1, 2, 3";
+    let rows = session.query(ACT, sql, &[]).await?;
+    let letters = rows.iter().map(|row| {
+        Ok(Letters {
+            collection: field(row, 0, ACT)?,
+            reason: field(row, 1, ACT)?,
+            state: field(row, 2, ACT)?,
+            count: field(row, 3, ACT)?,
+        })
+    });
+    letters.collect()
+}
+
+/// Exports the counts of dead letters. `known` are kinds exported before: those that are gone are set to zero.
+pub fn export(letters: &[Letters], known: &mut Vec<Letters>) {
+    for old in known.iter_mut() {
+        old.count = 0;
+    }
+    for letter in letters {
+        match known.iter_mut().find(|old| same_kind(old, letter)) {
+            Some(old) => old.count = letter.count,
+            None => known.push(letter.clone()),
+        }
+    }
+    for Letters { collection, reason, state, count } in known.iter() {
+        let labels = [("collection", collection.clone()), ("reason", reason.clone())];
+        if state == "open" {
+            gauge!(names::DEAD_LETTERS, &labels).set(*count as f64);
+        }
+    }
+    let mut parked = std::collections::BTreeMap::<&str, i64>::new();
+    for letter in known.iter().filter(|letter| letter.state == "parked") {
+        *parked.entry(&letter.collection).or_default() += letter.count;
+    }
+    for (collection, count) in parked {
+        gauge!(names::PARKED, "collection" => collection.to_owned()).set(count as f64);
+    }
+}
+
+fn same_kind(a: &Letters, b: &Letters) -> bool {
+    (&a.collection, &a.reason, &a.state) == (&b.collection, &b.reason, &b.state)
+}
+
+/// The last result of each tier for each collection.
+///
+/// # Errors
+/// [`Error::Statement`] by its cause.
+pub async fn reconcile_results(session: &Session) -> Result<Vec<ReconcileResult>, Error> {
+    let sql = "SELECT DISTINCT ON (collection, tier) collection, tier, (extract(epoch FROM finished_at) * 1000)::int8, \
+                      as_of_t, as_of_i, checked, total, missing, extra, different, undecided, detail \
+                 FROM driftless.reconcile_result ORDER BY collection, tier, id DESC";
+    let rows = session.query(ACT, sql, &[]).await?;
+    rows.iter().map(reconcile_result).collect()
+}
+
+fn reconcile_result(row: &Row) -> Result<ReconcileResult, Error> {
+    let number = |at: usize| Ok::<_, Error>(u64::try_from(field::<i64>(row, at, ACT)?).unwrap_or(0));
+    Ok(ReconcileResult {
+        collection: field(row, 0, ACT)?,
+        tier: field(row, 1, ACT)?,
+        finished_ms: field(row, 2, ACT)?,
+        as_of: checkpoint::cluster_time(field(row, 3, ACT)?, field(row, 4, ACT)?).unwrap_or_default(),
+        checked: number(5)?,
+        total: number(6)?,
+        missing: number(7)?,
+        extra: number(8)?,
+        different: number(9)?,
+        undecided: number(10)?,
+        detail: field(row, 11, ACT)?,
+    })
+}
+
+/// Results kept per collection and tier.
+const RESULTS_KEPT: i64 = 1_000;
+
+/// Stores what a pass found, and forgets the oldest.
+///
+/// # Errors
+/// [`Error::Statement`] by its cause.
+pub async fn store_reconcile_result(session: &Session, result: &ReconcileResult) -> Result<(), Error> {
+    let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+    let sql = "INSERT INTO driftless.reconcile_result \
+                 (collection, tier, as_of_t, as_of_i, checked, total, missing, extra, different, undecided, detail) \
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
+    session
+        .execute(
+            "store a result",
+            sql,
+            &[
+                &result.collection,
+                &result.tier,
+                &i64::from(result.as_of.t),
+                &i64::from(result.as_of.i),
+                &number(result.checked),
+                &number(result.total),
+                &number(result.missing),
+                &number(result.extra),
+                &number(result.different),
+                &number(result.undecided),
+                &result.detail,
+            ],
+        )
+        .await?;
+    let sql = "DELETE FROM driftless.reconcile_result WHERE id IN (SELECT id FROM driftless.reconcile_result \
+                WHERE collection = $1 AND tier = $2 ORDER BY id DESC OFFSET $3)";
+    session.execute("forget old results", sql, &[&result.collection, &result.tier, &RESULTS_KEPT]).await?;
+    Ok(())
+}
+
+async fn last_actions(session: &Session, limit: u32) -> Result<Vec<Action>, Error> {
+    let sql = "SELECT (extract(epoch FROM at) * 1000)::int8, who, command, detail \
+                 FROM driftless.action ORDER BY id DESC LIMIT $1";
+    let rows = session.query(ACT, sql, &[&i64::from(limit)]).await?;
+    let actions = rows.iter().map(|row| {
+        Ok(Action {
+            at_ms: field(row, 0, ACT)?,
+            who: field(row, 1, ACT)?,
+            command: field(row, 2, ACT)?,
+            detail: field(row, 3, ACT)?,
+        })
+    });
+    actions.collect()
+}
