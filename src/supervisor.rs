@@ -15,6 +15,16 @@ use crate::retry::{Class, Classify};
 /// What a task may end with.
 pub type BoxError = Box<dyn Classify + Send + Sync>;
 
+/// The error of a task that cannot fail.
+#[derive(Debug, Error)]
+pub enum Never {}
+
+impl Classify for Never {
+    fn class(&self) -> Class {
+        match *self {}
+    }
+}
+
 /// Why the daemon stopped although nobody asked it to.
 #[derive(Debug, Error)]
 pub enum Error {

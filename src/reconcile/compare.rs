@@ -10,33 +10,10 @@
 //!
 //! Otherwise the document is undecided and read again at a later T. So lag never makes drift, and a mismatch is a proof.
 
-use crate::model::{ClusterTime, Frontier, Version};
-
-/// What the ledger knows of a document.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Entry {
-    /// Version of the change that was applied last.
-    pub version: Version,
-    /// Whether that was a delete.
-    pub deleted: bool,
-    /// The applied document may contain operations up to here.
-    pub upper: ClusterTime,
-    /// Whether the change of that version is a dead letter or parked: its rows are known to be old.
-    pub refused: bool,
-}
-
-/// How a document's rows compare with what they should be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Rows {
-    /// All there, all equal.
-    Equal,
-    /// The root row is not there.
-    Missing,
-    /// These columns differ, as `column` or `table.column`.
-    Different(Vec<String>),
-    /// The mapping refuses the document, so no rows can stand for it.
-    Unmappable,
-}
+use crate::{
+    model::{ClusterTime, Frontier},
+    sink::{Entry, RowState},
+};
 
 /// The judgement.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,7 +31,7 @@ pub enum Judgement {
 }
 
 /// Judges a document that the source held at `read_at`.
-pub fn judge_present(read_at: ClusterTime, watermark: Frontier, entry: Option<&Entry>, rows: Rows) -> Judgement {
+pub fn judge_present(read_at: ClusterTime, watermark: Frontier, entry: Option<&Entry>, rows: RowState) -> Judgement {
     if !watermark.covers(read_at) {
         return Judgement::Undecided;
     }
@@ -64,11 +41,11 @@ pub fn judge_present(read_at: ClusterTime, watermark: Frontier, entry: Option<&E
     }
     match rows {
         _ if entry.deleted => Judgement::Missing,
-        Rows::Missing => Judgement::Missing,
-        Rows::Different(columns) => Judgement::Different(columns),
-        Rows::Unmappable => Judgement::Different(Vec::new()),
-        Rows::Equal if entry.refused => Judgement::Different(Vec::new()),
-        Rows::Equal => Judgement::Match,
+        RowState::Missing => Judgement::Missing,
+        RowState::Different(columns) => Judgement::Different(columns),
+        RowState::Unmappable => Judgement::Different(Vec::new()),
+        RowState::Equal if entry.refused => Judgement::Different(Vec::new()),
+        RowState::Equal => Judgement::Match,
     }
 }
 
@@ -88,6 +65,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
+    use crate::model::Version;
 
     const T: ClusterTime = ClusterTime { t: 100, i: 1 };
     const BEFORE: ClusterTime = ClusterTime { t: 99, i: 1 };
@@ -97,25 +75,25 @@ mod tests {
         Entry { version: Version { epoch: 1, time, op: 0 }, deleted: false, upper, refused: false }
     }
 
-    fn different() -> Rows {
-        Rows::Different(vec!["name".to_owned()])
+    fn different() -> RowState {
+        RowState::Different(vec!["name".to_owned()])
     }
 
     #[rstest]
-    #[case::equal(AFTER, Some(entry(BEFORE, BEFORE)), Rows::Equal, Judgement::Match)]
+    #[case::equal(AFTER, Some(entry(BEFORE, BEFORE)), RowState::Equal, Judgement::Match)]
     #[case::unequal(AFTER, Some(entry(BEFORE, BEFORE)), different(), Judgement::Different(vec!["name".to_owned()]))]
-    #[case::no_entry(AFTER, None, Rows::Missing, Judgement::Missing)]
-    #[case::no_row(AFTER, Some(entry(T, T)), Rows::Missing, Judgement::Missing)]
-    #[case::deleted_too_much(AFTER, Some(Entry { deleted: true, ..entry(T, T) }), Rows::Missing, Judgement::Missing)]
-    #[case::lag_is_no_drift(T, None, Rows::Missing, Judgement::Undecided)]
+    #[case::no_entry(AFTER, None, RowState::Missing, Judgement::Missing)]
+    #[case::no_row(AFTER, Some(entry(T, T)), RowState::Missing, Judgement::Missing)]
+    #[case::deleted_too_much(AFTER, Some(Entry { deleted: true, ..entry(T, T) }), RowState::Missing, Judgement::Missing)]
+    #[case::lag_is_no_drift(T, None, RowState::Missing, Judgement::Undecided)]
     #[case::newer_is_applied(AFTER, Some(entry(AFTER, AFTER)), different(), Judgement::Undecided)]
     #[case::lookup_may_be_newer(AFTER, Some(entry(BEFORE, AFTER)), different(), Judgement::Undecided)]
-    #[case::refused_is_drift(AFTER, Some(Entry { refused: true, ..entry(T, T) }), Rows::Equal, Judgement::Different(vec![]))]
-    #[case::unmappable_is_drift(AFTER, Some(entry(T, T)), Rows::Unmappable, Judgement::Different(vec![]))]
+    #[case::refused_is_drift(AFTER, Some(Entry { refused: true, ..entry(T, T) }), RowState::Equal, Judgement::Different(vec![]))]
+    #[case::unmappable_is_drift(AFTER, Some(entry(T, T)), RowState::Unmappable, Judgement::Different(vec![]))]
     fn present(
         #[case] bound: ClusterTime,
         #[case] entry: Option<Entry>,
-        #[case] rows: Rows,
+        #[case] rows: RowState,
         #[case] expected: Judgement,
     ) {
         assert_eq!(judge_present(T, Frontier(bound), entry.as_ref(), rows), expected);

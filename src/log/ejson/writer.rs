@@ -1,0 +1,472 @@
+//! Raw BSON to Extended JSON text.
+
+use std::{fmt, io::Write as _};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use bson::{Decimal128, raw::RawDocument, spec::ElementType};
+
+/// Deepest nesting that is written as text; `serde_json` reads 127 levels, and a typed value takes up to two of its own.
+pub const MAX_DEPTH: usize = 100;
+
+/// Extended JSON cannot carry the document faithfully; the reason, without names or values of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unfaithful(pub &'static str);
+
+/// Appends a document as canonical Extended JSON.
+///
+/// # Errors
+/// [`Unfaithful`]; `out` is as it was then.
+pub fn write(document: &RawDocument, out: &mut Vec<u8>) -> Result<(), Unfaithful> {
+    write_with(document, out, b":")
+}
+
+/// As [`write()`], with the blank after each colon that Java's writer puts there.
+pub(in crate::log) fn write_spaced(document: &RawDocument, out: &mut Vec<u8>) -> Result<(), Unfaithful> {
+    write_with(document, out, b": ")
+}
+
+fn write_with(document: &RawDocument, out: &mut Vec<u8>, colon: &'static [u8]) -> Result<(), Unfaithful> {
+    let start = out.len();
+    let written = Writer { out, colon }.document(document.as_bytes(), 1);
+    if written.is_err() {
+        out.truncate(start);
+    }
+    written
+}
+
+/// Appends a JSON string; `text` is UTF-8.
+pub(in crate::log) fn json_string(out: &mut Vec<u8>, text: impl AsRef<[u8]>) {
+    out.push(b'"');
+    let mut plain = 0;
+    let bytes = text.as_ref();
+    for (at, &byte) in bytes.iter().enumerate() {
+        let escape = match byte {
+            b'"' => b'"',
+            b'\\' => b'\\',
+            b'\n' => b'n',
+            b'\r' => b'r',
+            b'\t' => b't',
+            0..0x20 => b'u',
+            _ => continue,
+        };
+        out.extend_from_slice(&bytes[plain..at]);
+        out.extend_from_slice(&[b'\\', escape]);
+        if escape == b'u' {
+            out.extend_from_slice(b"00");
+            hex_of(out, &[byte]);
+        }
+        plain = at + 1;
+    }
+    out.extend_from_slice(&bytes[plain..]);
+    out.push(b'"');
+}
+
+/// Appends lower-case hexadecimal digits.
+pub(in crate::log) fn hex_of(out: &mut Vec<u8>, bytes: &[u8]) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    out.extend(bytes.iter().flat_map(|byte| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]));
+}
+
+const CUT: Unfaithful = Unfaithful("an element ends early or late");
+
+/// Takes a document apart from the front.
+struct Cursor<'a>(&'a [u8]);
+
+impl<'a> Cursor<'a> {
+    fn take(&mut self, count: usize) -> Result<&'a [u8], Unfaithful> {
+        let (head, rest) = self.0.split_at_checked(count).ok_or(CUT)?;
+        self.0 = rest;
+        Ok(head)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], Unfaithful> {
+        let (head, rest) = self.0.split_first_chunk().ok_or(CUT)?;
+        self.0 = rest;
+        Ok(*head)
+    }
+
+    /// A length, which counts `counted` bytes more than are left to take.
+    fn length(&mut self, counted: usize) -> Result<usize, Unfaithful> {
+        usize::try_from(i32::from_le_bytes(self.array()?))
+            .ok()
+            .and_then(|length| length.checked_sub(counted))
+            .ok_or(CUT)
+    }
+
+    fn terminator(&mut self) -> Result<(), Unfaithful> {
+        if self.array()? == [0] { Ok(()) } else { Err(CUT) }
+    }
+
+    fn cstring(&mut self) -> Result<&'a str, Unfaithful> {
+        let end = self.0.iter().position(|byte| *byte == 0).ok_or(CUT)?;
+        let text = utf8(self.take(end)?)?;
+        self.terminator()?;
+        Ok(text)
+    }
+
+    fn string(&mut self) -> Result<&'a str, Unfaithful> {
+        let length = self.length(1)?;
+        let text = utf8(self.take(length)?)?;
+        self.terminator()?;
+        Ok(text)
+    }
+
+    /// The bytes of an embedded document, its own length included.
+    fn document(&mut self) -> Result<&'a [u8], Unfaithful> {
+        let length = Cursor(self.0).length(0)?;
+        self.take(length)
+    }
+}
+
+fn utf8(bytes: &[u8]) -> Result<&str, Unfaithful> {
+    std::str::from_utf8(bytes).map_err(|_| Unfaithful("a text is not UTF-8"))
+}
+
+struct Writer<'o> {
+    out: &'o mut Vec<u8>,
+    colon: &'static [u8],
+}
+
+impl Writer<'_> {
+    fn document(&mut self, bytes: &[u8], depth: usize) -> Result<(), Unfaithful> {
+        let mut elements = elements(bytes, depth)?;
+        let mut names = Names::default();
+        self.out.push(b'{');
+        while let Some((kind, name)) = next(&mut elements)? {
+            if name.starts_with('$') {
+                return Err(Unfaithful("a name starts with `$`"));
+            }
+            if names.any() {
+                self.out.push(b',');
+            }
+            names.add(name)?;
+            self.name(name);
+            self.value(kind, &mut elements, depth)?;
+        }
+        names.finish()?;
+        self.out.push(b'}');
+        Ok(())
+    }
+
+    fn list(&mut self, bytes: &[u8], depth: usize) -> Result<(), Unfaithful> {
+        let mut elements = elements(bytes, depth)?;
+        let mut expected = 0usize;
+        self.out.push(b'[');
+        while let Some((kind, name)) = next(&mut elements)? {
+            if !is_index(name, expected) {
+                return Err(Unfaithful("an array's names are not its indices"));
+            }
+            if expected > 0 {
+                self.out.push(b',');
+            }
+            expected += 1;
+            self.value(kind, &mut elements, depth)?;
+        }
+        self.out.push(b']');
+        Ok(())
+    }
+
+    fn value(&mut self, kind: u8, cursor: &mut Cursor<'_>, depth: usize) -> Result<(), Unfaithful> {
+        match ElementType::from(kind).ok_or(Unfaithful("an element has an unknown type"))? {
+            ElementType::EmbeddedDocument => self.document(cursor.document()?, depth + 1)?,
+            ElementType::Array => self.list(cursor.document()?, depth + 1)?,
+            ElementType::String => json_string(self.out, cursor.string()?),
+            ElementType::Null => self.out.extend_from_slice(b"null"),
+            ElementType::Boolean => match cursor.array()? {
+                [0] => self.out.extend_from_slice(b"false"),
+                [1] => self.out.extend_from_slice(b"true"),
+                [_] => return Err(Unfaithful("a boolean is neither 0 nor 1")),
+            },
+            ElementType::Int32 => {
+                let value = i32::from_le_bytes(cursor.array()?);
+                self.tagged("$numberInt", |w| w.quoted(format_args!("{value}")));
+            }
+            ElementType::Int64 => {
+                let value = i64::from_le_bytes(cursor.array()?);
+                self.tagged("$numberLong", |w| w.quoted(format_args!("{value}")));
+            }
+            ElementType::Double => self.double(f64::from_le_bytes(cursor.array()?))?,
+            ElementType::Decimal128 => self.decimal(cursor.array()?)?,
+            ElementType::ObjectId => {
+                let id: [u8; 12] = cursor.array()?;
+                self.tagged("$oid", |w| {
+                    w.out.push(b'"');
+                    hex_of(w.out, &id);
+                    w.out.push(b'"');
+                });
+            }
+            ElementType::DateTime => {
+                let millis = i64::from_le_bytes(cursor.array()?);
+                self.tagged("$date", |w| w.tagged("$numberLong", |w| w.quoted(format_args!("{millis}"))));
+            }
+            ElementType::Timestamp => {
+                let i = u32::from_le_bytes(cursor.array()?);
+                let t = u32::from_le_bytes(cursor.array()?);
+                self.tagged("$timestamp", |w| {
+                    w.out.push(b'{');
+                    w.name("t");
+                    w.plain(format_args!("{t},"));
+                    w.name("i");
+                    w.plain(format_args!("{i}}}"));
+                });
+            }
+            ElementType::Binary => self.binary(cursor)?,
+            ElementType::RegularExpression => {
+                let (pattern, options) = (cursor.cstring()?, cursor.cstring()?);
+                self.tagged("$regularExpression", |w| {
+                    w.out.push(b'{');
+                    w.name("pattern");
+                    json_string(w.out, pattern);
+                    w.out.push(b',');
+                    w.name("options");
+                    json_string(w.out, options);
+                    w.out.push(b'}');
+                });
+            }
+            ElementType::JavaScriptCode => {
+                let code = cursor.string()?;
+                self.tagged("$code", |w| json_string(w.out, code));
+            }
+            ElementType::JavaScriptCodeWithScope => self.scoped(cursor.document()?, depth)?,
+            ElementType::Symbol => {
+                let text = cursor.string()?;
+                self.tagged("$symbol", |w| json_string(w.out, text));
+            }
+            ElementType::MinKey => self.tagged("$minKey", |w| w.out.push(b'1')),
+            ElementType::MaxKey => self.tagged("$maxKey", |w| w.out.push(b'1')),
+            ElementType::Undefined => self.tagged("$undefined", |w| w.out.extend_from_slice(b"true")),
+            ElementType::DbPointer => return Err(Unfaithful("a DBPointer has no settled text")),
+        }
+        Ok(())
+    }
+
+    fn double(&mut self, value: f64) -> Result<(), Unfaithful> {
+        if value.is_nan() {
+            if value.to_bits() != f64::NAN.to_bits() {
+                return Err(Unfaithful("a NaN carries a payload"));
+            }
+            self.tagged("$numberDouble", |w| w.quoted(format_args!("NaN")));
+        } else if value.is_infinite() {
+            let text = if value < 0.0 { "-Infinity" } else { "Infinity" };
+            self.tagged("$numberDouble", |w| w.quoted(format_args!("{text}")));
+        } else {
+            // The shortest digits that read back as the same double, with a point or an exponent.
+            self.tagged("$numberDouble", |w| w.quoted(format_args!("{value:?}")));
+        }
+        Ok(())
+    }
+
+    fn decimal(&mut self, bytes: [u8; 16]) -> Result<(), Unfaithful> {
+        let text = Decimal128::from_bytes(bytes).to_string();
+        match text.parse::<Decimal128>() {
+            Ok(read) if read.bytes() == bytes => {
+                self.tagged("$numberDecimal", |w| w.quoted(format_args!("{text}")));
+                Ok(())
+            }
+            _ => Err(Unfaithful("a decimal's text does not read back as its bytes")),
+        }
+    }
+
+    fn binary(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Unfaithful> {
+        let length = cursor.length(0)?;
+        let [subtype] = cursor.array()?;
+        if subtype == 2 {
+            return Err(Unfaithful("binary subtype 2 holds a second length"));
+        }
+        let base64 = STANDARD.encode(cursor.take(length)?);
+        self.tagged("$binary", |w| {
+            w.out.push(b'{');
+            w.name("base64");
+            w.quoted(format_args!("{base64}"));
+            w.out.push(b',');
+            w.name("subType");
+            w.quoted(format_args!("{subtype:02x}"));
+            w.out.push(b'}');
+        });
+        Ok(())
+    }
+
+    fn scoped(&mut self, bytes: &[u8], depth: usize) -> Result<(), Unfaithful> {
+        let mut cursor = Cursor(bytes);
+        cursor.take(4)?;
+        let code = cursor.string()?;
+        self.out.push(b'{');
+        self.name("$code");
+        json_string(self.out, code);
+        self.out.push(b',');
+        self.name("$scope");
+        // Two levels of the text: the typed value, and the scope in it.
+        self.document(cursor.0, depth + 2)?;
+        self.out.push(b'}');
+        Ok(())
+    }
+
+    fn name(&mut self, name: &str) {
+        json_string(self.out, name);
+        self.out.extend_from_slice(self.colon);
+    }
+
+    fn tagged(&mut self, tag: &str, value: impl FnOnce(&mut Self)) {
+        self.out.push(b'{');
+        self.name(tag);
+        value(self);
+        self.out.push(b'}');
+    }
+
+    fn quoted(&mut self, text: fmt::Arguments<'_>) {
+        self.out.push(b'"');
+        self.plain(text);
+        self.out.push(b'"');
+    }
+
+    fn plain(&mut self, text: fmt::Arguments<'_>) {
+        // Writing to memory does not fail.
+        let _ = self.out.write_fmt(text);
+    }
+}
+
+/// The elements of a document whose frame is sound.
+fn elements(bytes: &[u8], depth: usize) -> Result<Cursor<'_>, Unfaithful> {
+    if depth > MAX_DEPTH {
+        return Err(Unfaithful("it nests too deeply"));
+    }
+    let mut cursor = Cursor(bytes);
+    if cursor.length(0)? != bytes.len() {
+        return Err(CUT);
+    }
+    Ok(cursor)
+}
+
+/// Type and name of the next element; `None` at the end of the document.
+fn next<'a>(elements: &mut Cursor<'a>) -> Result<Option<(u8, &'a str)>, Unfaithful> {
+    let [kind] = elements.array()?;
+    match kind {
+        0 if elements.0.is_empty() => Ok(None),
+        0 => Err(CUT),
+        _ => Ok(Some((kind, elements.cstring()?))),
+    }
+}
+
+fn is_index(name: &str, index: usize) -> bool {
+    name.parse() == Ok(index) && (name.len() == 1 || !name.starts_with(['0', '+']))
+}
+
+/// The names of one document: compared one by one while they are few, by sorting at the end when they are many.
+#[derive(Default)]
+struct Names<'a>(Vec<&'a str>);
+
+impl<'a> Names<'a> {
+    const FEW: usize = 16;
+    const TWICE: Unfaithful = Unfaithful("a name occurs twice");
+
+    fn any(&self) -> bool {
+        !self.0.is_empty()
+    }
+
+    fn add(&mut self, name: &'a str) -> Result<(), Unfaithful> {
+        if self.0.len() < Self::FEW && self.0.contains(&name) {
+            return Err(Self::TWICE);
+        }
+        self.0.push(name);
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<(), Unfaithful> {
+        if self.0.len() <= Self::FEW {
+            return Ok(());
+        }
+        self.0.sort_unstable();
+        if self.0.windows(2).any(|pair| pair[0] == pair[1]) { Err(Self::TWICE) } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bson::{
+        Binary, DateTime, JavaScriptCodeWithScope, Regex, Timestamp,
+        oid::ObjectId,
+        raw::{RawBson, RawDocumentBuf},
+        rawdoc,
+        spec::BinarySubtype,
+    };
+    use rstest::rstest;
+
+    use super::*;
+
+    fn text(document: &RawDocument) -> Result<String, Unfaithful> {
+        let mut out = Vec::new();
+        write(document, &mut out)?;
+        Ok(String::from_utf8(out).expect("UTF-8"))
+    }
+
+    fn decimal(text: &str) -> Decimal128 {
+        text.parse().expect("a decimal")
+    }
+
+    #[rstest]
+    #[case(rawdoc! {}, "{}")]
+    #[case(rawdoc! { "a": 1, "b": 2i64 }, r#"{"a":{"$numberInt":"1"},"b":{"$numberLong":"2"}}"#)]
+    #[case(rawdoc! { "": [true, RawBson::Null] }, r#"{"":[true,null]}"#)]
+    #[case(rawdoc! { "a": 1.0 }, r#"{"a":{"$numberDouble":"1.0"}}"#)]
+    #[case(rawdoc! { "a": -0.0 }, r#"{"a":{"$numberDouble":"-0.0"}}"#)]
+    #[case(rawdoc! { "a": f64::NEG_INFINITY }, r#"{"a":{"$numberDouble":"-Infinity"}}"#)]
+    #[case(rawdoc! { "a": decimal("1.10") }, r#"{"a":{"$numberDecimal":"1.10"}}"#)]
+    #[case(rawdoc! { "a": "\"\\\n\u{1}ü" }, r#"{"a":"\"\\\n\u0001ü"}"#)]
+    #[case(rawdoc! { "a": ObjectId::from_bytes([0xab; 12]) }, r#"{"a":{"$oid":"abababababababababababab"}}"#)]
+    #[case(rawdoc! { "a": DateTime::from_millis(-1) }, r#"{"a":{"$date":{"$numberLong":"-1"}}}"#)]
+    #[case(rawdoc! { "a": Timestamp { time: 7, increment: 3 } }, r#"{"a":{"$timestamp":{"t":7,"i":3}}}"#)]
+    #[case(rawdoc! { "a": Binary { subtype: BinarySubtype::Uuid, bytes: vec![0, 255] } }, r#"{"a":{"$binary":{"base64":"AP8=","subType":"04"}}}"#)]
+    #[case(rawdoc! { "a": RawBson::MinKey, "b": RawBson::MaxKey, "c": RawBson::Undefined }, r#"{"a":{"$minKey":1},"b":{"$maxKey":1},"c":{"$undefined":true}}"#)]
+    fn canonical(#[case] document: RawDocumentBuf, #[case] expected: &str) {
+        assert_eq!(text(&document).as_deref(), Ok(expected));
+    }
+
+    #[test]
+    fn canonical_of_old_types() {
+        let regex = Regex { pattern: "a/b".try_into().expect("no NUL"), options: "im".try_into().expect("no NUL") };
+        let scoped = JavaScriptCodeWithScope { code: "f()".into(), scope: bson::doc! { "x": 1 } };
+        let document = bson::doc! { "r": regex, "c": bson::Bson::JavaScriptCode("g".into()), "s": scoped, "y": bson::Bson::Symbol("z".into()) };
+        let raw = RawDocumentBuf::try_from(&document).expect("raw");
+        assert_eq!(
+            text(&raw).as_deref(),
+            Ok(
+                r#"{"r":{"$regularExpression":{"pattern":"a/b","options":"im"}},"c":{"$code":"g"},"s":{"$code":"f()","$scope":{"x":{"$numberInt":"1"}}},"y":{"$symbol":"z"}}"#
+            )
+        );
+    }
+
+    #[rstest]
+    #[case(rawdoc! { "a": { "$oid": "no id" } })]
+    #[case(rawdoc! { "$set": 1 })]
+    #[case(rawdoc! { "a": f64::from_bits(0x7ff8_0000_0000_0001) })]
+    #[case(rawdoc! { "a": f64::from_bits(0xfff8_0000_0000_0000) })]
+    #[case(rawdoc! { "a": Decimal128::from_bytes([0xff; 16]) })]
+    #[case(rawdoc! { "a": Binary { subtype: BinarySubtype::BinaryOld, bytes: vec![1] } })]
+    #[case({ let mut twice = rawdoc! { "a": 1 }; twice.append(bson::raw::cstr!("a"), 2); twice })]
+    #[case(nested(MAX_DEPTH + 1))]
+    fn refused(#[case] document: RawDocumentBuf) {
+        let mut out = b"kept".to_vec();
+        assert!(write(&document, &mut out).is_err());
+        assert_eq!(out, b"kept");
+    }
+
+    #[test]
+    fn many_names_are_compared_too() {
+        let mut document = RawDocumentBuf::new();
+        for index in 0..40 {
+            document.append(bson::raw::CString::try_from(format!("n{index}")).expect("no NUL"), index);
+        }
+        assert!(text(&document).is_ok());
+        document.append(bson::raw::cstr!("n3"), 1);
+        assert_eq!(text(&document), Err(Names::TWICE));
+    }
+
+    #[test]
+    fn the_deepest_is_written() {
+        assert!(text(&nested(MAX_DEPTH)).is_ok());
+    }
+
+    fn nested(depth: usize) -> RawDocumentBuf {
+        (1..depth).fold(rawdoc! {}, |inner, _| rawdoc! { "a": inner })
+    }
+}

@@ -1,0 +1,224 @@
+//! Bytes to a record.
+
+use std::borrow::Cow;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use bson::raw::RawDocumentBuf;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::{CONTROL, FORMAT, FRONTIER, FRONTIER_KEY, FrontierRecord, Malformed, Record, control_key, header};
+use crate::{
+    log::{ejson, record_key::record_key},
+    model::{Change, ClusterTime, Control, ControlKind, Frontier, Key, Namespace, Op, Reason, Version},
+    retry::Class,
+};
+
+/// Reads a record.
+///
+/// # Errors
+/// [`Malformed`], for any bytes that this module did not write.
+pub fn decode(key: Option<&[u8]>, value: Option<&[u8]>, headers: &[(String, Vec<u8>)]) -> Result<Record, Malformed> {
+    format(headers)?;
+    let op = text_header(headers, header::OP)?;
+    let key = key.ok_or_else(|| Malformed::new("the record has no key"))?;
+    let value = value.ok_or_else(|| Malformed::new("the record has no value"))?;
+    match op {
+        FRONTIER => frontier(key, value, headers).map(Record::Frontier),
+        CONTROL => control(key, value, headers).map(Record::Control),
+        name => match Op::from_name(name) {
+            Some(op) => change(op, key, value, headers).map(Record::Change),
+            None => {
+                let detail = format!("the header `{}` names no op of this version", header::OP);
+                Err(Malformed { reason: Reason::UnknownOp, detail, class: Class::Poison })
+            }
+        },
+    }
+}
+
+/// The publisher whose next frontier counts this record: `None` for anything but a change, and for a retried dead letter.
+///
+/// Works for records that [`decode`] refuses too: they were counted all the same.
+pub fn counted_by(headers: &[(String, Vec<u8>)]) -> Option<u64> {
+    Op::from_name(text_header(headers, header::OP).ok()?)?;
+    if headers.iter().any(|(name, _)| name == header::RETRY) {
+        return None;
+    }
+    publisher(headers).ok()
+}
+
+fn format(headers: &[(String, Vec<u8>)]) -> Result<(), Malformed> {
+    match number_header::<u32>(headers, header::FORMAT)? {
+        FORMAT => Ok(()),
+        0 => Err(Malformed::new("the record has format 0")),
+        newer => {
+            let detail = format!("the record has format {newer}, this version reads {FORMAT}: run a newer one");
+            Err(Malformed { reason: Reason::Malformed, detail, class: Class::Halt })
+        }
+    }
+}
+
+fn text_header<'h>(headers: &'h [(String, Vec<u8>)], name: &str) -> Result<&'h str, Malformed> {
+    let (_, value) = headers
+        .iter()
+        .find(|(header, _)| header == name)
+        .ok_or_else(|| Malformed::new(format!("the record has no header `{name}`")))?;
+    std::str::from_utf8(value).map_err(|_| bad_header(name))
+}
+
+fn number_header<N: std::str::FromStr>(headers: &[(String, Vec<u8>)], name: &str) -> Result<N, Malformed> {
+    text_header(headers, name)?.parse().map_err(|_| bad_header(name))
+}
+
+fn bad_header(name: &str) -> Malformed {
+    Malformed::new(format!("the header `{name}` does not parse"))
+}
+
+fn publisher(headers: &[(String, Vec<u8>)]) -> Result<u64, Malformed> {
+    number_header(headers, header::PUBLISHER)
+}
+
+fn version(headers: &[(String, Vec<u8>)]) -> Result<Version, Malformed> {
+    let bytes = hex::decode(text_header(headers, header::VERSION)?).map_err(|_| bad_header(header::VERSION))?;
+    Version::from_bytes(&bytes).ok_or_else(|| bad_header(header::VERSION))
+}
+
+fn upper(headers: &[(String, Vec<u8>)]) -> Result<ClusterTime, Malformed> {
+    let parsed = text_header(headers, header::UPPER)?
+        .split_once('.')
+        .and_then(|(t, i)| Some(ClusterTime { t: t.parse().ok()?, i: i.parse().ok()? }));
+    parsed.ok_or_else(|| bad_header(header::UPPER))
+}
+
+fn uuid(headers: &[(String, Vec<u8>)]) -> Result<Option<[u8; 16]>, Malformed> {
+    if !headers.iter().any(|(name, _)| name == header::UUID) {
+        return Ok(None);
+    }
+    let bytes = hex::decode(text_header(headers, header::UUID)?).map_err(|_| bad_header(header::UUID))?;
+    bytes.try_into().map(Some).map_err(|_| bad_header(header::UUID))
+}
+
+#[derive(Deserialize)]
+struct EnvelopeValue<'a> {
+    #[serde(default)]
+    after: Option<String>,
+    #[serde(default, borrow)]
+    raw: Option<Cow<'a, str>>,
+    #[serde(default, borrow, rename = "documentKey")]
+    id: Option<&'a RawValue>,
+    #[serde(default, borrow, rename = "rawKey")]
+    raw_id: Option<Cow<'a, str>>,
+    source: SourceValue,
+}
+
+#[derive(Deserialize)]
+struct SourceValue {
+    db: String,
+    collection: String,
+    #[serde(rename = "wallTime")]
+    wall_ms: i64,
+}
+
+#[derive(Deserialize)]
+struct FrontierValue {
+    before: ClusterTime,
+    #[serde(rename = "asOfMs")]
+    as_of_ms: i64,
+    seq: u64,
+    changes: u64,
+}
+
+#[derive(Deserialize)]
+struct ControlValue {
+    kind: ControlKind,
+    policy: Policy,
+    db: String,
+    collection: String,
+}
+
+#[derive(Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+enum Policy {
+    Truncate,
+    Ignore,
+}
+
+/// The parser's own message is not kept: it quotes the value.
+fn json<'a, T: Deserialize<'a>>(value: &'a [u8]) -> Result<T, Malformed> {
+    serde_json::from_slice(value).map_err(|error| {
+        Malformed::new(format!(
+            "the value is not the JSON of this op, from line {} column {}",
+            error.line(),
+            error.column()
+        ))
+    })
+}
+
+fn change(op: Op, record_key_bytes: &[u8], value: &[u8], headers: &[(String, Vec<u8>)]) -> Result<Change, Malformed> {
+    let version = version(headers)?;
+    let upper = upper(headers)?;
+    let collection_uuid = uuid(headers)?;
+    let EnvelopeValue { after, raw, id, raw_id, source } = json(value)?;
+    let id = match either(id.map(RawValue::get), raw_id.as_deref(), "documentKey")? {
+        Some(id) => id,
+        None => return Err(Malformed::new("the value has neither `documentKey` nor `rawKey`")),
+    };
+    let key = Key::from_id(&id).ok_or_else(|| Malformed::new("`documentKey` is not one `_id`"))?;
+    if record_key(&key) != record_key_bytes {
+        return Err(Malformed::new("the record's key is not the one of its `documentKey`"));
+    }
+    let document = either(after.as_deref(), raw.as_deref(), "after")?;
+    match (op, &document) {
+        (Op::Delete, Some(_)) => return Err(Malformed::new("a delete has a document")),
+        (Op::Insert | Op::Update | Op::Replace | Op::Snapshot | Op::Repair, None) => {
+            return Err(Malformed::new("the change has no document"));
+        }
+        (_, _) => {}
+    }
+    Ok(Change {
+        namespace: Namespace::new(source.db, source.collection),
+        id,
+        key,
+        version,
+        op,
+        document,
+        upper,
+        wall_ms: source.wall_ms,
+        update_description: None,
+        collection_uuid,
+    })
+}
+
+/// A document as text or as base64 of its BSON, but not both.
+fn either(text: Option<&str>, raw: Option<&str>, name: &str) -> Result<Option<RawDocumentBuf>, Malformed> {
+    match (text, raw) {
+        (None, None) => Ok(None),
+        (Some(_), Some(_)) => Err(Malformed::new(format!("`{name}` is there as text and as BSON"))),
+        (Some(text), None) => ejson::read(text).map(Some).map_err(|error| {
+            Malformed::new(format!("`{name}` is no canonical Extended JSON, from its column {}", error.column))
+        }),
+        (None, Some(raw)) => STANDARD
+            .decode(raw)
+            .ok()
+            .and_then(|bytes| RawDocumentBuf::from_bytes(bytes).ok())
+            .map(Some)
+            .ok_or_else(|| Malformed::new(format!("the BSON instead of `{name}` is no base64 of a document"))),
+    }
+}
+
+fn frontier(key: &[u8], value: &[u8], headers: &[(String, Vec<u8>)]) -> Result<FrontierRecord, Malformed> {
+    if key != FRONTIER_KEY {
+        return Err(Malformed::new("a frontier lies under another key"));
+    }
+    let FrontierValue { before, as_of_ms, seq, changes } = json(value)?;
+    Ok(FrontierRecord { before: Frontier(before), as_of_ms, seq, publisher: publisher(headers)?, changes })
+}
+
+fn control(key: &[u8], value: &[u8], headers: &[(String, Vec<u8>)]) -> Result<Control, Malformed> {
+    let ControlValue { kind, policy, db, collection } = json(value)?;
+    if key != control_key(kind) {
+        return Err(Malformed::new("a control lies under another key"));
+    }
+    let truncate = policy == Policy::Truncate;
+    Ok(Control { namespace: Namespace::new(db, collection), kind, version: version(headers)?, truncate })
+}

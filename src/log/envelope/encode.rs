@@ -1,0 +1,168 @@
+//! A record to bytes.
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use bson::raw::RawDocument;
+
+use super::{
+    CONTROL, Encoded, FORMAT, FRONTIER, FRONTIER_KEY, FrontierRecord, MAX_DESCRIPTION, MAX_TEXT, control_key,
+    control_name, header,
+};
+use crate::{
+    log::{
+        ejson::{self, hex_of, json_string},
+        record_key::record_key,
+    },
+    model::{Change, ClusterTime, Control, Frontier, Op},
+};
+
+/// The bytes of a change. `prefix` is what Debezium calls the connector's name.
+///
+/// # Panics
+/// When a delete carries a document or any other op carries none: every later reader would have to guess.
+pub fn encode(change: &Change, prefix: &str) -> Encoded {
+    assert_eq!(change.document.is_none(), change.op == Op::Delete, "a change has a document unless it is a delete");
+    let mut value = Vec::with_capacity(1024 + 2 * change.document.as_ref().map_or(0, |d| d.as_bytes().len()));
+    value.extend_from_slice(br#"{"before":null,"after":"#);
+    let raw = change.document.as_ref().filter(|document| !after(&mut value, document));
+    if change.document.is_none() || raw.is_some() {
+        value.extend_from_slice(b"null");
+    }
+    value.extend_from_slice(br#","updateDescription":"#);
+    match change.update_description.as_ref().and_then(|description| update_description(description)) {
+        Some(text) => value.extend_from_slice(&text),
+        None => value.extend_from_slice(b"null"),
+    }
+    source(&mut value, change, prefix);
+    let op = match change.op {
+        Op::Insert => 'c',
+        Op::Update | Op::Replace | Op::Repair => 'u',
+        Op::Delete => 'd',
+        Op::Snapshot => 'r',
+    };
+    push(&mut value, format!(r#","op":"{op}","ts_ms":{},"transaction":null,"documentKey":"#, change.wall_ms));
+    let start = value.len();
+    let faithful = ejson::write(&change.id, &mut value).is_ok() && value.len() - start <= MAX_DESCRIPTION;
+    if !faithful {
+        value.truncate(start);
+        value.extend_from_slice(b"null");
+        base64(&mut value, "rawKey", &change.id);
+    }
+    if let Some(document) = raw {
+        base64(&mut value, "raw", document);
+    }
+    value.push(b'}');
+    let mut headers = vec![
+        (header::FORMAT, FORMAT.to_string().into_bytes()),
+        (header::OP, change.op.as_str().into()),
+        (header::VERSION, hex_text(&change.version.to_bytes())),
+        (header::UPPER, change.upper.to_string().into_bytes()),
+    ];
+    headers.extend(change.collection_uuid.map(|uuid| (header::UUID, hex_text(&uuid))));
+    Encoded { key: record_key(&change.key), value, headers }
+}
+
+/// The bytes of a frontier; the publisher's generation travels in its header.
+pub fn encode_frontier(frontier: &FrontierRecord) -> Encoded {
+    let FrontierRecord { before: Frontier(ClusterTime { t, i }), as_of_ms, seq, changes, publisher: _ } = frontier;
+    let value =
+        format!(r#"{{"before":{{"t":{t},"i":{i}}},"asOfMs":{as_of_ms},"seq":{seq},"changes":{changes}}}"#).into_bytes();
+    let headers = vec![(header::FORMAT, FORMAT.to_string().into_bytes()), (header::OP, FRONTIER.into())];
+    Encoded { key: FRONTIER_KEY.to_vec(), value, headers }
+}
+
+/// The bytes of a control.
+pub fn encode_control(control: &Control) -> Encoded {
+    let kind = control_name(control.kind);
+    let policy = if control.truncate { "truncate" } else { "ignore" };
+    let mut value = Vec::new();
+    push(&mut value, format!(r#"{{"kind":"{kind}","policy":"{policy}","db":"#));
+    json_string(&mut value, &control.namespace.db);
+    value.extend_from_slice(br#","collection":"#);
+    json_string(&mut value, &control.namespace.collection);
+    value.push(b'}');
+    let headers = vec![
+        (header::FORMAT, FORMAT.to_string().into_bytes()),
+        (header::OP, CONTROL.into()),
+        (header::VERSION, hex_text(&control.version.to_bytes())),
+    ];
+    Encoded { key: control_key(control.kind), value, headers }
+}
+
+/// Appends the document as a JSON string of Extended JSON; `false`, and nothing appended, when that is not to be.
+fn after(value: &mut Vec<u8>, document: &RawDocument) -> bool {
+    let mut text = Vec::with_capacity(2 * document.as_bytes().len());
+    if ejson::write(document, &mut text).is_err() || text.len() > MAX_TEXT {
+        return false;
+    }
+    let start = value.len();
+    json_string(value, &text);
+    let fits = value.len() - start <= MAX_TEXT;
+    if !fits {
+        value.truncate(start);
+    }
+    fits
+}
+
+/// MongoDB's update description with Debezium's names; `None` when a part of it cannot be written or is too long.
+fn update_description(description: &RawDocument) -> Option<Vec<u8>> {
+    let mut out = br#"{"removedFields":"#.to_vec();
+    let mut removed = Vec::new();
+    for name in description.get_array("removedFields").ok()? {
+        removed.push(if removed.is_empty() { b'[' } else { b',' });
+        json_string(&mut removed, name.ok()?.as_str()?);
+    }
+    close_or_null(&mut out, removed);
+    out.extend_from_slice(br#","updatedFields":"#);
+    let mut updated = Vec::new();
+    ejson::write(description.get_document("updatedFields").ok()?, &mut updated).ok()?;
+    json_string(&mut out, &updated);
+    out.extend_from_slice(br#","truncatedArrays":"#);
+    let mut truncated = Vec::new();
+    if let Ok(arrays) = description.get_array("truncatedArrays") {
+        for array in arrays {
+            let array = array.ok()?;
+            let array = array.as_document()?;
+            truncated.extend_from_slice(if truncated.is_empty() { br#"[{"field":"# } else { br#",{"field":"# });
+            json_string(&mut truncated, array.get_str("field").ok()?);
+            push(&mut truncated, format!(r#","size":{}}}"#, array.get_i32("newSize").ok()?));
+        }
+    }
+    close_or_null(&mut out, truncated);
+    out.push(b'}');
+    (out.len() <= MAX_DESCRIPTION).then_some(out)
+}
+
+fn close_or_null(out: &mut Vec<u8>, list: Vec<u8>) {
+    if list.is_empty() {
+        out.extend_from_slice(b"null");
+    } else {
+        out.extend_from_slice(&list);
+        out.push(b']');
+    }
+}
+
+fn source(value: &mut Vec<u8>, change: &Change, prefix: &str) {
+    push(value, format!(r#","source":{{"version":"{}","connector":"mongodb","name":"#, env!("CARGO_PKG_VERSION")));
+    json_string(value, prefix);
+    let ClusterTime { i, .. } = change.version.time;
+    let ts_ms = change.version.time.unix_ms();
+    push(value, format!(r#","ts_ms":{ts_ms},"snapshot":"{}","db":"#, change.op == Op::Snapshot));
+    json_string(value, &change.namespace.db);
+    value.extend_from_slice(br#","collection":"#);
+    json_string(value, &change.namespace.collection);
+    push(value, format!(r#","ord":{i},"wallTime":{}}}"#, change.wall_ms));
+}
+
+fn base64(value: &mut Vec<u8>, name: &str, document: &RawDocument) {
+    push(value, format!(r#","{name}":"{}""#, STANDARD.encode(document.as_bytes())));
+}
+
+fn push(value: &mut Vec<u8>, text: String) {
+    value.extend_from_slice(text.as_bytes());
+}
+
+fn hex_text(bytes: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(2 * bytes.len());
+    hex_of(&mut out, bytes);
+    out
+}

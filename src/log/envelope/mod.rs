@@ -1,0 +1,397 @@
+//! The shape of a record: the only place where a change becomes bytes, and bytes become a change.
+//!
+//! The value is the envelope of Debezium's MongoDB connector as JSON, `after` in canonical Extended JSON, so that other
+//! consumers and consoles read it. Ours beside it: `documentKey`; `raw` and `rawKey`, base64 of the BSON where the text
+//! would not be faithful (see [`ejson`](super::ejson)) or would be larger than [`MAX_TEXT`]; and the headers, which carry what
+//! order and counts rest on. `updateDescription` is for other consumers only: it is written where it can be, never read.
+//!
+//! Both directions are pure. Decoding trusts nothing: lengths, types, names, and that the record lies under the key of the
+//! document it speaks of.
+
+mod decode;
+mod encode;
+
+pub use decode::{counted_by, decode};
+pub use encode::{encode, encode_control, encode_frontier};
+
+use crate::{
+    model::{Change, Control, ControlKind, Frontier, Reason},
+    retry::Class,
+};
+
+/// Version of this shape, in the header `driftless.format`.
+pub const FORMAT: u32 = 1;
+/// Longest text of a document or key inside a value; what is longer travels as base64, whose growth is known.
+///
+/// 16 MiB of control characters would become 112 MiB of escapes. With this bound no record exceeds [`MAX_RECORD`].
+pub const MAX_TEXT: usize = 24 << 20;
+/// No record is larger: a document and its `_id` as base64 or text, 16 MiB each as MongoDB allows, and the rest.
+pub const MAX_RECORD: usize = 64 << 20;
+/// Longest update description; it repeats what the document says.
+const MAX_DESCRIPTION: usize = 1 << 20;
+
+/// Names of the headers.
+pub mod header {
+    /// [`FORMAT`](super::FORMAT), decimal.
+    pub const FORMAT: &str = "driftless.format";
+    /// Version: 32 hexadecimal digits.
+    pub const VERSION: &str = "driftless.version";
+    /// An [`Op`](crate::model::Op), `frontier` or `control`.
+    pub const OP: &str = "driftless.op";
+    /// Cluster time up to which the document may contain operations: `t.i`.
+    pub const UPPER: &str = "driftless.upper";
+    /// UUID of the collection: 32 hexadecimal digits.
+    pub const UUID: &str = "driftless.uuid";
+    /// Generation of the publisher, decimal.
+    pub const PUBLISHER: &str = "driftless.publisher";
+    /// A dead letter published again; no frontier counts it.
+    pub const RETRY: &str = "driftless.retry";
+}
+
+const FRONTIER: &str = "frontier";
+const CONTROL: &str = "control";
+const FRONTIER_KEY: &[u8] = br#"{"frontier":true}"#;
+
+/// A record of a collection topic, as bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Encoded {
+    /// Kafka key; it alone decides the partition of a change.
+    pub key: Vec<u8>,
+    /// JSON.
+    pub value: Vec<u8>,
+    /// All headers but [`header::PUBLISHER`], which the publisher adds.
+    pub headers: Vec<(&'static str, Vec<u8>)>,
+}
+
+/// What a record of a collection topic says.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Record {
+    /// A versioned fact about one document; its `update_description` is never read back.
+    Change(Change),
+    /// How far the stream had come when this partition held everything before this record.
+    Frontier(FrontierRecord),
+    /// A versioned fact about the whole collection.
+    Control(Control),
+}
+
+/// Every change of this partition whose cluster time is below `before` lies before this record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrontierRecord {
+    /// The bound, exclusive.
+    pub before: Frontier,
+    /// Source wall clock, milliseconds since 1970, at which the stream stood there.
+    pub as_of_ms: i64,
+    /// 1 for the publisher's first frontier in this partition, then one more each time.
+    pub seq: u64,
+    /// Generation of the publisher.
+    pub publisher: u64,
+    /// Changes that this publisher wrote to this partition since its previous frontier there.
+    pub changes: u64,
+}
+
+/// Why bytes are no record of ours. Names places, never values.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Malformed {
+    /// The code for the dead letter.
+    pub reason: Reason,
+    /// Which part does not fit.
+    pub detail: String,
+    /// [`Class::Poison`], but [`Class::Halt`] for a record of a newer format: dead-lettering those would lose good changes.
+    pub class: Class,
+}
+
+impl Malformed {
+    fn new(detail: impl Into<String>) -> Self {
+        Self { reason: Reason::Malformed, detail: detail.into(), class: Class::Poison }
+    }
+}
+
+fn control_name(kind: ControlKind) -> &'static str {
+    match kind {
+        ControlKind::Drop => "drop",
+        ControlKind::Rename => "rename",
+    }
+}
+
+fn control_key(kind: ControlKind) -> Vec<u8> {
+    format!(r#"{{"control":"{}"}}"#, control_name(kind)).into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use bson::{
+        raw::{RawBson, RawDocumentBuf},
+        rawdoc,
+    };
+    use proptest::prelude::*;
+    use rstest::rstest;
+
+    use super::*;
+    use crate::{
+        log::ejson::arbitrary,
+        model::{ClusterTime, Key, Namespace, Op, Version},
+    };
+
+    type Headers = Vec<(String, Vec<u8>)>;
+
+    fn headers(encoded: &Encoded, publisher: u64) -> Headers {
+        let own = encoded.headers.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
+        own.chain([(header::PUBLISHER.to_owned(), publisher.to_string().into_bytes())]).collect()
+    }
+
+    fn read_back(encoded: &Encoded) -> Result<Record, Malformed> {
+        decode(Some(&encoded.key), Some(&encoded.value), &headers(encoded, 7))
+    }
+
+    fn time() -> impl Strategy<Value = ClusterTime> {
+        (any::<u32>(), any::<u32>()).prop_map(|(t, i)| ClusterTime { t, i })
+    }
+
+    fn version() -> impl Strategy<Value = Version> {
+        (any::<u32>(), time(), any::<u32>()).prop_map(|(epoch, time, op)| Version { epoch, time, op })
+    }
+
+    fn documents() -> impl Strategy<Value = RawDocumentBuf> {
+        prop_oneof![arbitrary::document(), arbitrary::damaged(), arbitrary::well_behaved()]
+    }
+
+    fn change() -> impl Strategy<Value = Change> {
+        let id = arbitrary::id().prop_filter_map("a key", |id| Some((Key::from_id(&id)?, id)));
+        let what = (prop::sample::select(&Op::ALL[..]), documents(), prop::option::of(documents()));
+        let rest = (version(), time(), any::<i64>(), prop::option::of(any::<[u8; 16]>()));
+        (id, what, rest, ".{1,8}", ".{1,8}").prop_map(
+            |(
+                (key, id),
+                (op, document, update_description),
+                (version, upper, wall_ms, collection_uuid),
+                db,
+                collection,
+            )| {
+                Change {
+                    namespace: Namespace::new(db, collection),
+                    id,
+                    key,
+                    version,
+                    op,
+                    document: (op != Op::Delete).then_some(document),
+                    upper,
+                    wall_ms,
+                    update_description,
+                    collection_uuid,
+                }
+            },
+        )
+    }
+
+    fn simple(op: Op, document: Option<RawDocumentBuf>) -> Change {
+        let id = rawdoc! { "_id": 7 };
+        Change {
+            namespace: Namespace::new("shop", "orders"),
+            key: Key::from_id(&id).expect("a key"),
+            id,
+            version: Version { epoch: 1, time: ClusterTime { t: 1_700_000_000, i: 3 }, op: 2 },
+            op,
+            document,
+            upper: ClusterTime { t: 1_700_000_000, i: 9 },
+            wall_ms: 1_700_000_000_123,
+            update_description: None,
+            collection_uuid: Some([0xab; 16]),
+        }
+    }
+
+    fn insert() -> Encoded {
+        encode(&simple(Op::Insert, Some(rawdoc! { "_id": 7, "name": "Ann" })), "demo")
+    }
+
+    proptest! {
+        #[test]
+        fn a_change_is_read_back_whole(change in change()) {
+            let encoded = encode(&change, "demo");
+            let expected = Change { update_description: None, ..change };
+            prop_assert_eq!(read_back(&encoded), Ok(Record::Change(expected)));
+            prop_assert!(serde_json::from_slice::<serde::de::IgnoredAny>(&encoded.value).is_ok());
+        }
+
+        #[test]
+        fn a_frontier_is_read_back(before in time(), as_of_ms in any::<i64>(), seq in any::<u64>(), changes in any::<u64>()) {
+            let frontier = FrontierRecord { before: Frontier(before), as_of_ms, seq, publisher: 7, changes };
+            prop_assert_eq!(read_back(&encode_frontier(&frontier)), Ok(Record::Frontier(frontier)));
+        }
+
+        #[test]
+        fn a_control_is_read_back(version in version(), truncate in any::<bool>(), db in ".{1,8}", collection in ".{1,8}") {
+            for kind in [ControlKind::Drop, ControlKind::Rename] {
+                let control = Control { namespace: Namespace::new(&*db, &*collection), kind, version, truncate };
+                prop_assert_eq!(read_back(&encode_control(&control)), Ok(Record::Control(control)));
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_a_record_or_malformed(
+            key in prop::option::of(prop::collection::vec(any::<u8>(), 0..40)),
+            value in prop::option::of(prop::collection::vec(any::<u8>(), 0..200)),
+            op in prop_oneof![Just("insert"), Just("delete"), Just("frontier"), Just("control"), Just("other")],
+        ) {
+            let mut headers = headers(&insert(), 7);
+            headers[1].1 = op.into();
+            let _ = decode(key.as_deref(), value.as_deref(), &headers);
+            let _ = decode(key.as_deref(), value.as_deref(), &[]);
+        }
+
+        #[test]
+        fn a_damaged_record_is_a_record_or_malformed(
+            change in change(),
+            damages in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+            part in 0..3usize,
+        ) {
+            let mut encoded = encode(&change, "demo");
+            for (at, byte) in damages {
+                let header = at.index(encoded.headers.len());
+                let bytes = match part {
+                    0 => &mut encoded.key,
+                    1 => &mut encoded.value,
+                    _ => &mut encoded.headers[header].1,
+                };
+                let at = at.index(bytes.len());
+                bytes[at] = byte;
+            }
+            let _ = read_back(&encoded);
+        }
+    }
+
+    #[test]
+    fn the_value_is_debeziums_envelope() {
+        let mut change = simple(Op::Update, Some(rawdoc! { "_id": 7, "name": "Ann" }));
+        change.update_description = Some(rawdoc! {
+            "updatedFields": { "name": "Ann" },
+            "removedFields": ["age", "a.b"],
+            "truncatedArrays": [{ "field": "tags", "newSize": 2 }],
+        });
+        let encoded = encode(&change, "demo");
+        let expected = concat!(
+            r#"{"before":null,"after":"{\"_id\":{\"$numberInt\":\"7\"},\"name\":\"Ann\"}","#,
+            r#""updateDescription":{"removedFields":["age","a.b"],"updatedFields":"{\"name\":\"Ann\"}","#,
+            r#""truncatedArrays":[{"field":"tags","size":2}]},"#,
+            r#""source":{"version":""#,
+            env!("CARGO_PKG_VERSION"),
+            r#"","connector":"mongodb","name":"demo","ts_ms":1700000000000,"snapshot":"false","#,
+            r#""db":"shop","collection":"orders","ord":3,"wallTime":1700000000123},"#,
+            r#""op":"u","ts_ms":1700000000123,"transaction":null,"documentKey":{"_id":{"$numberInt":"7"}}}"#,
+        );
+        assert_eq!(String::from_utf8_lossy(&encoded.value), expected);
+        assert_eq!(encoded.key, br#"{"id":"7"}"#);
+        let expected: [(&str, &str); 5] = [
+            (header::FORMAT, "1"),
+            (header::OP, "update"),
+            (header::VERSION, "000000016553f1000000000300000002"),
+            (header::UPPER, "1700000000.9"),
+            (header::UUID, "abababababababababababababababab"),
+        ];
+        assert_eq!(encoded.headers, expected.map(|(name, value)| (name, value.as_bytes().to_vec())));
+    }
+
+    #[test]
+    fn what_text_cannot_carry_travels_as_bson() {
+        let document = rawdoc! { "_id": 7, "a": { "$oid": "x" } };
+        let encoded = encode(&simple(Op::Insert, Some(document.clone())), "demo");
+        assert!(String::from_utf8_lossy(&encoded.value).contains(r#""after":null"#));
+        match read_back(&encoded) {
+            Ok(Record::Change(change)) => assert_eq!(change.document, Some(document)),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_largest_and_oddest_document_stays_below_the_bound() {
+        let id = rawdoc! { "_id": "\u{1}".repeat(15 << 20) };
+        let mut document = id.clone();
+        document.append(bson::raw::cstr!("x"), "\u{1}".repeat(1 << 20));
+        let mut change = simple(Op::Insert, Some(document));
+        change.key = Key::from_id(&id).expect("a key");
+        change.id = id;
+        let encoded = encode(&change, "demo");
+        assert!(encoded.key.len() + encoded.value.len() < MAX_RECORD);
+        assert_eq!(read_back(&encoded), Ok(Record::Change(change)));
+    }
+
+    #[test]
+    fn the_deepest_documents_are_read_back() {
+        for depth in [60, 99, 100, 101, 127, 180] {
+            let plain = (1..depth).fold(rawdoc! { "x": 1 }, |inner, _| rawdoc! { "a": inner });
+            let scoped = (1..depth).fold(rawdoc! { "x": 1 }, |inner, _| {
+                rawdoc! { "a": RawBson::JavaScriptCodeWithScope(bson::raw::RawJavaScriptCodeWithScope { code: "f".into(), scope: inner }) }
+            });
+            for document in [plain, scoped] {
+                let change = simple(Op::Insert, Some(document));
+                assert_eq!(read_back(&encode(&change, "demo")), Ok(Record::Change(change)), "depth {depth}");
+            }
+        }
+    }
+
+    struct Parts {
+        key: Option<Vec<u8>>,
+        value: Option<Vec<u8>>,
+        headers: Headers,
+    }
+
+    #[rstest]
+    #[case::no_key(|r: &mut Parts| r.key = None, "has no key")]
+    #[case::tombstone(|r: &mut Parts| r.value = None, "has no value")]
+    #[case::garbage(|r: &mut Parts| r.value = Some(b"secret".to_vec()), "not the JSON")]
+    #[case::other_key(|r: &mut Parts| r.key = Some(br#"{"id":"8"}"#.to_vec()), "not the one of its `documentKey`")]
+    #[case::no_format(|r: &mut Parts| drop(r.headers.remove(0)), "no header `driftless.format`")]
+    #[case::bad_version(|r: &mut Parts| r.headers[2].1 = b"12".to_vec(), "`driftless.version` does not parse")]
+    #[case::bad_upper(|r: &mut Parts| r.headers[3].1 = b"12".to_vec(), "`driftless.upper` does not parse")]
+    #[case::document_of_a_delete(|r: &mut Parts| r.headers[1].1 = b"delete".to_vec(), "a delete has a document")]
+    fn malformed(#[case] damage: fn(&mut Parts), #[case] detail: &str) {
+        let encoded = insert();
+        let mut parts = Parts { headers: headers(&encoded, 7), key: Some(encoded.key), value: Some(encoded.value) };
+        damage(&mut parts);
+        let malformed = decode(parts.key.as_deref(), parts.value.as_deref(), &parts.headers).expect_err("malformed");
+        assert!(malformed.detail.contains(detail), "{}", malformed.detail);
+        assert!(!malformed.detail.contains("secret") && !malformed.detail.contains("Ann"));
+        assert_eq!((malformed.reason, malformed.class), (Reason::Malformed, Class::Poison));
+    }
+
+    #[test]
+    fn raw_bson_of_a_false_length_is_malformed() {
+        for bytes in [vec![], vec![4, 0, 0, 0], vec![255; 5], vec![5, 0, 0, 0, 0, 0], vec![255, 255, 255, 127, 0]] {
+            use base64::{Engine as _, engine::general_purpose::STANDARD};
+            let mut encoded = insert();
+            let value = String::from_utf8(encoded.value).expect("UTF-8");
+            let (head, tail) = value.split_once(r#""after":""#).expect("an after");
+            let (_, tail) = tail.split_once(r#"}","#).expect("its end");
+            encoded.value = format!(r#"{head}"raw":"{}",{tail}"#, STANDARD.encode(bytes)).into_bytes();
+            assert!(read_back(&encoded).expect_err("malformed").detail.contains("no base64 of a document"));
+        }
+    }
+
+    #[test]
+    fn a_newer_format_halts() {
+        let encoded = insert();
+        let mut headers = headers(&encoded, 7);
+        headers[0].1 = b"2".to_vec();
+        let malformed = decode(Some(&encoded.key), Some(&encoded.value), &headers).expect_err("malformed");
+        assert_eq!(malformed.class, Class::Halt);
+    }
+
+    #[test]
+    fn an_unknown_op_has_its_own_reason() {
+        let encoded = insert();
+        let mut headers = headers(&encoded, 7);
+        headers[1].1 = b"merge".to_vec();
+        let malformed = decode(Some(&encoded.key), Some(&encoded.value), &headers).expect_err("malformed");
+        assert_eq!((malformed.reason, malformed.class), (Reason::UnknownOp, Class::Poison));
+    }
+
+    #[test]
+    fn a_publisher_counts_its_changes_only() {
+        let mut headers = headers(&insert(), 7);
+        assert_eq!(counted_by(&headers), Some(7));
+        headers.push((header::RETRY.to_owned(), b"1".to_vec()));
+        assert_eq!(counted_by(&headers), None);
+        let frontier = FrontierRecord { before: Frontier::default(), as_of_ms: 0, seq: 1, publisher: 7, changes: 0 };
+        assert_eq!(counted_by(&self::headers(&encode_frontier(&frontier), 7)), None);
+        assert_eq!(counted_by(&[]), None);
+    }
+}

@@ -1,0 +1,151 @@
+//! What a document becomes: rows as PostgreSQL reads them, or the reason why not.
+
+use std::fmt;
+
+use crate::model::Reason;
+
+/// A row: the columns of its [`TablePlan`](super::TablePlan) in their order, ready for a binary array parameter.
+///
+/// Each field is its length as a big-endian `i32` (−1 for NULL) and the binary value of the column's `param_type`.
+#[derive(Clone, PartialEq, Eq, Hash, Default)]
+pub struct Row(pub(super) Vec<u8>);
+
+impl Row {
+    /// The fields in the order of the plan's columns; `None` is NULL.
+    pub fn fields(&self) -> Fields<'_> {
+        Fields { rest: &self.0 }
+    }
+
+    /// The bytes: for each field length and value.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Appends a field.
+    pub(super) fn push(&mut self, field: Option<&[u8]>) {
+        match field {
+            None => self.0.extend_from_slice(&(-1i32).to_be_bytes()),
+            Some(bytes) => {
+                let open = self.open();
+                self.0.extend_from_slice(bytes);
+                self.close(open);
+            }
+        }
+    }
+
+    /// Starts a field whose length is not known yet.
+    pub(super) fn open(&mut self) -> usize {
+        self.0.extend_from_slice(&[0; 4]);
+        self.0.len()
+    }
+
+    /// Ends the field that [`Self::open`] started. Values are far below 2 GiB: a document has 16 MiB, its JSON is bounded.
+    pub(super) fn close(&mut self, open: usize) {
+        let length = i32::try_from(self.0.len() - open).unwrap_or(i32::MAX);
+        self.0[open - 4..open].copy_from_slice(&length.to_be_bytes());
+    }
+}
+
+/// Number of fields and bytes only: rows are data of the application and stay out of logs.
+impl fmt::Debug for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Row({} fields, {} bytes)", self.fields().count(), self.0.len())
+    }
+}
+
+/// Iterator over the fields of a [`Row`].
+#[derive(Clone)]
+pub struct Fields<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Iterator for Fields<'a> {
+    type Item = Option<&'a [u8]>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (head, rest) = self.rest.split_first_chunk::<4>()?;
+        let Ok(length) = usize::try_from(i32::from_be_bytes(*head)) else {
+            self.rest = rest;
+            return Some(None);
+        };
+        let (field, rest) = rest.split_at_checked(length)?;
+        self.rest = rest;
+        Some(Some(field))
+    }
+}
+
+/// The rows of one document.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Rows {
+    /// Parallel to `CollectionPlan::tables`: exactly one row in the first, any number in the others.
+    pub tables: Vec<Vec<Row>>,
+    /// What was given up, by name.
+    pub losses: Losses,
+}
+
+/// The losses that are part of a conversion and not worth refusing a document for; counted, never silent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Losses {
+    /// `-0` went where PostgreSQL knows one zero only (numeric, integers, JSON).
+    pub zero_signs: u32,
+    /// A date with a time of day went into a `date` column; its UTC day was kept.
+    pub times_of_day: u32,
+    /// A field name came twice in a document; the last one was kept.
+    pub duplicate_names: u32,
+    /// Binary data of another subtype than 0 went into `bytea`; the bytes were kept.
+    pub binary_subtypes: u32,
+    /// An array of empty arrays went into an array column, which knows one empty array only.
+    pub empty_arrays: u32,
+}
+
+/// A document that cannot become rows, and why. Holds names only, never a value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reject {
+    /// The reason that the dead letter carries.
+    pub reason: Reason,
+    /// The column that could not take the value.
+    pub column: Option<String>,
+    /// The path in the document.
+    pub path: Option<String>,
+}
+
+impl Reject {
+    /// A refusal that no column is named for yet.
+    pub fn new(reason: Reason) -> Self {
+        Self { reason, column: None, path: None }
+    }
+}
+
+impl From<Reason> for Reject {
+    fn from(reason: Reason) -> Self {
+        Self::new(reason)
+    }
+}
+
+impl fmt::Display for Reject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.reason)?;
+        if let Some(column) = &self.column {
+            write!(f, " in column {column:?}")?;
+        }
+        if let Some(path) = &self.path {
+            write!(f, " at path {path:?}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_come_back_as_pushed() {
+        let mut row = Row::default();
+        row.push(None);
+        row.push(Some(b""));
+        row.push(Some(b"abc"));
+        assert_eq!(row.fields().collect::<Vec<_>>(), [None, Some(&b""[..]), Some(&b"abc"[..])]);
+        assert_eq!(format!("{row:?}"), "Row(3 fields, 15 bytes)");
+    }
+}

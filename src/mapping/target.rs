@@ -1,0 +1,361 @@
+//! The target as the mapping sees it: tables, columns, types, constraints.
+//!
+//! Plain data, filled by the sink from `pg_catalog` and by tests by hand. Names are exact: nothing is folded to lower case,
+//! and every name is quoted when it becomes SQL.
+
+use std::fmt;
+
+/// Every table the mapping may write, and those they reference.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Catalog {
+    /// The tables, in any order.
+    pub tables: Vec<Table>,
+}
+
+impl Catalog {
+    /// The table of that name.
+    pub fn table(&self, name: &TableName) -> Option<&Table> {
+        self.tables.iter().find(|table| table.name == *name)
+    }
+}
+
+/// One table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Table {
+    /// Schema and name.
+    pub name: TableName,
+    /// The columns, in their order in the table, without dropped ones.
+    pub columns: Vec<Column>,
+    /// Names of the primary key's columns, in its order; empty without a primary key.
+    pub primary_key: Vec<String>,
+    /// Column names of every other unique constraint or unique index.
+    pub uniques: Vec<Vec<String>>,
+    /// The foreign keys that leave this table.
+    pub foreign_keys: Vec<ForeignKey>,
+}
+
+impl Table {
+    /// The column of that name.
+    pub fn column(&self, name: &str) -> Option<&Column> {
+        self.columns.iter().find(|column| column.name == name)
+    }
+}
+
+/// A foreign key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForeignKey {
+    /// Name of the constraint.
+    pub name: String,
+    /// Referencing columns.
+    pub columns: Vec<String>,
+    /// Referenced table.
+    pub parent: TableName,
+    /// Referenced columns, parallel to `columns`.
+    pub parent_columns: Vec<String>,
+}
+
+/// One column.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Column {
+    /// Name.
+    pub name: String,
+    /// What it stores.
+    pub kind: ColumnType,
+    /// The type as SQL, schema-qualified where needed, with its modifier: the result of `format_type`.
+    pub sql_type: String,
+    /// Whether it refuses NULL.
+    pub not_null: bool,
+    /// Whether an INSERT may leave it out although it is NOT NULL.
+    pub has_default: bool,
+    /// Who writes it.
+    pub filled: Filled,
+}
+
+/// Who writes a column.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Filled {
+    /// The INSERT.
+    #[default]
+    ByUs,
+    /// PostgreSQL computes it (`GENERATED ALWAYS AS (…) STORED`).
+    Generated,
+    /// PostgreSQL counts it (`GENERATED … AS IDENTITY`).
+    Identity,
+}
+
+/// The types that values can be converted to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ColumnType {
+    /// `boolean`
+    Bool,
+    /// `smallint`
+    Int2,
+    /// `integer`
+    Int4,
+    /// `bigint`
+    Int8,
+    /// `real`
+    Float4,
+    /// `double precision`
+    Float8,
+    /// `numeric`, `numeric(p, s)`
+    Numeric {
+        /// Digits in all; `None` without a limit, then `scale` says nothing.
+        precision: Option<u16>,
+        /// Digits after the point; negative rounds before it (PostgreSQL 15 and later).
+        scale: i16,
+    },
+    /// `text`
+    Text,
+    /// `varchar(n)`, `varchar`
+    Varchar(Option<u32>),
+    /// `char(n)`, `bpchar`
+    Bpchar(Option<u32>),
+    /// `citext`
+    Citext,
+    /// `uuid`
+    Uuid,
+    /// `date`
+    Date,
+    /// `timestamp(p) without time zone`
+    Timestamp {
+        /// Digits of the second, 0 to 6.
+        precision: u8,
+    },
+    /// `timestamp(p) with time zone`
+    Timestamptz {
+        /// Digits of the second, 0 to 6.
+        precision: u8,
+    },
+    /// `json`
+    Json,
+    /// `jsonb`
+    Jsonb,
+    /// `bytea`
+    Bytea,
+    /// An enumerated type.
+    Enum {
+        /// Its oid.
+        oid: u32,
+        /// Its labels.
+        labels: Vec<String>,
+    },
+    /// A domain over another type. PostgreSQL checks its constraints when the row is written.
+    Domain(Box<ColumnType>),
+    /// An array of scalars. The number of dimensions is not part of a type in PostgreSQL.
+    Array(Box<ColumnType>),
+    /// Anything else, by its name.
+    Unsupported(String),
+}
+
+impl ColumnType {
+    /// The built-in type of that oid and type modifier (`pg_attribute.atttypid`, `atttypmod`), or [`Self::Unsupported`].
+    ///
+    /// Enumerated types, domains, arrays and citext have no fixed oid: the reader of the catalog resolves them and calls
+    /// this for what they are made of.
+    ///
+    /// Source: `numerictypmodin`, `anychar_typmodin` and `anytimestamp_typmod_check` of PostgreSQL.
+    pub fn builtin(oid: u32, typmod: i32, name: &str) -> Self {
+        let length = u32::try_from(typmod - 4).ok();
+        let precision = u8::try_from(typmod).unwrap_or(6);
+        match oid {
+            16 => Self::Bool,
+            17 => Self::Bytea,
+            20 => Self::Int8,
+            21 => Self::Int2,
+            23 => Self::Int4,
+            25 => Self::Text,
+            114 => Self::Json,
+            700 => Self::Float4,
+            701 => Self::Float8,
+            1042 => Self::Bpchar(length),
+            1043 => Self::Varchar(length),
+            1082 => Self::Date,
+            1114 => Self::Timestamp { precision },
+            1184 => Self::Timestamptz { precision },
+            1700 => numeric(typmod),
+            2950 => Self::Uuid,
+            3802 => Self::Jsonb,
+            _ => Self::Unsupported(name.to_owned()),
+        }
+    }
+
+    /// The type below all domains.
+    pub fn base(&self) -> &Self {
+        match self {
+            Self::Domain(inner) => inner.base(),
+            other => other,
+        }
+    }
+
+    /// Name and oid of the type in which a value of this type travels to PostgreSQL.
+    ///
+    /// It is never one that truncates or pads: texts of every kind, labels and whole arrays travel as `text` and are cast
+    /// to the column's type there, after their length was checked here.
+    pub fn param(&self) -> (&'static str, u32) {
+        match self.base() {
+            Self::Bool => ("bool", 16),
+            Self::Int2 => ("int2", 21),
+            Self::Int4 => ("int4", 23),
+            Self::Int8 => ("int8", 20),
+            Self::Float4 => ("float4", 700),
+            Self::Float8 => ("float8", 701),
+            Self::Numeric { .. } => ("numeric", 1700),
+            Self::Uuid => ("uuid", 2950),
+            Self::Date => ("date", 1082),
+            Self::Timestamp { .. } => ("timestamp", 1114),
+            Self::Timestamptz { .. } => ("timestamptz", 1184),
+            Self::Json => ("json", 114),
+            Self::Jsonb => ("jsonb", 3802),
+            Self::Bytea => ("bytea", 17),
+            Self::Text
+            | Self::Varchar(_)
+            | Self::Bpchar(_)
+            | Self::Citext
+            | Self::Enum { .. }
+            | Self::Array(_)
+            | Self::Domain(_)
+            | Self::Unsupported(_) => ("text", 25),
+        }
+    }
+}
+
+fn numeric(typmod: i32) -> ColumnType {
+    match typmod.checked_sub(4).and_then(|packed| u32::try_from(packed).ok()) {
+        None => ColumnType::Numeric { precision: None, scale: 0 },
+        // 11 bits of scale, two's complement.
+        Some(packed) => ColumnType::Numeric {
+            precision: Some((packed >> 16) as u16),
+            scale: (((packed & 0x7ff) ^ 1024) as i16) - 1024,
+        },
+    }
+}
+
+/// The type in words, without its modifier; used in faults.
+impl fmt::Display for ColumnType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Varchar(_) => f.write_str("varchar"),
+            Self::Bpchar(_) => f.write_str("char"),
+            Self::Citext => f.write_str("citext"),
+            Self::Enum { .. } => f.write_str("enum"),
+            Self::Domain(inner) => write!(f, "domain over {inner}"),
+            Self::Array(element) => write!(f, "{element}[]"),
+            Self::Unsupported(name) => f.write_str(name),
+            other => f.write_str(other.param().0),
+        }
+    }
+}
+
+/// Schema and table, exact.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TableName {
+    /// Schema.
+    pub schema: String,
+    /// Table.
+    pub name: String,
+}
+
+impl TableName {
+    /// Names a table of a schema.
+    pub fn new(schema: impl Into<String>, name: impl Into<String>) -> Self {
+        Self { schema: schema.into(), name: name.into() }
+    }
+
+    /// Reads `schema.table`, or `table` in schema `public`. A part in double quotes may hold dots, and `""` for a quote.
+    /// Without quotes a name is taken as written, upper case included. `None` for anything else.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (first, rest) = part(text)?;
+        if rest.is_empty() {
+            return Some(Self::new("public", first));
+        }
+        let (name, rest) = part(rest.strip_prefix('.')?)?;
+        rest.is_empty().then(|| Self::new(first, name))
+    }
+}
+
+fn part(text: &str) -> Option<(String, &str)> {
+    let (name, rest) = match text.strip_prefix('"') {
+        None => text.find('.').map_or((text.to_owned(), ""), |at| (text[..at].to_owned(), &text[at..])),
+        Some(quoted) => {
+            let mut name = String::new();
+            let mut rest = quoted;
+            loop {
+                let at = rest.find('"')?;
+                name.push_str(&rest[..at]);
+                rest = &rest[at + 1..];
+                match rest.strip_prefix('"') {
+                    Some(after) => rest = after,
+                    None => break,
+                }
+                name.push('"');
+            }
+            (name, rest)
+        }
+    };
+    (!name.is_empty()).then_some((name, rest))
+}
+
+/// The name as SQL, both parts quoted.
+impl fmt::Display for TableName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", quote_ident(&self.schema), quote_ident(&self.name))
+    }
+}
+
+/// A name as SQL: in double quotes, always, so that reserved words, upper case and dots mean what they say.
+pub fn quote_ident(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case("users", "public", "users")]
+    #[case("app.users", "app", "users")]
+    #[case("app.Users", "app", "Users")]
+    #[case("\"my.schema\".\"a\"\"b\"", "my.schema", "a\"b")]
+    #[case("app.\"select\"", "app", "select")]
+    fn input_120_names_are_taken_exactly(#[case] text: &str, #[case] schema: &str, #[case] name: &str) {
+        assert_eq!(TableName::parse(text), Some(TableName::new(schema, name)));
+    }
+
+    #[rstest]
+    #[case("")]
+    #[case(".")]
+    #[case("a.")]
+    #[case(".b")]
+    #[case("a.b.c")]
+    #[case("\"a")]
+    #[case("\"a\"b")]
+    fn refuses_what_is_no_name(#[case] text: &str) {
+        assert_eq!(TableName::parse(text), None);
+    }
+
+    #[rstest]
+    #[case(1700, -1, ColumnType::Numeric { precision: None, scale: 0 })]
+    #[case(1700, (10 << 16 | 2) + 4, ColumnType::Numeric { precision: Some(10), scale: 2 })]
+    #[case(1700, (3 << 16 | (-2 & 0x7ff)) + 4, ColumnType::Numeric { precision: Some(3), scale: -2 })]
+    #[case(1043, 14, ColumnType::Varchar(Some(10)))]
+    #[case(1043, -1, ColumnType::Varchar(None))]
+    #[case(1042, 5, ColumnType::Bpchar(Some(1)))]
+    #[case(1184, -1, ColumnType::Timestamptz { precision: 6 })]
+    #[case(1114, 0, ColumnType::Timestamp { precision: 0 })]
+    #[case(142, -1, ColumnType::Unsupported("xml".to_owned()))]
+    fn reads_type_modifiers(#[case] oid: u32, #[case] typmod: i32, #[case] expected: ColumnType) {
+        assert_eq!(ColumnType::builtin(oid, typmod, "xml"), expected);
+    }
+
+    proptest! {
+        #[test]
+        fn quoting_round_trips(schema in ".+", name in ".+") {
+            let table = TableName::new(schema, name);
+            prop_assert_eq!(TableName::parse(&table.to_string()), Some(table));
+        }
+    }
+}
