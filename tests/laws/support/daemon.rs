@@ -160,7 +160,7 @@ pub(crate) fn free_port() -> u16 {
     let offset = u16::try_from(std::process::id() % u32::from(PORTS)).expect("below the number of ports");
     loop {
         let step = NEXT.fetch_add(1, Ordering::Relaxed);
-        let port = FIRST + (offset + step) % PORTS;
+        let port = FIRST + offset.wrapping_add(step) % PORTS;
         if TcpListener::bind(("127.0.0.1", port)).is_ok() {
             return port;
         }

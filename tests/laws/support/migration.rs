@@ -102,6 +102,11 @@ impl Migration {
         path
     }
 
+    /// The mapping file that its daemons read.
+    pub(crate) fn mapping(&self) -> PathBuf {
+        self.folder.join("mapping.toml")
+    }
+
     /// A collection of the source.
     pub(crate) fn collection(&self, name: &str) -> mongodb::Collection<Document> {
         self.source.collection(name)
