@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::{
     PATIENCE, beside_others,
-    load::{Load, fill},
+    load::{Load, Marker, fill},
     migration::Migration,
     oracle, random, wait,
 };
@@ -32,21 +32,27 @@ async fn law_2_a_replay_from_the_start_makes_nothing_older() {
     })
     .await;
 
+    let marker = Marker::write(&migration).await;
     let end = CancellationToken::new();
-    let watch = tokio::spawn(watch(migration.connect().await, end.clone()));
-    for collection in Collection::ALL {
-        replay(&migration, collection.name()).await;
-    }
-    load.end().await;
-    let status = migration.quiesce(&daemon, PATIENCE).await;
-    end.cancel();
-    let looks = watch.await.expect("no version went backwards");
-    eprintln!("law_2: the versions were looked at {looks} times");
+    let other = migration.connect().await;
+    let replays = async {
+        for collection in Collection::ALL {
+            replay(&migration, collection.name()).await;
+        }
+        load.end().await;
+        let status = migration.quiesce(&daemon, PATIENCE).await;
+        end.cancel();
+        status
+    };
+    let raises = wait::repeat_until(&end, async || marker.raise(&migration).await);
+    let (looks, status, raised) = tokio::join!(watch(other, &marker, &end), replays, raises);
+    eprintln!("law_2: the versions were looked at {looks} times, the marker was raised {raised} times");
     assert!(looks > 10, "the replay was over before the versions were looked at");
 
     oracle::assert_equal(&migration).await;
     assert_eq!(status.dead_letters(), 0, "{}", status.summary());
-    let recorded = migration.number("SELECT count(*) FROM driftless.action WHERE who <> '' AND command LIKE 'replay%'").await;
+    let recorded =
+        migration.number("SELECT count(*) FROM driftless.action WHERE who <> '' AND command LIKE 'replay%'").await;
     assert_eq!(recorded, Collection::ALL.len() as i64, "each replay is recorded");
     assert_eq!(daemon.stop().await, Some(0));
     migration.finish().await;
@@ -88,7 +94,10 @@ async fn replay(migration: &Migration, collection: &str) {
 async fn caught_up(migration: &Migration, collection: &str, before: &HashMap<i32, Option<i64>>) {
     wait::until(format!("{collection} is read again"), PATIENCE, async || {
         let now = positions(migration, collection).await;
-        wait::holds(before.iter().all(|(partition, offset)| now[partition] >= *offset), format!("{now:?} of {before:?}"))
+        wait::holds(
+            before.iter().all(|(partition, offset)| now[partition] >= *offset),
+            format!("{now:?} of {before:?}"),
+        )
     })
     .await;
 }
@@ -100,14 +109,19 @@ async fn positions(migration: &Migration, collection: &str) -> HashMap<i32, Opti
     rows.iter().map(|row| (row.get(0), row.get(1))).collect()
 }
 
-/// Looks at every ledger entry again and again; how often.
+/// Looks at every ledger entry, and at a row that only grows, again and again; how often.
 ///
 /// # Panics
 /// When one becomes older or vanishes.
-async fn watch(target: Client, end: CancellationToken) -> u64 {
+async fn watch(target: Client, marker: &Marker, end: &CancellationToken) -> u64 {
     let mut seen: HashMap<(i32, Vec<u8>), Vec<u8>> = HashMap::new();
-    wait::repeat_until(&end, async || {
-        let rows = target.query("SELECT collection, key, version FROM driftless.ledger", &[]).await.expect("read the ledger");
+    let mut employees = None;
+    wait::repeat_until(end, async || {
+        let now = marker.employees(&target).await;
+        assert!(now >= employees, "the marker's row went from {employees:?} back to {now:?}");
+        employees = now;
+        let rows =
+            target.query("SELECT collection, key, version FROM driftless.ledger", &[]).await.expect("read the ledger");
         assert!(rows.len() >= seen.len(), "{} entries have vanished", seen.len() - rows.len());
         for row in rows {
             let (key, version): ((i32, Vec<u8>), Vec<u8>) = ((row.get(0), row.get(1)), row.get(2));

@@ -8,8 +8,7 @@ use crate::support::{
     PATIENCE, beside_others,
     load::{Load, fill},
     migration::Migration,
-    oracle, random, topic,
-    wait,
+    oracle, random, topic, wait,
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -67,7 +66,8 @@ async fn consumed(migration: &Migration, collection: &str) {
     let query = "SELECT next_offset FROM driftless.position WHERE topic = $1 AND partition = $2";
     for (partition, offset) in last {
         wait::until(format!("{topic} {partition} is read up to {offset}"), PATIENCE, async || {
-            let row = migration.target.query_one(query, &[&topic, &partition]).await.map_err(|error| error.to_string())?;
+            let row =
+                migration.target.query_one(query, &[&topic, &partition]).await.map_err(|error| error.to_string())?;
             let next: Option<i64> = row.get(0);
             wait::holds(next > Some(offset), format!("{next:?}"))
         })
@@ -77,7 +77,8 @@ async fn consumed(migration: &Migration, collection: &str) {
 
 /// A digest of every table, and of what the ledger says of each document.
 async fn everything(migration: &Migration) -> Vec<(String, Option<String>)> {
-    let tables = migration.texts("SELECT format('%I.%I', schemaname, tablename) FROM pg_tables WHERE schemaname = 'app'").await;
+    let tables =
+        migration.texts("SELECT format('%I.%I', schemaname, tablename) FROM pg_tables WHERE schemaname = 'app'").await;
     let mut digests = Vec::new();
     for table in tables.into_iter().flatten() {
         let query = format!("SELECT md5(string_agg(one::text, '|' ORDER BY one::text)) FROM {table} one");

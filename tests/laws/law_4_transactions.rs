@@ -49,7 +49,8 @@ async fn law_4_of_several_changes_in_a_transaction_the_last_wins() {
     let daemon = migration.daemon();
     migration.quiesce(&daemon, PATIENCE).await;
 
-    let rows = migration.target.query("SELECT id::text, employees FROM app.organisations", &[]).await.expect("read rows");
+    let rows =
+        migration.target.query("SELECT id::text, employees FROM app.organisations", &[]).await.expect("read rows");
     let rows: HashMap<String, i32> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
     let survivors = left.values().filter(|left| **left != Left::Nothing).count();
     assert!(survivors > 50 && survivors < left.len(), "{survivors} of {} documents are left", left.len());

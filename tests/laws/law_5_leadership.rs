@@ -85,7 +85,9 @@ async fn law_5_a_leader_that_slept_through_the_take_over_publishes_nothing() {
     })
     .await;
     sleeper.sigcont().await;
-    sleeper.wait_for("the sleeper knows it leads no more", PATIENCE, |status| status.phase("source") == "standby").await;
+    sleeper
+        .wait_for("the sleeper knows it leads no more", PATIENCE, |status| status.phase("source") == "standby")
+        .await;
     let marker = Marker::write(&migration).await;
     wait::until("a write after its awakening arrives", PATIENCE, async || {
         wait::holds(marker.is_in(&migration.target).await, "not there")

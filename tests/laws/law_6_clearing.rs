@@ -63,8 +63,10 @@ impl Case {
 
     /// Its child rows by what names them.
     async fn children(&self, table: &str, parent: &str, name: &str) -> Children {
-        let query = format!("SELECT {name}::text, id::text, xmin::text FROM app.{table} WHERE {parent} = $1::text::uuid");
-        let rows = self.migration.target.query(&query, &[&root_id(&self.id.to_hex())]).await.expect("read the child rows");
+        let query =
+            format!("SELECT {name}::text, id::text, xmin::text FROM app.{table} WHERE {parent} = $1::text::uuid");
+        let rows =
+            self.migration.target.query(&query, &[&root_id(&self.id.to_hex())]).await.expect("read the child rows");
         rows.iter().map(|row| (row.get(0), (row.get(1), row.get(2)))).collect()
     }
 
@@ -80,7 +82,7 @@ async fn law_6_unset_and_replace_clear_columns() {
     let has = |document: &Document| {
         ["rating", "status", "lastLoginAt"].iter().all(|field| !matches!(document.get(field), None | Some(Bson::Null)))
             && document.get_document("profile").is_ok_and(|profile| profile.contains_key("phone"))
-            && document.get_str("status") != Ok("active")
+            && document.get_str("status").is_ok_and(|status| status != "active")
     };
     let case = Case::start("clearing", Collection::Users, has).await;
     for column in ["rating", "phone", "last_login_at", "preferences", "tags"] {

@@ -91,7 +91,11 @@ async fn law_7_a_refused_document_is_kept_named_and_mended() {
     assert_eq!(migration.number(OPEN).await, 1);
 
     // Repair of the target: the entry is tried again when it is told to, in the log's own way.
-    migration.target.batch_execute("ALTER TABLE app.plans DROP CONSTRAINT plans_status_check").await.expect("drop the list");
+    migration
+        .target
+        .batch_execute("ALTER TABLE app.plans DROP CONSTRAINT plans_status_check")
+        .await
+        .expect("drop the list");
     migration.succeed(&["dlq", "retry", "--collection", "plans"]).await;
     migration.wait_for_number(OPEN, PATIENCE, 0).await;
     assert_eq!(letter_of(&migration, id(&check)).await.state, "retried");
@@ -169,6 +173,6 @@ async fn letter_of(migration: &Migration, id: ObjectId) -> Letter {
         Letter { reason: row.get(0), state: row.get(1), document }
     });
     let letters: Vec<_> = letters.collect();
-    let found = letters.into_iter().find(|letter| letter.document.get_object_id("_id") == Ok(id));
+    let found = letters.into_iter().find(|letter| self::id(&letter.document) == id);
     found.unwrap_or_else(|| panic!("{id} has no dead letter"))
 }

@@ -1,11 +1,7 @@
 //! Law 8: when MongoDB no longer has the history between the stored token and now, nothing goes on from now as if nothing
 //! had happened: the source halts, says why and what to do, and the verdict is unknown.
 
-use std::{
-    path::PathBuf,
-    process::Stdio,
-    time::Duration,
-};
+use std::{path::PathBuf, process::Stdio, time::Duration};
 
 use driftless::demo::Collection;
 use mongodb::bson::{Document, Timestamp, doc};
@@ -60,10 +56,13 @@ impl SmallServer {
         let admin = mongodb::Client::with_uri_str(direct).await.expect("a well-formed address").database("admin");
         let member = doc! { "_id": 0, "host": format!("127.0.0.1:{port}") };
         let set = doc! { "replSetInitiate": { "_id": "rs0", "members": [member] } };
-        wait::until("the small server takes its configuration", PATIENCE, async || admin.run_command(set.clone()).await).await;
+        wait::until("the small server takes its configuration", PATIENCE, async || {
+            admin.run_command(set.clone()).await
+        })
+        .await;
         wait::until("the small server is primary", PATIENCE, async || {
             let hello = admin.run_command(doc! { "hello": 1 }).await.map_err(|error| error.to_string())?;
-            wait::holds(hello.get_bool("isWritablePrimary") == Ok(true), hello)
+            wait::holds(hello.get_bool("isWritablePrimary").unwrap_or(false), hello)
         })
         .await;
     }
@@ -143,7 +142,8 @@ async fn law_8_lost_history_halts_and_stays_unknown() {
 
 /// Committed records of every topic, the state's too.
 async fn published(migration: &Migration) -> usize {
-    let mut count = crate::support::topic::records(migration.stack.kafka(), &format!("{}.state", migration.name)).await.len();
+    let mut count =
+        crate::support::topic::records(migration.stack.kafka(), &format!("{}.state", migration.name)).await.len();
     for collection in Collection::ALL {
         count += migration.records(collection.name()).await.len();
     }

@@ -140,7 +140,8 @@ fn name_of(line: &str) -> Option<&str> {
 
 /// Every query of every panel, with what Grafana would fill in.
 fn queries() -> Vec<(String, String)> {
-    let dashboard: Value = serde_json::from_str(include_str!("../../dashboards/driftless.json")).expect("the dashboard is JSON");
+    let dashboard: Value =
+        serde_json::from_str(include_str!("../../dashboards/driftless.json")).expect("the dashboard is JSON");
     let mut queries = Vec::new();
     collect(&dashboard["panels"], &mut queries);
     queries
@@ -150,9 +151,15 @@ fn collect(panels: &Value, queries: &mut Vec<(String, String)>) {
     for panel in panels.as_array().into_iter().flatten() {
         for target in panel["targets"].as_array().into_iter().flatten() {
             let Some(query) = target["expr"].as_str() else { continue };
-            let filled = [("$__rate_interval", "30s"), ("$__interval", "5s"), ("$__range", "1m"), ("$job", ".*"), ("$collection", ".*")]
-                .iter()
-                .fold(query.to_owned(), |query, (variable, value)| query.replace(variable, value));
+            let filled = [
+                ("$__rate_interval", "30s"),
+                ("$__interval", "5s"),
+                ("$__range", "1m"),
+                ("$job", ".*"),
+                ("$collection", ".*"),
+            ]
+            .iter()
+            .fold(query.to_owned(), |query, (variable, value)| query.replace(variable, value));
             queries.push((panel["title"].to_string(), filled));
         }
         collect(&panel["panels"], queries);

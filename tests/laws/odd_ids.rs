@@ -22,13 +22,15 @@ async fn odd_ids_become_rows_or_dead_letters() {
     // Chunks of two: the ends of chunks fall inside and between the types.
     migration.set("source", "chunk_documents", 2);
     let things = migration.collection("things");
-    let before: Vec<_> = ids(1).into_iter().map(|(name, id)| doc! { "_id": id, "label": format!("before {name}") }).collect();
+    let before: Vec<_> =
+        ids(1).into_iter().map(|(name, id)| doc! { "_id": id, "label": format!("before {name}") }).collect();
     things.insert_many(&before).await.expect("insert what the snapshot reads");
     let daemon = migration.daemon();
     migration.quiesce(&daemon, PATIENCE).await;
     all_are_somewhere(&migration, &before).await;
 
-    let after: Vec<_> = ids(2).into_iter().map(|(name, id)| doc! { "_id": id, "label": format!("after {name}") }).collect();
+    let after: Vec<_> =
+        ids(2).into_iter().map(|(name, id)| doc! { "_id": id, "label": format!("after {name}") }).collect();
     things.insert_many(&after).await.expect("insert what the stream reads");
     // Updates are looked up by their `_id`, whatever its type.
     things.update_many(doc! {}, doc! { "$set": { "number": 7_i64 } }).await.expect("update all");
@@ -77,13 +79,15 @@ fn ids(round: u8) -> Vec<(String, Bson)> {
 
 /// Each document has exactly one place: its row, or an open dead letter.
 async fn all_are_somewhere(migration: &Migration, documents: &[Document]) {
-    let expected: BTreeSet<String> = documents.iter().map(|one| one.get_str("label").expect("a label").to_owned()).collect();
+    let expected: BTreeSet<String> =
+        documents.iter().map(|one| one.get_str("label").expect("a label").to_owned()).collect();
     let rows: BTreeSet<String> = migration.texts("SELECT label FROM things").await.into_iter().flatten().collect();
     let letters = "SELECT value FROM driftless.dead_letter WHERE state = 'open'";
     let letters = migration.target.query(letters, &[]).await.expect("read the dead letters");
     let label = |row: &tokio_postgres::Row| {
         let envelope: serde_json::Value = serde_json::from_slice(row.get(0)).expect("the value is the record's JSON");
-        let document: Document = serde_json::from_str(envelope["after"].as_str().expect("`after`")).expect("Extended JSON");
+        let document: Document =
+            serde_json::from_str(envelope["after"].as_str().expect("`after`")).expect("Extended JSON");
         document.get_str("label").expect("a label").to_owned()
     };
     let dead: BTreeSet<String> = letters.iter().map(label).collect();

@@ -12,7 +12,10 @@ use crate::support::{
 const SPOILED: &[(&str, &str)] = &[
     ("DELETE FROM app.financial_models WHERE id = (SELECT min(id::text)::uuid FROM app.financial_models)", "missing"),
     ("DELETE FROM app.plan_milestones WHERE id = (SELECT min(id::text)::uuid FROM app.plan_milestones)", "missing"),
-    ("UPDATE app.sections SET id = gen_random_uuid() WHERE id = (SELECT min(id::text)::uuid FROM app.sections)", "extra"),
+    (
+        "UPDATE app.sections SET id = gen_random_uuid() WHERE id = (SELECT min(id::text)::uuid FROM app.sections)",
+        "extra",
+    ),
     ("UPDATE app.users SET full_name = full_name || ' '", "full_name"),
     ("UPDATE app.users SET rating = rating + 1e-12", "rating"),
     ("UPDATE app.users SET phone = ''  WHERE phone IS NULL", "phone"),

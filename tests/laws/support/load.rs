@@ -58,6 +58,20 @@ impl Marker {
         Self(id)
     }
 
+    /// Raises its number of employees, which nobody lowers.
+    pub(crate) async fn raise(&self, migration: &Migration) {
+        let organisations = migration.collection("organisations");
+        let raise = doc! { "$inc": { "employees": 1 } };
+        organisations.update_one(doc! { "_id": self.0 }, raise).await.expect("raise the marker");
+    }
+
+    /// That number in its row.
+    pub(crate) async fn employees(&self, target: &Client) -> Option<i32> {
+        let query = "SELECT employees FROM app.organisations WHERE id = $1::text::uuid";
+        let row = target.query_opt(query, &[&root_id(&self.0.to_hex())]).await.expect("read the marker's row");
+        row.map(|row| row.get(0))
+    }
+
     /// Whether its row is there.
     pub(crate) async fn is_in(&self, target: &Client) -> bool {
         let query = "SELECT count(*) FROM app.organisations WHERE id = $1::text::uuid";

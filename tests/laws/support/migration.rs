@@ -90,7 +90,8 @@ impl Migration {
     /// The same; it must succeed. Gives its standard output.
     pub(crate) async fn succeed(&self, arguments: &[&str]) -> String {
         let output = self.command(arguments).await;
-        let [told, complained] = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+        let [told, complained] =
+            [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes).into_owned());
         assert!(output.status.success(), "driftless {arguments:?}: {} {told} {complained}", output.status);
         told
     }

@@ -45,14 +45,13 @@ impl Stack {
 
     fn read(instance: &str) -> Option<Self> {
         let text = std::fs::read_to_string(root().join(".local").join(instance).join("env")).ok()?;
-        let values = text.lines().filter_map(|line| line.split_once('=')).map(|(key, value)| (key.into(), plain(value)));
+        let values =
+            text.lines().filter_map(|line| line.split_once('=')).map(|(key, value)| (key.into(), plain(value)));
         Some(Self { instance: instance.to_owned(), values: values.collect() })
     }
 
     async fn answers(&self, options: &[&str]) -> bool {
-        let reaches = async |address: &str| {
-            matches!(timeout(REACH, TcpStream::connect(address)).await, Ok(Ok(_)))
-        };
+        let reaches = async |address: &str| matches!(timeout(REACH, TcpStream::connect(address)).await, Ok(Ok(_)));
         if options.contains(&"--prometheus") {
             match self.values.get("PROMETHEUS_URL").and_then(|url| url.strip_prefix("http://")) {
                 Some(address) if reaches(address).await => {}
@@ -63,7 +62,8 @@ impl Stack {
     }
 
     async fn postgres_answers(&self) -> bool {
-        let connected = timeout(REACH, tokio_postgres::connect(self.value("POSTGRES_URL"), tokio_postgres::NoTls)).await;
+        let connected =
+            timeout(REACH, tokio_postgres::connect(self.value("POSTGRES_URL"), tokio_postgres::NoTls)).await;
         matches!(connected, Ok(Ok(_)))
     }
 

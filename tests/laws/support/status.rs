@@ -106,6 +106,10 @@ impl Status {
                 format!("{} {watermark} snapshot={} dead={}", one.name, one.snapshot_complete, one.dead_letters)
             })
             .collect();
-        format!("{} {:?}; {}; {}", self.verdict, self.blockers, roles.join(", "), collections.join(", "))
+        let slowest = self.partitions.iter().min_by_key(|partition| partition.watermark);
+        let slowest =
+            slowest.map_or("none".to_owned(), |one| format!("{} {} {:?}", one.topic, one.partition, one.watermark));
+        let (verdict, blockers) = (&self.verdict, &self.blockers);
+        format!("{verdict} {blockers:?}; {}; {}; slowest: {slowest}", roles.join(", "), collections.join(", "))
     }
 }

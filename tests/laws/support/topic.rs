@@ -108,10 +108,12 @@ fn write(brokers: &str, topic: &str, records: &[Record]) {
         .create()
         .expect("make a producer");
     for record in records {
-        let headers = record.headers.iter().fold(OwnedHeaders::new(), |headers, (key, value)| {
-            headers.insert(Header { key, value: Some(value) })
-        });
-        let mut message: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(topic).partition(record.partition).headers(headers);
+        let headers = record
+            .headers
+            .iter()
+            .fold(OwnedHeaders::new(), |headers, (key, value)| headers.insert(Header { key, value: Some(value) }));
+        let mut message: BaseRecord<'_, [u8], [u8]> =
+            BaseRecord::to(topic).partition(record.partition).headers(headers);
         message.key = record.key.as_deref();
         message.payload = record.value.as_deref();
         message.timestamp = record.timestamp_ms;
@@ -127,9 +129,10 @@ pub(crate) async fn remove(brokers: &str, prefix: &str) {
     settings.set("bootstrap.servers", brokers);
     let admin: AdminClient<DefaultClientContext> = settings.create().expect("make an administration client");
     let list = spawn_blocking(move || {
-        let names = admin.inner().fetch_metadata(None, ANSWER).map(|metadata| {
-            metadata.topics().iter().map(|topic| topic.name().to_owned()).collect::<Vec<_>>()
-        });
+        let names = admin
+            .inner()
+            .fetch_metadata(None, ANSWER)
+            .map(|metadata| metadata.topics().iter().map(|topic| topic.name().to_owned()).collect::<Vec<_>>());
         (admin, names)
     });
     let (admin, names) = list.await.expect("list the topics");

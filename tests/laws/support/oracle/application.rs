@@ -3,7 +3,9 @@
 use mongodb::bson::{Bson, Document};
 use uuid::Uuid;
 
-use super::value::Kind::{self, Bool, Day, Float, Id, Ids, Int, Ints, Json, Moment, Numeric, Parent, Position, Text, Texts};
+use super::value::Kind::{
+    self, Bool, Day, Float, Id, Ids, Int, Ints, Json, Moment, Numeric, Parent, Position, Text, Texts,
+};
 
 /// A column, how its values are read, and the path of its value in the document (or in the element of the array).
 #[derive(Clone, Copy)]
@@ -229,7 +231,7 @@ pub(crate) fn root_id(hex: &str) -> String {
 }
 
 /// The id of a child row: UUID version 5, in the root row's id, of the array, the kind of the element's key, and its text.
-pub(crate) fn child_id(root: &str, array: &str, key: &str) -> String {
+fn child_id(root: &str, array: &str, key: &str) -> String {
     let root: Uuid = root.parse().expect("the root's id is a UUID");
     Uuid::new_v5(&root, format!("{array}/{key}").as_bytes()).to_string()
 }

@@ -23,8 +23,8 @@ use futures_util::TryStreamExt;
 use mongodb::bson::{Document, doc};
 use tokio_postgres::Client;
 
-pub(crate) use self::application::{child_id, root_id};
 use self::application::Table;
+pub(crate) use self::application::root_id;
 use super::migration::Migration;
 
 /// Differences that a failed comparison shows.

@@ -127,7 +127,8 @@ fn json(value: &Bson) -> String {
         Bson::Array(values) => list(values, |value| Some(json(value))),
         Bson::Document(document) => {
             let fields: BTreeMap<&String, &Bson> = document.iter().collect();
-            let parts: Vec<_> = fields.iter().map(|(name, value)| format!("{}:{}", quoted(name), json(value))).collect();
+            let parts: Vec<_> =
+                fields.iter().map(|(name, value)| format!("{}:{}", quoted(name), json(value))).collect();
             format!("{{{}}}", parts.join(","))
         }
         Bson::DateTime(at) => {
