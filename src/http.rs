@@ -12,9 +12,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     metrics as names,
-    pipeline::{CollectionOverview, Overview, PartitionOverview},
+    pipeline::{CollectionOverview, Overview},
     reconcile::verdict::{Judged, Verdict},
     retry::{Class, Classify},
+    sink::status::PartitionStatus,
     status::{Phase, ProcessStatus, Status},
 };
 
@@ -101,7 +102,7 @@ struct StatusPage {
     judged: Judged,
     process: ProcessStatus,
     collections: Vec<CollectionOverview>,
-    partitions: Vec<PartitionOverview>,
+    partitions: Vec<PartitionStatus>,
     dead_letters: BTreeMap<String, u64>,
 }
 

@@ -102,8 +102,7 @@ async fn source(setup: &Setup, report: &mut Report) {
 async fn log(setup: &Setup, report: &mut Report) {
     const PLACE: &str = "log";
     let database = &setup.config.source.database;
-    let namespaces: Vec<Namespace> =
-        setup.collections().keys().map(|name| Namespace::new(database, name)).collect();
+    let namespaces: Vec<Namespace> = setup.collections().keys().map(|name| Namespace::new(database, name)).collect();
     match Topics::check(&setup.config.log, &namespaces).await {
         Ok(faults) => {
             report.notes.push(format!("log: Kafka at {}", setup.config.log.brokers));

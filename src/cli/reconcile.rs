@@ -35,16 +35,16 @@ impl Reconcile {
             (true, _) => Coverage::Full,
             (false, size) => Coverage::Sample(size.unwrap_or(setup.config.reconcile.sample)),
         };
-        let mut bench = Bench::connect(&setup.config, &setup.mapping).await?;
-        let known: Vec<String> = bench.plan.collections().iter().map(|plan| plan.collection.clone()).collect();
+        let bench = Bench::connect(&setup.config, &setup.mapping).await?;
+        let known = bench.collections();
         if let Some(unknown) = self.collections.iter().find(|name| !known.contains(name)) {
             anyhow::bail!("find collection {unknown} in the mapping: it has {}", known.join(", "));
         }
-        let wanted = if self.collections.is_empty() { known } else { self.collections };
+        let wanted = |name: &String| self.collections.is_empty() || self.collections.contains(name);
         let mut reports = Vec::new();
         let mut unfinished = Vec::new();
-        for name in wanted {
-            match bench.pass(&name, coverage).await? {
+        for (place, name) in known.into_iter().enumerate().filter(|(_, name)| wanted(name)) {
+            match bench.pass(place, coverage).await? {
                 Some(report) => reports.push(report),
                 None => unfinished.push(name),
             }

@@ -57,9 +57,11 @@ impl Replay {
         let session = Target::new(&config.sink)?.open(Purpose::Control).await?;
         let to = self.to.to_offset.map_or(replay::To::Earliest, replay::To::Offset);
         let who = format!("{}@{}", whoami::username(), whoami::fallible::hostname().unwrap_or_default());
-        let moved = replay::replay(&session, &topic, self.partition, to, &who, self.dry_run).await?;
+        let request =
+            replay::Request { topic: &topic, partition: self.partition, to, who: &who, dry_run: self.dry_run };
+        let moved = replay::replay(&session, &request).await?;
         if moved.is_empty() {
-            anyhow::bail!("find an applied offset of {topic}: the sink has not read it yet, or it has no such partition");
+            anyhow::bail!("find a partition of {topic} that has been applied beyond that offset");
         }
         if self.json {
             print::json(&moved)?;

@@ -60,7 +60,8 @@ impl Run {
                     supervisor.spawn("sink", |cancel| endless(role.run(cancel)));
                 }
                 Role::Reconciler => {
-                    let role = ReconcilerRole { config: config.clone(), mapping: mapping.clone(), status: status.clone() };
+                    let role =
+                        ReconcilerRole { config: config.clone(), mapping: mapping.clone(), status: status.clone() };
                     supervisor.spawn("reconciler", |cancel| endless(role.run(cancel)));
                 }
             }

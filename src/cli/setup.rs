@@ -34,7 +34,11 @@ impl Setup {
                 .into_iter()
                 .map(|fault| {
                     let place = if fault.key.is_empty() { String::new() } else { format!("{}: ", fault.key) };
-                    Finding { place: path.display().to_string(), what: format!("{place}{}", fault.rule), hint: fault.hint }
+                    Finding {
+                        place: path.display().to_string(),
+                        what: format!("{place}{}", fault.rule),
+                        hint: fault.hint,
+                    }
                 })
                 .collect::<Vec<_>>()
         })?;

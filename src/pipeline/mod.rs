@@ -15,14 +15,17 @@ use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
 pub use self::{
-    overview::{CollectionOverview, Overview, OverviewRole, PartitionOverview},
+    overview::{CollectionOverview, Overview, OverviewRole},
     reconciler::{Bench, ReconcilerRole},
     sink::SinkRole,
     source::SourceRole,
 };
 use crate::{
-    config::RetryConfig,
-    log, mapping, reconcile,
+    config::{Config, RetryConfig},
+    log,
+    mapping::{self, Plan},
+    model::Namespace,
+    reconcile,
     retry::{self, Backoff, Class, Classify},
     sink as target, source as origin,
     status::{Role, Status},
@@ -70,7 +73,9 @@ impl Error {
             Self::Log(error) => error.hint().map(str::to_owned),
             Self::Sink(error) => error.hint().map(str::to_owned),
             Self::Unsuited(_) | Self::Mapping(_) => Some("run `driftless check`".to_owned()),
-            Self::EpochWentBack { stored, .. } => Some(format!("set source.epoch to {stored}, or choose another log.prefix")),
+            Self::EpochWentBack { stored, .. } => {
+                Some(format!("set source.epoch to {stored}, or choose another log.prefix"))
+            }
             Self::Reconcile(_) | Self::PublishTimeout => None,
         }
     }
@@ -89,13 +94,23 @@ impl Classify for Error {
     }
 }
 
+/// The collections of a plan, in its order.
+fn namespaces(config: &Config, plan: &Plan) -> Vec<Namespace> {
+    plan.collections().iter().map(|plan| Namespace::new(&config.source.database, &plan.collection)).collect()
+}
+
 fn list(faults: &[mapping::Fault]) -> String {
     faults.iter().map(|fault| fault.what.as_str()).collect::<Vec<_>>().join("; ")
 }
 
 /// Repeats a role's attempts until it is cancelled. A halted role waits for the cancellation, for its status to be read.
-async fn attempts<F>(role: Role, status: &Status, retry: RetryConfig, cancel: CancellationToken, attempt: impl FnMut() -> F)
-where
+async fn attempts<F>(
+    role: Role,
+    status: &Status,
+    retry: RetryConfig,
+    cancel: CancellationToken,
+    attempt: impl FnMut() -> F,
+) where
     F: Future<Output = Result<(), Error>>,
 {
     let backoff = Backoff { min: retry.min, max: retry.max };

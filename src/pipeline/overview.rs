@@ -10,14 +10,17 @@ use jiff::Timestamp;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use super::Error;
+use super::{Error, reconciler::FULL};
 use crate::{
     config::Config,
     log::topic_name,
     metrics as names,
     model::{Frontier, Namespace},
     reconcile::verdict::{CollectionFacts, Facts, Judged, Proof, judge},
-    sink::{Purpose, Session, Target, status::Shared},
+    sink::{
+        Purpose, Session, Target,
+        status::{self, Letters, PartitionStatus, ReconcileResult},
+    },
     status::{Phase, Status},
 };
 
@@ -42,21 +45,6 @@ pub struct CollectionOverview {
     pub proof: Option<Proof>,
 }
 
-/// One partition as everybody sees it.
-#[derive(Clone, Debug, Serialize)]
-pub struct PartitionOverview {
-    /// Its topic.
-    pub topic: String,
-    /// Its number.
-    pub partition: i32,
-    /// Where the sink goes on; nothing at the earliest record.
-    pub next_offset: Option<i64>,
-    /// Everything before this is applied.
-    pub watermark: Option<Frontier>,
-    /// How often its changes did not match their publisher's count.
-    pub gaps: u64,
-}
-
 /// What was seen last.
 #[derive(Clone, Debug, Default)]
 pub struct Seen {
@@ -65,7 +53,7 @@ pub struct Seen {
     /// The mapped collections.
     pub collections: Vec<CollectionOverview>,
     /// Their partitions.
-    pub partitions: Vec<PartitionOverview>,
+    pub partitions: Vec<PartitionStatus>,
     /// Open dead letters by reason.
     pub dead_letters_by_reason: BTreeMap<String, u64>,
     fresh: Duration,
@@ -100,7 +88,8 @@ impl Overview {
         for (role, line) in status.read().roles {
             if matches!(line.phase, Phase::Halted | Phase::Stalled) {
                 let phase = if line.phase == Phase::Halted { "has halted" } else { "stalls" };
-                troubles.push(format!("the {role} {phase}: {}", line.reason.as_deref().unwrap_or("for no known reason")));
+                troubles
+                    .push(format!("the {role} {phase}: {}", line.reason.as_deref().unwrap_or("for no known reason")));
             }
         }
         let collections = seen.collections.into_iter().map(|collection| CollectionFacts {
@@ -159,22 +148,15 @@ impl OverviewRole {
             Some(open) => open,
             None => session.insert(Target::new(&self.config.sink)?.open(Purpose::Read).await?),
         };
-        let shared = crate::sink::status::read(open).await?;
+        let shared = status::read(open, 0).await?;
         let collections: Vec<CollectionOverview> =
             self.collections.iter().map(|name| self.collection(name, &shared)).collect();
-        self.export(&collections, &shared);
+        self.export(&collections, &shared.dead_letters);
         let mut dead_letters_by_reason = BTreeMap::new();
-        for ((_, reason), count) in &shared.dead_letters {
-            *dead_letters_by_reason.entry(reason.clone()).or_default() += count;
+        for letters in shared.dead_letters.iter().filter(|letters| letters.state == OPEN) {
+            *dead_letters_by_reason.entry(letters.reason.clone()).or_default() += count(letters);
         }
-        let partitions = shared.positions.iter().map(|(partition, position)| PartitionOverview {
-            topic: partition.topic.to_string(),
-            partition: partition.partition,
-            next_offset: position.next_offset,
-            watermark: position.watermark,
-            gaps: position.gaps,
-        });
-        let partitions = partitions.collect();
+        let partitions = shared.positions;
         self.overview.write(|seen| {
             seen.at = Some(Timestamp::now());
             seen.collections = collections;
@@ -184,41 +166,31 @@ impl OverviewRole {
         Ok(())
     }
 
-    fn collection(&self, name: &str, shared: &Shared) -> CollectionOverview {
+    fn collection(&self, name: &str, shared: &status::Status) -> CollectionOverview {
         let topic = topic_name(&self.config.log.prefix, &Namespace::new(&self.config.source.database, name));
-        // The source publishes to every partition about once a second, so a partition without a position is news to come.
-        let positions: Vec<_> =
-            shared.positions.iter().filter(|(at, _)| *at.topic == *topic).map(|(_, position)| position).collect();
-        let dead_letters = shared
-            .dead_letters
-            .iter()
-            .filter(|((collection, _), _)| collection.as_deref() == Some(name))
-            .map(|(_, count)| count)
-            .sum();
+        let positions: Vec<_> = shared.positions.iter().filter(|position| position.topic == topic).collect();
+        let letters = |state: &str| {
+            let ours =
+                shared.dead_letters.iter().filter(|letters| letters.collection == name && letters.state == state);
+            ours.map(count).sum()
+        };
         let as_of = positions.iter().map(|position| position.as_of_ms).min().flatten();
-        let proof = shared.results.iter().find(|result| result.collection == name).map(|result| Proof {
-            at: result.at,
-            full: result.full,
-            documents: result.documents,
-            missing: result.missing,
-            extra: result.extra,
-            different: result.different,
-            undecided: result.undecided,
-        });
+        // The newest result, whatever its coverage: an older full one says nothing about what came since.
+        let results = shared.reconcile.iter().filter(|result| result.collection == name);
         CollectionOverview {
             name: name.to_owned(),
-            watermark: positions.iter().map(|position| position.watermark).min().flatten(),
+            watermark: positions.iter().map(|position| position.watermark).min().flatten().map(Frontier),
             as_of: as_of.and_then(|ms| Timestamp::from_millisecond(ms).ok()),
             snapshot_complete: !positions.is_empty() && positions.iter().all(|position| position.complete),
-            dead_letters,
-            parked: shared.parked.get(name).copied().unwrap_or(0),
+            dead_letters: letters(OPEN),
+            parked: letters(PARKED),
             topic,
-            proof,
+            proof: results.max_by_key(|result| result.finished_ms).map(proof),
         }
     }
 
     /// Everybody exports the whole truth, so that it does not matter whom one asks.
-    fn export(&mut self, collections: &[CollectionOverview], shared: &Shared) {
+    fn export(&mut self, collections: &[CollectionOverview], letters: &[Letters]) {
         for line in collections {
             let collection = || line.name.clone();
             if let Some(watermark) = line.watermark {
@@ -238,16 +210,34 @@ impl OverviewRole {
                 metrics::gauge!(names::DRIFT_DOCUMENTS, "collection" => collection(), "kind" => kind).set(count as f64);
             }
         }
-        let found: BTreeMap<(String, String), u64> = shared
-            .dead_letters
-            .iter()
-            .map(|((collection, reason), count)| ((collection.clone().unwrap_or_default(), reason.clone()), *count))
-            .collect();
+        let open = letters.iter().filter(|letters| letters.state == OPEN);
+        let found: BTreeMap<(String, String), u64> =
+            open.map(|letters| ((letters.collection.clone(), letters.reason.clone()), count(letters))).collect();
         self.exported.extend(found.keys().cloned());
         for (collection, reason) in &self.exported {
             let count = found.get(&(collection.clone(), reason.clone())).copied().unwrap_or(0);
             metrics::gauge!(names::DEAD_LETTERS, "collection" => collection.clone(), "reason" => reason.clone())
                 .set(count as f64);
         }
+    }
+}
+
+/// States of a dead letter that wait for something.
+const OPEN: &str = "open";
+const PARKED: &str = "parked";
+
+fn count(letters: &Letters) -> u64 {
+    u64::try_from(letters.count).unwrap_or(0)
+}
+
+fn proof(result: &ReconcileResult) -> Proof {
+    Proof {
+        at: Timestamp::from_millisecond(result.finished_ms).unwrap_or_default(),
+        full: result.tier == FULL,
+        documents: result.checked,
+        missing: result.missing,
+        extra: result.extra,
+        different: result.different,
+        undecided: result.undecided,
     }
 }

@@ -21,9 +21,7 @@ use crate::{
     log::{Publisher, SnapshotState, StoredState, StreamState, Topics, Transaction},
     metrics as names,
     model::{Change, Control, Frontier},
-    source::{
-        ChangeStream, Merge, Position, Progress, Released, Snapshot, SnapshotItem, Source, Start, StreamBatch,
-    },
+    source::{ChangeStream, Merge, Position, Progress, Released, Snapshot, SnapshotItem, Source, Start, StreamBatch},
     status::{Phase, Role, SnapshotStatus},
 };
 
@@ -179,8 +177,13 @@ impl<'a> Term<'a> {
     /// Whether more may join the draft. Nothing follows a control: it stands behind the changes of its own batch.
     fn has_room(&self) -> bool {
         let log = &self.role.config.log;
-        let bytes: usize =
-            self.draft.changes.iter().filter_map(|change| change.document.as_ref()).map(|doc| doc.as_bytes().len()).sum();
+        let bytes: usize = self
+            .draft
+            .changes
+            .iter()
+            .filter_map(|change| change.document.as_ref())
+            .map(|doc| doc.as_bytes().len())
+            .sum();
         self.draft.controls.is_empty()
             && self.draft.changes.len() < log.transaction_changes
             && (bytes as u64) < log.transaction_bytes.as_u64()
@@ -248,7 +251,9 @@ impl<'a> Term<'a> {
             snapshots,
         };
         let publishing = self.publisher.publish(transaction);
-        tokio::time::timeout(self.role.config.log.timeout * 2, publishing).await.map_err(|_| Error::PublishTimeout)??;
+        tokio::time::timeout(self.role.config.log.timeout * 2, publishing)
+            .await
+            .map_err(|_| Error::PublishTimeout)??;
         if idle {
             self.last_idle = Instant::now();
         }

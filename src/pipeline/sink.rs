@@ -5,12 +5,11 @@ use std::sync::Arc;
 use futures_util::future::try_join_all;
 use tokio_util::sync::CancellationToken;
 
-use super::{Error, attempts};
+use super::{Error, attempts, namespaces};
 use crate::{
     config::Config,
     log::Topics,
     mapping::{MappingFile, Plan},
-    model::Namespace,
     retry::Backoff,
     sink::{Prepared, Purpose, Target, Worker, migrate, read_catalog},
     status::{Phase, Role, Status},
@@ -50,10 +49,8 @@ impl SinkRole {
         migrate(&control).await?;
         let catalog = read_catalog(&control).await?;
         let plan = Plan::compile(&self.mapping, &catalog).map_err(Error::Mapping)?;
-        let namespaces: Vec<Namespace> =
-            plan.collections().iter().map(|plan| Namespace::new(&config.source.database, &plan.collection)).collect();
-        let topics = Topics::ensure(&config.log, &namespaces).await?;
-        let prepared = Arc::new(Prepared::new(&control, plan, &catalog).await?);
+        let topics = Topics::ensure(&config.log, &namespaces(config, &plan)).await?;
+        let prepared = Arc::new(Prepared::new(&control, Arc::new(plan), &catalog).await?);
         let worker = || Worker {
             target: target.clone(),
             prepared: prepared.clone(),

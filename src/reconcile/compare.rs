@@ -12,8 +12,21 @@
 
 use crate::{
     model::{ClusterTime, Frontier},
-    sink::{Entry, RowState},
+    sink::Entry,
 };
+
+/// How a document's rows compare with what they should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RowState {
+    /// All there, all equal.
+    Equal,
+    /// The root row is not there.
+    Missing,
+    /// These columns differ.
+    Different(Vec<String>),
+    /// The last change is a dead letter or parked, or the mapping refuses the document: its rows are known to be old.
+    Refused,
+}
 
 /// The judgement.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,8 +56,7 @@ pub fn judge_present(read_at: ClusterTime, watermark: Frontier, entry: Option<&E
         _ if entry.deleted => Judgement::Missing,
         RowState::Missing => Judgement::Missing,
         RowState::Different(columns) => Judgement::Different(columns),
-        RowState::Unmappable => Judgement::Different(Vec::new()),
-        RowState::Equal if entry.refused => Judgement::Different(Vec::new()),
+        RowState::Refused => Judgement::Different(Vec::new()),
         RowState::Equal => Judgement::Match,
     }
 }
@@ -72,7 +84,7 @@ mod tests {
     const AFTER: ClusterTime = ClusterTime { t: 101, i: 1 };
 
     fn entry(time: ClusterTime, upper: ClusterTime) -> Entry {
-        Entry { version: Version { epoch: 1, time, op: 0 }, deleted: false, upper, refused: false }
+        Entry { version: Version { epoch: 1, time, op: 0 }, deleted: false, upper, digest: None }
     }
 
     fn different() -> RowState {
@@ -88,8 +100,7 @@ mod tests {
     #[case::lag_is_no_drift(T, None, RowState::Missing, Judgement::Undecided)]
     #[case::newer_is_applied(AFTER, Some(entry(AFTER, AFTER)), different(), Judgement::Undecided)]
     #[case::lookup_may_be_newer(AFTER, Some(entry(BEFORE, AFTER)), different(), Judgement::Undecided)]
-    #[case::refused_is_drift(AFTER, Some(Entry { refused: true, ..entry(T, T) }), RowState::Equal, Judgement::Different(vec![]))]
-    #[case::unmappable_is_drift(AFTER, Some(entry(T, T)), RowState::Unmappable, Judgement::Different(vec![]))]
+    #[case::refused_is_drift(AFTER, Some(entry(T, T)), RowState::Refused, Judgement::Different(vec![]))]
     fn present(
         #[case] bound: ClusterTime,
         #[case] entry: Option<Entry>,

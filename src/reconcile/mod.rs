@@ -13,7 +13,7 @@ pub mod verdict;
 
 use thiserror::Error;
 
-pub use pass::{Bounds, Coverage, Finding, Pass, Report};
+pub use pass::{Bounds, Coverage, Finding, Pass, Report, Target};
 
 use crate::{
     retry::{Class, Classify},

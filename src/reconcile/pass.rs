@@ -9,7 +9,7 @@
 //! that rows without a document are found too. A sample does the same with random members of both sides.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     time::{Duration, Instant},
 };
 
@@ -19,14 +19,14 @@ use serde::Serialize;
 
 use super::{
     Error,
-    compare::{Judgement, judge_absent, judge_present},
+    compare::{Judgement, RowState, judge_absent, judge_present},
     verdict::Proof,
 };
 use crate::{
-    mapping::CollectionPlan,
+    mapping::{CollectionPlan, Rows},
     metrics as names,
     model::{ClusterTime, Frontier, Key, Version},
-    sink::{self, Entry},
+    sink::{self, Entry, Prepared, Session},
     source::{self, Limits, ReadTime},
 };
 
@@ -86,16 +86,30 @@ const LOOK: Duration = Duration::from_millis(50);
 /// Ledger entries compared at once on the way back.
 const PAGE: usize = 5_000;
 
+/// The rows of one collection.
+#[derive(Clone, Copy)]
+pub struct Target<'a> {
+    /// A connection that reads.
+    pub session: &'a Session,
+    /// The plan, made ready.
+    pub prepared: &'a Prepared,
+    /// Place of the collection in the plan.
+    pub collection: usize,
+    /// Its topic.
+    pub topic: &'a str,
+    /// Partitions of the topic.
+    pub partitions: i32,
+}
+
 /// A pass under way.
 pub struct Pass<'a> {
     source: &'a source::Reader,
-    target: &'a mut sink::Reader,
+    target: Target<'a>,
     plan: &'a CollectionPlan,
     bounds: Bounds,
     matched: u64,
     undecided: Vec<Key>,
     as_of: ClusterTime,
-    findings: Vec<Finding>,
     drifting: BTreeMap<Key, (Judgement, Option<Version>)>,
 }
 
@@ -106,14 +120,11 @@ impl<'a> Pass<'a> {
     /// [`Error::Source`] and [`Error::Target`], of the class of their cause. Nothing was changed.
     pub async fn run(
         source: &'a source::Reader,
-        target: &'a mut sink::Reader,
-        plan: &'a CollectionPlan,
+        target: Target<'a>,
         coverage: Coverage,
         bounds: Bounds,
     ) -> Result<Option<Report>, Error> {
-        if target.watermark(&plan.collection).await?.is_none() {
-            return Ok(None);
-        }
+        let plan = &target.prepared.all().collections()[target.collection];
         let mut pass = Self {
             source,
             target,
@@ -122,9 +133,11 @@ impl<'a> Pass<'a> {
             matched: 0,
             undecided: Vec::new(),
             as_of: ClusterTime::default(),
-            findings: Vec::new(),
             drifting: BTreeMap::new(),
         };
+        if !pass.applied(ClusterTime::default()).await? {
+            return Ok(None);
+        }
         let full = match coverage {
             Coverage::Full => true,
             Coverage::Sample(size) => source.estimate(&plan.collection).await? <= size as u64,
@@ -150,7 +163,9 @@ impl<'a> Pass<'a> {
         }
         let mut after: Option<Key> = None;
         loop {
-            let keys = self.target.live_keys(&self.plan.collection, after.as_ref(), PAGE).await?;
+            let reader = self.begin().await?;
+            let keys = reader.live_keys(self.target.collection, after.as_ref(), PAGE).await?;
+            reader.end().await?;
             self.absent(&keys).await?;
             match keys.last() {
                 Some(last) if keys.len() == PAGE => after = Some(last.clone()),
@@ -163,7 +178,9 @@ impl<'a> Pass<'a> {
         let at = ReadTime::AtLeast(ClusterTime::default());
         let read = self.source.sample(&self.plan.collection, size, at).await?;
         self.present(&read.value, read.read_at).await?;
-        let keys = self.target.sample_keys(&self.plan.collection, size).await?;
+        let reader = self.begin().await?;
+        let keys = reader.sample(self.target.collection, size).await?;
+        reader.end().await?;
         self.absent(&keys).await
     }
 
@@ -171,15 +188,33 @@ impl<'a> Pass<'a> {
     async fn present(&mut self, documents: &[RawDocumentBuf], read_at: ClusterTime) -> Result<(), Error> {
         self.as_of = self.as_of.max(read_at);
         self.wait_for(read_at).await?;
+        let mut keys = Vec::with_capacity(documents.len());
         let mut expected = Vec::with_capacity(documents.len());
+        let mut refused = HashSet::new();
         for document in documents {
             let key = key_of(document).ok_or(Error::NoKey { collection: self.plan.collection.clone() })?;
-            expected.push((key, self.plan.map(document).ok()));
+            expected.push(self.plan.map(document).unwrap_or_else(|_| {
+                refused.insert(key.clone());
+                // No rows are compared for it.
+                Rows { tables: vec![Vec::new(); self.plan.tables.len()], ..Rows::default() }
+            }));
+            keys.push(key);
         }
-        let found = self.target.compare(&self.plan.collection, &expected).await?;
-        for ((key, _), (entry, rows)) in expected.into_iter().zip(found.documents) {
-            let judgement = judge_present(read_at, found.watermark, entry.as_ref(), rows);
-            self.note(key, judgement, entry);
+        let reader = self.begin().await?;
+        let watermark = self.watermark(&reader).await?;
+        let entries = reader.entries(self.target.collection, &keys).await?;
+        refused.extend(reader.dead_letters(self.target.collection, &keys).await?.into_keys());
+        let mut differences = reader.compare(self.target.collection, &expected).await?;
+        reader.end().await?;
+        for (place, key) in keys.into_iter().enumerate() {
+            let rows = match differences.remove(&place) {
+                Some(difference) if difference.missing => RowState::Missing,
+                _ if refused.contains(&key) => RowState::Refused,
+                Some(difference) => RowState::Different(difference.columns),
+                None => RowState::Equal,
+            };
+            let entry = entries.get(&key).copied();
+            self.note(key, judge_present(read_at, watermark, entry.as_ref(), rows), entry);
         }
         Ok(())
     }
@@ -189,7 +224,7 @@ impl<'a> Pass<'a> {
         let ids: Vec<RawDocumentBuf> = keys.iter().filter_map(Key::to_id).collect();
         let at = ReadTime::AtLeast(ClusterTime::default());
         let read = self.source.by_ids(&self.plan.collection, &ids, at).await?;
-        let held: std::collections::HashSet<Key> = read.value.iter().filter_map(|document| key_of(document)).collect();
+        let held: HashSet<Key> = read.value.iter().filter_map(|document| key_of(document)).collect();
         let gone: Vec<Key> = keys.iter().filter(|key| !key.is_hashed() && !held.contains(*key)).cloned().collect();
         self.gone(&gone, read.read_at).await
     }
@@ -200,12 +235,13 @@ impl<'a> Pass<'a> {
             return Ok(());
         }
         self.wait_for(read_at).await?;
-        let found = self.target.entries(&self.plan.collection, keys).await?;
-        for (key, entry) in keys.iter().zip(found.entries) {
-            let judgement = match &entry {
-                Some(entry) => judge_absent(read_at, found.watermark, entry),
-                None => Judgement::Match,
-            };
+        let reader = self.begin().await?;
+        let watermark = self.watermark(&reader).await?;
+        let entries = reader.entries(self.target.collection, keys).await?;
+        reader.end().await?;
+        for key in keys {
+            let entry = entries.get(key).copied();
+            let judgement = entry.map_or(Judgement::Match, |entry| judge_absent(read_at, watermark, &entry));
             // A tombstone is no document of either side: it is not counted as one.
             if judgement != Judgement::Match {
                 self.note(key.clone(), judgement, entry);
@@ -225,7 +261,7 @@ impl<'a> Pass<'a> {
                 let ids: Vec<RawDocumentBuf> = keys.iter().filter_map(Key::to_id).collect();
                 let at = ReadTime::AtLeast(ClusterTime::default());
                 let read = self.source.by_ids(&self.plan.collection, &ids, at).await?;
-                let held: std::collections::HashSet<Key> = read.value.iter().filter_map(|document| key_of(document)).collect();
+                let held: HashSet<Key> = read.value.iter().filter_map(|document| key_of(document)).collect();
                 self.present(&read.value, read.read_at).await?;
                 let (hashed, gone): (Vec<Key>, Vec<Key>) =
                     keys.iter().filter(|key| !held.contains(*key)).cloned().partition(Key::is_hashed);
@@ -238,16 +274,32 @@ impl<'a> Pass<'a> {
     }
 
     /// Waits until everything at or before `time` is applied, or the bound is reached; what is judged then is undecided.
-    async fn wait_for(&mut self, time: ClusterTime) -> Result<(), Error> {
+    async fn wait_for(&self, time: ClusterTime) -> Result<(), Error> {
         let started = Instant::now();
         let mut look = tokio::time::interval(LOOK);
         while started.elapsed() < self.bounds.settle {
             look.tick().await;
-            if self.target.watermark(&self.plan.collection).await?.is_some_and(|watermark: Frontier| watermark.covers(time)) {
-                return Ok(());
+            if self.applied(time).await? {
+                break;
             }
         }
         Ok(())
+    }
+
+    async fn applied(&self, time: ClusterTime) -> Result<bool, Error> {
+        let reader = self.begin().await?;
+        let watermark = self.watermark(&reader).await?;
+        reader.end().await?;
+        Ok(watermark.covers(time))
+    }
+
+    async fn begin(&self) -> Result<sink::Reader<'a>, Error> {
+        Ok(sink::Reader::begin(self.target.session, self.target.prepared).await?)
+    }
+
+    /// The zero bound, which covers nothing, while a partition says nothing.
+    async fn watermark(&self, reader: &sink::Reader<'a>) -> Result<Frontier, Error> {
+        Ok(reader.watermark(self.target.topic, self.target.partitions).await?.unwrap_or_default())
     }
 
     fn note(&mut self, key: Key, judgement: Judgement, entry: Option<Entry>) {
@@ -263,9 +315,10 @@ impl<'a> Pass<'a> {
         }
     }
 
-    fn report(mut self, full: bool) -> Report {
-        let mut proof = Proof { at: Timestamp::now(), full, undecided: self.undecided.len() as u64, ..Proof::default() };
-        let mut drifting = HashMap::new();
+    fn report(self, full: bool) -> Report {
+        let mut proof =
+            Proof { at: Timestamp::now(), full, undecided: self.undecided.len() as u64, ..Proof::default() };
+        let (mut drifting, mut findings) = (HashMap::new(), Vec::new());
         for (key, (judgement, version)) in self.drifting {
             let (kind, columns) = match judgement {
                 Judgement::Missing => ("missing", Vec::new()),
@@ -279,21 +332,15 @@ impl<'a> Pass<'a> {
                 _ => proof.different += 1,
             }
             tracing::warn!(collection = self.plan.collection, key = %key, kind, columns = columns.join(","), "drift");
-            if self.findings.len() < Report::FINDINGS {
-                self.findings.push(Finding { key: key.to_string(), kind, columns });
+            if findings.len() < Report::FINDINGS {
+                findings.push(Finding { key: key.to_string(), kind, columns });
             }
             drifting.insert(key, version);
         }
         proof.documents = self.matched + proof.drift() + proof.undecided;
         metrics::counter!(names::RECONCILE_DOCUMENTS, "collection" => self.plan.collection.clone())
             .increment(proof.documents);
-        Report {
-            collection: self.plan.collection.clone(),
-            proof,
-            as_of: self.as_of,
-            findings: self.findings,
-            drifting,
-        }
+        Report { collection: self.plan.collection.clone(), proof, as_of: self.as_of, findings, drifting }
     }
 }
 

@@ -138,8 +138,10 @@ pub(super) async fn write(
     let topics = letters.iter().map(|letter| &*letter.record.topic).collect::<Vec<_>>();
     let partitions = letters.iter().map(|letter| letter.record.partition).collect::<Vec<_>>();
     let offsets = letters.iter().map(|letter| letter.record.offset).collect::<Vec<_>>();
-    let collections =
-        letters.iter().map(|letter| letter.document.map(|document| prepared.id(document.collection))).collect::<Vec<_>>();
+    let collections = letters
+        .iter()
+        .map(|letter| letter.document.map(|document| prepared.id(document.collection)))
+        .collect::<Vec<_>>();
     let reasons = letters.iter().map(|letter| letter.reason.as_str()).collect::<Vec<_>>();
     let details = letters.iter().map(|letter| without_nul(&letter.detail)).collect::<Vec<_>>();
     let headers = letters.iter().map(|letter| headers_to_json(&letter.record.headers)).collect::<Vec<_>>();
@@ -212,11 +214,7 @@ pub(super) async fn close(
 }
 
 /// Takes parked records of these partitions that are due for another attempt, oldest first.
-pub(super) async fn due(
-    session: &Session,
-    partitions: &[TopicPartition],
-    limit: usize,
-) -> Result<Vec<Fetched>, Error> {
+pub(super) async fn due(session: &Session, partitions: &[TopicPartition], limit: usize) -> Result<Vec<Fetched>, Error> {
     let act = "read parked documents";
     let sql = "SELECT topic, partition, log_offset, timestamp_ms, record_key, value, headers \
                  FROM driftless.dead_letter \

@@ -71,14 +71,14 @@ impl<'a> Reader<'a> {
         self.session.batch("end a read", "COMMIT").await
     }
 
-    /// The bound below which every change of the topic is applied; `None` while a partition has none.
+    /// The bound below which every change of the topic is applied; `None` while a partition has none, or lacks the snapshot.
     ///
     /// # Errors
     /// [`Error::Statement`] by its cause.
     pub async fn watermark(&self, topic: &str, partitions: i32) -> Result<Option<Frontier>, Error> {
         let act = "read the watermark";
         let sql = "SELECT watermark_t, watermark_i FROM driftless.position \
-                    WHERE topic = $1 AND partition < $2 AND watermark_t IS NOT NULL ORDER BY watermark_t, watermark_i";
+                    WHERE topic = $1 AND partition < $2 AND watermark_t IS NOT NULL AND complete ORDER BY watermark_t, watermark_i";
         let rows = self.session.query(act, sql, &[&topic, &partitions]).await?;
         match rows.first() {
             Some(row) if i32::try_from(rows.len()) == Ok(partitions) => {
@@ -142,9 +142,8 @@ impl<'a> Reader<'a> {
         let all = (0..expected.len()).filter_map(|place| i32::try_from(place).ok()).collect::<Vec<_>>();
         for (table, statements) in self.prepared.statements(collection).tables.iter().enumerate() {
             let rows = expected.iter().zip(&all);
-            let rows = rows.flat_map(|(rows, &place)| {
-                rows.tables.get(table).into_iter().flatten().map(move |row| (place, row))
-            });
+            let rows = rows
+                .flat_map(|(rows, &place)| rows.tables.get(table).into_iter().flatten().map(move |row| (place, row)));
             let (places, rows): (Vec<i32>, Vec<&Row>) = rows.unzip();
             let act = format!("compare rows of {}", statements.name);
             let arrays = params::columns(statements.width, rows.iter().copied());
@@ -207,6 +206,19 @@ impl<'a> Reader<'a> {
         let act = format!("count rows of {}", root.name);
         let row = self.session.query_one(&act, &root.count, &[]).await?;
         Ok(u64::try_from(field::<i64>(&row, 0, &act)?).unwrap_or(0))
+    }
+
+    /// The next keys of live documents, in the order of their bytes.
+    ///
+    /// # Errors
+    /// [`Error::Statement`] by its cause.
+    pub async fn live_keys(&self, collection: usize, after: Option<&Key>, limit: usize) -> Result<Vec<Key>, Error> {
+        let act = "walk the ledger";
+        let sql = "SELECT key FROM driftless.ledger \
+                    WHERE collection = $1 AND key > $2 AND NOT deleted ORDER BY key LIMIT $3";
+        let (after, limit) = (after.map_or(&[][..], Key::as_bytes), i64::try_from(limit).unwrap_or(i64::MAX));
+        let rows = self.session.query(act, sql, &[&self.prepared.id(collection), &after, &limit]).await?;
+        rows.iter().map(|row| Ok(Key::from_bytes(field(row, 0, act)?))).collect()
     }
 
     /// Keys of live documents at random, every one as likely as any other.

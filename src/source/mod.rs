@@ -41,6 +41,7 @@ pub use check::{CollectionKind, Facts, Fault, Oplog};
 pub use connect::{Server, Source};
 pub use error::Error;
 pub use event::{OnDrop, Scope};
+pub use id::id_of;
 pub use merge::{Merge, Released, Ticket};
 pub use reader::{Chunk, Limits, Read, ReadTime, Reader};
 pub use snapshot::{Progress, Snapshot, SnapshotItem, snapshot_changes};

@@ -14,72 +14,72 @@ use serde::Deserialize;
 use crate::stage::Stage;
 
 /// A running daemon.
-pub struct Daemon {
+pub(crate) struct Daemon {
     bin: PathBuf,
     folder: PathBuf,
 }
 
 /// The part of the status page that the demo shows.
 #[derive(Debug, Default, Deserialize)]
-pub struct StatusPage {
+pub(crate) struct StatusPage {
     /// The verdict in one word.
-    pub verdict: String,
+    pub(crate) verdict: String,
     /// What the process knows of itself.
-    pub process: Process,
+    pub(crate) process: Process,
     /// One entry a collection.
-    pub collections: Vec<CollectionLine>,
+    pub(crate) collections: Vec<CollectionLine>,
 }
 
 /// See [`StatusPage`].
 #[derive(Debug, Default, Deserialize)]
-pub struct Process {
+pub(crate) struct Process {
     /// Snapshots by collection.
-    pub snapshots: std::collections::BTreeMap<String, Snapshot>,
+    pub(crate) snapshots: std::collections::BTreeMap<String, Snapshot>,
 }
 
 /// See [`StatusPage`].
 #[derive(Debug, Default, Deserialize)]
-pub struct Snapshot {
+pub(crate) struct Snapshot {
     /// Documents read.
-    pub documents: u64,
+    pub(crate) documents: u64,
     /// About how many there are.
-    pub estimated: u64,
+    pub(crate) estimated: u64,
     /// Finished.
-    pub done: bool,
+    pub(crate) done: bool,
 }
 
 /// See [`StatusPage`].
 #[derive(Debug, Deserialize)]
-pub struct CollectionLine {
+pub(crate) struct CollectionLine {
     /// Its name.
-    pub name: String,
+    pub(crate) name: String,
     /// As of when the target is complete.
-    pub as_of: Option<jiff::Timestamp>,
+    pub(crate) as_of: Option<jiff::Timestamp>,
     /// The last comparison.
-    pub proof: Option<Proof>,
+    pub(crate) proof: Option<Proof>,
     /// Open dead letters.
-    pub dead_letters: u64,
+    pub(crate) dead_letters: u64,
 }
 
 /// See [`StatusPage`].
 #[derive(Debug, Deserialize)]
-pub struct Proof {
+pub(crate) struct Proof {
     /// Documents without rows.
-    pub missing: u64,
+    pub(crate) missing: u64,
     /// Rows without a document.
-    pub extra: u64,
+    pub(crate) extra: u64,
     /// Documents whose rows differ.
-    pub different: u64,
+    pub(crate) different: u64,
 }
 
 impl Daemon {
     /// Where the demo's daemon listens.
-    pub const LISTEN: &str = "127.0.0.1:9464";
+    pub(crate) const LISTEN: &str = "127.0.0.1:9464";
     const START: Duration = Duration::from_secs(30);
     const POLL: Duration = Duration::from_millis(100);
 
     /// Checks the configuration, then starts the daemon and waits until it answers.
-    pub async fn start(stage: &Stage) -> anyhow::Result<Self> {
+    pub(crate) async fn start(stage: &Stage) -> anyhow::Result<Self> {
         let bin = std::env::current_exe()?.with_file_name("driftless");
         let daemon = Self { bin, folder: stage.folder.clone() };
         if !daemon.command("check").status().context("run `driftless check`")?.success() {
@@ -116,7 +116,7 @@ impl Daemon {
     }
 
     /// Stops the daemon of an earlier run, if it is still there.
-    pub fn stop(folder: &Path) -> anyhow::Result<()> {
+    pub(crate) fn stop(folder: &Path) -> anyhow::Result<()> {
         let file = folder.join("driftless.pid");
         let Ok(pid) = fs::read_to_string(&file) else { return Ok(()) };
         let ours = |pid: &str| {
@@ -139,13 +139,13 @@ impl Daemon {
     }
 
     /// The status page.
-    pub async fn status(&self) -> anyhow::Result<StatusPage> {
+    pub(crate) async fn status(&self) -> anyhow::Result<StatusPage> {
         let text = Self::get("/api/v1/status").await?;
         Ok(serde_json::from_str(&text)?)
     }
 
     /// Changes applied so far, by collection.
-    pub async fn applied(&self) -> anyhow::Result<Vec<(String, f64)>> {
+    pub(crate) async fn applied(&self) -> anyhow::Result<Vec<(String, f64)>> {
         let text = Self::get("/metrics").await?;
         let line = |line: &str| {
             let (labels, value) = line.strip_prefix("driftless_sink_changes_total{")?.rsplit_once("} ")?;
@@ -167,7 +167,7 @@ impl Daemon {
     }
 
     /// Compares everything; whether both sides are equal. The report goes to the terminal.
-    pub fn reconcile(&self) -> anyhow::Result<bool> {
+    pub(crate) fn reconcile(&self) -> anyhow::Result<bool> {
         let status = self.command("reconcile").arg("--full").status().context("run `driftless reconcile`")?;
         match status.code() {
             Some(0) => Ok(true),
@@ -177,17 +177,17 @@ impl Daemon {
     }
 
     /// Its log file.
-    pub fn log(&self) -> PathBuf {
+    pub(crate) fn log(&self) -> PathBuf {
         self.folder.join("driftless.log")
     }
 
     /// Its binary.
-    pub fn bin(&self) -> &Path {
+    pub(crate) fn bin(&self) -> &Path {
         &self.bin
     }
 
     /// Its configuration file.
-    pub fn config(&self) -> PathBuf {
+    pub(crate) fn config(&self) -> PathBuf {
         config_in(&self.folder)
     }
 

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Draws the table again and again: in place on a terminal, now and then elsewhere.
-pub struct Live<'a> {
+pub(crate) struct Live<'a> {
     daemon: &'a Daemon,
     source: Database,
     target: tokio_postgres::Client,
@@ -31,28 +31,29 @@ pub struct Live<'a> {
 
 impl<'a> Live<'a> {
     /// Connects to both sides, to count.
-    pub async fn new(stage: &Stage, daemon: &'a Daemon) -> anyhow::Result<Self> {
+    pub(crate) async fn new(stage: &Stage, daemon: &'a Daemon) -> anyhow::Result<Self> {
         Ok(Self {
             daemon,
             source: stage.database().await?,
             target: stage.postgres(false).await?,
-            screen: ProgressBar::new_spinner()
-                .with_style(indicatif::ProgressStyle::with_template("{msg}")?),
+            screen: ProgressBar::new_spinner().with_style(indicatif::ProgressStyle::with_template("{msg}")?),
             applied: BTreeMap::new(),
             looked: Instant::now(),
         })
     }
 
     /// Draws until the writes have ended.
-    pub async fn watch<T>(&mut self, writing: &JoinHandle<T>, expected: Duration) -> anyhow::Result<()> {
+    pub(crate) async fn watch<T>(&mut self, writing: &JoinHandle<T>, expected: Duration) -> anyhow::Result<()> {
         let terminal = std::io::stderr().is_terminal();
         let started = Instant::now();
         let mut beat = tokio::time::interval(Duration::from_secs(if terminal { 1 } else { 10 }));
         while !writing.is_finished() {
             beat.tick().await;
-            let table = self.draw().await?;
+            let status = self.daemon.status().await?;
+            let table = self.draw(&status).await?;
             let written = started.elapsed().min(expected).as_secs();
-            let text = format!("{table}\nwriting for {written} of {} s", expected.as_secs());
+            let verdict = status.verdict;
+            let text = format!("{table}\nverdict: {verdict}; writing for {written} of {} s", expected.as_secs());
             if terminal {
                 self.screen.set_message(text);
                 self.screen.tick();
@@ -64,12 +65,11 @@ impl<'a> Live<'a> {
     }
 
     /// Leaves the last table on the screen.
-    pub fn finish(&self) {
+    pub(crate) fn finish(&self) {
         self.screen.abandon();
     }
 
-    async fn draw(&mut self) -> anyhow::Result<Table> {
-        let status = self.daemon.status().await?;
+    async fn draw(&mut self, status: &StatusPage) -> anyhow::Result<Table> {
         let applied: BTreeMap<String, f64> = self.daemon.applied().await?.into_iter().collect();
         let elapsed = self.looked.elapsed().as_secs_f64().max(f64::EPSILON);
         let mut table = Table::new();
@@ -84,10 +84,10 @@ impl<'a> Live<'a> {
                 name.to_owned(),
                 documents.to_string(),
                 rows.to_string(),
-                snapshot(&status, name),
+                snapshot(status, name),
                 format!("{rate:.0}"),
-                staleness(&status, name),
-                drift(&status, name),
+                staleness(status, name),
+                drift(status, name),
             ]);
         }
         self.applied = applied;

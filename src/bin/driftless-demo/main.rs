@@ -66,7 +66,9 @@ enum Command {
 async fn main() -> ExitCode {
     let cli = Cli::parse();
     let outcome = match cli.command {
-        Command::Run { documents, rate, seconds, seed } => run(&cli.servers, &cli.folder, documents, rate, seconds, seed).await,
+        Command::Run { documents, rate, seconds, seed } => {
+            run(&cli.servers, &cli.folder, documents, rate, seconds, seed).await
+        }
         Command::Write { rate, seconds, seed } => write(&cli.servers, &cli.folder, rate, seconds, seed).await,
         Command::Stop => Daemon::stop(&cli.folder).map(|()| true),
     };
@@ -101,7 +103,9 @@ async fn run(
     say(&format!("Loaded {} documents into MongoDB in {:.1} s.", loaded.documents, loaded.elapsed.as_secs_f64()));
 
     let daemon = Daemon::start(&stage).await?;
-    say(&format!("Started the daemon; writing {rate} operations a second for {seconds} s while it takes its snapshot.\n"));
+    say(&format!(
+        "Started the daemon; writing {rate} operations a second for {seconds} s while it takes its snapshot.\n"
+    ));
     let stop = CancellationToken::new();
     let database = stage.database().await?;
     let writing = tokio::spawn(async move {

@@ -23,17 +23,17 @@ const SCHEMA: &str = include_str!("../../../config/demo/schema.sql");
 const MAPPING: &str = include_str!("../../../config/demo/mapping.toml");
 
 /// The servers and names of the demo.
-pub struct Stage {
+pub(crate) struct Stage {
     /// Folder of the daemon's files.
-    pub folder: PathBuf,
+    pub(crate) folder: PathBuf,
     /// First part of the topics' names: new at each run, so that the topics start empty at once.
-    pub prefix: String,
+    pub(crate) prefix: String,
     servers: BTreeMap<String, String>,
 }
 
 impl Stage {
     /// Reads the addresses.
-    pub fn read(servers: &Path, folder: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn read(servers: &Path, folder: &Path) -> anyhow::Result<Self> {
         let text = std::fs::read_to_string(servers)
             .with_context(|| format!("read {}: `make up` starts the servers and writes it", servers.display()))?;
         let servers = text
@@ -50,12 +50,12 @@ impl Stage {
     }
 
     /// The application's database.
-    pub async fn database(&self) -> anyhow::Result<Database> {
+    pub(crate) async fn database(&self) -> anyhow::Result<Database> {
         Ok(mongodb::Client::with_uri_str(self.server("MONGO_URI")?).await?.database(NAME))
     }
 
     /// Connects to the target; `admin` to the server's own database instead.
-    pub async fn postgres(&self, admin: bool) -> anyhow::Result<tokio_postgres::Client> {
+    pub(crate) async fn postgres(&self, admin: bool) -> anyhow::Result<tokio_postgres::Client> {
         let mut config: tokio_postgres::Config = self.server("POSTGRES_URL")?.parse()?;
         if !admin {
             config.dbname(NAME);
@@ -66,10 +66,13 @@ impl Stage {
     }
 
     /// Empties both databases, applies the target's schema and removes the topics of earlier runs.
-    pub async fn reset(&self) -> anyhow::Result<()> {
+    pub(crate) async fn reset(&self) -> anyhow::Result<()> {
         self.database().await?.drop().await.context("empty the application's database")?;
         let admin = self.postgres(true).await?;
-        admin.batch_execute(&format!("DROP DATABASE IF EXISTS {NAME} WITH (FORCE)")).await.context("drop the target")?;
+        admin
+            .batch_execute(&format!("DROP DATABASE IF EXISTS {NAME} WITH (FORCE)"))
+            .await
+            .context("drop the target")?;
         admin.batch_execute(&format!("CREATE DATABASE {NAME}")).await.context("create the target")?;
         self.postgres(false).await?.batch_execute(SCHEMA).await.context("apply the target's schema")?;
         self.remove_topics().await?;
@@ -113,7 +116,7 @@ impl Stage {
     }
 
     /// What to look at now, and how to shut down.
-    pub fn where_next(&self, daemon: &Daemon) -> String {
+    pub(crate) fn where_next(&self, daemon: &Daemon) -> String {
         format!(
             "\nThe daemon and the servers are still running. Look around:\n\
              \x20 status    curl -s http://{listen}/api/v1/status\n\

@@ -63,7 +63,8 @@ pub fn encode(change: &Change, prefix: &str) -> Encoded {
 
 /// The bytes of a frontier; the publisher's generation travels in its header.
 pub fn encode_frontier(frontier: &FrontierRecord) -> Encoded {
-    let FrontierRecord { before: Frontier(ClusterTime { t, i }), as_of_ms, seq, changes, complete, publisher: _ } = frontier;
+    let FrontierRecord { before: Frontier(ClusterTime { t, i }), as_of_ms, seq, changes, complete, publisher: _ } =
+        frontier;
     let value = format!(
         r#"{{"before":{{"t":{t},"i":{i}}},"asOfMs":{as_of_ms},"seq":{seq},"changes":{changes},"complete":{complete}}}"#
     )
