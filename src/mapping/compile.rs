@@ -183,6 +183,9 @@ impl<'a> Compiler<'a> {
     ) -> Option<(&'a Path, TablePlan, Child)> {
         let table = self.table(&child.table, &collection.name.value)?;
         let id = IdStep::new(&collection.id.value);
+        if child.path.value.segments().is_empty() {
+            self.fault(&child.path, "`$` is the document itself, not an array in it", "name the array's field");
+        }
         let mut ruled = Vec::new();
         if let Some(column) = self.ruled(table, &child.parent) {
             let other = root_key.filter(|key| !id.fits(&column.kind) || column.kind.param() != key.kind.param());

@@ -215,6 +215,31 @@ fn input_114_the_last_of_two_names_wins() {
 }
 
 #[test]
+fn input_024_spellings_of_one_letter_are_two_keys() {
+    let key = |id: &str| plan().root_key(RawBsonRef::String(id)).expect("a key");
+    assert_ne!(key("caf\u{e9}"), key("cafe\u{301}"));
+}
+
+#[test]
+fn input_122_123_140_fields_that_lead_nowhere_are_skipped() {
+    let plain = mapped(&rawdoc! { "_id": 1, "title": "t" });
+    let mut crowded = rawdoc! { "_id": 1, "op": "d", "ts": 1, "before": null, "": 5 };
+    for at in 0..10_000 {
+        crowded.append(bson::raw::CString::try_from(format!("field{at}")).expect("no NUL"), at);
+    }
+    crowded.append(bson::raw::CString::try_from("n".repeat(1 << 20)).expect("no NUL"), 1);
+    crowded.append(bson::raw::cstr!("title"), "t");
+    assert_eq!(mapped(&crowded), plain);
+}
+
+#[test]
+fn input_127_a_million_elements() {
+    let array: bson::RawArrayBuf = (0..1_000_000).map(RawBson::Int32).collect();
+    let rows = mapped(&rawdoc! { "_id": 1, "title": "t", "settings": array });
+    assert_eq!(fields(&rows.tables[0][0])[4].map(<[u8]>::len), Some(6_888_892));
+}
+
+#[test]
 fn input_126_a_deep_document() {
     let mut deep = rawdoc! {};
     for _ in 0..5000 {
