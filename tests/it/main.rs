@@ -1,0 +1,4 @@
+//! Integration tests against real servers, found by `support`.
+
+mod sink;
+mod support;

@@ -1,0 +1,71 @@
+//! Where the real servers are, and a database of its own for every test.
+
+use std::{env, fs, path::Path, sync::OnceLock};
+
+use driftless::config::SinkConfig;
+
+/// A setting of the local stack: from the environment, else from the file that the stack writes when it starts.
+pub(crate) fn setting(name: &str) -> String {
+    static FILE: OnceLock<String> = OnceLock::new();
+    let file = FILE.get_or_init(|| {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(".local/main/env");
+        fs::read_to_string(path).unwrap_or_default()
+    });
+    let in_file = || file.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('=').map(str::to_owned));
+    env::var(name).ok().or_else(in_file).unwrap_or_else(|| panic!("{name} is not set: start the local stack"))
+}
+
+/// An empty PostgreSQL database; dropped at the end of the test.
+pub(crate) struct Database {
+    name: String,
+    admin: tokio_postgres::Client,
+}
+
+impl Database {
+    /// Creates it.
+    pub(crate) async fn create() -> Self {
+        let name = format!("it_{}", uuid::Uuid::new_v4().simple());
+        let admin = client(&setting("POSTGRES_URL")).await;
+        admin.batch_execute(&format!("CREATE DATABASE {name}")).await.expect("creates a database");
+        Self { name, admin }
+    }
+
+    /// Its connection string.
+    pub(crate) fn url(&self) -> String {
+        self.url_as(None)
+    }
+
+    /// Its connection string for another role.
+    pub(crate) fn url_as(&self, role: Option<&str>) -> String {
+        let url = setting("POSTGRES_URL");
+        let (head, query) = url.split_once('?').map_or((url.as_str(), ""), |(head, query)| (head, query));
+        let (server, _) = head.rsplit_once('/').expect("a database in POSTGRES_URL");
+        let server = match role {
+            None => server.to_owned(),
+            Some(role) => format!("postgresql://{role}@{}", server.rsplit_once('@').expect("a role").1),
+        };
+        format!("{server}/{}?{query}", self.name)
+    }
+
+    /// A plain client of it.
+    pub(crate) async fn client(&self) -> tokio_postgres::Client {
+        client(&self.url()).await
+    }
+
+    /// The sink's configuration for it.
+    pub(crate) fn sink_config(&self) -> SinkConfig {
+        serde_json::from_value(serde_json::json!({ "url": self.url() })).expect("a configuration")
+    }
+
+    /// Drops it.
+    pub(crate) async fn drop(self) {
+        let sql = format!("DROP DATABASE {} WITH (FORCE)", self.name);
+        self.admin.batch_execute(&sql).await.expect("drops the database");
+    }
+}
+
+async fn client(url: &str) -> tokio_postgres::Client {
+    let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await.expect("PostgreSQL answers");
+    tokio::spawn(connection);
+    client
+}
