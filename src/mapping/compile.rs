@@ -87,32 +87,28 @@ struct Ruled<'a> {
 impl<'a> Compiler<'a> {
     fn collection(&mut self, collection: &'a CollectionFile) -> Option<CollectionPlan> {
         let name = collection.name.value.as_str();
-        let table = self.table(&collection.table, name);
-        let children: Vec<_> =
-            collection.children.iter().map(|child| (child, self.table(&child.table, name))).collect();
-        let table = table?;
         let id = IdStep::new(&collection.id.value);
-        let key = self.root_key(collection, table, &id);
-        let ruled: Vec<_> = key.iter().map(|key| Ruled { name: &key.name, origin: Origin::Root }).collect();
+        let table = self.table(&collection.table, name);
+        let key = table.and_then(|table| self.root_key(collection, table, &id));
+        let children: Vec<_> =
+            collection.children.iter().filter_map(|child| self.child(collection, child, key)).collect();
+        let table = table?;
+        let ruled = key.iter().map(|key| Ruled { name: &key.name, origin: Origin::Root }).collect();
         let drafts = self.columns(table, &collection.table, &collection.ignore, &collection.columns, ruled);
         let id_path = Path::field("_id");
         let mut paths = vec![id_path.clone()];
         paths.extend(collection.children.iter().map(|child| child.path.value.clone()));
         paths.extend(field_paths(&drafts));
         let tree = Tree::new(paths);
-        let (root, steps) = finish(table, drafts, &tree);
-        let mut tables = vec![root];
-        let mut programs = Vec::new();
-        for (child, table) in children {
-            if let (Some(table), Some(key)) = (table, key)
-                && let Some((plan, program)) = self.child(collection, child, table, key, &tree)
-            {
-                tables.push(plan);
-                programs.push(program);
-            }
-        }
         let id_slot = tree.slot(&id_path)?;
-        let key = *tables.first()?.key.first()?;
+        let (root, steps) = finish(table, drafts, &tree);
+        let key = *root.key.first()?;
+        let (mut tables, mut programs) = (vec![root], Vec::new());
+        for (path, plan, mut program) in children {
+            program.slot = tree.slot(path)?;
+            tables.push(plan);
+            programs.push(program);
+        }
         Some(CollectionPlan {
             collection: name.to_owned(),
             on_drop: collection.on_drop,
@@ -126,7 +122,6 @@ impl<'a> Compiler<'a> {
         if let Some(owner) = self.owners.insert(&name.value, collection) {
             let what = format!("table {} is written twice, for `{owner}` and for `{collection}`", name.value);
             self.fault(name, what, "a row has one document: give each its own table");
-            return None;
         }
         let found = self.catalog.table(&name.value);
         if found.is_none() {
@@ -179,21 +174,25 @@ impl<'a> Compiler<'a> {
         Some(column)
     }
 
+    /// A child table and what fills it, with the path of its array.
     fn child(
         &mut self,
         collection: &'a CollectionFile,
         child: &'a ChildFile,
-        table: &'a Table,
-        root_key: &'a Column,
-        root: &Tree,
-    ) -> Option<(TablePlan, Child)> {
+        root_key: Option<&'a Column>,
+    ) -> Option<(&'a Path, TablePlan, Child)> {
+        let table = self.table(&child.table, &collection.name.value)?;
         let id = IdStep::new(&collection.id.value);
+        if child.path.value.segments().is_empty() {
+            self.fault(&child.path, "`$` is the document itself, not an array in it", "name the array's field");
+        }
         let mut ruled = Vec::new();
         if let Some(column) = self.ruled(table, &child.parent) {
-            if !id.fits(&column.kind) || column.kind.param() != root_key.kind.param() {
+            let other = root_key.filter(|key| !id.fits(&column.kind) || column.kind.param() != key.kind.param());
+            if let Some(key) = other {
                 let what = format!(
                     "the parent column {:?} of {} is {}, but the primary key it takes is {}",
-                    column.name, table.name, column.kind, root_key.kind
+                    column.name, table.name, column.kind, key.kind
                 );
                 self.fault(&child.parent, what, "give both the same type");
             }
@@ -247,9 +246,9 @@ impl<'a> Compiler<'a> {
         let parent = drafts.iter().position(|draft| draft.column.name == child.parent.value);
         let (plan, steps) = finish(table, drafts, &tree);
         let key = (!unique).then(|| plan.key.clone());
-        let slot = root.slot(&child.path.value)?;
-        let path = child.path.value.to_string();
-        Some((TablePlan { parent, ..plan }, Child { path, slot, tree, steps, element, key }))
+        // The slot is the root tree's to say, which is made when all children are known.
+        let program = Child { path: child.path.value.to_string(), slot: 0, tree, steps, element, key };
+        Some((&child.path.value, TablePlan { parent, ..plan }, program))
     }
 
     /// A column that a rule fills: it must be there and ours to write.

@@ -51,16 +51,20 @@ mod tests {
 
     use super::*;
 
+    // Each word is `table:parent,parent`.
     #[rstest]
-    #[case::chain(&[("c", &["b"][..]), ("b", &["a"]), ("a", &[])], &[2, 1, 0])]
-    #[case::to_itself(&[("a", &["a"])], &[0])]
-    #[case::diamond(&[("a", &[]), ("b", &["a"]), ("c", &["a"]), ("d", &["a", "b", "c"])], &[0, 1, 1, 2])]
-    #[case::outside(&[("a", &["unmapped"])], &[0])]
-    #[case::ring(&[("a", &["b"]), ("b", &["a"]), ("c", &["a"])], &[1, 0, 2])]
-    fn parents_first(#[case] tables: &[(&str, &[&str])], #[case] expected: &[usize]) {
-        let name = |name: &&str| TableName::new("public", *name);
-        let references: Vec<_> =
-            tables.iter().map(|(table, parents)| (name(table), parents.iter().map(name).collect())).collect();
+    #[case::chain("c:b b:a a:", &[2, 1, 0])]
+    #[case::to_itself("a:a", &[0])]
+    #[case::diamond("a: b:a c:a d:a,b,c", &[0, 1, 1, 2])]
+    #[case::outside("a:unmapped", &[0])]
+    #[case::ring("a:b b:a c:a", &[1, 0, 2])]
+    fn parents_first(#[case] tables: &str, #[case] expected: &[usize]) {
+        let name = |name: &str| TableName::new("public", name);
+        let references: Vec<_> = tables
+            .split(' ')
+            .filter_map(|table| table.split_once(':'))
+            .map(|(table, parents)| (name(table), parents.split(',').map(name).collect()))
+            .collect();
         assert_eq!(ranks(&references), expected);
     }
 }

@@ -33,7 +33,7 @@ pub struct CollectionPlan {
     pub collection: String,
     /// What a dropped or renamed collection means.
     pub on_drop: OnDrop,
-    /// The tables: the root first, then its children.
+    /// The tables: the root first, then its children in the order of their paths.
     pub tables: Vec<TablePlan>,
     pub(super) program: Program,
 }

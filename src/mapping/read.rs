@@ -291,7 +291,11 @@ impl Reader<'_> {
         match node.get_ref() {
             DeValue::String(text) => Some(self.at(node.span().start, text.to_string())),
             other => {
-                self.fault(node.span().start, format!("a text is expected here, not {}", kind(other)), "");
+                self.fault(
+                    node.span().start,
+                    format!("a text is expected here, not {}", kind(other)),
+                    "put it in double quotes",
+                );
                 None
             }
         }
@@ -301,7 +305,11 @@ impl Reader<'_> {
         match node.get_ref() {
             DeValue::Table(table) => Some(table),
             other => {
-                self.fault(node.span().start, format!("{what} is a table, not {}", kind(other)), "");
+                self.fault(
+                    node.span().start,
+                    format!("{what} is a table, not {}", kind(other)),
+                    "write it as [section] or { key = … }",
+                );
                 None
             }
         }
@@ -310,7 +318,7 @@ impl Reader<'_> {
     fn required<'n, 't>(&mut self, table: &'n DeTable<'t>, start: usize, key: &str) -> Option<&'n Node<'t>> {
         let node = table.get(key);
         if node.is_none() {
-            self.fault(start, format!("`{key}` is missing"), "");
+            self.fault(start, format!("`{key}` is missing"), "it has no default: name it");
         }
         node
     }
@@ -400,3 +408,6 @@ fn kind(value: &DeValue<'_>) -> &'static str {
         DeValue::Table(_) => "a table",
     }
 }
+
+#[cfg(test)]
+mod tests;

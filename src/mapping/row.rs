@@ -116,6 +116,8 @@ impl Reject {
     }
 }
 
+impl std::error::Error for Reject {}
+
 impl From<Reason> for Reject {
     fn from(reason: Reason) -> Self {
         Self::new(reason)

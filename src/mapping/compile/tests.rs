@@ -1,1 +1,248 @@
+use insta::assert_snapshot;
+use rstest::rstest;
 
+use super::*;
+use crate::mapping::target::ForeignKey;
+
+fn column(name: &str, kind: ColumnType) -> Column {
+    let sql_type = kind.to_string();
+    Column { name: name.to_owned(), kind, sql_type, not_null: false, has_default: false, filled: Filled::ByUs }
+}
+
+fn table(name: &str, key: &[&str], columns: Vec<Column>) -> Table {
+    Table {
+        name: TableName::new("app", name),
+        columns,
+        primary_key: key.iter().map(|name| (*name).to_owned()).collect(),
+        uniques: Vec::new(),
+        foreign_keys: Vec::new(),
+    }
+}
+
+fn foreign_key(column: &str, parent: &str) -> ForeignKey {
+    ForeignKey {
+        name: format!("{column}_fkey"),
+        columns: vec![column.to_owned()],
+        parent: TableName::new("app", parent),
+        parent_columns: vec!["id".to_owned()],
+    }
+}
+
+fn shop() -> Catalog {
+    let mut users = table(
+        "users",
+        &["id"],
+        vec![
+            column("id", ColumnType::Uuid),
+            column("email", ColumnType::Citext),
+            column("manager_id", ColumnType::Uuid),
+            Column { filled: Filled::Generated, ..column("search", ColumnType::Text) },
+            column("created", ColumnType::Timestamp { precision: 6 }),
+        ],
+    );
+    users.foreign_keys = vec![foreign_key("manager_id", "users")];
+    users.uniques = vec![vec!["email".to_owned()]];
+    let mut plans = table(
+        "plans",
+        &["id"],
+        vec![
+            column("id", ColumnType::Uuid),
+            column("owner_id", ColumnType::Uuid),
+            column("tags", ColumnType::Array(Box::new(ColumnType::Text))),
+        ],
+    );
+    plans.foreign_keys = vec![foreign_key("owner_id", "users")];
+    let parts = table(
+        "parts",
+        &["id"],
+        vec![
+            column("id", ColumnType::Uuid),
+            column("plan_id", ColumnType::Uuid),
+            column("position", ColumnType::Int4),
+            Column { not_null: true, ..column("title", ColumnType::Varchar(Some(80))) },
+        ],
+    );
+    Catalog { tables: vec![parts, plans, users] }
+}
+
+const SHOP: &str = r#"
+namespace = "dns"
+[collections.plans]
+table = "app.plans"
+id = "uuid5"
+[collections.plans.columns]
+owner_id = { path = "owner", reference = "users" }
+[collections.plans.children.parts]
+table = "app.parts"
+parent = "plan_id"
+order = "position"
+id = "id"
+[collections.users]
+table = "app.users"
+id = "uuid5"
+[collections.users.columns]
+manager_id = { path = "manager", reference = "users" }
+"#;
+
+fn compile(text: &str, catalog: &Catalog) -> Result<Plan, Vec<Fault>> {
+    Plan::compile(&MappingFile::parse(text, "shop.toml").expect("a mapping file"), catalog)
+}
+
+fn faults(text: &str, catalog: &Catalog) -> String {
+    let faults = compile(text, catalog).expect_err("faults");
+    faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn a_plan_names_columns_keys_and_order() {
+    let plan = compile(SHOP, &shop()).expect("a plan");
+    let [plans, users] = plan.collections() else { panic!("two collections") };
+    assert_eq!((plans.collection.as_str(), users.collection.as_str()), ("plans", "users"));
+    let [root, parts] = plans.tables.as_slice() else { panic!("two tables") };
+    let names = |table: &TablePlan| table.columns.iter().map(|column| column.name.clone()).collect::<Vec<_>>();
+    assert_eq!(names(root), ["id", "owner_id", "tags"]);
+    assert_eq!(names(parts), ["id", "plan_id", "position", "title"]);
+    assert_eq!(names(&users.tables[0]), ["id", "email", "manager_id", "created"]);
+    assert_eq!((root.key.as_slice(), root.parent), (&[0][..], None));
+    assert_eq!((parts.key.as_slice(), parts.parent), (&[0][..], Some(1)));
+    assert_eq!((users.tables[0].depth, root.depth, parts.depth), (0, 1, 2));
+    assert!(users.tables[0].uniques && !root.uniques);
+    let tags = &root.columns[2];
+    assert_eq!((tags.param_type.as_str(), tags.param_oid, tags.sql_type.as_str()), ("text", Some(25), "text[]"));
+    assert!(plan.collection("users").is_some() && plan.collection("nobody").is_none());
+}
+
+#[test]
+fn input_096_a_column_without_a_time_zone_is_a_warning() {
+    let plan = compile(SHOP, &shop()).expect("a plan");
+    let warnings: Vec<_> = plan.warnings().iter().map(ToString::to_string).collect();
+    assert_snapshot!(warnings.join("\n"), @r#"
+    shop.toml:14:9: column "created" of "app"."users" has no time zone: instants are stored in UTC
+        hint: timestamp with time zone says so itself
+    "#);
+}
+
+#[test]
+fn every_fault_at_once() {
+    let mut catalog = shop();
+    catalog.tables[2].columns.push(Column { not_null: true, ..column("code", ColumnType::Text) });
+    catalog.tables[2].columns.push(column("place", ColumnType::Unsupported("point".to_owned())));
+    let text = r#"
+namespace = "dns"
+[collections.plans]
+table = "app.plan"
+id = "uuid5"
+[collections.users]
+table = "app.users"
+id = { rule = "integer", column = "email" }
+ignore = ["code", "emial"]
+[collections.users.columns]
+search = "name"
+manager_id = { reference = "user" }
+created = { default = "yesterday" }
+nickname = "nick"
+[collections.users.children.parts]
+table = "app.parts"
+parent = "plan"
+order = "title"
+[collections.others]
+table = "app.users"
+id = "text"
+"#;
+    assert_snapshot!(faults(text, &catalog), @r#"
+    shop.toml:4:9: table "app"."plan" does not exist
+        hint: did you mean `app.plans`?
+    shop.toml:7:9: table "app"."users" is written twice, for `others` and for `users`
+        hint: a row has one document: give each its own table
+    shop.toml:7:9: column "place" of "app"."users" has type point, which is not supported
+        hint: list it in `ignore`, or give it a type that this version writes
+    shop.toml:8:35: `_id` goes into "email", but the primary key of "app"."users" is "id"
+        hint: leave `column` out
+    shop.toml:9:11: column "code" of "app"."users" is ignored, but it is NOT NULL and has no default
+        hint: take it off `ignore`
+    shop.toml:9:19: table "app"."users" has no column "emial"
+        hint: did you mean `email`?
+    shop.toml:11:1: column "search" of "app"."users" is filled by PostgreSQL
+        hint: remove it from `columns`
+    shop.toml:12:28: the reference points to `user`, which is not mapped
+        hint: did you mean `users`?
+    shop.toml:13:23: column "created" of "app"."users" is timestamp and cannot take this default: TYPE_MISMATCH
+        hint: write it as a document would hold it
+    shop.toml:14:1: table "app"."users" has no column "nickname"
+        hint: add it to the table, or remove it here
+    shop.toml:17:10: table "app"."parts" has no column "plan"
+        hint: add it to the table, or remove it here
+    shop.toml:18:9: the order column "title" of "app"."parts" is varchar
+        hint: it takes the element's index: make it integer
+    shop.toml:20:9: column "place" of "app"."users" has type point, which is not supported
+        hint: list it in `ignore`, or give it a type that this version writes
+    shop.toml:21:6: the primary key "id" of "app"."users" is uuid, which this id rule cannot fill
+        hint: it needs text or varchar
+    "#);
+}
+
+#[test]
+fn children_are_checked() {
+    let mut catalog = shop();
+    catalog.tables[0].primary_key = vec!["plan_id".to_owned()];
+    catalog.tables[0].columns[0].kind = ColumnType::Int4;
+    let text = r#"
+[collections.plans]
+table = "app.plans"
+id = "uuid"
+[collections.plans.children.parts]
+table = "app.parts"
+parent = "plan_id"
+order = "plan_id"
+id = "id"
+ignore = ["plan_id", "title"]
+"#;
+    assert_snapshot!(faults(text, &catalog), @r#"
+    shop.toml:5:29: column "plan_id" is filled by two rules
+        hint: name it once
+    shop.toml:6:9: the primary key column "plan_id" of "app"."parts" is not written
+        hint: fill it by `id`, `order`, `parent` or a column
+    shop.toml:8:9: the order column "plan_id" of "app"."parts" is uuid
+        hint: it takes the element's index: make it integer
+    shop.toml:9:6: the id column "id" of "app"."parts" is int4
+        hint: ids of child rows are UUIDs: make it uuid or text
+    shop.toml:10:11: column "plan_id" of "app"."parts" is ignored, but it is filled by a rule of this mapping
+        hint: take it off `ignore`
+    shop.toml:10:22: column "title" of "app"."parts" is ignored, but it is NOT NULL and has no default
+        hint: take it off `ignore`
+    "#);
+}
+
+#[rstest]
+#[case::input_002_object_ids_and_texts_never_share_a_key("hex", ColumnType::Uuid)]
+#[case::input_026_padded_text("text", ColumnType::Bpchar(Some(10)))]
+#[case::folding_text("text", ColumnType::Citext)]
+#[case::number("uuid5", ColumnType::Int4)]
+#[case::text("integer", ColumnType::Text)]
+#[case::short("hex", ColumnType::Varchar(Some(23)))]
+fn a_key_must_fit_its_rule(#[case] rule: &str, #[case] kind: ColumnType) {
+    let catalog = Catalog { tables: vec![table("a", &["id"], vec![column("id", kind)])] };
+    let text = format!("namespace = \"dns\"\n[collections.a]\ntable = \"app.a\"\nid = \"{rule}\"");
+    assert!(faults(&text, &catalog).contains("which this id rule cannot fill"));
+}
+
+#[rstest]
+#[case::none(&[], Filled::ByUs, "no primary key")]
+#[case::several(&["id", "b"], Filled::ByUs, "a primary key of several columns")]
+#[case::input_170_generated(&["id"], Filled::Generated, "is filled by PostgreSQL")]
+#[case::input_170_identity(&["id"], Filled::Identity, "is filled by PostgreSQL")]
+fn a_key_must_be_ours(#[case] key: &[&str], #[case] filled: Filled, #[case] expected: &str) {
+    let id = Column { filled, ..column("id", ColumnType::Text) };
+    let catalog = Catalog { tables: vec![table("a", key, vec![id, column("b", ColumnType::Text)])] };
+    let found = faults("[collections.a]\ntable = \"app.a\"\nid = \"text\"", &catalog);
+    assert!(found.contains(expected), "{found}");
+}
+
+#[test]
+fn input_170_what_postgresql_fills_is_left_alone() {
+    let mut counted = column("number", ColumnType::Int8);
+    counted.filled = Filled::Identity;
+    let catalog = Catalog { tables: vec![table("a", &["id"], vec![column("id", ColumnType::Text), counted])] };
+    let plan = compile("[collections.a]\ntable = \"app.a\"\nid = \"text\"", &catalog).expect("a plan");
+    assert_eq!(plan.collections()[0].tables[0].columns.len(), 1);
+}

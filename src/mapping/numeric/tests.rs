@@ -57,7 +57,7 @@ fn plain(negative: bool, coefficient: u128, exponent: i32) -> String {
     if negative && coefficient != 0 { format!("-{digits}") } else { digits }
 }
 
-// Digits as `SELECT numeric_send(…)` of PostgreSQL 17 gives them.
+// Digits as `SELECT numeric_send(…)` of PostgreSQL 15 gives them.
 #[rstest]
 #[case("0", &[0, 0, 0, 0])]
 #[case("1", &[1, 0, 0, 0, 1])]

@@ -1,0 +1,198 @@
+use insta::assert_snapshot;
+
+use super::*;
+
+const SHOP: &str = r#"
+namespace = "dns"
+
+[collections.users]
+table = "app.users"
+id = "uuid5"
+on_drop = "ignore"
+ignore = ["search"]
+[collections.users.columns]
+full_name = "name"
+city = "profile.address.city"
+status = { path = "status", default = "active" }
+owner_id = { path = "owner", reference = "users" }
+
+[collections.plans]
+id = { rule = "uuid5", namespace = "6ba7b811-9dad-11d1-80b4-00c04fd430c8", type = "objectId", column = "id" }
+[collections.plans.children.milestones]
+table = "app.plan_milestones"
+parent = "plan_id"
+order = "position"
+id = { column = "id", from = "key" }
+[collections.plans.children.milestones.columns]
+title = "name"
+[collections.plans.children."a.tags"]
+table = 'app."odd.tags"'
+parent = "plan_id"
+id = "id"
+[collections.plans.children."a.tags".columns]
+tag = "$"
+"#;
+
+fn faults(text: &str) -> String {
+    let faults = MappingFile::parse(text, "shop.toml").expect_err("faults");
+    faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn reads_every_part() {
+    let file = MappingFile::parse(SHOP, "shop.toml").expect("a mapping");
+    let [plans, users] = file.collections.as_slice() else { panic!("two collections") };
+    assert_eq!(users.table.value, TableName::new("app", "users"));
+    assert_eq!((users.id.value.rule, users.id.value.namespace), (IdRule::Uuid5, Uuid::NAMESPACE_DNS));
+    assert_eq!((users.on_drop, plans.on_drop), (OnDrop::Ignore, OnDrop::Halt));
+    assert_eq!(users.ignore[0].value, "search");
+    let status = users.columns.iter().find(|column| column.name.value == "status").expect("a column");
+    assert_eq!(status.default.as_ref().map(|default| &default.value), Some(&RawBson::String("active".to_owned())));
+    assert_eq!((status.name.line, status.name.column), (12, 1));
+
+    assert_eq!(plans.table.value, TableName::new("public", "plans"));
+    assert_eq!((plans.id.value.only, plans.id.value.namespace), (Some(IdType::ObjectId), Uuid::NAMESPACE_URL));
+    let [tags, milestones] = plans.children.as_slice() else { panic!("two children") };
+    assert_eq!(milestones.id.as_ref().map(|id| &id.from), Some(&KeyFrom::Field(Path::field("key"))));
+    assert_eq!(tags.table.value, TableName::new("app", "odd.tags"));
+    assert_eq!(tags.id.as_ref().map(|id| &id.from), Some(&KeyFrom::Auto));
+    assert_eq!(tags.path.value.segments(), ["a", "tags"]);
+    assert!(tags.columns[0].path.as_ref().is_some_and(|path| path.value.segments().is_empty()));
+}
+
+#[test]
+fn defaults_are_values_of_a_document() {
+    let text = r#"
+        [collections.a]
+        id = "text"
+        [collections.a.columns]
+        a = { default = 0x10 }
+        b = { default = 1.5 }
+        c = { default = 2020-02-29 }
+        d = { default = 2020-02-29T12:00:00+01:00 }
+        e = { default = [1, { x = true }] }
+    "#;
+    let file = MappingFile::parse(text, "a").expect("a mapping");
+    let defaults: Vec<_> =
+        file.collections[0].columns.iter().map(|column| column.default.as_ref().map(|d| &d.value)).collect();
+    let inner = bson::rawdoc! { "x": true };
+    let mut array = RawArrayBuf::new();
+    array.push(1_i64);
+    array.push(inner);
+    assert_eq!(
+        defaults,
+        [
+            Some(&RawBson::Int64(16)),
+            Some(&RawBson::Double(1.5)),
+            Some(&RawBson::DateTime(bson::DateTime::from_millis(1_582_934_400_000))),
+            Some(&RawBson::DateTime(bson::DateTime::from_millis(1_582_974_000_000))),
+            Some(&RawBson::Array(array)),
+        ]
+    );
+}
+
+#[test]
+fn every_fault_at_once() {
+    let text = r#"
+namespace = "dsn"
+colections = 1
+
+[collections.users]
+tabel = "app.users"
+table = "app.users.x"
+id = { rule = "uuid5", type = "oid" }
+on_drop = "truncat"
+ignore = "search"
+
+[collections.users.columns]
+full_name = "a..b"
+age = 5
+city = { pathh = "city" }
+when = { default = 12:00:00 }
+
+[collections.plans]
+table = 3
+[collections.plans.children.milestones]
+order = 1
+id = { from = "index" }
+
+[collections.sections]
+id = "uuid"
+[collections.sections.children.parts]
+table = "parts"
+parent = "section_id"
+extra = true
+"#;
+    assert_snapshot!(faults(text), @r#"
+    shop.toml:2:13: `dsn` is no namespace
+        hint: one of dns, url, oid, x500, or a UUID
+    shop.toml:3:1: `colections` is not known here
+        hint: did you mean `collections`?
+    shop.toml:6:1: `tabel` is not known here
+        hint: did you mean `table`?
+    shop.toml:7:9: `app.users.x` is no table name
+        hint: write schema.table; a name with dots goes in double quotes
+    shop.toml:8:31: `oid` is not known here
+        hint: one of objectId, string, integer, uuid
+    shop.toml:9:11: `truncat` is not known here
+        hint: one of halt, ignore, truncate
+    shop.toml:10:10: `ignore` is no list
+        hint: write ["column", …]
+    shop.toml:13:13: `a..b` is no path
+        hint: a path has no empty field names
+    shop.toml:14:7: column `age` is neither a path nor a table
+        hint: write "path.in.the.document" or { path = "…", default = … }
+    shop.toml:15:10: `pathh` is not known here
+        hint: did you mean `path`?
+    shop.toml:16:20: this value has no counterpart in a document
+        hint: an integer has 64 bits, a time of day needs a date and an offset
+    shop.toml:18:14: collection `plans` does not say how `_id` becomes the primary key
+        hint: add `id`, one of uuid5, hex, text, integer, uuid
+    shop.toml:19:9: a text is expected here, not an integer
+        hint: put it in double quotes
+    shop.toml:20:29: `table` is missing
+        hint: it has no default: name it
+    shop.toml:20:29: `parent` is missing
+        hint: it has no default: name it
+    shop.toml:21:9: a text is expected here, not an integer
+        hint: put it in double quotes
+    shop.toml:22:6: `column` is missing
+        hint: it has no default: name it
+    shop.toml:29:1: `extra` is not known here
+        hint: known here: table, parent, order, id, ignore, columns
+    "#);
+}
+
+#[test]
+fn broken_syntax_is_all_there_is() {
+    assert_snapshot!(faults("[collections.a]\nid = \"uuid5\ntable = 'x'\n[[\n"), @r#"
+    shop.toml:2:12: invalid basic string, expected `"`
+        hint: this is no valid TOML
+    shop.toml:4:3: unquoted keys cannot be empty, expected letters, numbers, `-`, `_`
+        hint: this is no valid TOML
+    "#);
+}
+
+#[test]
+fn a_uuid5_needs_a_namespace() {
+    assert_snapshot!(faults("[collections.a]\nid = \"uuid5\""), @r#"
+    shop.toml:2:6: a uuid5 id has no namespace
+        hint: set `namespace` at the top of the file, once and for ever: dns, url, oid, x500 or a UUID
+    "#);
+}
+
+#[test]
+fn a_type_must_go_with_its_rule() {
+    assert_snapshot!(faults("[collections.a]\nid = { rule = \"hex\", type = \"string\" }"), @r#"
+    shop.toml:2:6: this `type` does not go with this `rule`
+        hint: leave `type` out, or use rule uuid5
+    "#);
+}
+
+#[test]
+fn an_empty_file() {
+    assert_snapshot!(faults(""), @r#"
+    shop.toml:1:1: no collections are mapped
+        hint: add a table [collections.<name>] for each
+    "#);
+}
