@@ -1,30 +1,143 @@
-//! Leadership.
+//! Leadership of a source stream: membership of a consumer group whose only partition is the state topic's.
+//!
+//! ```text
+//!   candidate ──assigned──▶ leader ──revoked, lost, stopped──▶ candidate or gone
+//! ```
+//!
+//! No further service is needed, and brokers take the partition from a leader that has been silent for the session timeout.
+//! The assignor is cooperative: a standby that joins takes nothing. No record is ever read through this membership.
+//!
+//! A leader that cannot reach the brokers is told so by its own client library after the same time, but it may sleep
+//! through that; fencing, not leadership, keeps the stream single-written.
 
+use std::time::Duration;
+
+use rdkafka::{
+    ClientContext, Offset, Statistics, TopicPartitionList,
+    config::RDKafkaLogLevel,
+    consumer::{BaseConsumer, Consumer as _, ConsumerContext},
+    error::KafkaError,
+    types::RDKafkaRespErr,
+};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::Error;
-use crate::config::LogConfig;
+use super::{Error, client, topics::state_name};
+use crate::{
+    config::LogConfig,
+    retry::{Class, Classify, chain},
+};
+
+/// How long a stop may go unnoticed.
+const POLL: Duration = Duration::from_millis(100);
+
+/// The group of the candidates.
+pub(super) fn group(prefix: &str) -> String {
+    format!("{prefix}.source")
+}
 
 /// One candidate for the leadership of a source stream.
 pub struct Leadership {
-    _private: (),
+    member: BaseConsumer<Standing>,
+    group: String,
 }
 
 impl Leadership {
-    /// Joins the candidates; the receiver tells whether this one leads.
+    /// Joins the candidates; the receiver tells whether this one leads. The topics must exist.
     ///
     /// # Errors
     /// [`Error::Faults`] and [`Error::Kafka`] for settings that the client library refuses.
-    pub fn join(_cfg: &LogConfig) -> Result<(Self, watch::Receiver<bool>), Error> {
-        todo!()
+    pub fn join(cfg: &LogConfig) -> Result<(Self, watch::Receiver<bool>), Error> {
+        let (leads, receiver) = watch::channel(false);
+        let group = group(&cfg.prefix);
+        let mut settings = client::settings(cfg)?;
+        client::member(&mut settings, cfg, &group);
+        let member: BaseConsumer<Standing> = client::create(&settings, Standing { leads })?;
+        member.subscribe(&[&state_name(&cfg.prefix)]).map_err(Error::kafka("join the group", &group))?;
+        Ok((Self { member, group }, receiver))
     }
 
     /// Stays a candidate until cancelled, then leaves, so that another takes over at once.
     ///
+    /// Dropping the future leaves too, without waiting for it.
+    ///
     /// # Errors
     /// [`Error::Kafka`] that membership cannot survive; the receiver says `false` by then.
-    pub async fn run(self, _cancel: CancellationToken) -> Result<(), Error> {
-        todo!()
+    pub async fn run(self, cancel: CancellationToken) -> Result<(), Error> {
+        let stop = cancel.child_token();
+        let _stop_if_dropped = stop.clone().drop_guard();
+        client::blocking("leadership", move || {
+            let Self { member, group } = self;
+            let outcome = stay(&member, &group, &stop);
+            // First of all: whoever waits for this must not go on while the group is being left.
+            member.context().leads.send_replace(false);
+            drop(member);
+            outcome
+        })
+        .await
+    }
+}
+
+fn stay(member: &BaseConsumer<Standing>, group: &str, stop: &CancellationToken) -> Result<(), Error> {
+    while !stop.is_cancelled() {
+        let Some(Err(error)) = member.poll(POLL) else { continue };
+        let fatal = matches!(error, KafkaError::MessageConsumptionFatal(_));
+        let error = Error::kafka("stay in the group", group)(error);
+        if fatal || error.class() == Class::Halt {
+            return Err(error);
+        }
+        tracing::debug!(group, error = %chain(&error), "leadership");
+    }
+    Ok(())
+}
+
+/// Whether this member holds the partition.
+struct Standing {
+    leads: watch::Sender<bool>,
+}
+
+impl Standing {
+    fn take(&self, member: &BaseConsumer<Self>, partitions: &mut TopicPartitionList) -> Result<(), KafkaError> {
+        partitions.set_all_offsets(Offset::End)?;
+        member.incremental_assign(partitions)?;
+        member.pause(partitions)?;
+        if partitions.count() > 0 {
+            tracing::info!("leadership gained");
+            self.leads.send_replace(true);
+        }
+        Ok(())
+    }
+
+    fn give(&self, member: &BaseConsumer<Self>, partitions: &TopicPartitionList) -> Result<(), KafkaError> {
+        if partitions.count() > 0 && self.leads.send_replace(false) {
+            tracing::info!(lost = member.assignment_lost(), "leadership given up");
+        }
+        member.incremental_unassign(partitions)
+    }
+}
+
+impl ClientContext for Standing {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        client::log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        client::broker_trouble(&error, reason);
+    }
+
+    fn stats(&self, _statistics: Statistics) {}
+}
+
+impl ConsumerContext for Standing {
+    fn rebalance(&self, member: &BaseConsumer<Self>, event: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
+        let done = match event {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => self.take(member, partitions),
+            _ => self.give(member, partitions),
+        };
+        if let Err(error) = done {
+            // The group takes the partition back by itself: this member no longer answers for it.
+            self.leads.send_replace(false);
+            tracing::warn!(%error, "follow the group's assignment");
+        }
     }
 }

@@ -38,4 +38,4 @@ pub use murmur2::partition_of;
 pub use producer::{Publisher, Transaction};
 pub use republish::{RawRecord, republish};
 pub use state::{SnapshotState, StoredState, StreamState, read_state};
-pub use topics::{Topic, Topics};
+pub use topics::{Topic, Topics, topic_name};

@@ -1,14 +1,31 @@
-//! Republish.
+//! Dead letters published again, outside of any stream.
+//!
+//! Not through the [`Publisher`](super::Publisher): whoever retries is an operator's command, not the leader of the source.
+//! Idempotent, not transactional; the sink's ledger makes a repetition harmless.
 
-use super::Error;
+use std::time::Instant;
+
+use rdkafka::{
+    error::{KafkaError, RDKafkaErrorCode},
+    producer::{BaseProducer, BaseRecord, Producer as _},
+};
+
+use super::{
+    Error, client,
+    envelope::header,
+    error::code_of,
+    producer::{self, Deliveries},
+};
 use crate::config::LogConfig;
+
+const POLL: std::time::Duration = std::time::Duration::from_millis(5);
 
 /// A record as it was found in the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RawRecord {
     /// The topic.
     pub topic: String,
-    /// Kafka key.
+    /// Kafka key; the record goes to the partition of this key, as it did before.
     pub key: Option<Vec<u8>>,
     /// Value.
     pub value: Option<Vec<u8>>,
@@ -16,10 +33,43 @@ pub struct RawRecord {
     pub headers: Vec<(String, Vec<u8>)>,
 }
 
-/// Writes records again as they were, marked as retries so that no frontier counts them.
+/// Writes records again as they were, marked as retries so that no frontier counts them, and waits until all have arrived.
 ///
 /// # Errors
 /// [`Error::Kafka`], [`Error::Timeout`], [`Error::TooLarge`]: some of them may have been written. Repeating is harmless.
-pub async fn republish(_cfg: &LogConfig, _records: Vec<RawRecord>) -> Result<(), Error> {
-    todo!()
+pub async fn republish(cfg: &LogConfig, records: Vec<RawRecord>) -> Result<(), Error> {
+    let mut settings = producer::settings(cfg)?;
+    settings.set("message.timeout.ms", client::millis(cfg.timeout));
+    let producer: BaseProducer<Deliveries> = client::create(&settings, Deliveries::default())?;
+    let timeout = cfg.timeout;
+    client::blocking("republisher", move || {
+        for record in &records {
+            let kept = record.headers.iter().filter(|(name, _)| name != header::RETRY);
+            let kept = kept.map(|(name, value)| (name.as_str(), value.as_slice()));
+            let mut again = BaseRecord::to(&record.topic)
+                .headers(producer::headers(kept.chain([(header::RETRY, b"1".as_slice())])));
+            (again.key, again.payload) = (record.key.as_ref(), record.value.as_ref());
+            producer::send(&producer, again, timeout, |error| match code_of(&error) {
+                Some(RDKafkaErrorCode::MessageSizeTooLarge) => {
+                    let bytes = [&record.key, &record.value].into_iter().flatten().map(Vec::len).sum();
+                    Error::TooLarge { topic: record.topic.clone(), bytes }
+                }
+                _ => Error::kafka("republish to", &record.topic)(error),
+            })?;
+        }
+        let deadline = Instant::now() + timeout;
+        while producer.in_flight_count() > 0 {
+            if Instant::now() >= deadline {
+                return Err(Error::Timeout { act: "republish to", object: "the topics of dead letters".to_owned() });
+            }
+            producer.poll(POLL);
+        }
+        match producer.client().context().first_failure() {
+            Some(code) => {
+                Err(Error::kafka("republish to", "the topics of dead letters")(KafkaError::MessageProduction(code)))
+            }
+            None => Ok(()),
+        }
+    })
+    .await
 }

@@ -1,14 +1,34 @@
-//! State.
+//! The state topic: where the stream goes on, and how far each snapshot has come.
+//!
+//! One partition, compacted, written in the same transactions as the changes. Its records are small JSON, so that
+//! `kcat` shows an operator where a source stands.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Instant};
 
-use bson::raw::RawDocumentBuf;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use bson::raw::{RawDocument, RawDocumentBuf};
+use rdkafka::{
+    Message, Offset, TopicPartitionList,
+    consumer::{BaseConsumer, Consumer as _},
+    error::KafkaError,
+};
+use serde::{Deserialize, Serialize};
 
-use super::Error;
+use super::{
+    Error,
+    client::{self, Context},
+    topics::state_name,
+};
 use crate::{
     config::LogConfig,
-    model::{Frontier, ResumeToken},
+    model::{ClusterTime, Frontier, ResumeToken},
+    retry::{Class, Classify},
 };
+
+/// Version of the values; a higher one is not read.
+const FORMAT: u32 = 1;
+const STREAM: &str = "stream";
+const POLL: std::time::Duration = std::time::Duration::from_millis(100);
 
 /// Where the stream goes on after a restart.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,6 +67,121 @@ pub struct StoredState {
     pub snapshots: BTreeMap<String, SnapshotState>,
 }
 
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum StateKey {
+    State(String),
+    Snapshot(String),
+}
+
+#[derive(Serialize, Deserialize)]
+struct StreamValue {
+    format: u32,
+    epoch: u32,
+    publisher: u64,
+    token: String,
+    frontier: ClusterTime,
+}
+
+#[derive(Serialize, Deserialize)]
+struct SnapshotValue {
+    format: u32,
+    epoch: u32,
+    done: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    after: Option<String>,
+    documents: u64,
+}
+
+#[derive(Deserialize)]
+struct AnyValue {
+    format: u32,
+}
+
+/// Key and value of the stream's record.
+pub(super) fn encode_stream(state: &StreamState, publisher: u64) -> (Vec<u8>, Vec<u8>) {
+    let value = StreamValue {
+        format: FORMAT,
+        epoch: state.epoch,
+        publisher,
+        token: base64(state.token.raw()),
+        frontier: state.frontier.0,
+    };
+    (json(&StateKey::State(STREAM.to_owned())), json(&value))
+}
+
+/// Key and value of a snapshot's record.
+pub(super) fn encode_snapshot(state: &SnapshotState) -> (Vec<u8>, Vec<u8>) {
+    let value = SnapshotValue {
+        format: FORMAT,
+        epoch: state.epoch,
+        done: state.done,
+        after: state.after.as_ref().map(|after| base64(after)),
+        documents: state.documents,
+    };
+    (json(&StateKey::Snapshot(state.collection.clone())), json(&value))
+}
+
+fn json(value: &impl Serialize) -> Vec<u8> {
+    // Plain structs of texts and numbers: nothing in them can fail.
+    serde_json::to_vec(value).unwrap_or_default()
+}
+
+fn base64(document: &RawDocument) -> String {
+    STANDARD.encode(document.as_bytes())
+}
+
+/// Why a record cannot be read.
+enum Unreadable {
+    What(&'static str),
+    Token(crate::model::TokenError),
+}
+
+impl StoredState {
+    /// Takes one record in; later ones replace earlier ones.
+    fn take_in(&mut self, key: &StateKey, value: Option<&[u8]>) -> Result<(), Unreadable> {
+        match (key, value) {
+            (StateKey::State(name), value) if name == STREAM => {
+                let Some(value) = value else {
+                    // Removed by hand, to start anew; generations go on counting.
+                    self.stream = None;
+                    return Ok(());
+                };
+                let value: StreamValue = read(value)?;
+                let raw = document(&value.token)?;
+                let token = ResumeToken::from_raw(&raw).map_err(Unreadable::Token)?;
+                self.publisher = value.publisher;
+                self.stream = Some(StreamState { epoch: value.epoch, token, frontier: Frontier(value.frontier) });
+            }
+            (StateKey::State(_), _) => {
+                return Err(Unreadable::What("it is a kind of state this version does not know"));
+            }
+            (StateKey::Snapshot(collection), None) => drop(self.snapshots.remove(collection)),
+            (StateKey::Snapshot(collection), Some(value)) => {
+                let SnapshotValue { epoch, done, after, documents, .. } = read(value)?;
+                let after = after.as_deref().map(document).transpose()?;
+                let state = SnapshotState { collection: collection.clone(), epoch, done, after, documents };
+                self.snapshots.insert(collection.clone(), state);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn read<'a, T: Deserialize<'a>>(value: &'a [u8]) -> Result<T, Unreadable> {
+    match serde_json::from_slice::<AnyValue>(value) {
+        Ok(AnyValue { format: FORMAT }) => {}
+        Ok(_) => return Err(Unreadable::What("it has a format this version does not know")),
+        Err(_) => return Err(Unreadable::What("its value is no JSON with a format")),
+    }
+    serde_json::from_slice(value).map_err(|_| Unreadable::What("its value lacks fields of its format"))
+}
+
+fn document(base64: &str) -> Result<RawDocumentBuf, Unreadable> {
+    let bytes = STANDARD.decode(base64).map_err(|_| Unreadable::What("it holds bad base64"))?;
+    RawDocumentBuf::from_bytes(bytes).map_err(|_| Unreadable::What("it holds base64 of no BSON document"))
+}
+
 /// Reads the state topic to its end, committed transactions only.
 ///
 /// A publisher reads it after fencing its predecessor (see [`Publisher::connect`](super::Publisher::connect)); anybody else
@@ -54,6 +189,113 @@ pub struct StoredState {
 ///
 /// # Errors
 /// [`Error::State`] and [`Error::Token`] for what this version cannot read; [`Error::Kafka`] and [`Error::Timeout`].
-pub async fn read_state(_cfg: &LogConfig) -> Result<StoredState, Error> {
-    todo!()
+pub async fn read_state(cfg: &LogConfig) -> Result<StoredState, Error> {
+    let cfg = cfg.clone();
+    client::blocking("reader of the state", move || read_to_end(&cfg)).await
+}
+
+fn read_to_end(cfg: &LogConfig) -> Result<StoredState, Error> {
+    let topic = state_name(&cfg.prefix);
+    let mut settings = client::settings(cfg)?;
+    // The library wants a group even of a reader that assigns its partition itself; it never joins it.
+    client::member(&mut settings, cfg, &super::leader::group(&cfg.prefix));
+    settings.set("enable.partition.eof", "true").set("auto.offset.reset", "error");
+    let consumer: BaseConsumer<Context> = client::create(&settings, Context)?;
+    let mut start = TopicPartitionList::new();
+    start
+        .add_partition_offset(&topic, 0, Offset::Beginning)
+        .and_then(|()| consumer.assign(&start))
+        .map_err(Error::kafka("read", &topic))?;
+    let mut state = StoredState::default();
+    let mut progress = Instant::now();
+    while progress.elapsed() < cfg.timeout {
+        match consumer.poll(POLL) {
+            None => {}
+            // The end of what is committed: the brokers give an undecided transaction to nobody.
+            Some(Err(KafkaError::PartitionEOF(_))) => return Ok(state),
+            Some(Err(error)) => {
+                let error = Error::kafka("read", &topic)(error);
+                if error.class() == Class::Halt {
+                    return Err(error);
+                }
+                tracing::debug!(topic, error = %crate::retry::chain(&error), "read state");
+            }
+            Some(Ok(message)) => {
+                progress = Instant::now();
+                let Some(key) = message.key().and_then(|key| serde_json::from_slice::<StateKey>(key).ok()) else {
+                    tracing::warn!(topic, offset = message.offset(), "record of another kind in the state topic");
+                    continue;
+                };
+                state.take_in(&key, message.payload()).map_err(|unreadable| match unreadable {
+                    Unreadable::Token(source) => Error::Token { topic: topic.clone(), source },
+                    Unreadable::What(what) => {
+                        let (StateKey::State(key) | StateKey::Snapshot(key)) = key;
+                        Error::State { topic: topic.clone(), key, offset: message.offset(), what }
+                    }
+                })?;
+            }
+        }
+    }
+    Err(Error::Timeout { act: "read", object: topic })
+}
+
+#[cfg(test)]
+mod tests {
+    use bson::rawdoc;
+
+    use super::*;
+
+    fn stream() -> StreamState {
+        let raw = rawdoc! { "_data": "8265000001000000022B022C0100296E5A" };
+        let token = ResumeToken::from_raw(&raw).expect("a token");
+        StreamState { epoch: 2, frontier: token.frontier(), token }
+    }
+
+    fn snapshot(done: bool) -> SnapshotState {
+        let after = done.then(|| rawdoc! { "_id": 7 });
+        SnapshotState { collection: "orders".to_owned(), epoch: 2, done, after, documents: 5 }
+    }
+
+    fn take_in(state: &mut StoredState, (key, value): (Vec<u8>, Vec<u8>)) -> Result<(), Unreadable> {
+        state.take_in(&serde_json::from_slice(&key).expect("a key"), Some(&value))
+    }
+
+    #[test]
+    fn what_was_written_is_read_back() {
+        let mut state = StoredState::default();
+        for record in [encode_stream(&stream(), 7), encode_snapshot(&snapshot(false)), encode_snapshot(&snapshot(true))]
+        {
+            assert!(take_in(&mut state, record).is_ok());
+        }
+        let snapshots = BTreeMap::from([("orders".to_owned(), snapshot(true))]);
+        assert_eq!(state, StoredState { publisher: 7, stream: Some(stream()), snapshots });
+    }
+
+    #[test]
+    fn the_shape_is_the_documented_one() {
+        let (key, value) = encode_snapshot(&snapshot(false));
+        assert_eq!(key, br#"{"snapshot":"orders"}"#);
+        assert_eq!(value, br#"{"format":1,"epoch":2,"done":false,"documents":5}"#);
+        let (key, value) = encode_stream(&stream(), 7);
+        assert_eq!(key, br#"{"state":"stream"}"#);
+        assert!(value.starts_with(br#"{"format":1,"epoch":2,"publisher":7,"token":""#));
+        assert!(value.ends_with(br#"","frontier":{"t":1694498817,"i":2}}"#));
+    }
+
+    #[test]
+    fn a_tombstone_removes() {
+        let mut state = StoredState::default();
+        for record in [encode_stream(&stream(), 7), encode_snapshot(&snapshot(true))] {
+            assert!(take_in(&mut state, record).is_ok());
+        }
+        assert!(state.take_in(&StateKey::Snapshot("orders".to_owned()), None).is_ok());
+        assert!(state.take_in(&StateKey::State(STREAM.to_owned()), None).is_ok());
+        assert_eq!(state, StoredState { publisher: 7, ..StoredState::default() });
+    }
+
+    #[test]
+    fn a_newer_format_is_not_guessed_at() {
+        let key = encode_stream(&stream(), 7).0;
+        assert!(take_in(&mut StoredState::default(), (key, br#"{"format":2}"#.to_vec())).is_err());
+    }
 }

@@ -1,9 +1,39 @@
-//! Topics.
+//! The topics: their names, their making, and whether they are as they must be.
+//!
+//! Names are `<prefix>.<db>.<collection>`. Letters, digits and `_` stand for themselves; `-` becomes `--` and any other byte
+//! `-` and two hexadecimal digits, so that two collections never share a topic. Dots are escaped too: Kafka refuses two
+//! topics that differ only in `.` and `_`, and `b.c` and `b_c` are two collections. A name that would be longer than Kafka
+//! takes ends in a hash instead.
+//!
+//! A topic is never left to the brokers to make: their defaults delete old records and refuse long ones.
 
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
-use super::{Error, Fault};
+use rdkafka::{
+    admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication},
+    error::{KafkaError, RDKafkaErrorCode},
+};
+use tokio::time::Instant;
+
+use super::{
+    Error, Fault,
+    client::{self, Context},
+    envelope::MAX_RECORD,
+};
 use crate::{config::LogConfig, model::Namespace};
+
+/// Kafka's limit for the name of a topic.
+const MAX_NAME: usize = 249;
+/// Room for `<db>.<collection>` whatever the prefix is, so that names stay readable.
+const MAX_PREFIX: usize = 100;
+/// `-h` and 32 digits: no escape starts like this.
+const HASH_BYTES: usize = 34;
+/// How often the brokers are asked whether a new topic is there.
+const POLL: Duration = Duration::from_millis(100);
 
 /// The topic of one collection, as it was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,20 +54,52 @@ pub struct Topics {
 }
 
 impl Topics {
-    /// Creates the topics that are missing and verifies all of them.
+    /// Creates the topics that are missing and verifies all of them. Several processes may do so at once.
     ///
     /// # Errors
     /// [`Error::Faults`] with everything that is not as it must be; [`Error::Kafka`] and [`Error::Timeout`].
-    pub async fn ensure(_cfg: &LogConfig, _namespaces: &[Namespace]) -> Result<Self, Error> {
-        todo!()
+    pub async fn ensure(cfg: &LogConfig, namespaces: &[Namespace]) -> Result<Self, Error> {
+        let wanted = Wanted::all(cfg, namespaces)?;
+        let admin = Arc::new(client::create(&client::settings(cfg)?, Context)?);
+        let deadline = Instant::now() + cfg.timeout;
+        create_missing(cfg, &admin, &wanted).await?;
+        let found = loop {
+            let survey = Survey::take(cfg, &admin, &wanted).await?;
+            if wanted.iter().all(|topic| survey.topics.get(&topic.name).is_some_and(|found| found.led)) {
+                break survey;
+            }
+            if Instant::now() >= deadline {
+                return Err(Error::Timeout { act: "find every partition of", object: cfg.prefix.clone() });
+            }
+            tokio::time::sleep(POLL).await;
+        };
+        let faults = found.faults(&wanted);
+        if !faults.is_empty() {
+            return Err(Error::Faults(faults));
+        }
+        let collections = namespaces.iter().map(|namespace| {
+            let name = topic_name(&cfg.prefix, namespace);
+            let partitions = found.topics.get(&name).map_or(0, |topic| topic.partitions);
+            Topic { namespace: namespace.clone(), name: name.into(), partitions }
+        });
+        Ok(Self { state: state_name(&cfg.prefix), collections: collections.collect() })
     }
 
     /// Verifies the topics that exist and creates none.
     ///
     /// # Errors
     /// [`Error::Kafka`] and [`Error::Timeout`]; faults are the result.
-    pub async fn check(_cfg: &LogConfig, _namespaces: &[Namespace]) -> Result<Vec<Fault>, Error> {
-        todo!()
+    pub async fn check(cfg: &LogConfig, namespaces: &[Namespace]) -> Result<Vec<Fault>, Error> {
+        let surveyed = async {
+            let wanted = Wanted::all(cfg, namespaces)?;
+            let admin = Arc::new(client::create(&client::settings(cfg)?, Context)?);
+            Ok((Survey::take(cfg, &admin, &wanted).await?, wanted))
+        };
+        match surveyed.await {
+            Ok((survey, wanted)) => Ok(survey.faults(&wanted)),
+            Err(Error::Faults(faults)) => Ok(faults),
+            Err(other) => Err(other),
+        }
     }
 
     /// Name of the state topic.
@@ -58,5 +120,348 @@ impl Topics {
     /// The topic of that name.
     pub fn named(&self, name: &str) -> Option<&Topic> {
         self.collections.iter().find(|topic| &*topic.name == name)
+    }
+}
+
+/// Name of the state topic.
+pub(super) fn state_name(prefix: &str) -> String {
+    format!("{prefix}.state")
+}
+
+/// Name of a collection's topic.
+pub fn topic_name(prefix: &str, namespace: &Namespace) -> String {
+    let mut name = format!("{prefix}.");
+    escape(&mut name, &namespace.db);
+    name.push('.');
+    escape(&mut name, &namespace.collection);
+    if name.len() > MAX_NAME {
+        let whole = format!("{}\0{}", namespace.db, namespace.collection);
+        let hash = xxhash_rust::xxh3::xxh3_128(whole.as_bytes());
+        name.truncate(MAX_NAME - HASH_BYTES);
+        name.push_str(&format!("-h{hash:032x}"));
+    }
+    name
+}
+
+fn escape(name: &mut String, text: &str) {
+    for byte in text.bytes() {
+        match byte {
+            b'-' => name.push_str("--"),
+            b'_' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => name.push(char::from(byte)),
+            other => name.push_str(&format!("-{other:02x}")),
+        }
+    }
+}
+
+/// A topic as it must be.
+#[derive(Debug)]
+struct Wanted {
+    name: String,
+    /// Whether it is the state topic.
+    state: bool,
+    partitions: i32,
+    replication: i32,
+    configs: BTreeMap<&'static str, String>,
+}
+
+impl Wanted {
+    fn all(cfg: &LogConfig, namespaces: &[Namespace]) -> Result<Vec<Self>, Error> {
+        let mut faults = Vec::new();
+        let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        if cfg.prefix.is_empty() || cfg.prefix.len() > MAX_PREFIX || !cfg.prefix.bytes().all(legal) {
+            faults.push(Fault::new(
+                "`prefix` cannot begin the name of a topic",
+                format!("use 1 to {MAX_PREFIX} letters, digits, `.`, `_` and `-`"),
+            ));
+        }
+        if cfg.partitions < 1 {
+            faults.push(Fault::new("`partitions` is below 1", "a topic has at least one partition"));
+        }
+        if cfg.replication < 1 {
+            faults.push(Fault::new("`replication` is below 1", "a topic has at least one replica"));
+        }
+        if !faults.is_empty() {
+            return Err(Error::Faults(faults));
+        }
+        let common =
+            [("max.message.bytes", MAX_RECORD.to_string()), ("message.timestamp.type", "CreateTime".to_owned())];
+        let mut wanted = vec![Self {
+            name: state_name(&cfg.prefix),
+            state: true,
+            partitions: 1,
+            replication: cfg.replication,
+            configs: common.iter().cloned().chain([("cleanup.policy", "compact".to_owned())]).collect(),
+        }];
+        wanted.extend(namespaces.iter().map(|namespace| Self {
+            name: topic_name(&cfg.prefix, namespace),
+            state: false,
+            partitions: cfg.partitions,
+            replication: cfg.replication,
+            configs: common.iter().cloned().chain([("cleanup.policy", cfg.cleanup_policy.clone())]).collect(),
+        }));
+        Ok(wanted)
+    }
+
+    fn new_topic(&self) -> NewTopic<'_> {
+        let topic = NewTopic::new(&self.name, self.partitions, TopicReplication::Fixed(self.replication));
+        let topic = self.configs.iter().fold(topic, |topic, (key, value)| topic.set(key, value));
+        if self.state {
+            // Each transaction adds a record and only closed segments are compacted: small ones keep a start quick.
+            topic.set("segment.bytes", "33554432").set("min.cleanable.dirty.ratio", "0.1")
+        } else {
+            topic
+        }
+    }
+
+    fn faults(&self, found: &Found) -> Vec<Fault> {
+        let name = &self.name;
+        let mut faults = Vec::new();
+        if found.partitions != self.partitions {
+            let hint = if self.state {
+                "choose another `prefix`; the state is one sequence".to_owned()
+            } else {
+                format!(
+                    "set `partitions = {}`, or choose another `prefix`: with other partitions keys would move away from their past",
+                    found.partitions
+                )
+            };
+            faults.push(Fault::new(
+                format!("the topic `{name}` has {} partitions instead of {}", found.partitions, self.partitions),
+                hint,
+            ));
+        }
+        if found.replicas < self.replication {
+            faults.push(Fault::new(
+                format!(
+                    "a partition of the topic `{name}` has {} replicas instead of {}",
+                    found.replicas, self.replication
+                ),
+                format!("reassign its partitions, or set `replication = {}`", found.replicas),
+            ));
+        }
+        for (key, expected) in &self.configs {
+            let actual = found.configs.get(*key).map_or("", String::as_str);
+            let fits = match *key {
+                "cleanup.policy" => policies(actual) == policies(expected),
+                "max.message.bytes" => actual.parse::<usize>().is_ok_and(|bytes| bytes >= MAX_RECORD),
+                _ => actual == expected,
+            };
+            if !fits {
+                faults.push(Fault::new(
+                    format!("the topic `{name}` has `{key}={actual}` instead of `{expected}`"),
+                    format!("run `kafka-configs.sh --alter --entity-type topics --entity-name {name} --add-config {key}=[{expected}]`"),
+                ));
+            }
+        }
+        if let Some(needed) = found.configs.get("min.insync.replicas").and_then(|text| text.parse::<i32>().ok())
+            && needed > found.replicas
+        {
+            faults.push(Fault::new(
+                format!("the topic `{name}` needs {needed} replicas in step and has {}", found.replicas),
+                "raise `replication` or lower `min.insync.replicas`: nothing can be written",
+            ));
+        }
+        faults
+    }
+}
+
+fn policies(text: &str) -> BTreeSet<&str> {
+    text.split(',').map(str::trim).filter(|policy| !policy.is_empty()).collect()
+}
+
+/// A topic as it is.
+#[derive(Debug, Default)]
+struct Found {
+    partitions: i32,
+    replicas: i32,
+    /// Whether each partition has a leader.
+    led: bool,
+    configs: HashMap<String, String>,
+}
+
+/// What the brokers say at one moment.
+struct Survey {
+    topics: HashMap<String, Found>,
+    brokers: i32,
+}
+
+impl Survey {
+    async fn take(cfg: &LogConfig, admin: &Arc<AdminClient<Context>>, wanted: &[Wanted]) -> Result<Self, Error> {
+        let (client, timeout, object) = (Arc::clone(admin), cfg.timeout, cfg.brokers.clone());
+        let names: BTreeSet<String> = wanted.iter().map(|topic| topic.name.clone()).collect();
+        // All topics, because asking for one by its name may create it.
+        let mut survey = client::blocking("metadata of the brokers", move || {
+            let metadata =
+                client.inner().fetch_metadata(None, timeout).map_err(Error::kafka("list the topics of", object))?;
+            let topics = metadata.topics().iter().filter(|topic| names.contains(topic.name())).map(|topic| {
+                let partitions = topic.partitions();
+                let found = Found {
+                    partitions: partitions.len() as i32,
+                    replicas: partitions.iter().map(|one| one.replicas().len() as i32).min().unwrap_or(0),
+                    led: !partitions.is_empty() && partitions.iter().all(|one| one.leader() >= 0),
+                    configs: HashMap::new(),
+                };
+                (topic.name().to_owned(), found)
+            });
+            Ok(Self { topics: topics.collect(), brokers: metadata.brokers().len() as i32 })
+        })
+        .await?;
+        survey.describe(cfg, admin).await?;
+        Ok(survey)
+    }
+
+    async fn describe(&mut self, cfg: &LogConfig, admin: &AdminClient<Context>) -> Result<(), Error> {
+        let names: Vec<String> = self.topics.keys().cloned().collect();
+        if names.is_empty() {
+            return Ok(());
+        }
+        let specifiers: Vec<_> = names.iter().map(|name| ResourceSpecifier::Topic(name)).collect();
+        let described = admin
+            .describe_configs(&specifiers, &options(cfg))
+            .await
+            .map_err(Error::kafka("describe the topics of", &cfg.prefix))?;
+        for resource in described {
+            let resource = resource
+                .map_err(|code| Error::kafka("describe the topics of", &cfg.prefix)(KafkaError::AdminOp(code)))?;
+            let rdkafka::admin::OwnedResourceSpecifier::Topic(name) = &resource.specifier else { continue };
+            if let Some(found) = self.topics.get_mut(name) {
+                found.configs =
+                    resource.entries.into_iter().filter_map(|entry| Some((entry.name, entry.value?))).collect();
+            }
+        }
+        Ok(())
+    }
+
+    fn faults(&self, wanted: &[Wanted]) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        for topic in wanted {
+            match self.topics.get(&topic.name) {
+                Some(found) => faults.extend(topic.faults(found)),
+                None if topic.replication > self.brokers => faults.push(Fault::new(
+                    format!(
+                        "the topic `{}` wants {} replicas and there are {} brokers",
+                        topic.name, topic.replication, self.brokers
+                    ),
+                    "lower `replication` or add brokers",
+                )),
+                None => {}
+            }
+        }
+        faults
+    }
+}
+
+async fn create_missing(cfg: &LogConfig, admin: &Arc<AdminClient<Context>>, wanted: &[Wanted]) -> Result<(), Error> {
+    let survey = Survey::take(cfg, admin, wanted).await?;
+    let missing: Vec<&Wanted> = wanted.iter().filter(|topic| !survey.topics.contains_key(&topic.name)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let new: Vec<_> = missing.iter().map(|topic| topic.new_topic()).collect();
+    let results =
+        admin.create_topics(&new, &options(cfg)).await.map_err(Error::kafka("create the topics of", &cfg.prefix))?;
+    let mut faults = Vec::new();
+    for result in results {
+        match result {
+            Ok(name) => tracing::info!(topic = name, "created topic"),
+            Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+            Err((name, code)) => match refusal(&name, code) {
+                Some(fault) => faults.push(fault),
+                None => return Err(Error::kafka("create the topic", name)(KafkaError::AdminOp(code))),
+            },
+        }
+    }
+    if faults.is_empty() { Ok(()) } else { Err(Error::Faults(faults)) }
+}
+
+/// What a person has to put right before the topic can be created; `None` for what may pass by itself.
+fn refusal(name: &str, code: RDKafkaErrorCode) -> Option<Fault> {
+    let hint = match code {
+        RDKafkaErrorCode::InvalidReplicationFactor => "set `replication` to no more than the number of brokers",
+        RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::ClusterAuthorizationFailed => {
+            "allow CREATE on it, or create it beforehand as `driftless check` wants it"
+        }
+        RDKafkaErrorCode::PolicyViolation => "the brokers have a policy for new topics: create it as that demands",
+        RDKafkaErrorCode::InvalidTopic => "another topic may differ only in `.` and `_`: choose another `prefix`",
+        RDKafkaErrorCode::InvalidConfig => "the brokers know no such setting: check `cleanup_policy`",
+        _ => return None,
+    };
+    Some(Fault::new(format!("the brokers refuse to create the topic `{name}`: {code}"), hint))
+}
+
+fn options(cfg: &LogConfig) -> AdminOptions {
+    AdminOptions::new().request_timeout(Some(cfg.timeout)).operation_timeout(Some(cfg.timeout))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case("shop", "order_items", "p.shop.order_items")]
+    #[case("shop", "order-items", "p.shop.order--items")]
+    #[case("a", "b.c", "p.a.b-2ec")]
+    #[case("a", "é x", "p.a.-c3-a9-20x")]
+    fn names(#[case] db: &str, #[case] collection: &str, #[case] expected: &str) {
+        assert_eq!(topic_name("p", &Namespace::new(db, collection)), expected);
+    }
+
+    #[test]
+    fn long_names_differ() {
+        let name = |end: &str| topic_name("p", &Namespace::new("db", format!("{}{end}", "x".repeat(300))));
+        assert_eq!(name("a").len(), MAX_NAME);
+        assert_ne!(name("a"), name("b"));
+    }
+
+    proptest! {
+        #[test]
+        fn names_are_legal_and_their_own(a in "[ab._-é]{1,130}", b in "[ab._-é]{1,130}") {
+            let names: Vec<_> = [&a, &b].map(|c| topic_name("p", &Namespace::new("d", c.as_str()))).into();
+            for name in &names {
+                prop_assert!(name.len() <= MAX_NAME);
+                prop_assert!(name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte)));
+            }
+            // Also where Kafka takes `.` and `_` for the same.
+            prop_assert_eq!(a == b, names[0].replace('.', "_") == names[1].replace('.', "_"));
+        }
+    }
+
+    #[test]
+    fn every_fault_of_a_topic_is_named() {
+        let cfg: LogConfig =
+            toml::from_str("brokers = \"b\"\nprefix = \"p\"\nreplication = 3\npartitions = 4").expect("a config");
+        let wanted = Wanted::all(&cfg, &[Namespace::new("d", "c")]).expect("fine");
+        let configs = [
+            ("cleanup.policy", "delete"),
+            ("max.message.bytes", "1048588"),
+            ("message.timestamp.type", "CreateTime"),
+            ("min.insync.replicas", "2"),
+        ];
+        let found = Found {
+            partitions: 3,
+            replicas: 1,
+            led: true,
+            configs: configs.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
+        };
+        let faults = wanted[1].faults(&found);
+        let whats: Vec<&str> = faults.iter().map(|fault| fault.what.as_str()).collect();
+        assert_eq!(whats.len(), 5, "{whats:?}");
+        assert!(whats[0].contains("has 3 partitions instead of 4") && whats[2].contains("cleanup.policy=delete"));
+        let right = Found {
+            partitions: 4,
+            replicas: 3,
+            configs: [
+                ("cleanup.policy", " compact"),
+                ("max.message.bytes", "67108864"),
+                ("message.timestamp.type", "CreateTime"),
+            ]
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .into(),
+            led: true,
+        };
+        assert_eq!(wanted[1].faults(&right), []);
     }
 }

@@ -126,6 +126,7 @@ struct FrontierValue {
     as_of_ms: i64,
     seq: u64,
     changes: u64,
+    complete: bool,
 }
 
 #[derive(Deserialize)]
@@ -210,8 +211,8 @@ fn frontier(key: &[u8], value: &[u8], headers: &[(String, Vec<u8>)]) -> Result<F
     if key != FRONTIER_KEY {
         return Err(Malformed::new("a frontier lies under another key"));
     }
-    let FrontierValue { before, as_of_ms, seq, changes } = json(value)?;
-    Ok(FrontierRecord { before: Frontier(before), as_of_ms, seq, publisher: publisher(headers)?, changes })
+    let FrontierValue { before, as_of_ms, seq, changes, complete } = json(value)?;
+    Ok(FrontierRecord { before: Frontier(before), as_of_ms, seq, publisher: publisher(headers)?, changes, complete })
 }
 
 fn control(key: &[u8], value: &[u8], headers: &[(String, Vec<u8>)]) -> Result<Control, Malformed> {

@@ -63,9 +63,11 @@ pub fn encode(change: &Change, prefix: &str) -> Encoded {
 
 /// The bytes of a frontier; the publisher's generation travels in its header.
 pub fn encode_frontier(frontier: &FrontierRecord) -> Encoded {
-    let FrontierRecord { before: Frontier(ClusterTime { t, i }), as_of_ms, seq, changes, publisher: _ } = frontier;
-    let value =
-        format!(r#"{{"before":{{"t":{t},"i":{i}}},"asOfMs":{as_of_ms},"seq":{seq},"changes":{changes}}}"#).into_bytes();
+    let FrontierRecord { before: Frontier(ClusterTime { t, i }), as_of_ms, seq, changes, complete, publisher: _ } = frontier;
+    let value = format!(
+        r#"{{"before":{{"t":{t},"i":{i}}},"asOfMs":{as_of_ms},"seq":{seq},"changes":{changes},"complete":{complete}}}"#
+    )
+    .into_bytes();
     let headers = vec![(header::FORMAT, FORMAT.to_string().into_bytes()), (header::OP, FRONTIER.into())];
     Encoded { key: FRONTIER_KEY.to_vec(), value, headers }
 }

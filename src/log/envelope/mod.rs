@@ -87,6 +87,8 @@ pub struct FrontierRecord {
     pub publisher: u64,
     /// Changes that this publisher wrote to this partition since its previous frontier there.
     pub changes: u64,
+    /// Whether the snapshot of the collection is in the log before this record.
+    pub complete: bool,
 }
 
 /// Why bytes are no record of ours. Names places, never values.
@@ -213,8 +215,14 @@ mod tests {
         }
 
         #[test]
-        fn a_frontier_is_read_back(before in time(), as_of_ms in any::<i64>(), seq in any::<u64>(), changes in any::<u64>()) {
-            let frontier = FrontierRecord { before: Frontier(before), as_of_ms, seq, publisher: 7, changes };
+        fn a_frontier_is_read_back(
+            before in time(),
+            as_of_ms in any::<i64>(),
+            seq in any::<u64>(),
+            changes in any::<u64>(),
+            complete in any::<bool>(),
+        ) {
+            let frontier = FrontierRecord { before: Frontier(before), as_of_ms, seq, publisher: 7, changes, complete };
             prop_assert_eq!(read_back(&encode_frontier(&frontier)), Ok(Record::Frontier(frontier)));
         }
 
@@ -390,7 +398,8 @@ mod tests {
         assert_eq!(counted_by(&headers), Some(7));
         headers.push((header::RETRY.to_owned(), b"1".to_vec()));
         assert_eq!(counted_by(&headers), None);
-        let frontier = FrontierRecord { before: Frontier::default(), as_of_ms: 0, seq: 1, publisher: 7, changes: 0 };
+        let before = Frontier::default();
+        let frontier = FrontierRecord { before, as_of_ms: 0, seq: 1, publisher: 7, changes: 0, complete: false };
         assert_eq!(counted_by(&self::headers(&encode_frontier(&frontier), 7)), None);
         assert_eq!(counted_by(&[]), None);
     }

@@ -1,0 +1,401 @@
+//! The sink's side of the log: a member of its group that starts where the sink says, and never commits an offset.
+//!
+//! ```text
+//!            thread of its own                                           task of the sink
+//!   brokers ─▶ poll ──▶ events in the order in which they happened ───▶ next, try_next
+//!               ▲  └─ assigned: where do these start? ──────────────▶ StartOffsets (waited for)
+//!               └──── seeks ◀─────────────────────────────────────── seek
+//! ```
+//!
+//! Bounds: what waits in the channel is counted in records and bytes, and given back when the sink takes it. At the limit
+//! the partitions are paused, at half of it they go on. The thread keeps polling all the while: a member that stops polling
+//! is expelled, and a target that is away for an hour must not cost the membership.
+//!
+//! A thread and not a task, because the client library blocks, and calls back about assignments from inside its poll.
+
+mod membership;
+
+use std::{
+    collections::HashSet,
+    panic::AssertUnwindSafe,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use futures_util::future::BoxFuture;
+use rdkafka::{
+    Message, Offset, TopicPartitionList,
+    consumer::{BaseConsumer, Consumer as _},
+    error::KafkaError,
+    message::{BorrowedMessage, Headers as _},
+};
+use tokio::{runtime::Handle, sync::mpsc};
+use tokio_util::sync::CancellationToken;
+
+use self::membership::{Membership, lock};
+use super::{Error, Topics, client};
+use crate::{
+    config::LogConfig,
+    retry::{Class, Classify, chain},
+};
+
+/// How long a stop or a seek may go unnoticed.
+const POLL: Duration = Duration::from_millis(50);
+/// The same while paused; also how soon reading goes on when there is room again.
+const PAUSED_POLL: Duration = Duration::from_millis(10);
+/// What a record costs beside its bytes.
+const RECORD_BYTES: usize = 128;
+
+/// A partition of a topic.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TopicPartition {
+    /// The topic.
+    pub topic: Arc<str>,
+    /// The partition.
+    pub partition: i32,
+}
+
+/// A record as it lies in the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fetched {
+    /// The topic.
+    pub topic: Arc<str>,
+    /// The partition.
+    pub partition: i32,
+    /// The offset. Offsets grow; they have gaps where transactions ended, were aborted, or compaction was at work.
+    pub offset: i64,
+    /// Milliseconds since 1970; -1 when the record has none.
+    pub timestamp_ms: i64,
+    /// Kafka key.
+    pub key: Option<Vec<u8>>,
+    /// Value.
+    pub value: Option<Vec<u8>>,
+    /// Headers, in order.
+    pub headers: Vec<(String, Vec<u8>)>,
+}
+
+impl Fetched {
+    /// What the record costs in memory.
+    pub fn size_bytes(&self) -> usize {
+        let parts = [&self.key, &self.value].into_iter().flatten().map(Vec::len).sum::<usize>();
+        RECORD_BYTES + parts + self.headers.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>()
+    }
+}
+
+/// What the consumer has to tell, in the order in which it happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ConsumerEvent {
+    /// A record.
+    Fetched(Fetched),
+    /// These partitions belong to this consumer from here on, each from the offset that [`StartOffsets`] gave.
+    Assigned(Vec<TopicPartition>),
+    /// These partitions belong to another consumer now.
+    Revoked(Vec<TopicPartition>),
+    /// The next record of this partition is the first at or after this offset; those before this event are stale.
+    Sought {
+        /// The partition.
+        partition: TopicPartition,
+        /// The offset asked for.
+        offset: i64,
+    },
+}
+
+/// Knows where each partition goes on: the sink, from its offset rows.
+pub trait StartOffsets: Send + Sync + 'static {
+    /// The next offset of each partition, in the same order; `None` starts at the earliest record there is.
+    ///
+    /// Runs while the partitions wait, so it has a bound: the log's own timeout.
+    ///
+    /// # Errors
+    /// [`Error::StartOffsets`]; the consumer ends with it.
+    fn start_offsets<'a>(&'a self, partitions: &'a [TopicPartition]) -> BoxFuture<'a, Result<Vec<Option<i64>>, Error>>;
+}
+
+/// A member of the sink's consumer group.
+pub struct Consumer {
+    events: mpsc::UnboundedReceiver<Result<ConsumerEvent, Error>>,
+    seeks: std::sync::mpsc::Sender<Seek>,
+    budget: Arc<Budget>,
+    stop: CancellationToken,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Consumer {
+    /// Joins the group for all collection topics. `max_bytes` and `max_records` bound what waits in memory.
+    ///
+    /// Must be called inside a Tokio runtime: `starts` runs on it.
+    ///
+    /// # Errors
+    /// [`Error::Faults`] and [`Error::Kafka`] for settings that the client library refuses.
+    pub fn join(
+        cfg: &LogConfig,
+        topics: &Topics,
+        max_bytes: usize,
+        max_records: usize,
+        starts: Arc<dyn StartOffsets>,
+    ) -> Result<Self, Error> {
+        let group = format!("{}.sink", cfg.prefix);
+        let mut settings = client::settings(cfg)?;
+        client::member(&mut settings, cfg, &group);
+        // A start that is not in the log is an error, never a silent jump to one end.
+        settings.set("auto.offset.reset", "error");
+        client::tune(
+            &mut settings,
+            &["queued.max.messages.kbytes"],
+            (max_bytes / 1024).clamp(1024, 65_536).to_string(),
+        );
+        // The library's own second of rest, after its queue was full, is longer than our batches take.
+        client::tune(&mut settings, &["fetch.queue.backoff.ms"], "20");
+        let (sender, events) = mpsc::unbounded_channel();
+        let (seeks, seek_receiver) = std::sync::mpsc::channel();
+        let budget = Arc::new(Budget { max_bytes, max_records, ..Budget::default() });
+        let stop = CancellationToken::new();
+        let membership = Membership::new(starts, Handle::current(), cfg.timeout, sender);
+        let member: BaseConsumer<Membership> = client::create(&settings, membership)?;
+        let names: Vec<&str> = topics.collections().iter().map(|topic| &*topic.name).collect();
+        member.subscribe(&names).map_err(Error::kafka("join the group", &group))?;
+        let reader = Reader {
+            member,
+            group,
+            names: topics.collections().iter().map(|topic| Arc::clone(&topic.name)).collect(),
+            budget: Arc::clone(&budget),
+            seeks: seek_receiver,
+            waiting: Vec::new(),
+            stop: stop.clone(),
+            timeout: cfg.timeout,
+        };
+        let thread = std::thread::Builder::new()
+            .name("log-consumer".to_owned())
+            .spawn(move || reader.run())
+            .map_err(|_| Error::Ended("consumer"))?;
+        Ok(Self { events, seeks, budget, stop, thread: Some(thread) })
+    }
+
+    /// Waits for the next event. Cancel-safe.
+    ///
+    /// # Errors
+    /// The one that ended the consumer; then [`Error::Ended`].
+    pub async fn next(&mut self) -> Result<ConsumerEvent, Error> {
+        let event = self.events.recv().await.unwrap_or(Err(Error::Ended("consumer")));
+        self.taken(&event);
+        event
+    }
+
+    /// The next event if one is there already.
+    ///
+    /// # Errors
+    /// As [`Consumer::next`].
+    pub fn try_next(&mut self) -> Result<Option<ConsumerEvent>, Error> {
+        match self.events.try_recv() {
+            Ok(event) => {
+                self.taken(&event);
+                event.map(Some)
+            }
+            Err(mpsc::error::TryRecvError::Empty) => Ok(None),
+            Err(mpsc::error::TryRecvError::Disconnected) => Err(Error::Ended("consumer")),
+        }
+    }
+
+    fn taken(&self, event: &Result<ConsumerEvent, Error>) {
+        if let Ok(ConsumerEvent::Fetched(record)) = event {
+            self.budget.give_back(record.size_bytes());
+        }
+    }
+
+    /// Asks for a partition to be read again from `offset`; [`ConsumerEvent::Sought`] marks the place.
+    ///
+    /// Nothing happens when the partition has been revoked meanwhile.
+    pub fn seek(&self, partition: TopicPartition, offset: i64) {
+        // Without a thread there is nothing to seek in, and `next` tells so.
+        let _ = self.seeks.send(Seek { partition, offset, since: Instant::now() });
+    }
+
+    /// Leaves the group, so that others take over at once, and waits until it is left.
+    ///
+    /// # Errors
+    /// [`Error::Ended`] when the thread panicked.
+    pub async fn close(mut self) -> Result<(), Error> {
+        self.stop.cancel();
+        let thread = self.thread.take();
+        client::blocking("consumer", move || match thread.map(std::thread::JoinHandle::join) {
+            Some(Err(_)) => Err(Error::Ended("consumer")),
+            Some(Ok(())) | None => Ok(()),
+        })
+        .await
+    }
+}
+
+impl Drop for Consumer {
+    /// Leaves the group without waiting for it.
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// What waits between the thread and the sink.
+#[derive(Debug, Default)]
+struct Budget {
+    max_bytes: usize,
+    max_records: usize,
+    bytes: AtomicUsize,
+    records: AtomicUsize,
+}
+
+impl Budget {
+    fn take(&self, bytes: usize) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.records.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn give_back(&self, bytes: usize) {
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.records.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    fn is_full(&self) -> bool {
+        self.is_above(self.max_bytes, self.max_records)
+    }
+
+    /// Half of it is free: worth fetching again, for a pause throws away what the library had fetched ahead.
+    fn has_room(&self) -> bool {
+        !self.is_above(self.max_bytes.div_ceil(2), self.max_records.div_ceil(2))
+    }
+
+    fn is_above(&self, bytes: usize, records: usize) -> bool {
+        self.bytes.load(Ordering::Relaxed) >= bytes || self.records.load(Ordering::Relaxed) >= records
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Seek {
+    partition: TopicPartition,
+    offset: i64,
+    since: Instant,
+}
+
+/// The thread.
+struct Reader {
+    member: BaseConsumer<Membership>,
+    group: String,
+    names: HashSet<Arc<str>>,
+    budget: Arc<Budget>,
+    seeks: std::sync::mpsc::Receiver<Seek>,
+    /// Seeks whose partition was not ready.
+    waiting: Vec<Seek>,
+    stop: CancellationToken,
+    timeout: Duration,
+}
+
+impl Reader {
+    fn run(mut self) {
+        if let Err(error) = self.read() {
+            self.membership().tell(Err(error));
+        }
+        // Closing waits for the group to be left, which needs an end to every assignment.
+        if let Err(error) = self.member.unassign() {
+            tracing::debug!(group = self.group, %error, "give the partitions up");
+        }
+    }
+
+    fn membership(&self) -> &Membership {
+        self.member.context()
+    }
+
+    fn read(&mut self) -> Result<(), Error> {
+        while !self.stop.is_cancelled() {
+            self.seek()?;
+            let paused = self.pause_or_resume()?;
+            let outcome = self.member.poll(if paused { PAUSED_POLL } else { POLL }).map(|polled| match polled {
+                Ok(message) => Ok(self.fetched(&message)),
+                Err(error) => Err(error),
+            });
+            if let Some(error) = lock(&self.membership().failure).take() {
+                return Err(error);
+            }
+            match outcome {
+                None => {}
+                Some(Ok(record)) => {
+                    self.budget.take(record.size_bytes());
+                    self.membership().tell(Ok(ConsumerEvent::Fetched(record)));
+                }
+                Some(Err(error)) => self.judge(error)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether an error ends the membership; the library gets over all others by itself.
+    fn judge(&self, error: KafkaError) -> Result<(), Error> {
+        let fatal = matches!(error, KafkaError::MessageConsumptionFatal(_));
+        let error = Error::kafka("read as a member of", &self.group)(error);
+        if fatal || error.class() == Class::Halt {
+            return Err(error);
+        }
+        tracing::debug!(group = self.group, error = %chain(&error), "consumer");
+        Ok(())
+    }
+
+    fn pause_or_resume(&self) -> Result<bool, Error> {
+        let membership = self.membership();
+        let paused = membership.paused.load(Ordering::Relaxed);
+        let change = if paused { self.budget.has_room() } else { self.budget.is_full() };
+        if !change {
+            return Ok(paused);
+        }
+        let partitions = membership.assigned_list();
+        let done = if paused { self.member.resume(&partitions) } else { self.member.pause(&partitions) };
+        done.map_err(Error::kafka("pause or resume the partitions of", &self.group))?;
+        membership.paused.store(!paused, Ordering::Relaxed);
+        Ok(!paused)
+    }
+
+    /// A partition that was assigned just now may refuse: it is asked again, for as long as any answer may take.
+    fn seek(&mut self) -> Result<(), Error> {
+        self.waiting.extend(self.seeks.try_iter());
+        for seek in std::mem::take(&mut self.waiting) {
+            let Seek { partition: TopicPartition { topic, partition }, offset, since } = &seek;
+            if !lock(&self.membership().assigned).contains(&seek.partition) {
+                continue;
+            }
+            let mut list = TopicPartitionList::new();
+            let sought = list
+                .add_partition_offset(topic, *partition, Offset::Offset(*offset))
+                .and_then(|()| self.member.seek_partitions(list, self.timeout))
+                .and_then(|list| list.elements().iter().try_for_each(|element| element.error()));
+            match sought {
+                Ok(()) => {
+                    self.membership()
+                        .tell(Ok(ConsumerEvent::Sought { partition: seek.partition.clone(), offset: *offset }));
+                }
+                Err(_) if since.elapsed() < self.timeout => self.waiting.push(seek),
+                Err(error) => return Err(Error::kafka("seek in", &**topic)(error)),
+            }
+        }
+        Ok(())
+    }
+
+    fn fetched(&self, message: &BorrowedMessage<'_>) -> Fetched {
+        Fetched {
+            topic: self.names.get(message.topic()).cloned().unwrap_or_else(|| message.topic().into()),
+            partition: message.partition(),
+            offset: message.offset(),
+            timestamp_ms: message.timestamp().to_millis().unwrap_or(-1),
+            key: message.key().map(<[u8]>::to_vec),
+            value: message.payload().map(<[u8]>::to_vec),
+            headers: headers(message),
+        }
+    }
+}
+
+/// The headers; none when one has a name that is not UTF-8, on which the library panics. Such a record is none of ours, and
+/// without headers it is malformed.
+fn headers(message: &BorrowedMessage<'_>) -> Vec<(String, Vec<u8>)> {
+    let read = || -> Vec<_> {
+        let headers = message.headers().into_iter().flat_map(|headers| headers.iter());
+        headers.map(|header| (header.key.to_owned(), header.value.unwrap_or_default().to_vec())).collect()
+    };
+    std::panic::catch_unwind(AssertUnwindSafe(read)).unwrap_or_default()
+}
