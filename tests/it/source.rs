@@ -350,7 +350,7 @@ async fn nothing_comes_behind_the_frontier() {
     const WRITERS: i32 = 4;
     const ROUNDS: i32 = 150;
     let shop = Shop::with("frontier", |config| {
-        config.stream_batch = 50;
+        config.stream_batch = 3;
         config.max_await = Duration::from_millis(20);
     })
     .await;
