@@ -21,7 +21,10 @@ use driftless::{
 };
 use mongodb::{Client, Collection, Database};
 
-use crate::support::{setting, soon};
+use crate::support::{
+    proxy::{Line, Proxy},
+    setting, soon,
+};
 
 const BACKOFF: Backoff = Backoff { min: Duration::from_millis(10), max: Duration::from_millis(200) };
 
@@ -340,6 +343,42 @@ async fn a_killed_cursor_is_opened_again() {
     orders.insert_one(doc! { "_id": 5, "v": 1 }).await.unwrap();
     everything.extend(stream.until(shop.now().await).await);
     assert_eq!(seen(&everything), (0..6).map(|id| (id, Op::Insert, Some(1))).collect::<Vec<_>>());
+    shop.close().await;
+}
+
+/// The connection breaks, or falls silent: either way the stream goes on where it was once it is back.
+#[tokio::test]
+async fn a_broken_line_is_waited_for() {
+    let shop = Shop::open("line").await;
+    let orders = shop.collection("orders");
+    let uri = setting("MONGO_URI");
+    let server = uri.trim_start_matches("mongodb://").split(['/', ',', '?']).next().unwrap().to_owned();
+    let proxy = Proxy::to(server).await;
+    let behind = Shop::again(&shop, |config| {
+        config.uri = Some(format!("mongodb://{}/?directConnection=true", proxy.address).into());
+        config.timeout = Duration::from_millis(500);
+        config.max_await = Duration::from_millis(20);
+    })
+    .await;
+    let mut stream = behind.stream(&["orders"], shop.from_here().await);
+    let mut everything = Vec::new();
+    for (id, line) in [Line::Open, Line::Cut, Line::Stalled, Line::Open].into_iter().enumerate() {
+        proxy.set(line);
+        orders.insert_one(doc! { "_id": id as i32, "v": 0 }).await.unwrap();
+        orders.update_one(doc! { "_id": id as i32 }, doc! { "$set": { "v": 1 } }).await.unwrap();
+        let written = shop.now().await;
+        if line != Line::Open {
+            // Long enough for replies on their way, for the watchdog and for attempts to fail.
+            let silence = async {
+                while let Ok(Ok(_)) = tokio::time::timeout(Duration::from_secs(2), stream.inner.next_batch()).await {}
+            };
+            soon("silence", silence).await;
+            proxy.set(Line::Open);
+        }
+        everything.extend(stream.until(written).await);
+    }
+    let expected = (0..4).flat_map(|id| [(id, Op::Insert, Some(0)), (id, Op::Update, Some(1))]);
+    assert_eq!(seen(&everything), expected.collect::<Vec<_>>());
     shop.close().await;
 }
 

@@ -1,5 +1,7 @@
 //! What every integration test needs: where the servers are, and a deadline.
 
+pub(crate) mod proxy;
+
 use std::{collections::HashMap, future::Future, path::Path, sync::LazyLock, time::Duration};
 
 /// No wait of a test may take longer; a busy machine is slow, a hung one is a failure.
