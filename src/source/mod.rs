@@ -39,7 +39,7 @@ use std::time::Duration;
 
 pub use check::{CollectionKind, Facts, Fault, Oplog};
 pub use connect::{Server, Source};
-pub use error::Error;
+pub use error::{Cause, Error};
 pub use event::{OnDrop, Scope};
 pub use merge::{Merge, Released, Ticket};
 pub use reader::{Chunk, Limits, Read, ReadTime, Reader};
