@@ -1,5 +1,7 @@
 //! What every test here needs: where the servers are, names of its own, a deadline, and a database that goes with it.
 
+pub(crate) mod proxy;
+
 use std::{env, fs, future::Future, path::Path, sync::OnceLock, time::Duration};
 
 use driftless::config::SinkConfig;
