@@ -115,13 +115,14 @@ impl<'a> Reader<'a> {
         Ok(entries)
     }
 
-    /// Those of the keys that have a waiting dead letter, with its reason: drift that already has a name.
+    /// Those of the keys whose last change waits: as an open dead letter (`true`), which is drift that already has a name,
+    /// or parked (`false`).
     ///
     /// # Errors
     /// [`Error::Statement`] by its cause.
-    pub async fn dead_letters(&self, collection: usize, keys: &[Key]) -> Result<HashMap<Key, String>, Error> {
+    pub async fn dead_letters(&self, collection: usize, keys: &[Key]) -> Result<HashMap<Key, bool>, Error> {
         let act = "read dead letters";
-        let sql = "SELECT key, reason FROM driftless.dead_letter \
+        let sql = "SELECT key, state = 'open' FROM driftless.dead_letter \
                     WHERE state IN ('open', 'parked') AND collection = $1 AND key = ANY ($2) ORDER BY id";
         let rows = self.session.query(act, sql, &[&self.prepared.id(collection), &bytes(keys)]).await?;
         rows.iter().map(|row| Ok((Key::from_bytes(field(row, 0, act)?), field(row, 1, act)?))).collect()
