@@ -100,7 +100,7 @@ impl<'a> Isolation<'a, '_> {
         };
         let before = set.len();
         loop {
-            let blocked = Rows::of(self.prepared, &set).blocked(self.session, blocker).await?;
+            let blocked = self.blocked(&set, blocker).await?;
             for place in blocked.iter().rev() {
                 let winner = set.remove(*place);
                 self.fail(winner, refusal.clone())?;
@@ -116,6 +116,28 @@ impl<'a> Isolation<'a, '_> {
             return Ok(Some((set, refusal)));
         }
         Ok(self.attempt(&set, trade).await?.map(|refusal| (set, refusal)))
+    }
+
+    /// Looks for what is in the way, as it would be in the middle of an attempt, and leaves everything as it was.
+    async fn blocked(&self, set: &[Winner<'a>], blocker: Blocker) -> Result<Vec<usize>, Error> {
+        let rows = Rows::of(self.prepared, set);
+        self.session.batch("set a savepoint", "SAVEPOINT attempt").await?;
+        let outcome = match rows.clear(self.session, &mut Touched::new()).await {
+            Ok(()) => rows.blocked(self.session, blocker).await,
+            Err(error) => Err(error),
+        };
+        match outcome {
+            // A set that cannot even be cleared is left to the halving.
+            Err(error) if error.class() == Class::Poison => {
+                self.session.batch("roll back to a savepoint", BACK).await?;
+                Ok(Vec::new())
+            }
+            outcome => {
+                let blocked = outcome?;
+                self.session.batch("roll back to a savepoint", BACK).await?;
+                Ok(blocked)
+            }
+        }
     }
 
     /// Writes a set inside a savepoint; `None` when it stands.
@@ -142,8 +164,7 @@ impl<'a> Isolation<'a, '_> {
             Err(error) => match error.refusal() {
                 Some(refusal) if error.class() == Class::Poison => {
                     let refusal = refusal.clone();
-                    let sql = "ROLLBACK TO attempt; RELEASE attempt";
-                    self.session.batch("roll back to a savepoint", sql).await?;
+                    self.session.batch("roll back to a savepoint", BACK).await?;
                     Ok(Some(refusal))
                 }
                 _ => Err(error),
@@ -159,4 +180,5 @@ impl<'a> Isolation<'a, '_> {
     }
 }
 
+const BACK: &str = "ROLLBACK TO attempt; RELEASE attempt";
 const CHECK_DEFERRED: &str = "SET CONSTRAINTS ALL IMMEDIATE; SET CONSTRAINTS ALL DEFERRED";

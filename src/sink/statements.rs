@@ -16,7 +16,7 @@
 
 use crate::mapping::{
     CollectionPlan, PlanColumn, TablePlan,
-    target::{Catalog, ColumnType, Filled, Table, quote_ident},
+    target::{Catalog, ColumnType, Filled, Table, TableName, quote_ident},
 };
 
 use super::Error;
@@ -167,9 +167,10 @@ impl Sql<'_> {
         names.iter().map(position).collect::<Option<Vec<usize>>>().filter(|known| !known.is_empty())
     }
 
-    /// A row whose reference is NULL in part has no parent to wait for.
+    /// A row whose reference is NULL in part has no parent to wait for; a child row comes with its root row.
     fn orphans(&self) -> Vec<String> {
-        let keys = self.found.foreign_keys.iter();
+        let own_root = |parent: &TableName| self.plan.parent.is_some() && *parent == self.root.table;
+        let keys = self.found.foreign_keys.iter().filter(|key| !own_root(&key.parent));
         let known = keys.filter_map(|key| Some((key, self.known(&key.columns)?)));
         known
             .map(|(key, columns)| {

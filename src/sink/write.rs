@@ -65,27 +65,26 @@ impl<'a> Rows<'a> {
 
     /// Writes everything; `trade` lets the rows exchange unique values among each other.
     pub(super) async fn write(&self, session: &Session, trade: bool, touched: &mut Touched) -> Result<(), Error> {
-        let mut order = self.order();
-        order.reverse();
-        for &(collection, table) in &order {
-            self.remove_children(session, collection, table, touched).await?;
-        }
+        self.clear(session, touched).await?;
+        self.upsert(session, trade, touched).await?;
         match session.constraint_mode() {
-            ConstraintMode::Replica => {
-                self.remove_roots(session, &order, touched).await?;
-                order.reverse();
-                self.upsert(session, &order, trade, touched).await
-            }
-            ConstraintMode::Enforce => {
-                order.reverse();
-                self.upsert(session, &order, trade, touched).await?;
-                order.reverse();
-                self.remove_roots(session, &order, touched).await
-            }
+            ConstraintMode::Replica => Ok(()),
+            ConstraintMode::Enforce => self.remove_roots(session, touched).await,
         }
     }
 
-    /// The places of documents whose unique value, or whose parent, is in the way now: these cannot be written as it is.
+    /// Removes what may go before the new rows come.
+    pub(super) async fn clear(&self, session: &Session, touched: &mut Touched) -> Result<(), Error> {
+        for (collection, table) in self.order().into_iter().rev() {
+            self.remove_children(session, collection, table, touched).await?;
+        }
+        match session.constraint_mode() {
+            ConstraintMode::Replica => self.remove_roots(session, touched).await,
+            ConstraintMode::Enforce => Ok(()),
+        }
+    }
+
+    /// After [`Self::clear`]: the places of documents that lack their parent, or want a unique value that others hold.
     pub(super) async fn blocked(&self, session: &Session, by: Blocker) -> Result<Vec<usize>, Error> {
         let mut places = Vec::new();
         for (collection, table) in self.order() {
@@ -159,28 +158,17 @@ impl<'a> Rows<'a> {
         parts.gone.erase(session, table, touched).await
     }
 
-    async fn remove_roots(
-        &self,
-        session: &Session,
-        order: &[(usize, usize)],
-        touched: &mut Touched,
-    ) -> Result<(), Error> {
-        for (collection, _) in order.iter().filter(|(_, table)| *table == 0) {
-            if let Some(parts) = self.collections.get(collection) {
+    async fn remove_roots(&self, session: &Session, touched: &mut Touched) -> Result<(), Error> {
+        for (collection, _) in self.order().into_iter().rev().filter(|(_, table)| *table == 0) {
+            if let Some(parts) = self.collections.get(&collection) {
                 parts.gone.delete(session, touched).await?;
             }
         }
         Ok(())
     }
 
-    async fn upsert(
-        &self,
-        session: &Session,
-        order: &[(usize, usize)],
-        trade: bool,
-        touched: &mut Touched,
-    ) -> Result<(), Error> {
-        for &(collection, table) in order {
+    async fn upsert(&self, session: &Session, trade: bool, touched: &mut Touched) -> Result<(), Error> {
+        for (collection, table) in self.order() {
             let rows = self.rows(collection, table);
             if rows.is_empty() {
                 continue;

@@ -65,7 +65,7 @@ impl Source {
         options.connect_timeout.get_or_insert(config.timeout);
         options.server_selection_timeout.get_or_insert(config.timeout);
         let client = Client::with_options(options)
-            .map_err(|source| Error::Server { act: "set up the connection to the source", source })?;
+            .map_err(|source| Error::Server { act: "set up the connection to the source", source: source.into() })?;
         let database = client.database(&config.database);
         let server = server(&client, config.timeout).await?;
         Ok(Self { client, database, config: Arc::new(config.clone()), server })
@@ -126,7 +126,7 @@ pub(crate) async fn within<T>(
     act: &'static str,
     reply: impl IntoFuture<Output = mongodb::error::Result<T>>,
 ) -> Result<T, Error> {
-    bounded(timeout, act, reply.into_future()).await?.map_err(|source| Error::Server { act, source })
+    bounded(timeout, act, reply.into_future()).await?.map_err(|source| Error::Server { act, source: source.into() })
 }
 
 /// Waits for anything, but not for ever.

@@ -15,11 +15,10 @@ use mongodb::raw_batch_cursor::{RawBatch, RawBatchCursor};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use super::{Error, Scope, Source, connect::bounded, stalled};
+use super::{Error, Scope, Source, connect::bounded, settled, stalled};
 use crate::{
-    metrics,
     model::{ClusterTime, ResumeToken},
-    retry::{self, Backoff, Class, Classify},
+    retry::{Backoff, Class, Classify},
 };
 
 /// Bytes of replies that may wait for the decoder: two of the largest ones (16 MiB).
@@ -98,11 +97,8 @@ impl Prefetch {
         let mut width = Width::Whole;
         loop {
             let attempt = || open(&self.source, &self.scope, &self.place, width);
-            let next = match retry::until_settled(self.backoff, &self.cancel, stalled, attempt).await {
-                Ok(Some(opened)) => {
-                    ::metrics::gauge!(metrics::STALLED, "role" => "source").set(0.0);
-                    self.drain(opened, width).await
-                }
+            let next = match settled(self.backoff, &self.cancel, attempt).await {
+                Ok(Some(opened)) => self.drain(opened, width).await,
                 Ok(None) => Next::Stop,
                 Err(error) => self.judge(error, width).await,
             };

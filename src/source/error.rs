@@ -1,6 +1,6 @@
 //! What can go wrong on the MongoDB side, what it means, and what to do about it.
 
-use std::{path::PathBuf, time::Duration};
+use std::{fmt, path::PathBuf, time::Duration};
 
 use mongodb::error::{Error as DriverError, ErrorKind};
 use thiserror::Error;
@@ -30,7 +30,7 @@ pub enum Error {
         /// What was being done.
         act: &'static str,
         /// What the driver says.
-        source: DriverError,
+        source: Cause,
     },
     /// The server took longer than `source.timeout` allows.
     #[error("{act}: no reply within {after:?}")]
@@ -70,8 +70,8 @@ pub enum Error {
     HistoryLost {
         /// Cluster time of the last position.
         position: ClusterTime,
-        /// What the server says; `None` when a resumed stream came back without its position.
-        source: Option<DriverError>,
+        /// What the server says.
+        source: Cause,
     },
     /// The server's time has not come to the position: it is not the source, or not the same one any more.
     #[error("resume the change stream after {position}: the source has not come so far")]
@@ -79,7 +79,7 @@ pub enum Error {
         /// Cluster time of the last position.
         position: ClusterTime,
         /// What the server says.
-        source: DriverError,
+        source: Cause,
     },
     /// An event is larger than a reply may be, even without the document.
     #[error("read the change event after {position}: it is larger than a reply may be")]
@@ -87,7 +87,7 @@ pub enum Error {
         /// Cluster time of the last position.
         position: ClusterTime,
         /// What the server says.
-        source: DriverError,
+        source: Cause,
     },
     /// The read's cluster time is older than the server keeps, or than the collection's last index build. A later one will
     /// do; the same one never will.
@@ -98,7 +98,7 @@ pub enum Error {
         /// The instant that was asked for.
         at: ClusterTime,
         /// What the server says.
-        source: DriverError,
+        source: Cause,
     },
     /// A mapped collection was dropped, alone or with its database, and its policy is `halt`.
     #[error("follow {namespace}: it was dropped at {time}")]
@@ -123,6 +123,24 @@ pub enum Error {
     Ended,
 }
 
+/// What the driver says, in one line: its own text repeats the server's whole reply as hex.
+#[derive(Debug)]
+pub struct Cause(DriverError);
+
+impl From<DriverError> for Cause {
+    fn from(error: DriverError) -> Self {
+        Self(error)
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0.kind)
+    }
+}
+
+impl std::error::Error for Cause {}
+
 /// Codes of the server that no waiting mends: rights, unknown commands or stages, malformed requests.
 const HALTING: [i32; 15] = [2, 9, 13, 14, 18, 20, 40, 59, 72, 73, 115, 166, 8000, 40324, 40573];
 /// ChangeStreamHistoryLost, ChangeStreamFatalError, InvalidResumeToken.
@@ -137,13 +155,13 @@ impl Error {
     /// Judges what the driver said about the opening or reading of a change stream that stood at `position`.
     pub(crate) fn of_stream(act: &'static str, position: ClusterTime, source: DriverError) -> Self {
         match code(&source) {
-            Some(code) if HISTORY_LOST.contains(&code) => Self::HistoryLost { position, source: Some(source) },
-            Some(INVALID_OPTIONS) => Self::Behind { position, source },
-            Some(BSON_OBJECT_TOO_LARGE) => Self::EventTooLarge { position, source },
+            Some(code) if HISTORY_LOST.contains(&code) => Self::HistoryLost { position, source: source.into() },
+            Some(INVALID_OPTIONS) => Self::Behind { position, source: source.into() },
+            Some(BSON_OBJECT_TOO_LARGE) => Self::EventTooLarge { position, source: source.into() },
             _ if source.contains_label("NonResumableChangeStreamError") => {
-                Self::HistoryLost { position, source: Some(source) }
+                Self::HistoryLost { position, source: source.into() }
             }
-            _ => Self::Server { act, source },
+            _ => Self::Server { act, source: source.into() },
         }
     }
 
@@ -151,9 +169,9 @@ impl Error {
     pub(crate) fn of_read(act: &'static str, at: Option<ClusterTime>, source: DriverError) -> Self {
         match code(&source) {
             Some(code) if SNAPSHOT_TOO_OLD.contains(&code) => {
-                Self::SnapshotTooOld { act, at: at.unwrap_or_default(), source }
+                Self::SnapshotTooOld { act, at: at.unwrap_or_default(), source: source.into() }
             }
-            _ => Self::Server { act, source },
+            _ => Self::Server { act, source: source.into() },
         }
     }
 
@@ -180,7 +198,7 @@ impl Error {
                  documents that came by a rename need a new snapshot",
             ),
             Self::Token(_) => Some("this version of driftless does not know the server's token format: upgrade it"),
-            Self::Server { source, .. } => match source.kind.as_ref() {
+            Self::Server { source, .. } => match source.0.kind.as_ref() {
                 ErrorKind::Authentication { .. } => {
                     Some("check user, password and authSource of the connection string")
                 }
@@ -209,7 +227,7 @@ impl Error {
 impl Classify for Error {
     fn class(&self) -> Class {
         match self {
-            Self::Server { source, .. } => class_of(source),
+            Self::Server { source, .. } => class_of(&source.0),
             // A chunk is simply read again at a later instant.
             Self::Timeout { .. } | Self::CursorEnded { .. } | Self::SnapshotTooOld { .. } => Class::Transient,
             Self::Address

@@ -43,7 +43,7 @@ pub(crate) async fn images(
     let mut found = HashMap::with_capacity(ids.len());
     let (mut upper, mut bytes) = (after, 0);
     while let Some(batch) = bounded(timeout, ACT, cursor.next()).await? {
-        let batch = batch.map_err(|source| Error::Server { act: ACT, source })?;
+        let batch = batch.map_err(|source| Error::Server { act: ACT, source: source.into() })?;
         let time = batch.as_raw_document().get_timestamp("operationTime");
         upper = upper.max(time.map(ClusterTime::from).map_err(|_| Error::Reply { act: ACT, field: "operationTime" })?);
         for document in in_reply(&batch, ACT)? {

@@ -39,7 +39,7 @@ use std::time::Duration;
 
 pub use check::{CollectionKind, Facts, Fault, Oplog};
 pub use connect::{Server, Source};
-pub use error::Error;
+pub use error::{Cause, Error};
 pub use event::{OnDrop, Scope};
 pub use id::id_of;
 pub use merge::{Merge, Released, Ticket};
@@ -47,7 +47,26 @@ pub use reader::{Chunk, Limits, Read, ReadTime, Reader};
 pub use snapshot::{Progress, Snapshot, SnapshotItem, snapshot_changes};
 pub use stream::{ChangeStream, Position, Start, StreamBatch};
 
-use crate::{metrics, retry};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    metrics,
+    retry::{self, Backoff},
+};
+
+/// Tries until it works, fails for good, or nobody waits any more (then `None`).
+async fn settled<T, F>(
+    backoff: Backoff,
+    cancel: &CancellationToken,
+    attempt: impl FnMut() -> F,
+) -> Result<Option<T>, Error>
+where
+    F: Future<Output = Result<T, Error>>,
+{
+    let settled = retry::until_settled(backoff, cancel, stalled, attempt).await?;
+    ::metrics::gauge!(metrics::STALLED, "role" => "source").set(0.0);
+    Ok(settled)
+}
 
 /// Tells that the source waits for something to come back.
 fn stalled(error: &Error, delay: Duration) {

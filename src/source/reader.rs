@@ -321,7 +321,7 @@ pub(crate) fn in_reply<'a>(
     batch: &'a RawBatch,
     act: &'static str,
 ) -> Result<impl Iterator<Item = Result<&'a RawDocument, Error>>, Error> {
-    let array = batch.doc_slices().map_err(|source| Error::Server { act, source })?;
+    let array = batch.doc_slices().map_err(|source| Error::Server { act, source: source.into() })?;
     Ok(array.into_iter().map(move |value| match value {
         Ok(RawBsonRef::Document(document)) => Ok(document),
         _ => Err(Error::Reply { act, field: "cursor.nextBatch" }),

@@ -14,11 +14,11 @@ use bson::raw::RawDocumentBuf;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::{Chunk, Error, Limits, ReadTime, Source, Ticket};
+use super::{Chunk, Error, Limits, ReadTime, Source, Ticket, id::id_of, settled};
 use crate::{
     metrics,
     model::{Change, ClusterTime, Key, Namespace, Op, Version},
-    retry::{self, Backoff},
+    retry::Backoff,
 };
 
 /// How far the snapshot of one collection has come.
@@ -170,7 +170,7 @@ impl Walk {
     where
         F: Future<Output = Result<T, Error>>,
     {
-        match retry::until_settled(self.backoff, &self.cancel, super::stalled, attempt).await {
+        match settled(self.backoff, &self.cancel, attempt).await {
             Ok(Some(value)) => Ok(value),
             Ok(None) => Err(Stop),
             Err(error) => self.fail(error).await,
@@ -191,7 +191,7 @@ pub fn snapshot_changes(
 ) -> Result<Vec<Change>, Error> {
     let no_id = || Error::Reply { act: "read documents", field: "_id" };
     let change = |document: RawDocumentBuf| {
-        let id = super::id::id_of(&document).ok_or_else(no_id)?;
+        let id = id_of(&document).ok_or_else(no_id)?;
         Ok(Change {
             namespace: namespace.clone(),
             key: Key::from_id(&id).ok_or_else(no_id)?,

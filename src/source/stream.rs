@@ -26,12 +26,12 @@ use super::{
     frontier::Tracker,
     lookup, reader,
     segment::{self, Found},
-    stalled,
+    settled,
 };
 use crate::{
     metrics,
     model::{Change, ClusterTime, Control, Frontier, Op, ResumeToken},
-    retry::{self, Backoff},
+    retry::Backoff,
 };
 
 /// Where the stream starts.
@@ -232,7 +232,7 @@ impl Decoder {
         let (database, timeout) = (self.source.database(), self.source.config().timeout);
         let reads = wanted.iter().map(async |(collection, ids)| {
             let attempt = || lookup::images(database, timeout, collection, ids, after);
-            match retry::until_settled(self.backoff, &self.cancel, stalled, attempt).await? {
+            match settled(self.backoff, &self.cancel, attempt).await? {
                 Some(found) => Ok::<_, End>(found.map(|found| ((*collection).to_owned(), found))),
                 None => Err(End::Unheard),
             }

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::support::{Postgres, mongo, unique};
+use crate::support::{self, mongo, unique};
 
 const SCHEMA: &str = include_str!("../../config/demo/schema.sql");
 const MAPPING: &str = include_str!("../../config/demo/mapping.toml");
@@ -25,13 +25,14 @@ const FAST: f64 = 100_000.0;
 
 #[tokio::test]
 async fn the_schema_applies_twice() {
-    let postgres = Postgres::create("demo_schema").await;
+    let target = support::Database::create().await;
+    let postgres = target.client().await;
     for _ in 0..2 {
-        postgres.client.batch_execute(SCHEMA).await.expect("apply schema");
+        postgres.batch_execute(SCHEMA).await.expect("apply schema");
     }
-    postgres.client.batch_execute("DROP SCHEMA app CASCADE").await.expect("drop schema");
-    postgres.client.batch_execute(SCHEMA).await.expect("apply schema again");
-    postgres.drop().await;
+    postgres.batch_execute("DROP SCHEMA app CASCADE").await.expect("drop schema");
+    postgres.batch_execute(SCHEMA).await.expect("apply schema again");
+    target.drop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -108,35 +109,6 @@ async fn a_run_keeps_its_rate_and_stops_when_cancelled() {
     database.drop().await.expect("drop");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "makes the primary step down, which disturbs whoever shares the server"]
-async fn a_stepdown_does_not_end_a_run() {
-    let (client, name) = (mongo().await, unique("demo_stepdown"));
-    let database = client.database(&name);
-    load(&database, &Generator::new(7, 500), |_| {}).await.expect("load");
-    let (finished, mut workload) = (CancellationToken::new(), Workload::new(client.clone(), &name, 2));
-    let run = async {
-        let counts = workload.run(150.0, Until::Count(1_500), CancellationToken::new()).await;
-        finished.cancel();
-        counts
-    };
-    let admin = client.database("admin");
-    let disturb = async {
-        let mut stepdowns = 0;
-        while tokio::time::timeout(Duration::from_secs(3), finished.cancelled()).await.is_err() {
-            let command = doc! { "replSetStepDown": 2, "secondaryCatchUpPeriodSecs": 1, "force": true };
-            stepdowns += u32::from(admin.run_command(command).await.is_ok());
-        }
-        stepdowns
-    };
-    let (counts, stepdowns) = tokio::join!(run, disturb);
-    let counts = counts.expect("run");
-    assert_eq!((counts.total(), counts.unknown), (1_500, 0));
-    assert!(stepdowns > 0 && counts.retries > 0, "{stepdowns} stepdowns, {} retries", counts.retries);
-    judge(&database).await;
-    database.drop().await.expect("drop");
-}
-
 /// Panics when PostgreSQL refuses what the source holds.
 async fn judge(database: &Database) {
     if let Err(refused) = accepts(database).await {
@@ -147,10 +119,11 @@ async fn judge(database: &Database) {
 
 /// Inserts all documents into an empty target, parents first.
 async fn accepts(database: &Database) -> Result<(), tokio_postgres::Error> {
-    let postgres = Postgres::create("demo_judge").await;
-    postgres.client.batch_execute(SCHEMA).await.expect("apply schema");
-    let verdict = insert_all(&postgres.client, database).await;
-    postgres.drop().await;
+    let target = support::Database::create().await;
+    let postgres = target.client().await;
+    postgres.batch_execute(SCHEMA).await.expect("apply schema");
+    let verdict = insert_all(&postgres, database).await;
+    target.drop().await;
     verdict
 }
 

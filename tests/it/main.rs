@@ -1,5 +1,7 @@
 //! Tests of the parts against real servers: `deploy/local/stack up` starts them.
 
 mod demo;
+mod log;
+mod sink;
 mod source;
 mod support;

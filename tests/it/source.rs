@@ -1,27 +1,28 @@
 //! The source against a real replica set.
 
+mod reads;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     time::Duration,
 };
 
-use bson::{
-    Document, doc,
-    raw::{RawBson, RawDocumentBuf},
-    rawdoc,
-};
+use bson::{Document, doc, raw::RawDocumentBuf, rawdoc};
 use driftless::{
     config::SourceConfig,
     model::{Change, ClusterTime, ControlKind, Frontier, Key, Op, ResumeToken, TokenKind, Version},
     retry::{Backoff, Class, Classify},
     source::{
-        ChangeStream, Chunk, CollectionKind, Error, Limits, Merge, OnDrop, Position, Progress, ReadTime, Scope,
-        Snapshot, SnapshotItem, Source, Start, StreamBatch,
+        ChangeStream, Error, Merge, OnDrop, Position, Progress, Scope, Snapshot, SnapshotItem, Source, Start,
+        StreamBatch,
     },
 };
 use mongodb::{Client, Collection, Database};
 
-use crate::support::{setting, soon};
+use crate::support::{
+    proxy::{Line, Proxy},
+    setting, soon,
+};
 
 const BACKOFF: Backoff = Backoff { min: Duration::from_millis(10), max: Duration::from_millis(200) };
 
@@ -72,7 +73,7 @@ impl Shop {
     }
 
     /// The instant behind everything so far, which the server's clock has reached.
-    async fn from_here(&self) -> Start {
+    async fn beginning(&self) -> Start {
         let now = self.now().await;
         self.collection("elsewhere").insert_one(doc! {}).await.unwrap();
         Start::At(now.next())
@@ -138,7 +139,7 @@ async fn a_transaction_keeps_its_order() {
     let shop = Shop::open("transaction").await;
     let orders = shop.collection("orders");
     orders.insert_one(doc! { "_id": 1, "v": 0 }).await.unwrap();
-    let mut stream = shop.stream(&["orders"], shop.from_here().await);
+    let mut stream = shop.stream(&["orders"], shop.beginning().await);
     let mut session = shop.client.start_session().await.unwrap();
     session.start_transaction().await.unwrap();
     orders.replace_one(doc! { "_id": 1 }, doc! { "v": 1 }).session(&mut session).await.unwrap();
@@ -280,7 +281,7 @@ async fn drops_and_renames_become_controls() {
 #[tokio::test]
 async fn lost_history_halts() {
     let shop = Shop::open("history").await;
-    let mut stream = shop.stream(&["orders"], shop.from_here().await);
+    let mut stream = shop.stream(&["orders"], shop.beginning().await);
     shop.collection("orders").insert_one(doc! { "_id": 1, "v": 1 }).await.unwrap();
     let batches = stream.until(shop.now().await).await;
     let mut position = batches.into_iter().find(|batch| !batch.changes.is_empty()).unwrap().position;
@@ -318,7 +319,7 @@ async fn lost_history_halts() {
 async fn a_killed_cursor_is_opened_again() {
     let shop = Shop::open("killed").await;
     let orders = shop.collection("orders");
-    let mut stream = shop.stream(&["orders"], shop.from_here().await);
+    let mut stream = shop.stream(&["orders"], shop.beginning().await);
     let mut everything = Vec::new();
     for id in 0..5 {
         orders.insert_one(doc! { "_id": id, "v": 1 }).await.unwrap();
@@ -343,6 +344,42 @@ async fn a_killed_cursor_is_opened_again() {
     shop.close().await;
 }
 
+/// The connection breaks, or falls silent: either way the stream goes on where it was once it is back.
+#[tokio::test]
+async fn a_broken_line_is_waited_for() {
+    let shop = Shop::open("line").await;
+    let orders = shop.collection("orders");
+    let uri = setting("MONGO_URI");
+    let server = uri.trim_start_matches("mongodb://").split(['/', ',', '?']).next().unwrap().to_owned();
+    let proxy = Proxy::to(server).await;
+    let behind = Shop::again(&shop, |config| {
+        config.uri = Some(format!("mongodb://{}/?directConnection=true", proxy.address).into());
+        config.timeout = Duration::from_millis(500);
+        config.max_await = Duration::from_millis(20);
+    })
+    .await;
+    let mut stream = behind.stream(&["orders"], shop.beginning().await);
+    let mut everything = Vec::new();
+    for (id, line) in [Line::Open, Line::Cut, Line::Stalled, Line::Open].into_iter().enumerate() {
+        proxy.set(line);
+        orders.insert_one(doc! { "_id": id as i32, "v": 0 }).await.unwrap();
+        orders.update_one(doc! { "_id": id as i32 }, doc! { "$set": { "v": 1 } }).await.unwrap();
+        let written = shop.now().await;
+        if line != Line::Open {
+            // Long enough for replies on their way, for the watchdog and for attempts to fail.
+            let silence = async {
+                while let Ok(Ok(_)) = tokio::time::timeout(Duration::from_secs(2), stream.inner.next_batch()).await {}
+            };
+            soon("silence", silence).await;
+            proxy.set(Line::Open);
+        }
+        everything.extend(stream.until(written).await);
+    }
+    let expected = (0..4).flat_map(|id| [(id, Op::Insert, Some(0)), (id, Op::Update, Some(1))]);
+    assert_eq!(seen(&everything), expected.collect::<Vec<_>>());
+    shop.close().await;
+}
+
 /// Tries to refute the inclusive frontier: writers and transactions run, while two streams (one filtered, one restarted
 /// again and again) check that nothing comes at or before an instant they called complete, and that nothing is missing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -350,7 +387,7 @@ async fn nothing_comes_behind_the_frontier() {
     const WRITERS: i32 = 4;
     const ROUNDS: i32 = 150;
     let shop = Shop::with("frontier", |config| {
-        config.stream_batch = 50;
+        config.stream_batch = 3;
         config.max_await = Duration::from_millis(20);
     })
     .await;
@@ -431,159 +468,6 @@ async fn an_event_too_large_is_read_without_its_document() {
     assert_eq!(values, [1, 2, 3]);
     assert!(changes[1].key.is_hashed());
     assert_eq!(changes[1].id.get_str("_id").unwrap(), long);
-    shop.close().await;
-}
-
-/// One `_id` of every type that MongoDB takes, and some that are equal in one type and different in another.
-fn ids() -> Vec<RawDocumentBuf> {
-    // `{_id: "\xff\xfe"}`: MongoDB stores what is not UTF-8.
-    let invalid = [&17i32.to_le_bytes()[..], b"\x02_id\0", &3i32.to_le_bytes(), b"\xff\xfe\0", &[0]].concat();
-    let decimal: bson::Decimal128 = "1E+300".parse().unwrap();
-    vec![
-        rawdoc! { "_id": RawBson::MinKey },
-        rawdoc! { "_id": RawBson::Null },
-        rawdoc! { "_id": f64::NAN },
-        rawdoc! { "_id": -1.5 },
-        rawdoc! { "_id": 1 },
-        rawdoc! { "_id": 2i64 },
-        rawdoc! { "_id": decimal },
-        rawdoc! { "_id": "" },
-        rawdoc! { "_id": "a" },
-        rawdoc! { "_id": "b" },
-        RawDocumentBuf::from_bytes(invalid).unwrap(),
-        rawdoc! { "_id": {} },
-        rawdoc! { "_id": { "a": 1, "b": "x" } },
-        rawdoc! { "_id": bson::Binary { subtype: bson::spec::BinarySubtype::Generic, bytes: vec![1, 2] } },
-        rawdoc! { "_id": bson::Binary { subtype: bson::spec::BinarySubtype::Uuid, bytes: vec![1; 16] } },
-        rawdoc! { "_id": bson::oid::ObjectId::from_bytes([7; 12]) },
-        rawdoc! { "_id": false },
-        rawdoc! { "_id": true },
-        rawdoc! { "_id": bson::DateTime::from_millis(-1) },
-        rawdoc! { "_id": bson::Timestamp { time: 1, increment: 1 } },
-        rawdoc! { "_id": RawBson::MaxKey },
-    ]
-}
-
-/// Inserts bytes as they are.
-async fn insert_raw(database: &Database, collection: &str, documents: &[RawDocumentBuf]) {
-    let mut array = bson::RawArrayBuf::new();
-    documents.iter().for_each(|document| array.push(document.clone()));
-    let reply = database.run_raw_command(rawdoc! { "insert": collection, "documents": array }).await.unwrap();
-    assert_eq!(reply.get_i32("n").unwrap() as usize, documents.len(), "{reply}");
-}
-
-#[tokio::test]
-async fn chunks_walk_across_types() {
-    let shop = Shop::open("chunks").await;
-    let clustered = doc! { "key": { "_id": 1 }, "unique": true };
-    shop.database.run_command(doc! { "create": "clustered", "clusteredIndex": clustered }).await.unwrap();
-    for collection in ["plain", "clustered"] {
-        insert_raw(&shop.database, collection, &ids()).await;
-        let reader = shop.source.reader();
-        for documents in [1, 2, 5, 20, 21, 100] {
-            let limits = Limits { documents, bytes: 1 << 20 };
-            let mut at = ReadTime::AtLeast(shop.now().await);
-            let (mut after, mut read) = (None, Vec::new());
-            loop {
-                let chunk = reader.chunk(collection, after.as_deref(), limits, at).await.unwrap();
-                assert!(chunk.documents.len() <= documents + usize::from(chunk.end));
-                at = ReadTime::At(chunk.read_at);
-                read.extend(chunk.documents);
-                after = chunk.last_id;
-                if chunk.end {
-                    break;
-                }
-            }
-            let keys = |documents: &[RawDocumentBuf]| {
-                documents.iter().map(|document| Key::from_id(document).unwrap()).collect::<BTreeSet<_>>()
-            };
-            assert_eq!(keys(&read), keys(&ids()), "{collection} by {documents}");
-            assert_eq!(read.len(), ids().len(), "{collection} by {documents}");
-        }
-    }
-    shop.close().await;
-}
-
-/// A chunk goes on where it was, though its last document is gone.
-#[tokio::test]
-async fn a_chunk_goes_on_behind_a_deleted_document() {
-    let shop = Shop::open("behind").await;
-    let orders = shop.collection("orders");
-    orders.insert_many((0..6).map(|id| doc! { "_id": id })).await.unwrap();
-    let reader = shop.source.reader();
-    let limits = Limits { documents: 3, bytes: 1 << 20 };
-    let ids = |chunk: &Chunk| chunk.documents.iter().map(|d| d.get_i32("_id").unwrap()).collect::<Vec<_>>();
-    let first = reader.chunk("orders", None, limits, ReadTime::AtLeast(shop.now().await)).await.unwrap();
-    assert_eq!((ids(&first), first.end), (vec![0, 1, 2], false));
-    orders.delete_one(doc! { "_id": 2 }).await.unwrap();
-    let now = ReadTime::AtLeast(shop.now().await);
-    let second = reader.chunk("orders", first.last_id.as_deref(), limits, now).await.unwrap();
-    assert_eq!(ids(&second), [3, 4, 5]);
-    let third = reader.chunk("orders", second.last_id.as_deref(), limits, now).await.unwrap();
-    assert_eq!((ids(&third), third.end), (vec![], true));
-    let none = reader.chunk("nothing", None, limits, now).await.unwrap();
-    assert_eq!((ids(&none), none.end, none.last_id), (vec![], true, None));
-    // Two bytes are enough for one reply, and no more.
-    let small = Limits { documents: 3, bytes: 2 };
-    assert!(!reader.chunk("orders", None, small, now).await.unwrap().documents.is_empty());
-    shop.close().await;
-}
-
-#[tokio::test]
-async fn reads_at_one_time_agree() {
-    let shop = Shop::open("reads").await;
-    let orders = shop.collection("orders");
-    orders.insert_many((0..50).map(|id| doc! { "_id": id, "v": 0 })).await.unwrap();
-    let reader = shop.source.reader();
-    let before = reader.count("orders", ReadTime::AtLeast(shop.now().await)).await.unwrap();
-    orders.delete_many(doc! { "_id": { "$lt": 10 } }).await.unwrap();
-    orders.update_many(doc! {}, doc! { "$set": { "v": 1 } }).await.unwrap();
-    orders.insert_one(doc! { "_id": 50, "v": 1 }).await.unwrap();
-    let (at, now) = (ReadTime::At(before.read_at), ReadTime::AtLeast(shop.now().await));
-    assert_eq!((before.value, reader.count("orders", at).await.unwrap().value), (50, 50));
-    assert_eq!(reader.count("orders", now).await.unwrap().value, 41);
-    assert_eq!(reader.count("nothing", now).await.unwrap().value, 0);
-    assert_eq!(reader.estimate("orders").await.unwrap(), 41);
-
-    let ids = [rawdoc! { "_id": 3 }, rawdoc! { "_id": 30i64 }, rawdoc! { "_id": 50 }];
-    let values = |documents: &[RawDocumentBuf]| {
-        documents.iter().map(|d| (d.get_i32("_id").unwrap(), d.get_i32("v").unwrap())).collect::<BTreeSet<_>>()
-    };
-    let then = reader.by_ids("orders", &ids, at).await.unwrap();
-    assert_eq!((values(&then.value), then.read_at), (BTreeSet::from([(3, 0), (30, 0)]), before.read_at));
-    assert_eq!(values(&reader.by_ids("orders", &ids, now).await.unwrap().value), BTreeSet::from([(30, 1), (50, 1)]));
-
-    let sample = reader.sample("orders", 10, now).await.unwrap();
-    assert_eq!(values(&sample.value).len(), 10);
-    assert!(values(&reader.sample("orders", 10, at).await.unwrap().value).iter().all(|(_, v)| *v == 0));
-    assert!(reader.sample("nothing", 10, now).await.unwrap().value.is_empty());
-
-    let old = ReadTime::At(ClusterTime { t: before.read_at.t - 3600, i: 1 });
-    let error = reader.count("orders", old).await.unwrap_err();
-    assert!(matches!(error, Error::SnapshotTooOld { .. }), "{}", driftless::retry::chain(&error));
-    assert_eq!(error.class(), Class::Transient);
-    shop.close().await;
-}
-
-#[tokio::test]
-async fn what_cannot_be_followed_is_refused() {
-    let shop = Shop::open("refused").await;
-    let create = |command: Document| shop.database.run_command(command).into_future();
-    create(doc! { "create": "orders" }).await.unwrap();
-    create(doc! { "create": "view", "viewOn": "orders", "pipeline": [] }).await.unwrap();
-    create(doc! { "create": "series", "timeseries": { "timeField": "t" } }).await.unwrap();
-    create(doc! { "create": "capped", "capped": true, "size": 4096 }).await.unwrap();
-    let names = ["orders", "view", "series", "capped", "missing"];
-    let facts = shop.source.facts(names).await.unwrap();
-    let kinds: Vec<_> = names.iter().map(|name| facts.collections[*name]).collect();
-    use CollectionKind::{Capped, Missing, Plain, TimeSeries, View};
-    assert_eq!(kinds, [Plain, View, TimeSeries, Capped, Missing]);
-    assert!(facts.server.replica_set.is_some() && facts.feature_version.is_some());
-    assert!(facts.oplog.unwrap().window_seconds() > 0);
-    let faults = shop.source.faults(names).await.unwrap();
-    let told = |what: &str| faults.iter().any(|fault| fault.what.contains(what));
-    assert!(faults.len() == 3 && told("view is a view") && told("time-series") && told("capped"), "{faults:?}");
-    assert!(shop.source.faults(["orders", "missing"]).await.unwrap().is_empty());
     shop.close().await;
 }
 

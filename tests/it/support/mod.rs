@@ -1,23 +1,23 @@
-//! What every integration test needs: where the servers are, a database of its own, and a deadline.
+//! What every test here needs: where the servers are, names of its own, a deadline, and a database that goes with it.
 
-use std::{future::Future, path::Path, sync::OnceLock, time::Duration};
+pub(crate) mod proxy;
 
-use mongodb::Client;
+use std::{env, fs, future::Future, path::Path, sync::OnceLock, time::Duration};
 
-/// An address: from the environment, else from what the local stack wrote down.
-pub(crate) fn setting(key: &str) -> String {
+use driftless::config::SinkConfig;
+
+/// A setting of the local stack: from the environment, else from the file that the stack writes when it starts.
+pub(crate) fn setting(name: &str) -> String {
     static FILE: OnceLock<String> = OnceLock::new();
-    if let Ok(value) = std::env::var(key) {
-        return value;
-    }
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(".local/main/env");
-    let lines = FILE.get_or_init(|| std::fs::read_to_string(&path).unwrap_or_default());
-    lines
-        .lines()
-        .find_map(|line| line.strip_prefix(key)?.strip_prefix('='))
-        .unwrap_or_else(|| panic!("{key} is neither set nor in {}: run deploy/local/stack up", path.display()))
-        .trim_matches('\'')
-        .to_owned()
+    let file = FILE.get_or_init(|| {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(".local/main/env");
+        fs::read_to_string(path).unwrap_or_default()
+    });
+    let in_file = || file.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+    env::var(name)
+        .ok()
+        .or_else(|| in_file().map(|value| value.trim_matches('\'').to_owned()))
+        .unwrap_or_else(|| panic!("{name} is not set: run deploy/local/stack up"))
 }
 
 /// No wait of a test may take longer; a busy machine is slow, a hung one is a failure.
@@ -28,42 +28,67 @@ pub(crate) async fn soon<T>(what: &str, state: impl Future<Output = T>) -> T {
     tokio::time::timeout(DEADLINE, state).await.unwrap_or_else(|_| panic!("{what} did not happen within {DEADLINE:?}"))
 }
 
-/// A name no other test or run uses.
+/// A name that no other test and no other run uses.
 pub(crate) fn unique(prefix: &str) -> String {
     format!("{prefix}_{}", uuid::Uuid::new_v4().simple())
 }
 
 /// A client of the source.
-pub(crate) async fn mongo() -> Client {
-    Client::with_uri_str(setting("MONGO_URI")).await.expect("connect to MongoDB")
+pub(crate) async fn mongo() -> mongodb::Client {
+    mongodb::Client::with_uri_str(setting("MONGO_URI")).await.expect("MongoDB answers")
 }
 
-/// A database of its own in PostgreSQL; dropped by [`Postgres::drop`].
-pub(crate) struct Postgres {
-    pub(crate) client: tokio_postgres::Client,
+/// An empty PostgreSQL database; dropped at the end of the test.
+pub(crate) struct Database {
     name: String,
+    admin: tokio_postgres::Client,
 }
 
-impl Postgres {
-    pub(crate) async fn create(prefix: &str) -> Self {
-        let name = unique(prefix);
-        connect("").await.batch_execute(&format!("CREATE DATABASE {name}")).await.expect("create database");
-        Self { client: connect(&name).await, name }
+impl Database {
+    /// Creates it.
+    pub(crate) async fn create() -> Self {
+        let name = unique("it");
+        let admin = client(&setting("POSTGRES_URL")).await;
+        admin.batch_execute(&format!("CREATE DATABASE {name}")).await.expect("creates a database");
+        Self { name, admin }
     }
 
+    /// Its connection string.
+    pub(crate) fn url(&self) -> String {
+        self.url_as(None)
+    }
+
+    /// Its connection string for another role.
+    pub(crate) fn url_as(&self, role: Option<&str>) -> String {
+        let url = setting("POSTGRES_URL");
+        let (head, query) = url.split_once('?').map_or((url.as_str(), ""), |(head, query)| (head, query));
+        let (server, _) = head.rsplit_once('/').expect("a database in POSTGRES_URL");
+        let server = match role {
+            None => server.to_owned(),
+            Some(role) => format!("postgresql://{role}@{}", server.rsplit_once('@').expect("a role").1),
+        };
+        format!("{server}/{}?{query}", self.name)
+    }
+
+    /// A plain client of it.
+    pub(crate) async fn client(&self) -> tokio_postgres::Client {
+        client(&self.url()).await
+    }
+
+    /// The sink's configuration for it.
+    pub(crate) fn sink_config(&self) -> SinkConfig {
+        serde_json::from_value(serde_json::json!({ "url": self.url() })).expect("a configuration")
+    }
+
+    /// Drops it.
     pub(crate) async fn drop(self) {
-        drop(self.client);
-        let admin = connect("").await;
-        admin.batch_execute(&format!("DROP DATABASE {} WITH (FORCE)", self.name)).await.expect("drop database");
+        let sql = format!("DROP DATABASE {} WITH (FORCE)", self.name);
+        self.admin.batch_execute(&sql).await.expect("drops the database");
     }
 }
 
-async fn connect(database: &str) -> tokio_postgres::Client {
-    let mut config: tokio_postgres::Config = setting("POSTGRES_URL").parse().expect("POSTGRES_URL");
-    if !database.is_empty() {
-        config.dbname(database);
-    }
-    let (client, connection) = config.connect(tokio_postgres::NoTls).await.expect("connect to PostgreSQL");
+async fn client(url: &str) -> tokio_postgres::Client {
+    let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await.expect("PostgreSQL answers");
     tokio::spawn(connection);
     client
 }

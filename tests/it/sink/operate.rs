@@ -1,0 +1,207 @@
+//! What operators and the reconciler do beside the workers: positions, replay, comparison, status.
+
+use std::collections::HashMap;
+
+use bson::rawdoc;
+use driftless::{
+    model::{ClusterTime, Frontier, Version},
+    sink::{
+        self, Error, Purpose, Session, checkpoint,
+        reader::{Difference, LedgerCounts, Reader},
+        replay::{self, Request, To},
+        status::{self, ReconcileResult},
+    },
+};
+
+use super::world::{TOPIC, World, change, partition, plan, user};
+
+#[tokio::test]
+async fn frontiers_move_the_watermark_and_counts_are_checked() {
+    let mut world = World::new().await;
+    let mut records = world.append(&[user(1, 1, "a"), user(1, 2, "b")]);
+    records.extend(world.append_frontier(1, 2, 10));
+    let outcome = world.apply_records(records).await.expect("applies");
+    assert!(outcome.unmet.is_empty());
+    // A batch may end between changes and their frontier.
+    world.apply(&[user(2, 11, "c")]).await;
+    let records = world.append_frontier(2, 2, 20);
+    let outcome = world.apply_records(records).await.expect("applies");
+    assert_eq!(outcome.unmet, [partition()]);
+    let positions = checkpoint::read(&world.session, &[partition()]).await.expect("reads");
+    let position = positions[0];
+    assert_eq!((position.next_offset, position.gaps, position.seq), (Some(5), 1, 2));
+    assert_eq!(position.watermark, Some(Frontier(ClusterTime { t: 20, i: 0 })));
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_replay_moves_positions_back_never_forward_and_is_recorded() {
+    let mut world = World::new().await;
+    world.apply(&[user(1, 1, "a"), user(2, 1, "b"), user(3, 1, "c")]).await;
+    let control = world.target.open(Purpose::Control).await.expect("connects");
+    let request = |to, dry_run| Request { topic: TOPIC, partition: None, to, who: "an operator", dry_run };
+    let moved = replay::replay(&control, &request(To::Offset(1), true)).await.expect("tells");
+    assert_eq!((moved[0].from, moved[0].to), (Some(3), Some(1)));
+    assert_eq!(world.rows("SELECT next_offset FROM driftless.position").await, ["3"]);
+    assert!(replay::replay(&control, &request(To::Offset(7), false)).await.expect("ok").is_empty());
+    replay::replay(&control, &request(To::Earliest, false)).await.expect("moves");
+    assert_eq!(world.rows("SELECT next_offset FROM driftless.position").await, ["NULL"]);
+    let records = world.append(&[user(4, 4, "d")]);
+    let refused = world.apply_records(records).await;
+    assert!(matches!(refused, Err(Error::OffsetMoved { found: None, .. })), "{refused:?}");
+    let status = status::read(&control, 10).await.expect("reads");
+    assert_eq!(status.actions.len(), 2);
+    assert_eq!((status.actions[0].who.as_str(), status.actions[0].command.as_str()), ("an operator", "replay"));
+    world.end().await;
+}
+
+async fn compare(session: &Session, world: &World, changes: &[driftless::model::Change]) -> HashMap<usize, Difference> {
+    let collection = world.prepared.named(&changes[0].namespace.collection).expect("mapped");
+    let mapped = &world.prepared.all().collections()[collection];
+    let expected = changes
+        .iter()
+        .map(|change| mapped.map(change.document.as_ref().expect("a document")).expect("rows"))
+        .collect::<Vec<_>>();
+    let reader = Reader::begin(session, &world.prepared).await.expect("begins");
+    let found = reader.compare(collection, &expected).await.expect("compares");
+    reader.end().await.expect("ends");
+    found
+}
+
+#[tokio::test]
+async fn the_comparison_names_what_differs_and_nothing_else() {
+    let mut world = World::new().await;
+    let session = world.target.open(Purpose::Read).await.expect("connects");
+    let full = rawdoc! {
+        "_id": 1, "email": "A", "name": "n", "age": 3, "score": 1.5, "status": "active", "height": f64::NAN, "code": "ab",
+        "tags": ["x", "y z"], "meta": { "b": 1, "a": [1.0, null] }, "notes": { "k": "v" },
+    };
+    let users = [
+        change("users", 1, 1, Some(full)),
+        change("users", 2, 1, Some(rawdoc! { "_id": 2, "email": "b", "height": -0.0 })),
+        user(3, 1, "c"),
+    ];
+    world.apply(&users).await;
+    assert_eq!(compare(&session, &world, &users).await, HashMap::new());
+    let client = world.database.client().await;
+    let sql = "UPDATE app.users SET email = 'a', code = 'abc', tags = '{x}', meta = '{}', notes = '{ \"k\" : \"v\" }', \
+                      height = 0, status = NULL WHERE email = 'A'; \
+               UPDATE app.users SET height = 0 WHERE email = 'b'; DELETE FROM app.users WHERE email = 'c'";
+    client.batch_execute(sql).await.expect("ok");
+    let found = compare(&session, &world, &users).await;
+    let names = ["email", "code", "tags", "meta", "height", "status"].map(|name| format!("app.users.{name}"));
+    let mut columns = found[&0].columns.clone();
+    columns.sort();
+    let mut expected = names.to_vec();
+    expected.sort();
+    assert_eq!((columns, found[&0].missing), (expected, false));
+    assert!(!found.contains_key(&1), "-0 and 0 are one number");
+    assert!(found[&2].missing);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn child_rows_are_compared_in_both_directions() {
+    let mut world = World::new().await;
+    let session = world.target.open(Purpose::Read).await.expect("connects");
+    let plans = [plan(1, 1, None, &[(1, "a"), (2, "b")]), plan(2, 1, None, &[]), plan(3, 1, None, &[(5, "c")])];
+    world.apply(&plans).await;
+    assert_eq!(compare(&session, &world, &plans).await, HashMap::new());
+    let sql = "DELETE FROM app.milestones WHERE title = 'a'; UPDATE app.milestones SET title = 'x' WHERE title = 'c'; \
+               INSERT INTO app.milestones SELECT gen_random_uuid(), id, 7, 'extra' FROM app.plans \
+                WHERE id NOT IN (SELECT plan_id FROM app.milestones)";
+    world.database.client().await.batch_execute(sql).await.expect("ok");
+    let found = compare(&session, &world, &plans).await;
+    assert_eq!(found[&0].columns, ["app.milestones"]);
+    assert_eq!(found[&1].columns, ["app.milestones"]);
+    assert_eq!(found[&2].columns, ["app.milestones.title"]);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn the_reader_counts_and_finds() {
+    let mut world = World::new().await;
+    let session = world.target.open(Purpose::Read).await.expect("connects");
+    let mut records = world.append(&[user(1, 1, "a"), user(2, 1, "b"), user(3, 7, "c"), change("users", 2, 2, None)]);
+    records.extend(world.append_frontier(1, 4, 9));
+    world.apply_records(records).await.expect("applies");
+    let bad = change("users", 4, 5, Some(rawdoc! { "_id": 4, "email": "d", "age": -1 }));
+    world.apply(std::slice::from_ref(&bad)).await;
+    let reader = Reader::begin(&session, &world.prepared).await.expect("begins");
+    let users = world.prepared.named("users").expect("mapped");
+    let at = Version::snapshot(1, ClusterTime { t: 5, i: 9 });
+    assert_eq!(reader.ledger_counts(users, at).await.expect("counts"), LedgerCounts { live: 2, newer: 1 });
+    assert_eq!(reader.table_count(users).await.expect("counts"), 2);
+    assert_eq!(reader.watermark(TOPIC, 1).await.expect("reads"), Some(Frontier(ClusterTime { t: 9, i: 0 })));
+    assert_eq!(reader.watermark(TOPIC, 2).await.expect("reads"), None);
+    let keys = [1, 2, 3, 4, 5].map(|id| user(id, 1, "").key);
+    let entries = reader.entries(users, &keys).await.expect("reads");
+    assert_eq!(entries.len(), 4);
+    assert!(entries[&keys[1]].deleted && entries[&keys[1]].digest.is_none() && !entries[&keys[0]].deleted);
+    let letters = reader.dead_letters(users, &keys).await.expect("reads");
+    assert_eq!(letters, HashMap::from([(keys[3].clone(), "CHECK".to_owned())]));
+    let mapped = &world.prepared.all().collections()[users];
+    let roots = [1, 2, 3].map(|id| {
+        let id = rawdoc! { "_id": id };
+        mapped.root_key(id.get("_id").expect("valid").expect("there")).expect("a key")
+    });
+    let present = reader.present(users, &roots).await.expect("reads");
+    assert_eq!(present, [0, 2].into());
+    assert_eq!(reader.sample(users, 10).await.expect("samples").len(), 3);
+    reader.end().await.expect("ends");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn results_are_stored_and_the_last_of_each_tier_is_told() {
+    let world = World::new().await;
+    let result = |checked| ReconcileResult {
+        collection: "users".to_owned(),
+        tier: "sample".to_owned(),
+        finished_ms: 0,
+        as_of: ClusterTime { t: 5, i: 1 },
+        checked,
+        total: 10,
+        missing: 0,
+        extra: 0,
+        different: 1,
+        undecided: 2,
+        detail: serde_json::json!({ "columns": { "name": 1 } }),
+    };
+    for checked in [3, 4] {
+        status::store_reconcile_result(&world.session, &result(checked)).await.expect("stores");
+    }
+    let last = status::reconcile_results(&world.session).await.expect("reads");
+    assert_eq!(last, [ReconcileResult { finished_ms: last[0].finished_ms, ..result(4) }]);
+    assert!(last[0].finished_ms > 0);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn migrations_run_once_also_side_by_side() {
+    let world = World::new().await;
+    let (a, b) = (world.target.open(Purpose::Control).await, world.target.open(Purpose::Control).await);
+    let (a, b) = (a.expect("connects"), b.expect("connects"));
+    let (first, second) = tokio::join!(sink::migrate(&a), sink::migrate(&b));
+    assert!(first.is_ok() && second.is_ok());
+    assert_eq!(world.rows("SELECT count(*) FROM driftless.migration").await, ["1"]);
+    world.database.client().await.batch_execute("INSERT INTO driftless.migration VALUES (99, 'x')").await.expect("ok");
+    assert!(matches!(sink::migrate(&a).await, Err(Error::SchemaNewer { found: 99, .. })));
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_killed_connection_tells_why_and_is_transient() {
+    use driftless::retry::{Class, Classify, chain};
+    let mut world = World::new().await;
+    let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'driftless-apply' \
+               AND datname = current_database()";
+    assert_eq!(world.rows(sql).await, ["t"]);
+    let records = world.append(&[user(1, 1, "a")]);
+    let error = world.apply_records(records.clone()).await.expect_err("dead");
+    assert_eq!(error.class(), Class::Transient);
+    assert!(chain(&error).contains("57P01"), "{}", chain(&error));
+    world.session = world.target.open(Purpose::Apply).await.expect("connects again");
+    world.apply_records(records).await.expect("applies");
+    world.end().await;
+}

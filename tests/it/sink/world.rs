@@ -1,0 +1,242 @@
+//! A small target, a mapping for it, and a log that is a vector.
+
+use std::sync::Arc;
+
+use bson::{RawDocumentBuf, rawdoc};
+use driftless::{
+    config::Constraints,
+    log::{Fetched, FrontierRecord, TopicPartition, envelope},
+    mapping::{MappingFile, Plan},
+    model::{Change, ClusterTime, Control, Frontier, Key, Namespace, Op, Version},
+    sink::{self, Error, Limits, Outcome, Prepared, Purpose, Session, Target, plan::Batch},
+};
+use tokio_postgres::SimpleQueryMessage;
+
+use crate::support::Database;
+
+pub(crate) const TABLES: &str = "
+CREATE SCHEMA app;
+CREATE TYPE app.status AS ENUM ('active', 'gone');
+CREATE DOMAIN app.score AS numeric(6, 2) CHECK (VALUE >= 0);
+CREATE TABLE app.users (
+    id uuid PRIMARY KEY,
+    email text NOT NULL UNIQUE,
+    name varchar(20),
+    age integer CHECK (age >= 0),
+    score app.score,
+    status app.status,
+    height double precision,
+    code char(4),
+    tags text[],
+    meta jsonb,
+    notes json,
+    updated_at timestamptz NOT NULL DEFAULT 'epoch'
+);
+CREATE FUNCTION app.touch() RETURNS trigger LANGUAGE plpgsql AS
+    'BEGIN NEW.updated_at := now(); RETURN NEW; END';
+CREATE TRIGGER touch BEFORE UPDATE ON app.users FOR EACH ROW EXECUTE FUNCTION app.touch();
+CREATE TABLE app.plans (id uuid PRIMARY KEY, owner_id uuid REFERENCES app.users (id), title text);
+CREATE TABLE app.milestones (
+    id uuid PRIMARY KEY,
+    plan_id uuid NOT NULL REFERENCES app.plans (id),
+    place integer NOT NULL,
+    title text,
+    UNIQUE (plan_id, place)
+);
+CREATE INDEX ON app.milestones (plan_id);
+";
+
+pub(crate) const MAPPING: &str = r#"
+namespace = "dns"
+[collections.users]
+table = "app.users"
+id = "uuid5"
+ignore = ["updated_at"]
+[collections.plans]
+table = "app.plans"
+id = "uuid5"
+[collections.plans.columns]
+owner_id = { path = "owner", reference = "users" }
+[collections.plans.children.milestones]
+table = "app.milestones"
+parent = "plan_id"
+order = "place"
+id = { column = "id", from = "_id" }
+"#;
+
+pub(crate) const TOPIC: &str = "t.shop.users";
+
+/// A target with the sink's schema, a session that applies, and where the log ends.
+pub(crate) struct World {
+    pub(crate) database: Database,
+    pub(crate) target: Target,
+    pub(crate) session: Session,
+    pub(crate) prepared: Arc<Prepared>,
+    pub(crate) offset: i64,
+    pub(crate) applied: Option<i64>,
+    pub(crate) limits: Limits,
+}
+
+impl World {
+    pub(crate) async fn new() -> Self {
+        Self::with(Constraints::Replica).await
+    }
+
+    pub(crate) async fn with(constraints: Constraints) -> Self {
+        Self::of(constraints, TABLES, MAPPING).await
+    }
+
+    pub(crate) async fn of(constraints: Constraints, tables: &str, mapping: &str) -> Self {
+        let database = Database::create().await;
+        database.client().await.batch_execute(tables).await.expect("creates the tables");
+        let mut config = database.sink_config();
+        config.constraints = constraints;
+        let target = Target::new(&config).expect("a target");
+        let control = target.open(Purpose::Control).await.expect("connects");
+        sink::migrate(&control).await.expect("migrates");
+        let catalog = sink::read_catalog(&control).await.expect("reads the catalog");
+        let file = MappingFile::parse(mapping, "test.mapping.toml").expect("a mapping file");
+        let plan = Arc::new(Plan::compile(&file, &catalog).expect("a plan"));
+        let prepared = Arc::new(Prepared::new(&control, plan, &catalog).await.expect("prepares"));
+        let session = target.open(Purpose::Apply).await.expect("connects");
+        let limits = Limits {
+            dead_letters_left: 100,
+            dead_letters: 100,
+            window: std::time::Duration::from_secs(60),
+            parked_attempts: 3,
+        };
+        Self { database, target, session, prepared, offset: 0, applied: None, limits }
+    }
+
+    /// Puts changes at the end of the log and applies them as one batch.
+    pub(crate) async fn apply(&mut self, changes: &[Change]) -> Outcome {
+        let records = self.append(changes);
+        self.apply_records(records).await.expect("applies")
+    }
+
+    /// The records of changes, at the end of the log.
+    pub(crate) fn append(&mut self, changes: &[Change]) -> Vec<Fetched> {
+        changes.iter().map(|change| self.record(envelope::encode(change, "t"))).collect()
+    }
+
+    pub(crate) fn append_control(&mut self, control: &Control) -> Vec<Fetched> {
+        vec![self.record(envelope::encode_control(control))]
+    }
+
+    pub(crate) fn append_frontier(&mut self, seq: u64, changes: u64, t: u32) -> Vec<Fetched> {
+        let before = Frontier(ClusterTime { t, i: 0 });
+        let frontier = FrontierRecord { before, as_of_ms: i64::from(t) * 1000, seq, publisher: 1, changes };
+        vec![self.record(envelope::encode_frontier(&frontier))]
+    }
+
+    fn record(&mut self, encoded: envelope::Encoded) -> Fetched {
+        let mut headers =
+            encoded.headers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect::<Vec<_>>();
+        if !headers.iter().any(|(name, _)| name == envelope::header::PUBLISHER) {
+            headers.push((envelope::header::PUBLISHER.to_owned(), b"1".to_vec()));
+        }
+        self.offset += 1;
+        Fetched {
+            topic: Arc::from(TOPIC),
+            partition: 0,
+            offset: self.offset - 1,
+            timestamp_ms: 1_700_000_000_000,
+            key: Some(encoded.key),
+            value: Some(encoded.value),
+            headers,
+        }
+    }
+
+    pub(crate) fn batch(&self, records: Vec<Fetched>) -> Batch {
+        sink::plan::plan(records, Vec::new(), self.prepared.all()).expect("a batch")
+    }
+
+    /// Applies records from where the last batch ended.
+    pub(crate) async fn apply_records(&mut self, records: Vec<Fetched>) -> Result<Outcome, Error> {
+        let batch = self.batch(records);
+        let outcome = sink::apply(&self.session, &self.prepared, &batch, &[self.applied], &self.limits).await?;
+        self.applied = outcome.positions.first().and_then(|(_, position)| position.next_offset);
+        Ok(outcome)
+    }
+
+    /// The rows of a query as text, fields joined by `|`.
+    pub(crate) async fn rows(&self, sql: &str) -> Vec<String> {
+        let client = self.database.client().await;
+        let messages = client.simple_query(sql).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+        let row = |message: &SimpleQueryMessage| match message {
+            SimpleQueryMessage::Row(row) => Some(
+                (0..row.len()).map(|at| row.get(at).unwrap_or("NULL").to_owned()).collect::<Vec<_>>().join("|"),
+            ),
+            _ => None,
+        };
+        messages.iter().filter_map(row).collect()
+    }
+
+    /// Everything that the laws promise to be the same, whatever the order.
+    pub(crate) async fn state(&self) -> Vec<String> {
+        let mut state = Vec::new();
+        for sql in [
+            "SELECT id, email, name, age, score, status, height, code, tags, meta, notes::jsonb FROM app.users ORDER BY id",
+            "SELECT * FROM app.plans ORDER BY id",
+            "SELECT * FROM app.milestones ORDER BY id",
+            "SELECT collection, encode(key, 'hex'), encode(version, 'hex'), deleted, encode(digest, 'hex') \
+               FROM driftless.ledger ORDER BY collection, key",
+            "SELECT encode(key, 'hex'), encode(version, 'hex'), reason FROM driftless.dead_letter \
+              WHERE state IN ('open', 'parked') ORDER BY 1, 2",
+        ] {
+            state.extend(self.rows(sql).await);
+            state.push(String::new());
+        }
+        state
+    }
+
+    pub(crate) async fn letters(&self) -> Vec<String> {
+        self.rows("SELECT reason, state, attempts FROM driftless.dead_letter ORDER BY id").await
+    }
+
+    pub(crate) async fn end(self) {
+        drop(self.session);
+        self.database.drop().await;
+    }
+}
+
+/// The partition that everything lies in.
+pub(crate) fn partition() -> TopicPartition {
+    TopicPartition { topic: Arc::from(TOPIC), partition: 0 }
+}
+
+/// A change of a document at a time; no document is a delete.
+pub(crate) fn change(collection: &str, id: i32, t: u32, document: Option<RawDocumentBuf>) -> Change {
+    let id = rawdoc! { "_id": id };
+    let time = ClusterTime { t, i: 1 };
+    Change {
+        namespace: Namespace::new("shop", collection),
+        key: Key::from_id(&id).expect("a key"),
+        version: Version { epoch: 1, time, op: 0 },
+        op: if document.is_some() { Op::Replace } else { Op::Delete },
+        document,
+        upper: time,
+        wall_ms: i64::from(t) * 1000,
+        update_description: None,
+        collection_uuid: None,
+        id,
+    }
+}
+
+/// A user.
+pub(crate) fn user(id: i32, t: u32, email: &str) -> Change {
+    change("users", id, t, Some(rawdoc! { "_id": id, "email": email, "name": "n" }))
+}
+
+/// A plan with milestones `(_id, title)`.
+pub(crate) fn plan(id: i32, t: u32, owner: Option<i32>, milestones: &[(i32, &str)]) -> Change {
+    let mut array = bson::RawArrayBuf::new();
+    for (id, title) in milestones {
+        array.push(rawdoc! { "_id": *id, "title": *title });
+    }
+    let mut document = rawdoc! { "_id": id, "title": "p", "milestones": array };
+    if let Some(owner) = owner {
+        document.append(bson::raw::cstr!("owner"), owner);
+    }
+    change("plans", id, t, Some(document))
+}
