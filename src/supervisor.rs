@@ -100,8 +100,9 @@ impl Supervisor {
         loop {
             let ended = tokio::select! {
                 biased;
-                ended = self.tasks.join_next() => ended,
+                // First: a task that ended because of it is no reason.
                 () = self.cancel.cancelled() => break,
+                ended = self.tasks.join_next() => ended,
             };
             let Some(ended) = ended else { break };
             reason = Some(match ended {
@@ -180,6 +181,21 @@ mod tests {
         let mut supervisor = Supervisor::new(cancel.clone());
         supervisor.spawn("sink", until_cancelled);
         cancel.cancel();
+        assert!(supervisor.run(Duration::from_secs(5)).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_task_that_ended_because_of_the_cancellation_is_no_reason() {
+        let cancel = CancellationToken::new();
+        let mut supervisor = Supervisor::new(cancel.clone());
+        let (sender, ended) = tokio::sync::oneshot::channel();
+        supervisor.spawn("sink", |cancel| async move {
+            until_cancelled(cancel).await?;
+            drop(sender);
+            Ok::<_, Broken>(())
+        });
+        cancel.cancel();
+        assert!(ended.await.is_err(), "the task ends before the supervisor looks");
         assert!(supervisor.run(Duration::from_secs(5)).await.is_ok());
     }
 

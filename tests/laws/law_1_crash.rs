@@ -65,7 +65,7 @@ async fn law_1_the_daemon_is_killed_at_random_moments() {
     assert!(status.snapshot_complete(), "{}", status.summary());
     assert_eq!(status.dead_letters(), 0, "{}", status.summary());
     assert_eq!(gaps(&status), 0, "no count of the log was missed");
-    assert_eq!(daemon.stop().await, Some(0));
+    daemon.stop(0).await;
     migration.finish().await;
 }
 
@@ -122,7 +122,7 @@ async fn law_1_each_server_is_killed_once() {
     oracle::assert_equal(&migration).await;
     assert_eq!(status.dead_letters(), 0, "{}", status.summary());
     assert_eq!(gaps(&status), 0, "no count of the log was missed");
-    assert_eq!(daemon.stop().await, Some(0), "the same process has lived through all of it");
+    daemon.stop(0).await;
     migration.finish().await;
     stack.down().await;
 }
