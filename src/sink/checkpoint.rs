@@ -50,6 +50,8 @@ pub struct Position {
     pub pending: Option<u64>,
     /// Frontiers whose count was not met, ever.
     pub gaps: u64,
+    /// Whether the collection's snapshot is applied as well; without it the watermark speaks of the stream only.
+    pub complete: bool,
 }
 
 impl Position {
@@ -90,6 +92,7 @@ impl Position {
         }
         self.seq = frontier.seq;
         self.pending = Some(0);
+        self.complete = frontier.complete;
         // A new publisher may start below the old one's bound (a restored source does); its word is the newer one.
         if first || self.watermark.is_none_or(|known| known < frontier.before) {
             self.watermark = Some(frontier.before);
@@ -102,7 +105,7 @@ impl Position {
 }
 
 const COLUMNS: &str =
-    "topic, partition, next_offset, watermark_t, watermark_i, as_of_ms, publisher, seq, pending, gaps";
+    "topic, partition, next_offset, watermark_t, watermark_i, as_of_ms, publisher, seq, pending, gaps, complete";
 
 /// Reads the positions of some partitions; a partition without one starts at the earliest record.
 ///
@@ -170,10 +173,11 @@ pub(super) async fn store(
     }
     let sql = "UPDATE driftless.position AS p SET next_offset = e.next_offset, watermark_t = e.watermark_t, \
                  watermark_i = e.watermark_i, as_of_ms = e.as_of_ms, publisher = e.publisher, seq = e.seq, \
-                 pending = e.pending, gaps = e.gaps \
+                 pending = e.pending, gaps = e.gaps, complete = e.complete \
                 FROM unnest($1::text[], $2::int4[], $3::int8[], $4::int8[], $5::int8[], $6::int8[], $7::int8[], \
-                            $8::int8[], $9::int8[], $10::int8[]) \
-                  AS e(topic, partition, next_offset, watermark_t, watermark_i, as_of_ms, publisher, seq, pending, gaps) \
+                            $8::int8[], $9::int8[], $10::int8[], $11::bool[]) \
+                  AS e(topic, partition, next_offset, watermark_t, watermark_i, as_of_ms, publisher, seq, pending, gaps, \
+                       complete) \
                WHERE p.topic = e.topic AND p.partition = e.partition";
     let topics = batch.passages.keys().map(|partition| &*partition.topic).collect::<Vec<_>>();
     let numbers = batch.passages.keys().map(|partition| partition.partition).collect::<Vec<_>>();
@@ -193,6 +197,7 @@ pub(super) async fn store(
                 &each(|p| i64::try_from(p.seq).ok()),
                 &each(|p| p.pending.and_then(|pending| i64::try_from(pending).ok())),
                 &each(|p| i64::try_from(p.gaps).ok()),
+                &positions.iter().map(|position| position.complete).collect::<Vec<_>>(),
             ],
         )
         .await?;
@@ -237,6 +242,7 @@ fn position(row: &Row, act: &str) -> Result<Position, Error> {
         seq: unsigned(7)?.unwrap_or(0),
         pending: unsigned(8)?,
         gaps: unsigned(9)?.unwrap_or(0),
+        complete: field(row, 10, act)?,
     })
 }
 
@@ -251,7 +257,7 @@ mod tests {
 
     fn frontier(publisher: u64, seq: u64, changes: u64, t: u32) -> Mark {
         let before = Frontier(ClusterTime { t, i: 0 });
-        Mark::Frontier(FrontierRecord { before, as_of_ms: i64::from(t) * 1000, seq, publisher, changes })
+        Mark::Frontier(FrontierRecord { before, as_of_ms: i64::from(t) * 1000, seq, publisher, changes, complete: false })
     }
 
     fn changes(publisher: u64, count: u64) -> Mark {

@@ -24,8 +24,10 @@ impl Progress {
         if let Some(bound) = slowest {
             gauge!(names::SINK_WATERMARK_TIMESTAMP, "collection" => collection.to_owned()).set(f64::from(bound.0.t));
         }
+        // Before the snapshot is applied the target is complete as of no time.
+        let complete = partitions.values().all(|position| position.complete);
         let stalest = partitions.values().map(|position| position.as_of_ms).min().flatten();
-        if let Some(ms) = stalest {
+        if let Some(ms) = stalest.filter(|_| complete) {
             gauge!(names::SINK_AS_OF_TIMESTAMP, "collection" => collection.to_owned()).set(ms as f64 / 1000.0);
         }
     }

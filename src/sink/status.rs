@@ -35,6 +35,8 @@ pub struct PartitionStatus {
     pub as_of_ms: Option<i64>,
     /// Frontiers whose count was not met, ever.
     pub gaps: u64,
+    /// Whether the collection's snapshot is applied as well.
+    pub complete: bool,
 }
 
 /// Waiting dead letters of one kind.
@@ -104,6 +106,7 @@ pub async fn read(session: &Session, actions: u32) -> Result<Status, Error> {
         watermark: position.watermark.map(|bound| bound.0),
         as_of_ms: position.as_of_ms,
         gaps: position.gaps,
+        complete: position.complete,
     });
     Ok(Status {
         positions: positions.collect(),

@@ -37,6 +37,8 @@ CREATE TABLE driftless.position (
     pending     bigint,
     -- Frontier records whose count was not met.
     gaps        bigint  NOT NULL DEFAULT 0,
+    -- Whether the snapshot of the collection lies before the watermark.
+    complete    boolean NOT NULL DEFAULT false,
     PRIMARY KEY (topic, partition)
 ) WITH (fillfactor = 50);
 
