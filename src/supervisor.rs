@@ -183,7 +183,7 @@ mod tests {
     async fn a_task_that_ended_because_of_the_cancellation_is_no_reason() {
         let cancel = CancellationToken::new();
         let mut supervisor = Supervisor::new(cancel.clone());
-        let (sender, ended) = tokio::sync::oneshot::channel();
+        let (sender, ended) = tokio::sync::oneshot::channel::<()>();
         supervisor.spawn("sink", |cancel| async move {
             until_cancelled(cancel).await?;
             drop(sender);

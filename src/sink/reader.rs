@@ -71,14 +71,16 @@ impl<'a> Reader<'a> {
         self.session.batch("end a read", "COMMIT").await
     }
 
-    /// The bound below which every change of the topic is applied; `None` while a partition has none, or lacks the snapshot.
+    /// The bound below which every change of the topic is applied; `None` while a partition has none, or the snapshot of
+    /// the collection is not applied everywhere.
     ///
     /// # Errors
     /// [`Error::Statement`] by its cause.
     pub async fn watermark(&self, topic: &str, partitions: i32) -> Result<Option<Frontier>, Error> {
         let act = "read the watermark";
         let sql = "SELECT watermark_t, watermark_i FROM driftless.position \
-                    WHERE topic = $1 AND partition < $2 AND watermark_t IS NOT NULL AND complete ORDER BY watermark_t, watermark_i";
+                    WHERE topic = $1 AND partition < $2 AND complete AND watermark_t IS NOT NULL \
+                    ORDER BY watermark_t, watermark_i";
         let rows = self.session.query(act, sql, &[&topic, &partitions]).await?;
         match rows.first() {
             Some(row) if i32::try_from(rows.len()) == Ok(partitions) => {

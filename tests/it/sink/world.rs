@@ -125,7 +125,8 @@ impl World {
 
     pub(crate) fn append_frontier(&mut self, seq: u64, changes: u64, t: u32) -> Vec<Fetched> {
         let before = Frontier(ClusterTime { t, i: 0 });
-        let frontier = FrontierRecord { before, as_of_ms: i64::from(t) * 1000, seq, publisher: 1, changes };
+        let as_of_ms = i64::from(t) * 1000;
+        let frontier = FrontierRecord { before, as_of_ms, seq, publisher: 1, changes, complete: true };
         vec![self.record(envelope::encode_frontier(&frontier))]
     }
 
