@@ -1,12 +1,28 @@
-//! `driftless` keeps PostgreSQL equal to a live MongoDB and proves it.
+//! `driftless` keeps PostgreSQL equal to a MongoDB that an application still writes to, and proves it.
+//!
+//! ```text
+//!            change stream             Kafka topics              one transaction
+//! MongoDB ──────────────────▶ source ───────────────▶ log ───────────────────▶ sink ──▶ PostgreSQL
+//!    │  snapshot chunks          │  frontier records   │   offset + ledger       │          │
+//!    │                           └── resume token ─────┘                         │          │
+//!    └────────────────── reconciler: reads both sides as of one cluster time ◀───┴──────────┘
+//! ```
+//! What holds, and why, is in `ARCHITECTURE.md`. Reading order: [`model`], [`mapping`], [`source`], [`log`], [`sink`],
+//! [`reconcile`], [`pipeline`].
 
+pub mod cli;
 pub mod config;
 pub mod demo;
+pub mod http;
 pub mod log;
 pub mod mapping;
 pub mod metrics;
 pub mod model;
+pub mod pipeline;
 pub mod reconcile;
 pub mod retry;
 pub mod sink;
 pub mod source;
+pub mod status;
+pub mod supervisor;
+pub mod telemetry;

@@ -1,1 +1,34 @@
-fn main() {}
+//! Parses, loads the configuration, runs the command, and turns its outcome into an exit code. The only file that exits or
+//! prints errors.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use driftless::{
+    cli::{Cli, Exit},
+    retry, telemetry,
+};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    telemetry::init_logs(cli.log_format, &cli.log_filter);
+    // The one provider of cryptography; installing it twice cannot happen here, and a second provider is not compiled in.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!(error = %error, "start the async runtime");
+            return ExitCode::FAILURE;
+        }
+    };
+    let outcome = runtime.block_on(cli.execute());
+    // A blocking call into a server that is away must not hold the process up.
+    runtime.shutdown_background();
+    match outcome {
+        Ok(exit) => ExitCode::from(exit.code()),
+        Err(error) => {
+            tracing::error!("{}", retry::chain(error.as_ref()));
+            ExitCode::from(Exit::Failure.code())
+        }
+    }
+}

@@ -1,6 +1,10 @@
 //! What an error means for the one who waits, and the one retry loop.
 
-use std::{future::Future, time::Duration};
+use std::{
+    future::Future,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use tokio_util::sync::CancellationToken;
@@ -22,6 +26,9 @@ pub trait Classify: std::error::Error {
     fn class(&self) -> Class;
 }
 
+/// Hears of a stall, with the reason, and of its end (`None`): for whoever waits inside and is watched from outside.
+pub type Stalls = Arc<dyn Fn(Option<String>) + Send + Sync>;
+
 /// Bounds of the delays between attempts. The number of attempts has none: a server that is away comes back.
 #[derive(Clone, Copy, Debug)]
 pub struct Backoff {
@@ -31,8 +38,20 @@ pub struct Backoff {
     pub max: Duration,
 }
 
+impl Backoff {
+    fn delays(self) -> impl Iterator<Item = Duration> {
+        ExponentialBuilder::default()
+            .with_min_delay(self.min)
+            .with_max_delay(self.max)
+            .with_jitter()
+            .without_max_times()
+            .build()
+    }
+}
+
 /// Runs `attempt` until it succeeds, fails for good, or the token is cancelled (then `None`).
 ///
+/// An attempt in flight is not dropped by the cancellation: it watches the token itself, so that it can finish what is open.
 /// `stalled` hears of each failure before the delay, so that the stall is visible while it lasts.
 ///
 /// # Errors
@@ -47,30 +66,28 @@ where
     E: Classify,
     F: Future<Output = Result<T, E>>,
 {
-    let delays = ExponentialBuilder::default()
-        .with_min_delay(backoff.min)
-        .with_max_delay(backoff.max)
-        .with_jitter()
-        .without_max_times()
-        .build();
-    for delay in delays {
-        let outcome = tokio::select! {
-            biased;
-            () = cancel.cancelled() => return Ok(None),
-            outcome = attempt() => outcome,
-        };
-        match outcome {
+    let mut delays = backoff.delays();
+    loop {
+        let started = Instant::now();
+        match attempt().await {
             Ok(value) => return Ok(Some(value)),
+            Err(_) if cancel.is_cancelled() => return Ok(None),
             Err(error) if error.class() != Class::Transient => return Err(error),
-            Err(error) => stalled(&error, delay),
-        }
-        tokio::select! {
-            biased;
-            () = cancel.cancelled() => return Ok(None),
-            () = tokio::time::sleep(delay) => {}
+            Err(error) => {
+                // What has worked for a while is not the failure that was waited for before.
+                if started.elapsed() > backoff.max {
+                    delays = backoff.delays();
+                }
+                let delay = delays.next().unwrap_or(backoff.max);
+                stalled(&error, delay);
+                tokio::select! {
+                    biased;
+                    () = cancel.cancelled() => return Ok(None),
+                    () = tokio::time::sleep(delay) => {}
+                }
+            }
         }
     }
-    Ok(None)
 }
 
 /// An error and its causes as one sentence.
@@ -83,4 +100,63 @@ pub fn chain(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use thiserror::Error;
+
+    use super::*;
+
+    #[derive(Debug, Error)]
+    #[error("attempt")]
+    struct Failed(Class);
+
+    impl Classify for Failed {
+        fn class(&self) -> Class {
+            self.0
+        }
+    }
+
+    const BACKOFF: Backoff = Backoff { min: Duration::from_millis(1), max: Duration::from_millis(2) };
+
+    #[tokio::test]
+    async fn transient_failures_are_repeated_and_heard() {
+        let (mut attempts, mut heard) = (0, 0);
+        let outcome = until_settled(
+            BACKOFF,
+            &CancellationToken::new(),
+            |_, _| heard += 1,
+            || {
+                attempts += 1;
+                std::future::ready(if attempts < 4 { Err(Failed(Class::Transient)) } else { Ok(attempts) })
+            },
+        )
+        .await;
+        assert_eq!(outcome.expect("success"), Some(4));
+        assert_eq!(heard, 3);
+    }
+
+    #[tokio::test]
+    async fn other_failures_are_final() {
+        for class in [Class::Poison, Class::Halt] {
+            let outcome: Result<Option<()>, _> =
+                until_settled(BACKOFF, &CancellationToken::new(), |_, _| (), || std::future::ready(Err(Failed(class))))
+                    .await;
+            assert_eq!(outcome.expect_err("a failure").class(), class);
+        }
+    }
+
+    #[tokio::test]
+    async fn cancellation_ends_the_wait() {
+        let cancel = CancellationToken::new();
+        let outcome: Result<Option<()>, _> = until_settled(
+            Backoff { min: Duration::from_secs(3600), max: Duration::from_secs(3600) },
+            &cancel,
+            |_, _| cancel.cancel(),
+            || std::future::ready(Err(Failed(Class::Transient))),
+        )
+        .await;
+        assert_eq!(outcome.expect("no failure"), None);
+    }
 }

@@ -134,8 +134,7 @@ class MongoSet:
         raise NotReady("the configuration was changed")
 
     def member(self, index):
-        # The first member is preferred, so that a fresh set has a known primary.
-        return {"_id": index, "host": self.wanted[index], "priority": 2 if index == 0 else 1}
+        return {"_id": index, "host": self.wanted[index]}
 
     def initiate(self):
         if len(self.clients) < len(self.wanted):

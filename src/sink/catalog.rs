@@ -103,11 +103,7 @@ pub async fn read_catalog(session: &Session) -> Result<Catalog, Error> {
     Ok(Catalog { tables })
 }
 
-fn owner<'a>(
-    tables: &'a mut [Table],
-    place: &HashMap<u32, usize>,
-    row: &Row,
-) -> Result<Option<&'a mut Table>, Error> {
+fn owner<'a>(tables: &'a mut [Table], place: &HashMap<u32, usize>, row: &Row) -> Result<Option<&'a mut Table>, Error> {
     let oid: u32 = field(row, 0, ACT)?;
     Ok(place.get(&oid).and_then(|&at| tables.get_mut(at)))
 }

@@ -48,10 +48,10 @@ pub struct Position {
     pub seq: u64,
     /// Its changes since; `None` when not all of them were seen.
     pub pending: Option<u64>,
+    /// Whether the snapshot of the collection is applied here; without it the watermark speaks of the stream only.
+    pub complete: bool,
     /// Frontiers whose count was not met, ever.
     pub gaps: u64,
-    /// Whether the collection's snapshot is applied as well; without it the watermark speaks of the stream only.
-    pub complete: bool,
 }
 
 impl Position {
@@ -91,8 +91,8 @@ impl Position {
             self.gaps += 1;
         }
         self.seq = frontier.seq;
-        self.pending = Some(0);
         self.complete = frontier.complete;
+        self.pending = Some(0);
         // A new publisher may start below the old one's bound (a restored source does); its word is the newer one.
         if first || self.watermark.is_none_or(|known| known < frontier.before) {
             self.watermark = Some(frontier.before);
@@ -257,7 +257,14 @@ mod tests {
 
     fn frontier(publisher: u64, seq: u64, changes: u64, t: u32) -> Mark {
         let before = Frontier(ClusterTime { t, i: 0 });
-        Mark::Frontier(FrontierRecord { before, as_of_ms: i64::from(t) * 1000, seq, publisher, changes, complete: false })
+        Mark::Frontier(FrontierRecord {
+            before,
+            as_of_ms: i64::from(t) * 1000,
+            seq,
+            publisher,
+            changes,
+            complete: true,
+        })
     }
 
     fn changes(publisher: u64, count: u64) -> Mark {
@@ -291,7 +298,8 @@ mod tests {
 
     #[test]
     fn what_compaction_removed_is_not_claimed_to_be_missing() {
-        let end = run(Position::default(), &[changes(1, 1), frontier(1, 57, 9, 10), changes(1, 2), frontier(1, 58, 2, 11)]);
+        let end =
+            run(Position::default(), &[changes(1, 1), frontier(1, 57, 9, 10), changes(1, 2), frontier(1, 58, 2, 11)]);
         assert_eq!((end.gaps, end.seq), (0, 58));
     }
 

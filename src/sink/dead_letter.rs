@@ -112,9 +112,12 @@ SELECT e.topic, e.partition, e.log_offset, e.collection, e.key, e.version, e.rea
     AS e(topic, partition, log_offset, collection, key, version, reason, detail,
          record_key, value, headers, timestamp_ms, state)
 ON CONFLICT (topic, partition, log_offset) DO UPDATE
-   SET reason = excluded.reason, detail = excluded.detail, attempts = d.attempts + 1, closed_at = NULL,
-       next_attempt_at = now() + least(d.attempts + 1, 30) * interval '1 second',
-       state = CASE WHEN excluded.state = 'parked' AND d.attempts + 1 >= $14 THEN 'open' ELSE excluded.state END
+   SET reason = excluded.reason, detail = excluded.detail, closed_at = NULL,
+       -- An attempt made for the sake of another document does not count.
+       attempts = d.attempts + (d.next_attempt_at <= now())::int,
+       next_attempt_at = CASE WHEN d.next_attempt_at > now() THEN d.next_attempt_at
+                              ELSE now() + least(d.attempts + 1, 30) * interval '1 second' END,
+       state = CASE WHEN excluded.state = 'parked' AND d.attempts + (d.next_attempt_at <= now())::int >= $14 THEN 'open' ELSE excluded.state END
  WHERE d.state <> 'discarded'
 RETURNING topic, partition, log_offset, state";
 
@@ -138,8 +141,10 @@ pub(super) async fn write(
     let topics = letters.iter().map(|letter| &*letter.record.topic).collect::<Vec<_>>();
     let partitions = letters.iter().map(|letter| letter.record.partition).collect::<Vec<_>>();
     let offsets = letters.iter().map(|letter| letter.record.offset).collect::<Vec<_>>();
-    let collections =
-        letters.iter().map(|letter| letter.document.map(|document| prepared.id(document.collection))).collect::<Vec<_>>();
+    let collections = letters
+        .iter()
+        .map(|letter| letter.document.map(|document| prepared.id(document.collection)))
+        .collect::<Vec<_>>();
     let reasons = letters.iter().map(|letter| letter.reason.as_str()).collect::<Vec<_>>();
     let details = letters.iter().map(|letter| without_nul(&letter.detail)).collect::<Vec<_>>();
     let headers = letters.iter().map(|letter| headers_to_json(&letter.record.headers)).collect::<Vec<_>>();
@@ -211,18 +216,19 @@ pub(super) async fn close(
     Ok(())
 }
 
-/// Takes parked records of these partitions that are due for another attempt, oldest first.
-pub(super) async fn due(
-    session: &Session,
-    partitions: &[TopicPartition],
-    limit: usize,
-) -> Result<Vec<Fetched>, Error> {
+/// Takes the parked records of every collection in which one of these partitions has one that is due, the most overdue first,
+/// so that none waits for ever behind the bound.
+///
+/// All of the collection, of whichever partition: documents that trade a unique value each wait for the other, and only an
+/// attempt with both can end that. The ledger decides by version, so it does not matter which worker tries.
+pub(super) async fn due(session: &Session, partitions: &[TopicPartition], limit: usize) -> Result<Vec<Fetched>, Error> {
     let act = "read parked documents";
     let sql = "SELECT topic, partition, log_offset, timestamp_ms, record_key, value, headers \
                  FROM driftless.dead_letter \
-                WHERE state = 'parked' AND next_attempt_at <= now() \
-                  AND (topic, partition) IN (SELECT * FROM unnest($1::text[], $2::int4[])) \
-                ORDER BY id LIMIT $3";
+                WHERE state = 'parked' AND collection IN (SELECT collection FROM driftless.dead_letter \
+                        WHERE state = 'parked' AND next_attempt_at <= now() \
+                          AND (topic, partition) IN (SELECT * FROM unnest($1::text[], $2::int4[]))) \
+                ORDER BY next_attempt_at, id LIMIT $3";
     let (topics, numbers): (Vec<_>, Vec<_>) =
         partitions.iter().map(|partition| (&*partition.topic, partition.partition)).unzip();
     let rows = session.query(act, sql, &[&topics, &numbers, &i64::try_from(limit).unwrap_or(i64::MAX)]).await?;

@@ -286,7 +286,9 @@ impl Error {
         match self {
             Self::Breaker { .. } => Some("mend the mapping and start again; the position did not move"),
             Self::Pooler => Some("a pooler in session mode works when it passes startup options on"),
-            Self::SchemaNewer { .. } | Self::NewerRecord { .. } => Some("run the version that wrote it, or a newer one"),
+            Self::SchemaNewer { .. } | Self::NewerRecord { .. } => {
+                Some("run the version that wrote it, or a newer one")
+            }
             Self::Statement { source: Cause::Refused(refusal), .. } if refusal.code == "42501" => {
                 Some("grant the right to the role that driftless connects as")
             }

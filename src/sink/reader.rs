@@ -117,13 +117,14 @@ impl<'a> Reader<'a> {
         Ok(entries)
     }
 
-    /// Those of the keys that have a waiting dead letter, with its reason: drift that already has a name.
+    /// Those of the keys whose last change waits: as an open dead letter (`true`), which is drift that already has a name,
+    /// or parked (`false`).
     ///
     /// # Errors
     /// [`Error::Statement`] by its cause.
-    pub async fn dead_letters(&self, collection: usize, keys: &[Key]) -> Result<HashMap<Key, String>, Error> {
+    pub async fn dead_letters(&self, collection: usize, keys: &[Key]) -> Result<HashMap<Key, bool>, Error> {
         let act = "read dead letters";
-        let sql = "SELECT key, reason FROM driftless.dead_letter \
+        let sql = "SELECT key, state = 'open' FROM driftless.dead_letter \
                     WHERE state IN ('open', 'parked') AND collection = $1 AND key = ANY ($2) ORDER BY id";
         let rows = self.session.query(act, sql, &[&self.prepared.id(collection), &bytes(keys)]).await?;
         rows.iter().map(|row| Ok((Key::from_bytes(field(row, 0, act)?), field(row, 1, act)?))).collect()
@@ -144,9 +145,8 @@ impl<'a> Reader<'a> {
         let all = (0..expected.len()).filter_map(|place| i32::try_from(place).ok()).collect::<Vec<_>>();
         for (table, statements) in self.prepared.statements(collection).tables.iter().enumerate() {
             let rows = expected.iter().zip(&all);
-            let rows = rows.flat_map(|(rows, &place)| {
-                rows.tables.get(table).into_iter().flatten().map(move |row| (place, row))
-            });
+            let rows = rows
+                .flat_map(|(rows, &place)| rows.tables.get(table).into_iter().flatten().map(move |row| (place, row)));
             let (places, rows): (Vec<i32>, Vec<&Row>) = rows.unzip();
             let act = format!("compare rows of {}", statements.name);
             let arrays = params::columns(statements.width, rows.iter().copied());
@@ -209,6 +209,19 @@ impl<'a> Reader<'a> {
         let act = format!("count rows of {}", root.name);
         let row = self.session.query_one(&act, &root.count, &[]).await?;
         Ok(u64::try_from(field::<i64>(&row, 0, &act)?).unwrap_or(0))
+    }
+
+    /// The next keys of live documents, in the order of their bytes.
+    ///
+    /// # Errors
+    /// [`Error::Statement`] by its cause.
+    pub async fn live_keys(&self, collection: usize, after: Option<&Key>, limit: usize) -> Result<Vec<Key>, Error> {
+        let act = "walk the ledger";
+        let sql = "SELECT key FROM driftless.ledger \
+                    WHERE collection = $1 AND key > $2 AND NOT deleted ORDER BY key LIMIT $3";
+        let (after, limit) = (after.map_or(&[][..], Key::as_bytes), i64::try_from(limit).unwrap_or(i64::MAX));
+        let rows = self.session.query(act, sql, &[&self.prepared.id(collection), &after, &limit]).await?;
+        rows.iter().map(|row| Ok(Key::from_bytes(field(row, 0, act)?))).collect()
     }
 
     /// Keys of live documents at random, every one as likely as any other.

@@ -6,10 +6,7 @@
 
 use tokio_postgres::Row;
 
-use super::{
-    Error, Session,
-    session::field,
-};
+use super::{Error, Session, session::field};
 
 /// Where to read again from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -29,13 +29,7 @@ pub struct Session {
 
 impl Session {
     pub(super) fn new(client: Client, death: watch::Receiver<Option<Cause>>, limit: Option<Duration>) -> Self {
-        Self {
-            client,
-            death,
-            limit,
-            statements: Mutex::new(HashMap::new()),
-            constraint_mode: ConstraintMode::Enforce,
-        }
+        Self { client, death, limit, statements: Mutex::new(HashMap::new()), constraint_mode: ConstraintMode::Enforce }
     }
 
     /// How foreign keys and triggers behave here.

@@ -320,11 +320,7 @@ impl Sql<'_> {
     }
 
     fn columns_as_params(&self, first: usize) -> impl Iterator<Item = (usize, &str, String)> {
-        self.plan
-            .columns
-            .iter()
-            .enumerate()
-            .map(move |(at, column)| (first + at, param_type(column), format!("c{at}")))
+        self.plan.columns.iter().enumerate().map(move |(at, column)| (first + at, param_type(column), format!("c{at}")))
     }
 
     fn keys_as_params(&self, first: usize) -> impl Iterator<Item = (usize, &str, String)> {

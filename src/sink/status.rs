@@ -1,11 +1,10 @@
 //! What the sink knows of itself, read for the status page, the metrics and the gate of a cutover.
 
-use metrics::gauge;
 use serde::Serialize;
 use tokio_postgres::Row;
 
 use super::{Error, Session, checkpoint, session::field};
-use crate::{metrics as names, model::ClusterTime};
+use crate::model::ClusterTime;
 
 /// The sink at a glance.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -33,10 +32,10 @@ pub struct PartitionStatus {
     pub watermark: Option<ClusterTime>,
     /// Source wall clock as of which the partition is complete, milliseconds since 1970.
     pub as_of_ms: Option<i64>,
+    /// Whether the snapshot of the collection is applied here.
+    pub complete: bool,
     /// Frontiers whose count was not met, ever.
     pub gaps: u64,
-    /// Whether the collection's snapshot is applied as well.
-    pub complete: bool,
 }
 
 /// Waiting dead letters of one kind.
@@ -134,36 +133,6 @@ pub async fn dead_letters(session: &Session) -> Result<Vec<Letters>, Error> {
         })
     });
     letters.collect()
-}
-
-/// Exports the counts of dead letters. `known` are kinds exported before: those that are gone are set to zero.
-pub fn export(letters: &[Letters], known: &mut Vec<Letters>) {
-    for old in known.iter_mut() {
-        old.count = 0;
-    }
-    for letter in letters {
-        match known.iter_mut().find(|old| same_kind(old, letter)) {
-            Some(old) => old.count = letter.count,
-            None => known.push(letter.clone()),
-        }
-    }
-    for Letters { collection, reason, state, count } in known.iter() {
-        let labels = [("collection", collection.clone()), ("reason", reason.clone())];
-        if state == "open" {
-            gauge!(names::DEAD_LETTERS, &labels).set(*count as f64);
-        }
-    }
-    let mut parked = std::collections::BTreeMap::<&str, i64>::new();
-    for letter in known.iter().filter(|letter| letter.state == "parked") {
-        *parked.entry(&letter.collection).or_default() += letter.count;
-    }
-    for (collection, count) in parked {
-        gauge!(names::PARKED, "collection" => collection.to_owned()).set(count as f64);
-    }
-}
-
-fn same_kind(a: &Letters, b: &Letters) -> bool {
-    (&a.collection, &a.reason, &a.state) == (&b.collection, &b.reason, &b.state)
 }
 
 /// The last result of each tier for each collection.

@@ -8,22 +8,22 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use metrics::{counter, gauge, histogram};
+use metrics::{counter, histogram};
 use tokio::{sync::Mutex, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::{
-    Error, Limits, Outcome, Prepared, Purpose, Session, Target, apply, checkpoint, dead_letter, intake::Intake,
+    Error, Limits, Outcome, Prepared, Purpose, Session, Target, apply, checkpoint, dead_letter,
+    intake::Intake,
     plan::{self, Batch},
-    progress::Progress,
     starts::Starts,
 };
 use crate::{
     config::{LogConfig, SinkConfig},
     log::{Consumer, ConsumerEvent, Fetched, TopicPartition, Topics},
     metrics as names,
-    retry::{self, Backoff, Class, Classify},
+    retry::{self, Backoff, Class, Classify, Stalls},
 };
 
 /// Pause between looks for parked documents that are due; also the shortest delay between two attempts of one.
@@ -45,8 +45,8 @@ pub struct Worker {
     pub topics: Topics,
     /// Delays between attempts.
     pub backoff: Backoff,
-    /// Shared by all workers of the process.
-    pub progress: Arc<Progress>,
+    /// Hears when this worker has to wait, and when it goes on.
+    pub stalls: Stalls,
 }
 
 impl Worker {
@@ -57,6 +57,7 @@ impl Worker {
     pub async fn run(self, cancel: CancellationToken) -> Result<(), Error> {
         // Not `cancel`: it would drop a batch half-way, where draining finishes it.
         let never = CancellationToken::new();
+        let stalled = |error: &Error, delay| self.stalled(error, delay);
         let ended = retry::until_settled(self.backoff, &never, stalled, || async {
             if cancel.is_cancelled() {
                 return Ok(());
@@ -67,6 +68,12 @@ impl Worker {
             }
         });
         ended.await.map(|_| ())
+    }
+
+    fn stalled(&self, error: &Error, delay: Duration) {
+        let reason = retry::chain(error);
+        warn!(reason, delay_ms = delay.as_millis(), "sink waits and tries again");
+        (self.stalls)(Some(reason));
     }
 
     /// Joins the group and applies until cancelled or until the consumer ends.
@@ -140,7 +147,6 @@ impl Run<'_> {
             ConsumerEvent::Assigned(partitions) => info!(count = partitions.len(), "partitions assigned"),
             ConsumerEvent::Revoked(partitions) => {
                 info!(count = partitions.len(), "partitions revoked");
-                self.worker.progress.forget(partitions);
             }
             ConsumerEvent::Fetched(_) | ConsumerEvent::Sought { .. } => {}
         }
@@ -164,7 +170,7 @@ impl Run<'_> {
             self.worker.backoff,
             &enough,
             |error, delay| {
-                stalled(error, delay);
+                self.worker.stalled(error, delay);
                 if cancel.is_cancelled() {
                     enough.cancel();
                 }
@@ -174,7 +180,7 @@ impl Run<'_> {
         match attempt.await? {
             None => {}
             Some(Attempt::Applied(outcome)) => {
-                gauge!(names::STALLED, "role" => "sink").set(0.0);
+                (self.worker.stalls)(None);
                 histogram!(names::SINK_BATCH_SECONDS).record(started.elapsed());
                 histogram!(names::SINK_BATCH_CHANGES).record(batch.changes as f64);
                 self.applied(&batch, outcome);
@@ -212,9 +218,6 @@ impl Run<'_> {
     fn applied(&mut self, batch: &Batch, outcome: Outcome) {
         for (partition, position) in outcome.positions {
             self.intake.applied(&partition, position.next_offset.unwrap_or(0));
-            if let Some(topic) = self.worker.topics.named(&partition.topic) {
-                self.worker.progress.note(&topic.namespace.collection, partition, position);
-            }
         }
         for partition in outcome.unmet {
             let collection = self.worker.topics.named(&partition.topic).map(|topic| topic.namespace.collection.clone());
@@ -315,10 +318,4 @@ impl Run<'_> {
             parked_attempts: self.worker.config.parked_attempts,
         }
     }
-}
-
-fn stalled(error: &Error, delay: Duration) {
-    gauge!(names::STALLED, "role" => "sink").set(1.0);
-    counter!(names::RETRIES, "role" => "sink").increment(1);
-    warn!(error = retry::chain(error), delay_ms = delay.as_millis(), "sink waits and tries again");
 }

@@ -120,9 +120,10 @@ impl<'a> Rows<'a> {
 
     /// Every table that is concerned, parents first.
     fn order(&self) -> Vec<(usize, usize)> {
-        let tables = self.collections.iter().flat_map(|(&collection, parts)| {
-            (0..parts.tables.len()).map(move |table| (collection, table))
-        });
+        let tables = self
+            .collections
+            .iter()
+            .flat_map(|(&collection, parts)| (0..parts.tables.len()).map(move |table| (collection, table)));
         let mut order = tables.collect::<Vec<_>>();
         order.sort_by_key(|&(collection, table)| (self.statements(collection, table).depth, collection, table));
         order

@@ -1,1 +1,76 @@
-//! MongoDB: change stream, snapshot and reads at one cluster time.
+//! MongoDB: change stream, snapshot and reads at one cluster time. The only user of the driver.
+//!
+//! ```text
+//!             ┌─ stream ─────────────────────────────────────────────┐
+//!   MongoDB ──┤  cursor ─▶ event ─▶ segment ◀─ lookup     frontier   ├──▶ StreamBatch ──┐
+//!      │      └──────────────────────────────────────────────────────┘                  ▼
+//!      │                                                                              merge ──▶ log
+//!      │      ┌─ snapshot ──────────────┐                                               ▲
+//!      ├──────┤  reader.chunk           ├──────────────────────────▶ SnapshotItem ──────┘
+//!      │      └─────────────────────────┘
+//!      └──────── reader ──▶ reconciler
+//! ```
+//! Reading order: [`merge`](Merge) (why stream and reads may run at once), `frontier` (what a position proves), `stream`,
+//! `cursor`, `segment`, `reader`, `snapshot`; then `connect` and `check`.
+//!
+//! It never writes to MongoDB, never saves a position, and never decodes a document: they stay the bytes they are.
+//!
+//! Invariants:
+//! - A change carries the whole document as it was at its version or later, and says up to when; or it is a delete.
+//! - Everything before [`Position::frontier`] was given. The frontier never goes backwards.
+//! - What comes out of [`Merge`] never takes a key's version backwards.
+//! - Lost history halts. It never starts again from now.
+
+mod check;
+mod connect;
+mod cursor;
+mod error;
+mod event;
+mod frontier;
+mod id;
+mod lookup;
+mod merge;
+mod reader;
+mod segment;
+mod snapshot;
+mod stream;
+
+use std::time::Duration;
+
+pub use check::{CollectionKind, Facts, Fault, Oplog};
+pub use connect::{Server, Source};
+pub use error::{Cause, Error};
+pub use event::{OnDrop, Scope};
+pub use id::id_of;
+pub use merge::{Merge, Released, Ticket};
+pub use reader::{Chunk, Limits, Read, ReadTime, Reader};
+pub use snapshot::{Progress, Snapshot, SnapshotItem, snapshot_changes};
+pub use stream::{ChangeStream, Position, Start, StreamBatch};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    metrics,
+    retry::{self, Backoff},
+};
+
+/// Tries until it works, fails for good, or nobody waits any more (then `None`).
+async fn settled<T, F>(
+    backoff: Backoff,
+    cancel: &CancellationToken,
+    attempt: impl FnMut() -> F,
+) -> Result<Option<T>, Error>
+where
+    F: Future<Output = Result<T, Error>>,
+{
+    let settled = retry::until_settled(backoff, cancel, stalled, attempt).await?;
+    ::metrics::gauge!(metrics::STALLED, "role" => "source").set(0.0);
+    Ok(settled)
+}
+
+/// Tells that the source waits for something to come back.
+fn stalled(error: &Error, delay: Duration) {
+    ::metrics::counter!(metrics::RETRIES, "role" => "source").increment(1);
+    ::metrics::gauge!(metrics::STALLED, "role" => "source").set(1.0);
+    tracing::warn!(delay_ms = delay.as_millis() as u64, error = retry::chain(error), "source stalled");
+}

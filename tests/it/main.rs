@@ -1,4 +1,7 @@
-//! Integration tests against real servers, found by `support`.
+//! Tests of the parts against real servers: `deploy/local/stack up` starts them.
 
+mod demo;
+mod log;
 mod sink;
+mod source;
 mod support;

@@ -8,8 +8,9 @@
 //! ```
 //!
 //! Bounds: what waits in the channel is counted in records and bytes, and given back when the sink takes it. At the limit
-//! the partitions are paused, at half of it they go on. The thread keeps polling all the while: a member that stops polling
-//! is expelled, and a target that is away for an hour must not cost the membership.
+//! the thread waits. When it has waited for long, it pauses the partitions and goes on polling: a member that stops polling
+//! is expelled, and a target that is away for an hour must not cost the membership. It does not pause at once, because a
+//! pause throws away what the library has fetched ahead; measured, that is 0.4 s each time.
 //!
 //! A thread and not a task, because the client library blocks, and calls back about assignments from inside its poll.
 
@@ -46,6 +47,10 @@ use crate::{
 const POLL: Duration = Duration::from_millis(50);
 /// The same while paused; also how soon reading goes on when there is room again.
 const PAUSED_POLL: Duration = Duration::from_millis(10);
+/// How soon a full channel is looked at again.
+const FULL_LOOK: Duration = Duration::from_millis(2);
+/// How long the channel may stay full before the partitions are paused; assignments wait for so long at most.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// What a record costs beside its bytes.
 const RECORD_BYTES: usize = 128;
 
@@ -164,6 +169,7 @@ impl Consumer {
             budget: Arc::clone(&budget),
             seeks: seek_receiver,
             waiting: Vec::new(),
+            flow: Flow::Open,
             stop: stop.clone(),
             timeout: cfg.timeout,
         };
@@ -197,6 +203,11 @@ impl Consumer {
             Err(mpsc::error::TryRecvError::Empty) => Ok(None),
             Err(mpsc::error::TryRecvError::Disconnected) => Err(Error::Ended("consumer")),
         }
+    }
+
+    /// Bytes of the records that wait to be taken: never more than one record above the bound.
+    pub fn waiting_bytes(&self) -> usize {
+        self.budget.bytes.load(Ordering::Relaxed)
     }
 
     fn taken(&self, event: &Result<ConsumerEvent, Error>) {
@@ -285,8 +296,21 @@ struct Reader {
     seeks: std::sync::mpsc::Receiver<Seek>,
     /// Seeks whose partition was not ready.
     waiting: Vec<Seek>,
+    flow: Flow,
     stop: CancellationToken,
     timeout: Duration,
+}
+
+/// Whether records are read.
+#[derive(Clone, Copy)]
+enum Flow {
+    Open,
+    /// There is no room; nothing is polled.
+    Full {
+        since: Instant,
+    },
+    /// There was no room for long; only assignments are polled.
+    Paused,
 }
 
 impl Reader {
@@ -307,11 +331,15 @@ impl Reader {
     fn read(&mut self) -> Result<(), Error> {
         while !self.stop.is_cancelled() {
             self.seek()?;
-            let paused = self.pause_or_resume()?;
-            let outcome = self.member.poll(if paused { PAUSED_POLL } else { POLL }).map(|polled| match polled {
-                Ok(message) => Ok(self.fetched(&message)),
-                Err(error) => Err(error),
-            });
+            let wait = match self.flow()? {
+                Flow::Open => POLL,
+                Flow::Paused => PAUSED_POLL,
+                Flow::Full { .. } => {
+                    std::thread::park_timeout(FULL_LOOK);
+                    continue;
+                }
+            };
+            let outcome = self.member.poll(wait).map(|polled| polled.map(|message| self.fetched(&message)));
             if let Some(error) = lock(&self.membership().failure).take() {
                 return Err(error);
             }
@@ -338,18 +366,30 @@ impl Reader {
         Ok(())
     }
 
-    fn pause_or_resume(&self) -> Result<bool, Error> {
+    fn flow(&mut self) -> Result<Flow, Error> {
+        self.flow = match self.flow {
+            Flow::Open if self.budget.is_full() => Flow::Full { since: Instant::now() },
+            Flow::Full { .. } if !self.budget.is_full() => Flow::Open,
+            Flow::Full { since } if since.elapsed() >= PATIENCE => {
+                self.pause(true)?;
+                Flow::Paused
+            }
+            Flow::Paused if self.budget.has_room() => {
+                self.pause(false)?;
+                Flow::Open
+            }
+            unchanged => unchanged,
+        };
+        Ok(self.flow)
+    }
+
+    fn pause(&self, paused: bool) -> Result<(), Error> {
         let membership = self.membership();
-        let paused = membership.paused.load(Ordering::Relaxed);
-        let change = if paused { self.budget.has_room() } else { self.budget.is_full() };
-        if !change {
-            return Ok(paused);
-        }
         let partitions = membership.assigned_list();
-        let done = if paused { self.member.resume(&partitions) } else { self.member.pause(&partitions) };
+        let done = if paused { self.member.pause(&partitions) } else { self.member.resume(&partitions) };
         done.map_err(Error::kafka("pause or resume the partitions of", &self.group))?;
-        membership.paused.store(!paused, Ordering::Relaxed);
-        Ok(!paused)
+        membership.paused.store(paused, Ordering::Relaxed);
+        Ok(())
     }
 
     /// A partition that was assigned just now may refuse: it is asked again, for as long as any answer may take.

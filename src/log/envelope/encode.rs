@@ -4,8 +4,8 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bson::raw::RawDocument;
 
 use super::{
-    CONTROL, Encoded, FORMAT, FRONTIER, FRONTIER_KEY, FrontierRecord, MAX_DESCRIPTION, MAX_TEXT, control_key,
-    control_name, header,
+    CONTROL, Encoded, FORMAT, FRONTIER, FRONTIER_KEY, FrontierRecord, MAX_ASIDE, MAX_TEXT, control_key, control_name,
+    header,
 };
 use crate::{
     log::{
@@ -41,7 +41,7 @@ pub fn encode(change: &Change, prefix: &str) -> Encoded {
     };
     push(&mut value, format!(r#","op":"{op}","ts_ms":{},"transaction":null,"documentKey":"#, change.wall_ms));
     let start = value.len();
-    let faithful = ejson::write(&change.id, &mut value).is_ok() && value.len() - start <= MAX_DESCRIPTION;
+    let faithful = ejson::write(&change.id, &mut value).is_ok() && value.len() - start <= MAX_ASIDE;
     if !faithful {
         value.truncate(start);
         value.extend_from_slice(b"null");
@@ -63,7 +63,8 @@ pub fn encode(change: &Change, prefix: &str) -> Encoded {
 
 /// The bytes of a frontier; the publisher's generation travels in its header.
 pub fn encode_frontier(frontier: &FrontierRecord) -> Encoded {
-    let FrontierRecord { before: Frontier(ClusterTime { t, i }), as_of_ms, seq, changes, complete, publisher: _ } = frontier;
+    let FrontierRecord { before: Frontier(ClusterTime { t, i }), as_of_ms, seq, changes, complete, publisher: _ } =
+        frontier;
     let value = format!(
         r#"{{"before":{{"t":{t},"i":{i}}},"asOfMs":{as_of_ms},"seq":{seq},"changes":{changes},"complete":{complete}}}"#
     )
@@ -131,7 +132,7 @@ fn update_description(description: &RawDocument) -> Option<Vec<u8>> {
     }
     close_or_null(&mut out, truncated);
     out.push(b'}');
-    (out.len() <= MAX_DESCRIPTION).then_some(out)
+    (out.len() <= MAX_ASIDE).then_some(out)
 }
 
 fn close_or_null(out: &mut Vec<u8>, list: Vec<u8>) {

@@ -21,14 +21,14 @@ use crate::{
 
 /// Version of this shape, in the header `driftless.format`.
 pub const FORMAT: u32 = 1;
-/// Longest text of a document or key inside a value; what is longer travels as base64, whose growth is known.
+/// Longest text of a document inside a value; what is longer travels as base64, whose growth is known.
 ///
 /// 16 MiB of control characters would become 112 MiB of escapes. With this bound no record exceeds [`MAX_RECORD`].
 pub const MAX_TEXT: usize = 24 << 20;
 /// No record is larger: a document and its `_id` as base64 or text, 16 MiB each as MongoDB allows, and the rest.
 pub const MAX_RECORD: usize = 64 << 20;
-/// Longest update description; it repeats what the document says.
-const MAX_DESCRIPTION: usize = 1 << 20;
+/// Longest text of what repeats a part of the document: its `_id`, the update description.
+const MAX_ASIDE: usize = 1 << 20;
 
 /// Names of the headers.
 pub mod header {

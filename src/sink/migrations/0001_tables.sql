@@ -35,10 +35,10 @@ CREATE TABLE driftless.position (
     publisher   bigint,
     seq         bigint,
     pending     bigint,
+    -- Whether the snapshot of the collection lies before that frontier.
+    complete    boolean NOT NULL DEFAULT false,
     -- Frontier records whose count was not met.
     gaps        bigint  NOT NULL DEFAULT 0,
-    -- Whether the snapshot of the collection lies before the watermark.
-    complete    boolean NOT NULL DEFAULT false,
     PRIMARY KEY (topic, partition)
 ) WITH (fillfactor = 50);
 

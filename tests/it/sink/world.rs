@@ -131,8 +131,7 @@ impl World {
     }
 
     fn record(&mut self, encoded: envelope::Encoded) -> Fetched {
-        let mut headers =
-            encoded.headers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect::<Vec<_>>();
+        let mut headers = encoded.headers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect::<Vec<_>>();
         if !headers.iter().any(|(name, _)| name == envelope::header::PUBLISHER) {
             headers.push((envelope::header::PUBLISHER.to_owned(), b"1".to_vec()));
         }
@@ -165,9 +164,9 @@ impl World {
         let client = self.database.client().await;
         let messages = client.simple_query(sql).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
         let row = |message: &SimpleQueryMessage| match message {
-            SimpleQueryMessage::Row(row) => Some(
-                (0..row.len()).map(|at| row.get(at).unwrap_or("NULL").to_owned()).collect::<Vec<_>>().join("|"),
-            ),
+            SimpleQueryMessage::Row(row) => {
+                Some((0..row.len()).map(|at| row.get(at).unwrap_or("NULL").to_owned()).collect::<Vec<_>>().join("|"))
+            }
             _ => None,
         };
         messages.iter().filter_map(row).collect()

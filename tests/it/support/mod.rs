@@ -1,6 +1,8 @@
-//! Where the real servers are, and a database of its own for every test.
+//! What every test here needs: where the servers are, names of its own, a deadline, and a database that goes with it.
 
-use std::{env, fs, path::Path, sync::OnceLock};
+pub(crate) mod proxy;
+
+use std::{env, fs, future::Future, path::Path, sync::OnceLock, time::Duration};
 
 use driftless::config::SinkConfig;
 
@@ -11,8 +13,29 @@ pub(crate) fn setting(name: &str) -> String {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(".local/main/env");
         fs::read_to_string(path).unwrap_or_default()
     });
-    let in_file = || file.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('=').map(str::to_owned));
-    env::var(name).ok().or_else(in_file).unwrap_or_else(|| panic!("{name} is not set: start the local stack"))
+    let in_file = || file.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+    env::var(name)
+        .ok()
+        .or_else(|| in_file().map(|value| value.trim_matches('\'').to_owned()))
+        .unwrap_or_else(|| panic!("{name} is not set: run deploy/local/stack up"))
+}
+
+/// No wait of a test may take longer; a busy machine is slow, a hung one is a failure.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Waits for a state, but not for ever.
+pub(crate) async fn soon<T>(what: &str, state: impl Future<Output = T>) -> T {
+    tokio::time::timeout(DEADLINE, state).await.unwrap_or_else(|_| panic!("{what} did not happen within {DEADLINE:?}"))
+}
+
+/// A name that no other test and no other run uses.
+pub(crate) fn unique(prefix: &str) -> String {
+    format!("{prefix}_{}", uuid::Uuid::new_v4().simple())
+}
+
+/// A client of the source.
+pub(crate) async fn mongo() -> mongodb::Client {
+    mongodb::Client::with_uri_str(setting("MONGO_URI")).await.expect("MongoDB answers")
 }
 
 /// An empty PostgreSQL database; dropped at the end of the test.
@@ -24,7 +47,7 @@ pub(crate) struct Database {
 impl Database {
     /// Creates it.
     pub(crate) async fn create() -> Self {
-        let name = format!("it_{}", uuid::Uuid::new_v4().simple());
+        let name = unique("it");
         let admin = client(&setting("POSTGRES_URL")).await;
         admin.batch_execute(&format!("CREATE DATABASE {name}")).await.expect("creates a database");
         Self { name, admin }

@@ -1,0 +1,49 @@
+# Everything a contributor or an operator types. `make` lists the targets.
+
+STACK := deploy/local/stack
+PROFILE ?= dev
+BIN := target/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo demo-down check test drill up down clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## Build the daemon and the demo
+	@$(STACK) doctor build
+	cargo build --locked --profile $(PROFILE) --bins
+
+demo: build ## Watch a live application become equal to PostgreSQL (about two minutes)
+	@$(STACK) up
+	@$(BIN)/driftless-demo run
+
+demo-down: ## Stop the demo's daemon and the servers
+	@$(BIN)/driftless-demo stop
+	@$(STACK) down
+
+check: ## Format, lints and unit tests: the quick loop
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	cargo test --locked --lib
+
+test: ## Everything, against real servers that it starts itself
+	@$(STACK) doctor build
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	cargo test --locked --no-run
+	@$(STACK) up
+	cargo test --locked
+
+drill: ## The long version of the failure tests (tens of minutes)
+	@$(STACK) up
+	DRIFTLESS_DRILL=1 cargo test --locked --test laws -- --nocapture
+
+up: ## Start the local servers
+	@$(STACK) up
+
+down: ## Stop the local servers
+	@$(STACK) down
+
+clean: ## Stop the local servers and remove their data
+	@$(STACK) down --wipe

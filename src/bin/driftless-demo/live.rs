@@ -1,0 +1,123 @@
+//! The table that shows both sides drawing level.
+
+use std::{
+    collections::BTreeMap,
+    io::IsTerminal,
+    time::{Duration, Instant},
+};
+
+use comfy_table::Table;
+use driftless::demo::Collection;
+use indicatif::ProgressBar;
+use jiff::Timestamp;
+use mongodb::{Database, bson::Document};
+use tokio::task::JoinHandle;
+
+use crate::{
+    daemon::{Daemon, StatusPage},
+    say,
+    stage::Stage,
+};
+
+/// Draws the table again and again: in place on a terminal, now and then elsewhere.
+pub(crate) struct Live<'a> {
+    daemon: &'a Daemon,
+    source: Database,
+    target: tokio_postgres::Client,
+    screen: ProgressBar,
+    applied: BTreeMap<String, f64>,
+    looked: Instant,
+}
+
+impl<'a> Live<'a> {
+    /// Connects to both sides, to count.
+    pub(crate) async fn new(stage: &Stage, daemon: &'a Daemon) -> anyhow::Result<Self> {
+        Ok(Self {
+            daemon,
+            source: stage.database().await?,
+            target: stage.postgres(false).await?,
+            screen: ProgressBar::new_spinner().with_style(indicatif::ProgressStyle::with_template("{msg}")?),
+            applied: BTreeMap::new(),
+            looked: Instant::now(),
+        })
+    }
+
+    /// Draws until the writes have ended.
+    pub(crate) async fn watch<T>(&mut self, writing: &JoinHandle<T>, expected: Duration) -> anyhow::Result<()> {
+        let terminal = std::io::stderr().is_terminal();
+        let started = Instant::now();
+        let mut beat = tokio::time::interval(Duration::from_secs(if terminal { 1 } else { 10 }));
+        while !writing.is_finished() {
+            beat.tick().await;
+            let status = self.daemon.status().await?;
+            let table = self.draw(&status).await?;
+            let written = started.elapsed().min(expected).as_secs();
+            let verdict = status.verdict;
+            let text = format!("{table}\nverdict: {verdict}; writing for {written} of {} s", expected.as_secs());
+            if terminal {
+                self.screen.set_message(text);
+                self.screen.tick();
+            } else {
+                say(&text);
+            }
+        }
+        Ok(())
+    }
+
+    /// Leaves the last table on the screen.
+    pub(crate) fn finish(&self) {
+        self.screen.abandon();
+    }
+
+    async fn draw(&mut self, status: &StatusPage) -> anyhow::Result<Table> {
+        let applied: BTreeMap<String, f64> = self.daemon.applied().await?.into_iter().collect();
+        let elapsed = self.looked.elapsed().as_secs_f64().max(f64::EPSILON);
+        let mut table = Table::new();
+        table.set_header(["collection", "documents", "rows", "snapshot", "applied/s", "staleness", "drift"]);
+        for collection in Collection::ALL {
+            let name = collection.name();
+            let documents = self.source.collection::<Document>(name).estimated_document_count().await?;
+            let rows: i64 = self.target.query_one(&format!("SELECT count(*) FROM app.{name}"), &[]).await?.get(0);
+            let before = self.applied.get(name).copied().unwrap_or(0.0);
+            let rate = (applied.get(name).copied().unwrap_or(0.0) - before) / elapsed;
+            table.add_row([
+                name.to_owned(),
+                documents.to_string(),
+                rows.to_string(),
+                snapshot(status, name),
+                format!("{rate:.0}"),
+                staleness(status, name),
+                drift(status, name),
+            ]);
+        }
+        self.applied = applied;
+        self.looked = Instant::now();
+        Ok(table)
+    }
+}
+
+fn snapshot(status: &StatusPage, collection: &str) -> String {
+    match status.process.snapshots.get(collection) {
+        Some(snapshot) if snapshot.done => "done".to_owned(),
+        Some(snapshot) if snapshot.estimated > 0 => {
+            format!("{} %", (100 * snapshot.documents / snapshot.estimated).min(99))
+        }
+        _ => "waiting".to_owned(),
+    }
+}
+
+fn staleness(status: &StatusPage, collection: &str) -> String {
+    let as_of = status.collections.iter().find(|line| line.name == collection).and_then(|line| line.as_of);
+    match as_of {
+        Some(as_of) => format!("{:.1} s", Timestamp::now().duration_since(as_of).as_secs_f64().max(0.0)),
+        None => "unknown".to_owned(),
+    }
+}
+
+fn drift(status: &StatusPage, collection: &str) -> String {
+    let line = status.collections.iter().find(|line| line.name == collection);
+    match line.and_then(|line| line.proof.as_ref().map(|proof| (line, proof))) {
+        Some((line, proof)) => (proof.missing + proof.extra + proof.different + line.dead_letters).to_string(),
+        None => "unknown".to_owned(),
+    }
+}

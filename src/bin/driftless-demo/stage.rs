@@ -1,0 +1,144 @@
+//! Where the demo plays: the servers, its databases and topics, and the way back to an empty stage.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context, anyhow};
+use mongodb::Database;
+use rdkafka::{
+    ClientConfig,
+    admin::{AdminClient, AdminOptions},
+    client::DefaultClientContext,
+    consumer::{BaseConsumer, Consumer},
+};
+
+use crate::daemon::Daemon;
+
+/// MongoDB database, PostgreSQL database and first part of the topics' names.
+const NAME: &str = "driftless_demo";
+const SCHEMA: &str = include_str!("../../../config/demo/schema.sql");
+const MAPPING: &str = include_str!("../../../config/demo/mapping.toml");
+
+/// The servers and names of the demo.
+pub(crate) struct Stage {
+    /// Folder of the daemon's files.
+    pub(crate) folder: PathBuf,
+    /// First part of the topics' names: new at each run, so that the topics start empty at once.
+    pub(crate) prefix: String,
+    servers: BTreeMap<String, String>,
+}
+
+impl Stage {
+    /// Reads the addresses.
+    pub(crate) fn read(servers: &Path, folder: &Path) -> anyhow::Result<Self> {
+        let text = std::fs::read_to_string(servers)
+            .with_context(|| format!("read {}: `make up` starts the servers and writes it", servers.display()))?;
+        let servers = text
+            .lines()
+            .filter_map(|line| line.split_once('='))
+            .map(|(key, value)| (key.to_owned(), value.trim_matches('\'').to_owned()))
+            .collect();
+        let prefix = format!("demo-{}", jiff::Timestamp::now().as_second());
+        Ok(Self { folder: folder.to_owned(), prefix, servers })
+    }
+
+    fn server(&self, key: &str) -> anyhow::Result<&str> {
+        self.servers.get(key).map(String::as_str).ok_or_else(|| anyhow!("find {key} among the servers' addresses"))
+    }
+
+    /// The application's database.
+    pub(crate) async fn database(&self) -> anyhow::Result<Database> {
+        Ok(mongodb::Client::with_uri_str(self.server("MONGO_URI")?).await?.database(NAME))
+    }
+
+    /// Connects to the target; `admin` to the server's own database instead.
+    pub(crate) async fn postgres(&self, admin: bool) -> anyhow::Result<tokio_postgres::Client> {
+        let mut config: tokio_postgres::Config = self.server("POSTGRES_URL")?.parse()?;
+        if !admin {
+            config.dbname(NAME);
+        }
+        let (client, connection) = config.connect(tokio_postgres::NoTls).await.context("connect to PostgreSQL")?;
+        tokio::spawn(connection);
+        Ok(client)
+    }
+
+    /// Empties both databases, applies the target's schema and removes the topics of earlier runs.
+    pub(crate) async fn reset(&self) -> anyhow::Result<()> {
+        self.database().await?.drop().await.context("empty the application's database")?;
+        let admin = self.postgres(true).await?;
+        admin
+            .batch_execute(&format!("DROP DATABASE IF EXISTS {NAME} WITH (FORCE)"))
+            .await
+            .context("drop the target")?;
+        admin.batch_execute(&format!("CREATE DATABASE {NAME}")).await.context("create the target")?;
+        self.postgres(false).await?.batch_execute(SCHEMA).await.context("apply the target's schema")?;
+        self.remove_topics().await?;
+        std::fs::create_dir_all(&self.folder)?;
+        std::fs::write(self.folder.join("mapping.toml"), MAPPING)?;
+        std::fs::write(self.folder.join("driftless.toml"), self.configuration()?)?;
+        Ok(())
+    }
+
+    async fn remove_topics(&self) -> anyhow::Result<()> {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", self.server("KAFKA_BROKERS")?);
+        let consumer: BaseConsumer = config.create()?;
+        let admin: AdminClient<DefaultClientContext> = config.create()?;
+        let metadata = tokio::task::spawn_blocking(move || consumer.fetch_metadata(None, Duration::from_secs(10)))
+            .await?
+            .context("list the topics")?;
+        let old: Vec<&str> =
+            metadata.topics().iter().map(|topic| topic.name()).filter(|name| name.starts_with("demo-")).collect();
+        if !old.is_empty() {
+            admin.delete_topics(&old, &AdminOptions::new()).await.context("remove the topics of earlier runs")?;
+        }
+        Ok(())
+    }
+
+    fn configuration(&self) -> anyhow::Result<String> {
+        let mut postgres = self.server("POSTGRES_URL")?.rsplit_once('/').map_or("", |(server, _)| server).to_owned();
+        postgres.push_str(&format!("/{NAME}"));
+        Ok(format!(
+            "# Written by the demo at each run.\nmapping = \"mapping.toml\"\n\n\
+             [source]\nuri = \"{}\"\ndatabase = \"{NAME}\"\n\n\
+             [log]\nbrokers = \"{}\"\nprefix = \"{}\"\nreplication = 1\n\n\
+             [sink]\nurl = \"{postgres}\"\n\n\
+             [reconcile]\ninterval = \"2s\"\nsample = 1000\n\n\
+             [http]\nlisten = \"{}\"\n",
+            self.server("MONGO_URI")?,
+            self.server("KAFKA_BROKERS")?,
+            self.prefix,
+            Daemon::LISTEN,
+        ))
+    }
+
+    /// What to look at now, and how to shut down.
+    pub(crate) fn where_next(&self, daemon: &Daemon) -> String {
+        format!(
+            "\nThe daemon and the servers are still running. Look around:\n\
+             \x20 status    curl -s http://{listen}/api/v1/status\n\
+             \x20 metrics   curl -s http://{listen}/metrics\n\
+             \x20 log       {log}\n\
+             \x20 topics    kcat -b {brokers} -t {prefix}.{NAME}.plans -C -o beginning -c 3\n\
+             \x20 target    psql {postgres} -c 'SELECT * FROM app.plans LIMIT 3'\n\
+             \x20 replay    {bin} --config {config} replay --collection plans --to-earliest\n\
+             \x20 write     {demo} write\n\
+             Shut down with `make demo-down`.",
+            listen = Daemon::LISTEN,
+            log = daemon.log().display(),
+            brokers = self.servers.get("KAFKA_BROKERS").map_or("", String::as_str),
+            prefix = self.prefix,
+            postgres = self
+                .servers
+                .get("POSTGRES_URL")
+                .and_then(|url| url.rsplit_once('/'))
+                .map_or(String::new(), |(server, _)| format!("{server}/{NAME}")),
+            bin = daemon.bin().display(),
+            config = daemon.config().display(),
+            demo = std::env::current_exe().map_or(String::new(), |path| path.display().to_string()),
+        )
+    }
+}

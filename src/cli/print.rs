@@ -1,0 +1,31 @@
+//! What a command says on standard output. Log lines go to standard error.
+
+#![expect(clippy::print_stdout, reason = "a command's report belongs on standard output")]
+
+use serde::Serialize;
+
+use super::setup::Finding;
+
+/// A line, or several.
+pub(super) fn line(text: impl std::fmt::Display) {
+    println!("{text}");
+}
+
+/// One JSON document.
+pub(super) fn json(value: &impl Serialize) -> anyhow::Result<()> {
+    println!("{}", serde_json::to_string_pretty(value)?);
+    Ok(())
+}
+
+/// Faults, one under the other, and how many there are.
+pub(super) fn faults(faults: &[Finding]) {
+    for fault in faults {
+        println!("{}: {}\n    hint: {}", fault.place, fault.what, fault.hint);
+    }
+    println!("{} found", count(faults.len(), "fault"));
+}
+
+/// `1 fault`, `2 faults`.
+pub(super) fn count(number: usize, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}

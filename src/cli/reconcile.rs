@@ -1,0 +1,113 @@
+//! `driftless reconcile`: compare both sides now.
+
+use std::path::Path;
+
+use clap::Args;
+use comfy_table::Table;
+
+use super::{Exit, print, setup::Setup};
+use crate::{
+    pipeline::Bench,
+    reconcile::{Coverage, Report},
+};
+
+/// Compare both sides now, column by column, while writes go on.
+#[derive(Debug, Args)]
+pub struct Reconcile {
+    /// Only this collection; may be given several times.
+    #[arg(long = "collection")]
+    collections: Vec<String>,
+    /// Every document and every row.
+    #[arg(long, conflicts_with = "sample")]
+    full: bool,
+    /// So many random documents of each collection [default: reconcile.sample].
+    #[arg(long)]
+    sample: Option<usize>,
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Reconcile {
+    pub(super) async fn execute(self, path: &Path) -> anyhow::Result<Exit> {
+        let Some(setup) = Setup::load(path) else { return Ok(Exit::Faults) };
+        let coverage = match (self.full, self.sample) {
+            (true, _) => Coverage::Full,
+            (false, size) => Coverage::Sample(size.unwrap_or(setup.config.reconcile.sample)),
+        };
+        let bench = Bench::connect(&setup.config, &setup.mapping).await?;
+        let known = bench.collections();
+        if let Some(unknown) = self.collections.iter().find(|name| !known.contains(name)) {
+            anyhow::bail!("find collection {unknown} in the mapping: it has {}", known.join(", "));
+        }
+        let wanted = |name: &String| self.collections.is_empty() || self.collections.contains(name);
+        let mut reports = Vec::new();
+        let mut unfinished = Vec::new();
+        for (place, name) in known.into_iter().enumerate().filter(|(_, name)| wanted(name)) {
+            match bench.pass(place, coverage).await? {
+                Some(report) => reports.push(report),
+                None => unfinished.push(name),
+            }
+        }
+        if self.json {
+            print::json(&serde_json::json!({ "reports": reports, "snapshot_unfinished": unfinished }))?;
+        } else {
+            table(&reports, &unfinished);
+        }
+        Ok(exit(&reports, &unfinished))
+    }
+}
+
+fn exit(reports: &[Report], unfinished: &[String]) -> Exit {
+    if reports.iter().any(|report| report.proof.drift() > 0) {
+        Exit::Drift
+    } else if unfinished.is_empty() && reports.iter().all(|report| report.proof.full && report.proof.undecided == 0) {
+        Exit::Success
+    } else {
+        Exit::Unproven
+    }
+}
+
+fn table(reports: &[Report], unfinished: &[String]) {
+    let mut table = Table::new();
+    table.set_header(["collection", "coverage", "compared", "missing", "extra", "different", "undecided", "verdict"]);
+    for report in reports {
+        let proof = &report.proof;
+        let verdict = match (proof.drift(), proof.full && proof.undecided == 0) {
+            (0, true) => "equal",
+            // The rule of three: with no drift in n random documents, 95 % sure that less than 3/n drift.
+            (0, false) if proof.undecided == 0 => "no drift in the sample",
+            (0, false) => "undecided",
+            _ => "drift",
+        };
+        let verdict = match (verdict, proof.documents) {
+            ("no drift in the sample", n) if n > 0 => format!("{verdict}: below {:.2} % (95 %)", 300.0 / n as f64),
+            (verdict, _) => verdict.to_owned(),
+        };
+        table.add_row([
+            report.collection.clone(),
+            if proof.full { "full" } else { "sample" }.to_owned(),
+            proof.documents.to_string(),
+            proof.missing.to_string(),
+            proof.extra.to_string(),
+            proof.different.to_string(),
+            proof.undecided.to_string(),
+            verdict,
+        ]);
+    }
+    for name in unfinished {
+        table.add_row([name.as_str(), "none", "0", "", "", "", "", "snapshot unfinished"]);
+    }
+    print::line(table);
+    for report in reports {
+        for finding in &report.findings {
+            print::line(format!(
+                "{} {} {} {}",
+                report.collection,
+                finding.kind,
+                finding.key,
+                finding.columns.join(", ")
+            ));
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! `driftless run`: the daemon.
+
+use std::{path::Path, sync::Arc};
+
+use anyhow::Context;
+use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use super::{Exit, setup::Setup};
+use crate::{
+    http,
+    pipeline::{Overview, OverviewRole, ReconcilerRole, SinkRole, SourceRole},
+    status::{Phase, Role, Status},
+    supervisor::{self, Supervisor},
+    telemetry,
+};
+
+/// Run the daemon: all roles, or some of them.
+#[derive(Debug, Args)]
+pub struct Run {
+    /// Only this role; may be given several times.
+    #[arg(long = "role", value_enum)]
+    roles: Vec<Role>,
+}
+
+impl Run {
+    pub(super) async fn execute(self, path: &Path) -> anyhow::Result<Exit> {
+        let Some(setup) = Setup::load(path) else { return Ok(Exit::Faults) };
+        let roles = if self.roles.is_empty() { Role::ALL.to_vec() } else { self.roles };
+        let collections = setup.collections();
+        let Setup { config, mapping } = setup;
+        let (config, mapping) = (Arc::new(config), Arc::new(mapping));
+        let recorder = telemetry::init_metrics()?;
+        let listener = tokio::net::TcpListener::bind(config.http.listen)
+            .await
+            .with_context(|| format!("listen on {} (http.listen)", config.http.listen))?;
+        let cancel = CancellationToken::new();
+        stop_on_signal(cancel.clone())?;
+
+        let status = Status::new(&roles);
+        let overview = Overview::default();
+        let mut supervisor = Supervisor::new(cancel);
+        let page = http::Page { recorder, status: status.clone(), overview: overview.clone() };
+        supervisor.spawn("http", |cancel| http::serve(listener, page, cancel));
+        // What the roles share through PostgreSQL: read by a process that is meant to reach it.
+        if roles.contains(&Role::Sink) || roles.contains(&Role::Reconciler) {
+            let role = OverviewRole::new(&config, collections.keys().cloned().collect(), overview);
+            supervisor.spawn("overview", |cancel| endless(async move { role.run(cancel).await }));
+        }
+        for role in &roles {
+            match role {
+                Role::Source => {
+                    let role =
+                        SourceRole { config: config.clone(), collections: collections.clone(), status: status.clone() };
+                    supervisor.spawn("source", |cancel| endless(role.run(cancel)));
+                }
+                Role::Sink => {
+                    let role = SinkRole { config: config.clone(), mapping: mapping.clone(), status: status.clone() };
+                    supervisor.spawn("sink", |cancel| endless(role.run(cancel)));
+                }
+                Role::Reconciler => {
+                    let role =
+                        ReconcilerRole { config: config.clone(), mapping: mapping.clone(), status: status.clone() };
+                    supervisor.spawn("reconciler", |cancel| endless(role.run(cancel)));
+                }
+            }
+        }
+        tracing::info!(
+            version = env!("CARGO_PKG_VERSION"),
+            roles = ?roles.iter().map(|role| role.as_str()).collect::<Vec<_>>(),
+            http = %config.http.listen,
+            "started"
+        );
+        supervisor.run(config.grace).await?;
+        let halted = status.read().roles.values().any(|role| role.phase == Phase::Halted);
+        tracing::info!("stopped");
+        Ok(if halted { Exit::Halted } else { Exit::Success })
+    }
+}
+
+/// A role ends only when it is told to.
+async fn endless(role: impl Future<Output = ()>) -> Result<(), supervisor::Never> {
+    role.await;
+    Ok(())
+}
+
+fn stop_on_signal(cancel: CancellationToken) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopping: reading ends, what is open is finished");
+        cancel.cancel();
+    });
+    Ok(())
+}

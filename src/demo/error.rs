@@ -1,0 +1,107 @@
+//! What can go wrong for the application, and whether it should try again.
+
+use mongodb::error::{
+    Error as DriverError, ErrorKind, RETRYABLE_WRITE_ERROR, TRANSIENT_TRANSACTION_ERROR,
+    UNKNOWN_TRANSACTION_COMMIT_RESULT, WriteFailure,
+};
+
+use super::{Collection, Operation};
+use crate::retry::{Class, Classify};
+
+/// An error of the demo application.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A collection or an index could not be made.
+    #[error("prepare collection {collection}")]
+    Prepare {
+        /// Which collection.
+        collection: Collection,
+        /// What the driver said.
+        source: DriverError,
+    },
+    /// A batch of the first fill was refused.
+    #[error("load documents into {collection}")]
+    Load {
+        /// Which collection.
+        collection: Collection,
+        /// What the driver said.
+        source: DriverError,
+    },
+    /// The documents to work on could not be listed.
+    #[error("list documents of {collection}")]
+    List {
+        /// Which collection.
+        collection: Collection,
+        /// What the driver said.
+        source: DriverError,
+    },
+    /// A write of the workload failed.
+    #[error("write {operation}")]
+    Write {
+        /// Which kind of write.
+        operation: Operation,
+        /// What the driver said.
+        source: DriverError,
+    },
+    /// A poisoned document could not be written or mended.
+    #[error("poison or mend a document")]
+    Poison {
+        /// What the driver said.
+        source: DriverError,
+    },
+    /// The database has too little to work on.
+    #[error("no documents in {collection}, load some first")]
+    Empty {
+        /// Which collection.
+        collection: Collection,
+    },
+    /// The caller cancelled while the database was away.
+    #[error("cancelled before the database answered")]
+    Cancelled,
+}
+
+impl Classify for Error {
+    fn class(&self) -> Class {
+        match self {
+            Self::Prepare { source, .. }
+            | Self::Load { source, .. }
+            | Self::List { source, .. }
+            | Self::Write { source, .. }
+            | Self::Poison { source } => {
+                if is_transient(source) {
+                    Class::Transient
+                } else {
+                    Class::Halt
+                }
+            }
+            Self::Empty { .. } | Self::Cancelled => Class::Halt,
+        }
+    }
+}
+
+/// Codes of a server that is stepping down, starting, stopping or busy with another transaction, and of a write
+/// concern that was not met in time.
+///
+/// Source: "Retryable Writes" specification of the MongoDB drivers, with 24, 112, 246 and 251 for transactions.
+const TRANSIENT_CODES: [i32; 20] =
+    [6, 7, 24, 64, 89, 91, 112, 189, 202, 246, 251, 262, 290, 9001, 10058, 10107, 11600, 11602, 13435, 13436];
+
+/// Whether the same write may succeed when tried again a little later.
+fn is_transient(error: &DriverError) -> bool {
+    if [RETRYABLE_WRITE_ERROR, TRANSIENT_TRANSACTION_ERROR, UNKNOWN_TRANSACTION_COMMIT_RESULT]
+        .iter()
+        .any(|label| error.contains_label(label))
+    {
+        return true;
+    }
+    match error.kind.as_ref() {
+        ErrorKind::Io(_) | ErrorKind::ConnectionPoolCleared { .. } | ErrorKind::ServerSelection { .. } => true,
+        ErrorKind::Command(refused) => TRANSIENT_CODES.contains(&refused.code),
+        ErrorKind::Write(WriteFailure::WriteConcernError(late)) => TRANSIENT_CODES.contains(&late.code),
+        ErrorKind::InsertMany(refused) => {
+            refused.write_errors.as_ref().is_none_or(Vec::is_empty)
+                && refused.write_concern_error.as_ref().is_some_and(|late| TRANSIENT_CODES.contains(&late.code))
+        }
+        _ => false,
+    }
+}

@@ -1,0 +1,217 @@
+//! A seeded stream of writes at a given rate, as a live application makes them.
+//!
+//! ```text
+//!  seed ──▶ draw ─┐
+//!                 ├─▶ choose ──▶ step ──▶ execute (several at once, none that get in each other's way)
+//!  registry ──────┘      │                    │
+//!      ▲── what it will have done ◀           └─▶ counts
+//! ```
+//! Choosing is pure and runs ahead of writing: the registry follows each step when it is chosen, not when it is
+//! written, so the sequence depends on the seed and on the documents found at the start, not on timing. A step waits
+//! while another one that it would collide with is under way (see [`step::Step`]), so references and unique values
+//! are true at every commit. When a step ends without a known outcome, the registry is read anew before the next run.
+
+mod choose;
+mod execute;
+mod inserts;
+mod pace;
+mod poison;
+mod registry;
+mod step;
+mod transactions;
+mod updates;
+
+use std::{collections::BTreeMap, time::Duration};
+
+use futures_util::{StreamExt, stream::FuturesUnordered};
+use mongodb::{Client, Database};
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+
+pub use self::{
+    pace::Until,
+    poison::{Poison, Poisoned},
+    step::Operation,
+};
+use self::{
+    pace::{Lanes, Pace},
+    registry::Registry,
+    step::Step,
+};
+use super::{Collection, Error, documents::Draw, load::prepare};
+
+/// How often due steps are started: a burst is what is due in this time.
+const TICK: Duration = Duration::from_millis(20);
+/// How long a cancelled run waits for the steps under way.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// What a run wrote.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Steps written, by kind; a transaction is one step.
+    pub operations: BTreeMap<Operation, u64>,
+    /// Attempts that had to be made again.
+    pub retries: u64,
+    /// Steps of unknown outcome because the run was cancelled meanwhile.
+    pub unknown: u64,
+}
+
+impl Counts {
+    /// Steps written.
+    pub fn total(&self) -> u64 {
+        self.operations.values().sum()
+    }
+
+    fn add(&mut self, outcome: execute::Outcome) {
+        self.retries += outcome.retries;
+        if outcome.written {
+            *self.operations.entry(outcome.operation).or_default() += 1;
+        } else {
+            self.unknown += 1;
+        }
+    }
+}
+
+/// The writes of the application.
+#[derive(Debug)]
+pub struct Workload {
+    database: Database,
+    seed: u64,
+    known: Option<Known>,
+}
+
+/// What lives, and where the sequence stands.
+#[derive(Debug)]
+struct Known {
+    draw: Draw,
+    registry: Registry,
+}
+
+impl Known {
+    fn next(&mut self) -> Result<Step, Error> {
+        choose::next(&mut self.draw, &mut self.registry).ok_or(Error::Empty { collection: Collection::Users })
+    }
+}
+
+impl Workload {
+    /// A workload on the application's database. Only one may run on a database at a time.
+    pub fn new(client: Client, database: &str, seed: u64) -> Self {
+        Self { database: client.database(database), seed, known: None }
+    }
+
+    /// Writes `rate` steps a second until the end or until cancelled; a cancelled run finishes what is under way, if
+    /// the database answers within five seconds. Can be called again and goes on where it was.
+    ///
+    /// Errors of a server that steps down, restarts or is out of reach are retried without end.
+    ///
+    /// # Errors
+    /// [`Error::Write`], [`Error::List`] or [`Error::Prepare`] of class halt, [`Error::Empty`] when there is no user
+    /// to write plans.
+    pub async fn run(&mut self, rate: f64, until: Until, cancel: CancellationToken) -> Result<Counts, Error> {
+        let mut known = self.known(&cancel).await?;
+        let mut counts = Counts::default();
+        self.write(&mut known, rate, until, &cancel, &mut counts).await?;
+        if counts.unknown == 0 {
+            self.known = Some(known);
+        }
+        Ok(counts)
+    }
+
+    /// Writes one document that PostgreSQL must refuse. Nothing refers to it.
+    ///
+    /// # Errors
+    /// [`Error::Poison`] of class halt, [`Error::Empty`] when there is no user to own a plan.
+    pub async fn poison(&mut self, kind: Poison) -> Result<Poisoned, Error> {
+        let cancel = CancellationToken::new();
+        let mut known = self.known(&cancel).await?;
+        let users = Error::Empty { collection: Collection::Users };
+        let owner = known.registry.draw(Collection::Users, &mut known.draw).ok_or(users)?;
+        let id = known.draw.id();
+        let plan = inserts::plan(&mut known.draw, &known.registry, id, owner);
+        self.known = Some(known);
+        poison::poison(&self.database, plan, id, kind, &cancel).await
+    }
+
+    /// Repairs a poisoned document, from then on one like any other.
+    ///
+    /// # Errors
+    /// [`Error::Poison`] of class halt.
+    pub async fn mend(&mut self, poisoned: Poisoned) -> Result<(), Error> {
+        poison::mend(&self.database, poisoned, &CancellationToken::new()).await?;
+        // Read anew: the owner may have been deleted meanwhile, and the plan with it.
+        self.known = None;
+        Ok(())
+    }
+
+    async fn known(&mut self, cancel: &CancellationToken) -> Result<Known, Error> {
+        if let Some(known) = self.known.take() {
+            return Ok(known);
+        }
+        let database = &self.database;
+        let read = || async move {
+            prepare(database).await?;
+            Registry::read(database).await
+        };
+        let (registry, digest) = execute::settle(cancel, read).await?.ok_or(Error::Cancelled)?;
+        // The digest is in the seed so that a second run does not draw the ids and addresses of the first again.
+        let draw = Draw::new(self.seed ^ digest, 0);
+        if registry.pool(Collection::Users).is_empty() {
+            return Err(Error::Empty { collection: Collection::Users });
+        }
+        Ok(Known { draw, registry })
+    }
+
+    async fn write(
+        &self,
+        known: &mut Known,
+        rate: f64,
+        until: Until,
+        cancel: &CancellationToken,
+        counts: &mut Counts,
+    ) -> Result<(), Error> {
+        let abandon = CancellationToken::new();
+        let mut abandon_at: Option<Instant> = None;
+        let mut under_way = FuturesUnordered::new();
+        let mut lanes = Lanes::default();
+        let mut pace = Pace::new(rate, until, Instant::now());
+        let mut waiting: Option<Step> = None;
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        loop {
+            let now = Instant::now();
+            let ended = cancel.is_cancelled() || pace.has_ended(now);
+            if cancel.is_cancelled() && *abandon_at.get_or_insert(now + GRACE) <= now {
+                abandon.cancel();
+            }
+            loop {
+                let step = match waiting.take() {
+                    Some(step) => step,
+                    None if ended || pace.has_ended(now) || !pace.take(now) => break,
+                    None => known.next()?,
+                };
+                if !lanes.enter(&step) {
+                    waiting = Some(step);
+                    break;
+                }
+                let (database, abandon) = (&self.database, &abandon);
+                under_way.push(async move {
+                    let touches = step.touches.clone();
+                    (touches, execute::execute(database, step, abandon).await)
+                });
+            }
+            if under_way.is_empty() && waiting.is_none() && ended {
+                return Ok(());
+            }
+            tokio::select! {
+                // Finished steps first: they make room.
+                biased;
+                Some((touches, outcome)) = under_way.next(), if !under_way.is_empty() => {
+                    lanes.leave(&touches);
+                    counts.add(outcome?);
+                }
+                // Also the moment at which a cancellation is seen.
+                _ = ticks.tick() => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! Writes one step, again and again until it is written: what an application with a good driver does in a failover.
+
+use std::time::Duration;
+
+use mongodb::{
+    ClientSession, Database,
+    bson::{Document, doc},
+    error::{Result as Written, UNKNOWN_TRANSACTION_COMMIT_RESULT},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::step::{Operation, Step, Update, Write};
+use crate::{
+    demo::{Collection, Error},
+    retry::{Backoff, until_settled},
+};
+
+const BACKOFF: Backoff = Backoff { min: Duration::from_millis(50), max: Duration::from_secs(2) };
+/// How often a commit of unknown outcome is sent again before the whole transaction is.
+const COMMITS: usize = 5;
+
+/// What became of a step.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Outcome {
+    pub(super) operation: Operation,
+    pub(super) retries: u64,
+    /// False: cancelled before it was known to be written.
+    pub(super) written: bool,
+}
+
+/// Writes a step; statements of a transaction all or none.
+///
+/// # Errors
+/// [`Error::Write`] of a class other than transient.
+pub(super) async fn execute(database: &Database, step: Step, cancel: &CancellationToken) -> Result<Outcome, Error> {
+    let (step, mut attempts) = (&step, 0_u64);
+    let attempt = || {
+        let again = attempts > 0;
+        attempts += 1;
+        async move {
+            let written = match step.writes.as_slice() {
+                [(collection, write)] => apply(database, None, *collection, write, again).await,
+                writes => transact(database, writes, again).await,
+            };
+            written.map_err(|source| Error::Write { operation: step.operation, source })
+        }
+    };
+    let written = settle(cancel, attempt).await?.is_some();
+    Ok(Outcome { operation: step.operation, retries: attempts.saturating_sub(1), written })
+}
+
+/// Tries until it is done, fails for good, or is cancelled (then none).
+pub(super) async fn settle<T, F>(cancel: &CancellationToken, attempt: impl FnMut() -> F) -> Result<Option<T>, Error>
+where
+    F: Future<Output = Result<T, Error>>,
+{
+    until_settled(BACKOFF, cancel, |_, _| {}, attempt).await
+}
+
+async fn transact(database: &Database, writes: &[(Collection, Write)], again: bool) -> Written<()> {
+    let mut session = database.client().start_session().await?;
+    session.start_transaction().await?;
+    for (collection, write) in writes {
+        // An error drops the session, which aborts the transaction.
+        apply(database, Some(&mut session), *collection, write, again).await?;
+    }
+    let mut result = session.commit_transaction().await;
+    for _ in 1..COMMITS {
+        match &result {
+            Err(error) if error.contains_label(UNKNOWN_TRANSACTION_COMMIT_RESULT) => {
+                result = session.commit_transaction().await;
+            }
+            _ => break,
+        }
+    }
+    result
+}
+
+/// Runs one statement, in the session's transaction if there is one. `again`: an attempt of unknown outcome came before.
+async fn apply(
+    database: &Database,
+    session: Option<&mut ClientSession>,
+    collection: Collection,
+    write: &Write,
+    again: bool,
+) -> Written<()> {
+    let documents = database.collection::<Document>(collection.name());
+    macro_rules! run {
+        ($action:expr) => {
+            match session {
+                Some(session) => $action.session(session).await.map(drop),
+                None => $action.await.map(drop),
+            }
+        };
+    }
+    match write {
+        // The first attempt may have been done: the insert must not find itself in the way.
+        Write::Insert(document) if again => {
+            let filter = doc! { "_id": document.get("_id").cloned() };
+            run!(documents.replace_one(filter, document).upsert(true))
+        }
+        Write::Insert(document) => run!(documents.insert_one(document)),
+        Write::Replace(id, document) => run!(documents.replace_one(doc! { "_id": id }, document)),
+        Write::DeleteOne(id) => run!(documents.delete_one(doc! { "_id": id })),
+        Write::DeleteMany(filter) => run!(documents.delete_many(filter.clone())),
+        Write::Update(update) => {
+            let Update { filter, change, array_filters, upsert, many } = update.as_ref();
+            macro_rules! update {
+                ($method:ident) => {{
+                    let action = documents.$method(filter.clone(), change.clone()).upsert(*upsert);
+                    match array_filters {
+                        Some(filters) => run!(action.array_filters(filters.clone())),
+                        None => run!(action),
+                    }
+                }};
+            }
+            if *many { update!(update_many) } else { update!(update_one) }
+        }
+    }
+}

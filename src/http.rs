@@ -1,0 +1,124 @@
+//! Health, metrics and status over HTTP. Reads what the roles report; decides nothing and changes nothing.
+
+use std::{collections::BTreeMap, io};
+
+use axum::{Json, Router, extract::State, http::StatusCode, routing::get};
+use jiff::Timestamp;
+use metrics_exporter_prometheus::PrometheusHandle;
+use serde::Serialize;
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    metrics as names,
+    pipeline::{CollectionOverview, Overview},
+    reconcile::verdict::{Judged, Verdict},
+    retry::{Class, Classify},
+    sink::status::PartitionStatus,
+    status::{Phase, ProcessStatus, Status},
+};
+
+/// What the pages are made of.
+#[derive(Clone)]
+pub struct Page {
+    /// Renders the metrics.
+    pub recorder: PrometheusHandle,
+    /// What this process knows of itself.
+    pub status: Status,
+    /// What all processes share.
+    pub overview: Overview,
+}
+
+/// The server ended.
+#[derive(Debug, Error)]
+#[error("serve HTTP")]
+pub struct Error(#[from] io::Error);
+
+impl Classify for Error {
+    fn class(&self) -> Class {
+        Class::Halt
+    }
+}
+
+/// Serves until cancelled.
+///
+/// # Errors
+/// When the listener fails.
+pub async fn serve(listener: TcpListener, page: Page, cancel: CancellationToken) -> Result<(), Error> {
+    let upkeep = page.recorder.clone();
+    let tidy = async move {
+        let mut beat = tokio::time::interval(std::time::Duration::from_secs(5));
+        loop {
+            beat.tick().await;
+            upkeep.run_upkeep();
+        }
+    };
+    let routes = Router::new()
+        .route("/livez", get(async || "ok\n"))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(render))
+        .route("/api/v1/status", get(status))
+        .with_state(page);
+    let serving = axum::serve(listener, routes).with_graceful_shutdown(cancel.cancelled_owned());
+    tokio::select! {
+        served = serving.into_future() => Ok(served?),
+        () = tidy => Ok(()),
+    }
+}
+
+/// Ready when every role is at work or stands by. Lag has no say: restarting a slow process would make it slower.
+async fn ready(State(page): State<Page>) -> (StatusCode, String) {
+    let process = page.status.read();
+    let waiting: Vec<String> = process
+        .roles
+        .iter()
+        .filter(|(_, line)| !matches!(line.phase, Phase::Running | Phase::Standby))
+        .map(|(role, line)| format!("{role}: {}", line.reason.as_deref().unwrap_or("starting")))
+        .collect();
+    if waiting.is_empty() {
+        (StatusCode::OK, "ok\n".to_owned())
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", waiting.join("\n")))
+    }
+}
+
+async fn render(State(page): State<Page>) -> String {
+    // The verdict is judged now: a proof grows old without anybody's doing.
+    if let Some(judged) = page.overview.judge(&page.status) {
+        for verdict in Verdict::ALL {
+            metrics::gauge!(names::VERDICT, "verdict" => verdict.as_str()).set(f64::from(verdict == judged.verdict));
+        }
+    }
+    metrics_process::Collector::default().collect();
+    page.recorder.render()
+}
+
+#[derive(Serialize)]
+struct StatusPage {
+    version: &'static str,
+    now: Timestamp,
+    #[serde(flatten)]
+    judged: Judged,
+    process: ProcessStatus,
+    collections: Vec<CollectionOverview>,
+    partitions: Vec<PartitionStatus>,
+    dead_letters: BTreeMap<String, u64>,
+}
+
+async fn status(State(page): State<Page>) -> Json<StatusPage> {
+    let judged = page.overview.judge(&page.status).unwrap_or_else(|| Judged {
+        verdict: Verdict::Unknown,
+        blockers: vec!["this process has neither the sink's nor the reconciler's role: ask one that has".to_owned()],
+    });
+    let seen = page.overview.read();
+    Json(StatusPage {
+        version: env!("CARGO_PKG_VERSION"),
+        now: Timestamp::now(),
+        judged,
+        process: page.status.read(),
+        collections: seen.collections,
+        partitions: seen.partitions,
+        dead_letters: seen.dead_letters_by_reason,
+    })
+}

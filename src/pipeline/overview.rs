@@ -1,0 +1,243 @@
+//! What all processes share through PostgreSQL, seen about once a second: for the status page, the gauges and the verdict.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+
+use super::{Error, reconciler::FULL};
+use crate::{
+    config::Config,
+    log::topic_name,
+    metrics as names,
+    model::{Frontier, Namespace},
+    reconcile::verdict::{CollectionFacts, Facts, Judged, Proof, judge},
+    sink::{
+        Purpose, Session, Target,
+        status::{self, Letters, PartitionStatus, ReconcileResult},
+    },
+    status::{Phase, Status},
+};
+
+/// One collection as everybody sees it.
+#[derive(Clone, Debug, Serialize)]
+pub struct CollectionOverview {
+    /// Its name.
+    pub name: String,
+    /// Its topic.
+    pub topic: String,
+    /// Everything before this is applied, in all partitions.
+    pub watermark: Option<Frontier>,
+    /// As of which wall-clock time the target is complete.
+    pub as_of: Option<Timestamp>,
+    /// Whether the snapshot is applied.
+    pub snapshot_complete: bool,
+    /// Open dead letters.
+    pub dead_letters: u64,
+    /// Parked documents.
+    pub parked: u64,
+    /// The last comparison.
+    pub proof: Option<Proof>,
+}
+
+/// What was seen last.
+#[derive(Clone, Debug, Default)]
+pub struct Seen {
+    /// When; `None` before the first look and while PostgreSQL is away.
+    pub at: Option<Timestamp>,
+    /// The mapped collections.
+    pub collections: Vec<CollectionOverview>,
+    /// Their partitions.
+    pub partitions: Vec<PartitionStatus>,
+    /// Open dead letters by reason.
+    pub dead_letters_by_reason: BTreeMap<String, u64>,
+    fresh: Duration,
+    /// Whether this process looks at all.
+    looks: bool,
+}
+
+/// The shared view. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Overview(Arc<Mutex<Seen>>);
+
+impl Overview {
+    /// What was seen last.
+    pub fn read(&self) -> Seen {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn write(&self, change: impl FnOnce(&mut Seen)) {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// The verdict as of now; `None` in a process that does not look at the target.
+    pub fn judge(&self, status: &Status) -> Option<Judged> {
+        let seen = self.read();
+        if !seen.looks {
+            return None;
+        }
+        let mut troubles = Vec::new();
+        if seen.at.is_none() {
+            troubles.push("PostgreSQL has not answered".to_owned());
+        }
+        for (role, line) in status.read().roles {
+            if matches!(line.phase, Phase::Halted | Phase::Stalled) {
+                let phase = if line.phase == Phase::Halted { "has halted" } else { "stalls" };
+                troubles
+                    .push(format!("the {role} {phase}: {}", line.reason.as_deref().unwrap_or("for no known reason")));
+            }
+        }
+        let collections = seen.collections.into_iter().map(|collection| CollectionFacts {
+            name: collection.name,
+            snapshot_complete: collection.snapshot_complete,
+            proof: collection.proof,
+            dead_letters: collection.dead_letters,
+            parked: collection.parked,
+        });
+        Some(judge(&Facts { now: Timestamp::now(), fresh: seen.fresh, collections: collections.collect(), troubles }))
+    }
+}
+
+/// The task that looks.
+pub struct OverviewRole {
+    config: Arc<Config>,
+    collections: Vec<String>,
+    overview: Overview,
+    /// Pairs of collection and reason that were exported, to be set to 0 when they are gone.
+    exported: BTreeSet<(String, String)>,
+}
+
+const PACE: Duration = Duration::from_secs(1);
+
+impl OverviewRole {
+    /// Will look at these collections.
+    pub fn new(config: &Arc<Config>, collections: Vec<String>, overview: Overview) -> Self {
+        overview.write(|seen| {
+            seen.looks = true;
+            seen.fresh = config.reconcile.fresh;
+        });
+        for collection in &collections {
+            // Counters are born at 0, so that their first step is seen as one.
+            for counter in [names::DRIFT_HEALED, names::SINK_FRONTIER_MISMATCHES, names::RECONCILE_DOCUMENTS] {
+                metrics::counter!(counter, "collection" => collection.clone()).increment(0);
+            }
+        }
+        Self { config: config.clone(), collections, overview, exported: BTreeSet::new() }
+    }
+
+    /// Looks until cancelled. While PostgreSQL is away, what is shown is that.
+    pub async fn run(mut self, cancel: CancellationToken) {
+        let mut session = None;
+        let mut beat = tokio::time::interval(PACE);
+        while cancel.run_until_cancelled(beat.tick()).await.is_some() {
+            if let Err(error) = self.look(&mut session).await {
+                tracing::debug!(reason = crate::retry::chain(&error), "the target cannot be looked at");
+                session = None;
+                self.overview.write(|seen| seen.at = None);
+            }
+        }
+    }
+
+    async fn look(&mut self, session: &mut Option<Session>) -> Result<(), Error> {
+        let open = match session {
+            Some(open) => open,
+            None => session.insert(Target::new(&self.config.sink)?.open(Purpose::Read).await?),
+        };
+        let shared = status::read(open, 0).await?;
+        let collections: Vec<CollectionOverview> =
+            self.collections.iter().map(|name| self.collection(name, &shared)).collect();
+        self.export(&collections, &shared.dead_letters);
+        let mut dead_letters_by_reason = BTreeMap::new();
+        for letters in shared.dead_letters.iter().filter(|letters| letters.state == OPEN) {
+            *dead_letters_by_reason.entry(letters.reason.clone()).or_default() += count(letters);
+        }
+        let partitions = shared.positions;
+        self.overview.write(|seen| {
+            seen.at = Some(Timestamp::now());
+            seen.collections = collections;
+            seen.partitions = partitions;
+            seen.dead_letters_by_reason = dead_letters_by_reason;
+        });
+        Ok(())
+    }
+
+    fn collection(&self, name: &str, shared: &status::Status) -> CollectionOverview {
+        let topic = topic_name(&self.config.log.prefix, &Namespace::new(&self.config.source.database, name));
+        let positions: Vec<_> = shared.positions.iter().filter(|position| position.topic == topic).collect();
+        let letters = |state: &str| {
+            let ours =
+                shared.dead_letters.iter().filter(|letters| letters.collection == name && letters.state == state);
+            ours.map(count).sum()
+        };
+        let as_of = positions.iter().map(|position| position.as_of_ms).min().flatten();
+        // The newest result, whatever its coverage: an older full one says nothing about what came since.
+        let results = shared.reconcile.iter().filter(|result| result.collection == name);
+        CollectionOverview {
+            name: name.to_owned(),
+            watermark: positions.iter().map(|position| position.watermark).min().flatten().map(Frontier),
+            as_of: as_of.and_then(|ms| Timestamp::from_millisecond(ms).ok()),
+            snapshot_complete: !positions.is_empty() && positions.iter().all(|position| position.complete),
+            dead_letters: letters(OPEN),
+            parked: letters(PARKED),
+            topic,
+            proof: results.max_by_key(|result| result.finished_ms).map(proof),
+        }
+    }
+
+    /// Everybody exports the whole truth, so that it does not matter whom one asks.
+    fn export(&mut self, collections: &[CollectionOverview], letters: &[Letters]) {
+        for line in collections {
+            let collection = || line.name.clone();
+            if let Some(watermark) = line.watermark {
+                metrics::gauge!(names::SINK_WATERMARK_TIMESTAMP, "collection" => collection())
+                    .set(f64::from(watermark.0.t));
+            }
+            if let Some(as_of) = line.as_of {
+                metrics::gauge!(names::SINK_AS_OF_TIMESTAMP, "collection" => collection())
+                    .set(as_of.as_millisecond() as f64 / 1000.0);
+            }
+            metrics::gauge!(names::PARKED, "collection" => collection()).set(line.parked as f64);
+            let at = line.proof.as_ref().map_or(0.0, |proof| proof.at.as_millisecond() as f64 / 1000.0);
+            metrics::gauge!(names::RECONCILE_TIMESTAMP, "collection" => collection()).set(at);
+            let Some(proof) = &line.proof else { continue };
+            metrics::gauge!(names::UNDECIDED_DOCUMENTS, "collection" => collection()).set(proof.undecided as f64);
+            for (kind, count) in [("missing", proof.missing), ("extra", proof.extra), ("different", proof.different)] {
+                metrics::gauge!(names::DRIFT_DOCUMENTS, "collection" => collection(), "kind" => kind).set(count as f64);
+            }
+        }
+        let open = letters.iter().filter(|letters| letters.state == OPEN);
+        let found: BTreeMap<(String, String), u64> =
+            open.map(|letters| ((letters.collection.clone(), letters.reason.clone()), count(letters))).collect();
+        self.exported.extend(found.keys().cloned());
+        for (collection, reason) in &self.exported {
+            let count = found.get(&(collection.clone(), reason.clone())).copied().unwrap_or(0);
+            metrics::gauge!(names::DEAD_LETTERS, "collection" => collection.clone(), "reason" => reason.clone())
+                .set(count as f64);
+        }
+    }
+}
+
+/// States of a dead letter that wait for something.
+const OPEN: &str = "open";
+const PARKED: &str = "parked";
+
+fn count(letters: &Letters) -> u64 {
+    u64::try_from(letters.count).unwrap_or(0)
+}
+
+fn proof(result: &ReconcileResult) -> Proof {
+    Proof {
+        at: Timestamp::from_millisecond(result.finished_ms).unwrap_or_default(),
+        full: result.tier == FULL,
+        documents: result.checked,
+        missing: result.missing,
+        extra: result.extra,
+        different: result.different,
+        undecided: result.undecided,
+    }
+}

@@ -1,0 +1,294 @@
+//! One term of a source's leader: from the stored state to the end of the term, transaction by transaction.
+//!
+//! ```text
+//!  ChangeStream ──batches──▶ ┌───────┐
+//!                            │ Merge │──▶ Draft ──▶ Publisher (one Kafka transaction: changes, frontiers, resume token)
+//!  Snapshot ─────chunks────▶ └───────┘
+//! ```
+//! The only token that is ever saved is the one of a batch whose changes are in the same transaction. Any error ends the
+//! term; the next one starts from what is stored.
+
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
+
+use futures_util::FutureExt;
+use tokio_util::sync::CancellationToken;
+
+use super::{Error, SourceRole};
+use crate::{
+    log::{Publisher, SnapshotState, StoredState, StreamState, Topics, Transaction},
+    metrics as names,
+    model::{Change, Control, Frontier},
+    source::{ChangeStream, Merge, Position, Progress, Released, Snapshot, SnapshotItem, Source, Start, StreamBatch},
+    status::{Phase, Role, SnapshotStatus},
+};
+
+/// Chunks that may wait for the stream at once: one held, one being read.
+const CHUNKS_UNDER_WAY: usize = 2;
+
+/// What will be in the next transaction.
+#[derive(Default)]
+struct Draft {
+    changes: Vec<Change>,
+    controls: Vec<Control>,
+    snapshots: Vec<(SnapshotState, SnapshotStatus)>,
+}
+
+impl Draft {
+    fn is_empty(&self) -> bool {
+        self.changes.is_empty() && self.controls.is_empty() && self.snapshots.is_empty()
+    }
+}
+
+/// A term under way.
+pub(super) struct Term<'a> {
+    role: &'a SourceRole,
+    publisher: Publisher,
+    stream: ChangeStream,
+    /// `None` once everything is read.
+    snapshot: Option<Snapshot>,
+    merge: Merge<Progress>,
+    /// Where the stream stands; everything up to here is in the draft or the log.
+    position: Position,
+    draft: Draft,
+    /// Collections whose snapshot is in the log, or in the next transaction.
+    complete: BTreeSet<String>,
+    last_idle: Instant,
+}
+
+impl<'a> Term<'a> {
+    /// Fences the predecessor, reads its state, and opens stream and snapshot from there.
+    pub(super) async fn begin(role: &'a SourceRole, topics: &Topics) -> Result<Self, Error> {
+        let source = Source::connect(&role.config.source).await?;
+        let faults = source.faults(role.collections.keys().map(String::as_str)).await?;
+        if !faults.is_empty() {
+            return Err(Error::Unsuited(faults));
+        }
+        let (publisher, stored) = Publisher::connect(&role.config.log, topics).await?;
+        let epoch = role.config.source.epoch;
+        let stream_state = stored.stream.as_ref().filter(|stream| stream.epoch >= epoch);
+        if let Some(stream) = stream_state.filter(|stream| stream.epoch > epoch) {
+            return Err(Error::EpochWentBack { configured: epoch, stored: stream.epoch });
+        }
+        let start = match stream_state {
+            Some(stream) => Start::After { token: stream.token.clone(), frontier: stream.frontier },
+            // Before anything is read, so that nothing falls between the first read and the stream.
+            None => Start::At(source.now().await?),
+        };
+        let began = match &start {
+            Start::After { token, .. } => token.time(),
+            Start::At(time) => *time,
+        };
+        let mut stream = ChangeStream::open(&source, role.scope(), start, role.backoff());
+        let first = stream.next_batch().await?;
+        let mut term = Self {
+            role,
+            publisher,
+            stream,
+            snapshot: None,
+            merge: Merge::new(epoch, began),
+            position: first.position.clone(),
+            draft: Draft::default(),
+            complete: done_in(&stored, epoch),
+            last_idle: Instant::now(),
+        };
+        term.take_batch(first);
+        // The position of the stream is durable before the first document is read.
+        term.publish(true).await?;
+        let todo = term.todo(&stored, epoch);
+        term.snapshot = (!todo.is_empty()).then(|| Snapshot::start(&source, todo, role.backoff()));
+        tracing::info!(
+            generation = term.publisher.generation(),
+            frontier = %term.position.frontier,
+            resumed = stream_state.is_some(),
+            "leading the source"
+        );
+        role.status.phase(Role::Source, Phase::Running);
+        Ok(term)
+    }
+
+    /// The snapshots that are not finished in this epoch.
+    fn todo(&self, stored: &StoredState, epoch: u32) -> Vec<Progress> {
+        let mut todo = Vec::new();
+        for collection in self.role.collections.keys() {
+            let known = stored.snapshots.get(collection).filter(|snapshot| snapshot.epoch == epoch);
+            let progress = known.map_or_else(
+                || Progress::new(collection),
+                |known| Progress {
+                    collection: collection.clone(),
+                    done: known.done,
+                    after: known.after.clone(),
+                    documents: known.documents,
+                    estimate: known.documents,
+                },
+            );
+            self.role.status.snapshot(collection, shown(&progress));
+            if !progress.done {
+                todo.push(progress);
+            }
+        }
+        todo
+    }
+
+    /// Publishes until cancelled; then what is drafted is published too.
+    pub(super) async fn run(&mut self, cancel: &CancellationToken) -> Result<(), Error> {
+        let gap = self.role.config.log.transaction_gap;
+        loop {
+            self.gather(cancel).await?;
+            let idle = self.last_idle.elapsed() >= self.role.config.log.idle_frontier;
+            if idle || !self.draft.is_empty() {
+                self.publish(idle).await?;
+                // Brokers finish a transaction at once only when it does not follow the last one too closely.
+                if cancel.run_until_cancelled(tokio::time::sleep(gap)).await.is_none() {
+                    return Ok(());
+                }
+            } else if cancel.is_cancelled() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Waits for something to publish, then takes what else is there, up to the bounds of a transaction.
+    async fn gather(&mut self, cancel: &CancellationToken) -> Result<(), Error> {
+        tokio::select! {
+            biased;
+            // A stopping daemon takes nothing more.
+            () = cancel.cancelled() => return Ok(()),
+            // The stream first: the snapshot waits for it, never the other way round.
+            batch = self.stream.next_batch() => self.take_batch(batch?),
+            item = next_item(self.snapshot.as_mut()), if self.merge.pending() < CHUNKS_UNDER_WAY => self.take_item(item?),
+        }
+        while self.has_room() {
+            if let Some(batch) = self.stream.next_batch().now_or_never() {
+                self.take_batch(batch?);
+            } else if self.merge.pending() < CHUNKS_UNDER_WAY
+                && let Some(item) = next_item(self.snapshot.as_mut()).now_or_never()
+            {
+                self.take_item(item?);
+            } else {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether more may join the draft. Nothing follows a control: it stands behind the changes of its own batch.
+    fn has_room(&self) -> bool {
+        let log = &self.role.config.log;
+        let bytes: usize = self
+            .draft
+            .changes
+            .iter()
+            .filter_map(|change| change.document.as_ref())
+            .map(|doc| doc.as_bytes().len())
+            .sum();
+        self.draft.controls.is_empty()
+            && self.draft.changes.len() < log.transaction_changes
+            && (bytes as u64) < log.transaction_bytes.as_u64()
+    }
+
+    fn take_batch(&mut self, mut batch: StreamBatch) {
+        let released = self.merge.stream(&batch);
+        if let Some(last) = batch.changes.last() {
+            metrics::gauge!(names::SOURCE_EVENT_TIMESTAMP).set(last.wall_ms as f64 / 1000.0);
+        }
+        self.draft.changes.append(&mut batch.changes);
+        self.draft.controls.append(&mut batch.controls);
+        self.position = batch.position;
+        self.take_released(released);
+    }
+
+    fn take_item(&mut self, item: SnapshotItem) {
+        match item {
+            SnapshotItem::Begin { collection, ready } => {
+                let ticket = self.merge.begin(&collection);
+                // The snapshot hears nothing only when it has failed, and then says so itself.
+                if ready.send(ticket).is_err() {
+                    self.merge.abandon(ticket);
+                }
+            }
+            SnapshotItem::Chunk { ticket, read_at, changes, progress } => {
+                let released = self.merge.hold(ticket, read_at, changes, progress);
+                self.take_released(released);
+            }
+            SnapshotItem::Done => self.snapshot = None,
+        }
+    }
+
+    fn take_released(&mut self, released: Vec<Released<Progress>>) {
+        for mut chunk in released {
+            self.draft.changes.append(&mut chunk.changes);
+            let progress = chunk.tag;
+            let state = SnapshotState {
+                collection: progress.collection.clone(),
+                epoch: self.role.config.source.epoch,
+                done: progress.done,
+                after: progress.after.clone(),
+                documents: progress.documents,
+            };
+            self.draft.snapshots.push((state, shown(&progress)));
+        }
+    }
+
+    async fn publish(&mut self, idle: bool) -> Result<(), Error> {
+        let draft = std::mem::take(&mut self.draft);
+        let (snapshots, shown): (Vec<_>, Vec<_>) = draft.snapshots.into_iter().unzip();
+        self.complete.extend(snapshots.iter().filter(|state| state.done).map(|state| state.collection.clone()));
+        let lines: Vec<_> = snapshots.iter().map(|state| state.collection.clone()).zip(shown).collect();
+        let transaction = Transaction {
+            changes: draft.changes,
+            controls: draft.controls,
+            frontier: Some((self.position.frontier, self.position.as_of_ms)),
+            idle,
+            state: StreamState {
+                epoch: self.role.config.source.epoch,
+                token: self.position.token.clone(),
+                frontier: self.position.frontier,
+            },
+            complete: self.complete.clone(),
+            snapshots,
+        };
+        let publishing = self.publisher.publish(transaction);
+        tokio::time::timeout(self.role.config.log.timeout * 2, publishing)
+            .await
+            .map_err(|_| Error::PublishTimeout)??;
+        if idle {
+            self.last_idle = Instant::now();
+        }
+        self.show(self.position.frontier, lines);
+        Ok(())
+    }
+
+    fn show(&self, frontier: Frontier, lines: Vec<(String, SnapshotStatus)>) {
+        self.role.status.frontier(frontier);
+        for (collection, line) in lines {
+            if line.done {
+                tracing::info!(collection, documents = line.documents, "snapshot finished");
+            }
+            self.role.status.snapshot(&collection, line);
+        }
+    }
+}
+
+/// The collections whose snapshot of this epoch was finished by an earlier term.
+fn done_in(stored: &StoredState, epoch: u32) -> BTreeSet<String> {
+    let snapshots = stored.snapshots.values().filter(|snapshot| snapshot.done && snapshot.epoch == epoch);
+    snapshots.map(|snapshot| snapshot.collection.clone()).collect()
+}
+
+fn shown(progress: &Progress) -> SnapshotStatus {
+    SnapshotStatus { documents: progress.documents, estimated: progress.estimate, done: progress.done }
+}
+
+/// The next item; for ever pending once there is no snapshot.
+async fn next_item(snapshot: Option<&mut Snapshot>) -> Result<SnapshotItem, Error> {
+    match snapshot {
+        Some(snapshot) => Ok(snapshot.next_item().await?),
+        None => std::future::pending().await,
+    }
+}
+
+/// How long a stopping term may take to publish what it has drafted.
+pub(super) const LAST_PUBLISH: Duration = Duration::from_secs(5);

@@ -1,0 +1,154 @@
+//! The reconciler role: pass after pass over all collections.
+
+use std::{collections::HashMap, sync::Arc};
+
+use tokio_util::sync::CancellationToken;
+
+use super::{Error, attempts, namespaces};
+use crate::{
+    config::Config,
+    log::Topics,
+    mapping::{MappingFile, Plan},
+    metrics as names,
+    model::{Key, Version},
+    reconcile::{self, Bounds, Coverage, Pass, Report},
+    sink::{
+        self, Entry, Prepared, Purpose, Session, Target, migrate, read_catalog,
+        status::{ReconcileResult, store_reconcile_result},
+    },
+    source::{self, Limits, Source},
+    status::{Phase, Role, Status},
+};
+
+/// Compares both sides.
+pub struct ReconcilerRole {
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// The mapping.
+    pub mapping: Arc<MappingFile>,
+    /// Where this role tells how it is.
+    pub status: Status,
+}
+
+/// Both sides, ready to be compared.
+pub struct Bench {
+    source: source::Reader,
+    session: Session,
+    prepared: Prepared,
+    topics: Topics,
+    bounds: Bounds,
+}
+
+impl Bench {
+    /// Connects to both sides.
+    ///
+    /// # Errors
+    /// Those of either side, and [`Error::Mapping`] when the mapping does not fit the target.
+    pub async fn connect(config: &Config, mapping: &MappingFile) -> Result<Self, Error> {
+        let target = Target::new(&config.sink)?;
+        migrate(&target.open(Purpose::Control).await?).await?;
+        let session = target.open(Purpose::Read).await?;
+        let catalog = read_catalog(&session).await?;
+        let plan = Plan::compile(mapping, &catalog).map_err(Error::Mapping)?;
+        let prepared = Prepared::new(&session, Arc::new(plan), &catalog).await?;
+        let topics = Topics::ensure(&config.log, &namespaces(config, prepared.all())).await?;
+        let source = Source::connect(&config.source).await?.reader();
+        let limits = Limits {
+            documents: config.source.chunk_documents,
+            bytes: usize::try_from(config.source.chunk_bytes.as_u64()).unwrap_or(usize::MAX),
+        };
+        Ok(Self { source, session, prepared, topics, bounds: Bounds { limits, settle: config.reconcile.settle } })
+    }
+
+    /// The mapped collections, by place.
+    pub fn collections(&self) -> Vec<String> {
+        self.prepared.all().collections().iter().map(|plan| plan.collection.clone()).collect()
+    }
+
+    /// Compares one collection, by place, and writes the result down; `None` while its snapshot is not applied.
+    ///
+    /// # Errors
+    /// Those of either side.
+    pub async fn pass(&self, collection: usize, coverage: Coverage) -> Result<Option<Report>, Error> {
+        // In the order of the plan, from which the topics were made.
+        let topic = &self.topics.collections()[collection];
+        let target = reconcile::Target {
+            session: &self.session,
+            prepared: &self.prepared,
+            collection,
+            topic: &topic.name,
+            partitions: topic.partitions,
+        };
+        let Some(report) = Pass::run(&self.source, target, coverage, self.bounds).await? else { return Ok(None) };
+        let result = ReconcileResult {
+            collection: report.collection.clone(),
+            tier: if report.proof.full { FULL } else { SAMPLE }.to_owned(),
+            finished_ms: report.proof.at.as_millisecond(),
+            as_of: report.as_of,
+            checked: report.proof.documents,
+            total: report.proof.documents,
+            missing: report.proof.missing,
+            extra: report.proof.extra,
+            different: report.proof.different,
+            undecided: report.proof.undecided,
+            detail: serde_json::json!(report.findings),
+        };
+        store_reconcile_result(&self.session, &result).await?;
+        Ok(Some(report))
+    }
+
+    async fn entries(&self, collection: usize, keys: &[Key]) -> Result<HashMap<Key, Entry>, Error> {
+        let reader = sink::Reader::begin(&self.session, &self.prepared).await?;
+        let entries = reader.entries(collection, keys).await?;
+        reader.end().await?;
+        Ok(entries)
+    }
+}
+
+/// Tiers as they are stored.
+pub(super) const FULL: &str = "full";
+const SAMPLE: &str = "sample";
+
+impl ReconcilerRole {
+    /// Runs until cancelled.
+    pub async fn run(self, cancel: CancellationToken) {
+        attempts(Role::Reconciler, &self.status, self.config.retry, cancel.clone(), || self.passes(&cancel)).await;
+    }
+
+    async fn passes(&self, cancel: &CancellationToken) -> Result<(), Error> {
+        let Some(bench) = cancel.run_until_cancelled(Bench::connect(&self.config, &self.mapping)).await else {
+            return Ok(());
+        };
+        let bench = bench?;
+        let mut drifting: HashMap<usize, HashMap<Key, Option<Version>>> = HashMap::new();
+        let mut beat = tokio::time::interval(self.config.reconcile.interval);
+        beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        while cancel.run_until_cancelled(beat.tick()).await.is_some() {
+            for (place, name) in bench.collections().iter().enumerate() {
+                // A pass writes nothing but its result, so it can be dropped anywhere.
+                let pass = bench.pass(place, Coverage::Sample(self.config.reconcile.sample));
+                let Some(report) = cancel.run_until_cancelled(pass).await else { return Ok(()) };
+                let report = report?;
+                self.status.phase(Role::Reconciler, Phase::Running);
+                let Some(report) = report else { continue };
+                let before = drifting.insert(place, report.drifting.clone()).unwrap_or_default();
+                let gone = |key: &&Key| report.proof.full && !report.drifting.contains_key(*key);
+                let gone: Vec<Key> = before.keys().filter(gone).cloned().collect();
+                let now = if gone.is_empty() { HashMap::new() } else { bench.entries(place, &gone).await? };
+                for key in &gone {
+                    let version = now.get(key).map(|entry| entry.version);
+                    if before.get(key).copied().flatten() == version {
+                        healed(name, key);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Drift that is gone although its document was not written again was no drift, or somebody else wrote the target.
+fn healed(collection: &str, key: &Key) {
+    tracing::error!(collection, key = %key, "drift healed without a new version: the watermark was wrong, or the target was written by hand");
+    metrics::counter!(names::DRIFT_HEALED, "collection" => collection.to_owned()).increment(1);
+}

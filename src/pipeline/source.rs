@@ -1,0 +1,99 @@
+//! The source role: a candidate for the leadership that publishes while it leads.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Error, attempts,
+    publish::{LAST_PUBLISH, Term},
+};
+use crate::{
+    config::Config,
+    log::{self, Leadership, Topics},
+    metrics as names,
+    model::Namespace,
+    retry::Backoff,
+    source::{OnDrop, Scope},
+    status::{Phase, Role, Status},
+};
+
+/// Reads MongoDB and writes the log.
+pub struct SourceRole {
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// The mapped collections, and what to do when one is dropped.
+    pub collections: BTreeMap<String, OnDrop>,
+    /// Where this role tells how it is.
+    pub status: Status,
+}
+
+impl SourceRole {
+    /// Runs until cancelled.
+    pub async fn run(self, cancel: CancellationToken) {
+        metrics::gauge!(names::SOURCE_LEADER).set(0);
+        attempts(Role::Source, &self.status, self.config.retry, cancel.clone(), || self.candidate(&cancel)).await;
+    }
+
+    pub(super) fn backoff(&self) -> Backoff {
+        Backoff { min: self.config.retry.min, max: self.config.retry.max }
+    }
+
+    pub(super) fn scope(&self) -> Scope {
+        Scope {
+            database: self.config.source.database.clone(),
+            collections: self.collections.clone(),
+            epoch: self.config.source.epoch,
+        }
+    }
+
+    /// Stands by, leads, and stands by again, until cancelled.
+    async fn candidate(&self, cancel: &CancellationToken) -> Result<(), Error> {
+        let namespaces: Vec<Namespace> =
+            self.collections.keys().map(|name| Namespace::new(&self.config.source.database, name)).collect();
+        let topics = Topics::ensure(&self.config.log, &namespaces).await?;
+        let (leadership, mut leads) = Leadership::join(&self.config.log)?;
+        let candidacy = CancellationToken::new();
+        let member = tokio::spawn(leadership.run(candidacy.clone()));
+        let _leave = candidacy.clone().drop_guard();
+        while !cancel.is_cancelled() {
+            self.status.phase(Role::Source, Phase::Standby);
+            let elected = tokio::select! {
+                biased;
+                () = cancel.cancelled() => break,
+                elected = leads.wait_for(|leads| *leads) => elected.is_ok(),
+            };
+            if !elected {
+                break;
+            }
+            self.status.phase(Role::Source, Phase::Starting);
+            metrics::gauge!(names::SOURCE_LEADER).set(1);
+            let led = tokio::select! {
+                biased;
+                // Leadership saves work; what protects the log is the fencing by the next leader's publisher.
+                _ = leads.wait_for(|leads| !*leads) => Ok(()),
+                led = self.lead(&topics, cancel) => led,
+            };
+            metrics::gauge!(names::SOURCE_LEADER).set(0);
+            match led {
+                Err(Error::Log(error)) if error.is_fenced() => tracing::info!("another process leads the source now"),
+                led => led?,
+            }
+        }
+        candidacy.cancel();
+        match member.await {
+            Ok(left) => Ok(left?),
+            Err(_) => Err(log::Error::Ended("leadership").into()),
+        }
+    }
+
+    async fn lead(&self, topics: &Topics, cancel: &CancellationToken) -> Result<(), Error> {
+        let Some(term) = cancel.run_until_cancelled(Term::begin(self, topics)).await else { return Ok(()) };
+        let mut term = term?;
+        let ended = cancel.cancelled();
+        tokio::select! {
+            outcome = term.run(cancel) => outcome,
+            () = async { ended.await; tokio::time::sleep(LAST_PUBLISH).await } => Ok(()),
+        }
+    }
+}

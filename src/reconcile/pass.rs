@@ -1,0 +1,350 @@
+//! One pass over one collection: read, wait, compare, judge, and read again what could not be judged.
+//!
+//! ```text
+//!  documents at T ──▶ wait until W covers T ──▶ ledger, rows, W in one snapshot ──▶ judge ──▶ match | drift
+//!       ▲                                                                            │
+//!       └────────────────────── undecided: again at a later T, within a bound ◀──────┘
+//! ```
+//! A full pass goes both ways: every document is held against its rows, and every live ledger entry against the source, so
+//! that rows without a document are found too. A sample does the same with random members of both sides.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    time::{Duration, Instant},
+};
+
+use bson::raw::{RawDocument, RawDocumentBuf};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::{
+    Error,
+    compare::{Judgement, RowState, judge_absent, judge_present},
+    verdict::Proof,
+};
+use crate::{
+    mapping::{CollectionPlan, Rows},
+    metrics as names,
+    model::{ClusterTime, Frontier, Key, Version},
+    sink::{self, Entry, Prepared, Session},
+    source::{self, Limits, ReadTime},
+};
+
+/// How much of a collection a pass compares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Coverage {
+    /// So many random members of each side; everything when there are no more.
+    Sample(usize),
+    /// Every document and every live ledger entry.
+    Full,
+}
+
+/// Bounds of a pass.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Documents read and compared at once, and their bytes.
+    pub limits: Limits,
+    /// Longest wait for the watermark, and for undecided documents to become decidable.
+    pub settle: Duration,
+}
+
+/// One document that drifts. Names only: values never leave the databases.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// The canonical key, in hexadecimal.
+    pub key: String,
+    /// missing, extra or different.
+    pub kind: &'static str,
+    /// Columns that differ.
+    pub columns: Vec<String>,
+}
+
+/// What a pass found.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// The collection.
+    pub collection: String,
+    /// The numbers.
+    #[serde(flatten)]
+    pub proof: Proof,
+    /// Cluster time of the newest read.
+    pub as_of: ClusterTime,
+    /// The first documents that drift, at most [`Report::FINDINGS`].
+    pub findings: Vec<Finding>,
+    /// The drifting keys and the versions they were judged at, for the next pass to look at again.
+    #[serde(skip)]
+    pub drifting: HashMap<Key, Option<Version>>,
+}
+
+impl Report {
+    /// Most findings that a report lists.
+    pub const FINDINGS: usize = 100;
+}
+
+/// How often the watermark is looked at while a pass waits for it.
+const LOOK: Duration = Duration::from_millis(50);
+/// Ledger entries compared at once on the way back.
+const PAGE: usize = 5_000;
+
+/// The rows of one collection.
+#[derive(Clone, Copy)]
+pub struct Target<'a> {
+    /// A connection that reads.
+    pub session: &'a Session,
+    /// The plan, made ready.
+    pub prepared: &'a Prepared,
+    /// Place of the collection in the plan.
+    pub collection: usize,
+    /// Its topic.
+    pub topic: &'a str,
+    /// Partitions of the topic.
+    pub partitions: i32,
+}
+
+/// A pass under way.
+pub struct Pass<'a> {
+    source: &'a source::Reader,
+    target: Target<'a>,
+    plan: &'a CollectionPlan,
+    bounds: Bounds,
+    matched: u64,
+    undecided: Vec<Key>,
+    as_of: ClusterTime,
+    drifting: BTreeMap<Key, (Judgement, Option<Version>)>,
+}
+
+impl<'a> Pass<'a> {
+    /// Compares one collection; `None` while its snapshot is not applied, when a missing row proves nothing.
+    ///
+    /// # Errors
+    /// [`Error::Source`] and [`Error::Target`], of the class of their cause. Nothing was changed.
+    pub async fn run(
+        source: &'a source::Reader,
+        target: Target<'a>,
+        coverage: Coverage,
+        bounds: Bounds,
+    ) -> Result<Option<Report>, Error> {
+        let plan = &target.prepared.all().collections()[target.collection];
+        let mut pass = Self {
+            source,
+            target,
+            plan,
+            bounds,
+            matched: 0,
+            undecided: Vec::new(),
+            as_of: ClusterTime::default(),
+            drifting: BTreeMap::new(),
+        };
+        if !pass.applied(ClusterTime::default()).await? {
+            return Ok(None);
+        }
+        let full = match coverage {
+            Coverage::Full => true,
+            Coverage::Sample(size) => source.estimate(&plan.collection).await? <= size as u64,
+        };
+        match coverage {
+            Coverage::Sample(size) if !full => pass.sample(size).await?,
+            _ => pass.everything().await?,
+        }
+        pass.settle().await?;
+        Ok(Some(pass.report(full)))
+    }
+
+    async fn everything(&mut self) -> Result<(), Error> {
+        let mut after: Option<RawDocumentBuf> = None;
+        loop {
+            let at = ReadTime::AtLeast(ClusterTime::default());
+            let chunk = self.source.chunk(&self.plan.collection, after.as_deref(), self.bounds.limits, at).await?;
+            self.present(&chunk.documents, chunk.read_at).await?;
+            if chunk.end {
+                break;
+            }
+            after = chunk.last_id;
+        }
+        let mut after: Option<Key> = None;
+        loop {
+            let reader = self.begin().await?;
+            let keys = reader.live_keys(self.target.collection, after.as_ref(), PAGE).await?;
+            reader.end().await?;
+            self.absent(&keys).await?;
+            match keys.last() {
+                Some(last) if keys.len() == PAGE => after = Some(last.clone()),
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    async fn sample(&mut self, size: usize) -> Result<(), Error> {
+        let at = ReadTime::AtLeast(ClusterTime::default());
+        let read = self.source.sample(&self.plan.collection, size, at).await?;
+        self.present(&read.value, read.read_at).await?;
+        let reader = self.begin().await?;
+        let keys = reader.sample(self.target.collection, size).await?;
+        reader.end().await?;
+        self.absent(&keys).await
+    }
+
+    /// Judges documents that the source held at `read_at`.
+    async fn present(&mut self, documents: &[RawDocumentBuf], read_at: ClusterTime) -> Result<(), Error> {
+        self.as_of = self.as_of.max(read_at);
+        self.wait_for(read_at).await?;
+        let mut keys = Vec::with_capacity(documents.len());
+        let mut expected = Vec::with_capacity(documents.len());
+        let mut waiting = HashMap::new();
+        for document in documents {
+            let key = key_of(document).ok_or(Error::NoKey { collection: self.plan.collection.clone() })?;
+            expected.push(self.plan.map(document).unwrap_or_else(|_| {
+                waiting.insert(key.clone(), true);
+                // No rows are compared for it.
+                Rows { tables: vec![Vec::new(); self.plan.tables.len()], ..Rows::default() }
+            }));
+            keys.push(key);
+        }
+        let reader = self.begin().await?;
+        let watermark = self.watermark(&reader).await?;
+        let entries = reader.entries(self.target.collection, &keys).await?;
+        waiting.extend(reader.dead_letters(self.target.collection, &keys).await?);
+        let mut differences = reader.compare(self.target.collection, &expected).await?;
+        reader.end().await?;
+        for (place, key) in keys.into_iter().enumerate() {
+            let rows = match (waiting.get(&key), differences.remove(&place)) {
+                (Some(false), _) => RowState::Parked,
+                (_, Some(difference)) if difference.missing => RowState::Missing,
+                (Some(true), _) => RowState::Refused,
+                (None, Some(difference)) => RowState::Different(difference.columns),
+                (None, None) => RowState::Equal,
+            };
+            let entry = entries.get(&key).copied();
+            self.note(key, judge_present(read_at, watermark, entry.as_ref(), rows), entry);
+        }
+        Ok(())
+    }
+
+    /// Judges the live ledger entries among `keys` whose documents the source does not hold.
+    async fn absent(&mut self, keys: &[Key]) -> Result<(), Error> {
+        let ids: Vec<RawDocumentBuf> = keys.iter().filter_map(Key::to_id).collect();
+        let at = ReadTime::AtLeast(ClusterTime::default());
+        let read = self.source.by_ids(&self.plan.collection, &ids, at).await?;
+        let held: HashSet<Key> = read.value.iter().filter_map(|document| key_of(document)).collect();
+        let gone: Vec<Key> = keys.iter().filter(|key| !key.is_hashed() && !held.contains(*key)).cloned().collect();
+        self.gone(&gone, read.read_at).await
+    }
+
+    async fn gone(&mut self, keys: &[Key], read_at: ClusterTime) -> Result<(), Error> {
+        self.as_of = self.as_of.max(read_at);
+        if keys.is_empty() {
+            return Ok(());
+        }
+        self.wait_for(read_at).await?;
+        let reader = self.begin().await?;
+        let watermark = self.watermark(&reader).await?;
+        let entries = reader.entries(self.target.collection, keys).await?;
+        reader.end().await?;
+        for key in keys {
+            let entry = entries.get(key).copied();
+            let judgement = entry.map_or(Judgement::Match, |entry| judge_absent(read_at, watermark, &entry));
+            // A tombstone is no document of either side: it is not counted as one.
+            if judgement != Judgement::Match {
+                self.note(key.clone(), judgement, entry);
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads undecided documents again, at later times, until they are decided or the bound is reached.
+    async fn settle(&mut self) -> Result<(), Error> {
+        let started = Instant::now();
+        while !self.undecided.is_empty() && started.elapsed() < self.bounds.settle {
+            let mut again = std::mem::take(&mut self.undecided);
+            again.sort_unstable();
+            again.dedup();
+            for keys in again.chunks(self.bounds.limits.documents.max(1)) {
+                let ids: Vec<RawDocumentBuf> = keys.iter().filter_map(Key::to_id).collect();
+                let at = ReadTime::AtLeast(ClusterTime::default());
+                let read = self.source.by_ids(&self.plan.collection, &ids, at).await?;
+                let held: HashSet<Key> = read.value.iter().filter_map(|document| key_of(document)).collect();
+                self.present(&read.value, read.read_at).await?;
+                let (hashed, gone): (Vec<Key>, Vec<Key>) =
+                    keys.iter().filter(|key| !held.contains(*key)).cloned().partition(Key::is_hashed);
+                // No `_id` can be read from a hash, so its document cannot be asked for again.
+                self.undecided.extend(hashed);
+                self.gone(&gone, read.read_at).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until everything at or before `time` is applied, or the bound is reached; what is judged then is undecided.
+    async fn wait_for(&self, time: ClusterTime) -> Result<(), Error> {
+        let started = Instant::now();
+        let mut look = tokio::time::interval(LOOK);
+        while started.elapsed() < self.bounds.settle {
+            look.tick().await;
+            if self.applied(time).await? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    async fn applied(&self, time: ClusterTime) -> Result<bool, Error> {
+        let reader = self.begin().await?;
+        let watermark = self.watermark(&reader).await?;
+        reader.end().await?;
+        Ok(watermark.covers(time))
+    }
+
+    async fn begin(&self) -> Result<sink::Reader<'a>, Error> {
+        Ok(sink::Reader::begin(self.target.session, self.target.prepared).await?)
+    }
+
+    /// The zero bound, which covers nothing, while a partition says nothing.
+    async fn watermark(&self, reader: &sink::Reader<'a>) -> Result<Frontier, Error> {
+        Ok(reader.watermark(self.target.topic, self.target.partitions).await?.unwrap_or_default())
+    }
+
+    fn note(&mut self, key: Key, judgement: Judgement, entry: Option<Entry>) {
+        match judgement {
+            Judgement::Match => {
+                self.matched += 1;
+                self.drifting.remove(&key);
+            }
+            Judgement::Undecided => self.undecided.push(key),
+            drift => {
+                self.drifting.insert(key, (drift, entry.map(|entry| entry.version)));
+            }
+        }
+    }
+
+    fn report(self, full: bool) -> Report {
+        let mut proof =
+            Proof { at: Timestamp::now(), full, undecided: self.undecided.len() as u64, ..Proof::default() };
+        let (mut drifting, mut findings) = (HashMap::new(), Vec::new());
+        for (key, (judgement, version)) in self.drifting {
+            let (kind, columns) = match judgement {
+                Judgement::Missing => ("missing", Vec::new()),
+                Judgement::Extra => ("extra", Vec::new()),
+                Judgement::Different(columns) => ("different", columns),
+                Judgement::Match | Judgement::Undecided => continue,
+            };
+            match kind {
+                "missing" => proof.missing += 1,
+                "extra" => proof.extra += 1,
+                _ => proof.different += 1,
+            }
+            tracing::warn!(collection = self.plan.collection, key = %key, kind, columns = columns.join(","), "drift");
+            if findings.len() < Report::FINDINGS {
+                findings.push(Finding { key: key.to_string(), kind, columns });
+            }
+            drifting.insert(key, version);
+        }
+        proof.documents = self.matched + proof.drift() + proof.undecided;
+        metrics::counter!(names::RECONCILE_DOCUMENTS, "collection" => self.plan.collection.clone())
+            .increment(proof.documents);
+        Report { collection: self.plan.collection.clone(), proof, as_of: self.as_of, findings, drifting }
+    }
+}
+
+fn key_of(document: &RawDocument) -> Option<Key> {
+    Key::from_id(&source::id_of(document)?)
+}

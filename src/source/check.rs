@@ -1,0 +1,233 @@
+//! Facts and faults of the source, for `driftless check` and before anything runs.
+//!
+//! What would fail later, or be wrong without failing, is named here, all at once.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bson::{Document, doc};
+
+use super::{Error, Server, Source};
+use crate::model::ClusterTime;
+
+/// Something that must be mended before the source can be followed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// What is wrong.
+    pub what: String,
+    /// What to do about it.
+    pub hint: String,
+}
+
+/// What the server told about itself.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// Version and topology.
+    pub server: Server,
+    /// Feature compatibility version, where the user may ask for it.
+    pub feature_version: Option<String>,
+    /// How far the oplog reaches back, where the user may read it.
+    pub oplog: Option<Oplog>,
+    /// What each mapped collection is.
+    pub collections: BTreeMap<String, CollectionKind>,
+}
+
+/// The span of the oplog.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Oplog {
+    /// Oldest operation.
+    pub first: ClusterTime,
+    /// Newest operation that a majority holds.
+    pub last: ClusterTime,
+}
+
+impl Oplog {
+    /// About how long the stream may stand still before its history is lost, in seconds.
+    pub fn window_seconds(&self) -> u32 {
+        self.last.t.saturating_sub(self.first.t)
+    }
+}
+
+/// What a mapped name stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CollectionKind {
+    /// A plain collection.
+    Plain,
+    /// A capped one: the server removes old documents without a change event.
+    Capped,
+    /// A view: it has no changes of its own.
+    View,
+    /// A time-series collection: a view of buckets.
+    TimeSeries,
+    /// Nothing yet.
+    Missing,
+}
+
+/// What following a database takes.
+const ACTIONS: [&str; 3] = ["changeStream", "find", "listCollections"];
+
+impl Source {
+    /// Asks the server what it is and what the mapped collections are.
+    ///
+    /// # Errors
+    /// [`Error::Server`] and [`Error::Timeout`] by their class; [`Error::Reply`] (halt).
+    pub async fn facts<'a>(&self, collections: impl IntoIterator<Item = &'a str>) -> Result<Facts, Error> {
+        let names: Vec<&str> = collections.into_iter().collect();
+        Ok(Facts {
+            server: self.server().clone(),
+            feature_version: self.feature_version().await,
+            oplog: self.oplog().await,
+            collections: self.kinds(&names).await?,
+        })
+    }
+
+    /// Names everything that keeps the source from being followed; empty when it can be.
+    ///
+    /// # Errors
+    /// [`Error::Server`] and [`Error::Timeout`] by their class; [`Error::Reply`] (halt).
+    pub async fn faults<'a>(&self, collections: impl IntoIterator<Item = &'a str>) -> Result<Vec<Fault>, Error> {
+        let names: Vec<&str> = collections.into_iter().collect();
+        let mut faults: Vec<Fault> = server_faults(self.server()).into_iter().collect();
+        let kinds = self.kinds(&names).await?;
+        faults.extend(kinds.iter().filter_map(|(name, kind)| kind_fault(self.database_name(), name, *kind)));
+        let act = "ask the source what its user may do";
+        let status = self.command("admin", act, doc! { "connectionStatus": 1, "showPrivileges": true }).await?;
+        faults.extend(missing_actions(&status, self.database_name()).map(|actions| Fault {
+            what: format!("the user lacks {} on database {}", actions.join(", "), self.database_name()),
+            hint: format!("grant it the role `read` on {}", self.database_name()),
+        }));
+        Ok(faults)
+    }
+
+    /// `None` where the user may not ask, or behind a mongos.
+    async fn feature_version(&self) -> Option<String> {
+        let command = doc! { "getParameter": 1, "featureCompatibilityVersion": 1 };
+        let reply = self.command("admin", "ask for the feature compatibility version", command).await.ok()?;
+        let version = reply.get_document("featureCompatibilityVersion").ok()?.get_str("version").ok()?;
+        Some(version.to_owned())
+    }
+
+    /// `None` where the user may not read it, or behind a mongos.
+    async fn oplog(&self) -> Option<Oplog> {
+        let command = doc! { "find": "oplog.rs", "sort": { "$natural": 1 }, "limit": 1, "projection": { "ts": 1 } };
+        let reply = self.command("local", "read the start of the oplog", command).await.ok()?;
+        let first = first_batch(&reply)?.next()?.get_timestamp("ts").ok()?;
+        Some(Oplog { first: first.into(), last: self.now().await.ok()? })
+    }
+
+    async fn kinds(&self, names: &[&str]) -> Result<BTreeMap<String, CollectionKind>, Error> {
+        let act = "list the collections of the source";
+        let mut kinds: BTreeMap<_, _> =
+            names.iter().map(|name| ((*name).to_owned(), CollectionKind::Missing)).collect();
+        let size = i32::try_from(names.len() + 1).unwrap_or(i32::MAX);
+        let filter = doc! { "name": { "$in": names } };
+        let command = doc! { "listCollections": 1, "filter": filter, "cursor": { "batchSize": size } };
+        let reply = self.command(self.database_name(), act, command).await?;
+        for info in first_batch(&reply).ok_or(Error::Reply { act, field: "cursor.firstBatch" })? {
+            let name = info.get_str("name").map_err(|_| Error::Reply { act, field: "name" })?;
+            kinds.insert(name.to_owned(), kind(info));
+        }
+        Ok(kinds)
+    }
+}
+
+fn first_batch(reply: &Document) -> Option<impl Iterator<Item = &Document>> {
+    let batch = reply.get_document("cursor").ok()?.get_array("firstBatch").ok()?;
+    Some(batch.iter().filter_map(bson::Bson::as_document))
+}
+
+fn kind(info: &Document) -> CollectionKind {
+    let capped = info.get_document("options").is_ok_and(|options| options.get_bool("capped").unwrap_or(false));
+    match info.get_str("type") {
+        Ok("view") => CollectionKind::View,
+        Ok("timeseries") => CollectionKind::TimeSeries,
+        _ if capped => CollectionKind::Capped,
+        _ => CollectionKind::Plain,
+    }
+}
+
+fn server_faults(server: &Server) -> Option<Fault> {
+    if server.replica_set.is_none() && !server.mongos {
+        return Some(Fault {
+            what: "the source is a standalone server, which has no change streams".to_owned(),
+            hint: "start mongod with --replSet and run rs.initiate(); one member is enough".to_owned(),
+        });
+    }
+    let [major, minor, patch] = server.version;
+    (server.version < [5, 0, 0]).then(|| Fault {
+        what: format!("the source is MongoDB {major}.{minor}.{patch}, which cannot read at a cluster time"),
+        hint: "upgrade it to 5.0 or later".to_owned(),
+    })
+}
+
+fn kind_fault(database: &str, name: &str, kind: CollectionKind) -> Option<Fault> {
+    let (what, hint) = match kind {
+        CollectionKind::Plain | CollectionKind::Missing => return None,
+        CollectionKind::View => ("is a view, which has no changes of its own", "map the collections it is made of"),
+        CollectionKind::TimeSeries => (
+            "is a time-series collection, whose changes MongoDB does not tell",
+            "leave it out, and copy it by other means",
+        ),
+        CollectionKind::Capped => (
+            "is capped, and MongoDB removes its old documents without a change event",
+            "leave it out, or copy it into a plain collection (with a TTL index, whose deletes are events)",
+        ),
+    };
+    Some(Fault { what: format!("{database}.{name} {what}"), hint: hint.to_owned() })
+}
+
+/// What the user lacks on the database; `None` when nothing, or when the server asks nobody who they are.
+fn missing_actions(status: &Document, database: &str) -> Option<Vec<&'static str>> {
+    let info = status.get_document("authInfo").ok()?;
+    if info.get_array("authenticatedUsers").is_ok_and(Vec::is_empty) {
+        return None;
+    }
+    let mut granted = BTreeSet::new();
+    for privilege in info.get_array("authenticatedUserPrivileges").ok()?.iter().filter_map(bson::Bson::as_document) {
+        let Ok(resource) = privilege.get_document("resource") else { continue };
+        let any = resource.get_bool("anyResource").unwrap_or(false);
+        let here = resource.get_str("db").is_ok_and(|db| db.is_empty() || db == database)
+            && resource.get_str("collection").is_ok_and(str::is_empty);
+        if any || here {
+            granted.extend(privilege.get_array("actions").into_iter().flatten().filter_map(bson::Bson::as_str));
+        }
+    }
+    let missing: Vec<_> = ACTIONS.into_iter().filter(|action| !granted.contains(action)).collect();
+    (!missing.is_empty()).then_some(missing)
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    fn privileges(database: &str, collection: &str, actions: &[&str]) -> Document {
+        doc! { "authInfo": {
+            "authenticatedUsers": [{ "user": "reader", "db": "admin" }],
+            "authenticatedUserPrivileges": [
+                { "resource": { "db": database, "collection": collection }, "actions": actions },
+            ],
+        } }
+    }
+
+    #[rstest]
+    #[case(privileges("shop", "", &["changeStream", "find", "listCollections"]), None)]
+    #[case(privileges("", "", &["changeStream", "find", "listCollections"]), None)]
+    #[case(privileges("shop", "", &["find", "listCollections"]), Some(vec!["changeStream"]))]
+    #[case(privileges("other", "", &["changeStream", "find"]), Some(ACTIONS.to_vec()))]
+    #[case(privileges("shop", "orders", &["changeStream", "find"]), Some(ACTIONS.to_vec()))]
+    #[case(doc! { "authInfo": { "authenticatedUsers": [] } }, None)]
+    fn names_what_the_user_lacks(#[case] status: Document, #[case] missing: Option<Vec<&'static str>>) {
+        assert_eq!(missing_actions(&status, "shop"), missing);
+    }
+
+    #[rstest]
+    #[case(doc! { "type": "collection", "options": {} }, CollectionKind::Plain)]
+    #[case(doc! { "type": "collection", "options": { "capped": true } }, CollectionKind::Capped)]
+    #[case(doc! { "type": "view" }, CollectionKind::View)]
+    #[case(doc! { "type": "timeseries" }, CollectionKind::TimeSeries)]
+    fn tells_kinds_apart(#[case] info: Document, #[case] expected: CollectionKind) {
+        assert_eq!(kind(&info), expected);
+        assert_eq!(kind_fault("shop", "x", expected).is_some(), expected != CollectionKind::Plain);
+    }
+}

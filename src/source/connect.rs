@@ -1,0 +1,198 @@
+//! The connection, and what the server is.
+//!
+//! Everything goes to the primary: the as-of time of the stream and the floor of a snapshot read rest on it. Every await
+//! on the server is bounded by `source.timeout`, because the driver itself has no time limit for an operation.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use bson::{Document, doc};
+use mongodb::{Client, Database, options::ClientOptions};
+use secrecy::{ExposeSecret, SecretString};
+
+use super::{Error, Reader};
+use crate::{config::SourceConfig, model::ClusterTime};
+
+/// What the server is, as far as it changes what may be asked of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// Name of the replica set; `None` for a mongos or a standalone server.
+    pub replica_set: Option<String>,
+    /// Whether it is a mongos.
+    pub mongos: bool,
+    /// Version: major, minor, patch.
+    pub version: [u32; 3],
+}
+
+impl Server {
+    /// Whether events carry the collection's UUID (`showExpandedEvents`).
+    pub fn expands_events(&self) -> bool {
+        self.version >= [6, 0, 0]
+    }
+
+    /// Whether `$changeStreamSplitLargeEvent` exists.
+    pub fn splits_large_events(&self) -> bool {
+        // It came with 7.0 and was taken back to 6.0.9, but not to the releases between them.
+        self.version >= [7, 0, 0] || (self.version[..2] == [6, 0] && self.version[2] >= 9)
+    }
+
+    /// Whether the end of what the server has proves that an instant is complete.
+    ///
+    /// On one replica set an instant is one oplog entry. Behind a mongos several shards may share it.
+    pub fn completes_instants(&self) -> bool {
+        !self.mongos
+    }
+}
+
+/// A connection to the source database. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Source {
+    client: Client,
+    database: Database,
+    config: Arc<SourceConfig>,
+    server: Server,
+}
+
+impl Source {
+    /// Connects and asks the server what it is.
+    ///
+    /// # Errors
+    /// [`Error::Address`] and [`Error::AddressFile`] (halt); [`Error::Server`] and [`Error::Timeout`] by their class.
+    pub async fn connect(config: &SourceConfig) -> Result<Self, Error> {
+        let uri = address(config).await?;
+        let parse = ClientOptions::parse(uri.expose_secret());
+        let mut options = within(config.timeout, "parse the connection string of the source", parse).await?;
+        options.app_name.get_or_insert_with(|| "driftless".to_owned());
+        options.connect_timeout.get_or_insert(config.timeout);
+        options.server_selection_timeout.get_or_insert(config.timeout);
+        let client = Client::with_options(options)
+            .map_err(|source| Error::Server { act: "set up the connection to the source", source: source.into() })?;
+        let database = client.database(&config.database);
+        let server = server(&client, config.timeout).await?;
+        Ok(Self { client, database, config: Arc::new(config.clone()), server })
+    }
+
+    /// What the server is.
+    pub fn server(&self) -> &Server {
+        &self.server
+    }
+
+    /// Name of the database.
+    pub fn database_name(&self) -> &str {
+        self.database.name()
+    }
+
+    /// Epoch of the versions.
+    pub fn epoch(&self) -> u32 {
+        self.config.epoch
+    }
+
+    /// Reads at one cluster time.
+    pub fn reader(&self) -> Reader {
+        Reader::new(self.database.clone(), self.config.timeout)
+    }
+
+    /// Cluster time of the newest operation that a majority holds.
+    ///
+    /// # Errors
+    /// [`Error::Server`] and [`Error::Timeout`] by their class, [`Error::Reply`] when there is no replica set (halt).
+    pub async fn now(&self) -> Result<ClusterTime, Error> {
+        let act = "ask the source for its time";
+        let reply = self.command("admin", act, doc! { "hello": 1 }).await?;
+        let majority = reply
+            .get_document("lastWrite")
+            .and_then(|write| write.get_document("majorityOpTime"))
+            .and_then(|time| time.get_timestamp("ts"))
+            .or_else(|_| reply.get_timestamp("operationTime"));
+        majority.map(ClusterTime::from).map_err(|_| Error::Reply { act, field: "lastWrite.majorityOpTime.ts" })
+    }
+
+    /// Runs one small command on the primary.
+    pub(crate) async fn command(&self, db: &str, act: &'static str, command: Document) -> Result<Document, Error> {
+        within(self.config.timeout, act, self.client.database(db).run_command(command)).await
+    }
+
+    pub(crate) fn database(&self) -> &Database {
+        &self.database
+    }
+
+    pub(crate) fn config(&self) -> &SourceConfig {
+        &self.config
+    }
+}
+
+/// Waits for the driver, but not for ever.
+pub(crate) async fn within<T>(
+    timeout: Duration,
+    act: &'static str,
+    reply: impl IntoFuture<Output = mongodb::error::Result<T>>,
+) -> Result<T, Error> {
+    bounded(timeout, act, reply.into_future()).await?.map_err(|source| Error::Server { act, source: source.into() })
+}
+
+/// Waits for anything, but not for ever.
+pub(crate) async fn bounded<T>(
+    timeout: Duration,
+    act: &'static str,
+    reply: impl Future<Output = T>,
+) -> Result<T, Error> {
+    tokio::time::timeout(timeout, reply).await.map_err(|_| Error::Timeout { act, after: timeout })
+}
+
+async fn address(config: &SourceConfig) -> Result<SecretString, Error> {
+    match (&config.uri, &config.uri_file) {
+        (Some(uri), None) => Ok(uri.clone()),
+        (None, Some(path)) => tokio::fs::read_to_string(path)
+            .await
+            .map(|text| SecretString::from(text.trim()))
+            .map_err(|source| Error::AddressFile { path: path.clone(), source }),
+        _ => Err(Error::Address),
+    }
+}
+
+async fn server(client: &Client, timeout: Duration) -> Result<Server, Error> {
+    let act = "ask the source what it is";
+    let admin = client.database("admin");
+    let hello = within(timeout, act, admin.run_command(doc! { "hello": 1 })).await?;
+    let build = within(timeout, act, admin.run_command(doc! { "buildInfo": 1 })).await?;
+    let text = build.get_str("version").map_err(|_| Error::Reply { act, field: "version" })?;
+    Ok(Server {
+        replica_set: hello.get_str("setName").ok().map(str::to_owned),
+        mongos: hello.get_str("msg").is_ok_and(|text| text == "isdbgrid"),
+        version: version(text).ok_or(Error::Reply { act, field: "version" })?,
+    })
+}
+
+/// `7.0.14-8` is 7, 0, 14: vendors append what they like.
+fn version(text: &str) -> Option<[u32; 3]> {
+    let mut parts = text.split(['.', '-', '+']).map(str::parse::<u32>);
+    let mut part = || parts.next().and_then(Result::ok);
+    Some([part()?, part()?, part().unwrap_or(0)])
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case("6.0.5", Some([6, 0, 5]))]
+    #[case("7.0.14-8", Some([7, 0, 14]))]
+    #[case("8.0.0-rc3", Some([8, 0, 0]))]
+    #[case("8.1", Some([8, 1, 0]))]
+    #[case("unknown", None)]
+    fn versions(#[case] text: &str, #[case] expected: Option<[u32; 3]>) {
+        assert_eq!(version(text), expected);
+    }
+
+    #[rstest]
+    #[case([6, 0, 5], true, false)]
+    #[case([6, 0, 9], true, true)]
+    #[case([6, 2, 0], true, false)]
+    #[case([7, 0, 0], true, true)]
+    #[case([5, 0, 31], false, false)]
+    fn features(#[case] version: [u32; 3], #[case] expands: bool, #[case] splits: bool) {
+        let server = Server { replica_set: None, mongos: false, version };
+        assert_eq!((server.expands_events(), server.splits_large_events()), (expands, splits));
+    }
+}

@@ -1,0 +1,262 @@
+//! The server's cursor: opened, read ahead, and opened again where it broke off.
+//!
+//! The task only moves replies. It asks for the next one while the last one is still being decoded and looked up, and
+//! stops asking while [`PREFETCH_BYTES`] wait. Its place is the token behind the last reply that it handed on.
+//!
+//! The driver's `watch()` would resume by itself, but decodes every event, and panics when asked for its token after a
+//! dropped `next()`; so the resume loop is ours. Tokens always go into `startAfter`, which unlike `resumeAfter` also takes
+//! that of an `invalidate`.
+
+use std::{sync::Arc, time::Duration};
+
+use bson::{Bson, Document, RawBsonRef, Timestamp, doc};
+use futures_util::StreamExt;
+use mongodb::raw_batch_cursor::{RawBatch, RawBatchCursor};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+
+use super::{Error, Scope, Source, connect::bounded, settled, stalled};
+use crate::{
+    model::{ClusterTime, ResumeToken},
+    retry::{Backoff, Class, Classify},
+};
+
+/// Bytes of replies that may wait for the decoder: two of the largest ones (16 MiB).
+const PREFETCH_BYTES: usize = 32 << 20;
+/// A reply smaller than this counts as this.
+const ROOM_UNIT: usize = 1024;
+const OPEN: &str = "open the change stream";
+const READ: &str = "read the change stream";
+
+/// A reply of the server, and what is known about the request.
+pub(crate) struct Reply {
+    pub(crate) batch: RawBatch,
+    /// Where the cursor was opened, on its first reply.
+    pub(crate) opened: Option<ClusterTime>,
+    /// Wall clock just before the request.
+    pub(crate) sent_ms: i64,
+    /// Makes room for the next reply once this one is dropped.
+    _room: OwnedSemaphorePermit,
+}
+
+/// Where a cursor is opened.
+#[derive(Clone, Debug)]
+pub(crate) enum Place {
+    At(ClusterTime),
+    After(ResumeToken),
+}
+
+impl Place {
+    pub(crate) fn time(&self) -> ClusterTime {
+        match self {
+            Self::At(time) => *time,
+            Self::After(token) => token.time(),
+        }
+    }
+}
+
+/// How much of an event the server sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Width {
+    Whole,
+    /// Without the document, which is looked up: for the one event that would be larger than a reply.
+    Slim,
+}
+
+/// Why a cursor is not read any further.
+enum Next {
+    Reopen(Width),
+    Stop,
+}
+
+/// The task that owns the cursor.
+pub(crate) struct Prefetch {
+    source: Source,
+    scope: Scope,
+    place: Place,
+    backoff: Backoff,
+    cancel: CancellationToken,
+    room: Arc<Semaphore>,
+    replies: mpsc::Sender<Result<Reply, Error>>,
+}
+
+impl Prefetch {
+    pub(crate) fn new(
+        source: Source,
+        scope: Scope,
+        place: Place,
+        backoff: Backoff,
+        cancel: CancellationToken,
+        replies: mpsc::Sender<Result<Reply, Error>>,
+    ) -> Self {
+        let room = Arc::new(Semaphore::new(PREFETCH_BYTES / ROOM_UNIT));
+        Self { source, scope, place, backoff, cancel, room, replies }
+    }
+
+    pub(crate) async fn run(mut self) {
+        let mut width = Width::Whole;
+        loop {
+            let attempt = || open(&self.source, &self.scope, &self.place, width);
+            let next = match settled(self.backoff, &self.cancel, attempt).await {
+                Ok(Some(opened)) => self.drain(opened, width).await,
+                Ok(None) => Next::Stop,
+                Err(error) => self.judge(error, width).await,
+            };
+            match next {
+                Next::Reopen(next) => width = next,
+                Next::Stop => return,
+            }
+        }
+    }
+
+    /// Hands replies on until the cursor breaks off.
+    async fn drain(&mut self, opened: Opened, width: Width) -> Next {
+        let Opened { mut cursor, replies, at } = opened;
+        let mut at = Some(at);
+        for (batch, sent_ms) in replies {
+            match self.hand_on(batch, at.take(), sent_ms, width).await {
+                Ok(None) => {}
+                Ok(Some(next)) => return next,
+                Err(error) => return self.judge(error, width).await,
+            }
+        }
+        loop {
+            let sent_ms = now_ms();
+            let reply = match next(&self.source, &mut cursor, self.place.time()).await {
+                Ok(Some(batch)) => self.hand_on(batch, None, sent_ms, width).await,
+                // The server ends a cursor behind an invalidate.
+                Ok(None) => return Next::Reopen(width),
+                Err(error) => Err(error),
+            };
+            match reply {
+                Ok(None) => {}
+                Ok(Some(next)) => return next,
+                Err(error) => return self.judge(error, width).await,
+            }
+        }
+    }
+
+    async fn hand_on(
+        &mut self,
+        batch: RawBatch,
+        opened: Option<ClusterTime>,
+        sent_ms: i64,
+        width: Width,
+    ) -> Result<Option<Next>, Error> {
+        let token = token(&batch)?;
+        let empty = batch.doc_slices().is_ok_and(|events| events.is_empty());
+        let bytes = batch.as_raw_document().as_bytes().len();
+        let units = (bytes / ROOM_UNIT + 1).min(PREFETCH_BYTES / ROOM_UNIT);
+        let Ok(room) = self.room.clone().acquire_many_owned(units as u32).await else { return Ok(Some(Next::Stop)) };
+        if self.replies.send(Ok(Reply { batch, opened, sent_ms, _room: room })).await.is_err() {
+            return Ok(Some(Next::Stop));
+        }
+        self.place = Place::After(token);
+        // The large event is behind us, or the next whole read will say so again.
+        Ok((width == Width::Slim && !empty).then_some(Next::Reopen(Width::Whole)))
+    }
+
+    async fn judge(&self, error: Error, width: Width) -> Next {
+        match error {
+            Error::EventTooLarge { .. } if width == Width::Whole => {
+                tracing::warn!(position = %self.place.time(), "event too large for a reply, reading it without its document");
+                Next::Reopen(Width::Slim)
+            }
+            error if error.class() == Class::Transient => {
+                stalled(&error, Duration::ZERO);
+                Next::Reopen(width)
+            }
+            error => {
+                // If nobody listens, there is nobody to tell.
+                let _ = self.replies.send(Err(error)).await;
+                Next::Stop
+            }
+        }
+    }
+}
+
+/// A cursor that has answered twice: the first answer only proves that it exists.
+struct Opened {
+    cursor: RawBatchCursor,
+    replies: Vec<(RawBatch, i64)>,
+    at: ClusterTime,
+}
+
+async fn open(source: &Source, scope: &Scope, place: &Place, width: Width) -> Result<Opened, Error> {
+    let config = source.config();
+    let sent_ms = now_ms();
+    let command = doc! {
+        "aggregate": 1,
+        "pipeline": pipeline(source, scope, place, width)?,
+        "cursor": { "batchSize": config.stream_batch },
+        // See `frontier.rs` for why the member must know as much as the one before it.
+        "readConcern": { "level": "majority", "afterClusterTime": Timestamp::from(place.time()) },
+    };
+    // A command of this form goes to the primary; the time limit is that of an empty reply.
+    let opening = source
+        .database()
+        .run_cursor_command(command)
+        .batch_size(config.stream_batch)
+        .max_time(config.max_await)
+        .batch();
+    let mut cursor =
+        bounded(config.timeout, OPEN, opening).await?.map_err(|source| Error::of_stream(OPEN, place.time(), source))?;
+    let mut replies = Vec::new();
+    for _ in 0..2 {
+        let Some(batch) = next(source, &mut cursor, place.time()).await? else { break };
+        replies.push((batch, sent_ms));
+    }
+    Ok(Opened { cursor, replies, at: place.time() })
+}
+
+/// The next reply. An idle server answers every `max_await`, so a longer silence is a broken connection.
+async fn next(source: &Source, cursor: &mut RawBatchCursor, position: ClusterTime) -> Result<Option<RawBatch>, Error> {
+    let config = source.config();
+    let reply = bounded(config.max_await * 3 + config.timeout, READ, cursor.next()).await?;
+    reply.transpose().map_err(|source| Error::of_stream(READ, position, source))
+}
+
+fn pipeline(source: &Source, scope: &Scope, place: &Place, width: Width) -> Result<Vec<Document>, Error> {
+    let mut stream = match place {
+        Place::At(time) => doc! { "startAtOperationTime": Timestamp::from(*time) },
+        Place::After(token) => {
+            let token = Document::try_from(token.raw()).map_err(|_| Error::Reply { act: OPEN, field: "_data" })?;
+            doc! { "startAfter": token }
+        }
+    };
+    if source.server().expands_events() {
+        stream.insert("showExpandedEvents", true);
+    }
+    let collections: Vec<Bson> = scope.collections.keys().map(|name| Bson::String(name.clone())).collect();
+    let mut stages = vec![
+        doc! { "$changeStream": stream },
+        doc! { "$match": { "$or": [
+            {
+                "operationType": { "$in": ["insert", "update", "replace", "delete", "drop", "rename"] },
+                "ns.coll": { "$in": collections.clone() },
+            },
+            { "operationType": "rename", "to.coll": { "$in": collections } },
+            { "operationType": { "$in": ["dropDatabase", "invalidate"] } },
+        ] } },
+    ];
+    if width == Width::Slim {
+        stages.push(doc! { "$project": { "fullDocument": 0, "updateDescription": 0 } });
+    }
+    if source.server().splits_large_events() {
+        stages.push(doc! { "$changeStreamSplitLargeEvent": {} });
+    }
+    Ok(stages)
+}
+
+/// The token behind a reply.
+pub(crate) fn token(batch: &RawBatch) -> Result<ResumeToken, Error> {
+    let missing = Error::Reply { act: READ, field: "cursor.postBatchResumeToken" };
+    match batch.as_raw_document().get_document("cursor").map(|cursor| cursor.get("postBatchResumeToken")) {
+        Ok(Ok(Some(RawBsonRef::Document(token)))) => Ok(ResumeToken::from_raw(token)?),
+        _ => Err(missing),
+    }
+}
+
+fn now_ms() -> i64 {
+    jiff::Timestamp::now().as_millisecond()
+}

@@ -1,0 +1,268 @@
+//! What can go wrong on the MongoDB side, what it means, and what to do about it.
+
+use std::{fmt, path::PathBuf, time::Duration};
+
+use mongodb::error::{Error as DriverError, ErrorKind};
+use thiserror::Error;
+
+use crate::{
+    model::{ClusterTime, Namespace, TokenError},
+    retry::{Class, Classify},
+};
+
+/// An error of the source.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// Neither `source.uri` nor `source.uri_file` is set, or both are.
+    #[error("find the connection string of the source: set exactly one of `source.uri` and `source.uri_file`")]
+    Address,
+    /// The file that should hold the connection string cannot be read.
+    #[error("read the connection string from {}", path.display())]
+    AddressFile {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The server or the way to it failed.
+    #[error("{act}")]
+    Server {
+        /// What was being done.
+        act: &'static str,
+        /// What the driver says.
+        source: Cause,
+    },
+    /// The server took longer than `source.timeout` allows.
+    #[error("{act}: no reply within {after:?}")]
+    Timeout {
+        /// What was being done.
+        act: &'static str,
+        /// How long it was waited for.
+        after: Duration,
+    },
+    /// The server ended a cursor that still had something to say.
+    #[error("{act}: the server ended the cursor")]
+    CursorEnded {
+        /// What was being done.
+        act: &'static str,
+    },
+    /// A reply lacks what every reply of its kind has.
+    #[error("{act}: find `{field}` in the reply")]
+    Reply {
+        /// What was being done.
+        act: &'static str,
+        /// What is missing or has another type.
+        field: &'static str,
+    },
+    /// An event of the change stream lacks what every event of its kind has.
+    #[error("decode a change event at {time}: find `{field}`")]
+    Event {
+        /// Cluster time of the event.
+        time: ClusterTime,
+        /// What is missing or has another type.
+        field: &'static str,
+    },
+    /// A resume token cannot be decoded, so the order of changes would be a guess.
+    #[error("decode the place of a change event")]
+    Token(#[from] TokenError),
+    /// The oplog no longer reaches back to where the stream must go on.
+    #[error("resume the change stream after {position}: its history is lost")]
+    HistoryLost {
+        /// Cluster time of the last position.
+        position: ClusterTime,
+        /// What the server says.
+        source: Cause,
+    },
+    /// The server's time has not come to the position: it is not the source, or not the same one any more.
+    #[error("resume the change stream after {position}: the source has not come so far")]
+    Behind {
+        /// Cluster time of the last position.
+        position: ClusterTime,
+        /// What the server says.
+        source: Cause,
+    },
+    /// An event is larger than a reply may be, even without the document.
+    #[error("read the change event after {position}: it is larger than a reply may be")]
+    EventTooLarge {
+        /// Cluster time of the last position.
+        position: ClusterTime,
+        /// What the server says.
+        source: Cause,
+    },
+    /// The read's cluster time is older than the server keeps, or than the collection's last index build. A later one will
+    /// do; the same one never will.
+    #[error("{act} at {at}: the server can no longer read that instant")]
+    SnapshotTooOld {
+        /// What was being done.
+        act: &'static str,
+        /// The instant that was asked for.
+        at: ClusterTime,
+        /// What the server says.
+        source: Cause,
+    },
+    /// A mapped collection was dropped, alone or with its database, and its policy is `halt`.
+    #[error("follow {namespace}: it was dropped at {time}")]
+    Dropped {
+        /// The collection.
+        namespace: Namespace,
+        /// When.
+        time: ClusterTime,
+    },
+    /// A mapped collection was renamed away or replaced by a rename, and the policy of one of both is `halt`.
+    #[error("follow {from} and {to}: the one was renamed to the other at {time}")]
+    Renamed {
+        /// The old name.
+        from: Namespace,
+        /// The new name.
+        to: Namespace,
+        /// When.
+        time: ClusterTime,
+    },
+    /// The stream or snapshot already ended with an error.
+    #[error("go on reading the source: it has already ended")]
+    Ended,
+}
+
+/// What the driver says, in one line: its own text repeats the server's whole reply as hex.
+#[derive(Debug)]
+pub struct Cause(DriverError);
+
+impl From<DriverError> for Cause {
+    fn from(error: DriverError) -> Self {
+        Self(error)
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0.kind)
+    }
+}
+
+impl std::error::Error for Cause {}
+
+/// Codes of the server that no waiting mends: rights, unknown commands or stages, malformed requests.
+const HALTING: [i32; 15] = [2, 9, 13, 14, 18, 20, 40, 59, 72, 73, 115, 166, 8000, 40324, 40573];
+/// ChangeStreamHistoryLost, ChangeStreamFatalError, InvalidResumeToken.
+const HISTORY_LOST: [i32; 3] = [286, 280, 260];
+const BSON_OBJECT_TOO_LARGE: i32 = 10334;
+/// SnapshotTooOld, SnapshotUnavailable.
+const SNAPSHOT_TOO_OLD: [i32; 2] = [239, 246];
+/// InvalidOptions: of the ones we send, only a cluster time ahead of the server's clock can be invalid.
+const INVALID_OPTIONS: i32 = 72;
+
+impl Error {
+    /// Judges what the driver said about the opening or reading of a change stream that stood at `position`.
+    pub(crate) fn of_stream(act: &'static str, position: ClusterTime, source: DriverError) -> Self {
+        match code(&source) {
+            Some(code) if HISTORY_LOST.contains(&code) => Self::HistoryLost { position, source: source.into() },
+            Some(INVALID_OPTIONS) => Self::Behind { position, source: source.into() },
+            Some(BSON_OBJECT_TOO_LARGE) => Self::EventTooLarge { position, source: source.into() },
+            _ if source.contains_label("NonResumableChangeStreamError") => {
+                Self::HistoryLost { position, source: source.into() }
+            }
+            _ => Self::Server { act, source: source.into() },
+        }
+    }
+
+    /// Judges what the driver said about a read at a cluster time.
+    pub(crate) fn of_read(act: &'static str, at: Option<ClusterTime>, source: DriverError) -> Self {
+        match code(&source) {
+            Some(code) if SNAPSHOT_TOO_OLD.contains(&code) => {
+                Self::SnapshotTooOld { act, at: at.unwrap_or_default(), source: source.into() }
+            }
+            _ => Self::Server { act, source: source.into() },
+        }
+    }
+
+    /// What a person can do about it, where that is known.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::HistoryLost { .. } => Some(
+                "the oplog was shorter than the stop: changes are missing for good; raise `source.epoch`, start a new \
+                 snapshot, and let a full reconcile prove it",
+            ),
+            Self::Behind { .. } => Some(
+                "the source was restored or replaced: raise `source.epoch`, start a new snapshot, and let a full \
+                 reconcile prove it",
+            ),
+            Self::EventTooLarge { .. } => Some(
+                "MongoDB 6.0.9 or 7.0 can split such events; on an older server the `_id` alone exceeds what an event \
+                 may hold",
+            ),
+            Self::Dropped { .. } => {
+                Some("decide what the target should do: set `on_drop` of this collection to \"ignore\" or \"truncate\"")
+            }
+            Self::Renamed { .. } => Some(
+                "decide what the target should do: set `on_drop` of this collection to \"ignore\" or \"truncate\"; \
+                 documents that came by a rename need a new snapshot",
+            ),
+            Self::Token(_) => Some("this version of driftless does not know the server's token format: upgrade it"),
+            Self::Server { source, .. } => match source.0.kind.as_ref() {
+                ErrorKind::Authentication { .. } => {
+                    Some("check user, password and authSource of the connection string")
+                }
+                ErrorKind::Command(command) => match command.code {
+                    13 => Some("grant the role `read` on the database, and `clusterMonitor` for `check`"),
+                    18 => Some("check user, password and authSource of the connection string"),
+                    40573 => {
+                        Some("change streams need a replica set: start mongod with --replSet, one member is enough")
+                    }
+                    _ => None,
+                },
+                _ => None,
+            },
+            Self::Address
+            | Self::AddressFile { .. }
+            | Self::Timeout { .. }
+            | Self::CursorEnded { .. }
+            | Self::Reply { .. }
+            | Self::Event { .. }
+            | Self::SnapshotTooOld { .. }
+            | Self::Ended => None,
+        }
+    }
+}
+
+impl Classify for Error {
+    fn class(&self) -> Class {
+        match self {
+            Self::Server { source, .. } => class_of(&source.0),
+            // A chunk is simply read again at a later instant.
+            Self::Timeout { .. } | Self::CursorEnded { .. } | Self::SnapshotTooOld { .. } => Class::Transient,
+            Self::Address
+            | Self::AddressFile { .. }
+            | Self::Reply { .. }
+            | Self::Event { .. }
+            | Self::Token(_)
+            | Self::HistoryLost { .. }
+            | Self::Behind { .. }
+            | Self::EventTooLarge { .. }
+            | Self::Dropped { .. }
+            | Self::Renamed { .. }
+            | Self::Ended => Class::Halt,
+        }
+    }
+}
+
+fn code(error: &DriverError) -> Option<i32> {
+    match error.kind.as_ref() {
+        ErrorKind::Command(command) => Some(command.code),
+        _ => None,
+    }
+}
+
+/// Reading changes nothing, so whatever is not known to be hopeless is tried again; the stall is visible.
+fn class_of(error: &DriverError) -> Class {
+    match error.kind.as_ref() {
+        ErrorKind::Command(command) if HALTING.contains(&command.code) => Class::Halt,
+        ErrorKind::Authentication { .. }
+        | ErrorKind::InvalidArgument { .. }
+        | ErrorKind::InvalidTlsConfig { .. }
+        | ErrorKind::IncompatibleServer { .. }
+        | ErrorKind::SessionsNotSupported
+        | ErrorKind::Shutdown => Class::Halt,
+        // The driver's list is open; network, selection, pool and election errors are all of this kind.
+        _ => Class::Transient,
+    }
+}

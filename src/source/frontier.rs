@@ -1,0 +1,131 @@
+//! What a position of the stream proves. Pure.
+//!
+//! | the stream stands at | what was certainly given | because |
+//! | --- | --- | --- |
+//! | an event of `T` | everything before `T` | more events of `T` may follow |
+//! | `T`, and the server had no more | everything at or before `T` | its scan has passed the oplog entry of `T` |
+//! | `T`, where its cursor was opened | everything before `T` | the first reply names the start before anything is read |
+//!
+//! The server had no more when a reply is empty, or when the token behind it is a high-water mark: it makes one only when
+//! its scan has run dry. On one replica set an instant is one oplog entry, so a scan that has passed it has given all its
+//! events. Behind a mongos several shards share an instant, so the middle row is not used there.
+//!
+//! A scan runs dry at what a majority holds *as this member knows it*, and a member that was just elected may know less
+//! than the one that gave `T`. So a cursor is opened with `afterClusterTime` of its place: the member waits until it knows
+//! as much. (Without that, the middle row would hold only for a `T` above the one the cursor was opened at.)
+//!
+//! The middle row is what lets an idle stream prove its last change: otherwise the frontier would stand still just before
+//! it until something else happens. `tests/it/source.rs` tries to refute it with concurrent transactions.
+
+use super::Position;
+use crate::model::{ClusterTime, Frontier, ResumeToken, TokenKind};
+
+/// Follows frontier and as-of time along the replies of one stream. Neither goes backwards.
+#[derive(Debug)]
+pub(crate) struct Tracker {
+    completes_instants: bool,
+    /// Where the present cursor was opened, while only its first reply has come.
+    opened: Option<ClusterTime>,
+    frontier: Frontier,
+    as_of_ms: i64,
+}
+
+impl Tracker {
+    pub(crate) fn new(completes_instants: bool, frontier: Frontier) -> Self {
+        Self { completes_instants, opened: None, frontier, as_of_ms: 0 }
+    }
+
+    /// A reply has come; `opened` tells that it is the first one of a cursor, and where that was opened.
+    pub(crate) fn replied(&mut self, opened: Option<ClusterTime>) {
+        self.opened = opened;
+    }
+
+    /// The stream stands right behind an event.
+    pub(crate) fn event(&mut self, token: &ResumeToken, wall_ms: i64) -> Position {
+        self.advance(token, Frontier(token.time()), wall_ms)
+    }
+
+    /// The stream stands at the end of a reply to a request that was sent at `sent_ms`.
+    pub(crate) fn reply(&mut self, token: &ResumeToken, empty: bool, sent_ms: i64) -> Position {
+        let scanned = self.opened != Some(token.time());
+        let ran_dry = scanned && (empty || token.kind() == TokenKind::HighWaterMark);
+        let frontier = if ran_dry && self.completes_instants { token.time().next() } else { token.time() };
+        self.advance(token, Frontier(frontier), if ran_dry { sent_ms } else { self.as_of_ms })
+    }
+
+    fn advance(&mut self, token: &ResumeToken, frontier: Frontier, as_of_ms: i64) -> Position {
+        self.frontier = self.frontier.max(frontier);
+        self.as_of_ms = self.as_of_ms.max(as_of_ms);
+        Position { token: token.clone(), frontier: self.frontier, as_of_ms: self.as_of_ms }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bson::rawdoc;
+
+    use super::*;
+
+    fn at(i: u32) -> ClusterTime {
+        ClusterTime { t: 0x6500_0001, i }
+    }
+
+    fn event(i: u32) -> ResumeToken {
+        let token = rawdoc! { "_data": format!("8265000001{i:08X}2B022C010029296E5A") };
+        ResumeToken::from_raw(&token).expect("a token")
+    }
+
+    fn mark(i: u32) -> ResumeToken {
+        let token = rawdoc! { "_data": format!("8265000001{i:08X}2B0229296E1404") };
+        ResumeToken::from_raw(&token).expect("a token")
+    }
+
+    fn tracker() -> Tracker {
+        let mut tracker = Tracker::new(true, Frontier(at(5)));
+        tracker.replied(Some(at(5)));
+        tracker
+    }
+
+    #[test]
+    fn an_event_leaves_its_instant_open() {
+        let mut tracker = tracker();
+        let position = tracker.event(&event(7), 1_000);
+        assert_eq!((position.frontier, position.as_of_ms), (Frontier(at(7)), 1_000));
+        // A full reply ends with its last event: more of the instant may follow.
+        assert_eq!(tracker.reply(&event(7), false, 2_000).frontier, Frontier(at(7)));
+    }
+
+    #[test]
+    fn a_stream_that_ran_dry_closes_its_instant() {
+        for token in [event(7), mark(7)] {
+            let mut tracker = tracker();
+            tracker.replied(None);
+            let position = tracker.reply(&token, true, 2_000);
+            assert_eq!((position.frontier, position.as_of_ms), (Frontier(at(8)), 2_000));
+        }
+    }
+
+    #[test]
+    fn the_first_reply_of_a_cursor_proves_nothing_about_its_start() {
+        let mut tracker = tracker();
+        let position = tracker.reply(&mark(5), true, 2_000);
+        assert_eq!((position.frontier, position.as_of_ms), (Frontier(at(5)), 0));
+        tracker.replied(None);
+        let position = tracker.reply(&mark(5), true, 3_000);
+        assert_eq!((position.frontier, position.as_of_ms), (Frontier(at(6)), 3_000));
+    }
+
+    #[test]
+    fn behind_a_mongos_an_instant_stays_open() {
+        let mut tracker = Tracker::new(false, Frontier(at(5)));
+        assert_eq!(tracker.reply(&mark(7), true, 2_000).frontier, Frontier(at(7)));
+    }
+
+    #[test]
+    fn nothing_goes_backwards() {
+        let mut tracker = tracker();
+        tracker.event(&event(9), 5_000);
+        let position = tracker.event(&event(8), 4_000);
+        assert_eq!((position.frontier, position.as_of_ms), (Frontier(at(9)), 5_000));
+    }
+}

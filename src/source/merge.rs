@@ -1,0 +1,491 @@
+//! Interleaves the stream with reads, so that in each partition the version of a key never goes backwards. Pure.
+//!
+//! # The problem
+//! The stream tells what happened, in order. A read (a snapshot chunk, or documents read again for a repair) tells what
+//! *was*, as of a cluster time `T`. Both run at the same time, and a row read at `T` may reach the log long after `T`.
+//! The sink would survive any order, because the highest version wins. The log would not: compaction keeps the *last*
+//! record of a key, so an old row behind a newer change would become the only truth left.
+//!
+//! # The rule
+//! ```text
+//!                 begin                     read at T           release
+//!                   │                           │                  │
+//!  reads   ─────────●━━━━━━━━ reading ━━━━━━━━━━●┄┄┄┄ held ┄┄┄┄┄┄┄┄▶ rows, without the keys in ★
+//!                   │                                              │
+//!  stream  ──a1──b2─┼──a3───────────c4──────────────a5────b6───────┼─────c7──▶
+//!                   └──────────── keys are recorded ───────────────┘
+//!                                              T = 4    ★ = {a, b}: recorded above T
+//! ```
+//! 1. [`Merge::begin`] before the read: from here on every key that the stream gives for the collection is recorded with
+//!    its highest version. It returns a *floor*: the read must not be older. (It asks for a moment that a majority
+//!    already held; a new primary might otherwise answer from before it.)
+//! 2. [`Merge::hold`] after the read: the rows wait until the stream's frontier covers `T`. Then every change at or before
+//!    `T` has been given, so no later change can be older than a row.
+//! 3. Release: a row whose key was recorded above `(T, snapshot)` is dropped; the stream has given something newer. The
+//!    others go out at `(T, snapshot)`, above everything the stream gave for their keys, and recording ends.
+//!
+//! Why dropping loses nothing: each change carries the whole document (or says that it is gone), so a newer change makes
+//! the older row superfluous. Why the floor: a change given *before* `begin` is not recorded, but it is at or before the
+//! floor, so it is at or before `T`, so it loses to the row rightly.
+//!
+//! Several reads of one collection may be under way (a chunk and a repair). What one releases is recorded for the others,
+//! as if the stream had given it.
+//!
+//! A truncating control voids everything at or below its version, so rows read at or before it are dropped too.
+//!
+//! # Bounds
+//! What is recorded is bounded by what the stream gives between `begin` and release, and rows by what was read; the caller
+//! bounds both by having few reads under way.
+//!
+//! Rejected: publishing rows at once and leaving the rest to the sink (compaction, above); stopping the stream during a
+//! read (lag grows by every chunk); watermark writes to the source as in DBLog (the source is not ours to write to).
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::StreamBatch;
+use crate::model::{Change, ClusterTime, Control, Frontier, Key, Version};
+
+/// Permission to read: hand it back with the rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ticket {
+    id: u64,
+    /// The read must not be older than this.
+    pub floor: ClusterTime,
+}
+
+/// Rows of a read that may go out now, in the order they were read.
+#[derive(Debug, PartialEq)]
+pub struct Released<Tag> {
+    /// The rows that are still news.
+    pub changes: Vec<Change>,
+    /// How many rows were dropped because the stream has given something newer.
+    pub superseded: usize,
+    /// What the caller attached to the read; to be saved together with the rows.
+    pub tag: Tag,
+}
+
+/// The merge of one stream and any number of reads. `Tag` is what the caller wants back with released rows.
+#[derive(Debug)]
+pub struct Merge<Tag> {
+    epoch: u32,
+    /// The newest cluster time that any given change had.
+    newest: ClusterTime,
+    frontier: Frontier,
+    /// In the order in which they began.
+    reads: BTreeMap<u64, Read<Tag>>,
+    next_id: u64,
+}
+
+#[derive(Debug)]
+struct Read<Tag> {
+    collection: String,
+    /// Highest version given since the read began, by key.
+    given: HashMap<Key, Version>,
+    /// Everything at or below was voided by a truncating control.
+    voided: Option<Version>,
+    rows: Option<Rows<Tag>>,
+}
+
+#[derive(Debug)]
+struct Rows<Tag> {
+    read_at: ClusterTime,
+    changes: Vec<Change>,
+    tag: Tag,
+}
+
+impl<Tag> Merge<Tag> {
+    /// Starts where the stream starts: everything given earlier, in this process or another, is at or before `start`.
+    pub fn new(epoch: u32, start: ClusterTime) -> Self {
+        Self { epoch, newest: start, frontier: Frontier::default(), reads: BTreeMap::new(), next_id: 0 }
+    }
+
+    /// Begins a read: call it *before* the read is sent, and hand its ticket to the reader.
+    pub fn begin(&mut self, collection: &str) -> Ticket {
+        let id = self.next_id;
+        self.next_id += 1;
+        let read = Read { collection: collection.to_owned(), given: HashMap::new(), voided: None, rows: None };
+        self.reads.insert(id, read);
+        Ticket { id, floor: self.newest }
+    }
+
+    /// Gives a read up; its ticket is worth nothing any more.
+    pub fn abandon(&mut self, ticket: Ticket) {
+        self.reads.remove(&ticket.id);
+    }
+
+    /// Takes the rows of a read: they come out of this call or of a later [`Merge::stream`].
+    ///
+    /// `changes` carry [`Version::snapshot`] of `read_at` (and the op of the read: snapshot, repair, or delete for a
+    /// document that a repair did not find).
+    ///
+    /// # Panics
+    /// When the read is older than its floor, is of another version, or never began: the order in the log would be wrong,
+    /// and nobody would notice.
+    pub fn hold(&mut self, ticket: Ticket, read_at: ClusterTime, changes: Vec<Change>, tag: Tag) -> Vec<Released<Tag>> {
+        assert!(read_at >= ticket.floor, "a read at {read_at} is older than its floor {}", ticket.floor);
+        let version = Version::snapshot(self.epoch, read_at);
+        assert!(changes.iter().all(|change| change.version == version), "a read at {read_at} holds another version");
+        let read = self.reads.get_mut(&ticket.id).expect("the read has begun");
+        read.rows = Some(Rows { read_at, changes, tag });
+        self.release()
+    }
+
+    /// Takes a batch of the stream; what it gives back goes out right behind that batch.
+    pub fn stream(&mut self, batch: &StreamBatch) -> Vec<Released<Tag>> {
+        for change in &batch.changes {
+            self.newest = self.newest.max(change.version.time);
+            self.record(change);
+        }
+        for control in &batch.controls {
+            self.newest = self.newest.max(control.version.time);
+            self.void(control);
+        }
+        self.frontier = self.frontier.max(batch.position.frontier);
+        self.release()
+    }
+
+    /// How many reads have begun and are not released.
+    pub fn pending(&self) -> usize {
+        self.reads.len()
+    }
+
+    fn record(&mut self, change: &Change) {
+        for read in self.reads.values_mut().filter(|read| read.collection == change.namespace.collection) {
+            let given = read.given.entry(change.key.clone()).or_insert(change.version);
+            *given = change.version.max(*given);
+        }
+    }
+
+    fn void(&mut self, control: &Control) {
+        if !control.truncate {
+            return;
+        }
+        for read in self.reads.values_mut().filter(|read| read.collection == control.namespace.collection) {
+            read.voided = read.voided.max(Some(control.version));
+        }
+    }
+
+    fn release(&mut self) -> Vec<Released<Tag>> {
+        let mut released = Vec::new();
+        while let Some((read, rows)) = self.next_covered() {
+            let version = Version::snapshot(self.epoch, rows.read_at);
+            let before = rows.changes.len();
+            let mut changes = rows.changes;
+            changes.retain(|row| {
+                read.voided < Some(version) && read.given.get(&row.key).is_none_or(|given| *given <= version)
+            });
+            for change in &changes {
+                self.record(change);
+            }
+            released.push(Released { superseded: before - changes.len(), changes, tag: rows.tag });
+        }
+        released
+    }
+
+    /// Removes a read whose rows wait for nothing any more.
+    fn next_covered(&mut self) -> Option<(Read<Tag>, Rows<Tag>)> {
+        let frontier = self.frontier;
+        let covered = |read: &Read<Tag>| read.rows.as_ref().is_some_and(|rows| frontier.covers(rows.read_at));
+        let id = *self.reads.iter().find(|(_, read)| covered(read))?.0;
+        let mut read = self.reads.remove(&id)?;
+        let rows = read.rows.take()?;
+        Some((read, rows))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bson::rawdoc;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::{ControlKind, Namespace, Op, ResumeToken};
+    use crate::source::Position;
+
+    /// A source of four documents whose every operation has an instant of its own, or shares one with others.
+    #[derive(Clone, Debug)]
+    struct Source {
+        /// Ascending by version; a value or a delete.
+        operations: Vec<(i32, Version, Option<i32>)>,
+    }
+
+    const KEYS: i32 = 4;
+    const EPOCH: u32 = 1;
+
+    fn at(i: u32) -> ClusterTime {
+        ClusterTime { t: 1, i }
+    }
+
+    impl Source {
+        /// `steps`: key, whether it is a delete, and whether it belongs to the transaction of the step before.
+        fn new(steps: Vec<(i32, bool, bool)>) -> Self {
+            let mut operations: Vec<(i32, Version, Option<i32>)> = Vec::new();
+            for (value, (key, delete, same)) in steps.into_iter().enumerate() {
+                let version = match operations.last() {
+                    Some((_, last, _)) if same => Version { op: last.op + 1, ..*last },
+                    Some((_, last, _)) => Version { time: last.time.next(), op: 0, ..*last },
+                    None => Version { epoch: EPOCH, time: at(1), op: 0 },
+                };
+                operations.push((key, version, (!delete).then_some(value as i32)));
+            }
+            Self { operations }
+        }
+
+        fn end(&self) -> ClusterTime {
+            self.operations.last().map_or(at(0), |(_, version, _)| version.time)
+        }
+
+        fn value(&self, key: i32, time: ClusterTime) -> Option<i32> {
+            let before = self.operations.iter().rev().find(|(of, version, _)| *of == key && version.time <= time);
+            before.and_then(|(_, _, value)| *value)
+        }
+    }
+
+    fn change(key: i32, version: Version, op: Op, value: Option<i32>) -> Change {
+        let id = rawdoc! { "_id": key };
+        Change {
+            namespace: Namespace::new("shop", "orders"),
+            key: Key::from_id(&id).expect("a key"),
+            id,
+            version,
+            op,
+            document: value.map(|value| rawdoc! { "_id": key, "value": value }),
+            upper: version.time,
+            wall_ms: 0,
+            update_description: None,
+            collection_uuid: None,
+        }
+    }
+
+    fn position(frontier: Frontier) -> Position {
+        let token = rawdoc! { "_data": "8265000001000000022B0229296E1404" };
+        Position { token: ResumeToken::from_raw(&token).expect("a token"), frontier, as_of_ms: 0 }
+    }
+
+    fn batch(changes: Vec<Change>, frontier: ClusterTime) -> StreamBatch {
+        StreamBatch { changes, controls: Vec::new(), position: position(Frontier(frontier)) }
+    }
+
+    fn rows(source: &Source, keys: &[i32], time: ClusterTime) -> Vec<Change> {
+        let row = |key: &i32| {
+            source
+                .value(*key, time)
+                .map(|value| change(*key, Version::snapshot(EPOCH, time), Op::Snapshot, Some(value)))
+        };
+        keys.iter().filter_map(row).collect()
+    }
+
+    /// What the log holds: every record in order.
+    #[derive(Default)]
+    struct Log {
+        records: Vec<Change>,
+    }
+
+    impl Log {
+        fn released<Tag>(&mut self, released: Vec<Released<Tag>>) {
+            for released in released {
+                self.records.extend(released.changes);
+            }
+        }
+
+        /// The last record of each key, which is also what compaction leaves.
+        fn last(&self) -> HashMap<Key, &Change> {
+            self.records.iter().map(|change| (change.key.clone(), change)).collect()
+        }
+    }
+
+    /// One step of the world; the numbers choose among what is possible.
+    #[derive(Clone, Debug)]
+    enum Step {
+        /// The stream gives some of its next operations, and perhaps tells that their instant is complete.
+        Stream(usize, bool),
+        /// A read begins.
+        Begin,
+        /// A read is made, between its floor and the end of the source.
+        Read(usize, usize),
+        /// Its rows arrive.
+        Arrive(usize),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            4 => (1..4usize, any::<bool>()).prop_map(|(n, complete)| Step::Stream(n, complete)),
+            2 => Just(Step::Begin),
+            2 => (any::<usize>(), any::<usize>()).prop_map(|(which, when)| Step::Read(which, when)),
+            2 => any::<usize>().prop_map(Step::Arrive),
+        ]
+    }
+
+    struct World {
+        source: Source,
+        merge: Merge<()>,
+        log: Log,
+        /// How many operations the stream has given.
+        given: usize,
+        /// Tickets of reads that are not made yet.
+        begun: Vec<Ticket>,
+        /// Reads that were made, and whose rows have not arrived.
+        made: Vec<(Ticket, ClusterTime)>,
+        snapshot_taken: bool,
+    }
+
+    impl World {
+        fn take(&mut self, step: Step) {
+            match step {
+                Step::Stream(n, complete) => self.give(n, complete),
+                Step::Begin => self.begun.push(self.merge.begin("orders")),
+                Step::Read(which, when) if !self.begun.is_empty() => {
+                    let ticket = self.begun.remove(which % self.begun.len());
+                    let span = self.source.end().i.saturating_sub(ticket.floor.i) as usize;
+                    self.made.push((ticket, at(ticket.floor.i + (when % (span + 1)) as u32)));
+                }
+                Step::Arrive(which) if !self.made.is_empty() => {
+                    let (ticket, time) = self.made.remove(which % self.made.len());
+                    let keys: Vec<i32> = (0..KEYS).collect();
+                    let rows = rows(&self.source, &keys, time);
+                    self.snapshot_taken = true;
+                    self.log.released(self.merge.hold(ticket, time, rows, ()));
+                }
+                Step::Read(..) | Step::Arrive(_) => {}
+            }
+        }
+
+        fn give(&mut self, n: usize, complete: bool) {
+            let end = (self.given + n).min(self.source.operations.len());
+            let operations = &self.source.operations[self.given..end];
+            let changes = operations.iter().map(|(key, version, value)| {
+                let op = if value.is_some() { Op::Replace } else { Op::Delete };
+                change(*key, *version, op, *value)
+            });
+            let changes: Vec<_> = changes.collect();
+            self.given = end;
+            let last = self.source.operations[..end].last().map_or(at(0), |(_, version, _)| version.time);
+            let more = self.source.operations.get(end).is_some_and(|(_, version, _)| version.time == last);
+            let frontier = if complete && !more { last.next() } else { last };
+            let batch = batch(changes, frontier);
+            self.log.records.extend(batch.changes.clone());
+            self.log.released(self.merge.stream(&batch));
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+        #[test]
+        fn versions_never_go_backwards_and_nothing_is_lost(
+            operations in proptest::collection::vec((0..KEYS, any::<bool>(), proptest::bool::weighted(0.3)), 1..20),
+            // The stream may start in the middle of the source's history: the snapshot has to bring what was before.
+            start in 0..20usize,
+            steps in proptest::collection::vec(step(), 0..40),
+        ) {
+            let source = Source::new(operations);
+            let start = start.min(source.operations.len());
+            let floor = source.operations[..start].last().map_or(at(0), |(_, version, _)| version.time);
+            // A stream that starts at an instant gives all of it.
+            let given = source.operations.iter().take_while(|(_, version, _)| version.time < floor).count();
+            let mut world = World {
+                source, merge: Merge::new(EPOCH, floor), log: Log::default(), given,
+                begun: Vec::new(), made: Vec::new(), snapshot_taken: false,
+            };
+            for step in steps {
+                world.take(step);
+            }
+            // At the end of all days everything that began is read, and the stream has given everything.
+            world.take(Step::Begin);
+            while !world.begun.is_empty() {
+                world.take(Step::Read(0, usize::MAX));
+            }
+            while !world.made.is_empty() {
+                world.take(Step::Arrive(0));
+            }
+            world.give(usize::MAX / 2, true);
+
+            prop_assert_eq!(world.merge.pending(), 0);
+            let mut highest: HashMap<Key, Version> = HashMap::new();
+            for change in &world.log.records {
+                if let Some(before) = highest.insert(change.key.clone(), change.version) {
+                    prop_assert!(before <= change.version, "{} goes from {} back to {}", change.key, before, change.version);
+                }
+            }
+            prop_assert!(world.snapshot_taken);
+            for key in 0..KEYS {
+                let truth = world.source.value(key, world.source.end());
+                let id = Key::from_id(&rawdoc! { "_id": key }).expect("a key");
+                let logged = world.log.last().get(&id).and_then(|change| change.document.clone());
+                prop_assert_eq!(logged, truth.map(|value| rawdoc! { "_id": key, "value": value }));
+            }
+        }
+    }
+
+    fn row(key: i32, time: ClusterTime) -> Change {
+        change(key, Version::snapshot(EPOCH, time), Op::Snapshot, Some(0))
+    }
+
+    fn keys(released: &[Released<&str>]) -> Vec<Key> {
+        released.iter().flat_map(|released| released.changes.iter().map(|change| change.key.clone())).collect()
+    }
+
+    #[test]
+    fn rows_wait_until_their_instant_is_covered() {
+        let mut merge = Merge::new(EPOCH, at(3));
+        let ticket = merge.begin("orders");
+        assert_eq!(ticket.floor, at(3));
+        assert!(merge.hold(ticket, at(5), vec![row(1, at(5))], "chunk").is_empty());
+        assert!(merge.stream(&batch(Vec::new(), at(5))).is_empty(), "the frontier is exclusive");
+        let released = merge.stream(&batch(Vec::new(), at(6)));
+        assert_eq!(released, [Released { changes: vec![row(1, at(5))], superseded: 0, tag: "chunk" }]);
+    }
+
+    #[test]
+    fn a_newer_change_supersedes_a_row_and_an_older_one_does_not() {
+        let mut merge = Merge::new(EPOCH, at(3));
+        let ticket = merge.begin("orders");
+        let version = |i| Version { epoch: EPOCH, time: at(i), op: 0 };
+        let changes = vec![change(1, version(4), Op::Replace, Some(1)), change(2, version(7), Op::Delete, None)];
+        merge.stream(&batch(changes, at(8)));
+        let released = merge.hold(ticket, at(5), vec![row(1, at(5)), row(2, at(5)), row(3, at(5))], "chunk");
+        assert_eq!(keys(&released), [row(1, at(5)).key, row(3, at(5)).key]);
+        assert_eq!(released[0].superseded, 1);
+    }
+
+    #[test]
+    fn an_older_read_does_not_follow_a_newer_one() {
+        let mut merge = Merge::new(EPOCH, at(3));
+        let (old, new) = (merge.begin("orders"), merge.begin("orders"));
+        merge.stream(&batch(Vec::new(), at(9)));
+        assert_eq!(keys(&merge.hold(new, at(6), vec![row(1, at(6))], "repair")), [row(1, at(6)).key]);
+        assert_eq!(keys(&merge.hold(old, at(5), vec![row(1, at(5)), row(2, at(5))], "chunk")), [row(2, at(5)).key]);
+    }
+
+    #[test]
+    fn a_truncation_voids_rows_read_before_it() {
+        let control = |truncate| Control {
+            namespace: Namespace::new("shop", "orders"),
+            kind: ControlKind::Drop,
+            version: Version { epoch: EPOCH, time: at(6), op: 0 },
+            truncate,
+        };
+        for (truncate, left) in [(true, 0), (false, 1)] {
+            let mut merge = Merge::new(EPOCH, at(3));
+            let ticket = merge.begin("orders");
+            let batch = StreamBatch { controls: vec![control(truncate)], ..batch(Vec::new(), at(7)) };
+            merge.stream(&batch);
+            assert_eq!(keys(&merge.hold(ticket, at(5), vec![row(1, at(5))], "chunk")).len(), left);
+        }
+    }
+
+    #[test]
+    fn an_abandoned_read_is_forgotten() {
+        let mut merge = Merge::<()>::new(EPOCH, at(3));
+        let ticket = merge.begin("orders");
+        merge.abandon(ticket);
+        assert_eq!(merge.pending(), 0);
+    }
+
+    #[test]
+    #[should_panic(expected = "older than its floor")]
+    fn a_read_below_its_floor_is_refused() {
+        let mut merge = Merge::new(EPOCH, at(3));
+        let ticket = merge.begin("orders");
+        merge.hold(ticket, at(2), Vec::new(), ());
+    }
+}

@@ -1,0 +1,329 @@
+//! Reads at one cluster time: chunks in the order of `_id`, documents by `_id`, random ones, and counts.
+//!
+//! Every read has snapshot read concern and tells the cluster time it was made at; several reads at the *same* time name
+//! it ([`ReadTime::At`]). The server keeps about five minutes of history (`minSnapshotHistoryWindowInSeconds`); beyond it
+//! the answer is [`Error::SnapshotTooOld`].
+//!
+//! A chunk is found by index bounds (`min` and `hint`), not by a filter: `{_id: {$gt: x}}` sees only values of `x`'s own
+//! type, so a walk by filters would skip every document whose `_id` has another one. `min` is inclusive and runs across
+//! types in index order; the document it starts with is the one read last, and is skipped.
+//!
+//! Commands are put together from bytes and replies stay bytes, so an `_id` that no type can hold is read like any other.
+//! They name their read concern themselves: driver sessions offer snapshot reads too, but not together with a floor.
+
+use std::time::Duration;
+
+use bson::{
+    Timestamp, cstr, doc,
+    raw::{RawBson, RawBsonRef, RawDocument, RawDocumentBuf},
+    rawdoc,
+};
+use futures_util::StreamExt;
+use mongodb::{
+    Database,
+    raw_batch_cursor::{RawBatch, RawBatchCursor},
+};
+
+use super::{
+    Error,
+    connect::{bounded, within},
+    id::{any_of, id_of},
+};
+use crate::model::{ClusterTime, Key};
+
+/// When a read is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadTime {
+    /// Now, and not before this cluster time.
+    AtLeast(ClusterTime),
+    /// At exactly this cluster time.
+    At(ClusterTime),
+}
+
+/// Bounds of a chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Most documents; the last chunk may hold one more.
+    pub documents: usize,
+    /// Bytes after which no further reply is asked for. A chunk exceeds it by less than one reply (16 MiB).
+    pub bytes: usize,
+}
+
+/// What was read, and when.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Read<T> {
+    /// What was read.
+    pub value: T,
+    /// Cluster time it was read at: it holds every operation at or before, and none after.
+    pub read_at: ClusterTime,
+}
+
+/// Consecutive documents in the order of the `_id` index.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Chunk {
+    /// The documents.
+    pub documents: Vec<RawDocumentBuf>,
+    /// Cluster time it was read at.
+    pub read_at: ClusterTime,
+    /// `{_id: …}` of the last document: where the next chunk goes on. As given when there are no documents.
+    pub last_id: Option<RawDocumentBuf>,
+    /// Whether nothing follows, as of `read_at`.
+    pub end: bool,
+}
+
+/// Reads documents of one database. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Reader {
+    database: Database,
+    timeout: Duration,
+}
+
+impl Reader {
+    pub(crate) fn new(database: Database, timeout: Duration) -> Self {
+        Self { database, timeout }
+    }
+
+    /// Reads the documents that follow `after` (`{_id: …}`; `None` for the first ones) in the order of the `_id` index.
+    ///
+    /// # Errors
+    /// [`Error::SnapshotTooOld`]; [`Error::Server`] and [`Error::Timeout`] by their class; [`Error::Reply`] (halt).
+    pub async fn chunk(
+        &self,
+        collection: &str,
+        after: Option<&RawDocument>,
+        limits: Limits,
+        at: ReadTime,
+    ) -> Result<Chunk, Error> {
+        let documents = limits.documents.max(1);
+        // One more than asked for: the document that `min` starts with may be the one to skip.
+        let wanted = documents + usize::from(after.is_some());
+        let count = i64::try_from(wanted).unwrap_or(i64::MAX);
+        let mut command = rawdoc! { "find": collection, "hint": { "_id": 1 }, "limit": count, "batchSize": count };
+        // The bounds of `min` end before MaxKey, which is a legal `_id`: the very last one.
+        let max_key = rawdoc! { "_id": RawBson::MaxKey };
+        match after {
+            None => command.append(cstr!("sort"), rawdoc! { "_id": 1 }),
+            Some(after) if *after == *max_key => command.append(cstr!("filter"), rawdoc! { "_id": { "$in": [] } }),
+            Some(after) => command.append(cstr!("min"), after.to_owned()),
+        }
+        let skip = after.and_then(Key::from_id);
+        let mut replies = self.open("read a chunk", command, at).await?;
+        let read_at = replies.read_at;
+        let last_id = after.map(RawDocument::to_owned);
+        let mut chunk = Chunk { documents: Vec::new(), read_at, last_id, end: false };
+        let (mut seen, mut bytes) = (0, 0);
+        while let Some(batch) = replies.next().await? {
+            for document in in_reply(&batch, replies.act)? {
+                let document = document?;
+                let id = id_of(document).ok_or(Error::Reply { act: replies.act, field: "_id" })?;
+                seen += 1;
+                let first = seen == 1 && skip.is_some() && Key::from_id(&id) == skip;
+                if first || chunk.documents.len() == documents {
+                    continue;
+                }
+                bytes += document.as_bytes().len();
+                chunk.documents.push(document.to_owned());
+                chunk.last_id = Some(id);
+            }
+            if bytes >= limits.bytes {
+                return Ok(chunk);
+            }
+        }
+        if seen < wanted {
+            // In a clustered collection they do not.
+            if after.is_some() && chunk.last_id.as_ref() != Some(&max_key) {
+                let at = ReadTime::At(read_at);
+                let found = self.by_ids(collection, std::slice::from_ref(&max_key), at).await?.value;
+                chunk.last_id = if found.is_empty() { chunk.last_id } else { Some(max_key) };
+                chunk.documents.extend(found);
+            }
+            chunk.end = true;
+        }
+        Ok(chunk)
+    }
+
+    /// Reads those of the documents that exist, in no particular order. Each id is a document `{_id: …}`.
+    ///
+    /// # Errors
+    /// As [`Reader::chunk`].
+    pub async fn by_ids(
+        &self,
+        collection: &str,
+        ids: &[RawDocumentBuf],
+        at: ReadTime,
+    ) -> Result<Read<Vec<RawDocumentBuf>>, Error> {
+        let act = "read documents by `_id`";
+        let filter = any_of(ids.iter().map(AsRef::as_ref)).ok_or(Error::Reply { act, field: "_id" })?;
+        let size = i64::try_from(ids.len().max(1)).unwrap_or(i64::MAX);
+        let command = rawdoc! { "find": collection, "filter": filter, "hint": { "_id": 1 }, "batchSize": size };
+        self.all(act, command, at).await
+    }
+
+    /// Reads up to `n` random documents, each at most once.
+    ///
+    /// They are chosen as of now and read as of `at`, so one that was not there then is left out.
+    ///
+    /// # Errors
+    /// As [`Reader::chunk`].
+    pub async fn sample(&self, collection: &str, n: usize, at: ReadTime) -> Result<Read<Vec<RawDocumentBuf>>, Error> {
+        let act = "choose random documents";
+        let size = i64::try_from(n.max(1)).unwrap_or(i64::MAX);
+        let command = rawdoc! {
+            "aggregate": collection,
+            "pipeline": [{ "$sample": { "size": size } }, { "$project": { "_id": 1 } }],
+            "cursor": { "batchSize": size },
+            "readConcern": { "level": "majority" },
+        };
+        let mut cursor = within(self.timeout, act, self.database.run_raw_cursor_command(command).batch()).await?;
+        let mut ids = std::collections::BTreeMap::new();
+        while let Some(batch) = next(&mut cursor, self.timeout, act, None).await? {
+            for document in in_reply(&batch, act)? {
+                let id = id_of(document?).ok_or(Error::Reply { act, field: "_id" })?;
+                // The server may choose a document twice.
+                if let Some(key) = Key::from_id(&id) {
+                    ids.insert(key, id);
+                }
+            }
+        }
+        let ids: Vec<_> = ids.into_values().collect();
+        self.by_ids(collection, &ids, at).await
+    }
+
+    /// Counts the documents by walking the `_id` index: exact, and as slow as that.
+    ///
+    /// # Errors
+    /// As [`Reader::chunk`].
+    pub async fn count(&self, collection: &str, at: ReadTime) -> Result<Read<u64>, Error> {
+        let act = "count documents";
+        let command = rawdoc! {
+            "aggregate": collection,
+            "pipeline": [{ "$group": { "_id": 1i32, "n": { "$sum": 1i64 } } }],
+            "hint": { "_id": 1 },
+            "cursor": {},
+        };
+        let Read { value, read_at } = self.all(act, command, at).await?;
+        let n = match value.first() {
+            Some(group) => group.get_i64("n").map_err(|_| Error::Reply { act, field: "n" })?,
+            None => 0,
+        };
+        Ok(Read { value: u64::try_from(n).unwrap_or_default(), read_at })
+    }
+
+    /// About how many documents there are, by the collection's metadata: instant, and wrong after a crash.
+    ///
+    /// # Errors
+    /// [`Error::Server`] and [`Error::Timeout`] by their class; [`Error::Reply`] (halt).
+    pub async fn estimate(&self, collection: &str) -> Result<u64, Error> {
+        let act = "estimate the number of documents";
+        let reply = within(self.timeout, act, self.database.run_command(doc! { "count": collection })).await?;
+        match reply.get("n") {
+            Some(bson::Bson::Int32(n)) => Ok(u64::try_from(*n).unwrap_or_default()),
+            Some(bson::Bson::Int64(n)) => Ok(u64::try_from(*n).unwrap_or_default()),
+            Some(bson::Bson::Double(n)) => Ok(*n as u64),
+            _ => Err(Error::Reply { act, field: "n" }),
+        }
+    }
+
+    async fn all(
+        &self,
+        act: &'static str,
+        command: RawDocumentBuf,
+        at: ReadTime,
+    ) -> Result<Read<Vec<RawDocumentBuf>>, Error> {
+        let mut replies = self.open(act, command, at).await?;
+        let mut value = Vec::new();
+        while let Some(batch) = replies.next().await? {
+            for document in in_reply(&batch, act)? {
+                value.push(document?.to_owned());
+            }
+        }
+        Ok(Read { value, read_at: replies.read_at })
+    }
+
+    /// Sends the command with the read concern for `at` and waits for its first reply.
+    async fn open(&self, act: &'static str, command: RawDocumentBuf, at: ReadTime) -> Result<Replies, Error> {
+        let (cursor, first) = self.send(act, command.clone(), at).await?;
+        let (read_at, cursor, first) = match (read_at(&first), at) {
+            (Some(read_at), _) => (read_at, cursor, first),
+            // Where there is nothing to read (no such collection), the reply names no time. Asked again at a given one,
+            // it is about that one.
+            (None, ReadTime::At(time)) => (time, cursor, first),
+            (None, ReadTime::AtLeast(floor)) => {
+                let now = first.as_raw_document().get_timestamp("operationTime").map(ClusterTime::from);
+                let time = now.map_err(|_| Error::Reply { act, field: "operationTime" })?.max(floor);
+                let (cursor, first) = self.send(act, command, ReadTime::At(time)).await?;
+                (time, cursor, first)
+            }
+        };
+        Ok(Replies { cursor, first: Some(first), read_at, act, timeout: self.timeout })
+    }
+
+    async fn send(
+        &self,
+        act: &'static str,
+        mut command: RawDocumentBuf,
+        at: ReadTime,
+    ) -> Result<(RawBatchCursor, RawBatch), Error> {
+        let (concern, exactly) = match at {
+            ReadTime::AtLeast(time) if time == ClusterTime::default() => (rawdoc! { "level": "snapshot" }, None),
+            ReadTime::AtLeast(time) => {
+                (rawdoc! { "level": "snapshot", "afterClusterTime": Timestamp::from(time) }, None)
+            }
+            ReadTime::At(time) => (rawdoc! { "level": "snapshot", "atClusterTime": Timestamp::from(time) }, Some(time)),
+        };
+        command.append(cstr!("readConcern"), concern);
+        let opening = bounded(self.timeout, act, self.database.run_raw_cursor_command(command).batch());
+        let mut cursor = opening.await?.map_err(|source| Error::of_read(act, exactly, source))?;
+        let first = next(&mut cursor, self.timeout, act, exactly).await?.ok_or(Error::CursorEnded { act })?;
+        Ok((cursor, first))
+    }
+}
+
+/// The replies to one read.
+struct Replies {
+    cursor: RawBatchCursor,
+    first: Option<RawBatch>,
+    read_at: ClusterTime,
+    act: &'static str,
+    timeout: Duration,
+}
+
+impl Replies {
+    async fn next(&mut self) -> Result<Option<RawBatch>, Error> {
+        match self.first.take() {
+            Some(first) => Ok(Some(first)),
+            None => next(&mut self.cursor, self.timeout, self.act, Some(self.read_at)).await,
+        }
+    }
+}
+
+async fn next(
+    cursor: &mut RawBatchCursor,
+    timeout: Duration,
+    act: &'static str,
+    at: Option<ClusterTime>,
+) -> Result<Option<RawBatch>, Error> {
+    let reply = bounded(timeout, act, cursor.next()).await?;
+    reply.transpose().map_err(|source| Error::of_read(act, at, source))
+}
+
+fn read_at(batch: &RawBatch) -> Option<ClusterTime> {
+    let reply = batch.as_raw_document();
+    let cursor = reply.get_document("cursor").ok()?;
+    match cursor.get("atClusterTime").ok()? {
+        Some(RawBsonRef::Timestamp(time)) => Some(time.into()),
+        _ => reply.get_timestamp("atClusterTime").ok().map(ClusterTime::from),
+    }
+}
+
+/// The documents of a reply, still its bytes.
+pub(crate) fn in_reply<'a>(
+    batch: &'a RawBatch,
+    act: &'static str,
+) -> Result<impl Iterator<Item = Result<&'a RawDocument, Error>>, Error> {
+    let array = batch.doc_slices().map_err(|source| Error::Server { act, source: source.into() })?;
+    Ok(array.into_iter().map(move |value| match value {
+        Ok(RawBsonRef::Document(document)) => Ok(document),
+        _ => Err(Error::Reply { act, field: "cursor.nextBatch" }),
+    }))
+}

@@ -1,0 +1,268 @@
+//! The change stream as a source of batches.
+//!
+//! ```text
+//!   MongoDB ──getMore──▶ prefetch ──replies──▶ decode ─▶ segments ──lookups──▶ batches ──▶ next_batch()
+//!                        (cursor.rs)  32 MiB                │                     1 batch
+//!                            ▲                              └──find {_id: {$in}}──▶ MongoDB
+//!                            └── reopens behind the last reply it handed on
+//! ```
+//! Two tasks, so that the server prepares the next reply while images of the last one are read. Both stop when the
+//! [`ChangeStream`] is dropped. A batch is one segment of a reply; the position behind it is the token of its last event,
+//! or the reply's own token behind the last segment.
+//!
+//! The stream saves nothing: a position is the caller's to save once its batch is durable.
+
+use std::collections::{BTreeMap, HashMap};
+
+use bson::raw::RawDocument;
+use futures_util::future::try_join_all;
+use tokio::sync::mpsc;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::{
+    Error, Scope, Source,
+    cursor::{self, Place, Prefetch, Reply},
+    event::{self, Event, Fragments, Placed},
+    frontier::Tracker,
+    lookup, reader,
+    segment::{self, Found},
+    settled,
+};
+use crate::{
+    metrics,
+    model::{Change, ClusterTime, Control, Frontier, Op, ResumeToken},
+    retry::Backoff,
+};
+
+/// Where the stream starts.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Start {
+    /// Right behind a saved position.
+    After {
+        /// Its token.
+        token: ResumeToken,
+        /// Its frontier: the stream announces no earlier one.
+        frontier: Frontier,
+    },
+    /// At a cluster time; its own changes are given too. For the first start: `Source::now`, before the first read.
+    At(ClusterTime),
+}
+
+/// How far a stream has come.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Position {
+    /// Where to go on.
+    pub token: ResumeToken,
+    /// Everything before it was given.
+    pub frontier: Frontier,
+    /// Wall clock, milliseconds since 1970, as of which everything was given.
+    pub as_of_ms: i64,
+}
+
+/// Consecutive changes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StreamBatch {
+    /// In the order of the stream. A key occurs with ascending versions.
+    pub changes: Vec<Change>,
+    /// What happened to whole collections, after all of `changes`.
+    pub controls: Vec<Control>,
+    /// To be saved once `changes` and `controls` are durable.
+    pub position: Position,
+}
+
+/// A running change stream. Dropping it stops it.
+#[derive(Debug)]
+pub struct ChangeStream {
+    batches: mpsc::Receiver<Result<StreamBatch, Error>>,
+    _running: DropGuard,
+}
+
+impl ChangeStream {
+    /// Starts to read; whatever goes wrong comes out of [`ChangeStream::next_batch`].
+    ///
+    /// What may come back is waited for with back-off, for ever: the stream opens again where it was.
+    pub fn open(source: &Source, scope: Scope, start: Start, backoff: Backoff) -> Self {
+        let cancel = CancellationToken::new();
+        // Replies are bounded by their bytes, in `Prefetch`.
+        let (send_reply, replies) = mpsc::channel(64);
+        let (send_batch, batches) = mpsc::channel(1);
+        let (place, frontier) = match start {
+            Start::After { token, frontier } => (Place::After(token), frontier),
+            Start::At(time) => (Place::At(time), Frontier(time)),
+        };
+        let tracker = Tracker::new(source.server().completes_instants(), frontier);
+        let prefetch = Prefetch::new(source.clone(), scope.clone(), place, backoff, cancel.clone(), send_reply);
+        let decoder = Decoder {
+            source: source.clone(),
+            scope,
+            backoff,
+            cancel: cancel.clone(),
+            tracker,
+            fragments: Fragments::default(),
+            lookups: source.config().lookup_batch.max(1),
+            batches: send_batch,
+        };
+        tokio::spawn(cancel.clone().run_until_cancelled_owned(prefetch.run()));
+        tokio::spawn(cancel.clone().run_until_cancelled_owned(decoder.run(replies)));
+        Self { batches, _running: cancel.drop_guard() }
+    }
+
+    /// Waits for the next batch; an idle stream gives an empty one about every `max_await`. Cancel-safe.
+    ///
+    /// # Errors
+    /// Whatever no waiting mends; the class is never transient. The stream has ended then.
+    pub async fn next_batch(&mut self) -> Result<StreamBatch, Error> {
+        self.batches.recv().await.unwrap_or(Err(Error::Ended))
+    }
+}
+
+/// The task that turns replies into batches.
+struct Decoder {
+    source: Source,
+    scope: Scope,
+    backoff: Backoff,
+    cancel: CancellationToken,
+    tracker: Tracker,
+    fragments: Fragments,
+    /// Lookups that a segment may need; fewer while documents are large.
+    lookups: usize,
+    batches: mpsc::Sender<Result<StreamBatch, Error>>,
+}
+
+/// Why the decoder ends.
+enum End {
+    /// Nobody listens any more.
+    Unheard,
+    Failed(Error),
+}
+
+impl From<Error> for End {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl Decoder {
+    async fn run(mut self, mut replies: mpsc::Receiver<Result<Reply, Error>>) {
+        while let Some(reply) = replies.recv().await {
+            let outcome = match reply {
+                Ok(reply) => self.reply(reply).await,
+                Err(error) => Err(End::Failed(error)),
+            };
+            match outcome {
+                Ok(()) => {}
+                Err(End::Unheard) => return,
+                Err(End::Failed(error)) => {
+                    // If nobody listens, there is nobody to tell.
+                    let _ = self.batches.send(Err(error)).await;
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn reply(&mut self, reply: Reply) -> Result<(), End> {
+        self.tracker.replied(reply.opened);
+        let token = cursor::token(&reply.batch)?;
+        let sent_ms = reply.sent_ms;
+        let (mut events, failure) = self.events(&reply);
+        // Its bytes make room for the next reply before the images come.
+        drop(reply);
+        // The reply's own token is behind all of it; not so when an event is half there or was not taken.
+        let whole = failure.is_none() && !self.fragments.pending();
+        let empty = events.is_empty();
+        if empty && whole {
+            let position = self.tracker.reply(&token, empty, sent_ms);
+            self.send(StreamBatch { changes: Vec::new(), controls: Vec::new(), position }).await?;
+        }
+        while !events.is_empty() {
+            let mut batch = self.segment(&mut events).await?;
+            if events.is_empty() && whole {
+                batch.position = self.tracker.reply(&token, empty, sent_ms);
+            }
+            self.send(batch).await?;
+        }
+        failure.map_or(Ok(()), |error| Err(error.into()))
+    }
+
+    /// The events of a reply; the ones before an event that cannot be taken are still given.
+    fn events(&mut self, reply: &Reply) -> (Vec<Placed>, Option<Error>) {
+        let mut events = Vec::new();
+        let mut decode = || {
+            for raw in reader::in_reply(&reply.batch, "read the change stream")? {
+                if let Some(whole) = self.fragments.take(raw?)? {
+                    events.push(event::decode(&whole, &self.scope)?);
+                }
+            }
+            Ok(())
+        };
+        let failure = decode().err();
+        (events, failure)
+    }
+
+    /// Takes the next segment off the events and looks up what it needs.
+    async fn segment(&mut self, events: &mut Vec<Placed>) -> Result<StreamBatch, End> {
+        loop {
+            let taken = segment::cut(events, self.lookups);
+            let (segment, _) = events.split_at(taken);
+            let fates = segment::fates(segment);
+            let wanted = segment::wanted(segment, &fates);
+            let Some(last) = segment.last() else { return Err(Error::Ended.into()) };
+            let Some(found) = self.images(&wanted, last.token.time()).await? else {
+                self.lookups = (self.lookups / 2).max(1);
+                continue;
+            };
+            let position = self.tracker.event(&last.token, last.wall_ms);
+            count(segment, &wanted);
+            let outcome = segment::settle(events.drain(..taken).collect(), &fates, found);
+            for (collection, missing) in outcome.missing {
+                ::metrics::counter!(metrics::SOURCE_LOOKUPS_MISSING, "collection" => collection).increment(missing);
+            }
+            self.lookups = (self.lookups * 2).min(self.source.config().lookup_batch.max(1));
+            return Ok(StreamBatch { changes: outcome.changes, controls: outcome.controls, position });
+        }
+    }
+
+    /// The images of a segment; `None` when they are more than may be held at once.
+    async fn images(
+        &self,
+        wanted: &BTreeMap<&str, Vec<&RawDocument>>,
+        after: ClusterTime,
+    ) -> Result<Option<BTreeMap<String, Found>>, End> {
+        let (database, timeout) = (self.source.database(), self.source.config().timeout);
+        let reads = wanted.iter().map(async |(collection, ids)| {
+            let attempt = || lookup::images(database, timeout, collection, ids, after);
+            match settled(self.backoff, &self.cancel, attempt).await? {
+                Some(found) => Ok::<_, End>(found.map(|found| ((*collection).to_owned(), found))),
+                None => Err(End::Unheard),
+            }
+        });
+        Ok(try_join_all(reads).await?.into_iter().collect())
+    }
+
+    async fn send(&self, batch: StreamBatch) -> Result<(), End> {
+        ::metrics::gauge!(metrics::SOURCE_FRONTIER_TIMESTAMP).set(batch.position.frontier.0.unix_ms() as f64 / 1e3);
+        self.batches.send(Ok(batch)).await.map_err(|_| End::Unheard)
+    }
+}
+
+/// Counts what a segment took from the stream.
+fn count(segment: &[Placed], wanted: &BTreeMap<&str, Vec<&RawDocument>>) {
+    let mut events: HashMap<(&str, Op), u64> = HashMap::new();
+    for placed in segment {
+        if let Event::Change { change, .. } = &placed.event {
+            *events.entry((&change.namespace.collection, change.op)).or_default() += 1;
+        }
+    }
+    for ((collection, op), n) in events {
+        let collection = collection.to_owned();
+        ::metrics::counter!(metrics::SOURCE_EVENTS, "collection" => collection, "op" => op.as_str()).increment(n);
+    }
+    for (collection, ids) in wanted {
+        let collection = (*collection).to_owned();
+        ::metrics::counter!(metrics::SOURCE_LOOKUPS, "collection" => collection).increment(ids.len() as u64);
+    }
+    if let Some(last) = segment.last() {
+        ::metrics::gauge!(metrics::SOURCE_EVENT_TIMESTAMP).set(last.wall_ms as f64 / 1e3);
+    }
+}

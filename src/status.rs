@@ -1,0 +1,192 @@
+//! What the roles of this process say about themselves, for `/api/v1/status` and the gauges.
+//!
+//! Each role writes its own line and reads none. Nothing is decided from here: a status may be shown late, a decision may
+//! not rest on it.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::{metrics as names, model::Frontier, retry::Stalls};
+
+/// A part of the daemon that can be run alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Reads MongoDB and writes the log.
+    Source,
+    /// Reads the log and writes PostgreSQL.
+    Sink,
+    /// Compares both sides.
+    Reconciler,
+}
+
+impl Role {
+    /// All of them, in the order of the flow.
+    pub const ALL: [Self; 3] = [Self::Source, Self::Sink, Self::Reconciler];
+
+    /// The name used in flags, metrics and logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Source => "source",
+            Self::Sink => "sink",
+            Self::Reconciler => "reconciler",
+        }
+    }
+}
+
+/// What a role is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// Not connected yet.
+    Starting,
+    /// Another process leads the source; this one takes over when it goes.
+    Standby,
+    /// At work.
+    Running,
+    /// Waits for something to come back; the reason says for what.
+    Stalled,
+    /// Stopped for good; the reason says what a person must do.
+    Halted,
+}
+
+/// One role's line.
+#[derive(Clone, Debug, Serialize)]
+pub struct RoleStatus {
+    /// What it is doing.
+    pub phase: Phase,
+    /// Since when.
+    pub since: Timestamp,
+    /// Why it stalls or has halted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+    /// Attempts that had to be repeated since the start of the process.
+    pub retries: u64,
+}
+
+/// How far the snapshot of one collection is.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct SnapshotStatus {
+    /// Documents read so far.
+    pub documents: u64,
+    /// About how many there are.
+    pub estimated: u64,
+    /// Whether it is finished.
+    pub done: bool,
+}
+
+/// Everything that this process knows of itself.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct ProcessStatus {
+    /// The roles it runs.
+    pub roles: BTreeMap<&'static str, RoleStatus>,
+    /// Snapshots, where it leads the source.
+    pub snapshots: BTreeMap<String, SnapshotStatus>,
+    /// Up to where it has published the stream, where it leads the source.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub frontier: Option<Frontier>,
+}
+
+/// The shared place where roles write their lines. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Status(Arc<Mutex<ProcessStatus>>);
+
+impl Status {
+    /// Starts with these roles, all of them starting.
+    pub fn new(roles: &[Role]) -> Self {
+        let status = Self::default();
+        for &role in roles {
+            status.lock().roles.insert(
+                role.as_str(),
+                RoleStatus { phase: Phase::Starting, since: Timestamp::now(), reason: None, hint: None, retries: 0 },
+            );
+            metrics::gauge!(names::STALLED, "role" => role.as_str()).set(0);
+        }
+        status
+    }
+
+    /// A copy of everything.
+    pub fn read(&self) -> ProcessStatus {
+        self.lock().clone()
+    }
+
+    /// The role is in that phase, without anything to complain about.
+    pub fn phase(&self, role: Role, phase: Phase) {
+        self.change(role, phase, None, None);
+        metrics::gauge!(names::STALLED, "role" => role.as_str()).set(0);
+    }
+
+    /// The role waits for something to come back.
+    pub fn stalled(&self, role: Role, reason: String) {
+        self.change(role, Phase::Stalled, Some(reason), None);
+        if let Some(line) = self.lock().roles.get_mut(role.as_str()) {
+            line.retries += 1;
+        }
+        metrics::gauge!(names::STALLED, "role" => role.as_str()).set(1);
+        metrics::counter!(names::RETRIES, "role" => role.as_str()).increment(1);
+    }
+
+    /// Hears of the stalls of a role that waits by itself.
+    pub fn stalls(&self, role: Role) -> Stalls {
+        let status = self.clone();
+        Arc::new(move |stall| match stall {
+            Some(reason) => status.stalled(role, reason),
+            None => status.recovered(role),
+        })
+    }
+
+    /// The role goes on where it had to wait.
+    fn recovered(&self, role: Role) {
+        let waited = self.lock().roles.get(role.as_str()).is_some_and(|line| line.phase == Phase::Stalled);
+        if waited {
+            self.phase(role, Phase::Running);
+        }
+    }
+
+    /// The role has stopped until a person acts.
+    pub fn halted(&self, role: Role, reason: String, hint: Option<String>) {
+        self.change(role, Phase::Halted, Some(reason), hint);
+    }
+
+    /// How far a snapshot is.
+    pub fn snapshot(&self, collection: &str, snapshot: SnapshotStatus) {
+        metrics::gauge!(names::SNAPSHOT_ESTIMATED_DOCUMENTS, "collection" => collection.to_owned())
+            .set(snapshot.estimated as f64);
+        metrics::gauge!(names::SNAPSHOT_COMPLETE, "collection" => collection.to_owned()).set(if snapshot.done {
+            1.0
+        } else {
+            0.0
+        });
+        self.lock().snapshots.insert(collection.to_owned(), snapshot);
+    }
+
+    /// Up to where the stream is published.
+    pub fn frontier(&self, frontier: Frontier) {
+        metrics::gauge!(names::SOURCE_FRONTIER_TIMESTAMP).set(f64::from(frontier.0.t));
+        self.lock().frontier = Some(frontier);
+    }
+
+    fn change(&self, role: Role, phase: Phase, reason: Option<String>, hint: Option<String>) {
+        let mut process = self.lock();
+        let Some(line) = process.roles.get_mut(role.as_str()) else { return };
+        if line.phase != phase {
+            line.since = Timestamp::now();
+        }
+        line.phase = phase;
+        line.reason = reason;
+        line.hint = hint;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, ProcessStatus> {
+        // A panic while a line was written leaves at worst an old line.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

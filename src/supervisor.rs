@@ -1,0 +1,194 @@
+//! Runs the named tasks of the daemon and ends them together.
+//!
+//! Every task runs until its token is cancelled. A task that returns earlier, fails or panics is the reason to stop all
+//! others: half a daemon is worse than none. What is open when the grace time ends is dropped, which loses nothing,
+//! because no position is saved before what it stands for.
+
+use std::{future::Future, time::Duration};
+
+use thiserror::Error;
+use tokio::task::{JoinError, JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use crate::retry::{Class, Classify};
+
+/// What a task may end with.
+pub type BoxError = Box<dyn Classify + Send + Sync>;
+
+/// The error of a task that cannot fail.
+#[derive(Debug, Error)]
+pub enum Never {}
+
+impl Classify for Never {
+    fn class(&self) -> Class {
+        match *self {}
+    }
+}
+
+/// Why the daemon stopped although nobody asked it to.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// A task failed for good.
+    #[error("run the {task} task")]
+    Failed {
+        /// Name of the task.
+        task: &'static str,
+        /// Why.
+        source: BoxError,
+    },
+    /// A task returned although nobody asked it to.
+    #[error("keep the {task} task running: it ended on its own")]
+    Ended {
+        /// Name of the task.
+        task: &'static str,
+    },
+    /// A task panicked.
+    #[error("keep a task running")]
+    Panicked(#[source] JoinError),
+    /// Tasks were still busy when the grace time was over.
+    #[error("stop within the grace time: {left} tasks were still busy")]
+    Grace {
+        /// How many.
+        left: usize,
+    },
+}
+
+impl Classify for Error {
+    fn class(&self) -> Class {
+        match self {
+            Self::Failed { source, .. } => source.class(),
+            Self::Ended { .. } | Self::Panicked(_) => Class::Halt,
+            Self::Grace { .. } => Class::Transient,
+        }
+    }
+}
+
+impl std::error::Error for BoxError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        (**self).source()
+    }
+}
+
+/// A set of tasks that share one fate.
+pub struct Supervisor {
+    tasks: JoinSet<(&'static str, Result<(), BoxError>)>,
+    cancel: CancellationToken,
+}
+
+impl Supervisor {
+    /// Tasks end when `cancel` is cancelled, and cancel it when one of them ends.
+    pub fn new(cancel: CancellationToken) -> Self {
+        Self { tasks: JoinSet::new(), cancel }
+    }
+
+    /// Starts a task; it gets a token of its own that follows the common one.
+    pub fn spawn<F, E>(&mut self, name: &'static str, task: impl FnOnce(CancellationToken) -> F)
+    where
+        F: Future<Output = Result<(), E>> + Send + 'static,
+        E: Classify + Send + Sync + 'static,
+    {
+        let running = task(self.cancel.child_token());
+        self.tasks.spawn(async move { (name, running.await.map_err(|error| Box::new(error) as BoxError)) });
+    }
+
+    /// Waits until all tasks have ended; after the cancellation for at most `grace`.
+    ///
+    /// # Errors
+    /// The first reason to stop that was not the cancellation from outside.
+    pub async fn run(mut self, grace: Duration) -> Result<(), Error> {
+        let mut reason = None;
+        loop {
+            let ended = tokio::select! {
+                biased;
+                ended = self.tasks.join_next() => ended,
+                () = self.cancel.cancelled() => break,
+            };
+            let Some(ended) = ended else { break };
+            reason = Some(match ended {
+                Ok((task, Ok(()))) => Error::Ended { task },
+                Ok((task, Err(source))) => Error::Failed { task, source },
+                Err(panicked) => Error::Panicked(panicked),
+            });
+            self.cancel.cancel();
+            break;
+        }
+        let drain = async {
+            while let Some(ended) = self.tasks.join_next().await {
+                match ended {
+                    Ok((_, Ok(()))) => {}
+                    Ok((task, Err(source))) => reason = reason.take().or(Some(Error::Failed { task, source })),
+                    Err(panicked) => reason = reason.take().or(Some(Error::Panicked(panicked))),
+                }
+            }
+        };
+        let in_time = tokio::time::timeout(grace, drain).await.is_ok();
+        let left = self.tasks.len();
+        self.tasks.abort_all();
+        match reason {
+            Some(reason) => Err(reason),
+            None if !in_time => Err(Error::Grace { left }),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Error)]
+    #[error("read the disk")]
+    struct Broken;
+
+    impl Classify for Broken {
+        fn class(&self) -> Class {
+            Class::Halt
+        }
+    }
+
+    async fn until_cancelled(cancel: CancellationToken) -> Result<(), Broken> {
+        cancel.cancelled().await;
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn a_failing_task_stops_the_others_and_is_named() {
+        let mut supervisor = Supervisor::new(CancellationToken::new());
+        supervisor.spawn("sink", until_cancelled);
+        supervisor.spawn("source", |_| async { Err(Broken) });
+        let error = supervisor.run(Duration::from_secs(5)).await.expect_err("a reason");
+        assert_eq!(crate::retry::chain(&error), "run the source task: read the disk");
+        assert_eq!(error.class(), Class::Halt);
+    }
+
+    #[tokio::test]
+    async fn a_task_that_ends_early_or_panics_stops_the_others() {
+        let mut supervisor = Supervisor::new(CancellationToken::new());
+        supervisor.spawn("sink", until_cancelled);
+        supervisor.spawn("source", |_| async { Ok::<_, Broken>(()) });
+        assert!(matches!(supervisor.run(Duration::from_secs(5)).await, Err(Error::Ended { task: "source" })));
+
+        let mut supervisor = Supervisor::new(CancellationToken::new());
+        supervisor.spawn("sink", until_cancelled);
+        supervisor.spawn("source", |_| async { panic!("broken invariant") as Result<(), Broken> });
+        assert!(matches!(supervisor.run(Duration::from_secs(5)).await, Err(Error::Panicked(_))));
+    }
+
+    #[tokio::test]
+    async fn cancellation_from_outside_is_no_error() {
+        let cancel = CancellationToken::new();
+        let mut supervisor = Supervisor::new(cancel.clone());
+        supervisor.spawn("sink", until_cancelled);
+        cancel.cancel();
+        assert!(supervisor.run(Duration::from_secs(5)).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_task_that_does_not_stop_is_left_after_the_grace_time() {
+        let cancel = CancellationToken::new();
+        let mut supervisor = Supervisor::new(cancel.clone());
+        supervisor.spawn("sink", |_| std::future::pending::<Result<(), Broken>>());
+        cancel.cancel();
+        assert!(matches!(supervisor.run(Duration::from_millis(1)).await, Err(Error::Grace { left: 1 })));
+    }
+}

@@ -1,0 +1,595 @@
+//! The log against a real broker.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use bson::{raw::RawDocumentBuf, rawdoc};
+use driftless::{
+    config::LogConfig,
+    log::{
+        Consumer, ConsumerEvent, Error, Fetched, Leadership, Publisher, RawRecord, Record, SnapshotState, StartOffsets,
+        StoredState, StreamState, TopicPartition, Topics, Transaction, envelope, partition_of, read_state, republish,
+    },
+    model::{Change, ClusterTime, Control, ControlKind, Frontier, Key, Namespace, Op, ResumeToken, Version},
+    retry::{Class, Classify},
+};
+use futures_util::future::BoxFuture;
+use rdkafka::{
+    ClientConfig, Message,
+    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
+    client::DefaultClientContext,
+    consumer::{BaseConsumer, Consumer as _},
+    producer::{BaseProducer, BaseRecord, Producer as _},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::support::{setting, unique};
+
+const DEADLINE: Duration = Duration::from_secs(30);
+
+fn config(prefix: &str) -> LogConfig {
+    let brokers = setting("KAFKA_BROKERS");
+    let text = format!("brokers = \"{brokers}\"\nprefix = \"{prefix}\"\nreplication = 1\npartitions = 3");
+    toml::from_str(&text).expect("a configuration")
+}
+
+fn orders() -> Namespace {
+    Namespace::new("shop", "orders")
+}
+
+fn users() -> Namespace {
+    Namespace::new("shop", "users")
+}
+
+async fn topics(cfg: &LogConfig) -> Topics {
+    Topics::ensure(cfg, &[orders(), users()]).await.expect("topics")
+}
+
+fn time(i: u32) -> ClusterTime {
+    ClusterTime { t: 1_700_000_000, i }
+}
+
+fn state(i: u32) -> StreamState {
+    let raw = rawdoc! { "_data": format!("82{:08X}{i:08X}2B022C0100296E5A", 1_700_000_000) };
+    StreamState { epoch: 1, token: ResumeToken::from_raw(&raw).expect("a token"), frontier: Frontier(time(i)) }
+}
+
+fn change(namespace: Namespace, id: i32, i: u32) -> Change {
+    let id_document = rawdoc! { "_id": id };
+    Change {
+        namespace,
+        key: Key::from_id(&id_document).expect("a key"),
+        id: id_document,
+        version: Version { epoch: 1, time: time(i), op: 0 },
+        op: Op::Insert,
+        document: Some(rawdoc! { "_id": id, "i": i64::from(i) }),
+        upper: time(i),
+        wall_ms: 1_700_000_000_000,
+        update_description: None,
+        collection_uuid: None,
+    }
+}
+
+fn transaction(changes: Vec<Change>, i: u32) -> Transaction {
+    Transaction {
+        changes,
+        controls: Vec::new(),
+        frontier: Some((Frontier(time(i)), 1_700_000_000_000)),
+        idle: false,
+        state: state(i),
+        snapshots: Vec::new(),
+        complete: BTreeSet::new(),
+    }
+}
+
+/// Starts as the test says, at the earliest where it says nothing.
+#[derive(Default)]
+struct Starts(Mutex<HashMap<(String, i32), i64>>);
+
+impl StartOffsets for Starts {
+    fn start_offsets<'a>(&'a self, partitions: &'a [TopicPartition]) -> BoxFuture<'a, Result<Vec<Option<i64>>, Error>> {
+        let starts = self.0.lock().expect("unpoisoned");
+        let offsets = partitions.iter().map(|p| starts.get(&(p.topic.to_string(), p.partition)).copied()).collect();
+        Box::pin(async move { Ok(offsets) })
+    }
+}
+
+fn join(cfg: &LogConfig, topics: &Topics, starts: Starts) -> Consumer {
+    Consumer::join(cfg, topics, 16 << 20, 10_000, Arc::new(starts)).expect("a consumer")
+}
+
+async fn next(consumer: &mut Consumer) -> ConsumerEvent {
+    tokio::time::timeout(DEADLINE, consumer.next()).await.expect("an event in time").expect("an event")
+}
+
+/// The next records, until there are `count`.
+async fn fetch(consumer: &mut Consumer, count: usize) -> Vec<Fetched> {
+    let mut records = Vec::new();
+    while records.len() < count {
+        if let ConsumerEvent::Fetched(record) = next(consumer).await {
+            records.push(record);
+        }
+    }
+    records
+}
+
+fn decode(record: &Fetched) -> Record {
+    envelope::decode(record.key.as_deref(), record.value.as_deref(), &record.headers).expect("a record")
+}
+
+fn changed(records: &[Fetched]) -> Vec<Change> {
+    let records = records.iter().map(decode);
+    records.filter_map(|record| if let Record::Change(change) = record { Some(change) } else { None }).collect()
+}
+
+#[tokio::test]
+async fn a_transaction_is_read_whole_with_its_counts() {
+    let cfg = config(&unique("whole"));
+    let topics = topics(&cfg).await;
+    let (mut publisher, stored) = Publisher::connect(&cfg, &topics).await.expect("a publisher");
+    assert_eq!(stored, StoredState::default());
+    let changes: Vec<_> = (0..50).map(|id| change(orders(), id, 1)).collect();
+    let mut first = transaction(changes.clone(), 2);
+    first.snapshots = vec![SnapshotState {
+        collection: "orders".to_owned(),
+        epoch: 1,
+        done: false,
+        after: Some(rawdoc! { "_id": 49 }),
+        documents: 50,
+    }];
+    publisher.publish(first.clone()).await.expect("published");
+    let mut second = transaction(vec![change(users(), 1, 3)], 4);
+    second.idle = true;
+    second.complete = BTreeSet::from(["users".to_owned()]);
+    second.controls =
+        vec![Control { namespace: orders(), kind: ControlKind::Drop, version: changes[0].version, truncate: true }];
+    publisher.publish(second.clone()).await.expect("published");
+
+    // 50 changes and 3 frontiers; then 1 change, 3 controls and 6 frontiers.
+    let mut consumer = join(&cfg, &topics, Starts::default());
+    let records = fetch(&mut consumer, 63).await;
+    consumer.close().await.expect("closed");
+
+    let mut got = changed(&records);
+    got.sort_by_key(|change| (change.namespace.clone(), change.key.clone()));
+    let mut expected = changes.clone();
+    expected.push(change(users(), 1, 3));
+    expected.sort_by_key(|change| (change.namespace.clone(), change.key.clone()));
+    assert_eq!(got, expected);
+
+    let mut since: BTreeMap<(String, i32), (u64, u64)> = BTreeMap::new();
+    for record in &records {
+        let (seq, changes) = since.entry((record.topic.to_string(), record.partition)).or_default();
+        match decode(record) {
+            Record::Change(_) => {
+                assert_eq!(envelope::counted_by(&record.headers), Some(1));
+                assert_eq!(record.timestamp_ms, 1_700_000_000_000);
+                *changes += 1;
+            }
+            Record::Frontier(frontier) => {
+                *seq += 1;
+                assert_eq!(frontier.complete, frontier.before == Frontier(time(4)) && record.topic.ends_with(".users"));
+                assert_eq!((frontier.publisher, frontier.seq, frontier.changes), (1, *seq, *changes));
+                *changes = 0;
+            }
+            Record::Control(control) => assert_eq!(control, second.controls[0]),
+        }
+    }
+    assert_eq!(since.len(), 6, "a frontier in every partition of both topics");
+
+    let stored = read_state(&cfg).await.expect("a state");
+    assert_eq!((stored.publisher, stored.stream), (1, Some(second.state)));
+    assert_eq!(stored.snapshots.into_values().collect::<Vec<_>>(), first.snapshots);
+}
+
+#[tokio::test]
+async fn a_failed_transaction_is_never_seen_and_ends_its_publisher() {
+    let cfg = config(&unique("failed"));
+    let topics = topics(&cfg).await;
+    let (mut publisher, _) = Publisher::connect(&cfg, &topics).await.expect("a publisher");
+    publisher.publish(transaction(vec![change(orders(), 1, 1)], 2)).await.expect("published");
+    // Hundreds of records are under way before the last one turns out to have no topic.
+    let mut changes: Vec<_> = (100..900).map(|id| change(orders(), id, 3)).collect();
+    changes.push(change(Namespace::new("shop", "unknown"), 1, 3));
+    let error = publisher.publish(transaction(changes, 4)).await.expect_err("no topic");
+    assert!(matches!(error, Error::NoTopic { .. }), "{error}");
+    let error = publisher.publish(transaction(vec![], 5)).await.expect_err("unusable");
+    assert!(matches!(error, Error::Unusable), "{error}");
+
+    let (mut publisher, stored) = Publisher::connect(&cfg, &topics).await.expect("the next publisher");
+    assert_eq!((stored.publisher, stored.stream), (1, Some(state(2))));
+    assert_eq!(publisher.generation(), 2);
+    publisher.publish(transaction(vec![change(orders(), 2, 3)], 4)).await.expect("published");
+
+    let mut consumer = join(&cfg, &topics, Starts::default());
+    let records = fetch(&mut consumer, 4).await;
+    let mut ids: Vec<_> = changed(&records).into_iter().map(|change| change.id).collect();
+    ids.sort_by_key(|id| id.get_i32("_id").expect("a number"));
+    assert_eq!(ids, [rawdoc! { "_id": 1 }, rawdoc! { "_id": 2 }]);
+    consumer.close().await.expect("closed");
+}
+
+#[tokio::test]
+async fn a_fenced_publisher_publishes_nothing() {
+    let cfg = config(&unique("fenced"));
+    let topics = topics(&cfg).await;
+    let (mut old, _) = Publisher::connect(&cfg, &topics).await.expect("a publisher");
+    old.publish(transaction(vec![change(orders(), 1, 1)], 2)).await.expect("published");
+    let (mut new, stored) = Publisher::connect(&cfg, &topics).await.expect("another publisher");
+    assert_eq!(stored.stream, Some(state(2)));
+    let error = old.publish(transaction(vec![change(orders(), 2, 9)], 10)).await.expect_err("fenced");
+    assert!(error.is_fenced(), "{error}");
+    assert_eq!(error.class(), Class::Transient);
+    new.publish(transaction(vec![change(orders(), 3, 3)], 4)).await.expect("published");
+    let stored = read_state(&cfg).await.expect("a state");
+    assert_eq!((stored.publisher, stored.stream), (2, Some(state(4))));
+
+    let mut consumer = join(&cfg, &topics, Starts::default());
+    let got = changed(&fetch(&mut consumer, 4).await);
+    assert!(got.iter().all(|change| change.id != rawdoc! { "_id": 2 }));
+    consumer.close().await.expect("closed");
+}
+
+#[tokio::test]
+async fn a_publish_given_up_half_way_is_whole_or_not_there() {
+    let cfg = config(&unique("dropped"));
+    let topics = topics(&cfg).await;
+    for patience in [0, 1, 20] {
+        let (mut publisher, before) = Publisher::connect(&cfg, &topics).await.expect("a publisher");
+        let i = 10 * publisher.generation() as u32;
+        let changes = (0..500).map(|id| change(orders(), id, i)).collect();
+        let publish = publisher.publish(transaction(changes, i + 1));
+        let outcome = tokio::time::timeout(Duration::from_millis(patience), publish).await;
+        if outcome.is_err() {
+            let error = publisher.publish(transaction(vec![], i + 2)).await.expect_err("unusable");
+            assert!(matches!(error, Error::Unusable), "{error}");
+        }
+        let (mut publisher, after) = Publisher::connect(&cfg, &topics).await.expect("the next publisher");
+        let committed = after.stream == Some(state(i + 1));
+        assert!(committed || after.stream == before.stream);
+        let last = change(orders(), 1_000, i + 3);
+        publisher.publish(transaction(vec![last.clone()], i + 4)).await.expect("published");
+
+        let mut consumer = join(&cfg, &topics, Starts::default());
+        let mut seen = 0;
+        loop {
+            let ConsumerEvent::Fetched(record) = next(&mut consumer).await else { continue };
+            match decode(&record) {
+                Record::Change(change) if change == last => break,
+                Record::Change(change) if change.version.time.i == i => seen += 1,
+                _ => {}
+            }
+        }
+        // Of the other partitions some may not have been read yet; what was aborted never comes.
+        assert!(if committed { seen > 0 } else { seen == 0 }, "{seen} changes, committed: {committed}");
+        consumer.close().await.expect("closed");
+    }
+}
+
+#[tokio::test]
+async fn a_record_that_the_brokers_would_refuse_halts() {
+    let mut cfg = config(&unique("toolarge"));
+    let topics = topics(&cfg).await;
+    cfg.client.insert("message.max.bytes".to_owned(), "1000000".to_owned());
+    let (mut publisher, _) = Publisher::connect(&cfg, &topics).await.expect("a publisher");
+    let mut large = change(orders(), 1, 1);
+    large.document = Some(rawdoc! { "_id": 1, "x": "x".repeat(2 << 20) });
+    let error = publisher.publish(transaction(vec![large], 2)).await.expect_err("too large");
+    assert!(matches!(error, Error::TooLarge { bytes, .. } if bytes > 2 << 20), "{error}");
+    assert!(error.class() == Class::Halt && error.hint().is_some());
+    assert_eq!(read_state(&cfg).await.expect("a state"), StoredState::default());
+}
+
+#[tokio::test]
+async fn partitions_are_those_of_the_clients_partitioner() {
+    let cfg = config(&unique("murmur2"));
+    let topics = topics(&cfg).await;
+    let topic = topics.of(&orders()).expect("a topic").clone();
+    let (sent, read) = tokio::task::spawn_blocking(move || {
+        let brokers = setting("KAFKA_BROKERS");
+        let producer: BaseProducer = ClientConfig::new()
+            .set("bootstrap.servers", &brokers)
+            .set("partitioner", "murmur2_random")
+            .create()
+            .expect("a producer");
+        let keys: Vec<Vec<u8>> = (0..200).map(|id| envelope::encode(&change(orders(), id, 1), "x").key).collect();
+        for key in &keys {
+            producer.send(BaseRecord::to(&topic.name).key(key).payload("x")).expect("queued");
+        }
+        producer.flush(DEADLINE).expect("sent");
+        let consumer: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", &brokers)
+            .set("group.id", "murmur2")
+            .create()
+            .expect("a consumer");
+        let mut list = rdkafka::TopicPartitionList::new();
+        for partition in 0..topic.partitions {
+            list.add_partition_offset(&topic.name, partition, rdkafka::Offset::Beginning).expect("added");
+        }
+        consumer.assign(&list).expect("assigned");
+        let started = Instant::now();
+        let mut read = HashMap::new();
+        while read.len() < keys.len() && started.elapsed() < DEADLINE {
+            if let Some(Ok(message)) = consumer.poll(Duration::from_millis(100)) {
+                read.insert(message.key().expect("a key").to_vec(), message.partition());
+            }
+        }
+        (keys, read)
+    })
+    .await
+    .expect("joined");
+    for key in sent {
+        assert_eq!(read.get(&key), Some(&partition_of(&key, 3)));
+    }
+}
+
+#[tokio::test]
+async fn a_consumer_starts_where_it_is_told_and_seeks() {
+    let cfg = config(&unique("seek"));
+    let topics = topics(&cfg).await;
+    let (mut publisher, _) = Publisher::connect(&cfg, &topics).await.expect("a publisher");
+    for i in 0..10 {
+        publisher.publish(transaction(vec![change(orders(), 7, i + 1)], i + 2)).await.expect("published");
+    }
+    let topic = topics.of(&orders()).expect("a topic");
+    let partition = partition_of(&envelope::encode(&change(orders(), 7, 1), "x").key, topic.partitions);
+    // Each transaction is a change, a frontier and the mark of its end: 3 offsets.
+    let starts = Starts::default();
+    starts.0.lock().expect("unpoisoned").insert((topic.name.to_string(), partition), 9);
+    let mut consumer = join(&cfg, &topics, starts);
+    let records = fetch(&mut consumer, 14).await;
+    assert_eq!(records[0].offset, 9);
+    assert_eq!(
+        changed(&records).iter().map(|change| change.version.time.i).collect::<Vec<_>>(),
+        [4, 5, 6, 7, 8, 9, 10]
+    );
+
+    let place = TopicPartition { topic: topic.name.clone(), partition };
+    consumer.seek(TopicPartition { topic: topic.name.clone(), partition: 99 }, 0);
+    consumer.seek(place.clone(), 24);
+    loop {
+        match next(&mut consumer).await {
+            ConsumerEvent::Sought { partition, offset } => {
+                assert_eq!((partition, offset), (place, 24));
+                break;
+            }
+            other => drop(other),
+        }
+    }
+    assert_eq!(fetch(&mut consumer, 1).await[0].offset, 24);
+    consumer.close().await.expect("closed");
+}
+
+#[tokio::test]
+async fn a_start_that_is_not_in_the_log_halts() {
+    let cfg = config(&unique("lost"));
+    let topics = topics(&cfg).await;
+    let topic = topics.of(&orders()).expect("a topic");
+    let starts = Starts::default();
+    starts.0.lock().expect("unpoisoned").insert((topic.name.to_string(), 0), 1_000);
+    let mut consumer = join(&cfg, &topics, starts);
+    let error = loop {
+        match tokio::time::timeout(DEADLINE, consumer.next()).await.expect("in time") {
+            Ok(_) => {}
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, Error::OffsetLost { .. }), "{error}");
+    assert_eq!(error.class(), Class::Halt);
+}
+
+#[tokio::test]
+async fn a_full_channel_stops_reading_and_nothing_is_lost() {
+    let cfg = config(&unique("full"));
+    let topics = topics(&cfg).await;
+    let (mut publisher, _) = Publisher::connect(&cfg, &topics).await.expect("a publisher");
+    let wide = |id| {
+        let mut change = change(orders(), id, 1);
+        change.document = Some(rawdoc! { "_id": id, "x": "x".repeat(1_000) });
+        change
+    };
+    publisher.publish(transaction((0..2_000).map(wide).collect(), 2)).await.expect("published");
+    const BOUND: usize = 64 << 10;
+    let mut consumer = Consumer::join(&cfg, &topics, BOUND, 10_000, Arc::new(Starts::default())).expect("a consumer");
+    let mut records = Vec::new();
+    while records.len() < 2_003 {
+        // Nobody takes until the channel is full, or holds all the rest.
+        let mut look = tokio::time::interval(Duration::from_millis(5));
+        let started = Instant::now();
+        // Even the smallest record, a frontier, has so many bytes.
+        let rest = (2_003 - records.len()) * 200;
+        while consumer.waiting_bytes() < BOUND.min(rest) {
+            assert!(started.elapsed() < DEADLINE, "it fills in time");
+            look.tick().await;
+        }
+        // The first time it stays full until the partitions are paused, and the bound holds all the while.
+        let full = Instant::now();
+        while records.is_empty() && full.elapsed() < Duration::from_secs(3) {
+            assert!(consumer.waiting_bytes() < BOUND + 4_000, "at most one record above the bound");
+            look.tick().await;
+        }
+        while let Some(event) = consumer.try_next().expect("alive") {
+            if let ConsumerEvent::Fetched(record) = event {
+                records.push(record);
+            }
+        }
+    }
+    let offsets = records.iter().map(|record| (record.partition, record.offset));
+    let mut last: BTreeMap<i32, i64> = BTreeMap::new();
+    for (partition, offset) in offsets {
+        assert_eq!(offset, last.get(&partition).map_or(0, |last| last + 1), "no gap and no repetition");
+        last.insert(partition, offset);
+    }
+    assert_eq!(changed(&records).len(), 2_000);
+    consumer.close().await.expect("closed");
+}
+
+/// Reads events until this member has exactly `count` partitions.
+async fn until_assigned(consumer: &mut Consumer, have: &mut Vec<TopicPartition>, count: usize) {
+    while have.len() != count {
+        match next(consumer).await {
+            ConsumerEvent::Assigned(partitions) => have.extend(partitions),
+            ConsumerEvent::Revoked(partitions) => have.retain(|partition| !partitions.contains(partition)),
+            _ => {}
+        }
+    }
+}
+
+#[tokio::test]
+async fn two_members_share_the_partitions_and_one_inherits_them() {
+    let cfg = config(&unique("members"));
+    let topics = topics(&cfg).await;
+    let (mut publisher, _) = Publisher::connect(&cfg, &topics).await.expect("a publisher");
+    let mut first = join(&cfg, &topics, Starts::default());
+    let mut firsts = Vec::new();
+    until_assigned(&mut first, &mut firsts, 6).await;
+    let mut second = join(&cfg, &topics, Starts::default());
+    let mut seconds = Vec::new();
+    tokio::join!(until_assigned(&mut first, &mut firsts, 3), until_assigned(&mut second, &mut seconds, 3));
+    assert!(firsts.iter().all(|partition| !seconds.contains(partition)));
+    first.close().await.expect("closed");
+    let left = Instant::now();
+    until_assigned(&mut second, &mut seconds, 6).await;
+    assert!(left.elapsed() < cfg.session_timeout, "leaving does not wait for the session to end");
+    publisher.publish(transaction((0..30).map(|id| change(orders(), id, 1)).collect(), 2)).await.expect("published");
+    assert_eq!(changed(&fetch(&mut second, 33).await).len(), 30);
+    second.close().await.expect("closed");
+}
+
+#[tokio::test]
+async fn foreign_records_are_malformed_and_retries_are_not_counted() {
+    let cfg = config(&unique("foreign"));
+    let topics = topics(&cfg).await;
+    let topic = topics.of(&orders()).expect("a topic").name.to_string();
+    let encoded = envelope::encode(&change(orders(), 1, 1), "x");
+    let mut headers: Vec<_> = encoded.headers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    headers.push((envelope::header::PUBLISHER.to_owned(), b"1".to_vec()));
+    let good = RawRecord { topic: topic.clone(), key: Some(encoded.key.clone()), value: Some(encoded.value), headers };
+    let tombstone = RawRecord { topic, key: Some(encoded.key), value: None, headers: Vec::new() };
+    republish(&cfg, vec![good.clone(), tombstone]).await.expect("republished");
+    let mut consumer = join(&cfg, &topics, Starts::default());
+    let records = fetch(&mut consumer, 2).await;
+    assert_eq!(decode(&records[0]), Record::Change(change(orders(), 1, 1)));
+    assert_eq!(records[0].partition, partition_of(good.key.as_deref().expect("a key"), 3));
+    assert_eq!(envelope::counted_by(&records[0].headers), None);
+    let tombstone = &records[1];
+    assert!(envelope::decode(tombstone.key.as_deref(), tombstone.value.as_deref(), &tombstone.headers).is_err());
+    consumer.close().await.expect("closed");
+}
+
+#[tokio::test]
+async fn topics_that_are_not_as_they_must_be_are_faults() {
+    let cfg = config(&unique("topics"));
+    assert_eq!(Topics::check(&cfg, &[orders()]).await.expect("checked"), [], "missing topics will be created");
+    let brokers = setting("KAFKA_BROKERS");
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", &brokers).create().expect("an admin");
+    let name = format!("{}.shop.orders", cfg.prefix);
+    let wrong = NewTopic::new(&name, 2, TopicReplication::Fixed(1)).set("cleanup.policy", "delete");
+    for result in admin.create_topics([&wrong], &AdminOptions::new()).await.expect("asked") {
+        result.expect("created");
+    }
+    let error = Topics::ensure(&cfg, &[orders()]).await.expect_err("faults");
+    assert_eq!(error.class(), Class::Halt);
+    let Error::Faults(faults) = error else { panic!("faults") };
+    let whats: Vec<_> = faults.iter().map(|fault| fault.what.as_str()).collect();
+    assert_eq!(whats.len(), 3, "{whats:?}");
+    assert!(whats[0].contains("has 2 partitions instead of 3"), "{whats:?}");
+    assert!(whats[1].contains("`cleanup.policy=delete` instead of `compact`"), "{whats:?}");
+    assert!(whats[2].contains("max.message.bytes"), "{whats:?}");
+    assert_eq!(Topics::check(&cfg, &[orders()]).await.expect("checked"), faults);
+
+    let mut greedy = config(&unique("greedy"));
+    greedy.replication = 5;
+    assert_eq!(Topics::check(&greedy, &[orders()]).await.expect("checked").len(), 2);
+    assert!(matches!(Topics::ensure(&greedy, &[orders()]).await, Err(Error::Faults(_))));
+}
+
+#[tokio::test]
+async fn a_large_document_fits() {
+    let cfg = config(&unique("large"));
+    let topics = topics(&cfg).await;
+    let (mut publisher, _) = Publisher::connect(&cfg, &topics).await.expect("a publisher");
+    let mut large = change(orders(), 1, 1);
+    let document: RawDocumentBuf = rawdoc! { "_id": 1, "x": "\u{1}".repeat(15 << 20) };
+    large.document = Some(document);
+    publisher.publish(transaction(vec![large.clone()], 2)).await.expect("published");
+    let mut consumer = join(&cfg, &topics, Starts::default());
+    assert!(changed(&fetch(&mut consumer, 2).await) == [large]);
+    consumer.close().await.expect("closed");
+}
+
+async fn until_leader(leads: &mut tokio::sync::watch::Receiver<bool>) {
+    tokio::time::timeout(DEADLINE, leads.wait_for(|leads| *leads)).await.expect("in time").expect("alive");
+}
+
+#[tokio::test]
+async fn a_leader_that_stops_hands_over_at_once() {
+    let cfg = config(&unique("handover"));
+    topics(&cfg).await;
+    let (first, mut first_leads) = Leadership::join(&cfg).expect("a candidate");
+    let stop = CancellationToken::new();
+    let first = tokio::spawn(first.run(stop.clone()));
+    until_leader(&mut first_leads).await;
+    let (second, mut second_leads) = Leadership::join(&cfg).expect("a candidate");
+    let cancel = CancellationToken::new();
+    let second = tokio::spawn(second.run(cancel.clone()));
+    assert!(!*second_leads.borrow());
+    stop.cancel();
+    first.await.expect("joined").expect("left");
+    assert!(!*first_leads.borrow());
+    let left = Instant::now();
+    until_leader(&mut second_leads).await;
+    assert!(left.elapsed() < Duration::from_secs(5), "{:?}", left.elapsed());
+    cancel.cancel();
+    second.await.expect("joined").expect("left");
+}
+
+const CHILD: &str = "DRIFTLESS_TEST_LEADER";
+
+/// Runs as a process of its own, started by the next test, and is killed.
+#[tokio::test]
+#[ignore = "is the child of another test"]
+async fn leader_that_is_killed() {
+    let Ok(prefix) = std::env::var(CHILD) else { return };
+    let (leadership, mut leads) = Leadership::join(&config(&prefix)).expect("a candidate");
+    let run = tokio::spawn(leadership.run(CancellationToken::new()));
+    until_leader(&mut leads).await;
+    std::fs::write(std::env::var("DRIFTLESS_TEST_FILE").expect("a file"), "leads").expect("written");
+    run.await.expect("joined").expect("never");
+}
+
+#[tokio::test]
+async fn a_standby_takes_over_from_a_killed_leader_within_10_s() {
+    let cfg = config(&unique("killed"));
+    topics(&cfg).await;
+    let file = std::env::temp_dir().join(unique("leads"));
+    let mut child = tokio::process::Command::new(std::env::current_exe().expect("this test"))
+        .args(["--exact", "log::leader_that_is_killed", "--ignored"])
+        .env(CHILD, &cfg.prefix)
+        .env("DRIFTLESS_TEST_FILE", &file)
+        .env("KAFKA_BROKERS", setting("KAFKA_BROKERS"))
+        .stdout(std::process::Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("a child");
+    let mut look = tokio::time::interval(Duration::from_millis(20));
+    let started = Instant::now();
+    while !file.exists() {
+        assert!(started.elapsed() < DEADLINE, "the child leads in time");
+        look.tick().await;
+    }
+    let (standby, mut leads) = Leadership::join(&cfg).expect("a candidate");
+    let cancel = CancellationToken::new();
+    let standby = tokio::spawn(standby.run(cancel.clone()));
+    child.kill().await.expect("killed");
+    let killed = Instant::now();
+    until_leader(&mut leads).await;
+    assert!(killed.elapsed() < Duration::from_secs(10), "{:?}", killed.elapsed());
+    cancel.cancel();
+    standby.await.expect("joined").expect("left");
+    std::fs::remove_file(file).expect("removed");
+}

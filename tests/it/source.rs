@@ -1,0 +1,563 @@
+//! The source against a real replica set.
+
+mod reads;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    time::Duration,
+};
+
+use bson::{Document, doc, raw::RawDocumentBuf, rawdoc};
+use driftless::{
+    config::SourceConfig,
+    model::{Change, ClusterTime, ControlKind, Frontier, Key, Op, ResumeToken, TokenKind, Version},
+    retry::{Backoff, Class, Classify},
+    source::{
+        ChangeStream, Error, Merge, OnDrop, Position, Progress, Scope, Snapshot, SnapshotItem, Source, Start,
+        StreamBatch,
+    },
+};
+use mongodb::{Client, Collection, Database};
+
+use crate::support::{
+    proxy::{Line, Proxy},
+    setting, soon,
+};
+
+const BACKOFF: Backoff = Backoff { min: Duration::from_millis(10), max: Duration::from_millis(200) };
+
+/// A database of its own, and a source that reads it.
+struct Shop {
+    client: Client,
+    database: Database,
+    source: Source,
+}
+
+impl Shop {
+    async fn open(test: &str) -> Self {
+        Self::with(test, |_| {}).await
+    }
+
+    async fn with(test: &str, change: impl FnOnce(&mut SourceConfig)) -> Self {
+        let uri = setting("MONGO_URI");
+        let name = format!("it_{test}_{}", std::process::id());
+        let client = soon("a connection", Client::with_uri_str(&uri)).await.unwrap();
+        let database = client.database(&name);
+        database.drop().await.unwrap();
+        let mut config: SourceConfig = toml::from_str(&format!("uri = {uri:?}\ndatabase = {name:?}")).unwrap();
+        change(&mut config);
+        let source = Source::connect(&config).await.unwrap();
+        Self { client, database, source }
+    }
+
+    /// The same database, read with other settings.
+    async fn again(other: &Self, change: impl FnOnce(&mut SourceConfig)) -> Self {
+        let (uri, name) = (setting("MONGO_URI"), other.database.name());
+        let mut config: SourceConfig = toml::from_str(&format!("uri = {uri:?}\ndatabase = {name:?}")).unwrap();
+        change(&mut config);
+        let source = Source::connect(&config).await.unwrap();
+        Self { client: other.client.clone(), database: other.database.clone(), source }
+    }
+
+    fn collection(&self, name: &str) -> Collection<Document> {
+        self.database.collection(name)
+    }
+
+    fn scope(&self, collections: &[&str], on_drop: OnDrop) -> Scope {
+        let collections = collections.iter().map(|name| ((*name).to_owned(), on_drop)).collect::<BTreeMap<_, _>>();
+        Scope { database: self.database.name().to_owned(), collections, epoch: 1 }
+    }
+
+    async fn now(&self) -> ClusterTime {
+        self.source.now().await.unwrap()
+    }
+
+    /// The instant behind everything so far, which the server's clock has reached.
+    async fn beginning(&self) -> Start {
+        let now = self.now().await;
+        self.collection("elsewhere").insert_one(doc! {}).await.unwrap();
+        Start::At(now.next())
+    }
+
+    fn stream(&self, collections: &[&str], start: Start) -> Stream {
+        self.stream_on_drop(collections, start, OnDrop::Halt)
+    }
+
+    fn stream_on_drop(&self, collections: &[&str], start: Start, on_drop: OnDrop) -> Stream {
+        Stream { inner: ChangeStream::open(&self.source, self.scope(collections, on_drop), start, BACKOFF) }
+    }
+
+    async fn close(self) {
+        self.database.drop().await.unwrap();
+    }
+}
+
+struct Stream {
+    inner: ChangeStream,
+}
+
+impl Stream {
+    async fn batch(&mut self) -> StreamBatch {
+        soon("a batch", self.inner.next_batch()).await.unwrap()
+    }
+
+    /// Batches until the stream has come past `time`.
+    async fn until(&mut self, time: ClusterTime) -> Vec<StreamBatch> {
+        let mut batches = Vec::new();
+        while batches.last().is_none_or(|batch: &StreamBatch| !batch.position.frontier.covers(time)) {
+            batches.push(self.batch().await);
+        }
+        batches
+    }
+}
+
+/// `_id` as a number, version, op, and field `v`, of each change.
+fn seen(batches: &[StreamBatch]) -> Vec<(i32, Op, Option<i32>)> {
+    let value = |change: &Change| change.document.as_ref().map(|document| document.get_i32("v").unwrap());
+    let changes = batches.iter().flat_map(|batch| &batch.changes);
+    changes.map(|change| (change.id.get_i32("_id").unwrap(), change.op, value(change))).collect()
+}
+
+/// An idle stream proves its last change without another one happening, also after a restart.
+#[tokio::test]
+async fn an_idle_stream_covers_its_last_instant() {
+    let shop = Shop::open("idle").await;
+    let mut stream = shop.stream(&["orders"], Start::At(shop.now().await));
+    shop.collection("orders").insert_one(doc! { "_id": 1, "v": 1 }).await.unwrap();
+    let inserted = shop.now().await;
+    let last = stream.until(inserted).await.pop().unwrap();
+    assert!(last.position.as_of_ms > 0);
+    drop(stream);
+    let frontier = Frontier::default();
+    let mut stream = shop.stream(&["orders"], Start::After { token: last.position.token, frontier });
+    assert!(seen(&stream.until(inserted).await).is_empty());
+    shop.close().await;
+}
+
+#[tokio::test]
+async fn a_transaction_keeps_its_order() {
+    let shop = Shop::open("transaction").await;
+    let orders = shop.collection("orders");
+    orders.insert_one(doc! { "_id": 1, "v": 0 }).await.unwrap();
+    let mut stream = shop.stream(&["orders"], shop.beginning().await);
+    let mut session = shop.client.start_session().await.unwrap();
+    session.start_transaction().await.unwrap();
+    orders.replace_one(doc! { "_id": 1 }, doc! { "v": 1 }).session(&mut session).await.unwrap();
+    orders.delete_one(doc! { "_id": 1 }).session(&mut session).await.unwrap();
+    orders.insert_one(doc! { "_id": 1, "v": 2 }).session(&mut session).await.unwrap();
+    orders.insert_one(doc! { "_id": 2, "v": 3 }).session(&mut session).await.unwrap();
+    session.commit_transaction().await.unwrap();
+    let batches = stream.until(shop.now().await).await;
+    let expected =
+        [(1, Op::Replace, Some(1)), (1, Op::Delete, None), (1, Op::Insert, Some(2)), (2, Op::Insert, Some(3))];
+    assert_eq!(seen(&batches), expected);
+    let versions: Vec<_> = batches.iter().flat_map(|batch| &batch.changes).map(|change| change.version).collect();
+    assert!(versions.iter().all(|version| version.time == versions[0].time), "one instant");
+    assert_eq!(versions.iter().map(|version| version.op).collect::<Vec<_>>(), [0, 1, 2, 3]);
+    shop.close().await;
+}
+
+/// All of it happens before the stream reads it, so lookups see the end: no update may come out as it was or as nothing.
+#[tokio::test]
+async fn a_lookup_that_finds_nothing_gives_nothing() {
+    let shop = Shop::open("lookup").await;
+    let orders = shop.collection("orders");
+    let start = shop.now().await;
+    for id in [1, 2, 3] {
+        orders.insert_one(doc! { "_id": id, "v": 0 }).await.unwrap();
+        orders.update_one(doc! { "_id": id }, doc! { "$set": { "v": 1 } }).await.unwrap();
+    }
+    let updated = shop.now().await;
+    orders.update_one(doc! { "_id": 1 }, doc! { "$set": { "v": 2 } }).await.unwrap();
+    orders.delete_one(doc! { "_id": 2 }).await.unwrap();
+    // One event a reply: each update is looked up alone, whatever follows it.
+    let single = Shop::again(&shop, |config| config.stream_batch = 1).await;
+    for shop in [&shop, &single] {
+        let batches = shop.stream(&["orders"], Start::At(start)).until(shop.now().await).await;
+        let changes: Vec<_> = batches.iter().flat_map(|batch| &batch.changes).collect();
+        assert!(changes.iter().all(|change| (change.op == Op::Delete) == change.document.is_none()));
+        let of = |id| seen(&batches).into_iter().filter(|(of, ..)| *of == id).collect::<Vec<_>>();
+        assert_eq!(of(1).last(), Some(&(1, Op::Update, Some(2))));
+        assert!(of(1).contains(&(1, Op::Insert, Some(0))) && !of(1).contains(&(1, Op::Update, Some(1))));
+        assert_eq!(of(2), [(2, Op::Insert, Some(0)), (2, Op::Delete, None)]);
+        assert_eq!(of(3), [(3, Op::Insert, Some(0)), (3, Op::Update, Some(1))]);
+        let looked_up = changes.iter().filter(|change| change.op == Op::Update);
+        assert!(looked_up.clone().all(|change| change.upper >= change.version.time && change.upper >= updated));
+        assert!(changes.iter().all(|change| change.collection_uuid.is_some()));
+    }
+    shop.close().await;
+}
+
+/// From each position that a batch gave, a new stream gives exactly the rest.
+#[tokio::test]
+async fn resuming_anywhere_loses_nothing() {
+    let shop = Shop::with("resume", |config| config.stream_batch = 3).await;
+    let orders = shop.collection("orders");
+    let start = shop.now().await;
+    for id in 0..5 {
+        orders.insert_one(doc! { "_id": id, "v": 0 }).await.unwrap();
+    }
+    let mut session = shop.client.start_session().await.unwrap();
+    session.start_transaction().await.unwrap();
+    for id in 5..12 {
+        orders.insert_one(doc! { "_id": id, "v": 0 }).session(&mut session).await.unwrap();
+    }
+    session.commit_transaction().await.unwrap();
+    orders.delete_one(doc! { "_id": 3 }).await.unwrap();
+    let end = shop.now().await;
+    let all = shop.stream(&["orders"], Start::At(start)).until(end).await;
+    let everything = seen(&all);
+    assert_eq!(everything.len(), 13);
+    let mut given = 0;
+    let mut frontier = Frontier::default();
+    for batch in all {
+        given += batch.changes.len();
+        let Position { token, frontier: announced, .. } = batch.position;
+        assert!(announced >= frontier, "the frontier goes backwards");
+        frontier = announced;
+        let rest = shop.stream(&["orders"], Start::After { token, frontier: Frontier::default() }).until(end).await;
+        assert_eq!(seen(&rest), everything[given..]);
+    }
+    shop.close().await;
+}
+
+#[tokio::test]
+async fn drops_and_renames_become_controls() {
+    let shop = Shop::open("controls").await;
+    let start = shop.now().await;
+    let mapped = ["orders", "items", "archive"];
+    for name in mapped.iter().chain(&["other"]) {
+        shop.collection(name).insert_one(doc! { "_id": 1, "v": 1 }).await.unwrap();
+    }
+    shop.collection("orders").drop().await.unwrap();
+    shop.collection("orders").insert_one(doc! { "_id": 2, "v": 2 }).await.unwrap();
+    shop.collection("other").drop().await.unwrap();
+    let name = |collection: &str| format!("{}.{collection}", shop.database.name());
+    let rename = doc! { "renameCollection": name("items"), "to": name("archive"), "dropTarget": true };
+    shop.client.database("admin").run_command(rename).await.unwrap();
+    // Drops the rest, and invalidates the stream.
+    shop.database.drop().await.unwrap();
+    shop.collection("orders").insert_one(doc! { "_id": 3, "v": 3 }).await.unwrap();
+    let end = shop.now().await;
+
+    let start = Start::At(start);
+    let batches = shop.stream_on_drop(&mapped, start.clone(), OnDrop::Truncate).until(end).await;
+    let controls: Vec<_> = batches.iter().flat_map(|batch| &batch.controls).collect();
+    assert!(controls.iter().all(|control| control.truncate));
+    let expected = [("orders", ControlKind::Drop), ("items", ControlKind::Rename), ("archive", ControlKind::Rename)];
+    let kinds: Vec<_> = controls.iter().map(|control| (control.namespace.collection.as_str(), control.kind)).collect();
+    assert_eq!(kinds[..3], expected);
+    let mut dropped: Vec<_> = kinds[3..].to_vec();
+    dropped.sort_by_key(|(name, _)| *name);
+    assert_eq!(dropped, [("archive", ControlKind::Drop), ("orders", ControlKind::Drop)]);
+    // The stream went on behind the invalidate, and inside a batch controls are the last.
+    assert_eq!(seen(&batches).last(), Some(&(3, Op::Insert, Some(3))));
+    for batch in &batches {
+        let last = batch.changes.iter().map(|change| change.version).max();
+        assert!(batch.controls.iter().all(|control| Some(control.version) > last));
+    }
+
+    let ignored = shop.stream_on_drop(&mapped, start.clone(), OnDrop::Ignore).until(end).await;
+    assert!(ignored.iter().flat_map(|batch| &batch.controls).all(|control| !control.truncate));
+
+    // Everything before the drop is given, then the stream halts.
+    let mut halting = shop.stream_on_drop(&mapped, start, OnDrop::Halt);
+    let mut before = Vec::new();
+    let error = loop {
+        match soon("an end", halting.inner.next_batch()).await {
+            Ok(batch) => before.push(batch),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(seen(&before).len(), 3);
+    assert!(matches!(&error, Error::Dropped { namespace, .. } if namespace.collection == "orders"), "{error}");
+    assert_eq!(error.class(), Class::Halt);
+    assert!(error.hint().is_some());
+    assert!(matches!(soon("an end", halting.inner.next_batch()).await, Err(Error::Ended)));
+    shop.close().await;
+}
+
+/// An event's token that the oplog does not hold: something between it and now is gone.
+#[tokio::test]
+async fn lost_history_halts() {
+    let shop = Shop::open("history").await;
+    let mut stream = shop.stream(&["orders"], shop.beginning().await);
+    shop.collection("orders").insert_one(doc! { "_id": 1, "v": 1 }).await.unwrap();
+    let batches = stream.until(shop.now().await).await;
+    let mut position = batches.into_iter().find(|batch| !batch.changes.is_empty()).unwrap().position;
+    assert_eq!(position.token.kind(), TokenKind::Event);
+    let data = position.token.raw().get_str("_data").unwrap();
+    // The same event, a thousand operations later.
+    let moved = format!("{}{:08X}{}", &data[..10], position.token.time().i + 1000, &data[18..]);
+    position.token = ResumeToken::from_raw(&rawdoc! { "_data": moved }).unwrap();
+    // Something must follow the gap for the server to see it.
+    let next_second = async {
+        let mut id = 2;
+        while shop.now().await.t == position.token.time().t {
+            shop.collection("orders").insert_one(doc! { "_id": id, "v": 1 }).await.unwrap();
+            id += 1;
+        }
+    };
+    soon("the next second", next_second).await;
+    let start = Start::After { token: position.token, frontier: position.frontier };
+    let mut stream = shop.stream(&["orders"], start);
+    let ending = async {
+        loop {
+            if let Err(error) = stream.inner.next_batch().await {
+                return error;
+            }
+        }
+    };
+    let error = soon("an end", ending).await;
+    assert!(matches!(error, Error::HistoryLost { .. }), "{}", driftless::retry::chain(&error));
+    assert_eq!(error.class(), Class::Halt);
+    shop.close().await;
+}
+
+/// A cursor that the server forgets is opened again where it was.
+#[tokio::test]
+async fn a_killed_cursor_is_opened_again() {
+    let shop = Shop::open("killed").await;
+    let orders = shop.collection("orders");
+    let mut stream = shop.stream(&["orders"], shop.beginning().await);
+    let mut everything = Vec::new();
+    for id in 0..5 {
+        orders.insert_one(doc! { "_id": id, "v": 1 }).await.unwrap();
+        everything.extend(stream.until(shop.now().await).await);
+        let own = doc! { "$match": { "ns": { "$regex": format!("^{}[.]", shop.database.name()) } } };
+        let stages = [doc! { "$currentOp": { "idleCursors": true } }, own];
+        let mut found = shop.client.database("admin").aggregate(stages).await.unwrap();
+        let mut killed = 0;
+        while found.advance().await.unwrap() {
+            let operation: Document = found.deserialize_current().unwrap();
+            if let Ok(id) = operation.get_document("cursor").and_then(|cursor| cursor.get_i64("cursorId")) {
+                let kill = doc! { "killCursors": "$cmd.aggregate", "cursors": [id] };
+                shop.database.run_command(kill).await.unwrap();
+                killed += 1;
+            }
+        }
+        assert!(killed > 0, "no cursor to kill");
+    }
+    orders.insert_one(doc! { "_id": 5, "v": 1 }).await.unwrap();
+    everything.extend(stream.until(shop.now().await).await);
+    assert_eq!(seen(&everything), (0..6).map(|id| (id, Op::Insert, Some(1))).collect::<Vec<_>>());
+    shop.close().await;
+}
+
+/// The connection breaks, or falls silent: either way the stream goes on where it was once it is back.
+#[tokio::test]
+async fn a_broken_line_is_waited_for() {
+    let shop = Shop::open("line").await;
+    let orders = shop.collection("orders");
+    let uri = setting("MONGO_URI");
+    let server = uri.trim_start_matches("mongodb://").split(['/', ',', '?']).next().unwrap().to_owned();
+    let proxy = Proxy::to(server).await;
+    let behind = Shop::again(&shop, |config| {
+        config.uri = Some(format!("mongodb://{}/?directConnection=true", proxy.address).into());
+        config.timeout = Duration::from_millis(500);
+        config.max_await = Duration::from_millis(20);
+    })
+    .await;
+    let mut stream = behind.stream(&["orders"], shop.beginning().await);
+    let mut everything = Vec::new();
+    for (id, line) in [Line::Open, Line::Cut, Line::Stalled, Line::Open].into_iter().enumerate() {
+        proxy.set(line);
+        orders.insert_one(doc! { "_id": id as i32, "v": 0 }).await.unwrap();
+        orders.update_one(doc! { "_id": id as i32 }, doc! { "$set": { "v": 1 } }).await.unwrap();
+        let written = shop.now().await;
+        if line != Line::Open {
+            // Long enough for replies on their way, for the watchdog and for attempts to fail.
+            let silence = async {
+                while let Ok(Ok(_)) = tokio::time::timeout(Duration::from_secs(2), stream.inner.next_batch()).await {}
+            };
+            soon("silence", silence).await;
+            proxy.set(Line::Open);
+        }
+        everything.extend(stream.until(written).await);
+    }
+    let expected = (0..4).flat_map(|id| [(id, Op::Insert, Some(0)), (id, Op::Update, Some(1))]);
+    assert_eq!(seen(&everything), expected.collect::<Vec<_>>());
+    shop.close().await;
+}
+
+/// Tries to refute the inclusive frontier: writers and transactions run, while two streams (one filtered, one restarted
+/// again and again) check that nothing comes at or before an instant they called complete, and that nothing is missing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_comes_behind_the_frontier() {
+    const WRITERS: i32 = 4;
+    const ROUNDS: i32 = 150;
+    let shop = Shop::with("frontier", |config| {
+        config.stream_batch = 3;
+        config.max_await = Duration::from_millis(20);
+    })
+    .await;
+    for name in ["orders", "noise"] {
+        shop.database.create_collection(name).await.unwrap();
+    }
+    let start = shop.now().await;
+    let writers: Vec<_> = (0..WRITERS)
+        .map(|writer| tokio::spawn(write(shop.client.clone(), shop.database.clone(), writer, ROUNDS)))
+        .collect();
+    let writing = async {
+        for writer in writers {
+            writer.await.unwrap();
+        }
+        shop.now().await
+    };
+    let (ended, end) = tokio::sync::watch::channel(None);
+    let follow = |restart: usize| {
+        let (shop, mut end) = (&shop, end.clone());
+        async move {
+            let mut stream = shop.stream(&["orders"], Start::At(start));
+            let (mut frontier, mut inclusive, mut changes, mut batches) = (Frontier::default(), 0, 0, 0);
+            loop {
+                let batch = stream.batch().await;
+                for change in &batch.changes {
+                    let time = change.version.time;
+                    assert!(!frontier.covers(time), "a change at {time} comes behind the frontier {frontier}");
+                }
+                inclusive += usize::from(batch.position.frontier > Frontier(batch.position.token.time()));
+                changes += batch.changes.len();
+                frontier = batch.position.frontier;
+                if end.borrow_and_update().is_some_and(|end| frontier.covers(end)) {
+                    return (changes, inclusive);
+                }
+                batches += 1;
+                if restart > 0 && batches % restart == 0 {
+                    stream = shop.stream(&["orders"], Start::After { token: batch.position.token, frontier });
+                }
+            }
+        }
+    };
+    let ending = async { ended.send(Some(writing.await)).unwrap() };
+    let ((), straight, restarted) = tokio::join!(ending, follow(0), follow(7));
+    // Each round inserts one document alone and five in a transaction.
+    let all = (WRITERS * ROUNDS * 6) as usize;
+    assert_eq!((straight.0, restarted.0), (all, all));
+    assert!(straight.1 > 0 && restarted.1 > 0, "no instant was ever complete: the test proves nothing");
+    shop.close().await;
+}
+
+async fn write(client: Client, database: Database, writer: i32, rounds: i32) {
+    let (orders, noise) = (database.collection::<Document>("orders"), database.collection::<Document>("noise"));
+    let mut session = client.start_session().await.unwrap();
+    for round in 0..rounds {
+        orders.insert_one(doc! { "writer": writer, "v": round }).await.unwrap();
+        noise.insert_one(doc! { "writer": writer }).await.unwrap();
+        session.start_transaction().await.unwrap();
+        for v in 0..5 {
+            orders.insert_one(doc! { "writer": writer, "v": v }).session(&mut session).await.unwrap();
+        }
+        session.commit_transaction().await.unwrap();
+    }
+}
+
+/// An insert whose event exceeds what a reply may hold: `_id` is in it three times.
+#[tokio::test]
+async fn an_event_too_large_is_read_without_its_document() {
+    let shop = Shop::open("large").await;
+    let orders = shop.collection("orders");
+    let start = shop.now().await;
+    orders.insert_one(doc! { "_id": "before", "v": 1 }).await.unwrap();
+    let long = "x".repeat(2 << 20);
+    orders.insert_one(doc! { "_id": &long, "v": 2, "rest": "y".repeat(12 << 20) }).await.unwrap();
+    orders.insert_one(doc! { "_id": "after", "v": 3 }).await.unwrap();
+    let batches = shop.stream(&["orders"], Start::At(start)).until(shop.now().await).await;
+    let changes: Vec<_> = batches.iter().flat_map(|batch| &batch.changes).collect();
+    let values: Vec<_> = changes.iter().map(|change| change.document.as_ref().unwrap().get_i32("v").unwrap()).collect();
+    assert_eq!(values, [1, 2, 3]);
+    assert!(changes[1].key.is_hashed());
+    assert_eq!(changes[1].id.get_str("_id").unwrap(), long);
+    shop.close().await;
+}
+
+/// What a compacted log would keep, while documents change during the snapshot; versions never go backwards on the way.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stream_and_snapshot_together_give_the_source() {
+    let shop = Shop::with("together", |config| {
+        config.chunk_documents = 40;
+        config.max_await = Duration::from_millis(20);
+    })
+    .await;
+    for name in ["orders", "items"] {
+        shop.collection(name).insert_many((0..500).map(|id| doc! { "_id": id, "v": 0 })).await.unwrap();
+    }
+    let start = shop.now().await;
+    let mut stream = shop.stream(&["orders", "items"], Start::At(start));
+    let mut merge = Merge::new(1, start);
+    let todo = vec![Progress::new("items"), Progress::new("orders")];
+    let mut snapshot = Snapshot::start(&shop.source, todo, BACKOFF);
+    let database = shop.database.clone();
+    let writer = tokio::spawn(async move {
+        for round in 1..400i32 {
+            let collection = database.collection::<Document>(if round % 2 == 0 { "orders" } else { "items" });
+            let id = round * 37 % 500;
+            match round % 3 {
+                0 => drop(collection.delete_one(doc! { "_id": id }).await.unwrap()),
+                1 => drop(collection.update_one(doc! { "_id": id }, doc! { "$set": { "v": round } }).await.unwrap()),
+                _ => drop(collection.replace_one(doc! { "_id": id }, doc! { "v": round }).upsert(true).await.unwrap()),
+            }
+        }
+    });
+    let mut log: HashMap<(String, Key), (Version, Option<RawDocumentBuf>)> = HashMap::new();
+    let mut append = |changes: Vec<Change>| {
+        for change in changes {
+            let before = log.insert((change.namespace.collection, change.key), (change.version, change.document));
+            assert!(before.is_none_or(|(before, _)| before <= change.version), "a version goes backwards");
+        }
+    };
+    let (mut done, mut rows, mut end) = (false, 0, None);
+    let following = async {
+        loop {
+            let released = tokio::select! {
+                item = snapshot.next_item(), if !done => match item.unwrap() {
+                    SnapshotItem::Begin { collection, ready } => {
+                        ready.send(merge.begin(&collection)).unwrap();
+                        Vec::new()
+                    }
+                    SnapshotItem::Chunk { ticket, read_at, changes, progress } => {
+                        merge.hold(ticket, read_at, changes, progress)
+                    }
+                    SnapshotItem::Done => {
+                        done = true;
+                        Vec::new()
+                    }
+                },
+                batch = stream.inner.next_batch() => {
+                    let batch = batch.unwrap();
+                    let released = merge.stream(&batch);
+                    append(batch.changes);
+                    if done && merge.pending() == 0 && end.is_some_and(|end| batch.position.frontier.covers(end)) {
+                        return;
+                    }
+                    released
+                }
+            };
+            for released in released {
+                rows += released.changes.len() + released.superseded;
+                append(released.changes);
+            }
+            if end.is_none() && writer.is_finished() {
+                end = Some(shop.now().await);
+            }
+        }
+    };
+    soon("the end of snapshot and writing", following).await;
+    assert!(rows > 900, "{rows} rows");
+    let mut logged: BTreeSet<(String, i32, i32)> = BTreeSet::new();
+    for ((collection, _), (_, document)) in log {
+        if let Some(document) = document {
+            logged.insert((collection, document.get_i32("_id").unwrap(), document.get_i32("v").unwrap()));
+        }
+    }
+    let mut truth = BTreeSet::new();
+    for name in ["orders", "items"] {
+        let mut found = shop.collection(name).find(doc! {}).await.unwrap();
+        while found.advance().await.unwrap() {
+            let raw = found.current();
+            truth.insert((name.to_owned(), raw.get_i32("_id").unwrap(), raw.get_i32("v").unwrap()));
+        }
+    }
+    assert_eq!(logged, truth);
+    shop.close().await;
+}

@@ -1,0 +1,157 @@
+//! Law 1: a position is saved only when everything before it is durable downstream. So killing anything at any moment
+//! loses nothing: the daemon at random moments, the snapshot included, then each server once.
+
+use std::time::Duration;
+
+use mongodb::bson::doc;
+use rand::Rng;
+use tokio::sync::OnceCell;
+
+use crate::support::{
+    PATIENCE, beside_others,
+    daemon::Daemon,
+    drill,
+    load::{Load, Marker, fill},
+    migration::Migration,
+    oracle, random,
+    stack::Stack,
+    status::Status,
+    wait,
+};
+
+/// When a daemon is killed.
+#[derive(Clone, Copy, Debug)]
+enum Moment {
+    /// So long after its start, whatever it does then.
+    Start(Duration),
+    /// As soon as the snapshot has begun; some time later.
+    Snapshot(Duration),
+    /// Some time after it has begun to read the stream.
+    Running(Duration),
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn law_1_the_daemon_is_killed_at_random_moments() {
+    let _machine = beside_others().await;
+    let (seed, mut random) = random("law_1");
+    let (kills, documents) = if drill() { (30, 20_000) } else { (5, 4_000) };
+    let mut migration = Migration::demo("crash").await;
+    // Many small chunks, so that a kill finds the snapshot under way.
+    migration.set("source", "chunk_documents", 50);
+    fill(&migration, seed, documents).await;
+    let load = Load::start(&migration, seed, 150.0);
+
+    let mut in_snapshot = 0;
+    for kill in 0..kills {
+        let later = |random: &mut rand_chacha::ChaCha8Rng, most| Duration::from_millis(random.random_range(0..most));
+        let moment = match kill {
+            0 | 1 => Moment::Snapshot(later(&mut random, 300)),
+            _ if random.random_bool(0.4) => Moment::Start(later(&mut random, 8_000)),
+            _ => Moment::Running(later(&mut random, 2_000)),
+        };
+        let mut daemon = migration.daemon();
+        in_snapshot += u32::from(reach(&mut daemon, moment).await);
+        eprintln!("law_1: kill {kill} at {moment:?}");
+        daemon.kill9().await;
+    }
+    assert!(in_snapshot > 0, "no kill found the snapshot under way");
+
+    let daemon = migration.daemon();
+    daemon.wait_for("the last daemon runs", PATIENCE, |status| status.phase("source") == "running").await;
+    let counts = load.end().await;
+    let status = migration.quiesce(&daemon, PATIENCE).await;
+    eprintln!("law_1: {} writes, {in_snapshot} kills inside the snapshot", counts.total());
+    oracle::assert_equal(&migration).await;
+    assert!(status.snapshot_complete(), "{}", status.summary());
+    assert_eq!(status.dead_letters(), 0, "{}", status.summary());
+    assert_eq!(gaps(&status), 0, "no count of the log was missed");
+    assert_eq!(daemon.stop().await, Some(0));
+    migration.finish().await;
+}
+
+/// Waits for the moment; whether the snapshot is under way then.
+async fn reach(daemon: &mut Daemon, moment: Moment) -> bool {
+    let later = match moment {
+        Moment::Start(later) => later,
+        Moment::Snapshot(later) => {
+            let begun = |status: &Status| status.process.snapshots.values().any(|snapshot| snapshot.documents > 0);
+            daemon.wait_for("the snapshot has begun", PATIENCE, begun).await;
+            later
+        }
+        Moment::Running(later) => {
+            daemon.wait_for("the source runs", PATIENCE, |status| status.phase("source") == "running").await;
+            later
+        }
+    };
+    daemon.lives_for(later).await;
+    let Ok(status) = daemon.status().await else { return false };
+    let snapshots = &status.process.snapshots;
+    snapshots.values().any(|snapshot| snapshot.documents > 0) && snapshots.values().any(|snapshot| !snapshot.done)
+}
+
+fn gaps(status: &Status) -> i64 {
+    status.partitions.iter().map(|partition| partition.gaps).sum()
+}
+
+/// Servers that only this test kills.
+static DRILL: OnceCell<Stack> = OnceCell::const_new();
+
+#[tokio::test(flavor = "multi_thread")]
+async fn law_1_each_server_is_killed_once() {
+    let _machine = beside_others().await;
+    let (seed, _) = random("law_1");
+    let stack = DRILL.get_or_init(|| Stack::running("drill", &["--members", "3"])).await;
+    let migration = Migration::demo_on(stack, "servers").await;
+    fill(&migration, seed, if drill() { 5_000 } else { 1_500 }).await;
+    let daemon = migration.daemon();
+    daemon.wait_for("the snapshot is complete", PATIENCE, |status| status.snapshot_complete()).await;
+    let load = Load::start(&migration, seed, 80.0);
+
+    step_down(&migration).await;
+    follows(&migration, &daemon, "the stepdown of MongoDB's primary").await;
+    stack.restart("kafka", "kill").await;
+    follows(&migration, &daemon, "the kill of Kafka").await;
+    stack.restart("postgres", "immediate").await;
+    follows(&migration, &daemon, "the immediate restart of PostgreSQL").await;
+
+    let counts = load.end().await;
+    let mut migration = migration;
+    migration.target = migration.connect().await;
+    let status = migration.quiesce(&daemon, PATIENCE).await;
+    eprintln!("law_1: {} writes, {} retries of the application", counts.total(), counts.retries);
+    oracle::assert_equal(&migration).await;
+    assert_eq!(status.dead_letters(), 0, "{}", status.summary());
+    assert_eq!(gaps(&status), 0, "no count of the log was missed");
+    assert_eq!(daemon.stop().await, Some(0), "the same process has lived through all of it");
+    migration.finish().await;
+    stack.down().await;
+}
+
+async fn step_down(migration: &Migration) {
+    let admin = migration.mongo.database("admin");
+    let primary = async || {
+        let hello = admin.run_command(doc! { "hello": 1 }).await.map_err(|error| error.to_string())?;
+        hello.get_str("me").map(str::to_owned).map_err(|error| error.to_string())
+    };
+    let before = wait::until("there is a primary", PATIENCE, primary).await;
+    // A secondary that is not within ten seconds of the primary would refuse to be elected.
+    let command = doc! { "replSetStepDown": 30, "secondaryCatchUpPeriodSecs": 10 };
+    wait::until("the primary steps down", PATIENCE, async || admin.run_command(command.clone()).await).await;
+    wait::until("another member is primary", PATIENCE, async || {
+        let now = primary().await?;
+        wait::holds(now != before, now)
+    })
+    .await;
+}
+
+/// A document written after the event arrives, and every role runs.
+async fn follows(migration: &Migration, daemon: &Daemon, event: &str) {
+    let marker = Marker::write(migration).await;
+    wait::until(format!("a write after {event} arrives"), PATIENCE, async || {
+        let target = migration.try_connect().await.map_err(|error| error.to_string())?;
+        wait::holds(marker.is_in(&target).await, "not there")
+    })
+    .await;
+    let all_run = |status: &Status| status.process.roles.values().all(|role| role.phase == "running");
+    daemon.wait_for(&format!("every role runs after {event}"), PATIENCE, all_run).await;
+}

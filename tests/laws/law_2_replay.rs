@@ -1,0 +1,135 @@
+//! Law 2: rows, ledger and offset commit together, and the last writer wins by version. So a replay from the first offset
+//! of every topic, while the application writes, ends in the same rows, and on the way nothing ever becomes older.
+
+use std::collections::HashMap;
+
+use driftless::demo::Collection;
+use mongodb::bson::doc;
+use tokio_postgres::Client;
+use tokio_util::sync::CancellationToken;
+
+use crate::support::{
+    PATIENCE, beside_others,
+    load::{Load, Marker, fill},
+    migration::Migration,
+    oracle, random, wait,
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn law_2_a_replay_from_the_start_makes_nothing_older() {
+    let _machine = beside_others().await;
+    let (seed, _) = random("law_2");
+    let migration = Migration::demo("replay").await;
+    fill(&migration, seed, 1_500).await;
+    let daemon = migration.daemon();
+    let load = Load::start(&migration, seed, 120.0);
+    daemon.wait_for("the snapshot is complete", PATIENCE, |status| status.snapshot_complete()).await;
+    // Something to replay besides the snapshot: updates and deletes of what it read.
+    let changes = "SELECT count(*) FROM driftless.ledger WHERE substr(version, 13, 4) <> '\\xffffffff'";
+    wait::until("the stream has changed a few hundred documents", PATIENCE, async || {
+        let changed = migration.number(changes).await;
+        wait::holds(changed >= 300, changed)
+    })
+    .await;
+
+    let marker = Marker::write(&migration).await;
+    let end = CancellationToken::new();
+    let other = migration.connect().await;
+    let replays = async {
+        for collection in Collection::ALL {
+            replay(&migration, collection.name()).await;
+        }
+        load.end().await;
+        let status = migration.quiesce(&daemon, PATIENCE).await;
+        end.cancel();
+        status
+    };
+    let raises = wait::repeat_until(&end, async || marker.raise(&migration).await);
+    let (looks, status, raised) = tokio::join!(watch(other, &marker, &end), replays, raises);
+    eprintln!("law_2: the versions were looked at {looks} times, the marker was raised {raised} times");
+    assert!(looks > 10, "the replay was over before the versions were looked at");
+
+    oracle::assert_equal(&migration).await;
+    assert_eq!(status.dead_letters(), 0, "{}", status.summary());
+    let recorded =
+        migration.number("SELECT count(*) FROM driftless.action WHERE who <> '' AND command LIKE 'replay%'").await;
+    assert_eq!(recorded, Collection::ALL.len() as i64, "each replay is recorded");
+    assert_eq!(daemon.stop().await, Some(0));
+    migration.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn law_2_a_replay_that_is_only_asked_about_moves_nothing() {
+    let _machine = beside_others().await;
+    let migration = Migration::demo("dry_replay").await;
+    fill(&migration, 1, 100).await;
+    let daemon = migration.daemon();
+    migration.quiesce(&daemon, PATIENCE).await;
+    assert_eq!(daemon.stop().await, Some(0));
+    let before = positions(&migration, "users").await;
+    migration.succeed(&["replay", "--collection", "users", "--to-earliest", "--dry-run"]).await;
+    assert_eq!(positions(&migration, "users").await, before);
+    migration.succeed(&["replay", "--collection", "users", "--to-earliest"]).await;
+    let after = positions(&migration, "users").await;
+    assert!(after.values().all(|offset| offset.is_none_or(|offset| offset == 0)), "{after:?}");
+
+    // And it is the position that counts, not what Kafka remembers: everything is read once more.
+    let daemon = migration.daemon();
+    caught_up(&migration, "users", &before).await;
+    let wrote = daemon.metric("driftless_sink_changes_total").await.expect("the metric is there");
+    let users = migration.collection("users").count_documents(doc! {}).await.expect("count users");
+    assert!(wrote >= users as f64, "{wrote} changes were handled again, of {users} users");
+    oracle::assert_equal(&migration).await;
+    assert_eq!(daemon.stop().await, Some(0));
+    migration.finish().await;
+}
+
+/// Moves a collection's offsets to the start, and waits until everything has been read again.
+async fn replay(migration: &Migration, collection: &str) {
+    let before = positions(migration, collection).await;
+    migration.succeed(&["replay", "--collection", collection, "--to-earliest"]).await;
+    caught_up(migration, collection, &before).await;
+}
+
+async fn caught_up(migration: &Migration, collection: &str, before: &HashMap<i32, Option<i64>>) {
+    wait::until(format!("{collection} is read again"), PATIENCE, async || {
+        let now = positions(migration, collection).await;
+        wait::holds(
+            before.iter().all(|(partition, offset)| now[partition] >= *offset),
+            format!("{now:?} of {before:?}"),
+        )
+    })
+    .await;
+}
+
+/// The consumed offset of each partition.
+async fn positions(migration: &Migration, collection: &str) -> HashMap<i32, Option<i64>> {
+    let query = "SELECT partition, next_offset FROM driftless.position WHERE topic = $1";
+    let rows = migration.target.query(query, &[&migration.topic(collection)]).await.expect("read the positions");
+    rows.iter().map(|row| (row.get(0), row.get(1))).collect()
+}
+
+/// Looks at every ledger entry, and at a row that only grows, again and again; how often.
+///
+/// # Panics
+/// When one becomes older or vanishes.
+async fn watch(target: Client, marker: &Marker, end: &CancellationToken) -> u64 {
+    let mut seen: HashMap<(i32, Vec<u8>), Vec<u8>> = HashMap::new();
+    let mut employees = None;
+    wait::repeat_until(end, async || {
+        let now = marker.employees(&target).await;
+        assert!(now >= employees, "the marker's row went from {employees:?} back to {now:?}");
+        employees = now;
+        let rows =
+            target.query("SELECT collection, key, version FROM driftless.ledger", &[]).await.expect("read the ledger");
+        assert!(rows.len() >= seen.len(), "{} entries have vanished", seen.len() - rows.len());
+        for row in rows {
+            let (key, version): ((i32, Vec<u8>), Vec<u8>) = ((row.get(0), row.get(1)), row.get(2));
+            if let Some(before) = seen.get(&key) {
+                assert!(*before <= version, "the version of {key:?} went from {before:?} back to {version:?}");
+            }
+            seen.insert(key, version);
+        }
+    })
+    .await
+}

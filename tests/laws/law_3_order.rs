@@ -1,0 +1,90 @@
+//! Law 3: any repetition, delay or reordering of changes ends in the same rows. Through the real sink this is tested with
+//! the sink; here once more from end to end: all records of the topics come again, shuffled and repeated.
+
+use driftless::demo::Collection;
+use rand::{Rng, seq::SliceRandom};
+
+use crate::support::{
+    PATIENCE, beside_others,
+    load::{Load, fill},
+    migration::Migration,
+    oracle, random, topic, wait,
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn law_3_old_records_in_any_order_change_nothing() {
+    let _machine = beside_others().await;
+    let (seed, mut random) = random("law_3");
+    let migration = Migration::demo("order").await;
+    fill(&migration, seed, 600).await;
+    let daemon = migration.daemon();
+    let load = Load::start(&migration, seed, 200.0);
+    let deletes = "SELECT count(*) FROM driftless.ledger WHERE deleted";
+    wait::until("a few documents are deleted", PATIENCE, async || {
+        let deleted = migration.number(deletes).await;
+        wait::holds(deleted >= 20, deleted)
+    })
+    .await;
+    load.end().await;
+    migration.quiesce(&daemon, PATIENCE).await;
+    oracle::assert_equal(&migration).await;
+    let before = everything(&migration).await;
+
+    let mut appended = 0;
+    for collection in Collection::ALL {
+        let changes = migration.records(collection.name()).await.into_iter().filter(topic::Record::is_change);
+        let mut again: Vec<_> = changes.flat_map(|record| vec![record; random.random_range(1..=3)]).collect();
+        again.shuffle(&mut random);
+        for record in &mut again {
+            // So marked, a record is not counted among those that a publisher has promised.
+            record.headers.push(("driftless.retry".to_owned(), b"1".to_vec()));
+        }
+        appended += again.len();
+        let topic = migration.topic(collection.name());
+        topic::append(migration.stack.kafka(), &topic, again).await;
+        consumed(&migration, collection.name()).await;
+    }
+    eprintln!("law_3: {appended} records came again");
+    assert!(appended > 1_000, "{appended} are too few");
+
+    assert_eq!(everything(&migration).await, before);
+    oracle::assert_equal(&migration).await;
+    let status = migration.quiesce(&daemon, PATIENCE).await;
+    assert_eq!(status.dead_letters(), 0, "{}", status.summary());
+    assert_eq!(status.partitions.iter().map(|partition| partition.gaps).sum::<i64>(), 0);
+    assert_eq!(daemon.stop().await, Some(0));
+    migration.finish().await;
+}
+
+/// Waits until the sink has read the last committed record that is now in the collection's topic.
+async fn consumed(migration: &Migration, collection: &str) {
+    let mut last = std::collections::HashMap::new();
+    for record in migration.records(collection).await {
+        last.insert(record.partition, record.offset);
+    }
+    let topic = migration.topic(collection);
+    let query = "SELECT next_offset FROM driftless.position WHERE topic = $1 AND partition = $2";
+    for (partition, offset) in last {
+        wait::until(format!("{topic} {partition} is read up to {offset}"), PATIENCE, async || {
+            let row =
+                migration.target.query_one(query, &[&topic, &partition]).await.map_err(|error| error.to_string())?;
+            let next: Option<i64> = row.get(0);
+            wait::holds(next > Some(offset), format!("{next:?}"))
+        })
+        .await;
+    }
+}
+
+/// A digest of every table, and of what the ledger says of each document.
+async fn everything(migration: &Migration) -> Vec<(String, Option<String>)> {
+    let tables =
+        migration.texts("SELECT format('%I.%I', schemaname, tablename) FROM pg_tables WHERE schemaname = 'app'").await;
+    let mut digests = Vec::new();
+    for table in tables.into_iter().flatten() {
+        let query = format!("SELECT md5(string_agg(one::text, '|' ORDER BY one::text)) FROM {table} one");
+        digests.extend(migration.texts(&query).await.into_iter().map(|digest| (table.clone(), digest)));
+    }
+    let ledger = "SELECT md5(string_agg(concat_ws(' ', collection, key, version, deleted), '|' ORDER BY collection, key)) FROM driftless.ledger";
+    digests.extend(migration.texts(ledger).await.into_iter().map(|digest| ("ledger".to_owned(), digest)));
+    digests
+}

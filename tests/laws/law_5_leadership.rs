@@ -1,0 +1,135 @@
+//! Law 5: one writer per source stream; another one takes over when it goes, and an old one that wakes up is fenced out.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::support::{
+    PATIENCE, alone,
+    daemon::Daemon,
+    load::{Load, Marker, fill},
+    migration::Migration,
+    oracle, random, wait,
+};
+
+/// From the kill of a leader to a new write on the target.
+const TAKE_OVER: Duration = Duration::from_secs(10);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn law_5_one_leads_and_the_other_takes_over_in_time() {
+    let _machine = alone().await;
+    let (seed, _) = random("law_5");
+    let migration = Migration::demo("takeover").await;
+    fill(&migration, seed, 300).await;
+    let (one, other) = (migration.daemon(), migration.daemon());
+    let (leader, standby) = leader_of(one, other).await;
+    migration.quiesce(&leader, PATIENCE).await;
+    let leads = (leader.metric("driftless_source_leader").await, standby.metric("driftless_source_leader").await);
+    assert_eq!(leads, (Some(1.0), Some(0.0)));
+
+    let killed = Instant::now();
+    leader.kill9().await;
+    let marker = Marker::write(&migration).await;
+    wait::until("a write after the kill arrives", PATIENCE, async || {
+        wait::holds(marker.is_in(&migration.target).await, "not there")
+    })
+    .await;
+    let took = killed.elapsed();
+    eprintln!("law_5: took over within {took:?}");
+    assert!(took <= TAKE_OVER, "{took:?} from the kill to a new write on the target");
+    assert_eq!(standby.status().await.expect("the status answers").phase("source"), "running");
+
+    migration.quiesce(&standby, PATIENCE).await;
+    oracle::assert_equal(&migration).await;
+    assert_eq!(standby.stop().await, Some(0));
+    migration.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn law_5_a_leader_that_stops_in_good_order_hands_over_at_once() {
+    let _machine = alone().await;
+    let migration = Migration::demo("handover").await;
+    fill(&migration, 1, 100).await;
+    let (leader, standby) = leader_of(migration.daemon(), migration.daemon()).await;
+    migration.quiesce(&leader, PATIENCE).await;
+    assert_eq!(leader.stop().await, Some(0));
+    let stopped = Instant::now();
+    standby.wait_for("the standby leads", PATIENCE, |status| status.phase("source") == "running").await;
+    let took = stopped.elapsed();
+    assert!(took < Duration::from_secs(5), "{took:?}: the standby has waited for the session of the leader to end");
+    assert_eq!(standby.stop().await, Some(0));
+    migration.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn law_5_a_leader_that_slept_through_the_take_over_publishes_nothing() {
+    let _machine = alone().await;
+    let (seed, _) = random("law_5");
+    let migration = Migration::demo("zombie").await;
+    fill(&migration, seed, 300).await;
+    let (sleeper, successor) = leader_of(migration.daemon(), migration.daemon()).await;
+    let load = Load::start(&migration, seed, 150.0);
+    let marker = Marker::write(&migration).await;
+    wait::until("the first leader publishes", PATIENCE, async || {
+        wait::holds(marker.is_in(&migration.target).await, "not there")
+    })
+    .await;
+
+    // In the middle of its work, with events read and not yet published.
+    sleeper.sigstop().await;
+    successor.wait_for("the other one leads", PATIENCE, |status| status.phase("source") == "running").await;
+    // The sleeper also holds partitions of the sink; what it cannot commit any more is applied by the successor.
+    let marker = Marker::write(&migration).await;
+    wait::until("the successor publishes", PATIENCE, async || {
+        wait::holds(marker.is_in(&migration.target).await, "not there")
+    })
+    .await;
+    sleeper.sigcont().await;
+    sleeper
+        .wait_for("the sleeper knows it leads no more", PATIENCE, |status| status.phase("source") == "standby")
+        .await;
+    let marker = Marker::write(&migration).await;
+    wait::until("a write after its awakening arrives", PATIENCE, async || {
+        wait::holds(marker.is_in(&migration.target).await, "not there")
+    })
+    .await;
+    load.end().await;
+    migration.quiesce(&successor, PATIENCE).await;
+
+    let mut publishers = std::collections::BTreeSet::new();
+    for collection in driftless::demo::Collection::ALL {
+        let (mut newest, mut partition) = (0, -1);
+        for record in migration.records(collection.name()).await {
+            let publisher = record.header("driftless.publisher").expect("every record names its publisher");
+            let publisher: u64 = publisher.parse().expect("a publisher is a number");
+            publishers.insert(publisher);
+            if record.partition != partition {
+                (newest, partition) = (0, record.partition);
+            }
+            let place = format!("{collection} {partition} {}", record.offset);
+            assert!(publisher >= newest, "{place}: publisher {publisher} has written after its successor {newest}");
+            newest = publisher;
+        }
+    }
+    assert!(publishers.len() >= 2, "both have published: {publishers:?}");
+    oracle::assert_equal(&migration).await;
+    assert_eq!(sleeper.stop().await, Some(0));
+    assert_eq!(successor.stop().await, Some(0));
+    migration.finish().await;
+}
+
+/// Waits until exactly one of two leads, the snapshot is complete, and tells which is which.
+async fn leader_of(one: Daemon, other: Daemon) -> (Daemon, Daemon) {
+    let first_leads = wait::until("exactly one of two leads", PATIENCE, async || {
+        let (one, other) = (one.status().await?, other.status().await?);
+        match (one.phase("source"), other.phase("source")) {
+            ("running", "standby") => Ok(true),
+            ("standby", "running") => Ok(false),
+            phases => Err(format!("{phases:?}")),
+        }
+    })
+    .await;
+    let (leader, standby) = if first_leads { (one, other) } else { (other, one) };
+    leader.wait_for("the snapshot is complete", PATIENCE, |status| status.snapshot_complete()).await;
+    (leader, standby)
+}

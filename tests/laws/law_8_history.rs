@@ -1,0 +1,151 @@
+//! Law 8: when MongoDB no longer has the history between the stored token and now, nothing goes on from now as if nothing
+//! had happened: the source halts, says why and what to do, and the verdict is unknown.
+
+use std::{path::PathBuf, process::Stdio, time::Duration};
+
+use driftless::demo::Collection;
+use mongodb::bson::{Document, Timestamp, doc};
+use tokio::process::{Child, Command};
+
+use crate::support::{
+    PATIENCE, beside_others,
+    daemon::free_port,
+    load::{Marker, fill},
+    migration::Migration,
+    stack::{Stack, root},
+    wait,
+};
+
+const SCHEMA: &str = "config/demo/schema.sql";
+const MAPPING: &str = "config/demo/mapping.toml";
+
+/// A MongoDB server with an oplog of one megabyte.
+struct SmallServer {
+    process: Child,
+    folder: PathBuf,
+    uri: String,
+}
+
+impl SmallServer {
+    async fn start(stack: &Stack) -> Self {
+        let port = free_port();
+        let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("laws").join(format!("mongod-{port}"));
+        std::fs::create_dir_all(folder.join("data")).expect("make the data folder");
+        let log = std::fs::File::create(folder.join("log")).expect("make the log");
+        let process = Command::new(stack.mongod())
+            .arg("--dbpath")
+            .arg(folder.join("data"))
+            .args(["--port", &port.to_string(), "--bind_ip", "127.0.0.1", "--nounixsocket", "--replSet", "rs0"])
+            // History is only given up behind a checkpoint, so there is one each second.
+            .args(["--oplogSize", "1", "--syncdelay", "1", "--wiredTigerCacheSizeGB", "0.25"])
+            .args(["--setParameter", "diagnosticDataCollectionEnabled=false"])
+            .args(["--setParameter", "minSnapshotHistoryWindowInSeconds=0"])
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("share the log"))
+            .stderr(log)
+            .kill_on_drop(true)
+            .spawn()
+            .expect("start mongod");
+        let server = Self { process, folder, uri: format!("mongodb://127.0.0.1:{port}/?replicaSet=rs0") };
+        server.initiate(port).await;
+        server
+    }
+
+    async fn initiate(&self, port: u16) {
+        let direct = format!("mongodb://127.0.0.1:{port}/?directConnection=true&serverSelectionTimeoutMS=1000");
+        let admin = mongodb::Client::with_uri_str(direct).await.expect("a well-formed address").database("admin");
+        let member = doc! { "_id": 0, "host": format!("127.0.0.1:{port}") };
+        let set = doc! { "replSetInitiate": { "_id": "rs0", "members": [member] } };
+        wait::until("the small server takes its configuration", PATIENCE, async || {
+            admin.run_command(set.clone()).await
+        })
+        .await;
+        wait::until("the small server is primary", PATIENCE, async || {
+            let hello = admin.run_command(doc! { "hello": 1 }).await.map_err(|error| error.to_string())?;
+            wait::holds(hello.get_bool("isWritablePrimary").unwrap_or(false), hello)
+        })
+        .await;
+    }
+
+    /// Writes into another collection until nothing older than now is in the oplog.
+    async fn forget(&self, client: &mongodb::Client) {
+        let now = oldest(client, -1).await;
+        let filler = client.database("filler").collection::<Document>("filler");
+        let documents: Vec<_> = (0..100).map(|_| doc! { "filler": "x".repeat(16_000) }).collect();
+        wait::until("the oplog has lost its history", PATIENCE, async || {
+            filler.insert_many(&documents).await.expect("write filler");
+            let oldest = oldest(client, 1).await;
+            wait::holds((oldest.time, oldest.increment) > (now.time, now.increment), format!("{oldest:?} of {now:?}"))
+        })
+        .await;
+    }
+
+    async fn end(mut self) {
+        self.process.kill().await.expect("kill the small server");
+        std::fs::remove_dir_all(&self.folder).expect("remove its folder");
+    }
+}
+
+/// Time of the first entry of the oplog in this order.
+async fn oldest(client: &mongodb::Client, order: i32) -> Timestamp {
+    let oplog = client.database("local").collection::<Document>("oplog.rs");
+    let entry = oplog.find_one(doc! {}).sort(doc! { "$natural": order }).await.expect("read the oplog");
+    entry.expect("an entry").get_timestamp("ts").expect("a time")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn law_8_lost_history_halts_and_stays_unknown() {
+    let _machine = beside_others().await;
+    let stack = Stack::shared().await;
+    let server = SmallServer::start(stack).await;
+    let read = |file: &str| std::fs::read_to_string(root().join(file)).expect("read the demo's files");
+    let migration = Migration::new(stack, &server.uri, "history", &read(SCHEMA), &read(MAPPING)).await;
+    fill(&migration, 9, 200).await;
+    let daemon = migration.daemon();
+    migration.quiesce(&daemon, PATIENCE).await;
+    assert_eq!(daemon.stop().await, Some(0));
+
+    // While nobody reads, a document changes, and then that is forgotten.
+    let lost = Marker::write(&migration).await;
+    server.forget(&migration.mongo).await;
+    let published = published(&migration).await;
+
+    // Twice: a restart must not talk it into going on from now.
+    for _ in 0..2 {
+        let mut daemon = migration.daemon();
+        let halted = daemon.wait_for("the source halts", PATIENCE, |status| status.phase("source") == "halted").await;
+        let role = &halted.process.roles["source"];
+        let reason = role.reason.clone().expect("a halted role says why");
+        let hint = role.hint.clone().expect("a halted role says what to do");
+        eprintln!("law_8: {reason} / {hint}");
+        assert!(["history", "oplog"].iter().any(|word| reason.to_lowercase().contains(word)), "{reason}");
+        assert!(hint.len() > 20, "{hint}");
+        assert_eq!(halted.verdict, "unknown");
+        assert!(halted.blockers.iter().any(|blocker| blocker.to_string().contains("source")), "{:?}", halted.blockers);
+        let (ready, told) = daemon.page("/readyz").await.expect("the page answers");
+        assert_eq!(ready, 503, "{told}");
+        let (live, _) = daemon.page("/livez").await.expect("the page answers");
+        assert_eq!(live, 200, "it waits for a person, it is not dead");
+
+        // What is written now must not arrive: it would hide that something before it is missing.
+        let later = Marker::write(&migration).await;
+        daemon.lives_for(Duration::from_secs(3)).await;
+        let now = daemon.status().await.expect("the status answers");
+        assert_eq!((now.phase("source"), now.verdict.as_str()), ("halted", "unknown"));
+        assert!(!lost.is_in(&migration.target).await && !later.is_in(&migration.target).await);
+        assert_eq!(daemon.stop().await, Some(3), "the exit code says that a role had halted");
+    }
+    assert_eq!(self::published(&migration).await, published, "nothing was published");
+    migration.finish().await;
+    server.end().await;
+}
+
+/// Committed records of every topic, the state's too.
+async fn published(migration: &Migration) -> usize {
+    let mut count =
+        crate::support::topic::records(migration.stack.kafka(), &format!("{}.state", migration.name)).await.len();
+    for collection in Collection::ALL {
+        count += migration.records(collection.name()).await.len();
+    }
+    count
+}

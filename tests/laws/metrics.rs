@@ -1,0 +1,167 @@
+//! Every metric that `src/metrics.rs` names is there after a while of ordinary work, and every query of the dashboard has an
+//! answer from a real Prometheus.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use driftless::demo::{Poison, Workload};
+use serde_json::Value;
+use tokio::sync::OnceCell;
+
+use crate::support::{
+    PATIENCE, beside_others,
+    daemon::Daemon,
+    load::{Load, fill},
+    migration::Migration,
+    stack::{Stack, root},
+    wait,
+};
+
+static WATCHED: OnceCell<Stack> = OnceCell::const_new();
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_and_every_query_of_the_dashboard_answer() {
+    let _machine = beside_others().await;
+    // The shared servers, and Prometheus beside them.
+    let instance = std::env::var("DRIFTLESS_INSTANCE").unwrap_or_else(|_| "main".to_owned());
+    let stack = WATCHED.get_or_init(|| Stack::running(&instance, &["--prometheus"])).await;
+    let mut migration = Migration::demo_on(stack, "metrics").await;
+    migration.set("reconcile", "interval", "1s");
+    fill(&migration, 13, 500).await;
+    let daemon = migration.daemon();
+    let targets = Targets::watch(stack, &daemon);
+    let load = Load::start(&migration, 13, 100.0);
+    daemon.wait_for("the snapshot is complete", PATIENCE, |status| status.snapshot_complete()).await;
+    let mut workload = Workload::new(migration.mongo.clone(), &migration.name, 14);
+    workload.poison(Poison::NulInText).await.expect("write a document that is refused");
+
+    wait::until("every metric is there", PATIENCE, async || {
+        let (_, page) = daemon.page("/metrics").await?;
+        let there: BTreeSet<&str> = page.lines().filter_map(name_of).collect();
+        let absent: Vec<_> = declared().into_iter().filter(|name| !there.contains(name)).collect();
+        wait::holds(absent.is_empty(), format!("absent: {absent:?}"))
+    })
+    .await;
+
+    let prometheus = Prometheus { url: stack.value("PROMETHEUS_URL").to_owned() };
+    let queries = queries();
+    assert!(queries.len() > 10, "the dashboard has {} queries", queries.len());
+    wait::until("every query of the dashboard has an answer", PATIENCE, async || {
+        let mut empty = Vec::new();
+        for (panel, query) in &queries {
+            if prometheus.query(query).await?.is_empty() {
+                empty.push(format!("{panel}: {query}"));
+            }
+        }
+        wait::holds(empty.is_empty(), format!("{} of {} are empty:\n{}", empty.len(), queries.len(), empty.join("\n")))
+    })
+    .await;
+    every_rule_is_loaded(&prometheus).await;
+
+    load.end().await;
+    drop(targets);
+    assert_eq!(daemon.stop().await, Some(0));
+    migration.finish().await;
+}
+
+/// The list of targets that Prometheus scrapes; put back as it was in the end.
+struct Targets {
+    file: String,
+    before: String,
+}
+
+impl Targets {
+    fn watch(stack: &Stack, daemon: &Daemon) -> Self {
+        let file = stack.value("PROMETHEUS_TARGETS").to_owned();
+        let before = std::fs::read_to_string(&file).expect("read the targets");
+        let targets = serde_json::json!([{ "targets": [daemon.address()] }]);
+        std::fs::write(&file, targets.to_string()).expect("write the targets");
+        Self { file, before }
+    }
+}
+
+impl Drop for Targets {
+    fn drop(&mut self) {
+        std::fs::write(&self.file, &self.before).expect("write the targets");
+    }
+}
+
+struct Prometheus {
+    url: String,
+}
+
+impl Prometheus {
+    async fn get(&self, path: String) -> Result<Value, String> {
+        let url = format!("{}{path}", self.url);
+        let call = move || ureq::get(&url).call().and_then(|mut response| response.body_mut().read_json::<Value>());
+        tokio::task::spawn_blocking(call).await.expect("the call does not panic").map_err(|error| error.to_string())
+    }
+
+    async fn query(&self, query: &str) -> Result<Vec<Value>, String> {
+        let encoded: String = query.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let answer = self.get(format!("/api/v1/query?query={encoded}")).await?;
+        answer["data"]["result"].as_array().cloned().ok_or_else(|| format!("{query}: {answer}"))
+    }
+}
+
+async fn every_rule_is_loaded(prometheus: &Prometheus) {
+    let mut files = BTreeSet::new();
+    for entry in std::fs::read_dir(root().join("dashboards")).expect("list the dashboards") {
+        let name = entry.expect("read the folder").file_name().into_string().expect("a plain name");
+        if name.ends_with(".rules.yml") {
+            files.insert(name);
+        }
+    }
+    wait::until("every rule is evaluated without fault", Duration::from_secs(30), async || {
+        let answer = prometheus.get("/api/v1/rules".to_owned()).await?;
+        let groups = answer["data"]["groups"].as_array().ok_or("no groups")?;
+        let file = |group: &Value| Some(group["file"].as_str()?.rsplit('/').next()?.to_owned());
+        let loaded: BTreeSet<_> = groups.iter().filter_map(file).collect();
+        wait::holds(loaded == files, format!("{loaded:?} of {files:?}"))?;
+        let rules = groups.iter().flat_map(|group| group["rules"].as_array().into_iter().flatten());
+        let sick: Vec<_> = rules.filter(|rule| rule["health"] != "ok").map(|rule| rule["name"].to_string()).collect();
+        wait::holds(sick.is_empty(), format!("not evaluated: {sick:?}"))
+    })
+    .await;
+}
+
+/// Every name that the list of metrics declares.
+fn declared() -> Vec<&'static str> {
+    let list = include_str!("../../src/metrics.rs");
+    let names: Vec<_> = list.split('"').filter(|text| text.starts_with("driftless_")).collect();
+    assert!(names.len() > 20, "{names:?}");
+    names
+}
+
+/// The metric that a line of the page belongs to; a histogram's lines have endings of their own.
+fn name_of(line: &str) -> Option<&str> {
+    let name = line.split(['{', ' ']).next().filter(|name| name.starts_with("driftless_"))?;
+    Some(name.strip_suffix("_bucket").unwrap_or(name))
+}
+
+/// Every query of every panel, with what Grafana would fill in.
+fn queries() -> Vec<(String, String)> {
+    let dashboard: Value =
+        serde_json::from_str(include_str!("../../dashboards/driftless.json")).expect("the dashboard is JSON");
+    let mut queries = Vec::new();
+    collect(&dashboard["panels"], &mut queries);
+    queries
+}
+
+fn collect(panels: &Value, queries: &mut Vec<(String, String)>) {
+    for panel in panels.as_array().into_iter().flatten() {
+        for target in panel["targets"].as_array().into_iter().flatten() {
+            let Some(query) = target["expr"].as_str() else { continue };
+            let filled = [
+                ("$__rate_interval", "30s"),
+                ("$__interval", "5s"),
+                ("$__range", "1m"),
+                ("$job", ".*"),
+                ("$collection", ".*"),
+            ]
+            .iter()
+            .fold(query.to_owned(), |query, (variable, value)| query.replace(variable, value));
+            queries.push((panel["title"].to_string(), filled));
+        }
+        collect(&panel["panels"], queries);
+    }
+}

@@ -1,0 +1,47 @@
+//! One role per process: three of them do together what one does alone.
+
+use std::time::Duration;
+
+use crate::support::{
+    PATIENCE, beside_others,
+    load::{Load, Marker, fill},
+    migration::Migration,
+    oracle, wait,
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn roles_work_in_processes_of_their_own() {
+    let _machine = beside_others().await;
+    let mut migration = Migration::demo("roles").await;
+    migration.set("reconcile", "sample", 5_000);
+    migration.set("reconcile", "interval", "1s");
+    fill(&migration, 11, 600).await;
+    let source = migration.daemon_with(&["source"]);
+    let sinks = [migration.daemon_with(&["sink"]), migration.daemon_with(&["sink"])];
+    let reconciler = migration.daemon_with(&["reconciler"]);
+    let load = Load::start(&migration, 11, 80.0);
+    reconciler.wait_for("the snapshot is complete", PATIENCE, |status| status.snapshot_complete()).await;
+    for (daemon, role) in [(&source, "source"), (&sinks[0], "sink"), (&sinks[1], "sink"), (&reconciler, "reconciler")] {
+        let status = daemon.wait_for("the role runs", PATIENCE, |status| status.phase(role) == "running").await;
+        assert_eq!(status.process.roles.len(), 1, "{:?}", status.process.roles);
+        let (ready, told) = daemon.page("/readyz").await.expect("the page answers");
+        assert_eq!(ready, 200, "{told}");
+    }
+
+    // One of the sinks goes; the other one takes its partitions over.
+    let [one, other] = sinks;
+    assert_eq!(one.stop().await, Some(0));
+    let marker = Marker::write(&migration).await;
+    wait::until("the other sink applies", PATIENCE, async || {
+        wait::holds(marker.is_in(&migration.target).await, "not there")
+    })
+    .await;
+    load.end().await;
+    migration.quiesce(&other, PATIENCE).await;
+    oracle::assert_equal(&migration).await;
+    reconciler.wait_for("the verdict is in sync", Duration::from_secs(60), |status| status.verdict == "in_sync").await;
+    for daemon in [source, other, reconciler] {
+        assert_eq!(daemon.stop().await, Some(0));
+    }
+    migration.finish().await;
+}

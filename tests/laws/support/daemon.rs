@@ -1,0 +1,168 @@
+//! A running `driftless`: its process, its log, its pages, and everything that can be done to it.
+
+use std::{
+    fs::File,
+    net::TcpListener,
+    path::PathBuf,
+    process::Stdio,
+    sync::atomic::{AtomicU16, Ordering},
+    time::Duration,
+};
+
+use tokio::{
+    process::{Child, Command},
+    task::spawn_blocking,
+    time::timeout,
+};
+
+use super::{status::Status, wait};
+
+const ANSWER: Duration = Duration::from_secs(5);
+/// How long a daemon may take to end after SIGTERM: its grace, which the tests set to 20 s, and a little.
+pub(crate) const GRACE: Duration = Duration::from_secs(25);
+/// Lines of its log that a failed test shows.
+const LOG_LINES: usize = 60;
+
+/// A started daemon. It is killed when it goes out of scope; a failed test shows the end of its log.
+pub(crate) struct Daemon {
+    child: Child,
+    port: u16,
+    log: PathBuf,
+    agent: ureq::Agent,
+}
+
+impl Daemon {
+    /// Starts `driftless run` with the roles, all of them when there are none.
+    pub(crate) fn start(config: &std::path::Path, log: PathBuf, roles: &[&str]) -> Self {
+        let port = free_port();
+        let file = File::options().create(true).append(true).open(&log).expect("open the log of the daemon");
+        let mut command = program();
+        command.arg("--config").arg(config).args(["--log-format", "text", "run"]);
+        for role in roles {
+            command.args(["--role", role]);
+        }
+        let child = command
+            .env("DRIFTLESS__HTTP__LISTEN", format!("127.0.0.1:{port}"))
+            .stdin(Stdio::null())
+            .stdout(file.try_clone().expect("share the log"))
+            .stderr(file)
+            .kill_on_drop(true)
+            .spawn()
+            .expect("start driftless");
+        let settings = ureq::Agent::config_builder().timeout_global(Some(ANSWER)).http_status_as_error(false).build();
+        Self { child, port, log, agent: settings.into() }
+    }
+
+    /// `host:port` of its pages.
+    pub(crate) fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Status code and text of a page.
+    pub(crate) async fn page(&self, path: &str) -> Result<(u16, String), String> {
+        let (agent, url) = (self.agent.clone(), format!("http://{}{path}", self.address()));
+        let call = move || -> Result<(u16, String), ureq::Error> {
+            let mut response = agent.get(&url).call()?;
+            Ok((response.status().as_u16(), response.body_mut().read_to_string()?))
+        };
+        spawn_blocking(call).await.expect("the call does not panic").map_err(|error| error.to_string())
+    }
+
+    /// Its status page.
+    pub(crate) async fn status(&self) -> Result<Status, String> {
+        let (_, text) = self.page("/api/v1/status").await?;
+        serde_json::from_str(&text).map_err(|error| format!("{error} in {text}"))
+    }
+
+    /// The sum of a metric over all its label values; `None` when it is not there.
+    pub(crate) async fn metric(&self, name: &str) -> Option<f64> {
+        let (_, text) = self.page("/metrics").await.ok()?;
+        let values = text.lines().filter_map(|line| {
+            let rest = line.strip_prefix(name)?;
+            rest.starts_with([' ', '{']).then(|| rest.rsplit(' ').next()?.parse::<f64>().ok())?
+        });
+        values.fold(None, |sum, value| Some(sum.unwrap_or(0.0) + value))
+    }
+
+    /// Waits until its status is as wanted and gives it back.
+    pub(crate) async fn wait_for(&self, what: &str, within: Duration, wanted: impl Fn(&Status) -> bool) -> Status {
+        wait::until(what, within, async || {
+            let status = self.status().await?;
+            if wanted(&status) { Ok(status) } else { Err(status.summary()) }
+        })
+        .await
+    }
+
+    /// Sees it live on for a while.
+    pub(crate) async fn lives_for(&mut self, time: Duration) {
+        if let Ok(ended) = timeout(time, self.child.wait()).await {
+            panic!("the daemon ended by itself: {ended:?}");
+        }
+    }
+
+    /// SIGKILL.
+    pub(crate) async fn kill9(mut self) {
+        self.child.kill().await.expect("kill the daemon");
+    }
+
+    /// SIGTERM, and its exit code.
+    pub(crate) async fn stop(mut self) -> Option<i32> {
+        self.signal("TERM").await;
+        let ended = timeout(GRACE, self.child.wait()).await;
+        ended.expect("the daemon ends within its grace").expect("wait for the daemon").code()
+    }
+
+    /// Stands still, in the middle of whatever it does.
+    pub(crate) async fn sigstop(&self) {
+        self.signal("STOP").await;
+    }
+
+    /// Goes on as if nothing had happened.
+    pub(crate) async fn sigcont(&self) {
+        self.signal("CONT").await;
+    }
+
+    /// A shell's own `kill` is on every machine, and the crate forbids the system call.
+    async fn signal(&self, signal: &str) {
+        let pid = self.child.id().expect("the daemon runs");
+        let sent = Command::new("sh").arg("-c").arg(format!("kill -s {signal} {pid}")).status().await;
+        assert!(sent.expect("start sh").success(), "send SIG{signal}");
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let text = std::fs::read_to_string(&self.log).unwrap_or_default();
+            let lines: Vec<_> = text.lines().collect();
+            eprintln!("---- the end of {}", self.log.display());
+            for line in &lines[lines.len().saturating_sub(LOG_LINES)..] {
+                eprintln!("{line}");
+            }
+        }
+    }
+}
+
+/// The built program, without anything of the test's own environment that would configure it.
+pub(crate) fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_driftless"));
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("DRIFTLESS__")) {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// A port that nobody listens on, below those the system gives to outgoing connections.
+pub(crate) fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    const FIRST: u16 = 21_000;
+    const PORTS: u16 = 5_000;
+    let offset = u16::try_from(std::process::id() % u32::from(PORTS)).expect("below the number of ports");
+    loop {
+        let step = NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = FIRST + offset.wrapping_add(step) % PORTS;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}

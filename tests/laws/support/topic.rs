@@ -1,0 +1,144 @@
+//! Topics as a stranger sees them: reads every committed record, writes records of its own, removes topics.
+
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
+};
+
+use rdkafka::{
+    ClientConfig, Message, Offset, TopicPartitionList,
+    admin::{AdminClient, AdminOptions},
+    client::DefaultClientContext,
+    consumer::{BaseConsumer, Consumer},
+    error::KafkaError,
+    message::{BorrowedMessage, Header, Headers, OwnedHeaders},
+    producer::{BaseProducer, BaseRecord, Producer},
+};
+use tokio::task::spawn_blocking;
+
+const ANSWER: Duration = Duration::from_secs(30);
+const POLL: Duration = Duration::from_millis(200);
+const READ: Duration = Duration::from_secs(120);
+
+/// A record as it lies in the log.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Record {
+    pub(crate) partition: i32,
+    pub(crate) offset: i64,
+    pub(crate) timestamp_ms: Option<i64>,
+    pub(crate) key: Option<Vec<u8>>,
+    pub(crate) value: Option<Vec<u8>>,
+    pub(crate) headers: Vec<(String, Vec<u8>)>,
+}
+
+impl Record {
+    /// The text of a header.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let (_, value) = self.headers.iter().find(|(header, _)| header == name)?;
+        std::str::from_utf8(value).ok()
+    }
+
+    /// Whether it carries a document or its removal, unlike frontier and control records.
+    pub(crate) fn is_change(&self) -> bool {
+        self.header("driftless.op").is_some_and(|op| !["frontier", "control"].contains(&op))
+    }
+}
+
+/// Every committed record of a topic, partition by partition in the order of offsets; none when there is no such topic.
+pub(crate) async fn records(brokers: &str, topic: &str) -> Vec<Record> {
+    let (brokers, topic) = (brokers.to_owned(), topic.to_owned());
+    spawn_blocking(move || read(&brokers, &topic)).await.expect("read the topic")
+}
+
+fn read(brokers: &str, topic: &str) -> Vec<Record> {
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", brokers)
+        .set("group.id", "law")
+        .set("enable.auto.commit", "false")
+        .set("enable.partition.eof", "true")
+        .set("isolation.level", "read_committed")
+        .create()
+        .expect("make a consumer");
+    let metadata = consumer.fetch_metadata(Some(topic), ANSWER).expect("list the partitions");
+    let partitions: HashSet<i32> =
+        metadata.topics().iter().flat_map(|topic| topic.partitions()).map(|partition| partition.id()).collect();
+    let mut assignment = TopicPartitionList::new();
+    for &partition in &partitions {
+        assignment.add_partition_offset(topic, partition, Offset::Beginning).expect("a partition of the topic");
+    }
+    consumer.assign(&assignment).expect("assign the partitions");
+    let (mut records, mut open, deadline) = (Vec::new(), partitions, Instant::now() + READ);
+    while !open.is_empty() {
+        assert!(Instant::now() < deadline, "{topic} was not read to its end within {READ:?}");
+        match consumer.poll(POLL) {
+            Some(Ok(message)) => records.push(own(&message)),
+            Some(Err(KafkaError::PartitionEOF(partition))) => {
+                open.remove(&partition);
+            }
+            Some(Err(error)) => panic!("read {topic}: {error}"),
+            None => {}
+        }
+    }
+    records.sort_by_key(|record: &Record| (record.partition, record.offset));
+    records
+}
+
+fn own(message: &BorrowedMessage<'_>) -> Record {
+    let headers = message.headers().into_iter().flat_map(Headers::iter);
+    Record {
+        partition: message.partition(),
+        offset: message.offset(),
+        timestamp_ms: message.timestamp().to_millis(),
+        key: message.key().map(<[u8]>::to_vec),
+        value: message.payload().map(<[u8]>::to_vec),
+        headers: headers.map(|header| (header.key.to_owned(), header.value.unwrap_or_default().to_vec())).collect(),
+    }
+}
+
+/// Appends the records in this order, each to its own partition; returns when the broker has them all.
+pub(crate) async fn append(brokers: &str, topic: &str, records: Vec<Record>) {
+    let (brokers, topic) = (brokers.to_owned(), topic.to_owned());
+    spawn_blocking(move || write(&brokers, &topic, &records)).await.expect("write to the topic");
+}
+
+fn write(brokers: &str, topic: &str, records: &[Record]) {
+    let producer: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", brokers)
+        .set("enable.idempotence", "true")
+        .create()
+        .expect("make a producer");
+    for record in records {
+        let headers = record
+            .headers
+            .iter()
+            .fold(OwnedHeaders::new(), |headers, (key, value)| headers.insert(Header { key, value: Some(value) }));
+        let mut message: BaseRecord<'_, [u8], [u8]> =
+            BaseRecord::to(topic).partition(record.partition).headers(headers);
+        message.key = record.key.as_deref();
+        message.payload = record.value.as_deref();
+        message.timestamp = record.timestamp_ms;
+        producer.send(message).map_err(|(error, _)| error).expect("append a record");
+        producer.poll(Duration::ZERO);
+    }
+    producer.flush(READ).expect("the broker takes the records");
+}
+
+/// Removes every topic with that prefix.
+pub(crate) async fn remove(brokers: &str, prefix: &str) {
+    let mut settings = ClientConfig::new();
+    settings.set("bootstrap.servers", brokers);
+    let admin: AdminClient<DefaultClientContext> = settings.create().expect("make an administration client");
+    let list = spawn_blocking(move || {
+        let names = admin
+            .inner()
+            .fetch_metadata(None, ANSWER)
+            .map(|metadata| metadata.topics().iter().map(|topic| topic.name().to_owned()).collect::<Vec<_>>());
+        (admin, names)
+    });
+    let (admin, names) = list.await.expect("list the topics");
+    let names = names.expect("list the topics");
+    let doomed: Vec<&str> = names.iter().map(String::as_str).filter(|name| name.starts_with(prefix)).collect();
+    if !doomed.is_empty() {
+        admin.delete_topics(&doomed, &AdminOptions::new()).await.expect("delete topics");
+    }
+}
