@@ -117,7 +117,7 @@ ON CONFLICT (topic, partition, log_offset) DO UPDATE
        attempts = d.attempts + (d.next_attempt_at <= now())::int,
        next_attempt_at = CASE WHEN d.next_attempt_at > now() THEN d.next_attempt_at
                               ELSE now() + least(d.attempts + 1, 30) * interval '1 second' END,
-       state = CASE WHEN excluded.state = 'parked' AND d.attempts + 1 >= $14 THEN 'open' ELSE excluded.state END
+       state = CASE WHEN excluded.state = 'parked' AND d.attempts + (d.next_attempt_at <= now())::int >= $14 THEN 'open' ELSE excluded.state END
  WHERE d.state <> 'discarded'
 RETURNING topic, partition, log_offset, state";
 
@@ -216,7 +216,8 @@ pub(super) async fn close(
     Ok(())
 }
 
-/// Takes the parked records of every collection in which one of these partitions has one that is due, oldest first.
+/// Takes the parked records of every collection in which one of these partitions has one that is due, the most overdue first,
+/// so that none waits for ever behind the bound.
 ///
 /// All of the collection, of whichever partition: documents that trade a unique value each wait for the other, and only an
 /// attempt with both can end that. The ledger decides by version, so it does not matter which worker tries.
@@ -227,7 +228,7 @@ pub(super) async fn due(session: &Session, partitions: &[TopicPartition], limit:
                 WHERE state = 'parked' AND collection IN (SELECT collection FROM driftless.dead_letter \
                         WHERE state = 'parked' AND next_attempt_at <= now() \
                           AND (topic, partition) IN (SELECT * FROM unnest($1::text[], $2::int4[]))) \
-                ORDER BY id LIMIT $3";
+                ORDER BY next_attempt_at, id LIMIT $3";
     let (topics, numbers): (Vec<_>, Vec<_>) =
         partitions.iter().map(|partition| (&*partition.topic, partition.partition)).unzip();
     let rows = session.query(act, sql, &[&topics, &numbers, &i64::try_from(limit).unwrap_or(i64::MAX)]).await?;

@@ -181,10 +181,12 @@ mod tests {
 
     #[test]
     fn a_batch_is_full_by_records_or_by_bytes() {
+        let ConsumerEvent::Fetched(record) = fetched(0) else { unreachable!() };
+        let two = 2 * record.size_bytes();
         let mut intake = assigned(None);
         intake.take(fetched(0), |_| None);
-        assert!(!intake.is_full(2, 11));
+        assert!(!intake.is_full(2, two));
         intake.take(fetched(1), |_| None);
-        assert!(intake.is_full(2, 1000) && intake.is_full(1000, 20));
+        assert!(intake.is_full(2, two + 1) && intake.is_full(3, two));
     }
 }

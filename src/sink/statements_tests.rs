@@ -1,1 +1,173 @@
+//! The texts themselves: a change of any of them is a decision, so each is seen in review.
 
+use insta::assert_snapshot;
+
+use super::*;
+use crate::mapping::{
+    MappingFile, Plan,
+    target::{Column, ForeignKey, TableName},
+};
+
+fn column(name: &str, kind: ColumnType, sql_type: &str) -> Column {
+    Column {
+        name: name.to_owned(),
+        kind,
+        sql_type: sql_type.to_owned(),
+        not_null: false,
+        has_default: false,
+        filled: Filled::ByUs,
+    }
+}
+
+fn table(name: &str, columns: Vec<Column>, uniques: &[&[&str]], foreign_keys: Vec<ForeignKey>) -> Table {
+    let names = |names: &&[&str]| names.iter().map(|&name| name.to_owned()).collect();
+    Table {
+        name: TableName::new("app", name),
+        columns,
+        primary_key: vec!["id".to_owned()],
+        uniques: uniques.iter().map(names).collect(),
+        foreign_keys,
+    }
+}
+
+fn references(column: &str, parent: &str) -> ForeignKey {
+    ForeignKey {
+        name: format!("{column}_fkey"),
+        columns: vec![column.to_owned()],
+        parent: TableName::new("app", parent),
+        parent_columns: vec!["id".to_owned()],
+    }
+}
+
+fn statements() -> Vec<TableStatements> {
+    let uuid = |name| column(name, ColumnType::Uuid, "uuid");
+    let plans = vec![
+        uuid("id"),
+        uuid("owner_id"),
+        column("Title", ColumnType::Citext, "public.citext"),
+        column("budget", ColumnType::Numeric { precision: Some(10), scale: 2 }, "numeric(10,2)"),
+        column("raw", ColumnType::Json, "json"),
+        column("search", ColumnType::Unsupported("tsvector".to_owned()), "tsvector"),
+    ];
+    let milestones = vec![uuid("id"), uuid("plan_id"), column("place", ColumnType::Int4, "integer")];
+    let catalog = Catalog {
+        tables: vec![
+            table("users", vec![uuid("id")], &[], Vec::new()),
+            table("plans", plans, &[&["Title"], &[]], vec![references("owner_id", "users")]),
+            table("milestones", milestones, &[&["plan_id", "place"]], vec![references("plan_id", "plans")]),
+        ],
+    };
+    let mapping = r#"
+        namespace = "dns"
+        [collections.users]
+        table = "app.users"
+        id = "uuid5"
+        [collections.plans]
+        table = "app.plans"
+        id = "uuid5"
+        ignore = ["search"]
+        [collections.plans.columns]
+        Title = "title"
+        owner_id = { path = "owner", reference = "users" }
+        [collections.plans.children.milestones]
+        table = "app.milestones"
+        parent = "plan_id"
+        order = "place"
+        id = { column = "id", from = "_id" }
+    "#;
+    let file = MappingFile::parse(mapping, "test").expect("a file");
+    let plan = Plan::compile(&file, &catalog).expect("a plan");
+    CollectionStatements::new(plan.collection("plans").expect("planned"), &catalog).expect("statements").tables
+}
+
+#[test]
+fn upsert_touches_only_rows_that_differ() {
+    assert_snapshot!(statements()[0].upsert, @r#"
+    INSERT INTO "app"."plans" AS t ("id", "owner_id", "Title", "budget", "raw")
+    SELECT e.c0::uuid, e.c1::uuid, e.c2::public.citext, e.c3::numeric(10,2), e.c4::json
+      FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::numeric[], $5::json[]) AS e(c0, c1, c2, c3, c4)
+    ON CONFLICT ("id") DO UPDATE SET "owner_id" = excluded."owner_id", "Title" = excluded."Title", "budget" = excluded."budget", "raw" = excluded."raw"
+     WHERE t."owner_id" IS DISTINCT FROM excluded."owner_id"
+        OR t."Title"::text COLLATE "C" IS DISTINCT FROM excluded."Title"::text COLLATE "C"
+        OR t."budget"::text COLLATE "C" IS DISTINCT FROM excluded."budget"::text COLLATE "C"
+        OR t."raw"::text COLLATE "C" IS DISTINCT FROM excluded."raw"::text COLLATE "C"
+    "#);
+}
+
+#[test]
+fn swap_keeps_what_is_not_ours() {
+    assert_snapshot!(statements()[0].swap, @r#"
+    WITH gone AS (
+      DELETE FROM "app"."plans" AS t USING unnest($1::uuid[], $2::uuid[], $3::text[], $4::numeric[], $5::json[]) AS e(c0, c1, c2, c3, c4) WHERE t."id" = e.c0::uuid
+      RETURNING t."id", t."search")
+    INSERT INTO "app"."plans" ("id", "owner_id", "Title", "budget", "raw", "search") OVERRIDING SYSTEM VALUE
+    SELECT e.c0::uuid, e.c1::uuid, e.c2::public.citext, e.c3::numeric(10,2), e.c4::json, g."search"
+      FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::numeric[], $5::json[]) AS e(c0, c1, c2, c3, c4)
+      JOIN gone AS g ON g."id" = e.c0::uuid
+     WHERE (SELECT count(*) FROM gone) > 0
+    "#);
+}
+
+#[test]
+fn contested_asks_for_holders_outside_and_for_rivals_inside() {
+    assert_eq!(statements()[0].contested.len(), 1, "an index over expressions cannot be asked about");
+    assert_snapshot!(statements()[1].contested[0], @r#"
+    SELECT e.n FROM unnest($1::uuid[], $2::uuid[], $3::int4[]) WITH ORDINALITY AS e(c0, c1, c2, n)
+     WHERE EXISTS (SELECT FROM "app"."milestones" AS t WHERE t."plan_id" = e.c1::uuid AND t."place" = e.c2::integer
+       AND NOT EXISTS (SELECT FROM unnest($1::uuid[], $2::uuid[], $3::int4[]) AS o(c0, c1, c2) WHERE t."id" = o.c0::uuid))
+    UNION
+    SELECT d.n FROM (SELECT e.n, row_number() OVER (PARTITION BY e.c1::uuid, e.c2::integer ORDER BY e.n) AS place
+      FROM unnest($1::uuid[], $2::uuid[], $3::int4[]) WITH ORDINALITY AS e(c0, c1, c2, n) WHERE e.c1::uuid IS NOT NULL AND e.c2::integer IS NOT NULL) AS d WHERE d.place > 1
+    "#);
+}
+
+#[test]
+fn orphans_wait_for_other_documents_only() {
+    assert_snapshot!(statements()[0].orphans[0], @r#"
+    SELECT e.n FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::numeric[], $5::json[]) WITH ORDINALITY AS e(c0, c1, c2, c3, c4, n)
+     WHERE e.c1::uuid IS NOT NULL
+       AND NOT EXISTS (SELECT FROM "app"."users" AS p WHERE p."id" = e.c1::uuid)
+    "#);
+    assert!(statements()[1].orphans.is_empty(), "a child row comes with its root row");
+}
+
+#[test]
+fn rows_go() {
+    let [root, child] = statements().try_into().expect("two tables");
+    assert_snapshot!(root.delete, @r#"DELETE FROM "app"."plans" AS t USING unnest($1::uuid[]) AS e(c0) WHERE t."id" = e.c0::uuid"#);
+    assert_snapshot!(child.erase.expect("of a child"), @r#"DELETE FROM "app"."milestones" AS t USING unnest($1::uuid[]) AS p(p) WHERE t."plan_id" = p.p::uuid"#);
+    assert_snapshot!(child.prune.expect("of a child"), @r#"
+    DELETE FROM "app"."milestones" AS t USING unnest($1::uuid[]) AS p(p) WHERE t."plan_id" = p.p::uuid
+       AND NOT EXISTS (SELECT FROM unnest($2::uuid[]) AS e(c0) WHERE t."id" = e.c0::uuid)
+    "#);
+}
+
+#[test]
+fn rows_are_compared() {
+    let [root, child] = statements().try_into().expect("two tables");
+    assert_snapshot!(root.compare, @r#"
+    SELECT * FROM (
+      SELECT e.n, t."id" IS NULL AS missing,
+             array_remove(ARRAY[NULL::text,
+               CASE WHEN t."owner_id" IS DISTINCT FROM e.c1::uuid THEN 'owner_id' END,
+               CASE WHEN t."Title"::text COLLATE "C" IS DISTINCT FROM e.c2::public.citext::text COLLATE "C" THEN 'Title' END,
+               CASE WHEN t."budget" IS DISTINCT FROM e.c3::numeric(10,2) THEN 'budget' END,
+               CASE WHEN t."raw"::jsonb IS DISTINCT FROM e.c4::json::jsonb THEN 'raw' END], NULL) AS columns
+        FROM unnest($1::int4[], $2::uuid[], $3::uuid[], $4::text[], $5::numeric[], $6::json[]) AS e(n, c0, c1, c2, c3, c4)
+        LEFT JOIN "app"."plans" AS t ON t."id" = e.c0::uuid) AS found
+     WHERE missing OR cardinality(columns) > 0
+    "#);
+    assert_snapshot!(root.present, @r#"SELECT e.n FROM unnest($1::int4[], $2::uuid[]) AS e(n, c0) JOIN "app"."plans" AS t ON t."id" = e.c0::uuid"#);
+    assert_snapshot!(child.surplus.expect("of a child"), @r#"
+    SELECT p.n, count(*) FROM unnest($1::int4[], $2::uuid[]) AS p(n, p)
+      JOIN "app"."milestones" AS t ON t."plan_id" = p.p::uuid
+     WHERE NOT EXISTS (SELECT FROM unnest($3::uuid[]) AS e(c0) WHERE t."id" = e.c0::uuid)
+     GROUP BY p.n
+    "#);
+}
+
+#[test]
+fn names_cannot_break_out_of_their_quotes() {
+    assert_eq!(quote_text("o'clock"), "'o''clock'");
+    assert_eq!(quote_ident("a\"b"), "\"a\"\"b\"");
+}
