@@ -104,6 +104,7 @@ pub async fn read(session: &Session, actions: u32) -> Result<Status, Error> {
         next_offset: position.next_offset,
         watermark: position.watermark.map(|bound| bound.0),
         as_of_ms: position.as_of_ms,
+        complete: position.complete,
         gaps: position.gaps,
     });
     Ok(Status {
