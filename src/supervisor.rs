@@ -96,23 +96,18 @@ impl Supervisor {
     /// # Errors
     /// The first reason to stop that was not the cancellation from outside.
     pub async fn run(mut self, grace: Duration) -> Result<(), Error> {
-        let mut reason = None;
-        loop {
-            let ended = tokio::select! {
-                biased;
-                // First: a task that ended because of it is no reason.
-                () = self.cancel.cancelled() => break,
-                ended = self.tasks.join_next() => ended,
-            };
-            let Some(ended) = ended else { break };
-            reason = Some(match ended {
-                Ok((task, Ok(()))) => Error::Ended { task },
-                Ok((task, Err(source))) => Error::Failed { task, source },
-                Err(panicked) => Error::Panicked(panicked),
-            });
-            self.cancel.cancel();
-            break;
-        }
+        let ended = tokio::select! {
+            biased;
+            // First: a task that ended because of it is no reason.
+            () = self.cancel.cancelled() => None,
+            ended = self.tasks.join_next() => ended,
+        };
+        self.cancel.cancel();
+        let mut reason = ended.map(|ended| match ended {
+            Ok((task, Ok(()))) => Error::Ended { task },
+            Ok((task, Err(source))) => Error::Failed { task, source },
+            Err(panicked) => Error::Panicked(panicked),
+        });
         let drain = async {
             while let Some(ended) = self.tasks.join_next().await {
                 match ended {
@@ -188,7 +183,7 @@ mod tests {
     async fn a_task_that_ended_because_of_the_cancellation_is_no_reason() {
         let cancel = CancellationToken::new();
         let mut supervisor = Supervisor::new(cancel.clone());
-        let (sender, ended) = tokio::sync::oneshot::channel();
+        let (sender, ended) = tokio::sync::oneshot::channel::<()>();
         supervisor.spawn("sink", |cancel| async move {
             until_cancelled(cancel).await?;
             drop(sender);

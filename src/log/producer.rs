@@ -13,7 +13,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Mutex, PoisonError},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -67,9 +67,9 @@ pub struct Transaction {
 
 /// The one writer of a source stream.
 pub struct Publisher {
-    session: Arc<Session>,
     /// `None` while a transaction is open, and for ever after one that failed or was given up.
-    counts: Option<Counts>,
+    idle: Option<(Session, Counts)>,
+    generation: u64,
 }
 
 /// What the frontier of each partition has to say: by position of the topic, then partition.
@@ -114,7 +114,8 @@ impl Publisher {
         let stored = read_state(cfg).await?;
         session.generation = stored.publisher + 1;
         tracing::info!(id = session.transactional_id, generation = session.generation, "publisher connected");
-        Ok((Self { session: Arc::new(session), counts: Some(Counts::new()) }, stored))
+        let generation = session.generation;
+        Ok((Self { idle: Some((session, Counts::new())), generation }, stored))
     }
 
     /// Publishes a transaction and waits until it is committed.
@@ -125,32 +126,33 @@ impl Publisher {
     /// Any error means that the outcome is unknown: drop the publisher and go on from the stored state of the next one.
     /// [`Error::Fenced`] means that another one already does.
     pub async fn publish(&mut self, transaction: Transaction) -> Result<(), Error> {
-        let mut counts = self.counts.take().ok_or(Error::Unusable)?;
-        let session = Arc::clone(&self.session);
-        let counts = client::blocking("publisher", move || {
+        let (session, mut counts) = self.idle.take().ok_or(Error::Unusable)?;
+        let idle = client::blocking("publisher", move || {
             let outcome = session.run(&transaction, &mut counts);
             if let Err(error) = &outcome {
                 session.abandon(error);
             }
-            outcome.map(|()| counts)
+            // After an error the connections are closed here, before the caller hears of it.
+            outcome.map(|()| (session, counts))
         })
         .await?;
-        self.counts = Some(counts);
+        self.idle = Some(idle);
         Ok(())
     }
 
     /// This publisher's generation: one more than the last that published.
     pub fn generation(&self) -> u64 {
-        self.session.generation
+        self.generation
     }
 }
 
 impl Drop for Publisher {
     /// Closing the connections may take a while: not on a thread of the runtime.
     fn drop(&mut self) {
-        let session = Arc::clone(&self.session);
-        // Without a thread the last reference closes it here.
-        let _ = std::thread::Builder::new().name("log-publisher-close".to_owned()).spawn(move || drop(session));
+        if let Some(idle) = self.idle.take() {
+            // Where no thread can be had, the closure and with it the connections end right here.
+            let _ = std::thread::Builder::new().name("log-publisher-close".to_owned()).spawn(move || drop(idle));
+        }
     }
 }
 

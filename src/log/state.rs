@@ -143,7 +143,7 @@ impl StoredState {
         match (key, value) {
             (StateKey::State(name), value) if name == STREAM => {
                 let Some(value) = value else {
-                    // Removed by hand, to start anew; generations go on counting.
+                    // Removed by hand, to start anew.
                     self.stream = None;
                     return Ok(());
                 };

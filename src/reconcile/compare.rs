@@ -24,8 +24,10 @@ pub enum RowState {
     Missing,
     /// These columns differ.
     Different(Vec<String>),
-    /// The last change is a dead letter or parked, or the mapping refuses the document: its rows are known to be old.
+    /// The last change is a dead letter, or the mapping refuses the document: its rows are known to be old.
     Refused,
+    /// The last change is parked: its rows are known to be old, and not for long.
+    Parked,
 }
 
 /// The judgement.
@@ -53,6 +55,7 @@ pub fn judge_present(read_at: ClusterTime, watermark: Frontier, entry: Option<&E
         return Judgement::Undecided;
     }
     match rows {
+        RowState::Parked => Judgement::Undecided,
         _ if entry.deleted => Judgement::Missing,
         RowState::Missing => Judgement::Missing,
         RowState::Different(columns) => Judgement::Different(columns),
@@ -100,6 +103,7 @@ mod tests {
     #[case::lag_is_no_drift(T, None, RowState::Missing, Judgement::Undecided)]
     #[case::newer_is_applied(AFTER, Some(entry(AFTER, AFTER)), different(), Judgement::Undecided)]
     #[case::lookup_may_be_newer(AFTER, Some(entry(BEFORE, AFTER)), different(), Judgement::Undecided)]
+    #[case::parked_is_undecided(AFTER, Some(entry(T, T)), RowState::Parked, Judgement::Undecided)]
     #[case::refused_is_drift(AFTER, Some(entry(T, T)), RowState::Refused, Judgement::Different(vec![]))]
     fn present(
         #[case] bound: ClusterTime,

@@ -190,11 +190,11 @@ impl<'a> Pass<'a> {
         self.wait_for(read_at).await?;
         let mut keys = Vec::with_capacity(documents.len());
         let mut expected = Vec::with_capacity(documents.len());
-        let mut refused = HashSet::new();
+        let mut waiting = HashMap::new();
         for document in documents {
             let key = key_of(document).ok_or(Error::NoKey { collection: self.plan.collection.clone() })?;
             expected.push(self.plan.map(document).unwrap_or_else(|_| {
-                refused.insert(key.clone());
+                waiting.insert(key.clone(), true);
                 // No rows are compared for it.
                 Rows { tables: vec![Vec::new(); self.plan.tables.len()], ..Rows::default() }
             }));
@@ -203,15 +203,16 @@ impl<'a> Pass<'a> {
         let reader = self.begin().await?;
         let watermark = self.watermark(&reader).await?;
         let entries = reader.entries(self.target.collection, &keys).await?;
-        refused.extend(reader.dead_letters(self.target.collection, &keys).await?.into_keys());
+        waiting.extend(reader.dead_letters(self.target.collection, &keys).await?);
         let mut differences = reader.compare(self.target.collection, &expected).await?;
         reader.end().await?;
         for (place, key) in keys.into_iter().enumerate() {
-            let rows = match differences.remove(&place) {
-                Some(difference) if difference.missing => RowState::Missing,
-                _ if refused.contains(&key) => RowState::Refused,
-                Some(difference) => RowState::Different(difference.columns),
-                None => RowState::Equal,
+            let rows = match (waiting.get(&key), differences.remove(&place)) {
+                (Some(false), _) => RowState::Parked,
+                (_, Some(difference)) if difference.missing => RowState::Missing,
+                (Some(true), _) => RowState::Refused,
+                (None, Some(difference)) => RowState::Different(difference.columns),
+                (None, None) => RowState::Equal,
             };
             let entry = entries.get(&key).copied();
             self.note(key, judge_present(read_at, watermark, entry.as_ref(), rows), entry);

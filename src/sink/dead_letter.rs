@@ -112,8 +112,11 @@ SELECT e.topic, e.partition, e.log_offset, e.collection, e.key, e.version, e.rea
     AS e(topic, partition, log_offset, collection, key, version, reason, detail,
          record_key, value, headers, timestamp_ms, state)
 ON CONFLICT (topic, partition, log_offset) DO UPDATE
-   SET reason = excluded.reason, detail = excluded.detail, attempts = d.attempts + 1, closed_at = NULL,
-       next_attempt_at = now() + least(d.attempts + 1, 30) * interval '1 second',
+   SET reason = excluded.reason, detail = excluded.detail, closed_at = NULL,
+       -- An attempt made for the sake of another document does not count.
+       attempts = d.attempts + (d.next_attempt_at <= now())::int,
+       next_attempt_at = CASE WHEN d.next_attempt_at > now() THEN d.next_attempt_at
+                              ELSE now() + least(d.attempts + 1, 30) * interval '1 second' END,
        state = CASE WHEN excluded.state = 'parked' AND d.attempts + 1 >= $14 THEN 'open' ELSE excluded.state END
  WHERE d.state <> 'discarded'
 RETURNING topic, partition, log_offset, state";
@@ -213,13 +216,17 @@ pub(super) async fn close(
     Ok(())
 }
 
-/// Takes parked records of these partitions that are due for another attempt, oldest first.
+/// Takes the parked records of every collection in which one of these partitions has one that is due, oldest first.
+///
+/// All of the collection, of whichever partition: documents that trade a unique value each wait for the other, and only an
+/// attempt with both can end that. The ledger decides by version, so it does not matter which worker tries.
 pub(super) async fn due(session: &Session, partitions: &[TopicPartition], limit: usize) -> Result<Vec<Fetched>, Error> {
     let act = "read parked documents";
     let sql = "SELECT topic, partition, log_offset, timestamp_ms, record_key, value, headers \
                  FROM driftless.dead_letter \
-                WHERE state = 'parked' AND next_attempt_at <= now() \
-                  AND (topic, partition) IN (SELECT * FROM unnest($1::text[], $2::int4[])) \
+                WHERE state = 'parked' AND collection IN (SELECT collection FROM driftless.dead_letter \
+                        WHERE state = 'parked' AND next_attempt_at <= now() \
+                          AND (topic, partition) IN (SELECT * FROM unnest($1::text[], $2::int4[]))) \
                 ORDER BY id LIMIT $3";
     let (topics, numbers): (Vec<_>, Vec<_>) =
         partitions.iter().map(|partition| (&*partition.topic, partition.partition)).unzip();

@@ -16,8 +16,8 @@ use crate::log::{ConsumerEvent, Fetched, TopicPartition};
 enum Standing {
     /// The next record is the first at or after this offset; `None` is the earliest.
     At(Option<i64>),
-    /// Records are stale until the consumer says that it has gone to this offset. PostgreSQL holds the second value.
-    Seeking { offset: i64, position: Option<i64> },
+    /// Records are stale until the consumer says that it has gone to this offset.
+    Seeking(i64),
 }
 
 /// The partitions of a worker and the batch that is being formed.
@@ -48,10 +48,9 @@ impl Intake {
             }
             ConsumerEvent::Sought { partition, offset } => {
                 if let Some(standing) = self.partitions.get_mut(&partition)
-                    && let Standing::Seeking { offset: wanted, position } = *standing
-                    && wanted == offset
+                    && *standing == Standing::Seeking(offset)
                 {
-                    *standing = Standing::At(position);
+                    *standing = Standing::At(Some(offset));
                 }
             }
         }
@@ -61,17 +60,17 @@ impl Intake {
         let partition = TopicPartition { topic: record.topic.clone(), partition: record.partition };
         let wanted = match self.partitions.get(&partition) {
             Some(Standing::At(expected)) => expected.is_none_or(|expected| record.offset >= expected),
-            Some(Standing::Seeking { .. }) | None => false,
+            Some(Standing::Seeking(_)) | None => false,
         };
         if wanted {
-            self.bytes += size(&record);
+            self.bytes += record.size_bytes();
             self.records.push(record);
         }
     }
 
     fn drop_records(&mut self, partition: &TopicPartition) {
         self.records.retain(|record| record.partition != partition.partition || record.topic != partition.topic);
-        self.bytes = self.records.iter().map(size).sum();
+        self.bytes = self.records.iter().map(Fetched::size_bytes).sum();
     }
 
     /// Whether the batch holds as much as it may.
@@ -94,7 +93,7 @@ impl Intake {
     pub(super) fn expected(&self, partition: &TopicPartition) -> Option<i64> {
         match self.partitions.get(partition) {
             Some(Standing::At(expected)) => *expected,
-            Some(Standing::Seeking { position, .. }) => *position,
+            Some(Standing::Seeking(offset)) => Some(*offset),
             None => None,
         }
     }
@@ -106,18 +105,12 @@ impl Intake {
         }
     }
 
-    /// PostgreSQL holds another position; gives back the offset to seek.
-    pub(super) fn moved(&mut self, partition: &TopicPartition, position: Option<i64>) -> i64 {
-        let offset = position.unwrap_or(0);
+    /// PostgreSQL holds another position: the consumer is asked to seek it.
+    pub(super) fn moved(&mut self, partition: &TopicPartition, offset: i64) {
         if let Some(standing) = self.partitions.get_mut(partition) {
-            *standing = Standing::Seeking { offset, position };
+            *standing = Standing::Seeking(offset);
         }
-        offset
     }
-}
-
-fn size(record: &Fetched) -> usize {
-    record.key.as_ref().map_or(0, Vec::len) + record.value.as_ref().map_or(0, Vec::len)
 }
 
 #[cfg(test)]
@@ -175,7 +168,7 @@ mod tests {
     #[test]
     fn between_seek_and_sought_everything_is_stale() {
         let mut intake = assigned(Some(10));
-        assert_eq!(intake.moved(&partition(), Some(3)), 3);
+        intake.moved(&partition(), 3);
         intake.take(fetched(11), |_| None);
         let stale = ConsumerEvent::Sought { partition: partition(), offset: 7 };
         intake.take(stale, |_| None);

@@ -71,14 +71,16 @@ impl<'a> Reader<'a> {
         self.session.batch("end a read", "COMMIT").await
     }
 
-    /// The bound below which every change of the topic is applied; `None` while a partition has none, or lacks the snapshot.
+    /// The bound below which every change of the topic is applied; `None` while a partition has none, or the snapshot of
+    /// the collection is not applied everywhere.
     ///
     /// # Errors
     /// [`Error::Statement`] by its cause.
     pub async fn watermark(&self, topic: &str, partitions: i32) -> Result<Option<Frontier>, Error> {
         let act = "read the watermark";
         let sql = "SELECT watermark_t, watermark_i FROM driftless.position \
-                    WHERE topic = $1 AND partition < $2 AND watermark_t IS NOT NULL AND complete ORDER BY watermark_t, watermark_i";
+                    WHERE topic = $1 AND partition < $2 AND complete AND watermark_t IS NOT NULL \
+                    ORDER BY watermark_t, watermark_i";
         let rows = self.session.query(act, sql, &[&topic, &partitions]).await?;
         match rows.first() {
             Some(row) if i32::try_from(rows.len()) == Ok(partitions) => {
@@ -115,13 +117,14 @@ impl<'a> Reader<'a> {
         Ok(entries)
     }
 
-    /// Those of the keys that have a waiting dead letter, with its reason: drift that already has a name.
+    /// Those of the keys whose last change waits: as an open dead letter (`true`), which is drift that already has a name,
+    /// or parked (`false`).
     ///
     /// # Errors
     /// [`Error::Statement`] by its cause.
-    pub async fn dead_letters(&self, collection: usize, keys: &[Key]) -> Result<HashMap<Key, String>, Error> {
+    pub async fn dead_letters(&self, collection: usize, keys: &[Key]) -> Result<HashMap<Key, bool>, Error> {
         let act = "read dead letters";
-        let sql = "SELECT key, reason FROM driftless.dead_letter \
+        let sql = "SELECT key, state = 'open' FROM driftless.dead_letter \
                     WHERE state IN ('open', 'parked') AND collection = $1 AND key = ANY ($2) ORDER BY id";
         let rows = self.session.query(act, sql, &[&self.prepared.id(collection), &bytes(keys)]).await?;
         rows.iter().map(|row| Ok((Key::from_bytes(field(row, 0, act)?), field(row, 1, act)?))).collect()

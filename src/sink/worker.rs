@@ -185,7 +185,7 @@ impl Run<'_> {
                 histogram!(names::SINK_BATCH_CHANGES).record(batch.changes as f64);
                 self.applied(&batch, outcome);
             }
-            Some(Attempt::Moved(positions)) => self.moved(&batch, &positions),
+            Some(Attempt::Moved(positions)) => self.moved(&batch, &expected, &positions)?,
         }
         Ok(())
     }
@@ -258,21 +258,31 @@ impl Run<'_> {
 
     /// Goes on where PostgreSQL says. A partition that stands at the end of the batch was applied by it after all (the
     /// answer to COMMIT was lost), or by another worker: both are settled.
-    fn moved(&mut self, batch: &Batch, positions: &[Option<i64>]) {
-        for ((partition, passage), position) in batch.passages.iter().zip(positions) {
-            if *position == Some(passage.next_offset) {
-                self.intake.applied(partition, passage.next_offset);
-                continue;
+    ///
+    /// # Errors
+    /// [`Error::OffsetMoved`] when a partition has to start at the earliest record: only an assignment can do that, because
+    /// retention may have removed offset 0.
+    fn moved(&mut self, batch: &Batch, expected: &[Option<i64>], positions: &[Option<i64>]) -> Result<(), Error> {
+        for ((partition, passage), (expected, position)) in batch.passages.iter().zip(expected.iter().zip(positions)) {
+            match *position {
+                Some(position) if position == passage.next_offset => self.intake.applied(partition, position),
+                Some(offset) => {
+                    let TopicPartition { topic, partition: number } = partition;
+                    info!(topic = &**topic, partition = number, offset, "position moved, reading from there");
+                    self.intake.moved(partition, offset);
+                    self.consumer.seek(partition.clone(), offset);
+                }
+                None => {
+                    return Err(Error::OffsetMoved {
+                        topic: partition.topic.to_string(),
+                        partition: partition.partition,
+                        expected: *expected,
+                        found: None,
+                    });
+                }
             }
-            let offset = self.intake.moved(partition, *position);
-            info!(
-                topic = &*partition.topic,
-                partition = partition.partition,
-                offset,
-                "position moved, reading from there"
-            );
-            self.consumer.seek(partition.clone(), offset);
         }
+        Ok(())
     }
 
     /// Parked documents that are due. A failure is no reason to hold the batch back: they stay parked.

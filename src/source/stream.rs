@@ -26,7 +26,6 @@ use super::{
     frontier::{Holds, Tracker},
     lookup, reader,
     segment::{self, Found},
-    settled,
 };
 use crate::{
     metrics,
@@ -235,7 +234,7 @@ impl Decoder {
         let (database, timeout) = (self.source.database(), self.source.config().timeout);
         let reads = wanted.iter().map(async |(collection, ids)| {
             let attempt = || lookup::images(database, timeout, collection, ids, after);
-            match settled(self.backoff, &self.cancel, attempt).await? {
+            match self.source.settled(self.backoff, &self.cancel, attempt).await? {
                 Some(found) => Ok::<_, End>(found.map(|found| ((*collection).to_owned(), found))),
                 None => Err(End::Unheard),
             }

@@ -1,6 +1,6 @@
 //! Extended JSON v2, canonical, straight between bytes: no document tree in between.
 //!
-//! Two promises. What [`write`] wrote, [`read`] turns back into the same bytes. What would not come back as the same bytes
+//! Two promises. What [`write()`] wrote, [`read`] turns back into the same bytes. What would not come back as the same bytes
 //! is refused with [`Unfaithful`], and then travels as base64 of the BSON itself. Refused are: names that start with `$`
 //! (a user's `{"$oid": …}` would come back as an ObjectId), duplicate names (other readers of JSON keep one), invalid UTF-8
 //! and every other malformed element, depth above [`MAX_DEPTH`], NaN payloads and non-canonical decimals, binary subtype 2

@@ -12,13 +12,16 @@ use super::world::{World, change, partition, plan, user};
 impl World {
     /// Applies the parked records, as if they were due.
     async fn retry_parked(&mut self) {
-        let records = driftless::sink::dead_letter::records(&self.session, &Default::default(), 100).await.expect("reads");
+        let records =
+            driftless::sink::dead_letter::records(&self.session, &Default::default(), 100).await.expect("reads");
         let parked = records.into_iter().map(|(_, record)| record).collect::<Vec<Fetched>>();
         let tick = self.append(&[]);
         assert!(tick.is_empty());
-        let mut batch = sink::plan::plan(self.append(&[user(999, 1, "tick")]), parked, self.prepared.all()).expect("a batch");
+        let mut batch =
+            sink::plan::plan(self.append(&[user(999, 1, "tick")]), parked, self.prepared.all()).expect("a batch");
         batch.documents.retain(|document| document.record.offset != self.offset - 1);
-        let outcome = sink::apply(&self.session, &self.prepared, &batch, &[self.applied], &self.limits).await.expect("applies");
+        let outcome =
+            sink::apply(&self.session, &self.prepared, &batch, &[self.applied], &self.limits).await.expect("applies");
         self.applied = outcome.positions.first().and_then(|(_, position)| position.next_offset);
     }
 }

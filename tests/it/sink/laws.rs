@@ -21,7 +21,10 @@ fn history(random: &mut ChaCha8Rng) -> Vec<Change> {
             2..5 => {
                 let mut document = rawdoc! { "_id": id, "email": format!("{id}@x"), "age": t as i32 };
                 if random.random() {
-                    document.append(bson::raw::cstr!("tags"), rawdoc! {"x": ["a", "b, \"c\""]}.get_array("x").expect("set").to_owned());
+                    document.append(
+                        bson::raw::cstr!("tags"),
+                        rawdoc! {"x": ["a", "b, \"c\""]}.get_array("x").expect("set").to_owned(),
+                    );
                     document.append(bson::raw::cstr!("meta"), rawdoc! { "at": t as i32, "deep": { "f": 1.5 } });
                     document.append(bson::raw::cstr!("status"), "active");
                 }
@@ -53,7 +56,11 @@ async fn any_order_repetition_and_split_ends_in_one_state() {
         in_order.apply(std::slice::from_ref(change)).await;
     }
     let expected = in_order.state().await;
-    assert!(in_order.rows("SELECT 1 FROM app.milestones").await.len() + in_order.rows("SELECT 1 FROM app.users").await.len() > 0);
+    assert!(
+        in_order.rows("SELECT 1 FROM app.milestones").await.len()
+            + in_order.rows("SELECT 1 FROM app.users").await.len()
+            > 0
+    );
     in_order.end().await;
     for round in 0..4 {
         let mut world = World::new().await;

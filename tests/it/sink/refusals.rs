@@ -24,7 +24,10 @@ async fn poison_is_isolated_with_its_record_and_closed_by_a_later_version() {
         ["CHECK", "CHECK", "NUL_IN_TEXT", "TOO_LONG"]
     );
     assert_eq!(world.rows("SELECT count(*) FROM app.users").await, ["51"]);
-    assert_eq!(world.rows("SELECT deleted FROM driftless.ledger WHERE version < '\\x0000000100000003'").await.len(), 54);
+    assert_eq!(
+        world.rows("SELECT deleted FROM driftless.ledger WHERE version < '\\x0000000100000003'").await.len(),
+        54
+    );
 
     let all = dead_letter::records(&world.session, &dead_letter::Filter::default(), 10).await.expect("reads");
     assert_eq!(all.len(), 4);
@@ -34,7 +37,8 @@ async fn poison_is_isolated_with_its_record_and_closed_by_a_later_version() {
     let details = world.rows("SELECT detail FROM driftless.dead_letter").await.join(" ");
     assert!(details.contains("users_age_check") && !details.contains("three"), "{details}");
 
-    let outcome = world.apply(&[user(1, 3, "one"), user(2, 3, "two"), user(3, 3, "3"), change("users", 4, 3, None)]).await;
+    let outcome =
+        world.apply(&[user(1, 3, "one"), user(2, 3, "two"), user(3, 3, "3"), change("users", 4, 3, None)]).await;
     assert_eq!(outcome.counts["users"].applied, 4);
     assert_eq!(world.rows("SELECT DISTINCT state FROM driftless.dead_letter").await, ["superseded"]);
     world.end().await;
@@ -63,7 +67,13 @@ async fn a_retried_record_closes_its_letter_when_it_passes() {
     // Produced again while nothing has changed: one letter stays open, that of the later record.
     world.apply(std::slice::from_ref(&bad)).await;
     assert_eq!(world.letters().await, ["CHECK|retried|1", "CHECK|open|1"]);
-    world.database.client().await.batch_execute("ALTER TABLE app.users DROP CONSTRAINT users_age_check").await.expect("ok");
+    world
+        .database
+        .client()
+        .await
+        .batch_execute("ALTER TABLE app.users DROP CONSTRAINT users_age_check")
+        .await
+        .expect("ok");
     world.apply(&[bad]).await;
     assert_eq!(world.rows("SELECT age FROM app.users").await, ["-1"]);
     assert_eq!(world.letters().await, ["CHECK|retried|1", "CHECK|retried|1"]);

@@ -125,13 +125,13 @@ impl World {
 
     pub(crate) fn append_frontier(&mut self, seq: u64, changes: u64, t: u32) -> Vec<Fetched> {
         let before = Frontier(ClusterTime { t, i: 0 });
-        let frontier = FrontierRecord { before, as_of_ms: i64::from(t) * 1000, seq, publisher: 1, changes };
+        let as_of_ms = i64::from(t) * 1000;
+        let frontier = FrontierRecord { before, as_of_ms, seq, publisher: 1, changes, complete: true };
         vec![self.record(envelope::encode_frontier(&frontier))]
     }
 
     fn record(&mut self, encoded: envelope::Encoded) -> Fetched {
-        let mut headers =
-            encoded.headers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect::<Vec<_>>();
+        let mut headers = encoded.headers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect::<Vec<_>>();
         if !headers.iter().any(|(name, _)| name == envelope::header::PUBLISHER) {
             headers.push((envelope::header::PUBLISHER.to_owned(), b"1".to_vec()));
         }
@@ -164,9 +164,9 @@ impl World {
         let client = self.database.client().await;
         let messages = client.simple_query(sql).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
         let row = |message: &SimpleQueryMessage| match message {
-            SimpleQueryMessage::Row(row) => Some(
-                (0..row.len()).map(|at| row.get(at).unwrap_or("NULL").to_owned()).collect::<Vec<_>>().join("|"),
-            ),
+            SimpleQueryMessage::Row(row) => {
+                Some((0..row.len()).map(|at| row.get(at).unwrap_or("NULL").to_owned()).collect::<Vec<_>>().join("|"))
+            }
             _ => None,
         };
         messages.iter().filter_map(row).collect()
