@@ -33,20 +33,27 @@ async fn law_2_a_replay_from_the_start_makes_nothing_older() {
     .await;
 
     let marker = Marker::write(&migration).await;
-    let end = CancellationToken::new();
+    let (end, quiet) = (CancellationToken::new(), CancellationToken::new());
+    let raised = tokio::sync::Notify::new();
     let other = migration.connect().await;
     let replays = async {
         for collection in Collection::ALL {
             replay(&migration, collection.name()).await;
         }
         load.end().await;
+        quiet.cancel();
+        raised.notified().await;
         let status = migration.quiesce(&daemon, PATIENCE).await;
         end.cancel();
         status
     };
-    let raises = wait::repeat_until(&end, async || marker.raise(&migration).await);
-    let (looks, status, raised) = tokio::join!(watch(other, &marker, &end), replays, raises);
-    eprintln!("law_2: the versions were looked at {looks} times, the marker was raised {raised} times");
+    let raises = async {
+        let times = wait::repeat_until(&quiet, async || marker.raise(&migration).await).await;
+        raised.notify_one();
+        times
+    };
+    let (looks, status, raises) = tokio::join!(watch(other, &marker, &end), replays, raises);
+    eprintln!("law_2: the versions were looked at {looks} times, the marker was raised {raises} times");
     assert!(looks > 10, "the replay was over before the versions were looked at");
 
     oracle::assert_equal(&migration).await;

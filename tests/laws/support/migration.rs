@@ -151,7 +151,8 @@ impl Migration {
     /// Waits until everything written so far is applied, as the daemon's own status tells it.
     pub(crate) async fn quiesce(&self, daemon: &Daemon, within: Duration) -> Status {
         let written = self.last_write().await;
-        let settled = |status: &Status| status.snapshot_complete() && status.passed(written);
+        // What waits for another document, which came too, is not applied yet.
+        let settled = |status: &Status| status.snapshot_complete() && status.passed(written) && status.parked() == 0;
         daemon.wait_for("everything written is applied", within, settled).await
     }
 
