@@ -188,7 +188,7 @@ pub(crate) async fn bounded<T>(
 
 async fn address(config: &SourceConfig) -> Result<SecretString, Error> {
     match (&config.uri, &config.uri_file) {
-        (Some(uri), None) => Ok(uri.clone()),
+        (Some(uri), None) => Ok(SecretString::from(uri.expose_secret())),
         (None, Some(path)) => tokio::fs::read_to_string(path)
             .await
             .map(|text| SecretString::from(text.trim()))
