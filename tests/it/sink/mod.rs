@@ -4,4 +4,5 @@ mod constraints;
 mod laws;
 mod operate;
 mod refusals;
+mod worker;
 mod world;

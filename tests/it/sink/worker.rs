@@ -1,0 +1,192 @@
+//! The worker between a real broker and a real PostgreSQL.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use bson::rawdoc;
+use driftless::{
+    config::{Constraints, LogConfig},
+    log::{Publisher, StreamState, Topics, Transaction},
+    model::{Change, ClusterTime, Frontier, Namespace, ResumeToken},
+    retry::Backoff,
+    sink::{
+        Error, Purpose, Worker,
+        replay::{self, Request, To},
+    },
+};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::world::{World, change, plan, user};
+use crate::support::{setting, soon, unique};
+
+/// A world whose log is Kafka.
+struct Kafka {
+    world: World,
+    log: LogConfig,
+    topics: Topics,
+    publisher: Publisher,
+}
+
+impl Kafka {
+    async fn new(constraints: Constraints) -> Self {
+        let world = World::with(constraints).await;
+        let text = format!(
+            "brokers = \"{}\"\nprefix = \"{}\"\nreplication = 1\npartitions = 2",
+            setting("KAFKA_BROKERS"),
+            unique("it")
+        );
+        let log: LogConfig = toml::from_str(&text).expect("a configuration");
+        let namespaces = [Namespace::new("shop", "users"), Namespace::new("shop", "plans")];
+        let topics = Topics::ensure(&log, &namespaces).await.expect("topics");
+        let (publisher, _) = Publisher::connect(&log, &topics).await.expect("a publisher");
+        Self { world, log, topics, publisher }
+    }
+
+    /// Publishes in one transaction, with frontiers in every partition.
+    async fn publish(&mut self, changes: Vec<Change>, t: u32) {
+        let token = ResumeToken::from_raw(&rawdoc! { "_data": format!("82{t:08X}000000012B022C0100296E5A") });
+        let frontier = Frontier(ClusterTime { t, i: 0 });
+        let transaction = Transaction {
+            changes,
+            controls: Vec::new(),
+            frontier: Some((frontier, i64::from(t) * 1000)),
+            idle: true,
+            state: StreamState { epoch: 1, token: token.expect("a token"), frontier },
+            snapshots: Vec::new(),
+            complete: BTreeSet::from(["users".to_owned(), "plans".to_owned()]),
+        };
+        self.publisher.publish(transaction).await.expect("publishes");
+    }
+
+    fn start(&self, cancel: &CancellationToken) -> JoinHandle<Result<(), Error>> {
+        let mut config = self.world.database.sink_config();
+        config.batch_changes = 7;
+        config.constraints = match self.world.session.constraint_mode() {
+            driftless::sink::ConstraintMode::Replica => Constraints::Replica,
+            driftless::sink::ConstraintMode::Enforce => Constraints::Enforce,
+        };
+        let worker = Worker {
+            target: driftless::sink::Target::new(&config).expect("a target"),
+            prepared: self.world.prepared.clone(),
+            config,
+            log: self.log.clone(),
+            topics: self.topics.clone(),
+            backoff: Backoff { min: Duration::from_millis(20), max: Duration::from_millis(200) },
+            stalls: Arc::new(|_| {}),
+        };
+        tokio::spawn(worker.run(cancel.clone()))
+    }
+
+    /// Waits until a query gives these rows.
+    async fn wait_for(&self, sql: &str, expected: &[&str]) {
+        let mut ticks = tokio::time::interval(Duration::from_millis(20));
+        soon(sql, async {
+            while self.world.rows(sql).await != expected {
+                ticks.tick().await;
+            }
+        })
+        .await;
+    }
+
+    async fn watermark(&self, t: u32) {
+        let sql = "SELECT count(*), min(watermark_t), max(gaps) FROM driftless.position";
+        self.wait_for(sql, &[&format!("4|{t}|0")]).await;
+    }
+}
+
+fn users(range: std::ops::Range<i32>, t: u32) -> Vec<Change> {
+    range.map(|id| user(id, t, &format!("{id}@{t}"))).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_die_and_everything_is_applied_once() {
+    let mut kafka = Kafka::new(Constraints::Replica).await;
+    let cancel = CancellationToken::new();
+    let worker = kafka.start(&cancel);
+    for t in 1..8 {
+        kafka.publish(users(1..40, t), t + 1).await;
+        let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+                   WHERE application_name LIKE 'driftless-%' AND datname = current_database()";
+        kafka.world.rows(sql).await;
+    }
+    kafka.watermark(8).await;
+    let sql = "SELECT count(*), count(*) FILTER (WHERE email LIKE '%@7') FROM app.users";
+    assert_eq!(kafka.world.rows(sql).await, ["39|39"]);
+    cancel.cancel();
+    soon("the worker stops", worker).await.expect("no panic").expect("a graceful end");
+    // A second worker goes on where the first stopped.
+    kafka.publish(vec![change("users", 1, 20, None)], 21).await;
+    let cancel = CancellationToken::new();
+    let worker = kafka.start(&cancel);
+    kafka.watermark(21).await;
+    assert_eq!(kafka.world.rows("SELECT count(*) FROM app.users").await, ["38"]);
+    cancel.cancel();
+    soon("the worker stops", worker).await.expect("no panic").expect("a graceful end");
+    kafka.world.session = kafka.world.target.open(Purpose::Apply).await.expect("connects");
+    kafka.world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_is_noticed_by_a_running_worker() {
+    let mut kafka = Kafka::new(Constraints::Replica).await;
+    let cancel = CancellationToken::new();
+    let worker = kafka.start(&cancel);
+    kafka.publish(users(1..20, 1), 2).await;
+    kafka.watermark(2).await;
+    let control = kafka.world.target.open(Purpose::Control).await.expect("connects");
+    let topic = kafka.topics.collections()[0].name.to_string();
+    for (t, to) in [(3, To::Offset(0)), (4, To::Earliest)] {
+        kafka.world.database.client().await.batch_execute("DELETE FROM app.users").await.expect("damages");
+        let request = Request { topic: &topic, partition: None, to, who: "test", dry_run: false };
+        assert_eq!(replay::replay(&control, &request).await.expect("moves").len(), 2);
+        // What makes an idle worker look: the next frontier.
+        kafka.publish(Vec::new(), t).await;
+        kafka.wait_for("SELECT count(*) FROM app.users", &["19"]).await;
+        kafka.watermark(t).await;
+    }
+    cancel.cancel();
+    soon("the worker stops", worker).await.expect("no panic").expect("a graceful end");
+    kafka.world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_parked_child_is_applied_soon_after_its_parent() {
+    let mut kafka = Kafka::new(Constraints::Enforce).await;
+    let cancel = CancellationToken::new();
+    let worker = kafka.start(&cancel);
+    kafka.publish(vec![plan(1, 1, Some(5), &[(1, "m")])], 2).await;
+    kafka.wait_for("SELECT reason, state FROM driftless.dead_letter", &["FK_MISSING|parked"]).await;
+    kafka.publish(vec![user(5, 3, "parent")], 4).await;
+    kafka.wait_for("SELECT email FROM app.users", &["parent"]).await;
+    // Frontiers come about once a second; here they come as fast as the broker takes them.
+    let mut t = 5;
+    soon("the child is applied", async {
+        while kafka.world.rows("SELECT FROM app.milestones").await.is_empty() {
+            kafka.publish(Vec::new(), t).await;
+            t += 1;
+        }
+    })
+    .await;
+    assert_eq!(kafka.world.rows("SELECT state FROM driftless.dead_letter").await, ["retried"]);
+    cancel.cancel();
+    soon("the worker stops", worker).await.expect("no panic").expect("a graceful end");
+    kafka.world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_breaker_ends_the_worker_with_the_position_intact() {
+    use driftless::retry::{Class, Classify};
+    let mut kafka = Kafka::new(Constraints::Replica).await;
+    let cancel = CancellationToken::new();
+    let bad = (0..2_100).map(|id| change("users", id, 1, Some(rawdoc! { "_id": id, "email": "x\0" }))).collect();
+    kafka.publish(bad, 2).await;
+    let worker = kafka.start(&cancel);
+    let error = soon("the worker ends", worker).await.expect("no panic").expect_err("too many");
+    assert_eq!(error.class(), Class::Halt);
+    assert!(matches!(error, Error::Breaker { limit: 1_000, .. }), "{error:?}");
+    let letters = kafka.world.rows("SELECT count(*) FROM driftless.dead_letter").await;
+    let ledger = kafka.world.rows("SELECT count(*) FROM driftless.ledger").await;
+    assert_eq!(letters, ledger, "what was written before the limit is whole");
+    assert!(letters[0].parse::<i32>().expect("a number") <= 1_000);
+    kafka.world.end().await;
+}
