@@ -7,8 +7,8 @@
 //!                            └── reopens behind the last reply it handed on
 //! ```
 //! Two tasks, so that the server prepares the next reply while images of the last one are read. Both stop when the
-//! [`ChangeStream`] is dropped. A batch is one segment of a reply; the position behind it is the token of its last event,
-//! or the reply's own token behind the last segment.
+//! [`ChangeStream`] is dropped. A batch is one segment of the replies that had come; the position behind it is the token of
+//! its last event, or the last reply's own token behind the last segment.
 //!
 //! The stream saves nothing: a position is the caller's to save once its batch is durable.
 
@@ -145,10 +145,20 @@ impl From<Error> for End {
 
 impl Decoder {
     async fn run(mut self, mut replies: mpsc::Receiver<Result<Reply, Error>>) {
-        while let Some(reply) = replies.recv().await {
-            let outcome = match reply {
-                Ok(reply) => self.reply(reply).await,
-                Err(error) => Err(End::Failed(error)),
+        let mut next = None;
+        loop {
+            let first = match next.take() {
+                Some(reply) => Some(reply),
+                None => replies.recv().await,
+            };
+            let outcome = match first {
+                None => return,
+                Some(Err(error)) => Err(End::Failed(error)),
+                Some(Ok(first)) => {
+                    let mut group = vec![first];
+                    next = gather(&mut group, &mut replies);
+                    self.replies(group).await
+                }
             };
             match outcome {
                 Ok(()) => {}
@@ -162,17 +172,18 @@ impl Decoder {
         }
     }
 
-    async fn reply(&mut self, reply: Reply) -> Result<(), End> {
-        self.tracker.replied(reply.opened);
-        let token = cursor::token(&reply.batch)?;
-        let sent_ms = reply.sent_ms;
-        let (mut events, failure) = self.events(&reply);
-        // Its bytes make room for the next reply before the images come.
-        drop(reply);
-        // The reply's own token is behind all of it; not so when an event is half there or was not taken.
+    /// Takes consecutive replies as one.
+    async fn replies(&mut self, group: Vec<Reply>) -> Result<(), End> {
+        let Some(last) = group.last() else { return Ok(()) };
+        self.tracker.replied(last.opened);
+        let (token, sent_ms) = (cursor::token(&last.batch)?, last.sent_ms);
+        let empty = last.batch.doc_slices().is_ok_and(|events| events.is_empty());
+        let (mut events, failure) = self.events(&group);
+        // Their bytes make room for the next replies before the images come.
+        drop(group);
+        // The last token is behind all of it; not so when an event is half there or was not taken.
         let whole = failure.is_none() && !self.fragments.pending();
-        let empty = events.is_empty();
-        if empty && whole {
+        if events.is_empty() && whole {
             let position = self.tracker.reply(&token, empty, sent_ms);
             self.send(StreamBatch { changes: Vec::new(), controls: Vec::new(), position }, None).await?;
         }
@@ -186,13 +197,15 @@ impl Decoder {
         failure.map_or(Ok(()), |error| Err(error.into()))
     }
 
-    /// The events of a reply; the ones before an event that cannot be taken are still given.
-    fn events(&mut self, reply: &Reply) -> (Vec<Placed>, Option<Error>) {
+    /// The events of some replies; the ones before an event that cannot be taken are still given.
+    fn events(&mut self, group: &[Reply]) -> (Vec<Placed>, Option<Error>) {
         let mut events = Vec::new();
         let mut decode = || {
-            for raw in reader::in_reply(&reply.batch, "read the change stream")? {
-                if let Some(whole) = self.fragments.take(raw?)? {
-                    events.push(event::decode(&whole, &self.scope)?);
+            for reply in group {
+                for raw in reader::in_reply(&reply.batch, "read the change stream")? {
+                    if let Some(whole) = self.fragments.take(raw?)? {
+                        events.push(event::decode(&whole, &self.scope)?);
+                    }
                 }
             }
             Ok(())
@@ -247,6 +260,24 @@ impl Decoder {
         ::metrics::gauge!(metrics::SOURCE_FRONTIER_TIMESTAMP).set(batch.position.frontier.0.unix_ms() as f64 / 1e3);
         self.batches.send(Ok(batch)).await.map_err(|_| End::Unheard)
     }
+}
+
+/// Takes the replies that wait behind the first one; gives back the one that must not join them.
+///
+/// A server with little to tell answers event by event. Taken one by one, each reply would cost a lookup and a place in the
+/// next transaction of its own, and a stream that is never behind would be seconds late. The first reply of a cursor stays
+/// alone, because it proves less than others.
+fn gather(group: &mut Vec<Reply>, replies: &mut mpsc::Receiver<Result<Reply, Error>>) -> Option<Result<Reply, Error>> {
+    if group.iter().any(|reply| reply.opened.is_some()) {
+        return None;
+    }
+    while let Ok(reply) = replies.try_recv() {
+        match reply {
+            Ok(reply) if reply.opened.is_none() => group.push(reply),
+            other => return Some(other),
+        }
+    }
+    None
 }
 
 /// Counts what a segment took from the stream.
