@@ -143,14 +143,34 @@ impl From<Error> for End {
     }
 }
 
+/// Replies that share a batch.
+#[derive(Default)]
+struct Taken {
+    events: Vec<Placed>,
+    /// Bytes of their replies.
+    bytes: usize,
+    /// Behind the last reply: its token, whether it was empty, and when it was asked for.
+    end: Option<(ResumeToken, bool, i64)>,
+    failure: Option<Error>,
+}
+
+/// Replies that come while the last batch is still being published are taken together up to this size: one by one, each
+/// would cost a lookup and a transaction for the handful of events that a waiting server answers with.
+const TAKEN_BYTES: usize = 4 << 20;
+
 impl Decoder {
     async fn run(mut self, mut replies: mpsc::Receiver<Result<Reply, Error>>) {
-        while let Some(reply) = replies.recv().await {
-            let outcome = match reply {
-                Ok(reply) => self.reply(reply).await,
-                Err(error) => Err(End::Failed(error)),
-            };
-            match outcome {
+        while let Some(first) = replies.recv().await {
+            let mut taken = Taken::default();
+            let mut next = Some(first);
+            while let Some(reply) = next {
+                if let Err(error) = reply.and_then(|reply| self.take(reply, &mut taken)) {
+                    taken.failure = Some(error);
+                }
+                let room = taken.failure.is_none() && taken.events.len() < self.lookups && taken.bytes < TAKEN_BYTES;
+                next = if room { replies.try_recv().ok() } else { None };
+            }
+            match self.give(taken).await {
                 Ok(()) => {}
                 Err(End::Unheard) => return,
                 Err(End::Failed(error)) => {
@@ -162,43 +182,46 @@ impl Decoder {
         }
     }
 
-    async fn reply(&mut self, reply: Reply) -> Result<(), End> {
+    /// Decodes a reply; its bytes make room for the next one before the images come.
+    fn take(&mut self, reply: Reply, taken: &mut Taken) -> Result<(), Error> {
         self.tracker.replied(reply.opened);
         let token = cursor::token(&reply.batch)?;
-        let sent_ms = reply.sent_ms;
-        let (mut events, failure) = self.events(&reply);
-        // Its bytes make room for the next reply before the images come.
-        drop(reply);
-        // The reply's own token is behind all of it; not so when an event is half there or was not taken.
-        let whole = failure.is_none() && !self.fragments.pending();
-        let empty = events.is_empty();
-        if empty && whole {
-            let position = self.tracker.reply(&token, empty, sent_ms);
-            self.send(StreamBatch { changes: Vec::new(), controls: Vec::new(), position }, None).await?;
-        }
+        let before = taken.events.len();
+        taken.bytes += reply.batch.as_raw_document().as_bytes().len();
+        taken.end = None;
+        self.events(&reply, &mut taken.events)?;
+        taken.end = Some((token, taken.events.len() == before, reply.sent_ms));
+        Ok(())
+    }
+
+    async fn give(&mut self, taken: Taken) -> Result<(), End> {
+        let Taken { mut events, end, failure, .. } = taken;
+        // A reply's own token is behind all of it; not so when an event is half there or was not taken.
+        let mut end = end.filter(|_| !self.fragments.pending());
         while !events.is_empty() {
             let (mut batch, deleted_by) = self.segment(&mut events).await?;
-            if events.is_empty() && whole {
+            if events.is_empty()
+                && let Some((token, empty, sent_ms)) = end.take()
+            {
                 batch.position = self.tracker.reply(&token, empty, sent_ms);
             }
             self.send(batch, deleted_by).await?;
+        }
+        if let Some((token, empty, sent_ms)) = end {
+            let position = self.tracker.reply(&token, empty, sent_ms);
+            self.send(StreamBatch { changes: Vec::new(), controls: Vec::new(), position }, None).await?;
         }
         failure.map_or(Ok(()), |error| Err(error.into()))
     }
 
     /// The events of a reply; the ones before an event that cannot be taken are still given.
-    fn events(&mut self, reply: &Reply) -> (Vec<Placed>, Option<Error>) {
-        let mut events = Vec::new();
-        let mut decode = || {
-            for raw in reader::in_reply(&reply.batch, "read the change stream")? {
-                if let Some(whole) = self.fragments.take(raw?)? {
-                    events.push(event::decode(&whole, &self.scope)?);
-                }
+    fn events(&mut self, reply: &Reply, events: &mut Vec<Placed>) -> Result<(), Error> {
+        for raw in reader::in_reply(&reply.batch, "read the change stream")? {
+            if let Some(whole) = self.fragments.take(raw?)? {
+                events.push(event::decode(&whole, &self.scope)?);
             }
-            Ok(())
-        };
-        let failure = decode().err();
-        (events, failure)
+        }
+        Ok(())
     }
 
     /// Takes the next segment off the events and looks up what it needs; see [`Holds`] for the time beside it.
