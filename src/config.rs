@@ -11,7 +11,7 @@ use std::{
 };
 
 use bytesize::ByteSize;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer};
 
 /// One fault of the configuration.
@@ -37,6 +37,28 @@ impl fmt::Display for Fault {
             write!(f, "{}: ", self.key)?;
         }
         write!(f, "{}\n  hint: {}", self.rule, self.hint)
+    }
+}
+
+/// A connection string, which may hold a password: it prints as `***`.
+#[derive(Clone, Deserialize)]
+pub struct Secret(SecretString);
+
+impl ExposeSecret<str> for Secret {
+    fn expose_secret(&self) -> &str {
+        self.0.expose_secret()
+    }
+}
+
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Self(text.into())
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
     }
 }
 
@@ -74,7 +96,7 @@ pub struct Config {
 pub struct SourceConfig {
     /// Connection string.
     #[serde(default)]
-    pub uri: Option<SecretString>,
+    pub uri: Option<Secret>,
     /// File that holds the connection string, instead of `uri`.
     #[serde(default)]
     pub uri_file: Option<PathBuf>,
@@ -153,7 +175,7 @@ pub struct LogConfig {
 pub struct SinkConfig {
     /// Connection string (`postgres://…`).
     #[serde(default)]
-    pub url: Option<SecretString>,
+    pub url: Option<Secret>,
     /// File that holds the connection string, instead of `url`.
     #[serde(default)]
     pub url_file: Option<PathBuf>,
@@ -542,6 +564,38 @@ mod tests {
     #[test]
     fn secrets_do_not_print() {
         let config = Config::from_value(minimal(), Path::new("")).expect("a configuration");
-        assert!(!format!("{config:?}").contains("secret@"));
+        let printed = format!("{config:?}");
+        assert!(!printed.contains("secret@") && printed.contains("uri: Some(***)"), "{printed}");
+    }
+
+    #[test]
+    fn the_example_is_a_configuration() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/driftless.toml");
+        let config = Config::load(&path).expect("no faults");
+        assert_eq!(config.mapping, path.with_file_name("demo/mapping.toml"));
+    }
+
+    #[test]
+    fn the_example_names_every_key_with_its_default() {
+        // Uncommented, it must still be a configuration, and the same one.
+        let example = include_str!("../config/driftless.toml");
+        let setting = |line: &&str| {
+            line.strip_prefix("# ").is_some_and(|rest| {
+                rest.split_once(" = ")
+                    .is_some_and(|(key, _)| key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'))
+            })
+        };
+        let optional = ["client_secrets_file", "ca_file"];
+        let uncommented: Vec<&str> = example
+            .lines()
+            .filter(|line| !optional.iter().any(|key| line.contains(&format!("# {key} ="))))
+            .map(|line| if setting(&line) { &line[2..] } else { line })
+            .collect();
+        let parse = |text: &str| {
+            let raw: toml::Table = text.parse().expect("TOML");
+            let raw = serde_json::to_value(raw).expect("JSON");
+            format!("{:?}", Config::from_value(raw, Path::new("")).expect("no faults"))
+        };
+        assert_eq!(parse(&uncommented.join("\n")), parse(example));
     }
 }

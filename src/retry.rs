@@ -78,7 +78,8 @@ where
                 if started.elapsed() > backoff.max {
                     delays = backoff.delays();
                 }
-                let delay = delays.next().unwrap_or(backoff.max);
+                // Jitter is added on top of the builder's own bound.
+                let delay = delays.next().unwrap_or(backoff.max).min(backoff.max);
                 stalled(&error, delay);
                 tokio::select! {
                     biased;

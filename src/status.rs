@@ -120,6 +120,9 @@ impl Status {
 
     /// The role is in that phase, without anything to complain about.
     pub fn phase(&self, role: Role, phase: Phase) {
+        if self.is_stalled(role) && phase == Phase::Running {
+            tracing::info!(role = role.as_str(), "goes on");
+        }
         self.change(role, phase, None, None);
         metrics::gauge!(names::STALLED, "role" => role.as_str()).set(0);
     }
@@ -145,10 +148,13 @@ impl Status {
 
     /// The role goes on where it had to wait.
     fn recovered(&self, role: Role) {
-        let waited = self.lock().roles.get(role.as_str()).is_some_and(|line| line.phase == Phase::Stalled);
-        if waited {
+        if self.is_stalled(role) {
             self.phase(role, Phase::Running);
         }
+    }
+
+    fn is_stalled(&self, role: Role) -> bool {
+        self.lock().roles.get(role.as_str()).is_some_and(|line| line.phase == Phase::Stalled)
     }
 
     /// The role has stopped until a person acts.

@@ -96,22 +96,18 @@ impl Supervisor {
     /// # Errors
     /// The first reason to stop that was not the cancellation from outside.
     pub async fn run(mut self, grace: Duration) -> Result<(), Error> {
-        let mut reason = None;
-        loop {
-            let ended = tokio::select! {
-                biased;
-                ended = self.tasks.join_next() => ended,
-                () = self.cancel.cancelled() => break,
-            };
-            let Some(ended) = ended else { break };
-            reason = Some(match ended {
-                Ok((task, Ok(()))) => Error::Ended { task },
-                Ok((task, Err(source))) => Error::Failed { task, source },
-                Err(panicked) => Error::Panicked(panicked),
-            });
-            self.cancel.cancel();
-            break;
-        }
+        let ended = tokio::select! {
+            biased;
+            // First: a task that ended because of it is no reason.
+            () = self.cancel.cancelled() => None,
+            ended = self.tasks.join_next() => ended,
+        };
+        self.cancel.cancel();
+        let mut reason = ended.map(|ended| match ended {
+            Ok((task, Ok(()))) => Error::Ended { task },
+            Ok((task, Err(source))) => Error::Failed { task, source },
+            Err(panicked) => Error::Panicked(panicked),
+        });
         let drain = async {
             while let Some(ended) = self.tasks.join_next().await {
                 match ended {
@@ -180,6 +176,21 @@ mod tests {
         let mut supervisor = Supervisor::new(cancel.clone());
         supervisor.spawn("sink", until_cancelled);
         cancel.cancel();
+        assert!(supervisor.run(Duration::from_secs(5)).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_task_that_ended_because_of_the_cancellation_is_no_reason() {
+        let cancel = CancellationToken::new();
+        let mut supervisor = Supervisor::new(cancel.clone());
+        let (sender, ended) = tokio::sync::oneshot::channel::<()>();
+        supervisor.spawn("sink", |cancel| async move {
+            until_cancelled(cancel).await?;
+            drop(sender);
+            Ok::<_, Broken>(())
+        });
+        cancel.cancel();
+        assert!(ended.await.is_err(), "the task ends before the supervisor looks");
         assert!(supervisor.run(Duration::from_secs(5)).await.is_ok());
     }
 

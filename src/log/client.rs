@@ -10,7 +10,7 @@ use rdkafka::{
     ClientConfig, ClientContext, Statistics,
     config::{FromClientConfigAndContext, RDKafkaLogLevel},
     consumer::ConsumerContext,
-    error::KafkaError,
+    error::{KafkaError, RDKafkaErrorCode},
 };
 
 use super::{Error, Fault};
@@ -189,7 +189,10 @@ pub(super) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
 
 /// The library reconnects by itself; what lasts surfaces as an error of the call that waits.
 pub(super) fn broker_trouble(error: &KafkaError, reason: &str) {
-    tracing::info!(%error, reason, "kafka brokers");
+    // The end of a partition is no trouble: it is what a reader of the state topic waits for.
+    if error.rdkafka_error_code() != Some(RDKafkaErrorCode::PartitionEOF) {
+        tracing::info!(%error, reason, "kafka brokers");
+    }
 }
 
 #[cfg(test)]

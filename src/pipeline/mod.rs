@@ -41,7 +41,7 @@ pub enum Error {
     #[error("use the log")]
     Log(#[from] log::Error),
     /// PostgreSQL.
-    #[error("write the target")]
+    #[error("use the target")]
     Sink(#[from] target::Error),
     /// The comparison.
     #[error("compare both sides")]

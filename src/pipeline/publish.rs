@@ -61,7 +61,7 @@ pub(super) struct Term<'a> {
 impl<'a> Term<'a> {
     /// Fences the predecessor, reads its state, and opens stream and snapshot from there.
     pub(super) async fn begin(role: &'a SourceRole, topics: &Topics) -> Result<Self, Error> {
-        let source = Source::connect(&role.config.source).await?;
+        let source = Source::connect(&role.config.source).await?.with_stalls(role.status.stalls(Role::Source));
         let faults = source.faults(role.collections.keys().map(String::as_str)).await?;
         if !faults.is_empty() {
             return Err(Error::Unsuited(faults));

@@ -48,7 +48,7 @@ pub struct Position {
     pub seq: u64,
     /// Its changes since; `None` when not all of them were seen.
     pub pending: Option<u64>,
-    /// Whether the snapshot of the collection is applied here; without it the watermark speaks of the stream only.
+    /// Whether the collection's snapshot is applied as well; without it the watermark speaks of the stream only.
     pub complete: bool,
     /// Frontiers whose count was not met, ever.
     pub gaps: u64,

@@ -104,8 +104,8 @@ pub async fn read(session: &Session, actions: u32) -> Result<Status, Error> {
         next_offset: position.next_offset,
         watermark: position.watermark.map(|bound| bound.0),
         as_of_ms: position.as_of_ms,
-        gaps: position.gaps,
         complete: position.complete,
+        gaps: position.gaps,
     });
     Ok(Status {
         positions: positions.collect(),

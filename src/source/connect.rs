@@ -8,9 +8,14 @@ use std::{future::Future, sync::Arc, time::Duration};
 use bson::{Document, doc};
 use mongodb::{Client, Database, options::ClientOptions};
 use secrecy::{ExposeSecret, SecretString};
+use tokio_util::sync::CancellationToken;
 
 use super::{Error, Reader};
-use crate::{config::SourceConfig, model::ClusterTime};
+use crate::{
+    config::SourceConfig,
+    model::ClusterTime,
+    retry::{self, Backoff, Stalls},
+};
 
 /// What the server is, as far as it changes what may be asked of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,12 +49,23 @@ impl Server {
 }
 
 /// A connection to the source database. Cheap to clone.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Source {
     client: Client,
     database: Database,
     config: Arc<SourceConfig>,
     server: Server,
+    stalls: Option<Stalls>,
+}
+
+/// The server, never the address: it may hold a password.
+impl std::fmt::Debug for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Source")
+            .field("database", &self.config.database)
+            .field("server", &self.server)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Source {
@@ -68,7 +84,39 @@ impl Source {
             .map_err(|source| Error::Server { act: "set up the connection to the source", source: source.into() })?;
         let database = client.database(&config.database);
         let server = server(&client, config.timeout).await?;
-        Ok(Self { client, database, config: Arc::new(config.clone()), server })
+        Ok(Self { client, database, config: Arc::new(config.clone()), server, stalls: None })
+    }
+
+    /// Tells `stalls` when this source has to wait, and when it goes on.
+    #[must_use]
+    pub fn with_stalls(self, stalls: Stalls) -> Self {
+        Self { stalls: Some(stalls), ..self }
+    }
+
+    /// Tells that the source waits for something to come back.
+    pub(crate) fn stalled(&self, error: &Error, delay: Duration) {
+        let reason = retry::chain(error);
+        tracing::warn!(delay_ms = delay.as_millis() as u64, reason, "source stalled");
+        if let Some(stalls) = &self.stalls {
+            stalls(Some(reason));
+        }
+    }
+
+    /// Tries until it works, fails for good, or nobody waits any more (then `None`).
+    pub(crate) async fn settled<T, F>(
+        &self,
+        backoff: Backoff,
+        cancel: &CancellationToken,
+        attempt: impl FnMut() -> F,
+    ) -> Result<Option<T>, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        let settled = retry::until_settled(backoff, cancel, |error, delay| self.stalled(error, delay), attempt).await?;
+        if let Some(stalls) = &self.stalls {
+            stalls(None);
+        }
+        Ok(settled)
     }
 
     /// What the server is.
@@ -140,7 +188,7 @@ pub(crate) async fn bounded<T>(
 
 async fn address(config: &SourceConfig) -> Result<SecretString, Error> {
     match (&config.uri, &config.uri_file) {
-        (Some(uri), None) => Ok(uri.clone()),
+        (Some(uri), None) => Ok(SecretString::from(uri.expose_secret())),
         (None, Some(path)) => tokio::fs::read_to_string(path)
             .await
             .map(|text| SecretString::from(text.trim()))

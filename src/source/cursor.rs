@@ -15,7 +15,7 @@ use mongodb::raw_batch_cursor::{RawBatch, RawBatchCursor};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use super::{Error, Scope, Source, connect::bounded, settled, stalled};
+use super::{Error, Scope, Source, connect::bounded};
 use crate::{
     model::{ClusterTime, ResumeToken},
     retry::{Backoff, Class, Classify},
@@ -97,7 +97,7 @@ impl Prefetch {
         let mut width = Width::Whole;
         loop {
             let attempt = || open(&self.source, &self.scope, &self.place, width);
-            let next = match settled(self.backoff, &self.cancel, attempt).await {
+            let next = match self.source.settled(self.backoff, &self.cancel, attempt).await {
                 Ok(Some(opened)) => self.drain(opened, width).await,
                 Ok(None) => Next::Stop,
                 Err(error) => self.judge(error, width).await,
@@ -163,7 +163,7 @@ impl Prefetch {
                 Next::Reopen(Width::Slim)
             }
             error if error.class() == Class::Transient => {
-                stalled(&error, Duration::ZERO);
+                self.source.stalled(&error, Duration::ZERO);
                 Next::Reopen(width)
             }
             error => {

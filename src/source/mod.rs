@@ -35,8 +35,6 @@ mod segment;
 mod snapshot;
 mod stream;
 
-use std::time::Duration;
-
 pub use check::{CollectionKind, Facts, Fault, Oplog};
 pub use connect::{Server, Source};
 pub use error::{Cause, Error};
@@ -46,31 +44,3 @@ pub use merge::{Merge, Released, Ticket};
 pub use reader::{Chunk, Limits, Read, ReadTime, Reader};
 pub use snapshot::{Progress, Snapshot, SnapshotItem, snapshot_changes};
 pub use stream::{ChangeStream, Position, Start, StreamBatch};
-
-use tokio_util::sync::CancellationToken;
-
-use crate::{
-    metrics,
-    retry::{self, Backoff},
-};
-
-/// Tries until it works, fails for good, or nobody waits any more (then `None`).
-async fn settled<T, F>(
-    backoff: Backoff,
-    cancel: &CancellationToken,
-    attempt: impl FnMut() -> F,
-) -> Result<Option<T>, Error>
-where
-    F: Future<Output = Result<T, Error>>,
-{
-    let settled = retry::until_settled(backoff, cancel, stalled, attempt).await?;
-    ::metrics::gauge!(metrics::STALLED, "role" => "source").set(0.0);
-    Ok(settled)
-}
-
-/// Tells that the source waits for something to come back.
-fn stalled(error: &Error, delay: Duration) {
-    ::metrics::counter!(metrics::RETRIES, "role" => "source").increment(1);
-    ::metrics::gauge!(metrics::STALLED, "role" => "source").set(1.0);
-    tracing::warn!(delay_ms = delay.as_millis() as u64, error = retry::chain(error), "source stalled");
-}

@@ -90,6 +90,8 @@ pub(crate) struct Outcome {
     pub(crate) controls: Vec<Control>,
     /// Documents that were gone when they were looked up, by collection.
     pub(crate) missing: BTreeMap<String, u64>,
+    /// Where there are such, the cluster time at or before which their deletes are.
+    pub(crate) deleted_by: Option<ClusterTime>,
 }
 
 /// Turns events and their images into changes.
@@ -114,6 +116,7 @@ pub(crate) fn settle(events: Vec<Placed>, fates: &[Fate], mut found: BTreeMap<St
                     .get_mut(collection)
                     .and_then(|found| found.documents.remove(&change.key).map(|document| (document, found.upper)));
                 let Some((document, upper)) = image else {
+                    outcome.deleted_by = outcome.deleted_by.max(found.get(collection).map(|found| found.upper));
                     *outcome.missing.entry(collection.clone()).or_default() += 1;
                     continue;
                 };
@@ -213,6 +216,7 @@ mod tests {
         let updates = outcome.changes.iter().filter(|change| change.op == Op::Update);
         assert!(updates.clone().all(|change| change.upper == upper));
         assert_eq!(outcome.missing.get("orders").copied().unwrap_or(0), u64::from(text.contains('9')));
+        assert_eq!(outcome.deleted_by, text.contains('9').then_some(upper));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use bson::raw::RawDocumentBuf;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::{Chunk, Error, Limits, ReadTime, Source, Ticket, id::id_of, settled};
+use super::{Chunk, Error, Limits, ReadTime, Source, Ticket, id::id_of};
 use crate::{
     metrics,
     model::{Change, ClusterTime, Key, Namespace, Op, Version},
@@ -170,7 +170,7 @@ impl Walk {
     where
         F: Future<Output = Result<T, Error>>,
     {
-        match settled(self.backoff, &self.cancel, attempt).await {
+        match self.source.settled(self.backoff, &self.cancel, attempt).await {
             Ok(Some(value)) => Ok(value),
             Ok(None) => Err(Stop),
             Err(error) => self.fail(error).await,

@@ -23,10 +23,9 @@ use super::{
     Error, Scope, Source,
     cursor::{self, Place, Prefetch, Reply},
     event::{self, Event, Fragments, Placed},
-    frontier::Tracker,
+    frontier::{Holds, Tracker},
     lookup, reader,
     segment::{self, Found},
-    settled,
 };
 use crate::{
     metrics,
@@ -59,7 +58,7 @@ pub struct Position {
     pub as_of_ms: i64,
 }
 
-/// Consecutive changes.
+/// Consecutive changes; `position` may stand before them, while an image is missing whose delete is still to come.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StreamBatch {
     /// In the order of the stream. A key occurs with ascending versions.
@@ -98,6 +97,7 @@ impl ChangeStream {
             backoff,
             cancel: cancel.clone(),
             tracker,
+            holds: Holds::default(),
             fragments: Fragments::default(),
             lookups: source.config().lookup_batch.max(1),
             batches: send_batch,
@@ -123,6 +123,7 @@ struct Decoder {
     backoff: Backoff,
     cancel: CancellationToken,
     tracker: Tracker,
+    holds: Holds,
     fragments: Fragments,
     /// Lookups that a segment may need; fewer while documents are large.
     lookups: usize,
@@ -173,14 +174,14 @@ impl Decoder {
         let empty = events.is_empty();
         if empty && whole {
             let position = self.tracker.reply(&token, empty, sent_ms);
-            self.send(StreamBatch { changes: Vec::new(), controls: Vec::new(), position }).await?;
+            self.send(StreamBatch { changes: Vec::new(), controls: Vec::new(), position }, None).await?;
         }
         while !events.is_empty() {
-            let mut batch = self.segment(&mut events).await?;
+            let (mut batch, deleted_by) = self.segment(&mut events).await?;
             if events.is_empty() && whole {
                 batch.position = self.tracker.reply(&token, empty, sent_ms);
             }
-            self.send(batch).await?;
+            self.send(batch, deleted_by).await?;
         }
         failure.map_or(Ok(()), |error| Err(error.into()))
     }
@@ -200,8 +201,8 @@ impl Decoder {
         (events, failure)
     }
 
-    /// Takes the next segment off the events and looks up what it needs.
-    async fn segment(&mut self, events: &mut Vec<Placed>) -> Result<StreamBatch, End> {
+    /// Takes the next segment off the events and looks up what it needs; see [`Holds`] for the time beside it.
+    async fn segment(&mut self, events: &mut Vec<Placed>) -> Result<(StreamBatch, Option<ClusterTime>), End> {
         loop {
             let taken = segment::cut(events, self.lookups);
             let (segment, _) = events.split_at(taken);
@@ -219,7 +220,8 @@ impl Decoder {
                 ::metrics::counter!(metrics::SOURCE_LOOKUPS_MISSING, "collection" => collection).increment(missing);
             }
             self.lookups = (self.lookups * 2).min(self.source.config().lookup_batch.max(1));
-            return Ok(StreamBatch { changes: outcome.changes, controls: outcome.controls, position });
+            let batch = StreamBatch { changes: outcome.changes, controls: outcome.controls, position };
+            return Ok((batch, outcome.deleted_by));
         }
     }
 
@@ -232,7 +234,7 @@ impl Decoder {
         let (database, timeout) = (self.source.database(), self.source.config().timeout);
         let reads = wanted.iter().map(async |(collection, ids)| {
             let attempt = || lookup::images(database, timeout, collection, ids, after);
-            match settled(self.backoff, &self.cancel, attempt).await? {
+            match self.source.settled(self.backoff, &self.cancel, attempt).await? {
                 Some(found) => Ok::<_, End>(found.map(|found| ((*collection).to_owned(), found))),
                 None => Err(End::Unheard),
             }
@@ -240,7 +242,8 @@ impl Decoder {
         Ok(try_join_all(reads).await?.into_iter().collect())
     }
 
-    async fn send(&self, batch: StreamBatch) -> Result<(), End> {
+    async fn send(&mut self, mut batch: StreamBatch, deleted_by: Option<ClusterTime>) -> Result<(), End> {
+        batch.position = self.holds.announce(batch.position, deleted_by);
         ::metrics::gauge!(metrics::SOURCE_FRONTIER_TIMESTAMP).set(batch.position.frontier.0.unix_ms() as f64 / 1e3);
         self.batches.send(Ok(batch)).await.map_err(|_| End::Unheard)
     }

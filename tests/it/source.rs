@@ -41,21 +41,23 @@ impl Shop {
     async fn with(test: &str, change: impl FnOnce(&mut SourceConfig)) -> Self {
         let uri = setting("MONGO_URI");
         let name = format!("it_{test}_{}", std::process::id());
-        let client = soon("a connection", Client::with_uri_str(&uri)).await.unwrap();
+        let client = soon("a connection", Client::with_uri_str(&uri)).await.expect("the server answers");
         let database = client.database(&name);
-        database.drop().await.unwrap();
-        let mut config: SourceConfig = toml::from_str(&format!("uri = {uri:?}\ndatabase = {name:?}")).unwrap();
+        database.drop().await.expect("the server answers");
+        let mut config: SourceConfig =
+            toml::from_str(&format!("uri = {uri:?}\ndatabase = {name:?}")).expect("the server answers");
         change(&mut config);
-        let source = Source::connect(&config).await.unwrap();
+        let source = Source::connect(&config).await.expect("the server answers");
         Self { client, database, source }
     }
 
     /// The same database, read with other settings.
     async fn again(other: &Self, change: impl FnOnce(&mut SourceConfig)) -> Self {
         let (uri, name) = (setting("MONGO_URI"), other.database.name());
-        let mut config: SourceConfig = toml::from_str(&format!("uri = {uri:?}\ndatabase = {name:?}")).unwrap();
+        let mut config: SourceConfig =
+            toml::from_str(&format!("uri = {uri:?}\ndatabase = {name:?}")).expect("the server answers");
         change(&mut config);
-        let source = Source::connect(&config).await.unwrap();
+        let source = Source::connect(&config).await.expect("the server answers");
         Self { client: other.client.clone(), database: other.database.clone(), source }
     }
 
@@ -69,13 +71,13 @@ impl Shop {
     }
 
     async fn now(&self) -> ClusterTime {
-        self.source.now().await.unwrap()
+        self.source.now().await.expect("the server answers")
     }
 
     /// The instant behind everything so far, which the server's clock has reached.
     async fn beginning(&self) -> Start {
         let now = self.now().await;
-        self.collection("elsewhere").insert_one(doc! {}).await.unwrap();
+        self.collection("elsewhere").insert_one(doc! {}).await.expect("the server answers");
         Start::At(now.next())
     }
 
@@ -88,7 +90,7 @@ impl Shop {
     }
 
     async fn close(self) {
-        self.database.drop().await.unwrap();
+        self.database.drop().await.expect("the server answers");
     }
 }
 
@@ -98,7 +100,7 @@ struct Stream {
 
 impl Stream {
     async fn batch(&mut self) -> StreamBatch {
-        soon("a batch", self.inner.next_batch()).await.unwrap()
+        soon("a batch", self.inner.next_batch()).await.expect("the server answers")
     }
 
     /// Batches until the stream has come past `time`.
@@ -113,9 +115,10 @@ impl Stream {
 
 /// `_id` as a number, version, op, and field `v`, of each change.
 fn seen(batches: &[StreamBatch]) -> Vec<(i32, Op, Option<i32>)> {
-    let value = |change: &Change| change.document.as_ref().map(|document| document.get_i32("v").unwrap());
+    let value =
+        |change: &Change| change.document.as_ref().map(|document| document.get_i32("v").expect("the server answers"));
     let changes = batches.iter().flat_map(|batch| &batch.changes);
-    changes.map(|change| (change.id.get_i32("_id").unwrap(), change.op, value(change))).collect()
+    changes.map(|change| (change.id.get_i32("_id").expect("the server answers"), change.op, value(change))).collect()
 }
 
 /// An idle stream proves its last change without another one happening, also after a restart.
@@ -123,9 +126,9 @@ fn seen(batches: &[StreamBatch]) -> Vec<(i32, Op, Option<i32>)> {
 async fn an_idle_stream_covers_its_last_instant() {
     let shop = Shop::open("idle").await;
     let mut stream = shop.stream(&["orders"], Start::At(shop.now().await));
-    shop.collection("orders").insert_one(doc! { "_id": 1, "v": 1 }).await.unwrap();
+    shop.collection("orders").insert_one(doc! { "_id": 1, "v": 1 }).await.expect("the server answers");
     let inserted = shop.now().await;
-    let last = stream.until(inserted).await.pop().unwrap();
+    let last = stream.until(inserted).await.pop().expect("the server answers");
     assert!(last.position.as_of_ms > 0);
     drop(stream);
     let frontier = Frontier::default();
@@ -138,15 +141,15 @@ async fn an_idle_stream_covers_its_last_instant() {
 async fn a_transaction_keeps_its_order() {
     let shop = Shop::open("transaction").await;
     let orders = shop.collection("orders");
-    orders.insert_one(doc! { "_id": 1, "v": 0 }).await.unwrap();
+    orders.insert_one(doc! { "_id": 1, "v": 0 }).await.expect("the server answers");
     let mut stream = shop.stream(&["orders"], shop.beginning().await);
-    let mut session = shop.client.start_session().await.unwrap();
-    session.start_transaction().await.unwrap();
-    orders.replace_one(doc! { "_id": 1 }, doc! { "v": 1 }).session(&mut session).await.unwrap();
-    orders.delete_one(doc! { "_id": 1 }).session(&mut session).await.unwrap();
-    orders.insert_one(doc! { "_id": 1, "v": 2 }).session(&mut session).await.unwrap();
-    orders.insert_one(doc! { "_id": 2, "v": 3 }).session(&mut session).await.unwrap();
-    session.commit_transaction().await.unwrap();
+    let mut session = shop.client.start_session().await.expect("the server answers");
+    session.start_transaction().await.expect("the server answers");
+    orders.replace_one(doc! { "_id": 1 }, doc! { "v": 1 }).session(&mut session).await.expect("the server answers");
+    orders.delete_one(doc! { "_id": 1 }).session(&mut session).await.expect("the server answers");
+    orders.insert_one(doc! { "_id": 1, "v": 2 }).session(&mut session).await.expect("the server answers");
+    orders.insert_one(doc! { "_id": 2, "v": 3 }).session(&mut session).await.expect("the server answers");
+    session.commit_transaction().await.expect("the server answers");
     let batches = stream.until(shop.now().await).await;
     let expected =
         [(1, Op::Replace, Some(1)), (1, Op::Delete, None), (1, Op::Insert, Some(2)), (2, Op::Insert, Some(3))];
@@ -164,12 +167,12 @@ async fn a_lookup_that_finds_nothing_gives_nothing() {
     let orders = shop.collection("orders");
     let start = shop.now().await;
     for id in [1, 2, 3] {
-        orders.insert_one(doc! { "_id": id, "v": 0 }).await.unwrap();
-        orders.update_one(doc! { "_id": id }, doc! { "$set": { "v": 1 } }).await.unwrap();
+        orders.insert_one(doc! { "_id": id, "v": 0 }).await.expect("the server answers");
+        orders.update_one(doc! { "_id": id }, doc! { "$set": { "v": 1 } }).await.expect("the server answers");
     }
     let updated = shop.now().await;
-    orders.update_one(doc! { "_id": 1 }, doc! { "$set": { "v": 2 } }).await.unwrap();
-    orders.delete_one(doc! { "_id": 2 }).await.unwrap();
+    orders.update_one(doc! { "_id": 1 }, doc! { "$set": { "v": 2 } }).await.expect("the server answers");
+    orders.delete_one(doc! { "_id": 2 }).await.expect("the server answers");
     // One event a reply: each update is looked up alone, whatever follows it.
     let single = Shop::again(&shop, |config| config.stream_batch = 1).await;
     for shop in [&shop, &single] {
@@ -195,15 +198,15 @@ async fn resuming_anywhere_loses_nothing() {
     let orders = shop.collection("orders");
     let start = shop.now().await;
     for id in 0..5 {
-        orders.insert_one(doc! { "_id": id, "v": 0 }).await.unwrap();
+        orders.insert_one(doc! { "_id": id, "v": 0 }).await.expect("the server answers");
     }
-    let mut session = shop.client.start_session().await.unwrap();
-    session.start_transaction().await.unwrap();
+    let mut session = shop.client.start_session().await.expect("the server answers");
+    session.start_transaction().await.expect("the server answers");
     for id in 5..12 {
-        orders.insert_one(doc! { "_id": id, "v": 0 }).session(&mut session).await.unwrap();
+        orders.insert_one(doc! { "_id": id, "v": 0 }).session(&mut session).await.expect("the server answers");
     }
-    session.commit_transaction().await.unwrap();
-    orders.delete_one(doc! { "_id": 3 }).await.unwrap();
+    session.commit_transaction().await.expect("the server answers");
+    orders.delete_one(doc! { "_id": 3 }).await.expect("the server answers");
     let end = shop.now().await;
     let all = shop.stream(&["orders"], Start::At(start)).until(end).await;
     let everything = seen(&all);
@@ -227,17 +230,17 @@ async fn drops_and_renames_become_controls() {
     let start = shop.now().await;
     let mapped = ["orders", "items", "archive"];
     for name in mapped.iter().chain(&["other"]) {
-        shop.collection(name).insert_one(doc! { "_id": 1, "v": 1 }).await.unwrap();
+        shop.collection(name).insert_one(doc! { "_id": 1, "v": 1 }).await.expect("the server answers");
     }
-    shop.collection("orders").drop().await.unwrap();
-    shop.collection("orders").insert_one(doc! { "_id": 2, "v": 2 }).await.unwrap();
-    shop.collection("other").drop().await.unwrap();
+    shop.collection("orders").drop().await.expect("the server answers");
+    shop.collection("orders").insert_one(doc! { "_id": 2, "v": 2 }).await.expect("the server answers");
+    shop.collection("other").drop().await.expect("the server answers");
     let name = |collection: &str| format!("{}.{collection}", shop.database.name());
     let rename = doc! { "renameCollection": name("items"), "to": name("archive"), "dropTarget": true };
-    shop.client.database("admin").run_command(rename).await.unwrap();
+    shop.client.database("admin").run_command(rename).await.expect("the server answers");
     // Drops the rest, and invalidates the stream.
-    shop.database.drop().await.unwrap();
-    shop.collection("orders").insert_one(doc! { "_id": 3, "v": 3 }).await.unwrap();
+    shop.database.drop().await.expect("the server answers");
+    shop.collection("orders").insert_one(doc! { "_id": 3, "v": 3 }).await.expect("the server answers");
     let end = shop.now().await;
 
     let start = Start::At(start);
@@ -282,19 +285,20 @@ async fn drops_and_renames_become_controls() {
 async fn lost_history_halts() {
     let shop = Shop::open("history").await;
     let mut stream = shop.stream(&["orders"], shop.beginning().await);
-    shop.collection("orders").insert_one(doc! { "_id": 1, "v": 1 }).await.unwrap();
+    shop.collection("orders").insert_one(doc! { "_id": 1, "v": 1 }).await.expect("the server answers");
     let batches = stream.until(shop.now().await).await;
-    let mut position = batches.into_iter().find(|batch| !batch.changes.is_empty()).unwrap().position;
+    let mut position =
+        batches.into_iter().find(|batch| !batch.changes.is_empty()).expect("the server answers").position;
     assert_eq!(position.token.kind(), TokenKind::Event);
-    let data = position.token.raw().get_str("_data").unwrap();
+    let data = position.token.raw().get_str("_data").expect("the server answers");
     // The same event, a thousand operations later.
     let moved = format!("{}{:08X}{}", &data[..10], position.token.time().i + 1000, &data[18..]);
-    position.token = ResumeToken::from_raw(&rawdoc! { "_data": moved }).unwrap();
+    position.token = ResumeToken::from_raw(&rawdoc! { "_data": moved }).expect("the server answers");
     // Something must follow the gap for the server to see it.
     let next_second = async {
         let mut id = 2;
         while shop.now().await.t == position.token.time().t {
-            shop.collection("orders").insert_one(doc! { "_id": id, "v": 1 }).await.unwrap();
+            shop.collection("orders").insert_one(doc! { "_id": id, "v": 1 }).await.expect("the server answers");
             id += 1;
         }
     };
@@ -322,23 +326,23 @@ async fn a_killed_cursor_is_opened_again() {
     let mut stream = shop.stream(&["orders"], shop.beginning().await);
     let mut everything = Vec::new();
     for id in 0..5 {
-        orders.insert_one(doc! { "_id": id, "v": 1 }).await.unwrap();
+        orders.insert_one(doc! { "_id": id, "v": 1 }).await.expect("the server answers");
         everything.extend(stream.until(shop.now().await).await);
         let own = doc! { "$match": { "ns": { "$regex": format!("^{}[.]", shop.database.name()) } } };
         let stages = [doc! { "$currentOp": { "idleCursors": true } }, own];
-        let mut found = shop.client.database("admin").aggregate(stages).await.unwrap();
+        let mut found = shop.client.database("admin").aggregate(stages).await.expect("the server answers");
         let mut killed = 0;
-        while found.advance().await.unwrap() {
-            let operation: Document = found.deserialize_current().unwrap();
+        while found.advance().await.expect("the server answers") {
+            let operation: Document = found.deserialize_current().expect("the server answers");
             if let Ok(id) = operation.get_document("cursor").and_then(|cursor| cursor.get_i64("cursorId")) {
                 let kill = doc! { "killCursors": "$cmd.aggregate", "cursors": [id] };
-                shop.database.run_command(kill).await.unwrap();
+                shop.database.run_command(kill).await.expect("the server answers");
                 killed += 1;
             }
         }
         assert!(killed > 0, "no cursor to kill");
     }
-    orders.insert_one(doc! { "_id": 5, "v": 1 }).await.unwrap();
+    orders.insert_one(doc! { "_id": 5, "v": 1 }).await.expect("the server answers");
     everything.extend(stream.until(shop.now().await).await);
     assert_eq!(seen(&everything), (0..6).map(|id| (id, Op::Insert, Some(1))).collect::<Vec<_>>());
     shop.close().await;
@@ -350,7 +354,8 @@ async fn a_broken_line_is_waited_for() {
     let shop = Shop::open("line").await;
     let orders = shop.collection("orders");
     let uri = setting("MONGO_URI");
-    let server = uri.trim_start_matches("mongodb://").split(['/', ',', '?']).next().unwrap().to_owned();
+    let server =
+        uri.trim_start_matches("mongodb://").split(['/', ',', '?']).next().expect("the server answers").to_owned();
     let proxy = Proxy::to(server).await;
     let behind = Shop::again(&shop, |config| {
         config.uri = Some(format!("mongodb://{}/?directConnection=true", proxy.address).into());
@@ -362,8 +367,8 @@ async fn a_broken_line_is_waited_for() {
     let mut everything = Vec::new();
     for (id, line) in [Line::Open, Line::Cut, Line::Stalled, Line::Open].into_iter().enumerate() {
         proxy.set(line);
-        orders.insert_one(doc! { "_id": id as i32, "v": 0 }).await.unwrap();
-        orders.update_one(doc! { "_id": id as i32 }, doc! { "$set": { "v": 1 } }).await.unwrap();
+        orders.insert_one(doc! { "_id": id as i32, "v": 0 }).await.expect("the server answers");
+        orders.update_one(doc! { "_id": id as i32 }, doc! { "$set": { "v": 1 } }).await.expect("the server answers");
         let written = shop.now().await;
         if line != Line::Open {
             // Long enough for replies on their way, for the watchdog and for attempts to fail.
@@ -392,7 +397,7 @@ async fn nothing_comes_behind_the_frontier() {
     })
     .await;
     for name in ["orders", "noise"] {
-        shop.database.create_collection(name).await.unwrap();
+        shop.database.create_collection(name).await.expect("the server answers");
     }
     let start = shop.now().await;
     let writers: Vec<_> = (0..WRITERS)
@@ -400,7 +405,7 @@ async fn nothing_comes_behind_the_frontier() {
         .collect();
     let writing = async {
         for writer in writers {
-            writer.await.unwrap();
+            writer.await.expect("the server answers");
         }
         shop.now().await
     };
@@ -429,7 +434,7 @@ async fn nothing_comes_behind_the_frontier() {
             }
         }
     };
-    let ending = async { ended.send(Some(writing.await)).unwrap() };
+    let ending = async { ended.send(Some(writing.await)).expect("the server answers") };
     let ((), straight, restarted) = tokio::join!(ending, follow(0), follow(7));
     // Each round inserts one document alone and five in a transaction.
     let all = (WRITERS * ROUNDS * 6) as usize;
@@ -440,15 +445,19 @@ async fn nothing_comes_behind_the_frontier() {
 
 async fn write(client: Client, database: Database, writer: i32, rounds: i32) {
     let (orders, noise) = (database.collection::<Document>("orders"), database.collection::<Document>("noise"));
-    let mut session = client.start_session().await.unwrap();
+    let mut session = client.start_session().await.expect("the server answers");
     for round in 0..rounds {
-        orders.insert_one(doc! { "writer": writer, "v": round }).await.unwrap();
-        noise.insert_one(doc! { "writer": writer }).await.unwrap();
-        session.start_transaction().await.unwrap();
+        orders.insert_one(doc! { "writer": writer, "v": round }).await.expect("the server answers");
+        noise.insert_one(doc! { "writer": writer }).await.expect("the server answers");
+        session.start_transaction().await.expect("the server answers");
         for v in 0..5 {
-            orders.insert_one(doc! { "writer": writer, "v": v }).session(&mut session).await.unwrap();
+            orders
+                .insert_one(doc! { "writer": writer, "v": v })
+                .session(&mut session)
+                .await
+                .expect("the server answers");
         }
-        session.commit_transaction().await.unwrap();
+        session.commit_transaction().await.expect("the server answers");
     }
 }
 
@@ -458,16 +467,19 @@ async fn an_event_too_large_is_read_without_its_document() {
     let shop = Shop::open("large").await;
     let orders = shop.collection("orders");
     let start = shop.now().await;
-    orders.insert_one(doc! { "_id": "before", "v": 1 }).await.unwrap();
+    orders.insert_one(doc! { "_id": "before", "v": 1 }).await.expect("the server answers");
     let long = "x".repeat(2 << 20);
-    orders.insert_one(doc! { "_id": &long, "v": 2, "rest": "y".repeat(12 << 20) }).await.unwrap();
-    orders.insert_one(doc! { "_id": "after", "v": 3 }).await.unwrap();
+    orders.insert_one(doc! { "_id": &long, "v": 2, "rest": "y".repeat(12 << 20) }).await.expect("the server answers");
+    orders.insert_one(doc! { "_id": "after", "v": 3 }).await.expect("the server answers");
     let batches = shop.stream(&["orders"], Start::At(start)).until(shop.now().await).await;
     let changes: Vec<_> = batches.iter().flat_map(|batch| &batch.changes).collect();
-    let values: Vec<_> = changes.iter().map(|change| change.document.as_ref().unwrap().get_i32("v").unwrap()).collect();
+    let values: Vec<_> = changes
+        .iter()
+        .map(|change| change.document.as_ref().expect("the server answers").get_i32("v").expect("the server answers"))
+        .collect();
     assert_eq!(values, [1, 2, 3]);
     assert!(changes[1].key.is_hashed());
-    assert_eq!(changes[1].id.get_str("_id").unwrap(), long);
+    assert_eq!(changes[1].id.get_str("_id").expect("the server answers"), long);
     shop.close().await;
 }
 
@@ -480,7 +492,10 @@ async fn stream_and_snapshot_together_give_the_source() {
     })
     .await;
     for name in ["orders", "items"] {
-        shop.collection(name).insert_many((0..500).map(|id| doc! { "_id": id, "v": 0 })).await.unwrap();
+        shop.collection(name)
+            .insert_many((0..500).map(|id| doc! { "_id": id, "v": 0 }))
+            .await
+            .expect("the server answers");
     }
     let start = shop.now().await;
     let mut stream = shop.stream(&["orders", "items"], Start::At(start));
@@ -493,9 +508,20 @@ async fn stream_and_snapshot_together_give_the_source() {
             let collection = database.collection::<Document>(if round % 2 == 0 { "orders" } else { "items" });
             let id = round * 37 % 500;
             match round % 3 {
-                0 => drop(collection.delete_one(doc! { "_id": id }).await.unwrap()),
-                1 => drop(collection.update_one(doc! { "_id": id }, doc! { "$set": { "v": round } }).await.unwrap()),
-                _ => drop(collection.replace_one(doc! { "_id": id }, doc! { "v": round }).upsert(true).await.unwrap()),
+                0 => drop(collection.delete_one(doc! { "_id": id }).await.expect("the server answers")),
+                1 => drop(
+                    collection
+                        .update_one(doc! { "_id": id }, doc! { "$set": { "v": round } })
+                        .await
+                        .expect("the server answers"),
+                ),
+                _ => drop(
+                    collection
+                        .replace_one(doc! { "_id": id }, doc! { "v": round })
+                        .upsert(true)
+                        .await
+                        .expect("the server answers"),
+                ),
             }
         }
     });
@@ -510,9 +536,9 @@ async fn stream_and_snapshot_together_give_the_source() {
     let following = async {
         loop {
             let released = tokio::select! {
-                item = snapshot.next_item(), if !done => match item.unwrap() {
+                item = snapshot.next_item(), if !done => match item.expect("the server answers") {
                     SnapshotItem::Begin { collection, ready } => {
-                        ready.send(merge.begin(&collection)).unwrap();
+                        ready.send(merge.begin(&collection)).expect("the server answers");
                         Vec::new()
                     }
                     SnapshotItem::Chunk { ticket, read_at, changes, progress } => {
@@ -524,7 +550,7 @@ async fn stream_and_snapshot_together_give_the_source() {
                     }
                 },
                 batch = stream.inner.next_batch() => {
-                    let batch = batch.unwrap();
+                    let batch = batch.expect("the server answers");
                     let released = merge.stream(&batch);
                     append(batch.changes);
                     if done && merge.pending() == 0 && end.is_some_and(|end| batch.position.frontier.covers(end)) {
@@ -547,15 +573,23 @@ async fn stream_and_snapshot_together_give_the_source() {
     let mut logged: BTreeSet<(String, i32, i32)> = BTreeSet::new();
     for ((collection, _), (_, document)) in log {
         if let Some(document) = document {
-            logged.insert((collection, document.get_i32("_id").unwrap(), document.get_i32("v").unwrap()));
+            logged.insert((
+                collection,
+                document.get_i32("_id").expect("the server answers"),
+                document.get_i32("v").expect("the server answers"),
+            ));
         }
     }
     let mut truth = BTreeSet::new();
     for name in ["orders", "items"] {
-        let mut found = shop.collection(name).find(doc! {}).await.unwrap();
-        while found.advance().await.unwrap() {
+        let mut found = shop.collection(name).find(doc! {}).await.expect("the server answers");
+        while found.advance().await.expect("the server answers") {
             let raw = found.current();
-            truth.insert((name.to_owned(), raw.get_i32("_id").unwrap(), raw.get_i32("v").unwrap()));
+            truth.insert((
+                name.to_owned(),
+                raw.get_i32("_id").expect("the server answers"),
+                raw.get_i32("v").expect("the server answers"),
+            ));
         }
     }
     assert_eq!(logged, truth);

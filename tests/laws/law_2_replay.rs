@@ -33,20 +33,27 @@ async fn law_2_a_replay_from_the_start_makes_nothing_older() {
     .await;
 
     let marker = Marker::write(&migration).await;
-    let end = CancellationToken::new();
+    let (end, quiet) = (CancellationToken::new(), CancellationToken::new());
+    let raised = tokio::sync::Notify::new();
     let other = migration.connect().await;
     let replays = async {
         for collection in Collection::ALL {
             replay(&migration, collection.name()).await;
         }
         load.end().await;
+        quiet.cancel();
+        raised.notified().await;
         let status = migration.quiesce(&daemon, PATIENCE).await;
         end.cancel();
         status
     };
-    let raises = wait::repeat_until(&end, async || marker.raise(&migration).await);
-    let (looks, status, raised) = tokio::join!(watch(other, &marker, &end), replays, raises);
-    eprintln!("law_2: the versions were looked at {looks} times, the marker was raised {raised} times");
+    let raises = async {
+        let times = wait::repeat_until(&quiet, async || marker.raise(&migration).await).await;
+        raised.notify_one();
+        times
+    };
+    let (looks, status, raises) = tokio::join!(watch(other, &marker, &end), replays, raises);
+    eprintln!("law_2: the versions were looked at {looks} times, the marker was raised {raises} times");
     assert!(looks > 10, "the replay was over before the versions were looked at");
 
     oracle::assert_equal(&migration).await;
@@ -54,7 +61,7 @@ async fn law_2_a_replay_from_the_start_makes_nothing_older() {
     let recorded =
         migration.number("SELECT count(*) FROM driftless.action WHERE who <> '' AND command LIKE 'replay%'").await;
     assert_eq!(recorded, Collection::ALL.len() as i64, "each replay is recorded");
-    assert_eq!(daemon.stop().await, Some(0));
+    daemon.stop(0).await;
     migration.finish().await;
 }
 
@@ -65,7 +72,7 @@ async fn law_2_a_replay_that_is_only_asked_about_moves_nothing() {
     fill(&migration, 1, 100).await;
     let daemon = migration.daemon();
     migration.quiesce(&daemon, PATIENCE).await;
-    assert_eq!(daemon.stop().await, Some(0));
+    daemon.stop(0).await;
     let before = positions(&migration, "users").await;
     migration.succeed(&["replay", "--collection", "users", "--to-earliest", "--dry-run"]).await;
     assert_eq!(positions(&migration, "users").await, before);
@@ -80,7 +87,7 @@ async fn law_2_a_replay_that_is_only_asked_about_moves_nothing() {
     let users = migration.collection("users").count_documents(doc! {}).await.expect("count users");
     assert!(wrote >= users as f64, "{wrote} changes were handled again, of {users} users");
     oracle::assert_equal(&migration).await;
-    assert_eq!(daemon.stop().await, Some(0));
+    daemon.stop(0).await;
     migration.finish().await;
 }
 

@@ -71,7 +71,7 @@ impl Case {
     }
 
     async fn finish(self) {
-        assert_eq!(self.daemon.stop().await, Some(0));
+        self.daemon.stop(0).await;
         self.migration.finish().await;
     }
 }

@@ -103,7 +103,7 @@ async fn law_8_lost_history_halts_and_stays_unknown() {
     fill(&migration, 9, 200).await;
     let daemon = migration.daemon();
     migration.quiesce(&daemon, PATIENCE).await;
-    assert_eq!(daemon.stop().await, Some(0));
+    daemon.stop(0).await;
 
     // While nobody reads, a document changes, and then that is forgotten.
     let lost = Marker::write(&migration).await;
@@ -133,7 +133,7 @@ async fn law_8_lost_history_halts_and_stays_unknown() {
         let now = daemon.status().await.expect("the status answers");
         assert_eq!((now.phase("source"), now.verdict.as_str()), ("halted", "unknown"));
         assert!(!lost.is_in(&migration.target).await && !later.is_in(&migration.target).await);
-        assert_eq!(daemon.stop().await, Some(3), "the exit code says that a role had halted");
+        daemon.stop(3).await;
     }
     assert_eq!(self::published(&migration).await, published, "nothing was published");
     migration.finish().await;

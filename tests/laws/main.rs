@@ -25,3 +25,4 @@ mod odd_ids;
 mod oracle;
 mod roles;
 mod stop;
+mod verdict;

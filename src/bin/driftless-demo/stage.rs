@@ -106,7 +106,8 @@ impl Stage {
              [source]\nuri = \"{}\"\ndatabase = \"{NAME}\"\n\n\
              [log]\nbrokers = \"{}\"\nprefix = \"{}\"\nreplication = 1\n\n\
              [sink]\nurl = \"{postgres}\"\n\n\
-             [reconcile]\ninterval = \"2s\"\nsample = 1000\n\n\
+             # The demo is small enough to be compared whole, again and again.\n\
+             [reconcile]\ninterval = \"3s\"\nsample = 50000\n\n\
              [http]\nlisten = \"{}\"\n",
             self.server("MONGO_URI")?,
             self.server("KAFKA_BROKERS")?,

@@ -28,8 +28,8 @@ pub(crate) struct Proxy {
 impl Proxy {
     /// Listens on a free port and passes connections on to `server`.
     pub(crate) async fn to(server: String) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("the proxy runs");
+        let address = listener.local_addr().expect("the proxy runs");
         let (line, follow) = watch::channel(Line::Open);
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {

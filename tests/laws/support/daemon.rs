@@ -105,11 +105,12 @@ impl Daemon {
         self.child.kill().await.expect("kill the daemon");
     }
 
-    /// SIGTERM, and its exit code.
-    pub(crate) async fn stop(mut self) -> Option<i32> {
+    /// SIGTERM; it must end within its grace, with this exit code.
+    pub(crate) async fn stop(mut self, code: i32) {
         self.signal("TERM").await;
         let ended = timeout(GRACE, self.child.wait()).await;
-        ended.expect("the daemon ends within its grace").expect("wait for the daemon").code()
+        let status = ended.expect("the daemon ends within its grace").expect("wait for the daemon");
+        assert_eq!(status.code(), Some(code), "the daemon ended with {status}");
     }
 
     /// Stands still, in the middle of whatever it does.

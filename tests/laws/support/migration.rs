@@ -151,7 +151,9 @@ impl Migration {
     /// Waits until everything written so far is applied, as the daemon's own status tells it.
     pub(crate) async fn quiesce(&self, daemon: &Daemon, within: Duration) -> Status {
         let written = self.last_write().await;
-        daemon.wait_for("everything written is applied", within, |status| status.passed(written)).await
+        // What waits for another document, which came too, is not applied yet.
+        let settled = |status: &Status| status.snapshot_complete() && status.passed(written) && status.parked() == 0;
+        daemon.wait_for("everything written is applied", within, settled).await
     }
 
     /// Cluster time of the last write; then a note in the oplog, so that a quiet source has something after it. (Left
@@ -173,7 +175,8 @@ impl Migration {
     /// Removes everything of a test that passed; one that fails leaves all of it to be looked at.
     pub(crate) async fn finish(self) {
         clear(self.stack, &self.name, &self.source).await;
-        let Self { stack, name, target, folder, .. } = self;
+        let Self { stack, name, mongo, target, folder, .. } = self;
+        mongo.shutdown().immediate(true).await;
         drop(target);
         drop_database(stack, &name).await;
         std::fs::remove_dir_all(folder).expect("remove the folder of the test");

@@ -48,6 +48,7 @@ pub(crate) struct Collection {
     pub(crate) watermark: Option<ClusterTime>,
     pub(crate) snapshot_complete: bool,
     pub(crate) dead_letters: u64,
+    pub(crate) parked: u64,
 }
 
 /// One partition.
@@ -85,6 +86,16 @@ impl Status {
             && self.partitions.iter().all(|partition| past(partition.watermark))
     }
 
+    /// Documents that wait for another one, in all collections.
+    pub(crate) fn parked(&self) -> u64 {
+        self.collections.iter().map(|collection| collection.parked).sum()
+    }
+
+    /// Frontiers whose count was not met, in all partitions.
+    pub(crate) fn gaps(&self) -> i64 {
+        self.partitions.iter().map(|partition| partition.gaps).sum()
+    }
+
     /// Open dead letters of all collections.
     pub(crate) fn dead_letters(&self) -> u64 {
         self.collections.iter().map(|collection| collection.dead_letters).sum()
@@ -103,7 +114,8 @@ impl Status {
             .iter()
             .map(|one| {
                 let watermark = one.watermark.map_or("none".to_owned(), |time| format!("{}.{}", time.t, time.i));
-                format!("{} {watermark} snapshot={} dead={}", one.name, one.snapshot_complete, one.dead_letters)
+                let (complete, dead, parked) = (one.snapshot_complete, one.dead_letters, one.parked);
+                format!("{} {watermark} snapshot={complete} dead={dead} parked={parked}", one.name)
             })
             .collect();
         let slowest = self.partitions.iter().min_by_key(|partition| partition.watermark);
