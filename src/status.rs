@@ -109,6 +109,8 @@ impl Status {
                 RoleStatus { phase: Phase::Starting, since: Timestamp::now(), reason: None, hint: None, retries: 0 },
             );
             metrics::gauge!(names::STALLED, "role" => role.as_str()).set(0);
+            // Born at 0, so that its first step is seen as one.
+            metrics::counter!(names::RETRIES, "role" => role.as_str()).increment(0);
         }
         status
     }

@@ -7,8 +7,8 @@
 //!                            └── reopens behind the last reply it handed on
 //! ```
 //! Two tasks, so that the server prepares the next reply while images of the last one are read. Both stop when the
-//! [`ChangeStream`] is dropped. A batch is one segment of a reply; the position behind it is the token of its last event,
-//! or the reply's own token behind the last segment.
+//! [`ChangeStream`] is dropped. A batch is one segment of the replies that had come; the position behind it is the token of
+//! its last event, or the last reply's own token behind the last segment.
 //!
 //! The stream saves nothing: a position is the caller's to save once its batch is durable.
 

@@ -24,5 +24,6 @@ mod metrics;
 mod odd_ids;
 mod oracle;
 mod roles;
+mod staleness;
 mod stop;
 mod verdict;
