@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::{Error, checkpoint::Mark};
 use crate::{
-    log::{Fetched, FrontierRecord, Malformed, Record, TopicPartition, envelope},
+    log::{Fetched, Malformed, Record, TopicPartition, envelope},
     mapping::{self, CollectionPlan, Plan, Reject, Row},
     model::{Change, ClusterTime, Control, Key, Reason, Version},
     retry::Class,
@@ -150,17 +150,6 @@ impl Batch {
         passage.next_offset = record.offset + 1;
         passage
     }
-
-    /// The last frontier of each partition.
-    pub fn frontiers(&self) -> impl Iterator<Item = (&TopicPartition, &FrontierRecord)> {
-        self.passages.iter().filter_map(|(partition, passage)| {
-            let last = passage.marks.iter().rev().find_map(|mark| match mark {
-                Mark::Frontier(frontier) => Some(frontier),
-                Mark::Changes { .. } => None,
-            });
-            last.map(|frontier| (partition, frontier))
-        })
-    }
 }
 
 impl Passage {
@@ -226,3 +215,7 @@ pub(super) fn root_key(plan: &CollectionPlan, id: &bson::RawDocument) -> Option<
     let id = id.get("_id").ok().flatten()?;
     plan.root_key(id).ok()
 }
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;

@@ -143,24 +143,34 @@ impl From<Error> for End {
     }
 }
 
+/// Replies that share a batch.
+#[derive(Default)]
+struct Taken {
+    events: Vec<Placed>,
+    /// Bytes of their replies.
+    bytes: usize,
+    /// Behind the last reply: its token, whether it was empty, and when it was asked for.
+    end: Option<(ResumeToken, bool, i64)>,
+    failure: Option<Error>,
+}
+
+/// Replies that come while the last batch is still being published are taken together up to this size: one by one, each
+/// would cost a lookup and a transaction for the handful of events that a waiting server answers with.
+const TAKEN_BYTES: usize = 4 << 20;
+
 impl Decoder {
     async fn run(mut self, mut replies: mpsc::Receiver<Result<Reply, Error>>) {
-        let mut next = None;
-        loop {
-            let first = match next.take() {
-                Some(reply) => Some(reply),
-                None => replies.recv().await,
-            };
-            let outcome = match first {
-                None => return,
-                Some(Err(error)) => Err(End::Failed(error)),
-                Some(Ok(first)) => {
-                    let mut group = vec![first];
-                    next = gather(&mut group, &mut replies);
-                    self.replies(group).await
+        while let Some(first) = replies.recv().await {
+            let mut taken = Taken::default();
+            let mut next = Some(first);
+            while let Some(reply) = next {
+                if let Err(error) = reply.and_then(|reply| self.take(reply, &mut taken)) {
+                    taken.failure = Some(error);
                 }
-            };
-            match outcome {
+                let room = taken.failure.is_none() && taken.events.len() < self.lookups && taken.bytes < TAKEN_BYTES;
+                next = if room { replies.try_recv().ok() } else { None };
+            }
+            match self.give(taken).await {
                 Ok(()) => {}
                 Err(End::Unheard) => return,
                 Err(End::Failed(error)) => {
@@ -172,46 +182,46 @@ impl Decoder {
         }
     }
 
-    /// Takes consecutive replies as one.
-    async fn replies(&mut self, group: Vec<Reply>) -> Result<(), End> {
-        let Some(last) = group.last() else { return Ok(()) };
-        self.tracker.replied(last.opened);
-        let (token, sent_ms) = (cursor::token(&last.batch)?, last.sent_ms);
-        let empty = last.batch.doc_slices().is_ok_and(|events| events.is_empty());
-        let (mut events, failure) = self.events(&group);
-        // Their bytes make room for the next replies before the images come.
-        drop(group);
-        // The last token is behind all of it; not so when an event is half there or was not taken.
-        let whole = failure.is_none() && !self.fragments.pending();
-        if events.is_empty() && whole {
-            let position = self.tracker.reply(&token, empty, sent_ms);
-            self.send(StreamBatch { changes: Vec::new(), controls: Vec::new(), position }, None).await?;
-        }
+    /// Decodes a reply; its bytes make room for the next one before the images come.
+    fn take(&mut self, reply: Reply, taken: &mut Taken) -> Result<(), Error> {
+        self.tracker.replied(reply.opened);
+        let token = cursor::token(&reply.batch)?;
+        let before = taken.events.len();
+        taken.bytes += reply.batch.as_raw_document().as_bytes().len();
+        taken.end = None;
+        self.events(&reply, &mut taken.events)?;
+        taken.end = Some((token, taken.events.len() == before, reply.sent_ms));
+        Ok(())
+    }
+
+    async fn give(&mut self, taken: Taken) -> Result<(), End> {
+        let Taken { mut events, end, failure, .. } = taken;
+        // A reply's own token is behind all of it; not so when an event is half there or was not taken.
+        let mut end = end.filter(|_| !self.fragments.pending());
         while !events.is_empty() {
             let (mut batch, deleted_by) = self.segment(&mut events).await?;
-            if events.is_empty() && whole {
+            if events.is_empty()
+                && let Some((token, empty, sent_ms)) = end.take()
+            {
                 batch.position = self.tracker.reply(&token, empty, sent_ms);
             }
             self.send(batch, deleted_by).await?;
         }
+        if let Some((token, empty, sent_ms)) = end {
+            let position = self.tracker.reply(&token, empty, sent_ms);
+            self.send(StreamBatch { changes: Vec::new(), controls: Vec::new(), position }, None).await?;
+        }
         failure.map_or(Ok(()), |error| Err(error.into()))
     }
 
-    /// The events of some replies; the ones before an event that cannot be taken are still given.
-    fn events(&mut self, group: &[Reply]) -> (Vec<Placed>, Option<Error>) {
-        let mut events = Vec::new();
-        let mut decode = || {
-            for reply in group {
-                for raw in reader::in_reply(&reply.batch, "read the change stream")? {
-                    if let Some(whole) = self.fragments.take(raw?)? {
-                        events.push(event::decode(&whole, &self.scope)?);
-                    }
-                }
+    /// The events of a reply; the ones before an event that cannot be taken are still given.
+    fn events(&mut self, reply: &Reply, events: &mut Vec<Placed>) -> Result<(), Error> {
+        for raw in reader::in_reply(&reply.batch, "read the change stream")? {
+            if let Some(whole) = self.fragments.take(raw?)? {
+                events.push(event::decode(&whole, &self.scope)?);
             }
-            Ok(())
-        };
-        let failure = decode().err();
-        (events, failure)
+        }
+        Ok(())
     }
 
     /// Takes the next segment off the events and looks up what it needs; see [`Holds`] for the time beside it.
@@ -260,24 +270,6 @@ impl Decoder {
         ::metrics::gauge!(metrics::SOURCE_FRONTIER_TIMESTAMP).set(batch.position.frontier.0.unix_ms() as f64 / 1e3);
         self.batches.send(Ok(batch)).await.map_err(|_| End::Unheard)
     }
-}
-
-/// Takes the replies that wait behind the first one; gives back the one that must not join them.
-///
-/// A server with little to tell answers event by event. Taken one by one, each reply would cost a lookup and a place in the
-/// next transaction of its own, and a stream that is never behind would be seconds late. The first reply of a cursor stays
-/// alone, because it proves less than others.
-fn gather(group: &mut Vec<Reply>, replies: &mut mpsc::Receiver<Result<Reply, Error>>) -> Option<Result<Reply, Error>> {
-    if group.iter().any(|reply| reply.opened.is_some()) {
-        return None;
-    }
-    while let Ok(reply) = replies.try_recv() {
-        match reply {
-            Ok(reply) if reply.opened.is_none() => group.push(reply),
-            other => return Some(other),
-        }
-    }
-    None
 }
 
 /// Counts what a segment took from the stream.

@@ -1,0 +1,160 @@
+//! Any batch says of each document what its highest version says, wherever that stood in the batch.
+
+use std::sync::Arc;
+
+use bson::rawdoc;
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    log::FrontierRecord,
+    mapping::{
+        MappingFile,
+        target::{Catalog, Column, ColumnType, Filled, Table, TableName},
+    },
+    model::{Frontier, Namespace, Op},
+};
+
+fn users() -> Plan {
+    let column = |name: &str, kind, sql_type: &str| Column {
+        name: name.to_owned(),
+        kind,
+        sql_type: sql_type.to_owned(),
+        not_null: false,
+        has_default: false,
+        filled: Filled::ByUs,
+    };
+    let table = Table {
+        name: TableName::new("public", "users"),
+        columns: vec![column("id", ColumnType::Uuid, "uuid"), column("n", ColumnType::Int4, "integer")],
+        primary_key: vec!["id".to_owned()],
+        uniques: Vec::new(),
+        foreign_keys: Vec::new(),
+    };
+    let text = "namespace = \"dns\"\n[collections.users]\ntable = \"public.users\"\nid = \"uuid5\"\n";
+    let file = MappingFile::parse(text, "test").expect("a file");
+    Plan::compile(&file, &Catalog { tables: vec![table] }).expect("a plan")
+}
+
+/// A change of document `id` at `t`: a delete, a document, or one that the mapping rejects.
+fn change(collection: &str, id: i32, t: u32, kind: u8) -> Change {
+    let time = ClusterTime { t, i: 0 };
+    let document = match kind {
+        0 => None,
+        1 => Some(rawdoc! { "_id": id, "n": t as i32 }),
+        _ => Some(rawdoc! { "_id": id, "n": "no number" }),
+    };
+    let id = rawdoc! { "_id": id };
+    Change {
+        namespace: Namespace::new("shop", collection),
+        key: Key::from_id(&id).expect("a key"),
+        version: Version { epoch: 1, time, op: 0 },
+        op: if document.is_some() { Op::Replace } else { Op::Delete },
+        document,
+        upper: time,
+        wall_ms: 0,
+        update_description: None,
+        collection_uuid: None,
+        id,
+    }
+}
+
+fn fetched(encoded: envelope::Encoded, offset: i64) -> Fetched {
+    let mut headers = encoded.headers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect::<Vec<_>>();
+    if !headers.iter().any(|(name, _)| name == envelope::header::PUBLISHER) {
+        headers.push((envelope::header::PUBLISHER.to_owned(), b"4".to_vec()));
+    }
+    Fetched {
+        topic: Arc::from("t"),
+        partition: 0,
+        offset,
+        timestamp_ms: 0,
+        key: Some(encoded.key),
+        value: Some(encoded.value),
+        headers,
+    }
+}
+
+fn log(changes: &[Change]) -> Vec<Fetched> {
+    changes.iter().zip(0..).map(|(change, offset)| fetched(envelope::encode(change, "p"), offset)).collect()
+}
+
+/// All that a document asks for, in comparable form.
+fn meaning(document: &Document) -> (Key, Version, String, Vec<Vec<u8>>) {
+    let (kind, rows) = match &document.content {
+        Content::Gone(key) => ("gone".to_owned(), key.iter().map(|row| row.as_bytes().to_vec()).collect()),
+        Content::Rejected { reject, .. } => (reject.to_string(), Vec::new()),
+        Content::Rows { tables, .. } => {
+            ("rows".to_owned(), tables.iter().flatten().map(|row| row.as_bytes().to_vec()).collect())
+        }
+    };
+    (document.key.clone(), document.version, kind, rows)
+}
+
+proptest! {
+    #[test]
+    fn the_highest_version_speaks_for_its_document(
+        history in prop::collection::vec((0..4i32, 0..3u8), 1..30),
+        order in any::<prop::sample::Index>(),
+        parked in any::<prop::sample::Index>(),
+    ) {
+        let plan_of_users = users();
+        let changes = history.iter().zip(1..).map(|(&(id, kind), t)| change("users", id, t, kind)).collect::<Vec<_>>();
+        let in_order = plan(log(&changes), Vec::new(), &plan_of_users).expect("a batch");
+        let mut rotated = changes.clone();
+        rotated.rotate_left(order.index(changes.len()));
+        let again = log(&changes).swap_remove(parked.index(changes.len()));
+        let other = plan(log(&rotated), vec![again], &plan_of_users).expect("a batch");
+        let meanings = |batch: &Batch| batch.documents.iter().map(meaning).collect::<Vec<_>>();
+        prop_assert_eq!(meanings(&in_order), meanings(&other));
+        prop_assert_eq!(in_order.documents.len() as u64 + in_order.beaten.values().sum::<u64>(), changes.len() as u64);
+        prop_assert_eq!(other.changes, changes.len(), "what was parked was counted when it came");
+        for document in &in_order.documents {
+            let newest = changes.iter().filter(|change| change.key == document.key).map(|change| change.version).max();
+            prop_assert_eq!(Some(document.version), newest);
+        }
+    }
+}
+
+#[test]
+fn a_passage_counts_changes_between_frontiers() {
+    let frontier = |seq| FrontierRecord {
+        before: Frontier(ClusterTime { t: 9, i: 0 }),
+        as_of_ms: 0,
+        seq,
+        publisher: 4,
+        changes: 2,
+        complete: false,
+    };
+    let mut records = log(&[change("users", 1, 1, 1), change("users", 1, 2, 0)]);
+    records.push(fetched(envelope::encode_frontier(&frontier(1)), 2));
+    let mut retried = fetched(envelope::encode(&change("users", 2, 3, 1), "p"), 3);
+    retried.headers.push((envelope::header::RETRY.to_owned(), Vec::new()));
+    records.push(retried);
+    records.push(Fetched { value: Some(b"{".to_vec()), ..records[0].clone() });
+    records.push(fetched(envelope::encode_frontier(&frontier(2)), 9));
+    let batch = plan(records, Vec::new(), &users()).expect("a batch");
+    let passage = batch.passages.values().next().expect("one partition");
+    let expected = [Mark::Changes { publisher: 4, count: 2 }, Mark::Frontier(frontier(1)), Mark::Frontier(frontier(2))];
+    assert_eq!((passage.next_offset, passage.marks.as_slice()), (10, &expected[..]));
+    assert_eq!((batch.unreadable.len(), batch.documents.len()), (1, 2));
+}
+
+#[test]
+fn changes_of_other_collections_are_passed_over_and_counted() {
+    let batch =
+        plan(log(&[change("other", 1, 1, 1), change("users", 1, 2, 1)]), Vec::new(), &users()).expect("a batch");
+    assert_eq!((batch.unmapped, batch.documents.len()), (1, 1));
+}
+
+#[test]
+fn a_newer_format_stops_the_sink() {
+    let mut records = log(&[change("users", 1, 1, 1)]);
+    for (name, value) in &mut records[0].headers {
+        if name == envelope::header::FORMAT {
+            *value = b"99".to_vec();
+        }
+    }
+    let refused = plan(records, Vec::new(), &users());
+    assert!(matches!(refused, Err(Error::NewerRecord { offset: 0, .. })), "{refused:?}");
+}
