@@ -99,7 +99,10 @@ impl Migration {
     fn write_config(&self) -> PathBuf {
         let path = self.folder.join("driftless.toml");
         let text = toml::to_string(&self.config).expect("the configuration can be written as TOML");
-        std::fs::write(&path, text).expect("write the configuration");
+        // In one step: another daemon may be reading it.
+        let fresh = path.with_extension("new");
+        std::fs::write(&fresh, text).expect("write the configuration");
+        std::fs::rename(&fresh, &path).expect("put the configuration in its place");
         path
     }
 
