@@ -32,6 +32,12 @@ impl SourceRole {
     /// Runs until cancelled.
     pub async fn run(self, cancel: CancellationToken) {
         metrics::gauge!(names::SOURCE_LEADER).set(0);
+        for collection in self.collections.keys() {
+            // Counters are born at 0, so that their first step is seen as one.
+            for counter in [names::SOURCE_LOOKUPS, names::SOURCE_LOOKUPS_MISSING, names::SNAPSHOT_DOCUMENTS] {
+                metrics::counter!(counter, "collection" => collection.clone()).increment(0);
+            }
+        }
         attempts(Role::Source, &self.status, self.config.retry, cancel.clone(), || self.candidate(&cancel)).await;
     }
 
