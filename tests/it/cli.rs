@@ -58,6 +58,21 @@ fn a_fault_of_the_mapping_has_its_line() {
 }
 
 #[test]
+fn the_environment_comes_before_the_file() {
+    let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/driftless.toml");
+    // The example names files of secrets; a container is given the connection strings themselves.
+    let said = Command::new(env!("CARGO_BIN_EXE_driftless"))
+        .args(["--config", config.to_str().expect("a path"), "check", "--offline"])
+        .env("DRIFTLESS__SOURCE__URI", "mongodb://h")
+        .env("DRIFTLESS__SINK__URL", "postgres://h/d")
+        .env("DRIFTLESS__SINK__WORKERS", "0")
+        .output()
+        .expect("it runs");
+    let said = String::from_utf8(said.stdout).expect("text");
+    assert!(said.contains("sink.workers: must be above 0") && said.ends_with("1 fault found\n"), "{said}");
+}
+
+#[test]
 fn servers_that_are_away_are_all_named() {
     let config = "mapping = \"m.toml\"\n[source]\nuri = \"mongodb://127.0.0.1:1\"\ndatabase = \"d\"\ntimeout = \"1s\"\n[log]\n\
                   brokers = \"127.0.0.1:1\"\nprefix = \"p\"\nreplication = 1\ntimeout = \"1s\"\n[sink]\n\
