@@ -295,12 +295,24 @@ impl Config {
     pub fn load(path: &Path) -> Result<Self, Vec<Fault>> {
         let environment =
             config::Environment::with_prefix(Self::ENV_PREFIX).prefix_separator("__").separator("__").try_parsing(true);
-        let raw = config::Config::builder()
-            .add_source(config::File::from(path).format(config::FileFormat::Toml))
-            .add_source(environment)
-            .build()
-            .and_then(config::Config::try_deserialize::<serde_json::Value>)
-            .map_err(|error| vec![Fault::new("", error.to_string(), format!("mend {}", path.display()))])?;
+        let read = |sources: config::ConfigBuilder<config::builder::DefaultState>| {
+            sources
+                .build()
+                .and_then(config::Config::try_deserialize::<serde_json::Value>)
+                .map_err(|error| vec![Fault::new("", error.to_string(), format!("mend {}", path.display()))])
+        };
+        let file = config::File::from(path).format(config::FileFormat::Toml);
+        let mut raw = read(config::Config::builder().add_source(file).add_source(environment.clone()))?;
+        let environment = read(config::Config::builder().add_source(environment))?;
+        // A connection string of the environment takes the place of the file's, whichever way that one gave it.
+        for (section, text, file) in [("source", "uri", "uri_file"), ("sink", "url", "url_file")] {
+            let given = |key| environment.get(section).is_some_and(|section| section.get(key).is_some());
+            match (given(text), given(file)) {
+                (true, false) => remove(&mut raw, &format!("{section}.{file}")),
+                (false, true) => remove(&mut raw, &format!("{section}.{text}")),
+                _ => false,
+            };
+        }
         let folder = path.parent().unwrap_or(Path::new(""));
         Self::from_value(raw, folder)
     }

@@ -168,11 +168,10 @@ impl Status {
     pub fn snapshot(&self, collection: &str, snapshot: SnapshotStatus) {
         metrics::gauge!(names::SNAPSHOT_ESTIMATED_DOCUMENTS, "collection" => collection.to_owned())
             .set(snapshot.estimated as f64);
-        metrics::gauge!(names::SNAPSHOT_COMPLETE, "collection" => collection.to_owned()).set(if snapshot.done {
-            1.0
-        } else {
-            0.0
-        });
+        metrics::gauge!(names::SNAPSHOT_COMPLETE, "collection" => collection.to_owned()).set(f64::from(snapshot.done));
+        // What earlier terms have read counts too.
+        metrics::counter!(names::SNAPSHOT_DOCUMENTS, "collection" => collection.to_owned())
+            .absolute(snapshot.documents);
         self.lock().snapshots.insert(collection.to_owned(), snapshot);
     }
 

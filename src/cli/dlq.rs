@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use clap::{Args, Subcommand};
-use comfy_table::Table;
 
 use super::{Exit, print, setup::Setup};
 use crate::{
@@ -77,8 +76,8 @@ impl List {
             print::json(&listed)?;
             return Ok(Exit::Success);
         }
-        let mut table = Table::new();
-        table.set_header(["id", "state", "collection", "key", "reason", "detail", "topic", "partition", "offset"]);
+        let mut table =
+            print::table(["id", "state", "collection", "key", "reason", "detail", "topic", "partition", "offset"]);
         for letter in &listed {
             table.add_row([
                 letter.id.to_string(),

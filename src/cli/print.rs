@@ -2,6 +2,7 @@
 
 #![expect(clippy::print_stdout, reason = "a command's report belongs on standard output")]
 
+use comfy_table::{Table, presets::ASCII_FULL_CONDENSED};
 use serde::Serialize;
 
 use super::setup::Finding;
@@ -9,6 +10,13 @@ use super::setup::Finding;
 /// A line, or several.
 pub(super) fn line(text: impl std::fmt::Display) {
     println!("{text}");
+}
+
+/// A table with these columns, one line a row.
+pub(super) fn table<const N: usize>(header: [&str; N]) -> Table {
+    let mut table = Table::new();
+    table.load_style(ASCII_FULL_CONDENSED).set_header(header);
+    table
 }
 
 /// One JSON document.

@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use clap::Args;
-use comfy_table::Table;
 
 use super::{Exit, print, setup::Setup};
 use crate::{
@@ -69,8 +68,8 @@ fn exit(reports: &[Report], unfinished: &[String]) -> Exit {
 }
 
 fn table(reports: &[Report], unfinished: &[String]) {
-    let mut table = Table::new();
-    table.set_header(["collection", "coverage", "compared", "missing", "extra", "different", "undecided", "verdict"]);
+    let mut table =
+        print::table(["collection", "coverage", "compared", "missing", "extra", "different", "undecided", "verdict"]);
     for report in reports {
         let proof = &report.proof;
         let verdict = match (proof.drift(), proof.full && proof.undecided == 0) {

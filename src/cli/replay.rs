@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use clap::Args;
-use comfy_table::Table;
 
 use super::{Exit, print, setup::Setup};
 use crate::{
@@ -67,8 +66,7 @@ impl Replay {
             print::json(&moved)?;
             return Ok(Exit::Success);
         }
-        let mut table = Table::new();
-        table.set_header(["topic", "partition", "next offset", "moved to"]);
+        let mut table = print::table(["topic", "partition", "next offset", "moved to"]);
         let shown = |offset: Option<i64>| offset.map_or("earliest".to_owned(), |offset| offset.to_string());
         for row in &moved {
             table.add_row([topic.clone(), row.partition.to_string(), shown(row.from), shown(row.to)]);

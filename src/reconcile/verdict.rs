@@ -112,10 +112,10 @@ pub fn judge(facts: &Facts) -> Judged {
         }
         if collection.dead_letters > 0 {
             drift = true;
-            block(format!("{} dead letters are open", collection.dead_letters));
+            block(format!("dead letters open: {}", collection.dead_letters));
         }
         if collection.parked > 0 {
-            block(format!("{} documents are parked", collection.parked));
+            block(format!("documents parked: {}", collection.parked));
         }
         let Some(proof) = &collection.proof else {
             block("nothing has been compared yet".to_owned());
@@ -124,7 +124,7 @@ pub fn judge(facts: &Facts) -> Judged {
         if proof.drift() > 0 {
             drift = true;
             block(format!(
-                "{} documents drift ({} missing, {} extra, {} different)",
+                "documents that drift: {} ({} missing, {} extra, {} different)",
                 proof.drift(),
                 proof.missing,
                 proof.extra,
@@ -132,7 +132,7 @@ pub fn judge(facts: &Facts) -> Judged {
             ));
         }
         if proof.undecided > 0 {
-            block(format!("{} documents are undecided", proof.undecided));
+            block(format!("documents undecided: {}", proof.undecided));
         }
         if !proof.full {
             block(format!("only a sample of {} documents was compared", proof.documents));

@@ -16,7 +16,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Chunk, Error, Limits, ReadTime, Source, Ticket, id::id_of};
 use crate::{
-    metrics,
     model::{Change, ClusterTime, Key, Namespace, Op, Version},
     retry::Backoff,
 };
@@ -121,8 +120,6 @@ impl Walk {
         let label = progress.collection.clone();
         let reader = self.source.reader();
         progress.estimate = self.settled(|| reader.estimate(&label)).await?;
-        ::metrics::gauge!(metrics::SNAPSHOT_ESTIMATED_DOCUMENTS, "collection" => label.clone())
-            .set(progress.estimate as f64);
         while !progress.done {
             let ticket = self.ticket(&label).await?;
             let config = self.source.config();
@@ -133,8 +130,6 @@ impl Walk {
             progress.documents += chunk.documents.len() as u64;
             progress.done = chunk.end;
             progress.after = chunk.last_id.clone();
-            ::metrics::counter!(metrics::SNAPSHOT_DOCUMENTS, "collection" => label.clone())
-                .increment(chunk.documents.len() as u64);
             let read_at = chunk.read_at;
             let changes = match self.changes(&label, chunk) {
                 Ok(changes) => changes,

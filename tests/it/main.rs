@@ -1,5 +1,6 @@
 //! Tests of the parts against real servers: `deploy/local/stack up` starts them.
 
+mod cli;
 mod demo;
 mod log;
 mod sink;

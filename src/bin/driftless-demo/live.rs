@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use comfy_table::Table;
+use comfy_table::{Table, presets::ASCII_FULL_CONDENSED};
 use driftless::demo::Collection;
 use indicatif::ProgressBar;
 use jiff::Timestamp;
@@ -73,7 +73,15 @@ impl<'a> Live<'a> {
         let applied: BTreeMap<String, f64> = self.daemon.applied().await?.into_iter().collect();
         let elapsed = self.looked.elapsed().as_secs_f64().max(f64::EPSILON);
         let mut table = Table::new();
-        table.set_header(["collection", "documents", "rows", "snapshot", "applied/s", "staleness", "drift"]);
+        table.load_style(ASCII_FULL_CONDENSED).set_header([
+            "collection",
+            "documents",
+            "rows",
+            "snapshot",
+            "applied/s",
+            "staleness",
+            "drift",
+        ]);
         for collection in Collection::ALL {
             let name = collection.name();
             let documents = self.source.collection::<Document>(name).estimated_document_count().await?;

@@ -1,0 +1,108 @@
+//! What a person sees who got something wrong: the text, the hint and the exit code.
+
+use std::{path::Path, process::Command};
+
+use crate::support::unique;
+
+struct Said {
+    code: i32,
+    stdout: String,
+    stderr: String,
+}
+
+/// Runs the binary in a folder of its own that holds these files.
+fn driftless(files: &[(&str, &str)], arguments: &[&str]) -> Said {
+    let folder = std::env::temp_dir().join(unique("cli"));
+    std::fs::create_dir(&folder).expect("a folder");
+    for (name, text) in files {
+        std::fs::write(folder.join(name), text).expect("a file");
+    }
+    let said = Command::new(env!("CARGO_BIN_EXE_driftless")).args(arguments).current_dir(&folder).output();
+    std::fs::remove_dir_all(&folder).expect("removed");
+    let said = said.expect("it runs");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
+    Said { code: said.status.code().expect("it ends by itself"), stdout: text(said.stdout), stderr: text(said.stderr) }
+}
+
+const MAPPING: &str = "namespace = \"dns\"\n[collections.users]\nid = \"uuid5\"\n";
+
+#[test]
+fn a_missing_configuration_is_named() {
+    let said = driftless(&[], &["check", "--offline"]);
+    assert_eq!(said.code, 2);
+    insta::assert_snapshot!(said.stdout, @r#"
+    driftless.toml: configuration file "driftless.toml" not found
+        hint: mend driftless.toml
+    1 fault found
+    "#);
+}
+
+#[test]
+fn all_faults_of_the_configuration_are_named_at_once() {
+    let config = "mapping = \"m.toml\"\n[source]\nuri = \"mongodb://h\"\nmax_await = \"soon\"\n[log]\nbrokers = \"h:1\"\nprefix = \"a b\"\n\
+                  partition = 4\n[sink]\nurl = \"postgres://u:hunter2@h/d\"\nurl_file = \"also\"\n";
+    let said = driftless(&[("driftless.toml", config)], &["check", "--offline"]);
+    assert_eq!(said.code, 2);
+    insta::assert_snapshot!(said.stdout);
+    assert!(!said.stdout.contains("hunter2") && !said.stderr.contains("hunter2"));
+}
+
+#[test]
+fn a_fault_of_the_mapping_has_its_line() {
+    let config = "mapping = \"m.toml\"\n[source]\nuri = \"mongodb://h\"\ndatabase = \"d\"\n[log]\nbrokers = \"h:1\"\nprefix = \"p\"\n\
+                  replication = 1\n[sink]\nurl = \"postgres://h/d\"\n";
+    let mapping = "[collections.users]\nid = \"uuid9\"\ntabel = \"app.users\"\n";
+    let said = driftless(&[("driftless.toml", config), ("m.toml", mapping)], &["check", "--offline"]);
+    assert_eq!(said.code, 2);
+    insta::assert_snapshot!(said.stdout);
+}
+
+#[test]
+fn the_environment_comes_before_the_file() {
+    let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/driftless.toml");
+    // The example names files of secrets; a container is given the connection strings themselves.
+    let said = Command::new(env!("CARGO_BIN_EXE_driftless"))
+        .args(["--config", config.to_str().expect("a path"), "check", "--offline"])
+        .env("DRIFTLESS__SOURCE__URI", "mongodb://h")
+        .env("DRIFTLESS__SINK__URL", "postgres://h/d")
+        .env("DRIFTLESS__SINK__WORKERS", "0")
+        .output()
+        .expect("it runs");
+    let said = String::from_utf8(said.stdout).expect("text");
+    assert!(said.contains("sink.workers: must be above 0") && said.ends_with("1 fault found\n"), "{said}");
+}
+
+#[test]
+fn servers_that_are_away_are_all_named() {
+    let config = "mapping = \"m.toml\"\n[source]\nuri = \"mongodb://127.0.0.1:1\"\ndatabase = \"d\"\ntimeout = \"1s\"\n[log]\n\
+                  brokers = \"127.0.0.1:1\"\nprefix = \"p\"\nreplication = 1\ntimeout = \"1s\"\n[sink]\n\
+                  url = \"postgres://u:hunter2@127.0.0.1:1/d\"\n";
+    let said = driftless(&[("driftless.toml", config), ("m.toml", MAPPING)], &["check", "--json"]);
+    assert_eq!(said.code, 2);
+    let report: serde_json::Value = serde_json::from_str(&said.stdout).expect("JSON");
+    let places: Vec<&str> =
+        report["faults"].as_array().expect("faults").iter().filter_map(|fault| fault["place"].as_str()).collect();
+    assert_eq!(places, ["source", "log", "sink"]);
+    assert!(!said.stdout.contains("hunter2") && !said.stderr.contains("hunter2"));
+}
+
+#[test]
+fn a_replay_needs_to_know_where_to() {
+    let said = driftless(&[], &["replay", "--collection", "users"]);
+    assert_eq!(said.code, 2);
+    assert!(said.stderr.contains("--to-offset <TO_OFFSET>|--to-earliest"), "{}", said.stderr);
+}
+
+#[test]
+fn the_daemon_does_not_start_with_a_fault() {
+    let said = driftless(&[("driftless.toml", "")], &["run"]);
+    assert_eq!(said.code, 2);
+    assert!(said.stdout.contains("source.database: has no value"), "{}", said.stdout);
+}
+
+#[test]
+fn the_example_of_the_demo_has_no_fault_of_its_own() {
+    let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/driftless.toml");
+    let said = driftless(&[], &["--config", config.to_str().expect("a path"), "check", "--offline"]);
+    assert_eq!((said.code, said.stdout.as_str()), (0, "0 faults found\n"));
+}
