@@ -5,14 +5,14 @@ use std::{collections::HashMap, time::Duration};
 
 use mongodb::{
     ClientSession, Collection,
-    bson::{DateTime, Decimal128, Document, doc, oid::ObjectId},
+    bson::{Document, doc, oid::ObjectId},
     error::Result,
 };
 use rand::Rng;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::{
-    PATIENCE, beside_others, drill,
+    PATIENCE, beside_others, drill, load,
     migration::Migration,
     oracle::{self, root_id},
     random,
@@ -119,9 +119,7 @@ async fn changes(
 }
 
 fn organisation(id: ObjectId, employees: i32) -> Document {
-    let now = DateTime::now();
-    doc! {
-        "_id": id, "name": "Transacted", "slug": id.to_hex(), "kind": "company", "employees": employees,
-        "credit": "0.00".parse::<Decimal128>().expect("a decimal"), "createdAt": now, "updatedAt": now,
-    }
+    let mut document = load::organisation(id);
+    document.insert("employees", employees);
+    document
 }

@@ -1,7 +1,7 @@
 //! The demo application at work in the background.
 
 use driftless::demo::{Counts, Generator, Until, Workload, load};
-use mongodb::bson::{DateTime, Decimal128, doc, oid::ObjectId};
+use mongodb::bson::{DateTime, Decimal128, Document, doc, oid::ObjectId};
 use tokio::task::JoinHandle;
 use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;
@@ -38,17 +38,23 @@ impl Load {
     }
 }
 
+/// An organisation that the application knows nothing of, and so never touches.
+pub(crate) fn organisation(id: ObjectId) -> Document {
+    let now = DateTime::now();
+    doc! {
+        "_id": id, "name": "Marker", "slug": id.to_hex(), "kind": "startup", "employees": 1,
+        "credit": "1.10".parse::<Decimal128>().expect("a decimal"), "createdAt": now, "updatedAt": now,
+    }
+}
+
 /// A document of its own that the application never touches: when its row is there, everything works.
 pub(crate) struct Marker(ObjectId);
 
 impl Marker {
     /// Writes it; waits while MongoDB takes no writes.
     pub(crate) async fn write(migration: &Migration) -> Self {
-        let (id, now) = (ObjectId::new(), DateTime::now());
-        let document = doc! {
-            "_id": id, "name": "Marker", "slug": id.to_hex(), "kind": "startup", "employees": 1,
-            "credit": "1.10".parse::<Decimal128>().expect("a decimal"), "createdAt": now, "updatedAt": now,
-        };
+        let id = ObjectId::new();
+        let document = organisation(id);
         let organisations = migration.collection("organisations");
         let filter = doc! { "_id": id };
         wait::until("MongoDB takes a write", PATIENCE, async || {

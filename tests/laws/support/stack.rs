@@ -3,11 +3,11 @@
 use std::{
     collections::HashMap,
     path::{Path, PathBuf},
+    process::Output,
     time::Duration,
 };
 
-use mongodb::bson::doc;
-use tokio::{net::TcpStream, process::Command, sync::OnceCell, time::timeout};
+use tokio::{process::Command, sync::OnceCell, time::timeout};
 
 /// Started servers and their addresses.
 pub(crate) struct Stack {
@@ -18,7 +18,6 @@ pub(crate) struct Stack {
 static MAIN: OnceCell<Stack> = OnceCell::const_new();
 /// A first start downloads the servers.
 const START: Duration = Duration::from_secs(900);
-const REACH: Duration = Duration::from_secs(5);
 
 impl Stack {
     /// The servers that all tests share.
@@ -33,14 +32,12 @@ impl Stack {
     /// The instance, started with these options unless it answers already.
     pub(crate) async fn running(instance: &str, options: &[&str]) -> Self {
         if let Some(stack) = Self::read(instance)
-            && stack.answers(options).await
+            && stack.runs(options).await
         {
             return stack;
         }
         call(instance, "up", options).await;
-        let stack = Self::read(instance).expect("`stack up` writes the addresses");
-        assert!(stack.answers(options).await, "the servers of {instance} do not answer after `stack up`");
-        stack
+        Self::read(instance).expect("`stack up` writes the addresses")
     }
 
     fn read(instance: &str) -> Option<Self> {
@@ -50,26 +47,11 @@ impl Stack {
         Some(Self { instance: instance.to_owned(), values: values.collect() })
     }
 
-    async fn answers(&self, options: &[&str]) -> bool {
-        let reaches = async |address: &str| matches!(timeout(REACH, TcpStream::connect(address)).await, Ok(Ok(_)));
-        if options.contains(&"--prometheus") {
-            match self.values.get("PROMETHEUS_URL").and_then(|url| url.strip_prefix("http://")) {
-                Some(address) if reaches(address).await => {}
-                _ => return false,
-            }
-        }
-        reaches(self.kafka()).await && self.postgres_answers().await && self.mongo_answers().await
-    }
-
-    async fn postgres_answers(&self) -> bool {
-        let connected =
-            timeout(REACH, tokio_postgres::connect(self.value("POSTGRES_URL"), tokio_postgres::NoTls)).await;
-        matches!(connected, Ok(Ok(_)))
-    }
-
-    async fn mongo_answers(&self) -> bool {
-        let ping = async { self.mongo().await.database("admin").run_command(doc! { "ping": 1 }).await };
-        matches!(timeout(REACH, ping).await, Ok(Ok(_)))
+    /// Whether every server of the instance runs, and Prometheus too if that is asked for. The script tells its own
+    /// servers from others that have taken their ports meanwhile.
+    async fn runs(&self, options: &[&str]) -> bool {
+        let asked = !options.contains(&"--prometheus") || self.values.contains_key("PROMETHEUS_URL");
+        asked && script(&self.instance, "status", &[]).await.status.success()
     }
 
     /// A value of the instance's `env` file.
@@ -80,11 +62,6 @@ impl Stack {
     /// Connection string of the replica set.
     pub(crate) fn mongo_uri(&self) -> &str {
         self.value("MONGO_URI")
-    }
-
-    /// A client of the calling test's runtime.
-    pub(crate) async fn mongo(&self) -> mongodb::Client {
-        mongodb::Client::with_uri_str(self.mongo_uri()).await.expect("the address of MongoDB is well-formed")
     }
 
     /// The file of the running `mongod`.
@@ -121,15 +98,19 @@ pub(crate) fn root() -> &'static Path {
 }
 
 async fn call(instance: &str, command: &str, options: &[&str]) {
+    let output = script(instance, command, options).await;
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "stack {command} --instance {instance} {options:?}: {told}");
+}
+
+async fn script(instance: &str, command: &str, options: &[&str]) -> Output {
     let run = Command::new(root().join("deploy/local/stack"))
         .arg(command)
         .args(["--instance", instance])
         .args(options)
         .kill_on_drop(true)
         .output();
-    let output = timeout(START, run).await.expect("stack takes too long").expect("start deploy/local/stack");
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "stack {command} --instance {instance} {options:?}: {told}");
+    timeout(START, run).await.expect("stack takes too long").expect("start deploy/local/stack")
 }
 
 /// A value as a shell would read it.
