@@ -1,0 +1,239 @@
+//! Reads file and environment, and names every fault of both at once.
+
+use std::path::Path;
+
+use super::{Config, Fault};
+
+impl Config {
+    /// Variables named `DRIFTLESS__SECTION__KEY` override the file.
+    pub const ENV_PREFIX: &str = "DRIFTLESS";
+
+    /// Reads the file and the environment.
+    ///
+    /// # Errors
+    /// Every fault of both at once; nothing has been connected to.
+    pub fn load(path: &Path) -> Result<Self, Vec<Fault>> {
+        let environment =
+            config::Environment::with_prefix(Self::ENV_PREFIX).prefix_separator("__").separator("__").try_parsing(true);
+        let read = |sources: config::ConfigBuilder<config::builder::DefaultState>| {
+            sources
+                .build()
+                .and_then(config::Config::try_deserialize::<serde_json::Value>)
+                .map_err(|error| vec![Fault::new("", error.to_string(), format!("mend {}", path.display()))])
+        };
+        let file = config::File::from(path).format(config::FileFormat::Toml);
+        let mut raw = read(config::Config::builder().add_source(file).add_source(environment.clone()))?;
+        let environment = read(config::Config::builder().add_source(environment))?;
+        // A connection string of the environment takes the place of the file's, whichever way that one gave it.
+        for (section, text, file) in [("source", "uri", "uri_file"), ("sink", "url", "url_file")] {
+            let given = |key| environment.get(section).is_some_and(|section| section.get(key).is_some());
+            match (given(text), given(file)) {
+                (true, false) => remove(&mut raw, &format!("{section}.{file}")),
+                (false, true) => remove(&mut raw, &format!("{section}.{text}")),
+                _ => false,
+            };
+        }
+        let folder = path.parent().unwrap_or(Path::new(""));
+        Self::from_value(raw, folder)
+    }
+
+    fn from_value(mut raw: serde_json::Value, folder: &Path) -> Result<Self, Vec<Fault>> {
+        let mut faults = Vec::new();
+        // A value that cannot be read is named, taken out and read past, so that the next one is named too.
+        let (mut config, unknown) = loop {
+            let mut unknown = Vec::new();
+            let mut track = serde_path_to_error::Track::new();
+            let tracked = serde_path_to_error::Deserializer::new(&raw, &mut track);
+            match serde_ignored::deserialize::<_, _, Self>(tracked, |path| unknown.push(path.to_string())) {
+                Ok(config) => break (config, unknown),
+                Err(error) => {
+                    let key = track.path().to_string();
+                    faults.push(Fault::new(
+                        &key,
+                        error.to_string(),
+                        "see the commented example, config/driftless.toml",
+                    ));
+                    if !remove(&mut raw, &key) {
+                        return Err(faults);
+                    }
+                }
+            }
+        };
+        faults.extend(
+            unknown
+                .iter()
+                .map(|key| Fault::new(key, "no such key", "remove it, or look for a slip in its name or section")),
+        );
+        let unread: Vec<String> = faults.iter().map(|fault| fault.key.clone()).collect();
+        faults.extend(config.check().into_iter().filter(|fault| !unread.contains(&fault.key)));
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        for path in [
+            Some(&mut config.mapping),
+            config.source.uri_file.as_mut(),
+            config.log.client_secrets_file.as_mut(),
+            config.sink.url_file.as_mut(),
+            config.sink.ca_file.as_mut(),
+        ]
+        .into_iter()
+        .flatten()
+        {
+            *path = folder.join(&*path);
+        }
+        Ok(config)
+    }
+
+    /// The rules that no type can state.
+    fn check(&self) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        let mut must = |holds: bool, key: &str, rule: &str, hint: &str| {
+            if !holds {
+                faults.push(Fault::new(key, rule, hint));
+            }
+        };
+        must(!self.mapping.as_os_str().is_empty(), "mapping", "has no value", "name the mapping file");
+        let source = &self.source;
+        must(
+            source.uri.is_some() != source.uri_file.is_some(),
+            "source.uri",
+            "needs exactly one of `uri` and `uri_file`",
+            "put the connection string into a file and name it in `uri_file`, or set DRIFTLESS__SOURCE__URI",
+        );
+        must(!source.database.is_empty(), "source.database", "has no value", "name the database to replicate");
+        must(source.stream_batch > 0, "source.stream_batch", "must be above 0", "5000 is a good value");
+        must(source.lookup_batch > 0, "source.lookup_batch", "must be above 0", "1000 is a good value");
+        must(source.chunk_documents > 0, "source.chunk_documents", "must be above 0", "5000 is a good value");
+        let log = &self.log;
+        must(!log.brokers.is_empty(), "log.brokers", "has no value", "name at least one broker as host:port");
+        must(!log.prefix.is_empty(), "log.prefix", "has no value", "choose a name for this migration, such as `shop`");
+        must(
+            log.prefix.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_'),
+            "log.prefix",
+            "may hold only letters, digits, `-` and `_`",
+            "choose a plain name such as `shop`",
+        );
+        must(log.partitions > 0, "log.partitions", "must be above 0", "4 is a good value");
+        must(log.replication > 0, "log.replication", "has no value above 0", "3 in production, 1 with a single broker");
+        must(log.transaction_changes > 0, "log.transaction_changes", "must be above 0", "5000 is a good value");
+        let sink = &self.sink;
+        must(
+            sink.url.is_some() != sink.url_file.is_some(),
+            "sink.url",
+            "needs exactly one of `url` and `url_file`",
+            "put the connection string into a file and name it in `url_file`, or set DRIFTLESS__SINK__URL",
+        );
+        must(sink.workers > 0, "sink.workers", "must be above 0", "2 is a good value");
+        must(sink.batch_changes > 0, "sink.batch_changes", "must be above 0", "5000 is a good value");
+        must(self.reconcile.sample > 0, "reconcile.sample", "must be above 0", "500 is a good value");
+        must(
+            self.retry.min <= self.retry.max,
+            "retry.min",
+            "must not exceed `retry.max`",
+            "100ms and 5s are good values",
+        );
+        faults
+    }
+}
+
+/// Takes `section.key` out; whether it was there.
+fn remove(raw: &mut serde_json::Value, key: &str) -> bool {
+    let (parent, last) = match key.rsplit_once('.') {
+        Some((parent, last)) => (format!("/{}", parent.replace('.', "/")), last),
+        None => (String::new(), key),
+    };
+    raw.pointer_mut(&parent)
+        .and_then(serde_json::Value::as_object_mut)
+        .is_some_and(|section| section.remove(last).is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn minimal() -> serde_json::Value {
+        json!({
+            "mapping": "shop.mapping.toml",
+            "source": { "uri": "mongodb://user:secret@localhost", "database": "shop" },
+            "log": { "brokers": "localhost:9092", "prefix": "shop", "replication": 1 },
+            "sink": { "url_file": "postgres.url" },
+        })
+    }
+
+    #[test]
+    fn a_minimal_file_is_enough_and_paths_are_relative_to_it() {
+        let config = Config::from_value(minimal(), Path::new("etc")).expect("a configuration");
+        assert_eq!(config.mapping, Path::new("etc/shop.mapping.toml"));
+        assert_eq!(config.sink.url_file.as_deref(), Some(Path::new("etc/postgres.url")));
+        assert_eq!(config.source.max_await, std::time::Duration::from_millis(250));
+        assert_eq!(config.http.listen.to_string(), "127.0.0.1:9464");
+    }
+
+    #[test]
+    fn every_fault_is_named_at_once() {
+        let mut raw = minimal();
+        raw["source"]["max_await"] = json!("soon");
+        raw["source"]["uri_file"] = json!("also.uri");
+        raw["log"]["replication"] = json!(0);
+        raw["log"]["partitons"] = json!(8);
+        raw["sink"]["batch_bytes"] = json!("8 parsecs");
+        raw["extra"] = json!({ "a": 1 });
+        let faults = Config::from_value(raw, Path::new("")).expect_err("faults");
+        let mut keys: Vec<&str> = faults.iter().map(|fault| fault.key.as_str()).collect();
+        keys.sort_unstable();
+        assert_eq!(
+            keys,
+            ["extra", "log.partitons", "log.replication", "sink.batch_bytes", "source.max_await", "source.uri"]
+        );
+    }
+
+    #[test]
+    fn an_empty_file_names_every_missing_value() {
+        let faults = Config::from_value(json!({}), Path::new("")).expect_err("faults");
+        let keys: Vec<&str> = faults.iter().map(|fault| fault.key.as_str()).collect();
+        assert_eq!(
+            keys,
+            ["mapping", "source.uri", "source.database", "log.brokers", "log.prefix", "log.replication", "sink.url"]
+        );
+    }
+
+    #[test]
+    fn secrets_do_not_print() {
+        let config = Config::from_value(minimal(), Path::new("")).expect("a configuration");
+        let printed = format!("{config:?}");
+        assert!(!printed.contains("secret@") && printed.contains("uri: Some(***)"), "{printed}");
+    }
+
+    #[test]
+    fn the_example_is_a_configuration() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/driftless.toml");
+        let config = Config::load(&path).expect("no faults");
+        assert_eq!(config.mapping, path.with_file_name("demo/mapping.toml"));
+    }
+
+    #[test]
+    fn the_example_names_every_key_with_its_default() {
+        // Uncommented, it must still be a configuration, and the same one.
+        let example = include_str!("../../config/driftless.toml");
+        let setting = |line: &&str| {
+            line.strip_prefix("# ").is_some_and(|rest| {
+                rest.split_once(" = ")
+                    .is_some_and(|(key, _)| key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'))
+            })
+        };
+        let optional = ["client_secrets_file", "ca_file"];
+        let uncommented: Vec<&str> = example
+            .lines()
+            .filter(|line| !optional.iter().any(|key| line.contains(&format!("# {key} ="))))
+            .map(|line| if setting(&line) { &line[2..] } else { line })
+            .collect();
+        let parse = |text: &str| {
+            let raw: toml::Table = text.parse().expect("TOML");
+            let raw = serde_json::to_value(raw).expect("JSON");
+            format!("{:?}", Config::from_value(raw, Path::new("")).expect("no faults"))
+        };
+        assert_eq!(parse(&uncommented.join("\n")), parse(example));
+    }
+}
