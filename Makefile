@@ -31,9 +31,9 @@ test: ## Everything, against real servers that it starts itself
 	@$(STACK) doctor build
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
-	cargo test --locked --no-run
+	cargo test --locked --lib --bins --tests --no-run
 	@$(STACK) up
-	cargo test --locked
+	cargo test --locked --lib --bins --tests
 
 drill: ## The long version of the failure tests (tens of minutes)
 	@$(STACK) up
