@@ -9,7 +9,7 @@ use crate::support::{
     PATIENCE, beside_others,
     daemon::Daemon,
     drill,
-    load::{Load, fill, organisation},
+    load::{Load, Marker, fill, organisation},
     migration::Migration,
     oracle, random,
 };
@@ -58,6 +58,7 @@ async fn verdict_waits_for_the_delete_behind_an_update() {
     let mut daemon = migration.daemon();
     migration.quiesce(&daemon, PATIENCE).await;
     let organisations = migration.collection("organisations");
+    let marker = Marker::write(&migration).await;
     for round in 0..5 {
         let mark = format!("round {round}");
         let documents: Vec<Document> = (0..100)
@@ -71,8 +72,12 @@ async fn verdict_waits_for_the_delete_behind_an_update() {
         migration.quiesce(&daemon, PATIENCE).await;
         let these = doc! { "about": &mark };
         organisations.update_many(these.clone(), doc! { "$inc": { "employees": 1 } }).await.expect("update them");
-        // Long enough for a pass to read them as they are now, shorter than all their images take.
-        daemon.lives_for(Duration::from_millis(500)).await;
+        // Long enough for a pass to read them as they are now, shorter than all their images take; and with other writes,
+        // which carry the frontier past that read before the deletes come.
+        for _ in 0..20 {
+            marker.raise(&migration).await;
+            daemon.lives_for(Duration::from_millis(25)).await;
+        }
         organisations.delete_many(these).await.expect("delete them");
     }
     migration.quiesce(&daemon, PATIENCE).await;
