@@ -14,7 +14,7 @@ use crate::{
     mapping::Plan,
     model::Namespace,
     retry,
-    sink::{Purpose, Target, read_catalog},
+    sink::{Purpose, Target, missing_rights, read_catalog},
     source::Source,
 };
 
@@ -120,12 +120,18 @@ async fn sink(setup: &Setup, report: &mut Report) {
     let outcome = async {
         // A connection that applies has the rights to show: session_replication_role among them.
         let session = Target::new(&setup.config.sink)?.open(Purpose::Apply).await?;
-        Ok::<_, crate::sink::Error>((session.constraint_mode(), read_catalog(&session).await?))
+        let plan = Plan::compile(&setup.mapping, &read_catalog(&session).await?);
+        let missing = match &plan {
+            Ok(plan) => missing_rights(&session, plan).await?,
+            Err(_) => Vec::new(),
+        };
+        Ok::<_, crate::sink::Error>((session.constraint_mode(), plan, missing))
     };
     match outcome.await {
-        Ok((mode, catalog)) => {
+        Ok((mode, plan, missing)) => {
             report.notes.push(format!("sink: constraints and triggers in {mode:?} mode"));
-            match Plan::compile(&setup.mapping, &catalog) {
+            missing.into_iter().for_each(|right| report.fault(PLACE, right.what, right.hint));
+            match plan {
                 Ok(plan) => {
                     let tables: usize = plan.collections().iter().map(|plan| plan.tables.len()).sum();
                     report.notes.push(format!(

@@ -24,6 +24,8 @@ pub(crate) struct Daemon {
 pub(crate) struct StatusPage {
     /// The verdict in one word.
     pub(crate) verdict: String,
+    /// What stands between it and "in sync".
+    pub(crate) blockers: Vec<String>,
     /// What the process knows of itself.
     pub(crate) process: Process,
     /// One entry a collection.

@@ -52,7 +52,8 @@ impl<'a> Live<'a> {
             let status = self.daemon.status().await?;
             let table = self.draw(&status).await?;
             let written = started.elapsed().min(expected).as_secs();
-            let verdict = status.verdict;
+            let reason = status.blockers.first().map_or(String::new(), |blocker| format!(" ({blocker})"));
+            let verdict = format!("{}{reason}", status.verdict);
             let text = format!("{table}\nverdict: {verdict}; writing for {written} of {} s", expected.as_secs());
             if terminal {
                 self.screen.set_message(text);
