@@ -147,7 +147,8 @@ impl<'a> Pass<'a> {
             _ => pass.everything().await?,
         }
         pass.settle().await?;
-        Ok(Some(pass.report(full)))
+        let surplus = pass.surplus().await?;
+        Ok(Some(pass.report(full, surplus)))
     }
 
     async fn everything(&mut self) -> Result<(), Error> {
@@ -316,9 +317,27 @@ impl<'a> Pass<'a> {
         }
     }
 
-    fn report(self, full: bool) -> Report {
-        let mut proof =
-            Proof { at: Timestamp::now(), full, undecided: self.undecided.len() as u64, ..Proof::default() };
+    /// Rows of the root table beyond the live documents of the ledger: nothing in the source ever stood behind them.
+    ///
+    /// Exact at any time, because rows and ledger commit together and are counted in one transaction; a lower bound where
+    /// dead letters have left documents without rows.
+    async fn surplus(&self) -> Result<u64, Error> {
+        let reader = self.begin().await?;
+        let rows = reader.table_count(self.target.collection).await?;
+        let all = Version::snapshot(u32::MAX, ClusterTime { t: u32::MAX, i: u32::MAX });
+        let documents = reader.ledger_counts(self.target.collection, all).await?.live;
+        reader.end().await?;
+        Ok(rows.saturating_sub(documents))
+    }
+
+    fn report(self, full: bool, surplus: u64) -> Report {
+        let mut proof = Proof {
+            at: Timestamp::now(),
+            full,
+            extra: surplus,
+            undecided: self.undecided.len() as u64,
+            ..Proof::default()
+        };
         let (mut drifting, mut findings) = (HashMap::new(), Vec::new());
         for (key, (judgement, version)) in self.drifting {
             let (kind, columns) = match judgement {
