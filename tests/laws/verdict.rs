@@ -90,6 +90,36 @@ async fn verdict_waits_for_the_delete_behind_an_update() {
     migration.finish().await;
 }
 
+/// A row that nobody replicated has no ledger entry and no document: only counting finds it.
+#[tokio::test(flavor = "multi_thread")]
+async fn verdict_names_a_row_that_no_document_stands_behind() {
+    let _machine = beside_others().await;
+    let mut migration = Migration::demo("surplus").await;
+    migration.set("reconcile", "sample", 5_000);
+    migration.set("reconcile", "interval", "100ms");
+    fill(&migration, 29, 100).await;
+    let daemon = migration.daemon();
+    migration.quiesce(&daemon, PATIENCE).await;
+    daemon.wait_for("the verdict is in sync", PATIENCE, |status| status.verdict == "in_sync").await;
+    migration.succeed(&["reconcile", "--full"]).await;
+
+    let stray = "INSERT INTO app.organisations (id, name, slug, kind, employees, credit, created_at, updated_at)
+        VALUES (gen_random_uuid(), 'Stray', 'stray', 'company', 1, 0, now(), now())";
+    migration.target.execute(stray, &[]).await.expect("write a row into the target by hand");
+    let status = daemon.wait_for("the verdict is drift", PATIENCE, |status| status.verdict == "drift").await;
+    let named =
+        status.blockers.iter().any(|blocker| blocker.to_string().contains("organisations: documents that drift: 1"));
+    assert!(named, "the verdict names the table: {:?}", status.blockers);
+    let output = migration.command(&["reconcile", "--full"]).await;
+    assert_eq!(output.status.code(), Some(4), "{}", String::from_utf8_lossy(&output.stdout));
+
+    let remove = "DELETE FROM app.organisations WHERE name = 'Stray'";
+    migration.target.execute(remove, &[]).await.expect("remove the row again");
+    daemon.wait_for("the verdict is in sync again", PATIENCE, |status| status.verdict == "in_sync").await;
+    daemon.stop(0).await;
+    migration.finish().await;
+}
+
 async fn no_false_alarm(migration: &Migration, daemon: &Daemon) {
     let false_alarms = migration.texts(FALSE).await;
     assert!(false_alarms.is_empty(), "{} false alarms, such as {:?}", false_alarms.len(), false_alarms[0]);
