@@ -10,7 +10,7 @@
 //! Source: PostgreSQL manual, section 8.15.6, "Array Input and Output Syntax"; `MAXDIM` is 6.
 
 use super::{
-    Losses, encode,
+    Loss, Losses, encode,
     ids::IdStep,
     json, numeric,
     target::ColumnType,
@@ -36,7 +36,7 @@ pub(super) fn write(
     let Value::Array(array) = value else { return Err(Reason::TypeMismatch) };
     let lengths = dimensions(array, 1)?;
     if lengths.contains(&0) {
-        losses.empty_arrays += u32::from(lengths.len() > 1);
+        losses.add_if(lengths.len() > 1, Loss::EmptyArray);
         out.extend_from_slice(b"{}");
         return Ok(());
     }

@@ -5,12 +5,13 @@ use std::collections::HashMap;
 use bson::raw::RawBsonRef;
 
 use super::{
-    At, ChildFile, CollectionFile, CollectionPlan, ColumnFile, Fault, KeyFrom, Losses, MappingFile, Path, Plan,
+    At, ChildFile, CollectionFile, CollectionPlan, ColumnFile, Fault, Found, KeyFrom, Losses, MappingFile, Path, Plan,
     PlanColumn, TablePlan, encode,
     fault::nearest,
     ids::IdStep,
     map::{Child, ElementKey, Program, Source, Step},
     order,
+    policy::Policy,
     target::{Catalog, Column, ColumnType, Filled, Table, TableName},
     tree::Tree,
 };
@@ -69,6 +70,7 @@ struct Draft<'a> {
     origin: Origin,
     reference: Option<IdStep>,
     default: Option<Vec<u8>>,
+    policy: Policy,
 }
 
 enum Origin {
@@ -103,6 +105,7 @@ impl<'a> Compiler<'a> {
         let id_slot = tree.slot(&id_path)?;
         let (root, steps) = finish(table, drafts, &tree);
         let key = *root.key.first()?;
+        let root = TablePlan { found: Found::ById { key: 0, column: key }, ..root };
         let (mut tables, mut programs) = (vec![root], Vec::new());
         for (path, plan, mut program) in children {
             program.slot = tree.slot(path)?;
@@ -244,11 +247,12 @@ impl<'a> Compiler<'a> {
             by_index && table.primary_key.contains(&draft.column.name)
         });
         let parent = drafts.iter().position(|draft| draft.column.name == child.parent.value);
+        let found = parent.map_or(Found::Remembered, |column| Found::ById { key: 0, column });
         let (plan, steps) = finish(table, drafts, &tree);
         let key = (!unique).then(|| plan.key.clone());
         // The slot is the root tree's to say, which is made when all children are known.
         let program = Child { path: child.path.value.to_string(), slot: 0, tree, steps, element, key };
-        Some((&child.path.value, TablePlan { parent, ..plan }, program))
+        Some((&child.path.value, TablePlan { root: false, found, ..plan }, program))
     }
 
     /// A column that a rule fills: it must be there and ours to write.
@@ -324,7 +328,7 @@ impl<'a> Compiler<'a> {
                 let file = columns.iter().find(|file| file.name.value == column.name);
                 if let Some(rule) = ruled.iter().position(|ruled| ruled.name == column.name) {
                     let origin = ruled.swap_remove(rule).origin;
-                    return Some(Draft { column, origin, reference: None, default: None });
+                    return Some(Draft { column, origin, reference: None, default: None, policy: Policy::default() });
                 }
                 self.draft(table, at, column, file)
             })
@@ -361,8 +365,8 @@ impl<'a> Compiler<'a> {
         let default = file.and_then(|file| file.default.as_ref()).and_then(|default| {
             let mut bytes = Vec::new();
             let value = RawBsonRef::from(&default.value).into();
-            match encode::write(value, &column.kind, None, &mut Losses::default(), &mut bytes) {
-                Ok(()) => Some(bytes),
+            match encode::write(value, &column.kind, None, &Policy::default(), &mut Losses::default(), &mut bytes) {
+                Ok(_) => Some(bytes),
                 Err(reason) => {
                     let what = format!("{name} is {} and cannot take this default: {reason}", column.kind);
                     self.fault(default, what, "write it as a document would hold it");
@@ -370,9 +374,20 @@ impl<'a> Compiler<'a> {
                 }
             }
         });
+        let policy = match file.map(|file| Policy::compile(&file.policy, &column.kind)) {
+            None => Policy::default(),
+            Some(Ok(policy)) => policy,
+            Some(Err(faults)) => {
+                for fault in faults {
+                    let (what, hint) = fault.value.clone();
+                    self.fault(&fault, what, hint);
+                }
+                return None;
+            }
+        };
         let path = file.and_then(|file| file.path.as_ref());
         let path = path.map_or_else(|| Path::field(column.name.clone()), |path| path.value.clone());
-        Some(Draft { column, origin: Origin::Field(path), reference, default })
+        Some(Draft { column, origin: Origin::Field(path), reference, default, policy })
     }
 
     /// The id rule of the collection that a column refers to.
@@ -453,6 +468,8 @@ fn finish(table: &Table, drafts: Vec<Draft<'_>>, tree: &Tree) -> (TablePlan, Vec
                 sql_type: draft.column.sql_type.clone(),
                 param_type: param_type.to_owned(),
                 param_oid: Some(oid),
+                lookup: None,
+                place: None,
             }
         })
         .collect();
@@ -462,7 +479,8 @@ fn finish(table: &Table, drafts: Vec<Draft<'_>>, tree: &Tree) -> (TablePlan, Vec
         table: table.name.clone(),
         columns,
         key,
-        parent: None,
+        root: true,
+        found: Found::Remembered,
         uniques: !table.uniques.is_empty(),
         depth: 0,
     };
@@ -483,6 +501,7 @@ fn finish(table: &Table, drafts: Vec<Draft<'_>>, tree: &Tree) -> (TablePlan, Vec
             not_null: draft.column.not_null,
             reference: draft.reference,
             default: draft.default,
+            policy: draft.policy,
         })
         .collect();
     (plan, steps)

@@ -20,9 +20,10 @@
 use std::borrow::Cow;
 
 use super::{
-    Losses, array,
+    Loss, Losses, array,
     ids::{self, Id, IdStep},
     json, numeric,
+    policy::{Policy, Written},
     target::ColumnType,
     time,
     value::Value,
@@ -61,21 +62,20 @@ pub(super) fn write<'a>(
     value: Value<'a>,
     kind: &ColumnType,
     reference: Option<&IdStep>,
+    _policy: &Policy,
     losses: &mut Losses,
     out: &mut Vec<u8>,
-) -> Result<(), Reason> {
+) -> Result<Written, Reason> {
     match kind.base() {
-        ColumnType::Array(element) => array::write(value, element, reference, losses, out),
-        ColumnType::Json => json::write(value, losses, out),
+        ColumnType::Array(element) => array::write(value, element, reference, losses, out)?,
+        ColumnType::Json => json::write(value, losses, out)?,
         ColumnType::Jsonb => {
             out.push(JSONB_VERSION);
-            json::write(value, losses, out)
+            json::write(value, losses, out)?;
         }
-        kind => {
-            scalar(value, kind, reference, losses)?.write_binary(out);
-            Ok(())
-        }
+        kind => scalar(value, kind, reference, losses)?.write_binary(out),
     }
+    Ok(Written::Value)
 }
 
 /// The value in a column of that type, which is neither JSON nor an array.
@@ -95,7 +95,7 @@ pub(super) fn scalar<'a>(
         (ColumnType::Bool, Value::Bool(value)) => Ok(Scalar::Bool(value)),
         (ColumnType::Int2 | ColumnType::Int4 | ColumnType::Int8, _) => {
             let whole = numeric::integer(value)?;
-            losses.zero_signs += u32::from(numeric::decimal(value).is_some_and(numeric::is_negative_zero));
+            losses.add_if(numeric::decimal(value).is_some_and(numeric::is_negative_zero), Loss::ZeroSign);
             integer(whole, kind)
         }
         (ColumnType::Float4, _) => numeric::single(value).map(Scalar::Float4),
@@ -119,7 +119,7 @@ pub(super) fn scalar<'a>(
             .ok_or(Reason::TypeMismatch),
         (ColumnType::Date, Value::DateTime(ms)) => {
             let (days, time_of_day) = time::date(ms)?;
-            losses.times_of_day += u32::from(time_of_day);
+            losses.add_if(time_of_day, Loss::TimeOfDay);
             Ok(Scalar::Date(days))
         }
         (ColumnType::Timestamp { precision }, Value::DateTime(ms)) => {
@@ -129,7 +129,7 @@ pub(super) fn scalar<'a>(
             time::timestamp(ms, *precision).map(Scalar::Timestamptz)
         }
         (ColumnType::Bytea, Value::Binary { subtype, bytes }) => {
-            losses.binary_subtypes += u32::from(subtype != 0);
+            losses.add_if(subtype != 0, Loss::BinarySubtype);
             Ok(Scalar::Bytes(bytes))
         }
         _ => Err(Reason::TypeMismatch),
@@ -188,7 +188,7 @@ fn number(
     if let Some(precision) = precision {
         numeric::fits(number, precision, scale)?;
     }
-    losses.zero_signs += u32::from(numeric::is_negative_zero(number));
+    losses.add_if(numeric::is_negative_zero(number), Loss::ZeroSign);
     Ok(Scalar::Number(number))
 }
 

@@ -7,7 +7,7 @@
 use bson::raw::RawBson;
 use uuid::Uuid;
 
-use super::{Fault, Location, Path, read, target::TableName};
+use super::{Fault, Location, Path, PolicyFile, read, target::TableName};
 
 /// A mapping file.
 #[derive(Clone, Debug)]
@@ -101,6 +101,8 @@ pub struct ColumnFile {
     pub default: Option<At<RawBson>>,
     /// The collection whose `_id` the value is.
     pub reference: Option<At<String>>,
+    /// What becomes of values that are not there in the form that the column wants.
+    pub policy: PolicyFile,
 }
 
 /// An embedded array that becomes a table.

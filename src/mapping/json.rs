@@ -26,7 +26,7 @@ use std::io::Write;
 use base64::{Engine, prelude::BASE64_STANDARD};
 
 use super::{
-    Losses, numeric, time,
+    Loss, Losses, numeric, time,
     value::{Fields, Raw, Value},
 };
 use crate::model::{Decimal, Reason};
@@ -206,7 +206,7 @@ impl<'a> Writer<'a, '_> {
             self.print(format_args!("{{\"{WRAPPER}\":\"{kind}\",\"value\":\"{text}\"}}"));
             return Ok(());
         }
-        self.losses.zero_signs += u32::from(numeric::is_negative_zero(value));
+        self.losses.add_if(numeric::is_negative_zero(value), Loss::ZeroSign);
         self.printed += numeric::printed_length(value);
         if self.printed > MAX_PRINTED {
             return Err(Reason::Amplify);

@@ -3,12 +3,13 @@
 //! One pass over the document fills the slots of all paths, then each column takes its slot. All of a document's rows or
 //! none: the first value that cannot be stored refuses the document.
 
-use bson::raw::{RawBsonRef, RawDocument};
+use bson::raw::RawDocument;
 use uuid::Uuid;
 
 use super::{
     CollectionPlan, Losses, Reject, Row, Rows, encode,
     ids::{self, Id, IdStep},
+    policy::{Policy, Written},
     target::ColumnType,
     tree::{Slot, Tree},
     value::{Raw, Value},
@@ -68,6 +69,7 @@ pub(super) struct Step {
     pub(super) reference: Option<IdStep>,
     /// What stands for an absent or null value, in binary form.
     pub(super) default: Option<Vec<u8>>,
+    pub(super) policy: Policy,
 }
 
 /// Where a column's value comes from.
@@ -105,6 +107,7 @@ impl CollectionPlan {
             return Err(Reject::new(Reason::Malformed));
         };
         let id = program.id.own(*id).map_err(|reason| self.key_reject(reason))?;
+        let key = self.keys_of(&id)?;
         let mut root = Row::default();
         for step in &program.steps {
             step.write(&id, None, &slots, &mut losses, &mut root).map_err(|reason| step.reject(reason, ""))?;
@@ -113,32 +116,28 @@ impl CollectionPlan {
         for child in &program.children {
             tables.push(child.map(program, &id, &slots, &mut losses)?);
         }
-        Ok(Rows { tables, losses })
+        Ok(Rows { tables, key, losses })
     }
 
-    /// The key columns of the root row that belongs to an `_id`; all that a delete carries.
+    /// What an `_id` becomes in each root table, in their order; all that a delete carries. NULL for a root table whose rows
+    /// are remembered. Each field has the type of the table's key column.
+    ///
+    /// Takes a document that has the `_id`, `{_id: …}`: its text may be no valid UTF-8, which bson's own reader does not
+    /// hand out.
     ///
     /// # Errors
-    /// [`Reject`] where the `_id` cannot be a key of the target; such a document never had a row.
-    pub fn root_key(&self, id: RawBsonRef<'_>) -> Result<Row, Reject> {
-        self.key_row(Value::from(id))
+    /// [`Reject`] where the `_id` cannot be a key of the target (such a document never had a row), and `MALFORMED` for a
+    /// document without `_id`.
+    pub fn keys(&self, document: &RawDocument) -> Result<Row, Reject> {
+        let id = ids::id_of(Raw::new(document.as_bytes()))?;
+        self.keys_of(&self.program.id.own(id).map_err(|reason| self.key_reject(reason))?)
     }
 
-    /// As [`Self::root_key`], from a document that has the `_id`: `{_id: …}`. It also reads an `_id` whose text is no valid
-    /// UTF-8, which bson's own reader does not hand out.
-    ///
-    /// # Errors
-    /// [`Reject`] as in [`Self::root_key`], and `MALFORMED` for a document without `_id`.
-    pub fn root_key_of(&self, document: &RawDocument) -> Result<Row, Reject> {
-        self.key_row(ids::id_of(Raw::new(document.as_bytes()))?)
-    }
-
-    fn key_row(&self, id: Value<'_>) -> Result<Row, Reject> {
+    fn keys_of(&self, id: &Id<'_>) -> Result<Row, Reject> {
         let program = &self.program;
-        let id = program.id.own(id).map_err(|reason| self.key_reject(reason))?;
         let mut row = Row::default();
         if let Some(step) = program.steps.get(program.key) {
-            step.write(&id, None, &[], &mut Losses::default(), &mut row).map_err(|reason| step.reject(reason, ""))?;
+            step.write(id, None, &[], &mut Losses::default(), &mut row).map_err(|reason| step.reject(reason, ""))?;
         }
         Ok(row)
     }
@@ -242,22 +241,25 @@ impl Step {
             Slot::Blocked => Err(Reason::TypeMismatch),
             Slot::Present(value) if is_json || !matches!(value, Value::Null | Value::Undefined) => {
                 let open = row.open();
-                encode::write(value, &self.kind, self.reference.as_ref(), losses, &mut row.0)?;
-                row.close(open);
+                match encode::write(value, &self.kind, self.reference.as_ref(), &self.policy, losses, &mut row.0)? {
+                    Written::Value => row.close(open),
+                    Written::Null => {
+                        row.reopen(open);
+                        self.write_nothing(row)?;
+                    }
+                }
                 Ok(())
             }
-            Slot::Present(_) | Slot::Absent => match &self.default {
-                Some(default) => {
-                    row.push(Some(default));
-                    Ok(())
-                }
-                None if self.not_null => Err(Reason::NotNull),
-                None => {
-                    row.push(None);
-                    Ok(())
-                }
-            },
+            Slot::Present(_) | Slot::Absent => self.write_nothing(row),
         }
+    }
+
+    fn write_nothing(&self, row: &mut Row) -> Result<(), Reason> {
+        if self.default.is_none() && self.not_null {
+            return Err(Reason::NotNull);
+        }
+        row.push(self.default.as_deref());
+        Ok(())
     }
 
     fn reject(&self, reason: Reason, parent: &str) -> Reject {

@@ -20,11 +20,13 @@ mod fault;
 mod file;
 mod ids;
 mod json;
+mod losses;
 mod map;
 mod numeric;
 mod order;
 mod path;
 mod plan;
+mod policy;
 mod read;
 mod row;
 pub mod target;
@@ -36,7 +38,9 @@ pub use fault::{Fault, Location};
 pub use file::{
     At, ChildFile, ChildIdFile, CollectionFile, ColumnFile, IdFile, IdRule, IdType, KeyFrom, MappingFile, OnDrop,
 };
+pub use losses::{Entry as LossEntry, Loss, Losses};
 pub use map::digest;
 pub use path::Path;
-pub use plan::{CollectionPlan, Plan, PlanColumn, TablePlan};
-pub use row::{Fields, Losses, Reject, Row, Rows};
+pub use plan::{CollectionPlan, Found, Lookup, Plan, PlanColumn, TablePlan};
+pub use policy::{Coerce, Epoch, Misfit, PolicyFile};
+pub use row::{Fields, Reject, Row, Rows};

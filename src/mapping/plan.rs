@@ -1,6 +1,6 @@
 //! The plan: a mapping file checked against the target's catalog, ready to turn documents into rows.
 
-use super::{Fault, OnDrop, map::Program, target::TableName};
+use super::{Fault, Location, OnDrop, map::Program, target::TableName};
 
 /// What every mapped collection becomes.
 #[derive(Clone, Debug)]
@@ -33,9 +33,16 @@ pub struct CollectionPlan {
     pub collection: String,
     /// What a dropped or renamed collection means.
     pub on_drop: OnDrop,
-    /// The tables: the root first, then its children in the order of their paths.
+    /// The tables: each root followed by its children. A collection has one root, or one for each kind of document.
     pub tables: Vec<TablePlan>,
     pub(super) program: Program,
+}
+
+impl CollectionPlan {
+    /// The root tables, in the order of the fields of [`Self::keys`].
+    pub fn roots(&self) -> impl Iterator<Item = &TablePlan> {
+        self.tables.iter().filter(|table| table.root)
+    }
 }
 
 /// One table that is written.
@@ -45,14 +52,32 @@ pub struct TablePlan {
     pub table: TableName,
     /// The columns that are written, in the order of a row's fields.
     pub columns: Vec<PlanColumn>,
-    /// Positions of the primary key's columns in `columns`, in the key's order; never empty.
+    /// Positions in `columns` of the columns by which a row is found again: the primary key, or a unique constraint over
+    /// columns that are all NOT NULL. In the constraint's order; never empty.
     pub key: Vec<usize>,
-    /// Of a child table: position of the column that holds the root row's id.
-    pub parent: Option<usize>,
-    /// Whether the table has unique constraints besides the primary key.
+    /// Whether it holds the document itself, not something embedded in it.
+    pub root: bool,
+    /// How the rows of a document are found again when only its `_id` is known.
+    pub found: Found,
+    /// Whether the table has unique constraints besides the key.
     pub uniques: bool,
     /// Rank in foreign-key order over the whole plan: a table comes after those it references, which have smaller ranks.
     pub depth: usize,
+}
+
+/// How the rows of a document are found again when only its `_id` is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// A column of each row holds what the `_id` becomes in a root table, and no other document has rows with that value.
+    ById {
+        /// Which root table: the field of [`CollectionPlan::keys`] to look for.
+        key: usize,
+        /// Position of the column.
+        column: usize,
+    },
+    /// The sink remembers the key of each row with the document: it follows from other fields, which may change, or other
+    /// collections write the table too.
+    Remembered,
 }
 
 /// One column that is written.
@@ -66,4 +91,19 @@ pub struct PlanColumn {
     pub param_type: String,
     /// Oid of `param_type`.
     pub param_oid: Option<u32>,
+    /// Where the value is found that the parameter stands for; `None` when the parameter is the value.
+    pub lookup: Option<Lookup>,
+    /// The line of the mapping file that declares it, or its table.
+    pub place: Option<Location>,
+}
+
+/// A table of the target that translates ids.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lookup {
+    /// The table.
+    pub table: TableName,
+    /// The column that holds the text of the source's id, and its type as SQL.
+    pub from: (String, String),
+    /// The column that holds the id of the target.
+    pub to: String,
 }

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::{
     At, ChildFile, ChildIdFile, CollectionFile, ColumnFile, Fault, IdFile, IdRule, IdType, KeyFrom, Location,
-    MappingFile, OnDrop, Path, fault::nearest, target::TableName,
+    MappingFile, OnDrop, Path, PolicyFile, fault::nearest, target::TableName,
 };
 
 type Node<'t> = Spanned<DeValue<'t>>;
@@ -193,7 +193,7 @@ impl Reader<'_> {
 
     fn column(&mut self, key: &Key<'_>, node: &Node<'_>) -> Option<ColumnFile> {
         let name = self.at(key.span().start, key.get_ref().to_string());
-        let mut column = ColumnFile { name, path: None, default: None, reference: None };
+        let mut column = ColumnFile { name, path: None, default: None, reference: None, policy: PolicyFile::default() };
         if let DeValue::String(_) = node.get_ref() {
             let path = self.string(node)?;
             column.path = Some(self.path_at(&path)?);

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::Losses;
 use crate::model::Reason;
 
 /// A row: the columns of its [`TablePlan`](super::TablePlan) in their order, ready for a binary array parameter.
@@ -37,6 +38,11 @@ impl Row {
     pub(super) fn open(&mut self) -> usize {
         self.0.extend_from_slice(&[0; 4]);
         self.0.len()
+    }
+
+    /// Takes back what [`Self::open`] started and everything after it.
+    pub(super) fn reopen(&mut self, open: usize) {
+        self.0.truncate(open - 4);
     }
 
     /// Ends the field that [`Self::open`] started. Values are far below 2 GiB: a document has 16 MiB, its JSON is bounded.
@@ -77,25 +83,12 @@ impl<'a> Iterator for Fields<'a> {
 /// The rows of one document.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Rows {
-    /// Parallel to `CollectionPlan::tables`: exactly one row in the first, any number in the others.
+    /// Parallel to `CollectionPlan::tables`: at most one row in all root tables together, any number in the others.
     pub tables: Vec<Vec<Row>>,
+    /// What the document's `_id` becomes in each root table, see [`CollectionPlan::keys`](super::CollectionPlan::keys).
+    pub key: Row,
     /// What was given up, by name.
     pub losses: Losses,
-}
-
-/// The losses that are part of a conversion and not worth refusing a document for; counted, never silent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Losses {
-    /// `-0` went where PostgreSQL knows one zero only (numeric, integers, JSON).
-    pub zero_signs: u32,
-    /// A date with a time of day went into a `date` column; its UTC day was kept.
-    pub times_of_day: u32,
-    /// A field name came twice in a document; the last one was kept.
-    pub duplicate_names: u32,
-    /// Binary data of another subtype than 0 went into `bytea`; the bytes were kept.
-    pub binary_subtypes: u32,
-    /// An array of empty arrays went into an array column, which knows one empty array only.
-    pub empty_arrays: u32,
 }
 
 /// A document that cannot become rows, and why. Holds names only, never a value.

@@ -5,7 +5,7 @@
 //! slot is blocked: the value below cannot be reached, and that is not the same as being absent.
 
 use super::{
-    Losses, Path,
+    Loss, Losses, Path,
     value::{Raw, Value},
 };
 use crate::model::Reason;
@@ -115,7 +115,7 @@ impl Node {
             let child = &self.children[at];
             let below = &mut slots[child.from..child.to];
             if below.iter().any(|slot| *slot != Slot::Absent) {
-                losses.duplicate_names += 1;
+                losses.add(Loss::DuplicateName);
                 below.fill(Slot::Absent);
             }
             child.read(value, slots, losses)?;
@@ -133,7 +133,7 @@ mod tests {
 
     const PATHS: [&str; 5] = ["_id", "a", "a.b", "a.b.c", r"a\.b"];
 
-    fn read(document: &RawDocumentBuf) -> (Vec<String>, u32) {
+    fn read(document: &RawDocumentBuf) -> (Vec<String>, u64) {
         let paths: Vec<Path> = PATHS.iter().map(|path| Path::parse(path).expect("a path")).collect();
         let tree = Tree::new(paths.clone());
         let (mut slots, mut losses) = (Vec::new(), Losses::default());
@@ -145,7 +145,7 @@ mod tests {
             Slot::Present(Value::Null) => "null".to_owned(),
             Slot::Present(_) => "value".to_owned(),
         });
-        (shown.collect(), losses.duplicate_names)
+        (shown.collect(), losses.of(Loss::DuplicateName))
     }
 
     #[rstest]
@@ -158,7 +158,7 @@ mod tests {
     #[case::input_114_last_wins(rawdoc! { "_id": 1, "_id": 2 }, ["2", "-", "-", "-", "-"], 1)]
     #[case::input_114_with_all_below(rawdoc! { "a": { "b": 1 }, "a": { "x": 2 } }, ["-", "value", "-", "-", "-"], 1)]
     #[case::deep(rawdoc! { "x": { "_id": 9 }, "a": { "b": { "c": 3 } } }, ["-", "value", "value", "3", "-"], 0)]
-    fn slots(#[case] document: RawDocumentBuf, #[case] expected: [&str; 5], #[case] duplicates: u32) {
+    fn slots(#[case] document: RawDocumentBuf, #[case] expected: [&str; 5], #[case] duplicates: u64) {
         assert_eq!(read(&document), (expected.map(str::to_owned).to_vec(), duplicates));
     }
 }

@@ -10,7 +10,7 @@ use super::{
     Error,
     apply::Prepared,
     params::Column,
-    plan::{Batch, Content, Document, root_key},
+    plan::{Batch, Content, Document},
     session::{Session, field},
     write,
 };
@@ -180,7 +180,7 @@ async fn empty(session: &Session, prepared: &Prepared, collection: usize, floor:
                 Some(root) => roots.push_root(root),
                 None => {
                     let id = Key::from_bytes(key.clone()).to_id();
-                    if let Some(root) = id.and_then(|id| root_key(prepared.plan(collection), &id)) {
+                    if let Some(root) = id.and_then(|id| prepared.plan(collection).keys(&id).ok()) {
                         roots.push(&root);
                     }
                 }

@@ -201,19 +201,13 @@ impl Newest {
 
 fn map(plan: &CollectionPlan, change: &Change) -> Content {
     let Some(document) = &change.document else {
-        return Content::Gone(root_key(plan, &change.id));
+        return Content::Gone(plan.keys(&change.id).ok());
     };
     let digest = mapping::digest(document);
     match plan.map(document) {
         Ok(rows) => Content::Rows { tables: rows.tables, digest },
         Err(reject) => Content::Rejected { reject, digest },
     }
-}
-
-/// The key columns of the root row of `{_id: …}`; `None` when the target cannot hold such a key, so never did.
-pub(super) fn root_key(plan: &CollectionPlan, id: &bson::RawDocument) -> Option<Row> {
-    let id = id.get("_id").ok().flatten()?;
-    plan.root_key(id).ok()
 }
 
 #[cfg(test)]

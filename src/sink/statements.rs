@@ -15,7 +15,7 @@
 //! is the same when its text is, byte by byte: `citext`, `char(n)`, types without `=`, types whose `=` forgives.
 
 use crate::mapping::{
-    CollectionPlan, PlanColumn, TablePlan,
+    CollectionPlan, Found, PlanColumn, TablePlan,
     target::{Catalog, ColumnType, Filled, Table, TableName, quote_ident},
 };
 
@@ -86,6 +86,10 @@ impl CollectionStatements {
 impl TableStatements {
     fn new(plan: &TablePlan, root: &TablePlan, found: &Table, referenced: bool) -> Self {
         let sql = Sql { plan, root, found };
+        let parent = match plan.found {
+            Found::ById { column, .. } if !plan.root => Some(column),
+            Found::ById { .. } | Found::Remembered => None,
+        };
         Self {
             name: format!("{}.{}", plan.table.schema, plan.table.name),
             width: plan.columns.len(),
@@ -97,10 +101,10 @@ impl TableStatements {
             contested: sql.contested(),
             orphans: sql.orphans(),
             delete: sql.delete(),
-            erase: plan.parent.map(|parent| sql.erase(parent)),
-            prune: plan.parent.map(|parent| sql.prune(parent)),
+            erase: parent.map(|parent| sql.erase(parent)),
+            prune: parent.map(|parent| sql.prune(parent)),
             compare: sql.compare(),
-            surplus: plan.parent.map(|parent| sql.surplus(parent)),
+            surplus: parent.map(|parent| sql.surplus(parent)),
             present: sql.present(),
             count: format!("SELECT count(*) FROM {}", plan.table),
         }
@@ -169,7 +173,7 @@ impl Sql<'_> {
 
     /// A row whose reference is NULL in part has no parent to wait for; a child row comes with its root row.
     fn orphans(&self) -> Vec<String> {
-        let own_root = |parent: &TableName| self.plan.parent.is_some() && *parent == self.root.table;
+        let own_root = |parent: &TableName| !self.plan.root && *parent == self.root.table;
         let keys = self.found.foreign_keys.iter().filter(|key| !own_root(&key.parent));
         let known = keys.filter_map(|key| Some((key, self.known(&key.columns)?)));
         known

@@ -103,8 +103,8 @@ fn a_plan_names_columns_keys_and_order() {
     assert_eq!(names(root), ["id", "owner_id", "tags"]);
     assert_eq!(names(parts), ["id", "plan_id", "position", "title"]);
     assert_eq!(names(&users.tables[0]), ["id", "email", "manager_id", "created"]);
-    assert_eq!((root.key.as_slice(), root.parent), (&[0][..], None));
-    assert_eq!((parts.key.as_slice(), parts.parent), (&[0][..], Some(1)));
+    assert_eq!((root.key.as_slice(), root.found), (&[0][..], Found::ById { key: 0, column: 0 }));
+    assert_eq!((parts.key.as_slice(), parts.found), (&[0][..], Found::ById { key: 0, column: 1 }));
     assert_eq!((users.tables[0].depth, root.depth, parts.depth), (0, 1, 2));
     assert!(users.tables[0].uniques && !root.uniques);
     let tags = &root.columns[2];

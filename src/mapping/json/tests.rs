@@ -148,7 +148,7 @@ fn input_045_control_characters_grow_sixfold() {
 fn input_065_a_lost_sign_is_counted() {
     let mut losses = Losses::default();
     write(Value::Double(-0.0), &mut losses, &mut Vec::new()).expect("JSON");
-    assert_eq!(losses.zero_signs, 1);
+    assert_eq!(losses.of(Loss::ZeroSign), 1);
 }
 
 /// Takes wrappers off again, as their reader would; what has none in JSON stays a JSON value.

@@ -4,7 +4,7 @@ use rstest::rstest;
 
 use super::*;
 use crate::mapping::{
-    MappingFile, Plan,
+    Loss, MappingFile, Plan,
     target::{Catalog, Column, Filled, Table, TableName},
 };
 
@@ -211,12 +211,12 @@ fn refusals(#[case] document: RawDocumentBuf, #[case] reason: Reason, #[case] co
 fn input_114_the_last_of_two_names_wins() {
     let rows = mapped(&rawdoc! { "_id": 1, "title": "a", "title": "b" });
     assert_eq!(fields(&rows.tables[0][0])[1], Some(&b"b"[..]));
-    assert_eq!(rows.losses.duplicate_names, 1);
+    assert_eq!(rows.losses.of(Loss::DuplicateName), 1);
 }
 
 #[test]
 fn input_024_spellings_of_one_letter_are_two_keys() {
-    let key = |id: &str| plan().root_key(RawBsonRef::String(id)).expect("a key");
+    let key = |id: &str| plan().keys(&rawdoc! { "_id": id }).expect("a key");
     assert_ne!(key("caf\u{e9}"), key("cafe\u{301}"));
 }
 
@@ -264,12 +264,15 @@ fn the_key_of_a_delete_is_the_key_of_its_row() {
     for id in [RawBson::ObjectId(id()), RawBson::Int32(5), RawBson::String("plan".to_owned())] {
         let document = rawdoc! { "_id": id.clone(), "title": "" };
         let rows = mapped(&document);
-        let key = plan().root_key(RawBsonRef::from(&id)).expect("a key");
+        let key = plan().keys(&rawdoc! { "_id": id }).expect("a key");
         assert_eq!(fields(&key), [fields(&rows.tables[0][0])[0]]);
-        assert_eq!(plan().root_key_of(&rawdoc! { "_id": id }).expect("a key"), key);
+        assert_eq!(rows.key, key);
     }
-    assert_eq!(plan().root_key(RawBsonRef::Null).map_err(|reject| reject.reason), Err(Reason::KeyUnsupported));
-    assert_eq!(plan().root_key_of(&rawdoc! {}).map_err(|reject| reject.reason), Err(Reason::Malformed));
+    assert_eq!(
+        plan().keys(&rawdoc! { "_id": RawBson::Null }).map_err(|reject| reject.reason),
+        Err(Reason::KeyUnsupported)
+    );
+    assert_eq!(plan().keys(&rawdoc! {}).map_err(|reject| reject.reason), Err(Reason::Malformed));
 }
 
 #[test]

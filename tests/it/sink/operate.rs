@@ -141,10 +141,7 @@ async fn the_reader_counts_and_finds() {
     let letters = reader.dead_letters(users, &keys).await.expect("reads");
     assert_eq!(letters, HashMap::from([(keys[3].clone(), true)]));
     let mapped = &world.prepared.all().collections()[users];
-    let roots = [1, 2, 3].map(|id| {
-        let id = rawdoc! { "_id": id };
-        mapped.root_key(id.get("_id").expect("valid").expect("there")).expect("a key")
-    });
+    let roots = [1, 2, 3].map(|id| mapped.keys(&rawdoc! { "_id": id }).expect("a key"));
     let present = reader.present(users, &roots).await.expect("reads");
     assert_eq!(present, [0, 2].into());
     assert_eq!(reader.sample(users, 10).await.expect("samples").len(), 3);
