@@ -28,6 +28,7 @@ mod path;
 mod plan;
 mod policy;
 mod read;
+mod reads;
 mod row;
 pub mod target;
 mod time;
@@ -36,11 +37,13 @@ mod value;
 
 pub use fault::{Fault, Location};
 pub use file::{
-    At, ChildFile, ChildIdFile, CollectionFile, ColumnFile, IdFile, IdRule, IdType, KeyFrom, MappingFile, OnDrop,
+    At, ChildFile, ChildIdFile, CollectionFile, ColumnFile, ConditionFile, IdFile, IdRule, IdType, KeyFrom,
+    MappingFile, OnDrop, ReferenceFile, RootsFile, Shape, SplitFile, TableFile, TestFile, Unlisted, VariantFile,
 };
 pub use losses::{Entry as LossEntry, Loss, Losses};
 pub use map::digest;
 pub use path::Path;
 pub use plan::{CollectionPlan, Found, Lookup, Plan, PlanColumn, TablePlan};
 pub use policy::{Coerce, Epoch, Misfit, PolicyFile};
+pub use reads::{Reached, Reads};
 pub use row::{Fields, Reject, Row, Rows};
