@@ -215,3 +215,13 @@ async fn what_postgresql_refuses_costs_one_document() {
     assert_eq!(found, cases.map(|(_, _, reason)| reason));
     world.end().await;
 }
+
+#[tokio::test]
+async fn input_132_fields_in_another_order_are_no_change() {
+    let mut world = world(["jsonb"].into_iter()).await;
+    world.apply(&[change("things", 1, 1, Some(rawdoc! { "_id": 1, "c0": { "a": 1, "b": 2 } }))]).await;
+    let before = world.rows("SELECT xmin FROM app.things").await;
+    world.apply(&[change("things", 1, 2, Some(rawdoc! { "c0": { "b": 2, "a": 1 }, "_id": 1 }))]).await;
+    assert_eq!(world.rows("SELECT xmin FROM app.things").await, before);
+    world.end().await;
+}
