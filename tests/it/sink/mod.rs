@@ -4,5 +4,6 @@ mod constraints;
 mod laws;
 mod operate;
 mod refusals;
+mod types;
 mod worker;
 mod world;
