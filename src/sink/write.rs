@@ -4,6 +4,7 @@
 //!  both      release and claim the keys of remembered rows
 //!  replica   prune and erase children ▸ delete roots ▸ upsert, parents first      nothing checks references; values are freed first
 //!  enforce   prune and erase children ▸ upsert, parents first ▸ delete roots, children first     so that references hold
+//!  trade     as replica, and rows may exchange unique values; where nothing references them
 //! ```
 //!
 //! A document's root row is in one root table at most. One that it was in before, by the ledger, and is no longer in is
@@ -115,16 +116,14 @@ impl<'a> Rows<'a> {
         if let Some((statements, _)) = self.claim(session).await?.first() {
             return Err(owner::conflict(format!("write rows of {}", statements.name), &statements.name));
         }
-        self.clear(session, &freed, touched).await?;
+        let early = trade || session.constraint_mode() == ConstraintMode::Replica;
+        self.clear(session, &freed, early, touched).await?;
         self.upsert(session, trade, touched).await?;
-        match session.constraint_mode() {
-            ConstraintMode::Replica => Ok(()),
-            ConstraintMode::Enforce => self.remove_roots(session, &freed, touched).await,
-        }
+        if early { Ok(()) } else { self.remove_roots(session, &freed, touched).await }
     }
 
-    /// Removes what may go before the new rows come.
-    async fn clear(&self, session: &Session, freed: &Freed, touched: &mut Touched) -> Result<(), Error> {
+    /// Removes what may go before the new rows come; `early` removes roots, too.
+    async fn clear(&self, session: &Session, freed: &Freed, early: bool, touched: &mut Touched) -> Result<(), Error> {
         for (collection, table) in self.order().into_iter().rev() {
             let statements = self.statements(collection, table);
             if let (false, Some(parts)) = (statements.root, self.collections.get(&collection)) {
@@ -132,10 +131,7 @@ impl<'a> Rows<'a> {
                 self.go(session, collection, table, freed, touched).await?;
             }
         }
-        match session.constraint_mode() {
-            ConstraintMode::Replica => self.remove_roots(session, freed, touched).await,
-            ConstraintMode::Enforce => Ok(()),
-        }
+        if early { self.remove_roots(session, freed, touched).await } else { Ok(()) }
     }
 
     /// As in the middle of [`Self::write`]: the places of documents that lack their parent, or want a unique value that
@@ -151,8 +147,9 @@ impl<'a> Rows<'a> {
                 }
             }
         }
-        self.clear(session, &freed, &mut Touched::new()).await?;
         let enforced = session.constraint_mode() == ConstraintMode::Enforce;
+        let early = !enforced || (by == Blocker::UniqueValue && self.may_trade(session.constraint_mode()));
+        self.clear(session, &freed, early, &mut Touched::new()).await?;
         for (collection, table) in self.order() {
             let statements = self.statements(collection, table);
             let (obstacles, code) = match by {

@@ -141,10 +141,6 @@ async fn the_reader_counts_and_finds() {
     assert!(entries[&keys[1]].deleted && entries[&keys[1]].digest.is_none() && !entries[&keys[0]].deleted);
     let letters = reader.dead_letters(users, &keys).await.expect("reads");
     assert_eq!(letters, HashMap::from([(keys[3].clone(), true)]));
-    let mapped = &world.prepared.all().collections()[users];
-    let roots = [1, 2, 3].map(|id| mapped.keys(&rawdoc! { "_id": id }).expect("a key"));
-    let present = reader.present(users, &roots).await.expect("reads");
-    assert_eq!(present, [0, 2].into());
     assert_eq!(reader.sample(users, 10).await.expect("samples").len(), 3);
     reader.end().await.expect("ends");
     world.end().await;
