@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, btree_map::Entry};
 use super::{
     ConstraintMode, Error, Prepared,
     error::Refusal,
-    ledger::Winner,
+    ledger::{Had, Winner},
     owner::{self, Owned, Released},
     params::{self, Column, refs},
     plan::Content,
@@ -75,15 +75,12 @@ impl<'a> Rows<'a> {
                     for (wanted, rows) in parts.tables.iter_mut().zip(&rows.tables) {
                         wanted.extend(rows.iter().map(|row| Wanted { place, document, row }));
                     }
-                    match winner.had {
-                        Some(had) if Some(had) == now => parts.stay[had].push(rows.key.fields().nth(had).flatten()),
-                        had => parts.leave(had, Some(&rows.key)),
-                    }
+                    parts.follow(winner.had, now, Some(&rows.key));
                     parts.know(winner.fresh, document);
                 }
                 Content::Gone(keys) => {
                     let parts = all.parts(collection);
-                    parts.leave(winner.had, keys.as_ref());
+                    parts.follow(winner.had, None, keys.as_ref());
                     parts.know(winner.fresh, document);
                 }
                 Content::Rejected { .. } => {}
@@ -93,9 +90,9 @@ impl<'a> Rows<'a> {
     }
 
     /// Adds a document that is to have no rows: where its root row is, its ids, its key in the ledger.
-    pub(super) fn remove(&mut self, collection: usize, had: Option<usize>, keys: Option<&Row>, document: &[u8]) {
+    pub(super) fn remove(&mut self, collection: usize, had: Had, keys: Option<&Row>, document: &[u8]) {
         let parts = self.parts(collection);
-        parts.leave(had, keys);
+        parts.follow(had, None, keys);
         parts.know(false, document);
     }
 
@@ -298,11 +295,13 @@ impl<'a> Rows<'a> {
 }
 
 impl Parts<'_> {
-    fn leave(&mut self, had: Option<usize>, keys: Option<&Row>) {
-        if let (Some(had), Some(keys)) = (had, keys)
-            && let Some(left) = self.leave.get_mut(had)
-        {
-            left.push(keys.fields().nth(had).flatten());
+    /// A document's root row was in `had` and is to be in `now`.
+    fn follow(&mut self, had: Had, now: Option<usize>, keys: Option<&Row>) {
+        for (root, id) in keys.iter().flat_map(|keys| keys.fields()).enumerate() {
+            let ids = if now == Some(root) { &mut self.stay } else { &mut self.leave };
+            if let (true, Some(ids)) = (had.may_be(root), ids.get_mut(root)) {
+                ids.push(id);
+            }
         }
     }
 
