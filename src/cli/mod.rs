@@ -1,5 +1,6 @@
 //! The command line: one file per command.
 
+mod advice;
 mod check;
 mod dlq;
 mod print;
@@ -43,7 +44,7 @@ pub enum Command {
     Replay(replay::Replay),
     /// Compare both sides now.
     Reconcile(reconcile::Reconcile),
-    /// Look at dead letters, and give them another try.
+    /// Look at dead letters, try them again, or give them up.
     #[command(subcommand)]
     Dlq(dlq::Dlq),
 }

@@ -33,6 +33,11 @@ pub(super) fn faults(faults: &[Finding]) {
     println!("{} found", count(faults.len(), "fault"));
 }
 
+/// A time to the second, in UTC.
+pub(super) fn time(time: jiff::Timestamp) -> String {
+    time.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
+}
+
 /// `1 fault`, `2 faults`.
 pub(super) fn count(number: usize, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })

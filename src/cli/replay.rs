@@ -4,7 +4,10 @@ use std::path::Path;
 
 use clap::Args;
 
-use super::{Exit, print, setup::Setup};
+use super::{
+    Exit, print,
+    setup::{Setup, operator},
+};
 use crate::{
     log::topic_name,
     model::Namespace,
@@ -55,7 +58,7 @@ impl Replay {
         let topic = topic_name(&config.log.prefix, &Namespace::new(&config.source.database, &self.collection));
         let session = Target::new(&config.sink)?.open(Purpose::Control).await?;
         let to = self.to.to_offset.map_or(replay::To::Earliest, replay::To::Offset);
-        let who = format!("{}@{}", whoami::username(), whoami::fallible::hostname().unwrap_or_default());
+        let who = operator();
         let request =
             replay::Request { topic: &topic, partition: self.partition, to, who: &who, dry_run: self.dry_run };
         let moved = replay::replay(&session, &request).await?;

@@ -2,6 +2,7 @@
 
 mod cli;
 mod demo;
+mod dlq;
 mod log;
 mod sink;
 mod source;

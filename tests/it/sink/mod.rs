@@ -5,4 +5,4 @@ mod laws;
 mod operate;
 mod refusals;
 mod worker;
-mod world;
+pub(crate) mod world;
