@@ -1,8 +1,8 @@
 //! The command line: one file per command.
 
-mod advice;
 mod check;
 mod dlq;
+mod preview;
 mod print;
 mod reconcile;
 mod replay;
@@ -38,8 +38,10 @@ pub struct Cli {
 pub enum Command {
     /// Run the daemon: all roles, or some of them.
     Run(run::Run),
-    /// Look for faults in configuration, mapping and servers; name all of them at once.
+    /// Look for faults in configuration, mapping, servers and data; name all of them at once.
     Check(check::Check),
+    /// Show documents with the rows that they become; nothing is written.
+    Preview(preview::Preview),
     /// Apply a topic again from an earlier offset, while the daemon runs.
     Replay(replay::Replay),
     /// Compare both sides now.
@@ -90,6 +92,7 @@ impl Cli {
         match self.command {
             Command::Run(run) => run.execute(config).await,
             Command::Check(check) => check.execute(config).await,
+            Command::Preview(preview) => preview.execute(config).await,
             Command::Replay(replay) => replay.execute(config).await,
             Command::Reconcile(reconcile) => reconcile.execute(config).await,
             Command::Dlq(dlq) => dlq.execute(config).await,

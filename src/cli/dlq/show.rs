@@ -9,7 +9,8 @@ use super::{
     list::detail,
 };
 use crate::{
-    cli::{Exit, advice, print, setup::Setup},
+    analyze::advice,
+    cli::{Exit, print, setup::Setup},
     log::ejson,
     sink::dead_letter::{self, Decision, Listed, Shown, State},
 };

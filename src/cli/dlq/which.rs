@@ -4,7 +4,7 @@ use clap::{Args, ValueEnum};
 use jiff::{Span, Timestamp, civil::DateTime, tz::TimeZone};
 
 use crate::{
-    cli::advice,
+    analyze::advice,
     model::Reason,
     sink::dead_letter::{Filter, State},
 };

@@ -1,9 +1,9 @@
-//! What each reason of a dead letter means to the one who has to mend it.
+//! What each reason of a refusal means to the one who has to mend it.
 
 use crate::model::Reason;
 
 /// The reason in words, and what to do about it.
-pub(super) fn of(reason: Reason) -> (&'static str, &'static str) {
+pub fn of(reason: Reason) -> (&'static str, &'static str) {
     match reason {
         Reason::Malformed => (
             "the bytes are no record of ours, or no document",
@@ -78,7 +78,7 @@ pub(super) fn of(reason: Reason) -> (&'static str, &'static str) {
 }
 
 /// The reason of that code.
-pub(super) fn named(code: &str) -> Option<Reason> {
+pub fn named(code: &str) -> Option<Reason> {
     serde_json::from_value(serde_json::Value::from(code)).ok()
 }
 

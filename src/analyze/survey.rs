@@ -1,0 +1,97 @@
+//! A survey: the documents of all collections, seen one after the other, and what is to be said of them in the end.
+
+use bson::raw::{RawDocument, RawDocumentBuf};
+
+use super::{
+    constraints::Constraints,
+    findings::{self, Findings},
+    reads::Reads,
+    shape::Shape,
+    tally::Tally,
+};
+use crate::{
+    mapping::{Location, MappingFile, Plan, target::Catalog},
+    model::Key,
+};
+
+/// Which documents a survey sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Coverage {
+    /// Some of them.
+    Sample,
+    /// All of them.
+    All,
+}
+
+/// What was seen so far of the documents of a plan.
+#[derive(Debug)]
+pub struct Survey<'p> {
+    plan: &'p Plan,
+    coverage: Coverage,
+    seen: Vec<Seen>,
+    constraints: Constraints,
+}
+
+/// What was seen of one collection.
+#[derive(Debug)]
+pub(super) struct Seen {
+    pub(super) shape: Shape,
+    pub(super) tally: Tally,
+    pub(super) reads: Reads,
+}
+
+impl<'p> Survey<'p> {
+    /// Nothing yet.
+    pub fn new(file: &MappingFile, plan: &'p Plan, catalog: &Catalog, coverage: Coverage) -> Self {
+        // Both are in the order of the file.
+        let seen = file.collections.iter().zip(plan.collections()).map(|(file, collection)| Seen {
+            shape: Shape::default(),
+            tally: Tally::new(collection),
+            reads: Reads::of(file, collection),
+        });
+        let constraints = Constraints::new(plan, catalog, coverage == Coverage::All);
+        Self { plan, coverage, seen: seen.collect(), constraints }
+    }
+
+    /// Takes a document of a collection in, by its place in the plan; `id` is its `{_id: …}`.
+    pub fn add(&mut self, collection: usize, id: Option<RawDocumentBuf>, document: &RawDocument) {
+        let mapped = self.plan.collections()[collection].map(document);
+        let key = id.and_then(|id| Key::from_id(&id));
+        let seen = &mut self.seen[collection];
+        seen.shape.add(document);
+        if let Ok(rows) = &mapped {
+            self.constraints.add(collection, key.as_ref(), rows);
+        }
+        seen.tally.add(key, &mapped);
+    }
+
+    /// Documents seen of a collection.
+    pub fn documents(&self, collection: usize) -> u64 {
+        self.seen[collection].shape.documents()
+    }
+
+    /// Everything that is to be said. `enforced` tells whether foreign keys of the target are enforced while rows are written.
+    pub fn findings(&self, file: &MappingFile, enforced: bool) -> Findings {
+        let mut findings = Findings::default();
+        for (plan, seen) in self.plan.collections().iter().zip(&self.seen) {
+            let named = file.collections.iter().find(|collection| collection.name.value == plan.collection);
+            let place = named.map(|collection| Location {
+                file: file.name.clone(),
+                line: collection.name.line,
+                column: collection.name.column,
+            });
+            findings::Collection { plan, seen, place, coverage: self.coverage }.tell(&mut findings);
+        }
+        for broken in self.constraints.broken() {
+            findings.constraint(self.plan, &broken, enforced);
+        }
+        if self.constraints.is_cut() {
+            findings.notes.push(
+                "there are more unique values than are kept in memory: duplicates were looked for among the first ones, \
+                 missing parents not at all"
+                    .to_owned(),
+            );
+        }
+        findings
+    }
+}
