@@ -2,6 +2,7 @@
 
 mod cli;
 mod demo;
+mod data;
 mod dlq;
 mod log;
 mod sink;
