@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     log::ejson,
-    mapping::{CollectionPlan, Location, Loss, Plan, PlanColumn, TablePlan, target::TableName},
+    mapping::{CollectionPlan, Location, Loss, PlanColumn, TablePlan, target::TableName},
     model::Reason,
 };
 
@@ -68,8 +68,9 @@ impl Collection<'_> {
             findings.notes.push(format!("data: {name} has more paths than are told apart; the first ones are named"));
         }
         findings.faults.extend(tally.refused.iter().map(|(why, how_many)| self.refused(why, how_many)));
-        findings.warnings.extend(self.look_alikes());
-        self.unread(&mut findings.warnings);
+        let look_alikes = self.look_alikes();
+        self.unread(&look_alikes, &mut findings.warnings);
+        findings.warnings.extend(look_alikes.into_iter().map(|(twin, name)| self.look_alike(twin, name)));
         findings.warnings.extend(self.empty_columns());
         findings.warnings.extend(self.losses());
     }
@@ -103,26 +104,22 @@ impl Collection<'_> {
         Finding { place: place.or_else(|| self.place.clone()), what, hint }
     }
 
-    /// Fields side by side whose names differ only in case and underscores, of which the mapping reads one and not another.
-    fn look_alikes(&self) -> Vec<Finding> {
-        let root = self.seen.shape.root();
-        let unread = root.names().into_iter().filter(|name| !self.seen.reads.field(name));
-        let pairs = unread.filter_map(|name| {
-            let twins = root.names().into_iter().filter(|other| *other != name && plain(other) == plain(name));
-            let twin = twins.into_iter().find(|other| self.seen.reads.field(other))?;
-            let times = |name: &str| root.field(name).map_or(0, Node::count);
-            Some(Finding {
-                place: self.place.clone(),
-                what: format!(
-                    "{} has {twin:?} ({} times) and {name:?} ({} times); only the first is read",
-                    self.plan.collection,
-                    times(twin),
-                    times(name)
-                ),
-                hint: format!("if both are the same field, give its column the path [{twin:?}, {name:?}]"),
-            })
-        });
-        pairs.collect()
+    /// Fields side by side whose names differ only in case and separators: one that the mapping reads and one that it does not.
+    fn look_alikes(&self) -> Vec<(&str, &str)> {
+        let names = self.seen.shape.root().names();
+        let (read, unread): (Vec<&str>, Vec<&str>) = names.into_iter().partition(|name| self.seen.reads.field(name));
+        let twin = |name: &&str| read.iter().find(|other| plain(other) == plain(name)).copied();
+        unread.iter().filter_map(|name| Some((twin(name)?, *name))).collect()
+    }
+
+    fn look_alike(&self, twin: &str, name: &str) -> Finding {
+        let times = |name: &str| count(self.seen.shape.root().field(name).map_or(0, Node::count), "time");
+        let (collection, twins, names) = (&self.plan.collection, times(twin), times(name));
+        Finding {
+            place: self.place.clone(),
+            what: format!("{collection} has {twin:?} ({twins}) and {name:?} ({names}); only the first is read"),
+            hint: format!("if both are the same field, give its column the path [{twin:?}, {name:?}]"),
+        }
     }
 
     fn look_alike_of(&self, path: &str) -> Option<String> {
@@ -131,10 +128,10 @@ impl Collection<'_> {
         names.find(|name| plain(name) == plain(path)).map(str::to_owned)
     }
 
-    fn unread(&self, warnings: &mut Vec<Finding>) {
+    fn unread(&self, look_alikes: &[(&str, &str)], warnings: &mut Vec<Finding>) {
         let mut unread = self.seen.reads.unread(&self.seen.shape);
-        // The document's own identity, and the version that an object mapper keeps, are not what anyone forgets.
-        unread.retain(|unread| unread.path.0 != [Step::Field("_id".to_owned())]);
+        let told = |name: &str| name == "_id" || look_alikes.iter().any(|(_, told)| *told == name);
+        unread.retain(|unread| !matches!(&unread.path.0[..], [Step::Field(name)] if told(name)));
         let hint = "map it to a column, keep it with `{ rest = true }` in a json column, or leave it behind";
         let warning = |what| Finding { place: self.place.clone(), what, hint: hint.to_owned() };
         for unread in unread.iter().take(PATHS) {
@@ -200,11 +197,8 @@ impl Collection<'_> {
 
 impl Findings {
     /// Adds a constraint that the data breaks.
-    pub(super) fn constraint(&mut self, plan: &Plan, broken: &Broken, enforced: bool) {
+    pub(super) fn constraint(&mut self, place: Option<Location>, broken: &Broken, enforced: bool) {
         let Broken { table, columns, how } = broken;
-        let tables = plan.collections().iter().flat_map(|collection| &collection.tables);
-        let mut all = tables.filter(|plan| plan.table == *table).flat_map(|plan| &plan.columns);
-        let place = all.find(|column| columns.first() == Some(&column.name)).and_then(|column| column.place.clone());
         let (names, table) = (columns.join(", "), shown(table));
         match how {
             How::Duplicate { rows, example } => {

@@ -3,7 +3,7 @@
 use bson::raw::{RawDocument, RawDocumentBuf};
 
 use super::{
-    constraints::Constraints,
+    constraints::{Broken, Constraints},
     findings::{self, Findings},
     reads::Reads,
     shape::Shape,
@@ -74,16 +74,11 @@ impl<'p> Survey<'p> {
     pub fn findings(&self, file: &MappingFile, enforced: bool) -> Findings {
         let mut findings = Findings::default();
         for (plan, seen) in self.plan.collections().iter().zip(&self.seen) {
-            let named = file.collections.iter().find(|collection| collection.name.value == plan.collection);
-            let place = named.map(|collection| Location {
-                file: file.name.clone(),
-                line: collection.name.line,
-                column: collection.name.column,
-            });
+            let place = begins(file, &plan.collection);
             findings::Collection { plan, seen, place, coverage: self.coverage }.tell(&mut findings);
         }
         for broken in self.constraints.broken() {
-            findings.constraint(self.plan, &broken, enforced);
+            findings.constraint(self.place_of(file, &broken), &broken, enforced);
         }
         if self.constraints.is_cut() {
             findings.notes.push(
@@ -94,4 +89,20 @@ impl<'p> Survey<'p> {
         }
         findings
     }
+}
+
+impl Survey<'_> {
+    /// Where the mapping file declares the first column of a constraint, or its collection.
+    fn place_of(&self, file: &MappingFile, broken: &Broken) -> Option<Location> {
+        let places = self.plan.collections().iter().flat_map(|plan| plan.tables.iter().map(move |table| (plan, table)));
+        let (plan, table) = places.into_iter().find(|(_, table)| table.table == broken.table)?;
+        let column = table.columns.iter().find(|column| Some(&column.name) == broken.columns.first());
+        column.and_then(|column| column.place.clone()).or_else(|| begins(file, &plan.collection))
+    }
+}
+
+/// Where the mapping file begins with a collection.
+fn begins(file: &MappingFile, collection: &str) -> Option<Location> {
+    let found = file.collections.iter().find(|known| known.name.value == collection)?;
+    Some(Location { file: file.name.clone(), line: found.name.line, column: found.name.column })
 }

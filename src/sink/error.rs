@@ -284,7 +284,10 @@ impl Error {
     /// What a person can do about it, where that is not in the error itself.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::Breaker { .. } => Some("mend the mapping and start again; the position did not move"),
+            Self::Breaker { .. } => Some(
+                "the position did not move: see what is refused with `driftless check`, mend the mapping and start again; \
+                 when the documents themselves are wrong, raise sink.breaker_dead_letters",
+            ),
             Self::Pooler => Some("a pooler in session mode works when it passes startup options on"),
             Self::SchemaNewer { .. } | Self::NewerRecord { .. } => {
                 Some("run the version that wrote it, or a newer one")

@@ -142,13 +142,16 @@ fn told(report: &serde_json::Value) -> String {
     let mut text = String::new();
     for kind in ["faults", "warnings"] {
         text += &format!("{kind}\n");
-        for finding in report[kind].as_array().expect("findings").iter().filter(|finding| finding["place"] != "source") {
+        for finding in report[kind].as_array().expect("findings").iter().filter(|finding| finding["place"] != "source")
+        {
             let part = |name: &str| finding[name].as_str().expect("text").to_owned();
             text += &format!("{}: {}\n    hint: {}\n", part("place"), part("what"), part("hint"));
         }
     }
     let notes = report["notes"].as_array().expect("notes").iter().filter_map(|note| note.as_str());
-    notes.filter(|note| note.starts_with("data") || note.starts_with("sink")).for_each(|note| text += &format!("{note}\n"));
+    notes
+        .filter(|note| note.starts_with("data") || note.starts_with("sink"))
+        .for_each(|note| text += &format!("{note}\n"));
     text
 }
 

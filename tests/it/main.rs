@@ -1,8 +1,8 @@
 //! Tests of the parts against real servers: `deploy/local/stack up` starts them.
 
 mod cli;
-mod demo;
 mod data;
+mod demo;
 mod dlq;
 mod log;
 mod sink;

@@ -138,10 +138,9 @@ fn tell_triggers(triggers: &[Trigger], mode: ConstraintMode, report: &mut Report
             .to_owned(),
         });
     }
-    let quiet = triggers.iter().filter(|trigger| !trigger.fires).count();
-    if quiet > 0 {
-        report
-            .notes
-            .push(format!("sink: {} of the target stay quiet for replicated rows", print::count(quiet, "trigger")));
+    match triggers.iter().filter(|trigger| !trigger.fires).count() {
+        0 => {}
+        1 => report.notes.push("sink: 1 trigger of the target stays quiet for replicated rows".to_owned()),
+        quiet => report.notes.push(format!("sink: {quiet} triggers of the target stay quiet for replicated rows")),
     }
 }
