@@ -7,7 +7,8 @@ use super::{
     constraints::{Broken, How},
     shape::{Node, Step},
     survey::{Coverage, Seen},
-    tally::{Refusals, Refused},
+    tally::{Refusals, Refused, Violated},
+    unread::{is_read, unread},
 };
 use crate::{
     log::ejson,
@@ -68,6 +69,7 @@ impl Collection<'_> {
             findings.notes.push(format!("data: {name} has more paths than are told apart; the first ones are named"));
         }
         findings.faults.extend(tally.refused.iter().map(|(why, how_many)| self.refused(why, how_many)));
+        findings.faults.extend(tally.violated.iter().map(|(what, how_many)| self.violated(what, how_many)));
         let look_alikes = self.look_alikes();
         self.unread(&look_alikes, &mut findings.warnings);
         findings.warnings.extend(look_alikes.into_iter().map(|(twin, name)| self.look_alike(twin, name)));
@@ -104,10 +106,31 @@ impl Collection<'_> {
         Finding { place: place.or_else(|| self.place.clone()), what, hint }
     }
 
+    fn violated(
+        &self,
+        Violated { table, name, reason }: &Violated,
+        Refusals { count: rows, example }: &Refusals,
+    ) -> Finding {
+        let table = self.plan.tables.get(*table);
+        let mut what = format!(
+            "{} of {} would be refused by the target: {reason}",
+            count(*rows, "row"),
+            table.map(|table| shown(&table.table)).unwrap_or_default()
+        );
+        if let Some(name) = name {
+            what += &format!(" by {name}");
+        }
+        if let Some(key) = example {
+            what += &format!("; for example `_id` {}", ejson::id_text(key));
+        }
+        Finding { place: self.place.clone(), what, hint: advice::of(*reason).1.to_owned() }
+    }
+
     /// Fields side by side whose names differ only in case and separators: one that the mapping reads and one that it does not.
     fn look_alikes(&self) -> Vec<(&str, &str)> {
         let names = self.seen.shape.root().names();
-        let (read, unread): (Vec<&str>, Vec<&str>) = names.into_iter().partition(|name| self.seen.reads.field(name));
+        let (read, unread): (Vec<&str>, Vec<&str>) =
+            names.into_iter().partition(|name| is_read(&self.seen.reads, name));
         let twin = |name: &&str| read.iter().find(|other| plain(other) == plain(name)).copied();
         unread.iter().filter_map(|name| Some((twin(name)?, *name))).collect()
     }
@@ -124,12 +147,12 @@ impl Collection<'_> {
 
     fn look_alike_of(&self, path: &str) -> Option<String> {
         let names = self.seen.shape.root().names().into_iter();
-        let mut names = names.filter(|name| !self.seen.reads.field(name));
+        let mut names = names.filter(|name| !is_read(&self.seen.reads, name));
         names.find(|name| plain(name) == plain(path)).map(str::to_owned)
     }
 
     fn unread(&self, look_alikes: &[(&str, &str)], warnings: &mut Vec<Finding>) {
-        let mut unread = self.seen.reads.unread(&self.seen.shape);
+        let mut unread = unread(&self.seen.shape, &self.seen.reads);
         let told = |name: &str| name == "_id" || look_alikes.iter().any(|(_, told)| *told == name);
         unread.retain(|unread| !matches!(&unread.path.0[..], [Step::Field(name)] if told(name)));
         let hint = "map it to a column, keep it with `{ rest = true }` in a json column, or leave it behind";

@@ -9,7 +9,7 @@
 //! Everything is bounded: paths by number, values by their hashes and a number of those. What a bound cut off is told.
 //! No value of a document leaves this folder but the `_id` of an example.
 //!
-//! Reading order: [`survey`], `shape`, `reads`, `tally`, `constraints`, [`findings`]; [`advice`] is a table of texts.
+//! Reading order: [`survey`], `shape`, `unread`, `tally`, `constraints`, [`findings`]; [`advice`] is a table of texts.
 
 pub mod advice;
 mod constraints;
@@ -18,6 +18,7 @@ mod reads;
 mod shape;
 pub mod survey;
 mod tally;
+mod unread;
 
 pub use findings::{Finding, Findings};
 pub use survey::{Coverage, Survey};

@@ -7,11 +7,11 @@ use super::{
     findings::{self, Findings},
     reads::Reads,
     shape::Shape,
-    tally::Tally,
+    tally::{Tally, Violated},
 };
 use crate::{
-    mapping::{Location, MappingFile, Plan, target::Catalog},
-    model::Key,
+    mapping::{Location, MappingFile, Plan, Rows, target::Catalog},
+    model::{Key, Reason},
 };
 
 /// Which documents a survey sees.
@@ -53,8 +53,9 @@ impl<'p> Survey<'p> {
         Self { plan, coverage, seen: seen.collect(), constraints }
     }
 
-    /// Takes a document of a collection in, by its place in the plan; `id` is its `{_id: …}`.
-    pub fn add(&mut self, collection: usize, id: Option<RawDocumentBuf>, document: &RawDocument) {
+    /// Takes a document of a collection in, by its place in the plan; `id` is its `{_id: …}`. Gives back its rows, for the
+    /// target to judge.
+    pub fn add(&mut self, collection: usize, id: Option<RawDocumentBuf>, document: &RawDocument) -> Option<Rows> {
         let mapped = self.plan.collections()[collection].map(document);
         let key = id.and_then(|id| Key::from_id(&id));
         let seen = &mut self.seen[collection];
@@ -63,6 +64,20 @@ impl<'p> Survey<'p> {
             self.constraints.add(collection, key.as_ref(), rows);
         }
         seen.tally.add(key, &mapped);
+        mapped.ok()
+    }
+
+    /// Counts rows of a table that the target itself would refuse; `name` is its constraint or column, `example` the `{_id: …}`
+    /// of a document.
+    pub fn violate(
+        &mut self,
+        (collection, table): (usize, usize),
+        (reason, name): (Reason, Option<String>),
+        rows: u64,
+        example: Option<RawDocumentBuf>,
+    ) {
+        let example = example.and_then(|id| Key::from_id(&id));
+        self.seen[collection].tally.violate(Violated { table, name, reason }, rows, example);
     }
 
     /// Documents seen of a collection.

@@ -16,6 +16,8 @@ pub(super) struct Tally {
     pub(super) without_rows: u64,
     /// Documents that would become dead letters, by what is wrong with them.
     pub(super) refused: BTreeMap<Refused, Refusals>,
+    /// Rows that the target itself would refuse, by table and constraint.
+    pub(super) violated: BTreeMap<Violated, Refusals>,
     /// What conversions and policies gave up.
     pub(super) losses: Losses,
     /// Parallel to the tables of the plan.
@@ -33,10 +35,21 @@ pub(super) struct Refused {
     pub(super) reason: Reason,
 }
 
+/// What the target refuses.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Violated {
+    /// Place of the table in the plan.
+    pub(super) table: usize,
+    /// The constraint or column, where it names one.
+    pub(super) name: Option<String>,
+    /// The reason.
+    pub(super) reason: Reason,
+}
+
 /// How many are refused alike.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Refusals {
-    /// How many documents.
+    /// How many documents, or rows.
     pub(super) count: u64,
     /// One of them.
     pub(super) example: Option<Key>,
@@ -59,6 +72,7 @@ impl Tally {
             documents: 0,
             without_rows: 0,
             refused: BTreeMap::new(),
+            violated: BTreeMap::new(),
             losses: Losses::default(),
             tables: tables.collect(),
         }
@@ -78,6 +92,11 @@ impl Tally {
         }
     }
 
+    /// Counts rows that the target itself would refuse.
+    pub(super) fn violate(&mut self, violated: Violated, rows: u64, example: Option<Key>) {
+        self.violated.entry(violated).or_insert(Refusals { count: 0, example }).count += rows;
+    }
+
     fn rows(&mut self, rows: &Rows) {
         self.losses.extend(&rows.losses);
         self.without_rows += u64::from(rows.tables.iter().all(Vec::is_empty));
@@ -89,10 +108,5 @@ impl Tally {
                 }
             }
         }
-    }
-
-    /// Documents that would become dead letters.
-    pub(super) fn refusals(&self) -> u64 {
-        self.refused.values().map(|refusals| refusals.count).sum()
     }
 }

@@ -20,6 +20,7 @@
 pub mod apply;
 mod catalog;
 pub mod checkpoint;
+mod checks;
 mod connect;
 pub mod dead_letter;
 mod error;
@@ -44,6 +45,7 @@ mod write;
 
 pub use apply::{Limits, Outcome, Prepared, apply};
 pub use catalog::read_catalog;
+pub use checks::{Checks, Violation};
 pub use connect::{ConstraintMode, Purpose, Target};
 pub use error::{Cause, Error, Refusal};
 pub use printer::{Printed, print_rows};

@@ -16,12 +16,13 @@ CREATE TABLE app.users (
     created_by text,
     nick text,
     born date,
-    grade app.grade
+    grade app.grade,
+    fax text
 );
 CREATE TABLE app.plans (
     id uuid PRIMARY KEY,
     owner_id uuid CONSTRAINT plans_owner REFERENCES app.users (id),
-    title text NOT NULL
+    title text NOT NULL CONSTRAINT plans_title CHECK (length(title) < 10)
 );
 CREATE TABLE app.steps (
     id uuid PRIMARY KEY,
@@ -122,6 +123,7 @@ async fn messy() -> Site {
             user(4, "1@x"),
             late,
             doc! { "_id": 6, "contact": { "phone": 1 }, "tags": ["a", { "b": 1 }] },
+            doc! { "_id": 7, "contact": { "email": "7@x" }, "grade": 12 },
         ],
     )
     .await;
@@ -131,6 +133,8 @@ async fn messy() -> Site {
         [
             doc! { "_id": 1, "owner": 1, "title": "p", "steps": [step("a"), step("b")] },
             doc! { "_id": 2, "owner": 99, "title": "q", "steps": [] },
+            doc! { "_id": 3, "title": "much too long", "steps": [] },
+            doc! { "_id": 4, "title": "too long as well" },
         ],
     )
     .await;
@@ -171,7 +175,7 @@ async fn a_sample_tells_of_duplicates_and_not_of_parents_it_may_not_have_seen() 
     let told = told(&report);
     assert_eq!(code, 2);
     assert!(told.contains("UNIQUE_CONFLICT") && !told.contains("plans_owner"), "{told}");
-    assert!(told.contains("data: users: 6 documents at random"), "{told}");
+    assert!(told.contains("data: users: 7 documents at random"), "{told}");
     // The data is what is wrong.
     assert_eq!(site.check(&["--sample", "0"]).0, 0);
     site.end().await;
