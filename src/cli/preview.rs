@@ -17,8 +17,6 @@ use crate::{
 };
 
 /// Show documents with the rows that they become, or why they are refused; nothing is written.
-///
-/// PostgreSQL prints the values, as it would show them in the tables. Values are shown: it is a command for looking at them.
 #[derive(Debug, Args)]
 pub struct Preview {
     /// The collection.

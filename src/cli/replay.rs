@@ -15,9 +15,6 @@ use crate::{
 };
 
 /// Apply a topic again from an earlier offset, while the daemon runs.
-///
-/// Rows never grow older by it: a change that is not the newest of its document loses. Changes of the newest version are
-/// applied again, so a mended mapping reaches the rows.
 #[derive(Debug, Args)]
 pub struct Replay {
     /// The collection.

@@ -72,8 +72,9 @@ impl Checks {
     /// [`Error::Statement`] by its cause, unless that is a refusal of a value.
     pub async fn violated(&mut self, session: &Session, rows: &[Row]) -> Result<Vec<Violation>, Error> {
         let mut found = Vec::new();
-        let mut open = vec![0..rows.len()];
-        while let Some(range) = open.pop() {
+        let mut open = vec![(0, rows.len())];
+        while let Some((from, to)) = open.pop() {
+            let range = from..to;
             if range.is_empty() || self.refused >= MOST {
                 continue;
             }
@@ -92,8 +93,8 @@ impl Checks {
                             found.push(Violation { reason: refusal.reason(), name, rows: 1, first: range.start });
                         } else {
                             let middle = range.start + range.len() / 2;
-                            open.push(middle..range.end);
-                            open.push(range.start..middle);
+                            open.push((middle, to));
+                            open.push((from, middle));
                         }
                     }
                     _ => return Err(error),

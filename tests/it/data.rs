@@ -80,9 +80,13 @@ impl Site {
     }
 
     fn run(&self, arguments: &[&str]) -> Said {
+        self.run_with("auto", arguments)
+    }
+
+    fn run_with(&self, constraints: &str, arguments: &[&str]) -> Said {
         let config = format!(
             "mapping = \"m.toml\"\n[source]\nuri = \"{}\"\ndatabase = \"{}\"\n[log]\nbrokers = \"{}\"\nprefix = \"t\"\n\
-             replication = 1\n[sink]\nurl = \"{}\"\n",
+             replication = 1\n[sink]\nurl = \"{}\"\nconstraints = \"{constraints}\"\n",
             setting("MONGO_URI"),
             self.source.name(),
             setting("KAFKA_BROKERS"),
@@ -178,6 +182,21 @@ async fn a_sample_tells_of_duplicates_and_not_of_parents_it_may_not_have_seen() 
     assert!(told.contains("data: users: 7 documents at random"), "{told}");
     // The data is what is wrong.
     assert_eq!(site.check(&["--sample", "0"]).0, 0);
+    site.end().await;
+}
+
+#[tokio::test]
+async fn where_constraints_are_enforced_a_missing_parent_is_a_fault_and_triggers_fire() {
+    let site = Site::new().await;
+    site.insert("plans", [doc! { "_id": 1, "owner": 99, "title": "p" }]).await;
+    let said = site.run_with("enforce", &["check", "--all"]);
+    assert_eq!(said.code, 2);
+    let fault = "m.toml:11:14: 1 row of app.plans would refer by (owner_id) to a row of app.users that no document becomes \
+                 (constraint plans_owner): FK_MISSING\n";
+    assert!(said.stdout.contains(fault), "{}", said.stdout);
+    let trigger =
+        "sink: warning: trigger quiet of app.users fires for replicated rows: BEFORE UPDATE FOR EACH ROW, app.touch\n";
+    assert!(said.stdout.contains(trigger), "{}", said.stdout);
     site.end().await;
 }
 

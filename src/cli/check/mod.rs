@@ -14,9 +14,6 @@ use super::{
 };
 
 /// Look for faults in configuration, mapping, servers and data; name all of them at once.
-///
-/// A fault keeps the daemon from running, or would make dead letters; with one, the exit code is 2. A warning is legal and
-/// worth a look. Documents are read and mapped, never written; no value of theirs is shown but the `_id` of examples.
 #[derive(Debug, Args)]
 pub struct Check {
     /// Only look at the files.

@@ -12,9 +12,6 @@ use crate::{
 };
 
 /// Give dead letters up; who did it and why is written down.
-///
-/// The documents stay as they are in the target, so the reconciler goes on naming them as drift. A newer version of such a
-/// document is applied like any other.
 #[derive(Debug, Args)]
 pub struct Discard {
     #[command(flatten)]

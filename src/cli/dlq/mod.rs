@@ -16,9 +16,6 @@ use super::{Exit, setup::Setup};
 use crate::sink::{Purpose, Session, Target};
 
 /// Look at dead letters, try them again, or give them up.
-///
-/// A dead letter is a record that PostgreSQL or the mapping refused. It is kept as it was, and its document counts as drift
-/// until a newer version is applied or a retry succeeds; the letter closes itself then.
 #[derive(Debug, Subcommand)]
 pub enum Dlq {
     /// List dead letters, or group them by what went wrong.
@@ -26,8 +23,14 @@ pub enum Dlq {
     /// Show everything about one dead letter, and what to do about it.
     Show(show::Show),
     /// Send dead letters through the log again; each loses to a newer version of its document.
+    ///
+    /// Do it after the mapping, the target or what a document refers to was mended. A letter closes itself when its document is
+    /// applied; one that is refused again stays as it is.
     Retry(retry::Retry),
     /// Give dead letters up; who did it and why is written down.
+    ///
+    /// The documents stay as they are in the target, so the reconciler goes on naming them as drift. A newer version of such a
+    /// document is applied like any other.
     Discard(discard::Discard),
     /// Write dead letters to a file or to standard output.
     Export(export::Export),

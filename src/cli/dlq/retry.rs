@@ -13,9 +13,6 @@ use crate::{
 };
 
 /// Send dead letters through the log again; each loses to a newer version of its document.
-///
-/// Do it after the mapping, the target or what a document refers to was mended. A letter closes itself when its document is
-/// applied; one that is refused again stays as it is.
 #[derive(Debug, Args)]
 pub struct Retry {
     #[command(flatten)]
