@@ -15,32 +15,43 @@
 
 mod array;
 mod compile;
+mod digits;
 mod encode;
 mod fault;
 mod file;
 mod ids;
+mod interval;
+mod iso;
 mod json;
+mod literal;
 mod losses;
 mod map;
+mod number;
 mod numeric;
 mod order;
 mod path;
 mod plan;
 mod policy;
+mod range;
 mod read;
+mod reads;
 mod row;
+mod shape;
 pub mod target;
+mod text;
 mod time;
 mod tree;
 mod value;
 
 pub use fault::{Fault, Location};
 pub use file::{
-    At, ChildFile, ChildIdFile, CollectionFile, ColumnFile, IdFile, IdRule, IdType, KeyFrom, MappingFile, OnDrop,
+    At, ChildFile, ChildIdFile, CollectionFile, ColumnFile, ConditionFile, IdFile, IdRule, IdType, KeyFrom, LookupFile,
+    MappingFile, OnDrop, ReferenceFile, RootsFile, Shape, SplitFile, TableFile, TestFile, Unlisted, VariantFile,
 };
 pub use losses::{Entry as LossEntry, Loss, Losses};
 pub use map::digest;
 pub use path::Path;
 pub use plan::{CollectionPlan, Found, Lookup, Plan, PlanColumn, TablePlan};
 pub use policy::{Coerce, Epoch, Misfit, PolicyFile};
+pub use reads::{Reached, Reads};
 pub use row::{Fields, Reject, Row, Rows};
