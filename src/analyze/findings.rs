@@ -130,7 +130,7 @@ impl Collection<'_> {
     fn look_alikes(&self) -> Vec<(&str, &str)> {
         let names = self.seen.shape.root().names();
         let (read, unread): (Vec<&str>, Vec<&str>) =
-            names.into_iter().partition(|name| is_read(&self.seen.reads, name));
+            names.into_iter().partition(|name| is_read(self.plan.reads(), name));
         let twin = |name: &&str| read.iter().find(|other| plain(other) == plain(name)).copied();
         unread.iter().filter_map(|name| Some((twin(name)?, *name))).collect()
     }
@@ -147,12 +147,12 @@ impl Collection<'_> {
 
     fn look_alike_of(&self, path: &str) -> Option<String> {
         let names = self.seen.shape.root().names().into_iter();
-        let mut names = names.filter(|name| !is_read(&self.seen.reads, name));
+        let mut names = names.filter(|name| !is_read(self.plan.reads(), name));
         names.find(|name| plain(name) == plain(path)).map(str::to_owned)
     }
 
     fn unread(&self, look_alikes: &[(&str, &str)], warnings: &mut Vec<Finding>) {
-        let mut unread = unread(&self.seen.shape, &self.seen.reads);
+        let mut unread = unread(&self.seen.shape, self.plan.reads());
         let told = |name: &str| name == "_id" || look_alikes.iter().any(|(_, told)| *told == name);
         unread.retain(|unread| !matches!(&unread.path.0[..], [Step::Field(name)] if told(name)));
         let hint = "map it to a column, keep it with `{ rest = true }` in a json column, or leave it behind";

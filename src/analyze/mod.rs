@@ -14,7 +14,6 @@
 pub mod advice;
 mod constraints;
 pub mod findings;
-mod reads;
 mod shape;
 pub mod survey;
 mod tally;

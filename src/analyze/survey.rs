@@ -5,7 +5,6 @@ use bson::raw::{RawDocument, RawDocumentBuf};
 use super::{
     constraints::{Broken, Constraints},
     findings::{self, Findings},
-    reads::Reads,
     shape::Shape,
     tally::{Tally, Violated},
 };
@@ -37,18 +36,13 @@ pub struct Survey<'p> {
 pub(super) struct Seen {
     pub(super) shape: Shape,
     pub(super) tally: Tally,
-    pub(super) reads: Reads,
 }
 
 impl<'p> Survey<'p> {
     /// Nothing yet.
-    pub fn new(file: &MappingFile, plan: &'p Plan, catalog: &Catalog, coverage: Coverage) -> Self {
-        // Both are in the order of the file.
-        let seen = file.collections.iter().zip(plan.collections()).map(|(file, collection)| Seen {
-            shape: Shape::default(),
-            tally: Tally::new(collection),
-            reads: Reads::of(file, collection),
-        });
+    pub fn new(plan: &'p Plan, catalog: &Catalog, coverage: Coverage) -> Self {
+        let plans = plan.collections().iter();
+        let seen = plans.map(|collection| Seen { shape: Shape::default(), tally: Tally::new(collection) });
         let constraints = Constraints::new(plan, catalog, coverage == Coverage::All);
         Self { plan, coverage, seen: seen.collect(), constraints }
     }

@@ -1,9 +1,7 @@
 //! What of the data lies outside of the paths that a mapping reads.
 
-use super::{
-    reads::{Reached, Reads},
-    shape::{Node, Shape, Step, Steps},
-};
+use super::shape::{Node, Shape, Step, Steps};
+use crate::mapping::{Reached, Reads};
 
 /// A path of the data that the mapping does not read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,27 +60,5 @@ impl Walk<'_> {
             Reached::Inside => self.below(node),
             Reached::Under | Reached::Mapped => {}
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use bson::rawdoc;
-    use rstest::rstest;
-
-    use super::*;
-
-    #[rstest]
-    #[case(&[], &["_id", "a", "list"])]
-    #[case(&["_id", "a.b", "list.c"], &["a.x", "list[].d"])]
-    #[case(&["_id", "a", "list"], &[])]
-    #[case(&["_id", "a", "list.c", "list.d"], &[])]
-    #[case(&["_id", "a.b.c", "list"], &["a.x"])]
-    fn what_is_not_read_is_named_at_its_top(#[case] reads: &[&str], #[case] expected: &[&str]) {
-        let mut shape = Shape::default();
-        shape.add(&rawdoc! { "_id": 1, "a": { "b": 1, "x": { "y": 2 } }, "list": [{ "c": 1, "d": 2 }] });
-        let reads = Reads::to(reads);
-        let unread: Vec<_> = unread(&shape, &reads).iter().map(|unread| unread.path.to_string()).collect();
-        assert_eq!(unread, expected);
     }
 }

@@ -38,7 +38,7 @@ pub(super) async fn survey(setup: &Setup, source: &Source, target: &Target, exte
             return report.fault("sink", retry::chain(&error), hint);
         }
     };
-    let survey = Survey::new(&setup.mapping, &target.plan, &target.catalog, coverage);
+    let survey = Survey::new(&target.plan, &target.catalog, coverage);
     let mut data = Data { setup, source, target, session, survey };
     for (place, plan) in target.plan.collections().iter().enumerate() {
         if let Err(failed) = data.collection(place, &plan.collection, extent).await {
