@@ -191,7 +191,7 @@ async fn where_constraints_are_enforced_a_missing_parent_is_a_fault_and_triggers
     site.insert("plans", [doc! { "_id": 1, "owner": 99, "title": "p" }]).await;
     let said = site.run_with("enforce", &["check", "--all"]);
     assert_eq!(said.code, 2);
-    let fault = "m.toml:11:14: 1 row of app.plans would refer by (owner_id) to a row of app.users that no document becomes \
+    let fault = "m.toml:16:1: 1 row of app.plans would refer by (owner_id) to a row of app.users that no document becomes \
                  (constraint plans_owner): FK_MISSING\n";
     assert!(said.stdout.contains(fault), "{}", said.stdout);
     let trigger =
