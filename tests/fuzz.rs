@@ -11,7 +11,7 @@ use bson::{
 use driftless::{
     log::{Record, envelope},
     mapping::{
-        At, Coerce, CollectionPlan, Epoch, MappingFile, Misfit, Plan, PolicyFile,
+        At, Coerce, CollectionPlan, Epoch, MappingFile, Misfit, Plan, PolicyFile, RootsFile,
         target::{Catalog, Column, ColumnType, Filled, Finest, Table, TableName},
     },
     model::{Change, ClusterTime, Key, Namespace, Op, ResumeToken, Version},
@@ -138,7 +138,8 @@ fn plan(with_policies: bool) -> CollectionPlan {
     }
     let mut file = MappingFile::parse(&text, "fuzz.toml").expect("a mapping file");
     if with_policies {
-        for column in &mut file.collections[0].columns {
+        let RootsFile::One(table) = &mut file.collections[0].tables else { panic!("one table") };
+        for column in &mut table.columns {
             let at: usize = column.name.value[1..].parse().expect("a number");
             column.policy = policies(&kinds[at]);
         }
