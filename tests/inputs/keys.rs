@@ -11,8 +11,8 @@ use uuid::Uuid;
 
 use crate::{
     bytes::{self, text},
-    support::topic,
-    world::{World, run},
+    support::{PATIENCE, migration::Migration, stack::Stack, topic, wait},
+    world::{World, run, run_alone},
 };
 
 const DUPLICATE_KEY: i32 = 11000;
@@ -280,8 +280,7 @@ fn input_019_long_text() {
 #[test]
 fn input_020_text_of_megabytes() {
     run(async |world| {
-        // Through MongoDB no more than half of an event, which holds the `_id` twice.
-        let id = "seven megabytes ".repeat(7 << 16);
+        let id = "three megabytes ".repeat(3 << 16);
         let mut doc = world.insert_as("any_ids", &uuid5(&id), labelled(id.as_str(), "020")).await;
         doc.is("label", "020").await;
         doc.delete().await;
@@ -295,6 +294,37 @@ fn input_020_text_of_megabytes() {
         let mut doc = doc_of_record;
         doc.append(20).await;
         doc.is("label", "020 record").await;
+    });
+}
+
+// An event holds the `_id` in its documentKey, and twice as long in its resume token: MongoDB cannot tell of longer ones.
+#[test]
+fn input_020_longer_than_an_event_can_tell() {
+    const SCHEMA: &str = "CREATE TABLE things (id uuid PRIMARY KEY, label text);";
+    const MAPPING: &str = "namespace = \"dns\"\n[collections.things]\nid = \"uuid5\"\n";
+    run_alone(async {
+        let stack = Stack::shared().await;
+        let migration = Migration::new(stack, stack.mongo_uri(), "inputs_longer", SCHEMA, MAPPING).await;
+        let things = migration.collection("things");
+        let id = "fourteen megabyt".repeat(14 << 16);
+        things.insert_one(doc! { "_id": &id, "label": "read by the snapshot" }).await.expect("insert");
+        let daemon = migration.daemon_with(&["source", "sink"]);
+        daemon.wait_for("the snapshot is there", PATIENCE, |status| status.snapshot_complete()).await;
+        let row = format!("SELECT label FROM things WHERE id = '{}'", uuid5(&id));
+        wait::until("the row is there", PATIENCE, async || {
+            let found = migration.texts(&row).await;
+            wait::holds(found == [Some("read by the snapshot".to_owned())], format!("{found:?}"))
+        })
+        .await;
+        let id = "seven megabytes ".repeat(7 << 16);
+        things.insert_one(doc! { "_id": id }).await.expect("insert");
+        let status = daemon.wait_for("the source halts", PATIENCE, |status| status.phase("source") == "halted").await;
+        let role = &status.process.roles["source"];
+        let (reason, hint) = (role.reason.clone().unwrap_or_default(), role.hint.clone().unwrap_or_default());
+        assert!(reason.contains("it is larger than a reply may be"), "{reason}");
+        assert!(hint.contains("the `_id` alone exceeds what an event may hold"), "{hint}");
+        daemon.stop(3).await;
+        migration.finish().await;
     });
 }
 
