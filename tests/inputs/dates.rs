@@ -102,7 +102,11 @@ fn input_094_into_date() {
 #[test]
 fn input_095_whole_seconds() {
     run(async |world| {
-        let cases = [("tz0", date(1_500), Err("LOSSY")), ("tz0", date(2_000), Ok("2000000"))];
+        let cases = [
+            ("tz0", date(1_500), Err("LOSSY")),
+            ("tz0", date(2_000), Ok("2000000")),
+            ("tz0_round", date(1_500), Ok("2000000")),
+        ];
         world.typed("095", &cases).await;
     });
 }
@@ -125,6 +129,7 @@ fn input_097_number_for_a_date() {
     run(async |world| {
         let refused = Err("TYPE_MISMATCH");
         let seconds = || 1_600_000_000_i64.into();
+        world.typed("097 policy", &[("tz_seconds", seconds(), Ok("1600000000000000"))]).await;
         world.typed("097", &[("tz", seconds(), refused), ("d", seconds(), refused), ("ts", 1.5.into(), refused)]).await;
     });
 }

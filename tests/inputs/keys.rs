@@ -200,13 +200,29 @@ fn input_011_without_id() {
 
 #[test]
 fn input_012_boolean() {
-    run(async |world| unsupported(world, vec![labelled(true, "012"), labelled(false, "012")]).await);
+    run(async |world| {
+        unsupported(world, vec![labelled(true, "012"), labelled(false, "012")]).await;
+        let mut yes = world.insert_as("boolean_ids", "true", labelled(true, "yes")).await;
+        let mut no = world.insert_as("boolean_ids", "false", labelled(false, "no")).await;
+        yes.is("label", "yes").await;
+        no.is("label", "no").await;
+        yes.delete().await;
+        yes.is_gone().await;
+    });
 }
 
 #[test]
 fn input_013_distant_date() {
     let year_300000 = 9_404_909_395_200_000;
-    run(async |world| unsupported(world, vec![labelled(DateTime::from_millis(year_300000), "013")]).await);
+    let id = DateTime::from_millis(year_300000);
+    run(async |world| {
+        unsupported(world, vec![labelled(id, "013")]).await;
+        let mut distant = world.insert_as("date_ids", "none", labelled(id, "distant")).await;
+        let near = DateTime::from_millis(13);
+        let mut near = world.insert_as("date_ids", "1970-01-01 00:00:00.013+00", labelled(near, "near")).await;
+        distant.is_dead("RANGE_TS").await;
+        near.is("label", "near").await;
+    });
 }
 
 fn sixteen(subtype: BinarySubtype, byte: u8) -> Binary {
@@ -244,7 +260,13 @@ fn input_015_legacy_uuid() {
 #[test]
 fn input_016_empty_binary() {
     let empty = Binary { subtype: BinarySubtype::Generic, bytes: Vec::new() };
-    run(async |world| unsupported(world, vec![labelled(empty, "016")]).await);
+    run(async |world| {
+        unsupported(world, vec![labelled(empty.clone(), "016")]).await;
+        let mut doc = world.insert_as("bytes_ids", r"\x", labelled(empty, "016")).await;
+        doc.is("label", "016").await;
+        doc.delete().await;
+        doc.is_gone().await;
+    });
 }
 
 #[test]

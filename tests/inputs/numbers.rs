@@ -22,7 +22,7 @@ fn bits(value: f64) -> String {
 #[test]
 fn input_059_beyond_smallint() {
     run(async |world| {
-        let cases = [("i2", 70_000.into(), Err("RANGE_INT")), ("i2", 32_767.into(), Ok("32767"))];
+        let cases = [("i2", 70_000.into(), Err("RANGE_INT")), ("i2", 32_767.into(), Ok("32767")), ("i2_clamp", 70_000.into(), Ok("32767"))];
         world.typed("059", &cases).await;
     });
 }
@@ -66,7 +66,7 @@ fn input_063_fractions_into_integers() {
     run(async |world| {
         let refused = Err("LOSSY");
         let cases =
-            [("i4", 1.5.into(), refused), ("i4", 2.5.into(), refused), ("i8", decimal("2.5"), refused)];
+            [("i4", 1.5.into(), refused), ("i4", 2.5.into(), refused), ("i8", decimal("2.5"), refused), ("i4_round", 2.5.into(), Ok("3"))];
         world.typed("063", &cases).await;
     });
 }
@@ -211,6 +211,8 @@ fn input_076_beyond_the_scale() {
             ("n10", 1.005.into(), Err("LOSSY")),
             ("n10", decimal("1.005"), Err("LOSSY")),
             ("n10", decimal("1.500"), Ok("1.50")),
+            ("n10_round", 1.005.into(), Ok("1.01")),
+            ("n10_round", decimal("-1.005"), Ok("-1.01")),
         ];
         world.typed("076", &cases).await;
     });
@@ -219,6 +221,8 @@ fn input_076_beyond_the_scale() {
 #[test]
 fn input_077_would_be_zero() {
     run(async |world| {
+        let mut doc = world.insert("typed", rawdoc! { "_id": "077 null", "n10_null": 1e-9 }).await;
+        doc.is_null("n10_null").await;
         world.typed("077", &[("n10", 1e-9.into(), Err("LOSSY")), ("n38", 1e-9.into(), Ok("0.000000001"))]).await;
     });
 }

@@ -10,7 +10,11 @@ CREATE TABLE typed (
     i2 smallint, i4 integer, i8 bigint, f4 real, f8 double precision, n numeric, n10 numeric(10, 2), n38 numeric(38, 9),
     b boolean, u uuid, d date, ts timestamp, tz timestamptz, tz0 timestamptz(0), bytes bytea,
     ints integer[], nums numeric[], j jsonb, js json,
-    standard text DEFAULT 'standard'
+    x xml, net inet, standard text DEFAULT 'standard',
+    -- The same values where the column's policy decides.
+    s_replace text, v5_cut varchar(5), i4_read integer, i4_empty integer, b_read boolean, d_read date, e_other phase,
+    i2_clamp smallint, i4_round integer, n10_round numeric(10, 2), n10_null numeric(10, 2),
+    tz0_round timestamptz(0), tz_seconds timestamptz
 );
 -- The whole document.
 CREATE TABLE docs (id text PRIMARY KEY, doc jsonb NOT NULL);
@@ -27,6 +31,9 @@ CREATE TABLE hex_ids (id text PRIMARY KEY, label text);
 CREATE TABLE text_ids (id text PRIMARY KEY, label text);
 CREATE TABLE int_ids (id bigint PRIMARY KEY, label text);
 CREATE TABLE uuid_ids (id uuid PRIMARY KEY, label text);
+CREATE TABLE bytes_ids (id bytea PRIMARY KEY, label text);
+CREATE TABLE boolean_ids (id boolean PRIMARY KEY, label text);
+CREATE TABLE date_ids (id timestamptz PRIMARY KEY, label text);
 CREATE TABLE folded (id text PRIMARY KEY, label text);
 
 -- Names.
@@ -60,7 +67,6 @@ ALTER TABLE wide ALTER COLUMN s SET STORAGE PLAIN;
 -- What no mapping may write: only `driftless check` hears of these.
 CREATE TABLE padded (id char(24) PRIMARY KEY);
 CREATE TABLE folding (id citext PRIMARY KEY);
-CREATE TABLE foreign_types (id text PRIMARY KEY, x xml, address inet);
 CREATE TABLE generated (
     id text PRIMARY KEY, counted bigint GENERATED ALWAYS AS IDENTITY, doubled integer GENERATED ALWAYS AS (2) STORED
 );

@@ -372,7 +372,7 @@ impl Doc<'_> {
     /// It is applied, and a column holds this JSON.
     pub(crate) async fn is_json(&mut self, column: &str, expected: &str) {
         let canonical = self.world.migration.target.query_one("SELECT $1::text::jsonb::text", &[&expected]).await;
-        self.is(&format!("{column}::jsonb"), canonical.expect("the expectation is JSON").get(0)).await;
+        self.is(&format!("({column})::jsonb"), canonical.expect("the expectation is JSON").get(0)).await;
     }
 
     /// The text of an expression over its row, once it is applied.
@@ -467,7 +467,7 @@ fn shown(expression: &str) -> String {
     match expression {
         "f4" => "encode(float4send(f4), 'hex')".to_owned(),
         "f8" => "encode(float8send(f8), 'hex')".to_owned(),
-        "tz" | "tz0" | "ts" => format!("trim_scale(extract(epoch FROM {expression}) * 1000000)"),
+        "tz" | "tz0" | "ts" | "tz0_round" | "tz_seconds" => format!("trim_scale(extract(epoch FROM {expression}) * 1000000)"),
         "bytes" => "encode(bytes, 'hex')".to_owned(),
         other => other.to_owned(),
     }
