@@ -378,7 +378,8 @@ fn input_158_broken_version() {
     run(async |world| {
         let whole = "0".repeat(32);
         for version in ["", "zz", &whole[..30], "00000001000000010000000100000000ff", "1.2/3"] {
-            let record = with_header(&sound(world, &format!("158 {version}")), envelope::header::VERSION, Some(version));
+            let record =
+                with_header(&sound(world, &format!("158 {version}")), envelope::header::VERSION, Some(version));
             let detail = world.unreadable("text_ids", record, "MALFORMED").await;
             assert_eq!(detail, "the header `driftless.version` does not parse");
         }

@@ -22,7 +22,11 @@ fn bits(value: f64) -> String {
 #[test]
 fn input_059_beyond_smallint() {
     run(async |world| {
-        let cases = [("i2", 70_000.into(), Err("RANGE_INT")), ("i2", 32_767.into(), Ok("32767")), ("i2_clamp", 70_000.into(), Ok("32767"))];
+        let cases = [
+            ("i2", 70_000.into(), Err("RANGE_INT")),
+            ("i2", 32_767.into(), Ok("32767")),
+            ("i2_clamp", 70_000.into(), Ok("32767")),
+        ];
         world.typed("059", &cases).await;
     });
 }
@@ -55,8 +59,7 @@ fn input_062_beyond_the_mantissa() {
     run(async |world| {
         let value = (1_i64 << 53) + 1;
         let text = "9007199254740993";
-        let cases =
-            [("j", value.into(), Ok(text)), ("i8", value.into(), Ok(text)), ("f8", value.into(), Err("LOSSY"))];
+        let cases = [("j", value.into(), Ok(text)), ("i8", value.into(), Ok(text)), ("f8", value.into(), Err("LOSSY"))];
         world.typed("062", &cases).await;
     });
 }
@@ -65,8 +68,12 @@ fn input_062_beyond_the_mantissa() {
 fn input_063_fractions_into_integers() {
     run(async |world| {
         let refused = Err("LOSSY");
-        let cases =
-            [("i4", 1.5.into(), refused), ("i4", 2.5.into(), refused), ("i8", decimal("2.5"), refused), ("i4_round", 2.5.into(), Ok("3"))];
+        let cases = [
+            ("i4", 1.5.into(), refused),
+            ("i4", 2.5.into(), refused),
+            ("i8", decimal("2.5"), refused),
+            ("i4_round", 2.5.into(), Ok("3")),
+        ];
         world.typed("063", &cases).await;
     });
 }

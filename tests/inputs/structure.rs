@@ -262,7 +262,10 @@ fn input_134_missing_null_and_undefined() {
         let states = [
             (rawdoc! { "_id": "134 a" }, "{}"),
             (rawdoc! { "_id": "134 b", "standard": RawBson::Null }, r#"{"standard": null}"#),
-            (rawdoc! { "_id": "134 c", "standard": RawBson::Undefined }, r#"{"standard": {"$driftless": "undefined"}}"#),
+            (
+                rawdoc! { "_id": "134 c", "standard": RawBson::Undefined },
+                r#"{"standard": {"$driftless": "undefined"}}"#,
+            ),
         ];
         for (document, json) in states {
             let mut column = world.insert("typed", document.clone()).await;

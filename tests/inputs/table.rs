@@ -44,7 +44,7 @@ const KEYS: &[Input] = &[
     (17, "`{a, b}` and `{b, a}`", "two keys"),
     (18, "embedded document with arrays and dots", "a key of its own, by its bytes"),
     (19, "text of 10 KB", "key is a hash; a row under `uuid5`, `KEY_TOO_LONG` under `text`"),
-    (20, "text of many megabytes", "hash as Kafka key, the whole `_id` in the value; above 5 MB MongoDB cannot tell of a change, and the source stops"),
+    (20, "text of many megabytes", "hash as Kafka key, the whole `_id` in the value; above 5 MB MongoDB cannot tell of a change, and the source stops; above 8 MB it refuses the document"),
     (21, "empty text", "kept, not NULL"),
     (22, "text with NUL", "a row under `uuid5`, `NUL_IN_TEXT` under `text`"),
     (23, "text that is no UTF-8", "key by its bytes; `BAD_UTF8`"),

@@ -161,7 +161,8 @@ fn input_112_collections_of_encryption() {
     run(async |world| {
         let names = ["enxcol_.docs.esc", "enxcol_.docs.ecoc", "enxcol_.docs.ecc"];
         for name in names {
-            let document = doc! { "_id": "112", "value": Binary { subtype: BinarySubtype::Generic, bytes: vec![1; 32] } };
+            let document =
+                doc! { "_id": "112", "value": Binary { subtype: BinarySubtype::Generic, bytes: vec![1; 32] } };
             world.migration.collection(name).insert_one(document).await.expect("MongoDB takes it");
         }
         // What comes after them is there, and they have left nothing.

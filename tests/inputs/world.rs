@@ -277,7 +277,8 @@ impl World {
         config.insert("mapping".to_owned(), path.to_str().expect("a path in UTF-8").into());
         let config_path = path.with_extension("config.toml");
         std::fs::write(&config_path, config.to_string()).expect("write the configuration");
-        let run = crate::support::daemon::program().arg("--config").arg(&config_path).args(["check", "--json"]).output();
+        let run =
+            crate::support::daemon::program().arg("--config").arg(&config_path).args(["check", "--json"]).output();
         let output = run.await.expect("start driftless");
         assert_eq!(output.status.code(), Some(2), "check finds faults: {}", String::from_utf8_lossy(&output.stdout));
         String::from_utf8(output.stdout).expect("UTF-8")
@@ -467,7 +468,9 @@ fn shown(expression: &str) -> String {
     match expression {
         "f4" => "encode(float4send(f4), 'hex')".to_owned(),
         "f8" => "encode(float8send(f8), 'hex')".to_owned(),
-        "tz" | "tz0" | "ts" | "tz0_round" | "tz_seconds" => format!("trim_scale(extract(epoch FROM {expression}) * 1000000)"),
+        "tz" | "tz0" | "ts" | "tz0_round" | "tz_seconds" => {
+            format!("trim_scale(extract(epoch FROM {expression}) * 1000000)")
+        }
         "bytes" => "encode(bytes, 'hex')".to_owned(),
         other => other.to_owned(),
     }
