@@ -206,6 +206,8 @@ fn input_012_boolean() {
         let mut no = world.insert_as("boolean_ids", "false", labelled(false, "no")).await;
         yes.is("label", "yes").await;
         no.is("label", "no").await;
+        yes.delete().await;
+        yes.is_gone().await;
     });
 }
 
