@@ -188,7 +188,7 @@ impl World {
     }
 
     /// Writes documents into `typed`, and sees what becomes of a column of each.
-    pub(crate) async fn outcomes(&self, cases: Vec<(RawDocumentBuf, (&str, Result<&str, &str>))>) {
+    pub(crate) async fn outcomes(&self, cases: Vec<(RawDocumentBuf, Expected<'_>)>) {
         let mut written = Vec::new();
         for (document, expected) in cases {
             written.push((self.insert("typed", document).await, expected));
@@ -284,6 +284,9 @@ impl World {
         String::from_utf8(output.stdout).expect("UTF-8")
     }
 }
+
+/// A column, and its text or the reason of a dead letter.
+pub(crate) type Expected<'t> = (&'t str, Result<&'t str, &'t str>);
 
 /// One document and what becomes of it.
 pub(crate) struct Doc<'w> {

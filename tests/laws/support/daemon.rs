@@ -65,7 +65,7 @@ impl Daemon {
 
     /// Everything it has logged.
     pub(crate) fn log(&self) -> String {
-        std::fs::read_to_string(&self.log).expect("read the log of the daemon")
+        std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
     /// Status code and text of a page.
@@ -144,7 +144,7 @@ impl Daemon {
 impl Drop for Daemon {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let text = std::fs::read_to_string(&self.log).unwrap_or_default();
+            let text = self.log();
             let lines: Vec<_> = text.lines().collect();
             eprintln!("---- the end of {}", self.log.display());
             for line in &lines[lines.len().saturating_sub(LOG_LINES)..] {
