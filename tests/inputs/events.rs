@@ -409,6 +409,7 @@ fn input_160_collection_that_is_not_mapped() {
         assert_eq!(world.migration.number("SELECT count(*) FROM text_ids WHERE id = '160'").await, 0);
         let told = "changes of collections that the mapping does not name were passed over";
         wait::until("it is told", PATIENCE, async || wait::holds(world.daemon.log().contains(told), "not yet")).await;
+        assert_eq!(world.daemon.metric("driftless_sink_unmapped_changes_total").await, Some(1.0));
     });
 }
 
