@@ -26,6 +26,8 @@ use crate::{
 
 /// Rows of one upsert.
 const BATCH: usize = 5_000;
+/// Records of Kafka, at least: with fewer, opening the connections would be most of it.
+const RECORDS: u64 = 100_000;
 /// Bytes of one piece of a COPY.
 const PIECE: usize = 64 << 10;
 
@@ -113,7 +115,7 @@ async fn drain(database: &Database, start: Timestamp, updates: u64, lookup: bool
 }
 
 async fn kafka(bench: &Bench, chapter: &mut Chapter) -> anyhow::Result<()> {
-    let records: Vec<(Vec<u8>, Vec<u8>)> = (0..bench.scale.documents)
+    let records: Vec<(Vec<u8>, Vec<u8>)> = (0..bench.scale.documents.max(RECORDS))
         .map(|seq| {
             let encoded = envelope::encode(&change(&bench.users.user(seq, 0), Op::Insert)?, "bench");
             Ok((encoded.key, encoded.value))

@@ -25,7 +25,7 @@ pub(crate) const MARKERS: u64 = 64;
 pub(crate) struct Markers(pub(crate) u64, pub(crate) u64);
 
 /// What was written, and how its beginning and end are recognised in the target.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Backlog {
     /// Documents in front of it.
     pub(crate) head: Markers,
@@ -33,6 +33,8 @@ pub(crate) struct Backlog {
     pub(crate) tail: Markers,
     /// Changes, with both.
     pub(crate) changes: u64,
+    /// The query that tells how many of them are applied.
+    pub(crate) applied: String,
 }
 
 /// Loads the collection, two inserts at a time.
@@ -63,7 +65,7 @@ pub(crate) async fn update_all(database: &Database, users: Users, documents: u64
         command(database, "update", "updates", updates).await?;
     }
     let tail = markers(database, users, documents + MARKERS).await?;
-    Ok(Backlog { head, tail, changes: documents + 2 * MARKERS })
+    Ok(Backlog { head, tail, changes: documents + 2 * MARKERS, applied: applied_once(documents) })
 }
 
 /// The mixed backlog: 60 % updates, 30 % inserts, 5 % `$unset`, 5 % deletes.
@@ -85,7 +87,7 @@ pub(crate) async fn mixed(database: &Database, users: Users, documents: u64, cha
         command(database, "delete", "deletes", deletes.collect()).await?;
     }
     let tail = markers(database, users, next).await?;
-    Ok(Backlog { head, tail, changes: rounds * ROUND + 2 * MARKERS })
+    Ok(Backlog { head, tail, changes: rounds * ROUND + 2 * MARKERS, applied: applied_once(documents) })
 }
 
 /// Updates of a hundredth of the documents, again and again.
@@ -97,7 +99,20 @@ pub(crate) async fn hot(database: &Database, users: Users, documents: u64, chang
         command(database, "update", "updates", updates.collect()).await?;
     }
     let tail = markers(database, users, documents + MARKERS).await?;
-    Ok(Backlog { head, tail, changes: changes + 2 * MARKERS })
+    // Each document's revision is the number of its updates.
+    let applied = format!(
+        "SELECT count(*) FILTER (WHERE seq >= {documents}) + coalesce(sum(substring(company FROM '\\.([0-9]+) ')::int8) \
+         FILTER (WHERE seq < {documents}), 0)::int8 FROM {USERS}"
+    );
+    Ok(Backlog { head, tail, changes: changes + 2 * MARKERS, applied })
+}
+
+/// Counts inserted rows, changed rows and removed ones. A document that was changed twice counts once.
+fn applied_once(documents: u64) -> String {
+    format!(
+        "SELECT count(*) FILTER (WHERE seq >= {documents} OR company IS NULL OR company NOT LIKE '%.000000 Ltd') \
+         + {documents} - count(*) FILTER (WHERE seq < {documents}) FROM {USERS}"
+    )
 }
 
 /// Inserts marker documents; `next` is the number of the next document.

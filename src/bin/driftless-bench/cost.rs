@@ -50,8 +50,9 @@ async fn growth(bench: &Bench, chapter: &mut Chapter, collections: u64) -> anyho
     let trial = bench.servers.trial("collections", database.name(), &users::collections(&names)).await?;
     let client = bench.servers.postgres(&trial.target).await?;
     let mut process = Daemon::start(&trial, &[])?.process;
-    let tables: Vec<&str> = names.iter().map(String::as_str).collect();
-    let last = watch::rows(&client, &mut process, &tables, each * collections).await?;
+    let counts: Vec<String> = names.iter().map(|name| format!("(SELECT count(*) FROM {name})")).collect();
+    let all = format!("SELECT {}", counts.join(" + "));
+    let last = watch::count(&client, &mut process, &all, each * collections).await?;
     let (seconds, usage) = ((last - process.started).as_secs_f64(), process.usage()?);
     let moved = (each * collections) as f64;
     let id = |name: &str| format!("cost.collections.{collections}.{name}");

@@ -67,6 +67,8 @@ async fn pair(bench: &Bench, chapter: &mut Chapter, movers: &[Mover; 2], run: u3
         // What the other one's turn has written comes first; its end is the beginning of the measurement.
         let mark = changes::mark(&database, bench.users, &mut next).await?;
         watch::markers(&client, &mut process, mark, true).await?;
+        // Not counted: the first seconds of a virtual machine say nothing of the hours that follow.
+        latency::at(&bench.servers, trial, bench.users, &mut next, RATE, bench.scale.seconds).await?;
         let seen = latency::at(&bench.servers, trial, bench.users, &mut next, RATE, bench.scale.seconds).await?;
         seen.add_to(chapter, &format!("peer.{name}.latency"), &format!("{name}, {RATE} operations/s"));
         process.stop().await?;

@@ -82,7 +82,7 @@ async fn away(bench: &Bench, chapter: &mut Chapter) -> anyhow::Result<()> {
     let seconds = (fresh - process.started).as_secs_f64();
     let what = format!("away for {} s at {RATE} writes/s → less than 2 s behind", bench.scale.downtime);
     chapter.add("recovery.away", what, "s", seconds);
-    chapter.add("recovery.away_rate", "rate of catching up", "changes/s", missed as f64 / seconds);
+    chapter.add("recovery.away_rate", "rate of catching up, from process start", "changes/s", missed as f64 / seconds);
     writing.stop().await?;
     process.stop().await?;
     bench.servers.clear(trial).await

@@ -3,6 +3,8 @@
 //! Each line compares two figures of the same run, or one with a constant. What was not measured is said to be so; it is
 //! never taken as reached.
 
+use serde::Serialize;
+
 use crate::{
     report::{Report, number},
     stats,
@@ -18,19 +20,21 @@ pub(crate) struct Required {
     bound: Bound,
 }
 
+#[expect(clippy::enum_variant_names, reason = "they read as sentences")]
 enum Bound {
     /// At least so many times another figure.
     AtLeastTimes(f64, &'static str),
     /// At most one `n`th of another figure.
     AtMostOneOf(f64, &'static str),
     /// At most this.
-    AtMost(f64),
+    AtMost(f64, &'static str),
     /// At most this in every single run: of what must never happen a median would tell too little.
-    AtMostEver(f64),
+    AtMostEver(f64, &'static str),
 }
 
 /// How a line came out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Mark {
     /// As required.
     Reached,
@@ -41,7 +45,7 @@ pub(crate) enum Mark {
 }
 
 /// One judged line, in words.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, PartialEq, Serialize)]
 pub(crate) struct Judged {
     /// What it is about.
     pub(crate) what: &'static str,
@@ -67,7 +71,7 @@ pub(crate) const REQUIRED: [Required; 17] = {
             AtLeastTimes(2.2, "ceilings.stream.update_lookup"),
         ),
         line("Source with full documents, updates", "stages.source", AtLeastTimes(0.6, "ceilings.stream.bare")),
-        line("Sink, upserts of existing rows", "stages.sink", AtLeastTimes(0.6, "ceilings.upsert.one")),
+        line("Sink, upserts of existing rows", "stages.sink.rate", AtLeastTimes(0.6, "ceilings.upsert.one")),
         line("Snapshot, first row to last", "snapshot.rate", AtLeastTimes(0.5, "ceilings.copy")),
         line(
             "Snapshot, first row to last",
@@ -75,9 +79,9 @@ pub(crate) const REQUIRED: [Required; 17] = {
             AtLeastTimes(7.0, "peer.debezium.snapshot.rate"),
         ),
         line("Mixed backlog", "peer.driftless.backlog.rate", AtLeastTimes(8.0, "peer.debezium.backlog.rate")),
-        line("Process start to first row", "snapshot.first_row", AtMost(2.0)),
-        line("Latency at 1,000/s, p50", "latency.1000.p50", AtMost(40.0)),
-        line("Latency at 1,000/s, p99", "latency.1000.p99", AtMost(100.0)),
+        line("Process start to first row", "snapshot.first_row", AtMost(2.0, "s")),
+        line("Latency at 1,000/s, p50", "latency.1000.p50", AtMost(40.0, "ms")),
+        line("Latency at 1,000/s, p99", "latency.1000.p99", AtMost(100.0, "ms")),
         line(
             "CPU per change, snapshot",
             "peer.driftless.snapshot.cpu",
@@ -89,11 +93,11 @@ pub(crate) const REQUIRED: [Required; 17] = {
             "peer.driftless.backlog.memory",
             AtMostOneOf(10.0, "peer.debezium.backlog.memory"),
         ),
-        line("Peak memory, snapshot", "snapshot.memory", AtMostEver(150.0)),
-        line("Peak memory, backlog", "backlog.memory", AtMostEver(150.0)),
-        line("Peak memory, large documents", "large.memory", AtMostEver(150.0)),
-        line("Rows that differ from MongoDB", "differences", AtMostEver(0.0)),
-        line("Rows that differ from MongoDB, beside a peer", "peer.driftless.differences", AtMostEver(0.0)),
+        line("Peak memory, snapshot", "snapshot.memory", AtMostEver(150.0, "MB")),
+        line("Peak memory, backlog", "backlog.memory", AtMostEver(150.0, "MB")),
+        line("Peak memory, large documents", "large.memory", AtMostEver(150.0, "MB")),
+        line("Rows that differ from MongoDB", "differences", AtMostEver(0.0, "rows")),
+        line("Rows that differ from MongoDB, beside a peer", "peer.driftless.differences", AtMostEver(0.0, "rows")),
     ]
 };
 
@@ -106,15 +110,14 @@ impl Required {
     fn judge(&self, report: &Report) -> Judged {
         let found = report.figure(self.figure);
         let named = |id: &str| report.figure(id).map_or_else(|| id.to_owned(), |figure| figure.what.clone());
-        let unit = found.map_or("", |figure| figure.unit);
         let value = found.map(|figure| figure.median);
         // The ratio that is shown, and whether it is good enough.
         let (required, ratio) = match self.bound {
-            Bound::AtMost(most) => {
+            Bound::AtMost(most, unit) => {
                 let shown = value.map(|value| (format!("{} {unit}", number(value)), value <= most));
                 (format!("at most {} {unit}", number(most)), shown)
             }
-            Bound::AtMostEver(most) => {
+            Bound::AtMostEver(most, unit) => {
                 let worst = found.and_then(|figure| stats::range(&figure.runs)).map(|(_, highest)| highest);
                 let shown = worst.map(|worst| (format!("{} {unit}", number(worst)), worst <= most));
                 (format!("at most {} {unit} in every run", number(most)), shown)
@@ -139,7 +142,7 @@ impl Required {
             Some((found, false)) => (found, Mark::Missed),
             None => (String::new(), Mark::NotMeasured),
         };
-        Judged { what: self.what, required: required.trim_end().to_owned(), found, mark }
+        Judged { what: self.what, required, found, mark }
     }
 }
 
@@ -183,15 +186,15 @@ mod tests {
     #[case::above(&[("a", 2.1)], Mark::Missed)]
     #[case::not_measured(&[], Mark::NotMeasured)]
     fn at_most(#[case] figures: &[(&str, f64)], #[case] expected: Mark) {
-        assert_eq!(mark(&line("x", "a", Bound::AtMost(2.0)), figures), expected);
+        assert_eq!(mark(&line("x", "a", Bound::AtMost(2.0, "s")), figures), expected);
     }
 
     #[test]
     fn one_bad_run_is_too_many_where_it_must_never_happen() {
         let mut report = report(&[("a", 0.0), ("a", 0.0), ("a", 1.0)]);
-        let ever = line("x", "a", Bound::AtMostEver(0.0));
+        let ever = line("x", "a", Bound::AtMostEver(0.0, "rows"));
         assert_eq!(ever.judge(&report).mark, Mark::Missed);
-        assert_eq!(line("x", "a", Bound::AtMost(0.0)).judge(&report).mark, Mark::Reached);
+        assert_eq!(line("x", "a", Bound::AtMost(0.0, "rows")).judge(&report).mark, Mark::Reached);
         report.chapters[0].figures[0].runs.pop();
         assert_eq!(ever.judge(&report).mark, Mark::Reached);
     }

@@ -31,22 +31,35 @@ pub(crate) async fn children(bench: &Bench, chapter: &mut Chapter) -> anyhow::Re
         let trial = bench.servers.trial("plans", database.name(), &plan_tables()).await?;
         let client = bench.servers.postgres(&trial.target).await?;
         let mut daemon = Daemon::start(&trial, &[])?;
-        let first = watch::count(&client, &mut daemon.process, "SELECT count(*) FROM plans", 1).await?;
-        let last = watch::rows(&client, &mut daemon.process, &["plans", "milestones"], rows).await?;
-        let rate = |count: u64, time: std::time::Duration| count as f64 / time.as_secs_f64().max(0.001);
-        chapter.add("children.snapshot.rows", "child tables, snapshot", "rows/s", rate(rows, last - first));
+        let both = "SELECT (SELECT count(*) FROM plans) + (SELECT count(*) FROM milestones)";
+        let span = watch::span(&client, &mut daemon.process, both, rows).await?;
+        let seconds = (span.last - daemon.process.started).as_secs_f64();
+        let id = "children.snapshot";
+        chapter.add(
+            format!("{id}.rate_from_start"),
+            "child tables, snapshot: process start to last row",
+            "rows/s",
+            rows as f64 / seconds,
+        );
+        if let Some(rate) = span.rate(rows) {
+            chapter.add(format!("{id}.rate"), "child tables, snapshot: first row to last", "rows/s", rate);
+        }
         daemon.process.stop().await?;
         update_plans(&database, plans).await?;
         let mut daemon = Daemon::start(&trial, &[])?;
         let changed = "SELECT count(*) FROM plans WHERE revision = 1";
-        let first = watch::count(&client, &mut daemon.process, changed, 1).await?;
-        let last = watch::count(&client, &mut daemon.process, changed, plans).await?;
+        let span = watch::span(&client, &mut daemon.process, changed, plans).await?;
+        let seconds = (span.last - daemon.process.started).as_secs_f64();
+        let (id, what) = ("children.updates", "child tables, updates of one milestone of five");
         chapter.add(
-            "children.updates",
-            "child tables, updates of one milestone of five",
+            format!("{id}.rate_from_start"),
+            format!("{what}: process start to last row"),
             "changes/s",
-            rate(plans, last - first),
+            plans as f64 / seconds,
         );
+        if let Some(rate) = span.rate(plans) {
+            chapter.add(format!("{id}.rate"), format!("{what}: first row to last"), "changes/s", rate);
+        }
         daemon.process.stop().await?;
         bench.servers.clear(trial).await?;
         database.drop().await?;
@@ -109,7 +122,7 @@ pub(crate) async fn large(bench: &Bench, chapter: &mut Chapter) -> anyhow::Resul
         let client = bench.servers.postgres(&trial.target).await?;
         let mut daemon = Daemon::start(&trial, &[])?;
         let began = Instant::now();
-        let last = watch::rows(&client, &mut daemon.process, &["files"], files).await?;
+        let last = watch::count(&client, &mut daemon.process, "SELECT count(*) FROM files", files).await?;
         let rate = bytes as f64 / 1e6 / (last - began).as_secs_f64().max(0.001);
         chapter.add("large.rate", "large documents, snapshot from process start", "MB/s", rate);
         for start in (0..files).step_by(10) {

@@ -27,7 +27,6 @@ use crate::{
     servers::Trial,
     trials::{self, Mover},
     users::{self, USERS},
-    watch,
 };
 
 /// Documents of the measurements in memory.
@@ -111,12 +110,8 @@ async fn sink(bench: &Bench, chapter: &mut Chapter) -> anyhow::Result<()> {
     let client = bench.servers.postgres(&trial.target).await?;
     client.batch_execute(&format!("VACUUM ANALYZE {USERS}")).await?;
     let mut process = Daemon::start(&trial, &["sink"])?.process;
-    let first = watch::markers(&client, &mut process, backlog.head, false).await?;
-    let last = watch::markers(&client, &mut process, backlog.tail, true).await?;
-    let (rate, usage) = (backlog.changes as f64 / (last - first).as_secs_f64(), process.usage()?);
-    chapter.add("stages.sink", "sink from a full topic, upserts of existing rows", "changes/s", rate);
-    let cpu = usage.cpu_seconds / backlog.changes as f64 * 1e6;
-    chapter.add("stages.sink.cpu", "the same: processor time of the process", "s per million", cpu);
+    let outcome = trials::drained(&bench.servers, &trial, &mut process, &backlog, u64::MAX).await?;
+    outcome.add_to(chapter, "stages.sink", "sink from a full topic, upserts of existing rows");
     process.stop().await?;
     bench.servers.clear(trial).await?;
     Ok(database.drop().await?)

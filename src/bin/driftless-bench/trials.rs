@@ -1,6 +1,6 @@
 //! The two trials that every program goes through in the same way: a snapshot, and a backlog that waits for its start.
 
-use tokio_postgres::Client;
+use std::time::Instant;
 
 use crate::{
     changes::Backlog,
@@ -10,7 +10,7 @@ use crate::{
     report::Chapter,
     servers::{Servers, Trial},
     users::USERS,
-    watch,
+    watch::{self, Span},
 };
 
 /// Who moves the rows.
@@ -24,15 +24,17 @@ pub(crate) enum Mover {
 /// What a trial showed.
 pub(crate) struct Outcome {
     /// Seconds from the start of the process to the first row.
-    pub(crate) first: f64,
-    /// Seconds from the first row to the last.
-    pub(crate) moving: f64,
+    first: f64,
+    /// Seconds from the start of the process to the last row.
+    last: f64,
+    /// Rows or changes a second between the two.
+    rate: Option<f64>,
     /// Rows or changes.
-    pub(crate) changes: u64,
+    changes: u64,
     /// What the process has used from its start to the last row.
-    pub(crate) usage: Usage,
+    usage: Usage,
     /// Bytes in the topics.
-    pub(crate) log_bytes: u64,
+    log_bytes: u64,
 }
 
 impl Mover {
@@ -62,11 +64,11 @@ pub(crate) async fn snapshot(
 ) -> anyhow::Result<(Process, Outcome)> {
     let client = servers.postgres(&trial.target).await?;
     let mut process = mover.start(servers, trial)?;
-    let first = watch::first_row(&client, &mut process).await?;
-    let last = watch::rows(&client, &mut process, &[USERS], rows).await?;
+    let span = watch::span(&client, &mut process, &format!("SELECT count(*) FROM {USERS}"), rows).await?;
     let outcome = Outcome {
-        first: (first - process.started).as_secs_f64(),
-        moving: (last - first).as_secs_f64(),
+        first: (span.first - process.started).as_secs_f64(),
+        last: (span.last - process.started).as_secs_f64(),
+        rate: span.rate(rows),
         changes: rows,
         usage: process.usage()?,
         log_bytes: servers.topic_bytes(&trial.prefix)?,
@@ -81,10 +83,9 @@ pub(crate) async fn backlog(
     trial: &Trial,
     backlog: &Backlog,
 ) -> anyhow::Result<(Process, Outcome)> {
-    let client = servers.postgres(&trial.target).await?;
     let before = servers.topic_bytes(&trial.prefix)?;
     let mut process = mover.start(servers, trial)?;
-    let outcome = drained(servers, trial, &client, &mut process, backlog, before).await?;
+    let outcome = drained(servers, trial, &mut process, backlog, before).await?;
     Ok((process, outcome))
 }
 
@@ -92,16 +93,19 @@ pub(crate) async fn backlog(
 pub(crate) async fn drained(
     servers: &Servers,
     trial: &Trial,
-    client: &Client,
     process: &mut Process,
     backlog: &Backlog,
     log_bytes_before: u64,
 ) -> anyhow::Result<Outcome> {
-    let first = watch::markers(client, process, backlog.head, false).await?;
-    let last = watch::markers(client, process, backlog.tail, true).await?;
+    let client = servers.postgres(&trial.target).await?;
+    let seen = watch::markers(&client, process, backlog.head, false).await?;
+    let first = Instant::now();
+    let already = client.query_one(&backlog.applied, &[]).await?.get::<_, i64>(0) as u64;
+    let last = watch::markers(&client, process, backlog.tail, true).await?;
     Ok(Outcome {
-        first: (first - process.started).as_secs_f64(),
-        moving: (last - first).as_secs_f64(),
+        first: (seen - process.started).as_secs_f64(),
+        last: (last - process.started).as_secs_f64(),
+        rate: Span { first, already, last }.rate(backlog.changes),
         changes: backlog.changes,
         usage: process.usage()?,
         log_bytes: servers.topic_bytes(&trial.prefix)?.saturating_sub(log_bytes_before),
@@ -109,19 +113,16 @@ pub(crate) async fn drained(
 }
 
 impl Outcome {
-    /// Changes a second, from the first row to the last.
-    pub(crate) fn rate(&self) -> f64 {
-        self.changes as f64 / self.moving.max(0.001)
-    }
-
     /// Adds the figures of one run: `<id>.rate` and so on.
     pub(crate) fn add_to(&self, chapter: &mut Chapter, id: &str, what: &str) {
         let changes = self.changes as f64;
         let mut add = |name: &str, text: &str, unit, value| {
             chapter.add(format!("{id}.{name}"), format!("{what}: {text}"), unit, value);
         };
-        add("rate", "first row to last", "changes/s", self.rate());
-        add("rate_from_start", "process start to last row", "changes/s", changes / (self.first + self.moving));
+        if let Some(rate) = self.rate {
+            add("rate", "first row to last", "changes/s", rate);
+        }
+        add("rate_from_start", "process start to last row", "changes/s", changes / self.last);
         add("first_row", "process start to first row", "s", self.first);
         add("cpu", "processor time of the process", "s per million", self.usage.cpu_seconds / changes * 1e6);
         add("memory", "peak memory", "MB", self.usage.peak_mb);

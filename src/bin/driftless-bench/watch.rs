@@ -14,10 +14,36 @@ const LOOK: Duration = Duration::from_millis(5);
 /// Between two counts of a table, at least and at most.
 const COUNT: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(5));
 
-/// Waits for the first row of the table.
-pub(crate) async fn first_row(client: &Client, process: &mut Process) -> anyhow::Result<Instant> {
-    let any = client.prepare(&format!("SELECT 1 FROM {USERS} LIMIT 1")).await?;
-    until(process, LOOK, async || Ok(!client.query(&any, &[]).await?.is_empty())).await
+/// From the first look that saw something to the one that saw everything.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Span {
+    /// When something was seen.
+    pub(crate) first: Instant,
+    /// How much it was: what came before nobody has timed, so no rate may count it.
+    pub(crate) already: u64,
+    /// When everything was seen.
+    pub(crate) last: Instant,
+}
+
+impl Span {
+    /// Of so many in all, how many a second came between the two looks. `None` when most of them were there at the first
+    /// look: that is no rate.
+    pub(crate) fn rate(&self, all: u64) -> Option<f64> {
+        let timed = all.saturating_sub(self.already);
+        (timed * 2 >= all).then(|| timed as f64 / (self.last - self.first).as_secs_f64().max(0.001))
+    }
+}
+
+/// Waits until a query gives more than nothing, then until it gives at least so much.
+pub(crate) async fn span(client: &Client, process: &mut Process, query: &str, wanted: u64) -> anyhow::Result<Span> {
+    let one = client.prepare(query).await?;
+    let mut already = 0;
+    let look = async || {
+        already = client.query_one(&one, &[]).await?.get::<_, i64>(0) as u64;
+        Ok(already > 0)
+    };
+    let first = until(process, LOOK, look).await?;
+    Ok(Span { first, already, last: count(client, process, query, wanted).await? })
 }
 
 /// Waits for the marker documents: for the first of them, or for all.
@@ -33,17 +59,6 @@ pub(crate) async fn markers(
     let (from, to) = (from as i64, to as i64);
     until(process, LOOK, async || Ok(client.query_one(&count, &[&from, &to]).await?.get::<_, i64>(0) as u64 >= needed))
         .await
-}
-
-/// Waits until the tables hold so many rows together.
-pub(crate) async fn rows(
-    client: &Client,
-    process: &mut Process,
-    tables: &[&str],
-    wanted: u64,
-) -> anyhow::Result<Instant> {
-    let sum: Vec<String> = tables.iter().map(|table| format!("(SELECT count(*) FROM {table})")).collect();
-    count(client, process, &format!("SELECT {}", sum.join(" + ")), wanted).await
 }
 
 /// Waits until a query gives at least so much. Counting costs the target something, so it counts more often only when the
@@ -97,6 +112,17 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
+
+    #[rstest]
+    #[case::all_of_it_timed(0, Some(100.0))]
+    #[case::some_was_there_before(400, Some(60.0))]
+    #[case::most_was_there_before(501, None)]
+    #[case::everything_was_there_before(1_200, None)]
+    fn rates(#[case] already: u64, #[case] expected: Option<f64>) {
+        let first = Instant::now();
+        let span = Span { first, already, last: first + Duration::from_secs(10) };
+        assert_eq!(span.rate(1_000), expected);
+    }
 
     #[rstest]
     #[case::half_way(10, 50, 100, 5_000)]
