@@ -4,6 +4,9 @@ use std::fs;
 
 use serde::Serialize;
 
+/// Load average that the idle servers themselves make, with something to spare.
+const QUIET: f64 = 0.5;
+
 /// Where a run took place.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Machine {
@@ -42,6 +45,12 @@ impl Machine {
         }
     }
 
+    /// Whether somebody else was at work when the run began.
+    pub(crate) fn was_busy(&self) -> bool {
+        let last_minute = self.load_before.split(' ').next().and_then(|load| load.parse::<f64>().ok());
+        last_minute.is_some_and(|load| load > QUIET)
+    }
+
     /// For the report.
     pub(crate) fn lines(&self) -> Vec<(&'static str, String)> {
         vec![
@@ -75,6 +84,13 @@ pub(crate) fn kibibytes(text: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_load_is_somebody_else() {
+        let machine = |load: &str| Machine { load_before: load.to_owned(), ..Machine::default() };
+        assert!(machine("3.42 4.73 4.41 3/513 21579").was_busy());
+        assert!(!machine("0.12 4.73 4.41 3/513 21579").was_busy() && !machine("").was_busy());
+    }
 
     #[test]
     fn values_are_found_by_name() {

@@ -13,11 +13,14 @@ pub(crate) fn page(report: &Report, plots: &[(String, String)]) -> String {
     let mut page = String::from("# Benchmarks\n\n");
     page.push_str(
         "Written by `make bench`, in one run on one machine: every ceiling and every figure that is held against it was\n\
-         measured with the same servers, the same data and the same two hands on the same processor. Absolute figures\n\
-         belong to the machine; the ratios travel.\n\n",
+         measured with the same servers and the same data on the same processor. Absolute figures belong to the machine;\n\
+         the ratios travel.\n\n",
     );
     if report.scale.quick {
         page.push_str("**A quick run: small sizes, few repetitions. Good for a look, not for quoting.**\n\n");
+    }
+    if report.machine.was_busy() {
+        page.push_str("**The machine was not idle when the run began: the absolute figures are worse than they would be.**\n\n");
     }
     machine(&mut page, report);
     list(&mut page, report);

@@ -6,7 +6,7 @@
 use serde::Serialize;
 
 use crate::{
-    report::{Report, number},
+    report::{Chapter, Report, number},
     stats,
 };
 
@@ -123,14 +123,14 @@ impl Required {
                 (format!("at most {} {unit} in every run", number(most)), shown)
             }
             Bound::AtLeastTimes(times, other) => {
-                let ratio = ratio(value, report.median(other));
+                let ratio = ratio(report, self.figure, other);
                 (
                     format!("at least {times} × {}", named(other)),
                     ratio.map(|ratio| (format!("{ratio:.2} ×"), ratio >= times)),
                 )
             }
             Bound::AtMostOneOf(parts, other) => {
-                let ratio = ratio(report.median(other), value);
+                let ratio = ratio(report, other, self.figure);
                 (
                     format!("at most 1/{parts} of {}", named(other)),
                     ratio.map(|ratio| (format!("1/{ratio:.1}"), ratio >= parts)),
@@ -146,9 +146,17 @@ impl Required {
     }
 }
 
-fn ratio(value: Option<f64>, other: Option<f64>) -> Option<f64> {
-    let (value, other) = (value?, other?);
-    (other > 0.0).then_some(value / other)
+/// Figures of one chapter with as many runs were taken in turn: then the ratio is the median of the pairs' own, which holds
+/// when the machine's speed drifts. Else it is the ratio of the medians.
+fn ratio(report: &Report, one: &str, other: &str) -> Option<f64> {
+    let (first, second) = (report.figure(one)?, report.figure(other)?);
+    let holds_both = |chapter: &Chapter| [one, other].iter().all(|id| chapter.figures.iter().any(|f| f.id == *id));
+    let ratios = if first.runs.len() == second.runs.len() && report.chapters.iter().any(holds_both) {
+        first.runs.iter().zip(&second.runs).map(|(one, other)| one / other).collect()
+    } else {
+        vec![first.median / second.median]
+    };
+    stats::median(&ratios).filter(|ratio| ratio.is_finite())
 }
 
 #[cfg(test)]
@@ -187,6 +195,14 @@ mod tests {
     #[case::not_measured(&[], Mark::NotMeasured)]
     fn at_most(#[case] figures: &[(&str, f64)], #[case] expected: Mark) {
         assert_eq!(mark(&line("x", "a", Bound::AtMost(2.0, "s")), figures), expected);
+    }
+
+    #[test]
+    fn runs_in_turn_are_compared_pair_by_pair() {
+        // The machine was half as fast in the second pair, and both felt it.
+        let figures = [("a", 100.0), ("b", 10.0), ("a", 50.0), ("b", 5.0), ("a", 100.0), ("b", 5.0)];
+        assert_eq!(ratio(&report(&figures), "a", "b"), Some(10.0));
+        assert_eq!(ratio(&report(&figures[..5]), "a", "b"), Some(100.0 / 7.5));
     }
 
     #[test]
