@@ -20,7 +20,9 @@ pub(crate) fn page(report: &Report, plots: &[(String, String)]) -> String {
         page.push_str("**A quick run: small sizes, few repetitions. Good for a look, not for quoting.**\n\n");
     }
     if report.machine.was_busy() {
-        page.push_str("**The machine was not idle when the run began: the absolute figures are worse than they would be.**\n\n");
+        page.push_str(
+            "**The machine was not idle when the run began: the absolute figures are worse than they would be.**\n\n",
+        );
     }
     machine(&mut page, report);
     list(&mut page, report);
