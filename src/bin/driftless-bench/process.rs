@@ -1,0 +1,124 @@
+//! A started program: its end, its processor time and its memory, as the kernel accounts for them.
+
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, bail};
+use tokio::process::{Child, Command};
+
+use crate::machine::kibibytes;
+
+/// Clock ticks a second in `/proc`: 100 on every Linux that the servers run on.
+const TICKS: f64 = 100.0;
+/// How long a program may take to end by itself.
+const STOP: Duration = Duration::from_secs(60);
+
+/// A running program. It is killed when it is dropped.
+pub(crate) struct Process {
+    child: Child,
+    pid: u32,
+    log: PathBuf,
+    /// When it was started.
+    pub(crate) started: Instant,
+}
+
+/// What a program has used.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Usage {
+    /// Processor seconds, user and system, of all its threads.
+    pub(crate) cpu_seconds: f64,
+    /// Largest resident memory so far, megabytes (10⁶ bytes).
+    pub(crate) peak_mb: f64,
+    /// Resident memory now, megabytes.
+    pub(crate) resident_mb: f64,
+}
+
+impl Process {
+    /// Starts a program; what it says goes to the log.
+    pub(crate) fn start(mut command: Command, log: PathBuf) -> anyhow::Result<Self> {
+        let file = File::options().create(true).append(true).open(&log)?;
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(file.try_clone()?)
+            .stderr(file)
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("start {:?}", command.as_std().get_program()))?;
+        let pid = child.id().context("the program ended at once")?;
+        Ok(Self { child, pid, log, started: Instant::now() })
+    }
+
+    /// Fails when the program has ended by itself.
+    pub(crate) fn lives(&mut self) -> anyhow::Result<()> {
+        match self.child.try_wait()? {
+            None => Ok(()),
+            Some(status) => bail!("the program ended with {status}; see {}", self.log.display()),
+        }
+    }
+
+    /// What it has used so far.
+    pub(crate) fn usage(&self) -> anyhow::Result<Usage> {
+        let read = |file: &str| fs::read_to_string(Path::new("/proc").join(self.pid.to_string()).join(file));
+        usage(&read("stat")?, &read("status")?).context("read what the program has used")
+    }
+
+    /// Asks it to end, and waits.
+    pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
+        let sent = Command::new("kill").args(["-TERM", &self.pid.to_string()]).status().await?;
+        if !sent.success() {
+            bail!("stop process {}: kill ended with {sent}", self.pid);
+        }
+        let ended = tokio::time::timeout(STOP, self.child.wait()).await;
+        ended.with_context(|| format!("process {} does not end; see {}", self.pid, self.log.display()))??;
+        Ok(())
+    }
+
+    /// SIGKILL.
+    pub(crate) async fn kill(mut self) -> anyhow::Result<()> {
+        Ok(self.child.kill().await?)
+    }
+}
+
+fn usage(stat: &str, status: &str) -> Option<Usage> {
+    // Behind the name in parentheses, which may hold anything: fields 3 and on.
+    let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
+    let ticks = |field: usize| fields.get(field - 3)?.parse::<f64>().ok();
+    let memory = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+        Some(kibibytes(line)? as f64 / 1e6)
+    };
+    Some(Usage {
+        cpu_seconds: (ticks(14)? + ticks(15)?) / TICKS,
+        peak_mb: memory("VmHWM")?,
+        resident_mb: memory("VmRSS")?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn usage_is_read_past_any_name() {
+        let stat = "42 (a ) b) S 1 42 42 0 -1 4194560 100 0 0 0 1234 66 0 0 20 0 9 0 1 2 3";
+        let status = "Name:\ta\nVmHWM:\t  100000 kB\nVmRSS:\t   50000 kB\n";
+        assert_eq!(usage(stat, status), Some(Usage { cpu_seconds: 13.0, peak_mb: 102.4, resident_mb: 51.2 }));
+        assert_eq!(usage("42", status), None);
+    }
+
+    #[tokio::test]
+    async fn a_program_is_started_seen_and_stopped() {
+        let log = std::env::temp_dir().join(format!("driftless-bench-{}.log", std::process::id()));
+        let mut command = Command::new("tail");
+        command.args(["-f", "/dev/null"]);
+        let mut process = Process::start(command, log.clone()).expect("tail is everywhere");
+        process.lives().expect("it waits");
+        assert!(process.usage().expect("it is there").peak_mb > 0.0);
+        process.stop().await.expect("it ends");
+        fs::remove_file(log).expect("the log is ours");
+    }
+}

@@ -1,0 +1,229 @@
+//! What the daemon must reach, and whether it did. Pure.
+//!
+//! Each line compares two figures of the same run, or one with a constant. What was not measured is said to be so; it is
+//! never taken as reached.
+
+use serde::Serialize;
+
+use crate::{
+    report::{Chapter, Report, number},
+    stats,
+};
+
+/// One line of the list.
+pub(crate) struct Required {
+    /// What it is about.
+    what: &'static str,
+    /// The figure that is judged.
+    figure: &'static str,
+    /// What it is held against.
+    bound: Bound,
+}
+
+#[expect(clippy::enum_variant_names, reason = "they read as sentences")]
+enum Bound {
+    /// At least so many times another figure.
+    AtLeastTimes(f64, &'static str),
+    /// At most one `n`th of another figure.
+    AtMostOneOf(f64, &'static str),
+    /// At most this.
+    AtMost(f64, &'static str),
+    /// At most this in every single run: of what must never happen a median would tell too little.
+    AtMostEver(f64, &'static str),
+}
+
+/// How a line came out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Mark {
+    /// As required.
+    Reached,
+    /// Not as required.
+    Missed,
+    /// One of the figures is not there.
+    NotMeasured,
+}
+
+/// One judged line, in words.
+#[derive(Debug, PartialEq, Serialize)]
+pub(crate) struct Judged {
+    /// What it is about.
+    pub(crate) what: &'static str,
+    /// What is required.
+    pub(crate) required: String,
+    /// What was found.
+    pub(crate) found: String,
+    /// How it came out.
+    pub(crate) mark: Mark,
+}
+
+const fn line(what: &'static str, figure: &'static str, bound: Bound) -> Required {
+    Required { what, figure, bound }
+}
+
+/// The list.
+pub(crate) const REQUIRED: [Required; 17] = {
+    use Bound::{AtLeastTimes, AtMost, AtMostEver, AtMostOneOf};
+    [
+        line(
+            "Source with full documents, updates",
+            "stages.source",
+            AtLeastTimes(2.2, "ceilings.stream.update_lookup"),
+        ),
+        line("Source with full documents, updates", "stages.source", AtLeastTimes(0.6, "ceilings.stream.bare")),
+        line("Sink, upserts of existing rows", "stages.sink.rate", AtLeastTimes(0.6, "ceilings.upsert.one")),
+        line("Snapshot, first row to last", "snapshot.rate", AtLeastTimes(0.5, "ceilings.copy")),
+        line(
+            "Snapshot, first row to last",
+            "peer.driftless.snapshot.rate",
+            AtLeastTimes(7.0, "peer.debezium.snapshot.rate"),
+        ),
+        line("Mixed backlog", "peer.driftless.backlog.rate", AtLeastTimes(8.0, "peer.debezium.backlog.rate")),
+        line("Process start to first row", "snapshot.first_row", AtMost(2.0, "s")),
+        line("Latency at 1,000/s, p50", "latency.1000.p50", AtMost(40.0, "ms")),
+        line("Latency at 1,000/s, p99", "latency.1000.p99", AtMost(100.0, "ms")),
+        line(
+            "CPU per change, snapshot",
+            "peer.driftless.snapshot.cpu",
+            AtMostOneOf(12.0, "peer.debezium.snapshot.cpu"),
+        ),
+        line("CPU per change, backlog", "peer.driftless.backlog.cpu", AtMostOneOf(12.0, "peer.debezium.backlog.cpu")),
+        line(
+            "Peak memory, backlog",
+            "peer.driftless.backlog.memory",
+            AtMostOneOf(10.0, "peer.debezium.backlog.memory"),
+        ),
+        line("Peak memory, snapshot", "snapshot.memory", AtMostEver(150.0, "MB")),
+        line("Peak memory, backlog", "backlog.memory", AtMostEver(150.0, "MB")),
+        line("Peak memory, large documents", "large.memory", AtMostEver(150.0, "MB")),
+        line("Rows that differ from MongoDB", "differences", AtMostEver(0.0, "rows")),
+        line("Rows that differ from MongoDB, beside a peer", "peer.driftless.differences", AtMostEver(0.0, "rows")),
+    ]
+};
+
+/// Judges the whole list.
+pub(crate) fn judge(report: &Report) -> Vec<Judged> {
+    REQUIRED.iter().map(|line| line.judge(report)).collect()
+}
+
+impl Required {
+    fn judge(&self, report: &Report) -> Judged {
+        let found = report.figure(self.figure);
+        let named = |id: &str| report.figure(id).map_or_else(|| id.to_owned(), |figure| figure.what.clone());
+        let value = found.map(|figure| figure.median);
+        // The ratio that is shown, and whether it is good enough.
+        let (required, ratio) = match self.bound {
+            Bound::AtMost(most, unit) => {
+                let shown = value.map(|value| (format!("{} {unit}", number(value)), value <= most));
+                (format!("at most {} {unit}", number(most)), shown)
+            }
+            Bound::AtMostEver(most, unit) => {
+                let worst = found.and_then(|figure| stats::range(&figure.runs)).map(|(_, highest)| highest);
+                let shown = worst.map(|worst| (format!("{} {unit}", number(worst)), worst <= most));
+                (format!("at most {} {unit} in every run", number(most)), shown)
+            }
+            Bound::AtLeastTimes(times, other) => {
+                let ratio = ratio(report, self.figure, other);
+                (
+                    format!("at least {times} × {}", named(other)),
+                    ratio.map(|ratio| (format!("{ratio:.2} ×"), ratio >= times)),
+                )
+            }
+            Bound::AtMostOneOf(parts, other) => {
+                let ratio = ratio(report, other, self.figure);
+                (
+                    format!("at most 1/{parts} of {}", named(other)),
+                    ratio.map(|ratio| (format!("1/{ratio:.1}"), ratio >= parts)),
+                )
+            }
+        };
+        let (found, mark) = match ratio {
+            Some((found, true)) => (found, Mark::Reached),
+            Some((found, false)) => (found, Mark::Missed),
+            None => (String::new(), Mark::NotMeasured),
+        };
+        Judged { what: self.what, required, found, mark }
+    }
+}
+
+/// Figures of one chapter with as many runs were taken in turn: then the ratio is the median of the pairs' own, which holds
+/// when the machine's speed drifts. Else it is the ratio of the medians.
+fn ratio(report: &Report, one: &str, other: &str) -> Option<f64> {
+    let (first, second) = (report.figure(one)?, report.figure(other)?);
+    let holds_both = |chapter: &Chapter| [one, other].iter().all(|id| chapter.figures.iter().any(|f| f.id == *id));
+    let ratios = if first.runs.len() == second.runs.len() && report.chapters.iter().any(holds_both) {
+        first.runs.iter().zip(&second.runs).map(|(one, other)| one / other).collect()
+    } else {
+        vec![first.median / second.median]
+    };
+    stats::median(&ratios).filter(|ratio| ratio.is_finite())
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+    use crate::report::tests::report;
+
+    fn mark(line: &Required, figures: &[(&str, f64)]) -> Mark {
+        line.judge(&report(figures)).mark
+    }
+
+    #[rstest]
+    #[case::above(&[("a", 70.0), ("b", 100.0)], Mark::Reached)]
+    #[case::at_the_bound(&[("a", 50.0), ("b", 100.0)], Mark::Reached)]
+    #[case::below(&[("a", 49.9), ("b", 100.0)], Mark::Missed)]
+    #[case::without_the_other(&[("a", 49.9)], Mark::NotMeasured)]
+    #[case::without_the_figure(&[("b", 100.0)], Mark::NotMeasured)]
+    #[case::of_nothing(&[("a", 49.9), ("b", 0.0)], Mark::NotMeasured)]
+    fn at_least_times(#[case] figures: &[(&str, f64)], #[case] expected: Mark) {
+        assert_eq!(mark(&line("x", "a", Bound::AtLeastTimes(0.5, "b")), figures), expected);
+    }
+
+    #[rstest]
+    #[case::a_tenth(&[("a", 10.0), ("b", 100.0)], Mark::Reached)]
+    #[case::a_ninth(&[("a", 11.1), ("b", 100.0)], Mark::Missed)]
+    #[case::without_the_other(&[("a", 1.0)], Mark::NotMeasured)]
+    fn at_most_one_of(#[case] figures: &[(&str, f64)], #[case] expected: Mark) {
+        assert_eq!(mark(&line("x", "a", Bound::AtMostOneOf(10.0, "b")), figures), expected);
+    }
+
+    #[rstest]
+    #[case::below(&[("a", 1.9)], Mark::Reached)]
+    #[case::above(&[("a", 2.1)], Mark::Missed)]
+    #[case::not_measured(&[], Mark::NotMeasured)]
+    fn at_most(#[case] figures: &[(&str, f64)], #[case] expected: Mark) {
+        assert_eq!(mark(&line("x", "a", Bound::AtMost(2.0, "s")), figures), expected);
+    }
+
+    #[test]
+    fn runs_in_turn_are_compared_pair_by_pair() {
+        // The machine was half as fast in the second pair, and both felt it.
+        let figures = [("a", 100.0), ("b", 10.0), ("a", 50.0), ("b", 5.0), ("a", 100.0), ("b", 5.0)];
+        assert_eq!(ratio(&report(&figures), "a", "b"), Some(10.0));
+        assert_eq!(ratio(&report(&figures[..5]), "a", "b"), Some(100.0 / 7.5));
+    }
+
+    #[test]
+    fn one_bad_run_is_too_many_where_it_must_never_happen() {
+        let mut report = report(&[("a", 0.0), ("a", 0.0), ("a", 1.0)]);
+        let ever = line("x", "a", Bound::AtMostEver(0.0, "rows"));
+        assert_eq!(ever.judge(&report).mark, Mark::Missed);
+        assert_eq!(line("x", "a", Bound::AtMost(0.0, "rows")).judge(&report).mark, Mark::Reached);
+        report.chapters[0].figures[0].runs.pop();
+        assert_eq!(ever.judge(&report).mark, Mark::Reached);
+    }
+
+    #[test]
+    fn a_missed_line_says_what_was_found() {
+        let judged = line("Snapshot", "a", Bound::AtLeastTimes(0.5, "b")).judge(&report(&[("a", 1.0), ("b", 4.0)]));
+        let expected = Judged {
+            what: "Snapshot",
+            required: "at least 0.5 × what b says".to_owned(),
+            found: "0.25 ×".to_owned(),
+            mark: Mark::Missed,
+        };
+        assert_eq!(judged, expected);
+    }
+}
