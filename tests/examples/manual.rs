@@ -1,0 +1,90 @@
+//! Every example of `docs/mapping.md` and `README.md` is read as a mapping file, and every file of `config/examples` is
+//! compiled against its schema on a real server.
+//!
+//! A block of the manual that names no collection is what stands below `[collections.things.columns]`; a block without a
+//! namespace gets one. The manual says so at its start.
+
+use driftless::{
+    config::SinkConfig,
+    mapping::{MappingFile, Plan},
+    sink::{Purpose, Target, read_catalog},
+};
+
+use crate::{
+    harness::file,
+    support::{
+        beside_others,
+        migration::Migration,
+        stack::{Stack, root},
+    },
+};
+
+const EXAMPLES: [&str; 5] = ["business_plans", "skills_platform", "learning", "crm", "planning"];
+
+#[test]
+fn every_block_of_the_manual_is_a_mapping() {
+    for page in ["docs/mapping.md", "README.md"] {
+        let text = std::fs::read_to_string(root().join(page)).expect("read the page");
+        let blocks = blocks(&text);
+        assert!(!blocks.is_empty(), "{page} has examples");
+        for (line, block) in blocks {
+            if let Err(faults) = MappingFile::parse(&whole(&block), page) {
+                let faults: Vec<_> = faults.iter().map(ToString::to_string).collect();
+                panic!("{page}:{line}: {}\n{block}", faults.join("\n"));
+            }
+        }
+    }
+}
+
+/// Every fenced block of TOML, indented or not, and its line.
+fn blocks(text: &str) -> Vec<(usize, String)> {
+    let mut blocks = Vec::new();
+    let mut open: Option<(usize, String)> = None;
+    for (number, line) in text.lines().enumerate() {
+        match &mut open {
+            Some(_) if line.trim() == "```" => blocks.extend(open.take()),
+            Some((_, block)) => {
+                block.push_str(line.trim_start());
+                block.push('\n');
+            }
+            None if line.trim() == "```toml" => open = Some((number + 1, String::new())),
+            None => {}
+        }
+    }
+    assert!(open.is_none(), "the last block is closed");
+    blocks
+}
+
+/// A block made into a whole file.
+fn whole(block: &str) -> String {
+    const COLUMNS: &str = "[collections.things]\nid = \"uuid5\"\n[collections.things.columns]\n";
+    let has = |start: &str| block.lines().any(|line| line.starts_with(start));
+    let namespace = if has("namespace") { "" } else { "namespace = \"dns\"\n" };
+    let header = if has("[collections.") || has("namespace") { "" } else { COLUMNS };
+    // A collection that only gets columns or children here is declared all the same.
+    format!("{namespace}{header}{block}")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_example_fits_its_schema() {
+    let _machine = beside_others().await;
+    let stack = Stack::shared().await;
+    for example in EXAMPLES {
+        let mapping = file(example, "mapping.toml");
+        let test = format!("fits_{example}");
+        let migration = Migration::new(stack, stack.mongo_uri(), &test, &file(example, "schema.sql"), &mapping).await;
+        let url = stack.postgres_url(&migration.name);
+        let config: SinkConfig = toml::from_str(&format!("url = {url:?}")).expect("a configuration");
+        let session = Target::new(&config).expect("a target").open(Purpose::Control).await.expect("connect");
+        let catalog = read_catalog(&session).await.expect("read the catalog");
+        let compiled = MappingFile::parse(&mapping, example).and_then(|file| Plan::compile(&file, &catalog));
+        let plan = compiled.unwrap_or_else(|faults| {
+            panic!("{}", faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+        });
+        assert_eq!(plan.warnings(), [], "{example}");
+        let tables: usize = plan.collections().iter().map(|collection| collection.tables.len()).sum();
+        eprintln!("{example}: {} collections to {tables} tables", plan.collections().len());
+        drop(session);
+        migration.finish().await;
+    }
+}
