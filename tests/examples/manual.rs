@@ -1,8 +1,10 @@
 //! Every example of `docs/mapping.md` and `README.md` is read as a mapping file, and every file of `config/examples` is
 //! compiled against its schema on a real server.
 //!
-//! A block of the manual that names no collection is what stands below `[collections.things.columns]`; a block without a
-//! namespace gets one. The manual says so at its start.
+//! A block of the manual that names no collection is what stands below `[collections.things.columns]`; a collection of which
+//! it shows only a part has `id = "uuid5"`; a block without a namespace gets one. The manual says so at its start.
+
+use std::collections::BTreeSet;
 
 use driftless::{
     config::SinkConfig,
@@ -57,12 +59,23 @@ fn blocks(text: &str) -> Vec<(usize, String)> {
 
 /// A block made into a whole file.
 fn whole(block: &str) -> String {
-    const COLUMNS: &str = "[collections.things]\nid = \"uuid5\"\n[collections.things.columns]\n";
     let has = |start: &str| block.lines().any(|line| line.starts_with(start));
-    let namespace = if has("namespace") { "" } else { "namespace = \"dns\"\n" };
-    let header = if has("[collections.") || has("namespace") { "" } else { COLUMNS };
-    // A collection that only gets columns or children here is declared all the same.
-    format!("{namespace}{header}{block}")
+    let mut file = String::new();
+    if !has("namespace") {
+        file.push_str("namespace = \"dns\"\n");
+    }
+    if !has("[collections.") && !has("namespace") {
+        file.push_str("[collections.things]\nid = \"uuid5\"\n[collections.things.columns]\n");
+    }
+    file.push_str(block);
+    let mut declared = BTreeSet::new();
+    for header in block.lines().filter_map(|line| line.strip_prefix("[collections.")) {
+        let name = header.split(['.', ']']).next().expect("a name");
+        if !has(&format!("[collections.{name}]")) && declared.insert(name) {
+            file.push_str(&format!("[collections.{name}]\nid = \"uuid5\"\n"));
+        }
+    }
+    file
 }
 
 #[tokio::test(flavor = "multi_thread")]
