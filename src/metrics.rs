@@ -56,6 +56,8 @@ pub const SINK_AS_OF_TIMESTAMP: &str = "driftless_sink_as_of_timestamp_seconds";
 pub const SINK_FRONTIER_MISMATCHES: &str = "driftless_sink_frontier_mismatches_total";
 /// `{collection, reason}` How many dead letters are open?
 pub const DEAD_LETTERS: &str = "driftless_dead_letters";
+/// `{collection, column, kind}` How often did the mapping give something up in a document that was written?
+pub const MAPPING_LOSSES: &str = "driftless_mapping_losses_total";
 /// `{collection}` How many documents wait for their parent or a unique value?
 pub const PARKED: &str = "driftless_parked_documents";
 
@@ -96,6 +98,7 @@ pub fn describe() {
     describe_gauge!(SINK_AS_OF_TIMESTAMP, Unit::Seconds, "Wall-clock time as of which the target is complete.");
     describe_counter!(SINK_FRONTIER_MISMATCHES, "Partitions whose changes did not match their publisher's count.");
     describe_gauge!(DEAD_LETTERS, "Open dead letters.");
+    describe_counter!(MAPPING_LOSSES, "What the mapping gave up in documents that were written, by kind.");
     describe_gauge!(PARKED, "Documents that wait for their parent or a unique value.");
     describe_gauge!(DRIFT_DOCUMENTS, "Documents found missing, extra or different by the last pass.");
     describe_gauge!(UNDECIDED_DOCUMENTS, "Documents the last pass could not judge yet.");

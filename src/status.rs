@@ -90,6 +90,9 @@ pub struct ProcessStatus {
     pub roles: BTreeMap<&'static str, RoleStatus>,
     /// Snapshots, where it leads the source.
     pub snapshots: BTreeMap<String, SnapshotStatus>,
+    /// What the mapping gave up in the documents that this process has written: by collection, column and kind.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub losses: BTreeMap<String, BTreeMap<String, BTreeMap<&'static str, u64>>>,
     /// Up to where it has published the stream, where it leads the source.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub frontier: Option<Frontier>,
@@ -175,9 +178,17 @@ impl Status {
         self.lock().snapshots.insert(collection.to_owned(), snapshot);
     }
 
+    /// The mapping gave something up so many times.
+    pub fn lost(&self, collection: &str, column: &str, kind: &'static str, count: u64) {
+        let labels = [("collection", collection.to_owned()), ("column", column.to_owned()), ("kind", kind.to_owned())];
+        metrics::counter!(names::MAPPING_LOSSES, &labels).increment(count);
+        let mut process = self.lock();
+        let columns = process.losses.entry(collection.to_owned()).or_default();
+        *columns.entry(column.to_owned()).or_default().entry(kind).or_default() += count;
+    }
+
     /// Up to where the stream is published.
     pub fn frontier(&self, frontier: Frontier) {
-        metrics::gauge!(names::SOURCE_FRONTIER_TIMESTAMP).set(f64::from(frontier.0.t));
         self.lock().frontier = Some(frontier);
     }
 

@@ -19,7 +19,6 @@ use tokio_util::sync::CancellationToken;
 use super::{Error, SourceRole};
 use crate::{
     log::{Publisher, SnapshotState, StoredState, StreamState, Topics, Transaction},
-    metrics as names,
     model::{Change, Control, Frontier},
     source::{ChangeStream, Merge, Position, Progress, Released, Snapshot, SnapshotItem, Source, Start, StreamBatch},
     status::{Phase, Role, SnapshotStatus},
@@ -191,9 +190,6 @@ impl<'a> Term<'a> {
 
     fn take_batch(&mut self, mut batch: StreamBatch) {
         let released = self.merge.stream(&batch);
-        if let Some(last) = batch.changes.last() {
-            metrics::gauge!(names::SOURCE_EVENT_TIMESTAMP).set(last.wall_ms as f64 / 1000.0);
-        }
         self.draft.changes.append(&mut batch.changes);
         self.draft.controls.append(&mut batch.controls);
         self.position = batch.position;

@@ -59,6 +59,7 @@ impl SinkRole {
             topics: topics.clone(),
             backoff: Backoff { min: config.retry.min, max: config.retry.max },
             stalls: self.status.stalls(Role::Sink),
+            status: self.status.clone(),
         };
         Ok((0..config.sink.workers).map(|_| worker()).collect())
     }

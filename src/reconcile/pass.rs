@@ -48,14 +48,15 @@ pub struct Bounds {
     pub settle: Duration,
 }
 
-/// One document that drifts. Names only: values never leave the databases.
+/// One document that drifts, or a table with rows that no document stands behind. Names only: values never leave the
+/// databases.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// The canonical key, in hexadecimal.
+    /// The canonical key, in hexadecimal; empty for a table.
     pub key: String,
     /// missing, extra or different.
     pub kind: &'static str,
-    /// Columns that differ.
+    /// Columns that differ; the table.
     pub columns: Vec<String>,
 }
 
@@ -147,8 +148,8 @@ impl<'a> Pass<'a> {
             _ => pass.everything().await?,
         }
         pass.settle().await?;
-        let surplus = pass.surplus().await?;
-        Ok(Some(pass.report(full, surplus)))
+        let strays = pass.strays(full).await?;
+        Ok(Some(pass.report(full, strays)))
     }
 
     async fn everything(&mut self) -> Result<(), Error> {
@@ -205,7 +206,7 @@ impl<'a> Pass<'a> {
         let watermark = self.watermark(&reader).await?;
         let entries = reader.entries(self.target.collection, &keys).await?;
         waiting.extend(reader.dead_letters(self.target.collection, &keys).await?);
-        let mut differences = reader.compare(self.target.collection, &expected).await?;
+        let mut differences = reader.compare(self.target.collection, &keys, &expected).await?;
         reader.end().await?;
         for (place, key) in keys.into_iter().enumerate() {
             let rows = match (waiting.get(&key), differences.remove(&place)) {
@@ -317,28 +318,27 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// Rows of the root table beyond the live documents of the ledger: nothing in the source ever stood behind them.
-    ///
-    /// Exact at any time, because rows and ledger commit together and are counted in one transaction; a lower bound where
-    /// dead letters have left documents without rows.
-    async fn surplus(&self) -> Result<u64, Error> {
+    /// Rows that nothing in the source ever stood behind, by table. What takes a look at every row waits for a full pass.
+    async fn strays(&self, full: bool) -> Result<Vec<(String, u64)>, Error> {
         let reader = self.begin().await?;
-        let rows = reader.table_count(self.target.collection).await?;
-        let all = Version::snapshot(u32::MAX, ClusterTime { t: u32::MAX, i: u32::MAX });
-        let documents = reader.ledger_counts(self.target.collection, all).await?.live;
+        let strays = reader.strays(self.target.collection, full).await?;
         reader.end().await?;
-        Ok(rows.saturating_sub(documents))
+        Ok(strays)
     }
 
-    fn report(self, full: bool, surplus: u64) -> Report {
+    fn report(self, full: bool, strays: Vec<(String, u64)>) -> Report {
         let mut proof = Proof {
             at: Timestamp::now(),
             full,
-            extra: surplus,
+            extra: strays.iter().map(|(_, rows)| rows).sum(),
             undecided: self.undecided.len() as u64,
             ..Proof::default()
         };
         let (mut drifting, mut findings) = (HashMap::new(), Vec::new());
+        for (table, rows) in strays {
+            tracing::warn!(collection = self.plan.collection, table, rows, kind = "extra", "drift");
+            findings.push(Finding { key: String::new(), kind: "extra", columns: vec![table] });
+        }
         for (key, (judgement, version)) in self.drifting {
             let (kind, columns) = match judgement {
                 Judgement::Missing => ("missing", Vec::new()),

@@ -14,86 +14,22 @@
 //! Whatever happens between BEGIN and COMMIT, and however often the batch comes again, PostgreSQL holds either the state
 //! before or the state after. When the answer to COMMIT is lost, the positions tell which.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    time::Duration,
+};
 
 use super::{
-    ConstraintMode, Error,
+    ConstraintMode, Error, Prepared,
     checkpoint::{self, Position},
     dead_letter::{self, Letter, State},
-    isolate,
+    isolate::{self, Failed},
     ledger::{self, Floors, Winner},
     plan::{Batch, Content},
-    session::{Session, field},
-    statements::CollectionStatements,
+    session::Session,
     write::Touched,
 };
-use crate::{
-    log::TopicPartition,
-    mapping::{CollectionPlan, Plan, TablePlan, target::Catalog},
-    model::Reason,
-};
-
-/// The plan made ready for one database: statements and the numbers of the collections there.
-#[derive(Debug)]
-pub struct Prepared {
-    plan: Arc<Plan>,
-    statements: Vec<CollectionStatements>,
-    ids: Vec<i32>,
-}
-
-impl Prepared {
-    /// Writes the statements and registers the collections.
-    ///
-    /// # Errors
-    /// [`Error::TableGone`] halts; [`Error::Statement`] by its cause.
-    pub async fn new(session: &Session, plan: Arc<Plan>, catalog: &Catalog) -> Result<Self, Error> {
-        let statements = plan.collections().iter().map(|collection| CollectionStatements::new(collection, catalog));
-        let statements = statements.collect::<Result<Vec<_>, Error>>()?;
-        let names = plan.collections().iter().map(|collection| collection.collection.as_str()).collect::<Vec<_>>();
-        let act = "register collections";
-        let sql = "INSERT INTO driftless.collection (name) SELECT unnest($1::text[]) ON CONFLICT (name) DO NOTHING";
-        session.execute(act, sql, &[&names]).await?;
-        let sql = "SELECT c.id FROM unnest($1::text[]) WITH ORDINALITY AS e(name, place) \
-                   JOIN driftless.collection AS c USING (name) ORDER BY e.place";
-        let rows = session.query(act, sql, &[&names]).await?;
-        let ids = rows.iter().map(|row| field(row, 0, act)).collect::<Result<_, Error>>()?;
-        Ok(Self { plan, statements, ids })
-    }
-
-    /// The plan itself.
-    pub fn all(&self) -> &Arc<Plan> {
-        &self.plan
-    }
-
-    /// Place of a collection in the plan.
-    pub fn named(&self, collection: &str) -> Option<usize> {
-        self.plan.collections().iter().position(|known| known.collection == collection)
-    }
-
-    pub(super) fn plan(&self, collection: usize) -> &CollectionPlan {
-        &self.plan.collections()[collection]
-    }
-
-    pub(super) fn root(&self, collection: usize) -> &TablePlan {
-        &self.plan(collection).tables[0]
-    }
-
-    pub(super) fn statements(&self, collection: usize) -> &CollectionStatements {
-        &self.statements[collection]
-    }
-
-    pub(super) fn id(&self, collection: usize) -> i32 {
-        self.ids[collection]
-    }
-
-    pub(super) fn collection_of(&self, id: i32) -> Option<usize> {
-        self.ids.iter().position(|known| *known == id)
-    }
-
-    fn name(&self, collection: usize) -> String {
-        self.plan(collection).collection.clone()
-    }
-}
+use crate::{log::TopicPartition, mapping::Loss, model::Reason};
 
 /// Bounds of what a batch may do.
 #[derive(Clone, Copy, Debug)]
@@ -131,6 +67,8 @@ pub struct Outcome {
     pub counts: BTreeMap<String, Counts>,
     /// Rows written and removed, by table.
     pub touched: Touched,
+    /// What the mapping gave up in the documents that were written: by collection, column (`table.column`) and kind.
+    pub losses: BTreeMap<(String, String, Loss), u64>,
     /// New dead letters, by collection (or topic, where the record was unreadable) and reason.
     pub dead_letters: BTreeMap<(String, Reason), usize>,
 }
@@ -200,6 +138,10 @@ async fn inside(
     }
     let (failed, touched) = isolate::write(session, prepared, accepted, limits).await?;
     outcome.touched = touched;
+    let refused =
+        rejected.iter().map(|winner| winner.document).chain(failed.iter().map(|failed| failed.winner.document));
+    ledger::keep_roots(session, prepared, refused).await?;
+    count_losses(&mut outcome, prepared, &winners, &failed);
     letters.extend(failed.iter().map(|failed| Letter::refused(failed.winner.document, &failed.refusal)));
     if floors.letters_wait {
         dead_letter::close(session, prepared, &winners, &letters).await?;
@@ -227,6 +169,25 @@ fn count_beaten(outcome: &mut Outcome, prepared: &Prepared, batch: &Batch, winne
         let counts = outcome.counts.entry(prepared.name(winner.document.collection)).or_default();
         counts.superseded -= 1;
         counts.applied += 1;
+    }
+}
+
+fn count_losses(outcome: &mut Outcome, prepared: &Prepared, winners: &[Winner<'_>], failed: &[Failed<'_>]) {
+    let failed = failed.iter().map(|failed| (failed.winner.document.collection, &failed.winner.document.key));
+    let failed = failed.collect::<HashSet<_>>();
+    for Winner { document, .. } in winners {
+        let Content::Rows { rows, .. } = &document.content else { continue };
+        if rows.losses.is_empty() || failed.contains(&(document.collection, &document.key)) {
+            continue;
+        }
+        let plan = prepared.plan(document.collection);
+        for entry in rows.losses.iter() {
+            let column = plan.tables.get(entry.table).and_then(|table| Some((table, table.columns.get(entry.column)?)));
+            let column =
+                column.map(|(table, column)| format!("{}.{}.{}", table.table.schema, table.table.name, column.name));
+            let place = (plan.collection.clone(), column.unwrap_or_default(), entry.loss);
+            *outcome.losses.entry(place).or_default() += entry.count;
+        }
     }
 }
 

@@ -16,8 +16,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use tokio_postgres::Row;
 
 use super::{
-    Error,
-    apply::Prepared,
+    Error, Prepared,
     error::Refusal,
     ledger::Winner,
     params::Column,

@@ -114,6 +114,16 @@ pub enum Error {
         /// Its name.
         table: String,
     },
+    /// The rows of a table were remembered by another key than the mapping has now.
+    #[error("find the rows of table {table} again: they are remembered by {known}, the mapping has {wanted}")]
+    KeyChanged {
+        /// Its name.
+        table: String,
+        /// Columns and types of the remembered keys.
+        known: String,
+        /// Those of the mapping.
+        wanted: String,
+    },
     /// The log cannot be read.
     #[error("read the log")]
     Log(#[source] crate::log::Error),
@@ -156,6 +166,11 @@ pub struct Refusal {
 }
 
 impl Refusal {
+    /// The one that a row meets at a constraint, known before it was tried.
+    pub(super) fn of_constraint(code: &str, table: &str, constraint: Option<String>) -> Self {
+        Self { code: code.to_owned(), message: None, table: Some(table.to_owned()), column: None, constraint }
+    }
+
     /// Keeps what may be shown.
     pub fn of(error: &DbError) -> Self {
         let code = error.code().code().to_owned();
@@ -285,6 +300,9 @@ impl Error {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Breaker { .. } => Some("mend the mapping and start again; the position did not move"),
+            Self::KeyChanged { .. } => Some(
+                "empty the table, delete its entries of driftless.owner, and replay its collections from the earliest",
+            ),
             Self::Pooler => Some("a pooler in session mode works when it passes startup options on"),
             Self::SchemaNewer { .. } | Self::NewerRecord { .. } => {
                 Some("run the version that wrote it, or a newer one")
@@ -310,6 +328,7 @@ impl Classify for Error {
             | Self::NewerRecord { .. }
             | Self::SchemaNewer { .. }
             | Self::TableGone { .. }
+            | Self::KeyChanged { .. }
             | Self::Task { .. } => Class::Halt,
             Self::Silent { .. } | Self::OffsetMoved { .. } => Class::Transient,
             Self::Connect(cause) | Self::Statement { source: cause, .. } => cause.class(),

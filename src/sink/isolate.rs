@@ -9,11 +9,14 @@
 //!
 //! Only refusals of data are isolated. Anything else ends the transaction, and the batch is tried again as a whole.
 
+use std::collections::BTreeMap;
+
 use super::{
-    ConstraintMode, Error,
-    apply::{Limits, Prepared},
+    ConstraintMode, Error, Prepared,
+    apply::Limits,
     error::Refusal,
     ledger::Winner,
+    plan::Content,
     session::Session,
     write::{Blocker, Rows, Touched},
 };
@@ -40,7 +43,7 @@ pub(super) async fn write<'a>(
     let mut isolation = Isolation { session, prepared, limits, failed: Vec::new(), touched: Touched::new() };
     let mut pending = winners;
     // Parents first, so that a half that is cut off finds its parents in an earlier one.
-    pending.sort_by_key(|winner| prepared.root(winner.document.collection).depth);
+    pending.sort_by_key(|winner| depth(prepared, winner));
     for round in 1.. {
         let tried = pending.len();
         isolation.settle(pending).await?;
@@ -54,6 +57,14 @@ pub(super) async fn write<'a>(
         pending = waiting.into_iter().map(|failed| failed.winner).collect();
     }
     Ok((isolation.failed, isolation.touched))
+}
+
+/// Rank of the document's root table in foreign-key order.
+fn depth(prepared: &Prepared, winner: &Winner<'_>) -> usize {
+    let Content::Rows { rows, .. } = &winner.document.content else { return 0 };
+    let collection = winner.document.collection;
+    let root = prepared.root_of(collection, rows).and_then(|root| prepared.roots(collection).nth(root));
+    root.map_or(0, |(table, _)| table.depth)
 }
 
 struct Isolation<'a, 's> {
@@ -101,12 +112,13 @@ impl<'a> Isolation<'a, '_> {
         let before = set.len();
         loop {
             let blocked = self.blocked(&set, blocker).await?;
-            for place in blocked.iter().rev() {
-                let winner = set.remove(*place);
-                self.fail(winner, refusal.clone())?;
+            let settled = blocked.is_empty() || blocker == Blocker::MissingParent;
+            for (place, own) in blocked.into_iter().rev() {
+                let winner = set.remove(place);
+                self.fail(winner, own)?;
             }
             // What was taken out keeps the values it has, which may block others in turn.
-            if blocked.is_empty() || set.is_empty() || blocker == Blocker::MissingParent {
+            if settled || set.is_empty() {
                 break;
             }
         }
@@ -119,18 +131,14 @@ impl<'a> Isolation<'a, '_> {
     }
 
     /// Looks for what is in the way, as it would be in the middle of an attempt, and leaves everything as it was.
-    async fn blocked(&self, set: &[Winner<'a>], blocker: Blocker) -> Result<Vec<usize>, Error> {
+    async fn blocked(&self, set: &[Winner<'a>], blocker: Blocker) -> Result<BTreeMap<usize, Refusal>, Error> {
         let rows = Rows::of(self.prepared, set);
         self.session.batch("set a savepoint", "SAVEPOINT attempt").await?;
-        let outcome = match rows.clear(self.session, &mut Touched::new()).await {
-            Ok(()) => rows.blocked(self.session, blocker).await,
-            Err(error) => Err(error),
-        };
-        match outcome {
+        match rows.blocked(self.session, blocker).await {
             // A set that cannot even be cleared is left to the halving.
             Err(error) if error.class() == Class::Poison => {
                 self.session.batch("roll back to a savepoint", BACK).await?;
-                Ok(Vec::new())
+                Ok(BTreeMap::new())
             }
             outcome => {
                 let blocked = outcome?;

@@ -3,12 +3,16 @@
 //! The guard is one comparison of bytes, made by PostgreSQL under the row's lock: a change at or above the known version
 //! wins (equal ones are the same fact and are applied again), one below loses, whatever order they come in. A deleted
 //! document stays as a tombstone, so that a late change of it loses too.
+//!
+//! It also says which table holds a document's root row, because that may follow from any of its fields. The last answer is
+//! kept beside the new one: it tells what a change has to remove, and it is put back when the change is refused.
 
 use std::collections::{BTreeMap, HashMap};
 
+use bson::RawDocumentBuf;
+
 use super::{
-    Error,
-    apply::Prepared,
+    Error, Prepared,
     params::Column,
     plan::{Batch, Content, Document},
     session::{Session, field},
@@ -21,18 +25,20 @@ use crate::model::{Key, Version};
 pub(super) struct Winner<'a> {
     /// The document.
     pub(super) document: &'a Document,
-    /// Whether the ledger had never heard of it, so that it has no child rows to remove.
+    /// Whether the ledger had never heard of it, so that it has no rows to remove.
     pub(super) fresh: bool,
+    /// Which root table holds the root row that it has.
+    pub(super) had: Option<usize>,
 }
 
 const TAKE: &str = "
-INSERT INTO driftless.ledger AS l (collection, key, version, deleted, upper_t, upper_i, digest, target)
-SELECT * FROM unnest($1::int4[], $2::bytea[], $3::bytea[], $4::bool[], $5::int8[], $6::int8[], $7::bytea[], $8::bytea[])
+INSERT INTO driftless.ledger AS l (collection, key, version, deleted, upper_t, upper_i, digest, target, root)
+SELECT * FROM unnest($1::int4[], $2::bytea[], $3::bytea[], $4::bool[], $5::int8[], $6::int8[], $7::bytea[], $8::bytea[], $9::int4[])
 ON CONFLICT (collection, key) DO UPDATE
    SET version = excluded.version, deleted = excluded.deleted, upper_t = excluded.upper_t, upper_i = excluded.upper_i,
-       digest = excluded.digest, target = excluded.target
+       digest = excluded.digest, target = excluded.target, root = excluded.root, was = l.root
  WHERE l.version <= excluded.version
-RETURNING collection, key, xmax = 0";
+RETURNING collection, key, xmax = 0, was";
 
 /// Writes the versions of the batch and gives back the documents that win.
 pub(super) async fn take<'a>(
@@ -47,19 +53,41 @@ pub(super) async fn take<'a>(
     }
     let mut entries = Entries::default();
     for document in &candidates {
-        entries.push(prepared.id(document.collection), document);
+        entries.push(prepared, document);
     }
     let rows = session.query("write the ledger", TAKE, &entries.params()).await?;
     let mut taken = HashMap::with_capacity(rows.len());
     for row in &rows {
         let act = "read the ledger";
-        taken.insert((field::<i32>(row, 0, act)?, field::<&[u8]>(row, 1, act)?), field::<bool>(row, 2, act)?);
+        let was = (field::<bool>(row, 2, act)?, field::<Option<i32>>(row, 3, act)?);
+        taken.insert((field::<i32>(row, 0, act)?, field::<&[u8]>(row, 1, act)?), was);
     }
     let won = candidates.into_iter().filter_map(|document| {
-        let fresh = *taken.get(&(prepared.id(document.collection), document.key.as_bytes()))?;
-        Some(Winner { document, fresh })
+        let (fresh, was) = *taken.get(&(prepared.id(document.collection), document.key.as_bytes()))?;
+        let had = was.and_then(|relation| prepared.root_named(document.collection, relation));
+        Some(Winner { document, fresh, had })
     });
     Ok(won.collect())
+}
+
+/// Of documents whose last change was refused: their rows are where they were.
+pub(super) async fn keep_roots(
+    session: &Session,
+    prepared: &Prepared,
+    refused: impl Iterator<Item = &Document>,
+) -> Result<(), Error> {
+    let (mut collections, mut keys) = (Vec::new(), Column::default());
+    for document in refused {
+        collections.push(prepared.id(document.collection));
+        keys.push(Some(document.key.as_bytes()));
+    }
+    if keys.is_empty() {
+        return Ok(());
+    }
+    let sql = "UPDATE driftless.ledger AS l SET root = l.was FROM unnest($1::int4[], $2::bytea[]) AS e(collection, key) \
+                WHERE l.collection = e.collection AND l.key = e.key";
+    session.execute("write the ledger", sql, &[&collections, &keys]).await?;
+    Ok(())
 }
 
 #[derive(Default)]
@@ -68,22 +96,23 @@ struct Entries {
     bytes: [Column; 4],
     deleted: Vec<bool>,
     upper: [Vec<i64>; 2],
+    roots: Vec<Option<i32>>,
 }
 
 impl Entries {
-    fn push(&mut self, collection: i32, document: &Document) {
-        let (deleted, digest, target) = match &document.content {
-            Content::Rows { digest, tables } => (false, Some(digest), tables.first().and_then(|rows| rows.first())),
+    fn push(&mut self, prepared: &Prepared, document: &Document) {
+        let (deleted, digest, root) = match &document.content {
+            Content::Rows { digest, rows } => (false, Some(digest), prepared.root_of(document.collection, rows)),
             Content::Rejected { digest, .. } => (false, Some(digest), None),
             Content::Gone(_) => (true, None, None),
         };
-        self.collections.push(collection);
+        self.collections.push(prepared.id(document.collection));
+        self.roots.push(root.and_then(|root| prepared.relation(document.collection, root)));
         let [keys, versions, digests, targets] = &mut self.bytes;
         keys.push(Some(document.key.as_bytes()));
         versions.push(Some(&document.version.to_bytes()));
         digests.push(digest.map(<[u8; 16]>::as_slice));
-        // The root row as a whole: its key columns are found in it by the plan.
-        targets.push(target.filter(|_| document.key.is_hashed()).map(crate::mapping::Row::as_bytes));
+        targets.push(document.id.as_ref().map(|id| id.as_bytes()));
         self.deleted.push(deleted);
         let [seconds, ordinals] = &mut self.upper;
         seconds.push(i64::from(document.upper.t));
@@ -93,7 +122,7 @@ impl Entries {
     fn params(&self) -> Vec<super::session::Param<'_>> {
         let [keys, versions, digests, targets] = &self.bytes;
         let [seconds, ordinals] = &self.upper;
-        vec![&self.collections, keys, versions, &self.deleted, seconds, ordinals, digests, targets]
+        vec![&self.collections, keys, versions, &self.deleted, seconds, ordinals, digests, targets, &self.roots]
     }
 }
 
@@ -167,30 +196,28 @@ async fn empty(session: &Session, prepared: &Prepared, collection: usize, floor:
     let sql = "UPDATE driftless.collection SET floor = $2 WHERE id = $1";
     session.execute("raise the floor", sql, &[&id, &&bytes[..]]).await?;
     let act = "list documents to remove";
-    let list = "SELECT key, target FROM driftless.ledger \
-                 WHERE collection = $1 AND NOT deleted AND version <= $2 AND key > $3 ORDER BY key LIMIT $4";
+    let list = "SELECT key, target, root FROM driftless.ledger WHERE collection = $1 AND version <= $2 AND key > $3 \
+                   AND NOT (deleted AND root IS NULL) ORDER BY key LIMIT $4";
     let mut after = Vec::new();
     loop {
         let rows = session.query(act, list, &[&id, &&bytes[..], &after, &STEP]).await?;
         let mut keys = Vec::with_capacity(rows.len());
-        let mut roots = write::RootKeys::new(prepared, collection);
+        let mut gone = write::Rows::none(prepared);
         for row in &rows {
             let key = field::<Vec<u8>>(row, 0, act)?;
-            match field::<Option<&[u8]>>(row, 1, act)? {
-                Some(root) => roots.push_root(root),
-                None => {
-                    let id = Key::from_bytes(key.clone()).to_id();
-                    if let Some(root) = id.and_then(|id| prepared.plan(collection).keys(&id).ok()) {
-                        roots.push(&root);
-                    }
-                }
-            }
+            let id = match field::<Option<&[u8]>>(row, 1, act)? {
+                Some(id) => RawDocumentBuf::from_bytes(id.to_vec()).ok(),
+                None => Key::from_bytes(key.clone()).to_id(),
+            };
+            let ids = id.and_then(|id| prepared.plan(collection).keys(&id).ok());
+            let had = field::<Option<i32>>(row, 2, act)?.and_then(|relation| prepared.root_named(collection, relation));
+            gone.remove(collection, had, ids.as_ref(), &key);
             keys.push(key);
         }
         let Some(last) = keys.last() else { break };
         after.clone_from(last);
-        write::remove(session, &roots).await?;
-        let sql = "UPDATE driftless.ledger SET deleted = true, digest = NULL, target = NULL \
+        gone.write(session, false, &mut write::Touched::new()).await?;
+        let sql = "UPDATE driftless.ledger SET deleted = true, digest = NULL, target = NULL, root = NULL, was = NULL \
                     WHERE collection = $1 AND key = ANY ($2)";
         session.execute("write tombstones", sql, &[&id, &keys]).await?;
     }

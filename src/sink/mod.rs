@@ -3,7 +3,7 @@
 //! ```text
 //!  log::Consumer ─▶ worker ─▶ plan (pure) ─▶ apply: one transaction ──────────────────────────────▶ COMMIT
 //!     ▲  seek          │       newest per       positions ▸ floors ▸ ledger ▸ rows ▸ dead letters ▸ positions
-//!     └── checkpoint ◀─┘       document                       who wins?   isolate, write
+//!     └── checkpoint ◀─┘       document                       who wins?   isolate, write, owner
 //! ```
 //!
 //! What holds here:
@@ -14,7 +14,7 @@
 //! - A refused document is set aside with its record; the rest of its batch is applied. No row value is in an error.
 //! - Values are compared inside PostgreSQL ([`reader`]); none is ever read out.
 //!
-//! Reading order: [`plan`], `checkpoint`, `ledger`, [`statements`], `params`, `write`, `isolate`, [`apply()`],
+//! Reading order: [`plan`], `checkpoint`, `ledger`, [`statements`], `params`, `owner`, `write`, `isolate`, [`apply()`],
 //! [`worker`]; then `connect`, `schema`, `catalog`; then what others use: [`reader`], [`status`], [`dead_letter`], `replay`.
 
 pub mod apply;
@@ -26,13 +26,16 @@ mod error;
 mod intake;
 mod isolate;
 mod ledger;
+mod owner;
 mod params;
 pub mod plan;
+mod prepared;
 pub mod reader;
 pub mod replay;
 mod rights;
 mod schema;
 mod session;
+mod sql;
 mod starts;
 pub mod statements;
 pub mod status;
@@ -40,10 +43,11 @@ mod tls;
 pub mod worker;
 mod write;
 
-pub use apply::{Limits, Outcome, Prepared, apply};
+pub use apply::{Limits, Outcome, apply};
 pub use catalog::read_catalog;
 pub use connect::{ConstraintMode, Purpose, Target};
 pub use error::{Cause, Error, Refusal};
+pub use prepared::Prepared;
 pub use reader::{Difference, Entry, Reader};
 pub use rights::{MissingRight, missing_rights};
 pub use schema::migrate;

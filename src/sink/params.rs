@@ -37,6 +37,15 @@ impl Column {
             }
         }
     }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// The elements as they travel: each its length, then its value; the form of a row's fields.
+    pub(super) fn into_elements(self) -> Vec<u8> {
+        self.elements
+    }
 }
 
 /// Turns rows of `width` columns into `width` arrays.

@@ -12,10 +12,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use bson::RawDocumentBuf;
+
 use super::{Error, checkpoint::Mark};
 use crate::{
     log::{Fetched, Malformed, Record, TopicPartition, envelope},
-    mapping::{self, CollectionPlan, Plan, Reject, Row},
+    mapping::{self, CollectionPlan, Plan, Reject, Row, Rows},
     model::{Change, ClusterTime, Control, Key, Reason, Version},
     retry::Class,
 };
@@ -59,6 +61,8 @@ pub struct Document {
     pub version: Version,
     /// See [`Change::upper`].
     pub upper: ClusterTime,
+    /// Its `{_id: …}`, where that cannot be read from its key.
+    pub id: Option<RawDocumentBuf>,
     /// What it asks for.
     pub content: Content,
     /// The record it came in, as it was.
@@ -70,12 +74,12 @@ pub struct Document {
 pub enum Content {
     /// These rows, and no others.
     Rows {
-        /// Parallel to the tables of the collection's plan.
-        tables: Vec<Vec<Row>>,
+        /// The rows.
+        rows: Rows,
         /// Digest of the source document.
         digest: [u8; 16],
     },
-    /// No rows. The key columns of the root row, where the `_id` can be a key of the target at all.
+    /// No rows. What the `_id` becomes in each root table, where it can be a key of the target at all.
     Gone(Option<Row>),
     /// It cannot become rows; those it had stay.
     Rejected {
@@ -190,8 +194,9 @@ impl Newest {
     fn into_documents(self, plan: &Plan) -> Vec<Document> {
         let mapped = self.changes.into_iter().filter_map(|(collection, change, record)| {
             let content = map(plan.collections().get(collection)?, &change);
-            let Change { key, version, upper, .. } = change;
-            Some(Document { collection, key, version, upper, content, record })
+            let Change { key, version, upper, id, .. } = change;
+            let id = Some(id).filter(|_| key.is_hashed());
+            Some(Document { collection, key, version, upper, id, content, record })
         });
         let mut documents = mapped.collect::<Vec<_>>();
         documents.sort_by(|a, b| (a.collection, &a.key).cmp(&(b.collection, &b.key)));
@@ -205,7 +210,7 @@ fn map(plan: &CollectionPlan, change: &Change) -> Content {
     };
     let digest = mapping::digest(document);
     match plan.map(document) {
-        Ok(rows) => Content::Rows { tables: rows.tables, digest },
+        Ok(rows) => Content::Rows { rows, digest },
         Err(reject) => Content::Rejected { reject, digest },
     }
 }

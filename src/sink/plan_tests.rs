@@ -84,8 +84,8 @@ fn meaning(document: &Document) -> (Key, Version, String, Vec<Vec<u8>>) {
     let (kind, rows) = match &document.content {
         Content::Gone(key) => ("gone".to_owned(), key.iter().map(|row| row.as_bytes().to_vec()).collect()),
         Content::Rejected { reject, .. } => (reject.to_string(), Vec::new()),
-        Content::Rows { tables, .. } => {
-            ("rows".to_owned(), tables.iter().flatten().map(|row| row.as_bytes().to_vec()).collect())
+        Content::Rows { rows, .. } => {
+            ("rows".to_owned(), rows.tables.iter().flatten().map(|row| row.as_bytes().to_vec()).collect())
         }
     };
     (document.key.clone(), document.version, kind, rows)

@@ -9,7 +9,6 @@ use super::{
     Error, Prepared, Session, checkpoint,
     params::{self, Column, refs},
     session::{Param, field},
-    write,
 };
 use crate::{
     mapping::{Row, Rows},
@@ -131,60 +130,110 @@ impl<'a> Reader<'a> {
     }
 
     /// Compares the rows that documents should have with those that are there. Gives back the documents that differ, by
-    /// their place in `expected`.
+    /// their place in `expected`, to which `keys` is parallel.
     ///
     /// # Errors
     /// [`Error::Statement`] by its cause.
-    pub async fn compare(&self, collection: usize, expected: &[Rows]) -> Result<HashMap<usize, Difference>, Error> {
+    pub async fn compare(
+        &self,
+        collection: usize,
+        keys: &[Key],
+        expected: &[Rows],
+    ) -> Result<HashMap<usize, Difference>, Error> {
+        assert_eq!(keys.len(), expected.len(), "each document has its key");
         let mut found = HashMap::<usize, Difference>::new();
-        let plan = self.prepared.plan(collection);
-        let mut roots = write::RootKeys::new(self.prepared, collection);
-        for root in expected.iter().filter_map(|rows| rows.tables.first()?.first()) {
-            roots.push_root(root.as_bytes());
-        }
         let all = (0..expected.len()).filter_map(|place| i32::try_from(place).ok()).collect::<Vec<_>>();
         for (table, statements) in self.prepared.statements(collection).tables.iter().enumerate() {
-            let rows = expected.iter().zip(&all);
-            let rows = rows
+            let act = format!("compare rows of {}", statements.name);
+            let rows = expected
+                .iter()
+                .zip(&all)
                 .flat_map(|(rows, &place)| rows.tables.get(table).into_iter().flatten().map(move |row| (place, row)));
             let (places, rows): (Vec<i32>, Vec<&Row>) = rows.unzip();
-            let act = format!("compare rows of {}", statements.name);
-            let arrays = params::columns(statements.width, rows.iter().copied());
-            for row in self.session.query(&act, &statements.compare, &with(&places, &arrays)).await? {
-                let missing: bool = field(&row, 1, &act)?;
-                let difference = found.entry(place(&row, &act)?).or_default();
-                match (missing, table) {
-                    (true, 0) => difference.missing = true,
-                    (true, _) => difference.add(statements.name.clone()),
-                    (false, _) => {
-                        for column in field::<Vec<String>>(&row, 2, &act)? {
-                            difference.add(format!("{}.{column}", statements.name));
+            if !rows.is_empty() {
+                let arrays = params::columns(statements.width, rows.iter().copied());
+                for row in self.session.query(&act, &statements.compare, &with(&places, &arrays)).await? {
+                    let missing: bool = field(&row, 1, &act)?;
+                    let difference = found.entry(place(&row, &act)?).or_default();
+                    match (missing, statements.root) {
+                        (true, true) => difference.missing = true,
+                        (true, false) => difference.add(statements.name.clone()),
+                        (false, _) => {
+                            for column in field::<Vec<String>>(&row, 2, &act)? {
+                                difference.add(format!("{}.{column}", statements.name));
+                            }
                         }
                     }
                 }
             }
-            if let Some(surplus) = &statements.surplus {
-                let mut arrays = vec![roots.first()];
-                arrays.extend(write::key_columns(&plan.tables[table], rows.iter().copied()));
-                for row in self.session.query(&act, surplus, &with(&all, &arrays)).await? {
-                    found.entry(place(&row, &act)?).or_default().add(statements.name.clone());
-                }
+            for place in self.surplus(collection, table, &all, keys, expected).await? {
+                found.entry(usize::try_from(place).unwrap_or(usize::MAX)).or_default().add(statements.name.clone());
             }
         }
         Ok(found)
     }
 
-    /// Those of the root keys that have a row, by place. Each is a row of key columns, as the mapping gives it for an `_id`.
+    /// The documents that have rows in the table that they should not have.
+    async fn surplus(
+        &self,
+        collection: usize,
+        table: usize,
+        all: &Vec<i32>,
+        keys: &[Key],
+        expected: &[Rows],
+    ) -> Result<Vec<i32>, Error> {
+        let statements = &self.prepared.statements(collection).tables[table];
+        let act = format!("compare rows of {}", statements.name);
+        let wanted = || {
+            expected
+                .iter()
+                .zip(keys)
+                .flat_map(|(rows, key)| rows.tables.get(table).into_iter().flatten().map(|row| (key.as_bytes(), row)))
+        };
+        if let Some(owned) = self.prepared.owned(collection, table) {
+            let mut documents = Column::default();
+            keys.iter().for_each(|key| documents.push(Some(key.as_bytes())));
+            return owned.surplus(self.session, all, &documents, &wanted().collect::<Vec<_>>()).await;
+        }
+        let ids = |rows: &Rows| rows.key.fields().nth(statements.of).flatten().map(<[u8]>::to_vec);
+        let rows = if let Some(surplus) = &statements.surplus {
+            let mut arrays = vec![Column::default()];
+            expected.iter().for_each(|rows| arrays[0].push(ids(rows).as_deref()));
+            arrays.extend(statements.key.iter().map(|&at| params::column(at, wanted().map(|(_, row)| row))));
+            self.session.query(&act, surplus, &with(all, &arrays)).await?
+        } else if let Some(present) = &statements.present {
+            let without =
+                all.iter().zip(expected).filter(|(_, rows)| rows.tables.get(table).is_some_and(Vec::is_empty));
+            let (places, without): (Vec<i32>, Vec<&Rows>) = without.unzip();
+            if places.is_empty() {
+                return Ok(Vec::new());
+            }
+            let mut column = Column::default();
+            without.iter().for_each(|rows| column.push(ids(rows).as_deref()));
+            self.session.query(&act, present, &with(&places, &[column])).await?
+        } else {
+            Vec::new()
+        };
+        rows.iter().map(|row| field(row, 0, &act)).collect()
+    }
+
+    /// Those of the documents that have a root row, by place. Each is what the mapping gives for an `_id`; root tables whose
+    /// rows are remembered are not asked.
     ///
     /// # Errors
     /// [`Error::Statement`] by its cause.
     pub async fn present(&self, collection: usize, keys: &[Row]) -> Result<HashSet<usize>, Error> {
-        let Some(root) = self.prepared.statements(collection).tables.first() else { return Ok(HashSet::new()) };
-        let act = format!("look for rows of {}", root.name);
         let places = (0..keys.len()).filter_map(|place| i32::try_from(place).ok()).collect::<Vec<_>>();
-        let arrays = params::columns(self.prepared.root(collection).key.len(), keys);
-        let rows = self.session.query(&act, &root.present, &with(&places, &arrays)).await?;
-        rows.iter().map(|row| place(row, &act)).collect()
+        let mut found = HashSet::new();
+        for (root, _) in self.prepared.roots(collection) {
+            let Some(present) = &root.present else { continue };
+            let act = format!("look for rows of {}", root.name);
+            let ids = params::column(root.of, keys);
+            for row in self.session.query(&act, present, &with(&places, &[ids])).await? {
+                found.insert(place(&row, &act)?);
+            }
+        }
+        Ok(found)
     }
 
     /// Counts the collection's documents by the ledger: those at or below `at`, and those changed later.
@@ -200,15 +249,43 @@ impl<'a> Reader<'a> {
         Ok(LedgerCounts { live: number(0)?, newer: number(1)? })
     }
 
-    /// Counts the rows of the collection's root table.
+    /// Counts the rows that no document stands behind: by table, only those that have any.
+    ///
+    /// Exact at any time, because rows, ledger and owners commit together and are counted in one transaction: a root table
+    /// has as many rows as the ledger says, a remembered one as many as are owned. `thorough` also looks for the root row of
+    /// every child row. A table that several collections write is counted for the first of them.
     ///
     /// # Errors
     /// [`Error::Statement`] by its cause.
-    pub async fn table_count(&self, collection: usize) -> Result<u64, Error> {
-        let Some(root) = self.prepared.statements(collection).tables.first() else { return Ok(0) };
-        let act = format!("count rows of {}", root.name);
-        let row = self.session.query_one(&act, &root.count, &[]).await?;
-        Ok(u64::try_from(field::<i64>(&row, 0, &act)?).unwrap_or(0))
+    pub async fn strays(&self, collection: usize, thorough: bool) -> Result<Vec<(String, u64)>, Error> {
+        let mut strays = Vec::new();
+        for (table, statements) in self.prepared.statements(collection).tables.iter().enumerate() {
+            let act = format!("count rows of {}", statements.name);
+            let count = async |sql: &str, params: &[Param<'_>]| {
+                let row = self.session.query_one(&act, sql, params).await?;
+                Ok::<_, Error>(u64::try_from(field::<i64>(&row, 0, &act)?).unwrap_or(0))
+            };
+            let found = if let Some(owned) = self.prepared.owned(collection, table) {
+                if !self.prepared.speaks_for(collection, table) {
+                    continue;
+                }
+                let sql = "SELECT count(*) FROM driftless.owner WHERE relation = $1";
+                count(&statements.count, &[]).await?.saturating_sub(count(sql, &[&owned.relation]).await?)
+            } else if let (true, Some(relation)) = (statements.root, self.prepared.relation(collection, statements.of))
+            {
+                let sql = "SELECT count(*) FROM driftless.ledger WHERE collection = $1 AND root = $2";
+                let known = count(sql, &[&self.prepared.id(collection), &relation]).await?;
+                count(&statements.count, &[]).await?.saturating_sub(known)
+            } else if let (true, Some(adrift)) = (thorough, &statements.adrift) {
+                count(adrift, &[]).await?
+            } else {
+                continue;
+            };
+            if found > 0 {
+                strays.push((statements.name.clone(), found));
+            }
+        }
+        Ok(strays)
     }
 
     /// The next keys of live documents, in the order of their bytes.

@@ -4,27 +4,34 @@
 //!  upsert     rows as arrays ─ INSERT … SELECT … FROM unnest ─ ON CONFLICT (key) DO UPDATE, only where something differs
 //!  swap       the same rows, where they exist: deleted and inserted in one statement, so that they may trade unique values
 //!  contested  which of the rows want a unique value that a row outside of them holds
-//!  delete     root rows by key            erase   child rows by root key        prune   child rows no longer in the set
-//!  compare    expected against found      surplus child rows found but not expected       present   root rows by key
+//!  orphans    which of the rows lack what they refer to
+//!  erase      rows by the document's id     prune   child rows by the document's id that are no longer in the set
+//!  compare    expected against found        surplus child rows found but not expected       present   root rows by id
+//!  adrift     child rows without their root row
 //! ```
 //!
 //! Rows arrive as one array per column ($1 … $n), each of a type that neither truncates nor pads, and are cast to the
-//! column's own type. Every name is quoted and has its schema.
+//! column's own type. Every name is quoted and has its schema. Rows that no column ties to a document are found by what the
+//! sink remembers of them, see `owner`.
 //!
 //! Two values are the same when PostgreSQL's `=` says so and that is exact (numbers, times, uuid, jsonb, …); everything else
 //! is the same when its text is, byte by byte: `citext`, `char(n)`, types without `=`, types whose `=` forgives.
 
 use crate::mapping::{
-    CollectionPlan, Found, PlanColumn, TablePlan,
-    target::{Catalog, ColumnType, Filled, Table, TableName, quote_ident},
+    CollectionPlan, Found, TablePlan,
+    target::{Catalog, Filled, ForeignKey, quote_ident},
 };
 
-use super::Error;
+use super::{
+    Error,
+    owner::OwnerStatements,
+    sql::{Sql, differs, differs_in_meaning, join, quote_text, unnest},
+};
 
 /// The statements of one collection, parallel to its planned tables.
 #[derive(Clone, Debug)]
 pub struct CollectionStatements {
-    /// Root first.
+    /// Each root followed by its children.
     pub tables: Vec<TableStatements>,
 }
 
@@ -33,10 +40,20 @@ pub struct CollectionStatements {
 pub struct TableStatements {
     /// `schema.table`, for errors and metrics.
     pub name: String,
+    /// The same, quoted.
+    pub quoted: String,
     /// Number of columns, so of parameters of [`Self::upsert`].
     pub width: usize,
+    /// Positions of the key's columns.
+    pub key: Vec<usize>,
+    /// Their names.
+    pub key_names: Vec<String>,
     /// Rank in foreign-key order.
     pub depth: usize,
+    /// Whether it holds documents, not something embedded in them.
+    pub root: bool,
+    /// Which root table it belongs to, itself included: the field of the document's keys.
+    pub of: usize,
     /// Whether it has unique constraints besides its key.
     pub uniques: bool,
     /// Whether foreign keys of the target point at it.
@@ -45,24 +62,49 @@ pub struct TableStatements {
     pub upsert: String,
     /// Columns as arrays, like [`Self::upsert`]; touches only rows that exist.
     pub swap: String,
-    /// Columns as arrays; gives the ordinals, from 1, of rows that cannot have their unique value. One per constraint.
-    pub contested: Vec<String>,
-    /// Columns as arrays; gives the ordinals of rows whose parent is not there. One per foreign key.
-    pub orphans: Vec<String>,
-    /// Key columns as arrays.
-    pub delete: String,
-    /// Of a child: root keys as array.
+    /// Rows that cannot have their unique value. One per constraint.
+    pub contested: Vec<Obstacle>,
+    /// Rows whose parent is not there, or whose id has no entry. One per foreign key and per column that looks its value up.
+    pub orphans: Vec<Obstacle>,
+    /// Of a table whose rows hold the document's id: those ids as array.
     pub erase: Option<String>,
-    /// Of a child: root keys as array, then the key columns of the rows that stay.
+    /// Of such a child: those ids as array, then the key columns of the rows that stay.
     pub prune: Option<String>,
+    /// Of a table whose rows are remembered.
+    pub owned: Option<OwnerStatements>,
     /// Ordinals (`int4[]`), then columns as arrays; gives ordinal, whether the row is missing, names of differing columns.
     pub compare: String,
-    /// Of a child: ordinals and root keys, then key columns of the expected rows; gives ordinal and number of other rows.
+    /// Of a child with the document's id: ordinals and ids, then key columns of the expected rows; gives ordinal and number
+    /// of other rows.
     pub surplus: Option<String>,
-    /// Ordinals, then key columns; gives the ordinals of rows that exist.
-    pub present: String,
+    /// Of a root with the document's id: ordinals, then ids; gives the ordinals of rows that exist.
+    pub present: Option<String>,
     /// Number of rows.
     pub count: String,
+    /// Of a child with the document's id: number of rows whose root row is not there.
+    pub adrift: Option<String>,
+}
+
+/// A question about rows that were refused: columns as arrays; gives the ordinals, from 1, of those that cannot be written.
+#[derive(Clone, Debug)]
+pub struct Obstacle {
+    /// The question.
+    pub sql: String,
+    /// The table that the refusal names.
+    pub table: String,
+    /// What stands in the way.
+    pub constraint: Constraint,
+}
+
+/// What stands in the way of a row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Constraint {
+    /// A foreign key, by name; checked in enforce mode only.
+    ForeignKey(String),
+    /// A unique constraint over these columns.
+    Unique(Vec<String>),
+    /// An id without an entry in a table of ids.
+    Lookup,
 }
 
 impl CollectionStatements {
@@ -71,55 +113,64 @@ impl CollectionStatements {
     /// # Errors
     /// [`Error::TableGone`] when the catalog does not hold a table of the plan.
     pub fn new(plan: &CollectionPlan, catalog: &Catalog) -> Result<Self, Error> {
-        let root = plan.tables.first();
-        let tables = plan.tables.iter().map(|table| {
-            let found = catalog.table(&table.table);
-            let found = found.ok_or_else(|| Error::TableGone { table: table.table.to_string() })?;
-            let mut keys = catalog.tables.iter().flat_map(|other| &other.foreign_keys);
-            let referenced = keys.any(|key| key.parent == table.table);
-            Ok(TableStatements::new(table, root.unwrap_or(table), found, referenced))
-        });
-        Ok(Self { tables: tables.collect::<Result<_, Error>>()? })
+        let mut tables = Vec::with_capacity(plan.tables.len());
+        let families = plan.tables.chunk_by(|_, next| !next.root);
+        for (of, kin) in families.enumerate() {
+            for table in kin {
+                let found = catalog.table(&table.table);
+                let found = found.ok_or_else(|| Error::TableGone { table: table.table.to_string() })?;
+                let mut keys = catalog.tables.iter().flat_map(|other| &other.foreign_keys);
+                let referenced = keys.any(|key| key.parent == table.table);
+                let sql = Sql { plan: table, found, root: &kin[0], kin };
+                tables.push(TableStatements::new(&sql, of, referenced));
+            }
+        }
+        Ok(Self { tables })
     }
 }
 
 impl TableStatements {
-    fn new(plan: &TablePlan, root: &TablePlan, found: &Table, referenced: bool) -> Self {
-        let sql = Sql { plan, root, found };
-        let parent = match plan.found {
-            Found::ById { column, .. } if !plan.root => Some(column),
-            Found::ById { .. } | Found::Remembered => None,
+    fn new(sql: &Sql<'_>, of: usize, referenced: bool) -> Self {
+        let plan = sql.plan;
+        let (by_id, owned) = match plan.found {
+            Found::ById { column, .. } => (Some(column), None),
+            Found::Remembered => (None, Some(OwnerStatements::new(sql))),
         };
+        let (root, child) = if plan.root { (by_id, None) } else { (None, by_id) };
         Self {
-            name: format!("{}.{}", plan.table.schema, plan.table.name),
+            name: plain(plan),
+            quoted: plan.table.to_string(),
             width: plan.columns.len(),
+            key: plan.key.clone(),
+            key_names: plan.key.iter().map(|&at| plan.columns[at].name.clone()).collect(),
             depth: plan.depth,
+            root: plan.root,
+            of,
             uniques: plan.uniques,
             referenced,
             upsert: sql.upsert(),
             swap: sql.swap(),
             contested: sql.contested(),
             orphans: sql.orphans(),
-            delete: sql.delete(),
-            erase: parent.map(|parent| sql.erase(parent)),
-            prune: parent.map(|parent| sql.prune(parent)),
+            erase: by_id.map(|column| sql.erase(column)),
+            prune: child.map(|column| sql.prune(column)),
+            owned,
             compare: sql.compare(),
-            surplus: parent.map(|parent| sql.surplus(parent)),
-            present: sql.present(),
+            surplus: child.map(|column| sql.surplus(column)),
+            present: root.map(|column| sql.present(column)),
             count: format!("SELECT count(*) FROM {}", plan.table),
+            adrift: child.map(|column| sql.adrift(column)),
         }
     }
 }
 
-struct Sql<'a> {
-    plan: &'a TablePlan,
-    root: &'a TablePlan,
-    found: &'a Table,
+fn plain(plan: &TablePlan) -> String {
+    format!("{}.{}", plan.table.schema, plan.table.name)
 }
 
 impl Sql<'_> {
     fn upsert(&self) -> String {
-        let written = self.positions().filter(|at| !self.plan.key.contains(at)).collect::<Vec<_>>();
+        let written = self.beside_key();
         let action = if written.is_empty() {
             "NOTHING".to_owned()
         } else {
@@ -134,7 +185,7 @@ impl Sql<'_> {
             "INSERT INTO {} AS t ({})\nSELECT {}\n  FROM {}\nON CONFLICT ({}) DO {action}",
             self.plan.table,
             self.all_names(),
-            self.all_values("e"),
+            self.all_written("e"),
             self.rows(1, "e"),
             self.key_names(),
         )
@@ -159,7 +210,7 @@ impl Sql<'_> {
             kept_t = and_kept("t."),
             names = self.all_names(),
             kept = and_kept(""),
-            values = self.all_values("e"),
+            values = self.all_written("e"),
             kept_g = and_kept("g."),
             on_g = self.keys_match("g", "e"),
         )
@@ -171,34 +222,51 @@ impl Sql<'_> {
         names.iter().map(position).collect::<Option<Vec<usize>>>().filter(|known| !known.is_empty())
     }
 
-    /// A row whose reference is NULL in part has no parent to wait for; a child row comes with its root row.
-    fn orphans(&self) -> Vec<String> {
-        let own_root = |parent: &TableName| !self.plan.root && *parent == self.root.table;
-        let keys = self.found.foreign_keys.iter().filter(|key| !own_root(&key.parent));
+    /// A row whose reference is NULL in part has no parent to wait for; a child row comes with the rows of its document.
+    fn orphans(&self) -> Vec<Obstacle> {
+        let kin = |key: &&ForeignKey| !self.plan.root && self.kin.iter().any(|table| table.table == key.parent);
+        let keys = self.found.foreign_keys.iter().filter(|key| !kin(key));
         let known = keys.filter_map(|key| Some((key, self.known(&key.columns)?)));
-        known
-            .map(|(key, columns)| {
-                let pairs = columns.iter().zip(&key.parent_columns);
-                let same = pairs.map(|(&at, parent)| format!("p.{} = {}", quote_ident(parent), self.value("e", at)));
-                format!(
-                    "SELECT e.n FROM {}\n WHERE {}\n   AND NOT EXISTS (SELECT FROM {} AS p WHERE {})",
-                    self.numbered_rows("e"),
-                    join(" AND ", &columns, |&at| format!("{} IS NOT NULL", self.value("e", at))),
-                    key.parent,
-                    same.collect::<Vec<_>>().join(" AND "),
-                )
-            })
-            .collect()
+        let parents = known.map(|(key, columns)| {
+            let pairs = columns.iter().zip(&key.parent_columns);
+            let same = pairs.map(|(&at, parent)| format!("p.{} = {}", quote_ident(parent), self.value("e", at)));
+            let sql = format!(
+                "SELECT e.n FROM {}\n WHERE {}\n   AND NOT EXISTS (SELECT FROM {} AS p WHERE {})",
+                self.numbered_rows("e"),
+                join(" AND ", &columns, |&at| format!("{} IS NOT NULL", self.value("e", at))),
+                key.parent,
+                same.collect::<Vec<_>>().join(" AND "),
+            );
+            Obstacle { sql, table: plain(self.plan), constraint: Constraint::ForeignKey(key.name.clone()) }
+        });
+        let lookups = self.positions().filter_map(|at| Some((at, self.plan.columns[at].lookup.as_ref()?)));
+        let entries = lookups.map(|(at, lookup)| {
+            let rows = self.numbered_rows("e");
+            let found = self.value("e", at);
+            let sql = format!("SELECT e.n FROM {rows}\n WHERE e.c{at} IS NOT NULL AND {found} IS NULL");
+            let table = format!("{}.{}", lookup.table.schema, lookup.table.name);
+            Obstacle { sql, table, constraint: Constraint::Lookup }
+        });
+        parents.chain(entries).collect()
     }
 
-    fn contested(&self) -> Vec<String> {
-        let uniques = self.found.uniques.iter().filter_map(|unique| self.known(unique));
-        uniques
-            .map(|unique| {
-                let same = join(" AND ", &unique, |&at| format!("t.{} = {}", self.name(at), self.value("e", at)));
+    /// Every unique constraint but the key, whose conflicts are between the documents that claim it.
+    fn contested(&self) -> Vec<Obstacle> {
+        let mut key = self.plan.key.iter().map(|&at| &self.plan.columns[at].name).collect::<Vec<_>>();
+        key.sort();
+        let other = |unique: &&Vec<String>| {
+            let mut names = unique.iter().collect::<Vec<_>>();
+            names.sort();
+            names != key
+        };
+        let uniques = self.found.uniques.iter().chain([&self.found.primary_key]).filter(other);
+        let known = uniques.filter_map(|unique| Some((unique, self.known(unique)?)));
+        known
+            .map(|(names, unique)| {
+                let same = self.same(&unique, "t", "e");
                 let values = join(", ", &unique, |&at| self.value("e", at));
                 let present = join(" AND ", &unique, |&at| format!("{} IS NOT NULL", self.value("e", at)));
-                format!(
+                let sql = format!(
                     "SELECT e.n FROM {rows}\n WHERE EXISTS (SELECT FROM {table} AS t WHERE {same}\n   \
                      AND NOT EXISTS (SELECT FROM {others} WHERE {keys}))\nUNION\n\
                      SELECT d.n FROM (SELECT e.n, row_number() OVER (PARTITION BY {values} ORDER BY e.n) AS place\n  \
@@ -207,42 +275,34 @@ impl Sql<'_> {
                     table = self.plan.table,
                     others = self.rows(1, "o"),
                     keys = self.keys_match("t", "o"),
-                )
+                );
+                Obstacle { sql, table: plain(self.plan), constraint: Constraint::Unique(names.clone()) }
             })
             .collect()
     }
 
-    fn delete(&self) -> String {
-        format!(
-            "DELETE FROM {} AS t USING {} WHERE {}",
-            self.plan.table,
-            unnest("e", self.keys_as_params(1)),
-            self.keys_match("t", "e")
-        )
-    }
-
-    fn erase(&self, parent: usize) -> String {
+    fn erase(&self, column: usize) -> String {
         format!(
             "DELETE FROM {} AS t USING {} WHERE {}",
             self.plan.table,
             unnest("p", [(1, self.root_key(), "p".to_owned())]),
-            self.of_parent(parent)
+            self.of_document(column, "p.p")
         )
     }
 
-    fn prune(&self, parent: usize) -> String {
+    fn prune(&self, column: usize) -> String {
         format!(
             "DELETE FROM {} AS t USING {} WHERE {}\n   AND NOT EXISTS (SELECT FROM {} WHERE {})",
             self.plan.table,
             unnest("p", [(1, self.root_key(), "p".to_owned())]),
-            self.of_parent(parent),
+            self.of_document(column, "p.p"),
             unnest("e", self.keys_as_params(2)),
             self.keys_match("t", "e"),
         )
     }
 
     fn compare(&self) -> String {
-        let columns = self.positions().filter(|at| !self.plan.key.contains(at)).collect::<Vec<_>>();
+        let columns = self.beside_key();
         let mut names = columns
             .iter()
             .map(|&at| {
@@ -265,133 +325,34 @@ impl Sql<'_> {
         )
     }
 
-    fn surplus(&self, parent: usize) -> String {
+    fn surplus(&self, column: usize) -> String {
         format!(
             "SELECT p.n, count(*) FROM {}\n  JOIN {} AS t ON {}\n WHERE NOT EXISTS (SELECT FROM {} WHERE {})\n GROUP BY p.n",
             unnest("p", [(1, "int4", "n".to_owned()), (2, self.root_key(), "p".to_owned())]),
             self.plan.table,
-            self.of_parent(parent),
+            self.of_document(column, "p.p"),
             unnest("e", self.keys_as_params(3)),
             self.keys_match("t", "e"),
         )
     }
 
-    fn present(&self) -> String {
-        let rows = std::iter::once((1, "int4", "n".to_owned())).chain(self.keys_as_params(2)).collect::<Vec<_>>();
-        format!("SELECT e.n FROM {} JOIN {} AS t ON {}", unnest("e", rows), self.plan.table, self.keys_match("t", "e"))
+    fn present(&self, column: usize) -> String {
+        format!(
+            "SELECT p.n FROM {} JOIN {} AS t ON {}",
+            unnest("p", [(1, "int4", "n".to_owned()), (2, self.root_key(), "p".to_owned())]),
+            self.plan.table,
+            self.of_document(column, "p.p"),
+        )
     }
 
-    fn positions(&self) -> impl Iterator<Item = usize> {
-        0..self.plan.columns.len()
-    }
-
-    fn name(&self, at: usize) -> String {
-        quote_ident(&self.plan.columns[at].name)
-    }
-
-    fn kind(&self, at: usize) -> Option<&ColumnType> {
-        self.found.column(&self.plan.columns[at].name).map(|column| column.kind.base())
-    }
-
-    /// The value of a column in the rows named `rows`, in the column's type.
-    fn value(&self, rows: &str, at: usize) -> String {
-        format!("{rows}.c{at}::{}", self.plan.columns[at].sql_type)
-    }
-
-    fn all_names(&self) -> String {
-        join(", ", &self.plan.columns, |column| quote_ident(&column.name))
-    }
-
-    fn all_values(&self, rows: &str) -> String {
-        self.positions().map(|at| self.value(rows, at)).collect::<Vec<_>>().join(", ")
-    }
-
-    fn key_names(&self) -> String {
-        join(", ", &self.plan.key, |&at| self.name(at))
-    }
-
-    fn keys_match(&self, table: &str, rows: &str) -> String {
-        join(" AND ", &self.plan.key, |&at| format!("{table}.{} = {}", self.name(at), self.value(rows, at)))
-    }
-
-    /// The root's key travels in the root's type and is compared in the child's.
-    fn of_parent(&self, parent: usize) -> String {
-        format!("t.{} = p.p::{}", self.name(parent), self.plan.columns[parent].sql_type)
-    }
-
-    fn root_key(&self) -> &str {
-        self.root.key.first().map_or("text", |&at| param_type(&self.root.columns[at]))
-    }
-
-    fn columns_as_params(&self, first: usize) -> impl Iterator<Item = (usize, &str, String)> {
-        self.plan.columns.iter().enumerate().map(move |(at, column)| (first + at, param_type(column), format!("c{at}")))
-    }
-
-    fn keys_as_params(&self, first: usize) -> impl Iterator<Item = (usize, &str, String)> {
-        let keys = self.plan.key.iter().enumerate();
-        keys.map(move |(place, &at)| (first + place, param_type(&self.plan.columns[at]), format!("c{at}")))
-    }
-
-    fn rows(&self, first: usize, alias: &str) -> String {
-        unnest(alias, self.columns_as_params(first))
-    }
-
-    fn numbered_rows(&self, alias: &str) -> String {
-        let (arrays, names) = arrays_and_names(self.columns_as_params(1));
-        format!("unnest({arrays}) WITH ORDINALITY AS {alias}({names}, n)")
-    }
-}
-
-fn param_type(column: &PlanColumn) -> &str {
-    &column.param_type
-}
-
-fn unnest<'a>(alias: &str, params: impl IntoIterator<Item = (usize, &'a str, String)>) -> String {
-    let (arrays, names) = arrays_and_names(params);
-    format!("unnest({arrays}) AS {alias}({names})")
-}
-
-fn arrays_and_names<'a>(params: impl IntoIterator<Item = (usize, &'a str, String)>) -> (String, String) {
-    let (arrays, names): (Vec<_>, Vec<_>) =
-        params.into_iter().map(|(number, kind, name)| (format!("${number}::{kind}[]"), name)).unzip();
-    (arrays.join(", "), names.join(", "))
-}
-
-fn join<T>(separator: &str, of: &[T], text: impl FnMut(&T) -> String) -> String {
-    of.iter().map(text).collect::<Vec<_>>().join(separator)
-}
-
-fn quote_text(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
-}
-
-/// Whether the stored bytes would change.
-fn differs(kind: Option<&ColumnType>, found: &str, wanted: &str) -> String {
-    match kind {
-        Some(
-            ColumnType::Bool
-            | ColumnType::Int2
-            | ColumnType::Int4
-            | ColumnType::Int8
-            | ColumnType::Uuid
-            | ColumnType::Date
-            | ColumnType::Timestamp { .. }
-            | ColumnType::Timestamptz { .. }
-            | ColumnType::Bytea,
-        ) => format!("{found} IS DISTINCT FROM {wanted}"),
-        // `=` takes 1.0 for 1.00, -0 for 0, and knows nothing for json.
-        _ => format!("{found}::text COLLATE \"C\" IS DISTINCT FROM {wanted}::text COLLATE \"C\""),
-    }
-}
-
-/// Whether the values mean different things: numbers by value (NaN equals itself, -0 equals 0), JSON by content.
-fn differs_in_meaning(kind: Option<&ColumnType>, found: &str, wanted: &str) -> String {
-    match kind {
-        Some(ColumnType::Float4 | ColumnType::Float8 | ColumnType::Numeric { .. } | ColumnType::Jsonb) => {
-            format!("{found} IS DISTINCT FROM {wanted}")
-        }
-        Some(ColumnType::Json) => format!("{found}::jsonb IS DISTINCT FROM {wanted}::jsonb"),
-        other => differs(other, found, wanted),
+    fn adrift(&self, column: usize) -> String {
+        let root = self.root.key.first().map_or_else(String::new, |&at| quote_ident(&self.root.columns[at].name));
+        format!(
+            "SELECT count(*) FROM {} AS t WHERE NOT EXISTS (SELECT FROM {} AS r WHERE r.{root} = t.{})",
+            self.plan.table,
+            self.root.table,
+            self.name(column),
+        )
     }
 }
 

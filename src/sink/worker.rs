@@ -24,6 +24,7 @@ use crate::{
     log::{Consumer, ConsumerEvent, Fetched, TopicPartition, Topics},
     metrics as names,
     retry::{self, Backoff, Class, Classify, Stalls},
+    status::Status,
 };
 
 /// Pause between looks for parked documents that are due; also the shortest delay between two attempts of one.
@@ -47,6 +48,8 @@ pub struct Worker {
     pub backoff: Backoff,
     /// Hears when this worker has to wait, and when it goes on.
     pub stalls: Stalls,
+    /// Where losses are told.
+    pub status: Status,
 }
 
 impl Worker {
@@ -238,6 +241,9 @@ impl Run<'_> {
                 let labels = [("collection", collection.clone()), ("outcome", what.to_owned())];
                 counter!(names::SINK_CHANGES, &labels).increment(count);
             }
+        }
+        for ((collection, column, loss), count) in outcome.losses {
+            self.worker.status.lost(&collection, &column, loss.as_str(), count);
         }
         for (table, (written, removed)) in outcome.touched {
             for (act, count) in [("upsert", written), ("delete", removed)] {

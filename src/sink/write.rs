@@ -1,22 +1,27 @@
 //! Writes the rows of documents: a fixed number of statements, whatever the number of documents.
 //!
 //! ```text
+//!  both      release and claim the keys of remembered rows
 //!  replica   prune and erase children ▸ delete roots ▸ upsert, parents first      nothing checks references; values are freed first
 //!  enforce   prune and erase children ▸ upsert, parents first ▸ delete roots, children first     so that references hold
 //! ```
+//!
+//! A document's root row is in one root table at most. One that it was in before, by the ledger, and is no longer in is
+//! deleted, and what was below it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map::Entry};
 
 use super::{
-    ConstraintMode, Error,
-    apply::Prepared,
+    ConstraintMode, Error, Prepared,
+    error::Refusal,
     ledger::Winner,
+    owner::{self, Owned, Released},
     params::{self, Column, refs},
     plan::Content,
-    session::Session,
-    statements::TableStatements,
+    session::{Session, field},
+    statements::{Constraint, TableStatements},
 };
-use crate::mapping::{Row, TablePlan};
+use crate::mapping::Row;
 
 /// Rows that were touched, by table: written and removed.
 pub(super) type Touched = BTreeMap<String, (u64, u64)>;
@@ -27,89 +32,156 @@ pub(super) struct Rows<'a> {
     collections: BTreeMap<usize, Parts<'a>>,
 }
 
-/// What the documents of one collection ask for.
-struct Parts<'a> {
-    /// By table: the rows, each with the place of its document.
-    tables: Vec<Vec<(usize, &'a Row)>>,
-    /// Root keys of documents that may have child rows from before.
-    known: RootKeys<'a>,
-    /// Root keys of documents that are gone.
-    gone: RootKeys<'a>,
+/// A row and the document that wants it.
+#[derive(Clone, Copy)]
+struct Wanted<'a> {
+    /// Place of the document.
+    place: usize,
+    /// Its key in the ledger.
+    document: &'a [u8],
+    row: &'a Row,
 }
 
+/// What the documents of one collection ask for.
+struct Parts<'a> {
+    /// By table.
+    tables: Vec<Vec<Wanted<'a>>>,
+    /// By root table: ids of the documents whose root row was there and stays.
+    stay: Vec<Column>,
+    /// By root table: ids of the documents whose root row was there and goes.
+    leave: Vec<Column>,
+    /// Keys of documents that may have remembered rows from before.
+    known: Column,
+}
+
+/// The keys that were given back, by collection and table.
+type Freed = BTreeMap<(usize, usize), Released>;
+
 impl<'a> Rows<'a> {
+    /// Of no document yet.
+    pub(super) fn none(prepared: &'a Prepared) -> Self {
+        Self { prepared, collections: BTreeMap::new() }
+    }
+
     pub(super) fn of(prepared: &'a Prepared, winners: &[Winner<'a>]) -> Self {
-        let mut collections = BTreeMap::new();
+        let mut all = Self::none(prepared);
         for (place, winner) in winners.iter().enumerate() {
-            let collection = winner.document.collection;
-            let parts = collections.entry(collection).or_insert_with(|| Parts {
-                tables: vec![Vec::new(); prepared.plan(collection).tables.len()],
-                known: RootKeys::new(prepared, collection),
-                gone: RootKeys::new(prepared, collection),
-            });
+            let (collection, document) = (winner.document.collection, winner.document.key.as_bytes());
             match &winner.document.content {
-                Content::Rows { tables, .. } => {
-                    for (all, rows) in parts.tables.iter_mut().zip(tables) {
-                        all.extend(rows.iter().map(|row| (place, row)));
+                Content::Rows { rows, .. } => {
+                    let now = prepared.root_of(collection, rows);
+                    let parts = all.parts(collection);
+                    for (wanted, rows) in parts.tables.iter_mut().zip(&rows.tables) {
+                        wanted.extend(rows.iter().map(|row| Wanted { place, document, row }));
                     }
-                    if let (false, Some(root)) = (winner.fresh, tables.first().and_then(|rows| rows.first())) {
-                        parts.known.push_root(root.as_bytes());
+                    match winner.had {
+                        Some(had) if Some(had) == now => parts.stay[had].push(rows.key.fields().nth(had).flatten()),
+                        had => parts.leave(had, Some(&rows.key)),
                     }
+                    parts.know(winner.fresh, document);
                 }
-                Content::Gone(Some(key)) => parts.gone.push(key),
-                Content::Gone(None) | Content::Rejected { .. } => {}
+                Content::Gone(keys) => {
+                    let parts = all.parts(collection);
+                    parts.leave(winner.had, keys.as_ref());
+                    parts.know(winner.fresh, document);
+                }
+                Content::Rejected { .. } => {}
             }
         }
-        Self { prepared, collections }
+        all
+    }
+
+    /// Adds a document that is to have no rows: where its root row is, its ids, its key in the ledger.
+    pub(super) fn remove(&mut self, collection: usize, had: Option<usize>, keys: Option<&Row>, document: &[u8]) {
+        let parts = self.parts(collection);
+        parts.leave(had, keys);
+        parts.know(false, document);
+    }
+
+    fn parts(&mut self, collection: usize) -> &mut Parts<'a> {
+        let tables = &self.prepared.statements(collection).tables;
+        let roots = tables.iter().filter(|table| table.root).count();
+        self.collections.entry(collection).or_insert_with(|| Parts {
+            tables: vec![Vec::new(); tables.len()],
+            stay: vec![Column::default(); roots],
+            leave: vec![Column::default(); roots],
+            known: Column::default(),
+        })
     }
 
     /// Writes everything; `trade` lets the rows exchange unique values among each other.
     pub(super) async fn write(&self, session: &Session, trade: bool, touched: &mut Touched) -> Result<(), Error> {
-        self.clear(session, touched).await?;
+        let freed = self.release(session).await?;
+        if let Some((statements, _)) = self.claim(session).await?.first() {
+            return Err(owner::conflict(format!("write rows of {}", statements.name), &statements.name));
+        }
+        self.clear(session, &freed, touched).await?;
         self.upsert(session, trade, touched).await?;
         match session.constraint_mode() {
             ConstraintMode::Replica => Ok(()),
-            ConstraintMode::Enforce => self.remove_roots(session, touched).await,
+            ConstraintMode::Enforce => self.remove_roots(session, &freed, touched).await,
         }
     }
 
     /// Removes what may go before the new rows come.
-    pub(super) async fn clear(&self, session: &Session, touched: &mut Touched) -> Result<(), Error> {
+    async fn clear(&self, session: &Session, freed: &Freed, touched: &mut Touched) -> Result<(), Error> {
         for (collection, table) in self.order().into_iter().rev() {
-            self.remove_children(session, collection, table, touched).await?;
+            let statements = self.statements(collection, table);
+            if let (false, Some(parts)) = (statements.root, self.collections.get(&collection)) {
+                prune(session, parts, statements, table, touched).await?;
+                self.go(session, collection, table, freed, touched).await?;
+            }
         }
         match session.constraint_mode() {
-            ConstraintMode::Replica => self.remove_roots(session, touched).await,
+            ConstraintMode::Replica => self.remove_roots(session, freed, touched).await,
             ConstraintMode::Enforce => Ok(()),
         }
     }
 
-    /// After [`Self::clear`]: the places of documents that lack their parent, or want a unique value that others hold.
-    pub(super) async fn blocked(&self, session: &Session, by: Blocker) -> Result<Vec<usize>, Error> {
-        let mut places = Vec::new();
-        for (collection, table) in self.order() {
-            let statements = self.statements(collection, table);
-            let queries = match by {
-                Blocker::UniqueValue => &statements.contested,
-                Blocker::MissingParent => &statements.orphans,
-            };
-            let rows = self.rows(collection, table);
-            if rows.is_empty() || queries.is_empty() {
-                continue;
-            }
-            let arrays = params::columns(statements.width, rows.iter().map(|(_, row)| *row));
-            for query in queries {
-                let act = format!("find blocked rows of {}", statements.name);
-                for row in session.query(&act, query, &refs(&arrays)).await? {
-                    let ordinal: i64 = super::session::field(&row, 0, &act)?;
-                    let row = usize::try_from(ordinal - 1).ok().and_then(|at| rows.get(at));
-                    places.extend(row.map(|(place, _)| *place));
+    /// As in the middle of [`Self::write`]: the places of documents that lack their parent, or want a unique value that
+    /// others hold, each with the refusal that it would meet.
+    pub(super) async fn blocked(&self, session: &Session, by: Blocker) -> Result<BTreeMap<usize, Refusal>, Error> {
+        let mut blocked = BTreeMap::new();
+        let freed = self.release(session).await?;
+        if by == Blocker::UniqueValue {
+            for (statements, place) in self.claim(session).await? {
+                if let Entry::Vacant(entry) = blocked.entry(place) {
+                    let name = unique_name(session, statements, &statements.key_names).await?;
+                    entry.insert(Refusal::of_constraint("23505", &statements.name, name));
                 }
             }
         }
-        places.sort_unstable();
-        places.dedup();
-        Ok(places)
+        self.clear(session, &freed, &mut Touched::new()).await?;
+        let enforced = session.constraint_mode() == ConstraintMode::Enforce;
+        for (collection, table) in self.order() {
+            let statements = self.statements(collection, table);
+            let (obstacles, code) = match by {
+                Blocker::UniqueValue => (&statements.contested, "23505"),
+                Blocker::MissingParent => (&statements.orphans, "23503"),
+            };
+            let rows = self.rows(collection, table);
+            if rows.is_empty() || obstacles.is_empty() {
+                continue;
+            }
+            let arrays = params::columns(statements.width, rows.iter().map(|wanted| wanted.row));
+            for obstacle in obstacles {
+                let constraint = match &obstacle.constraint {
+                    Constraint::ForeignKey(_) if !enforced => continue,
+                    Constraint::ForeignKey(name) => Some(name.clone()),
+                    Constraint::Unique(columns) => unique_name(session, statements, columns).await?,
+                    Constraint::Lookup => None,
+                };
+                let refusal = Refusal::of_constraint(code, &obstacle.table, constraint);
+                let act = format!("find blocked rows of {}", statements.name);
+                for row in session.query(&act, &obstacle.sql, &refs(&arrays)).await? {
+                    let ordinal: i64 = field(&row, 0, &act)?;
+                    if let Some(wanted) = usize::try_from(ordinal - 1).ok().and_then(|at| rows.get(at)) {
+                        blocked.entry(wanted.place).or_insert_with(|| refusal.clone());
+                    }
+                }
+            }
+        }
+        Ok(blocked)
     }
 
     /// Whether exchanging unique values by delete and insert is safe for every table concerned.
@@ -133,36 +205,77 @@ impl<'a> Rows<'a> {
         &self.prepared.statements(collection).tables[table]
     }
 
-    fn rows(&self, collection: usize, table: usize) -> &[(usize, &'a Row)] {
+    fn rows(&self, collection: usize, table: usize) -> &[Wanted<'a>] {
         self.collections.get(&collection).map_or(&[], |parts| &parts.tables[table])
     }
 
-    async fn remove_children(
+    fn wanted(&self, collection: usize, table: usize) -> Vec<(&'a [u8], &'a Row)> {
+        self.rows(collection, table).iter().map(|wanted| (wanted.document, wanted.row)).collect()
+    }
+
+    /// The tables whose rows are remembered, parents first.
+    fn owned(&self) -> impl Iterator<Item = ((usize, usize), Owned<'a>)> {
+        let tables = self.order().into_iter();
+        tables.filter_map(|(collection, table)| Some(((collection, table), self.prepared.owned(collection, table)?)))
+    }
+
+    /// Takes the keys that the documents no longer want from them, in every table.
+    async fn release(&self, session: &Session) -> Result<Freed, Error> {
+        let mut freed = Freed::new();
+        for ((collection, table), owned) in self.owned() {
+            let Some(parts) = self.collections.get(&collection).filter(|parts| !parts.known.is_empty()) else {
+                continue;
+            };
+            let released = owned.release(session, &parts.known, &self.wanted(collection, table)).await?;
+            if !released.is_empty() {
+                freed.insert((collection, table), released);
+            }
+        }
+        Ok(freed)
+    }
+
+    /// Gives the keys that the documents want to them; gives back the places of those that cannot have theirs.
+    async fn claim(&self, session: &Session) -> Result<Vec<(&'a TableStatements, usize)>, Error> {
+        let mut rivals = Vec::new();
+        for ((collection, table), owned) in self.owned() {
+            let wanted = self.wanted(collection, table);
+            if !wanted.is_empty() {
+                let rows = self.rows(collection, table);
+                let lost = owned.claim(session, &wanted).await?.into_iter().filter_map(|at| rows.get(at));
+                rivals.extend(lost.map(|wanted| (owned.table, wanted.place)));
+            }
+        }
+        Ok(rivals)
+    }
+
+    async fn remove_roots(&self, session: &Session, freed: &Freed, touched: &mut Touched) -> Result<(), Error> {
+        for (collection, table) in self.order().into_iter().rev() {
+            if self.statements(collection, table).root {
+                self.go(session, collection, table, freed, touched).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the rows of documents that have left, by their ids, and those whose keys were given back.
+    async fn go(
         &self,
         session: &Session,
         collection: usize,
         table: usize,
+        freed: &Freed,
         touched: &mut Touched,
     ) -> Result<(), Error> {
-        let Some(parts) = self.collections.get(&collection) else { return Ok(()) };
         let statements = self.statements(collection, table);
-        if let (Some(prune), false) = (&statements.prune, parts.known.is_empty()) {
-            let plan = &self.prepared.plan(collection).tables[table];
-            let kept = self.rows(collection, table).iter().map(|(_, row)| *row);
-            let mut arrays = vec![parts.known.first()];
-            arrays.extend(key_columns(plan, kept));
-            let act = format!("remove rows from {} that are no longer in their document", statements.name);
-            let count = session.execute(&act, prune, &refs(&arrays)).await?;
+        let left = self.collections.get(&collection).map(|parts| &parts.leave[statements.of]);
+        if let (Some(erase), Some(left)) = (&statements.erase, left.filter(|left| !left.is_empty())) {
+            let act = format!("remove rows from {} whose document is gone", statements.name);
+            let count = session.execute(&act, erase, &[left]).await?;
             touched.entry(statements.name.clone()).or_default().1 += count;
         }
-        parts.gone.erase(session, table, touched).await
-    }
-
-    async fn remove_roots(&self, session: &Session, touched: &mut Touched) -> Result<(), Error> {
-        for (collection, _) in self.order().into_iter().rev().filter(|(_, table)| *table == 0) {
-            if let Some(parts) = self.collections.get(&collection) {
-                parts.gone.delete(session, touched).await?;
-            }
+        if let (Some(released), Some(owned)) = (freed.get(&(collection, table)), self.prepared.owned(collection, table))
+        {
+            touched.entry(statements.name.clone()).or_default().1 += owned.delete(session, released).await?;
         }
         Ok(())
     }
@@ -174,7 +287,7 @@ impl<'a> Rows<'a> {
                 continue;
             }
             let statements = self.statements(collection, table);
-            let arrays = params::columns(statements.width, rows.iter().map(|(_, row)| *row));
+            let arrays = params::columns(statements.width, rows.iter().map(|wanted| wanted.row));
             let act = format!("write rows of {}", statements.name);
             let mut count = 0;
             if trade && statements.uniques {
@@ -187,6 +300,42 @@ impl<'a> Rows<'a> {
     }
 }
 
+impl Parts<'_> {
+    fn leave(&mut self, had: Option<usize>, keys: Option<&Row>) {
+        if let (Some(had), Some(keys)) = (had, keys)
+            && let Some(left) = self.leave.get_mut(had)
+        {
+            left.push(keys.fields().nth(had).flatten());
+        }
+    }
+
+    fn know(&mut self, fresh: bool, document: &[u8]) {
+        if !fresh {
+            self.known.push(Some(document));
+        }
+    }
+}
+
+/// Removes the child rows that are no longer in their document.
+async fn prune(
+    session: &Session,
+    parts: &Parts<'_>,
+    statements: &TableStatements,
+    table: usize,
+    touched: &mut Touched,
+) -> Result<(), Error> {
+    let stay = &parts.stay[statements.of];
+    if let (Some(prune), false) = (&statements.prune, stay.is_empty()) {
+        let kept = parts.tables[table].iter().map(|wanted| wanted.row);
+        let mut arrays = vec![stay.clone()];
+        arrays.extend(statements.key.iter().map(|&at| params::column(at, kept.clone())));
+        let act = format!("remove rows from {} that are no longer in their document", statements.name);
+        let count = session.execute(&act, prune, &refs(&arrays)).await?;
+        touched.entry(statements.name.clone()).or_default().1 += count;
+    }
+    Ok(())
+}
+
 /// What stands in the way of a row that may be written later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Blocker {
@@ -196,79 +345,20 @@ pub(super) enum Blocker {
     MissingParent,
 }
 
-/// Root keys of documents of one collection, as arrays.
-pub(super) struct RootKeys<'a> {
-    prepared: &'a Prepared,
-    collection: usize,
-    keys: Vec<Column>,
-    count: usize,
-}
-
-impl<'a> RootKeys<'a> {
-    pub(super) fn new(prepared: &'a Prepared, collection: usize) -> Self {
-        let width = prepared.root(collection).key.len();
-        Self { prepared, collection, keys: vec![Column::default(); width], count: 0 }
-    }
-
-    /// Adds a row of key columns.
-    pub(super) fn push(&mut self, key: &Row) {
-        self.count += 1;
-        for (column, value) in self.keys.iter_mut().zip(key.fields()) {
-            column.push(value);
-        }
-    }
-
-    /// Adds the key columns of a whole root row.
-    pub(super) fn push_root(&mut self, row: &[u8]) {
-        self.count += 1;
-        let fields = params::fields(row).collect::<Vec<_>>();
-        for (column, &at) in self.keys.iter_mut().zip(&self.prepared.root(self.collection).key) {
-            column.push(fields.get(at).copied().flatten());
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.count == 0
-    }
-
-    /// The column that children refer to.
-    pub(super) fn first(&self) -> Column {
-        self.keys.first().cloned().unwrap_or_default()
-    }
-
-    async fn erase(&self, session: &Session, table: usize, touched: &mut Touched) -> Result<(), Error> {
-        let statements = &self.prepared.statements(self.collection).tables[table];
-        if let (Some(erase), false) = (&statements.erase, self.is_empty()) {
-            let act = format!("remove rows from {} whose document is gone", statements.name);
-            let count = session.execute(&act, erase, &[&self.first()]).await?;
-            touched.entry(statements.name.clone()).or_default().1 += count;
-        }
-        Ok(())
-    }
-
-    async fn delete(&self, session: &Session, touched: &mut Touched) -> Result<(), Error> {
-        if let (Some(root), false) = (self.prepared.statements(self.collection).tables.first(), self.is_empty()) {
-            let act = format!("remove rows from {}", root.name);
-            let count = session.execute(&act, &root.delete, &refs(&self.keys)).await?;
-            touched.entry(root.name.clone()).or_default().1 += count;
-        }
-        Ok(())
-    }
-}
-
-/// Removes documents with all their rows, children first.
-pub(super) async fn remove(session: &Session, roots: &RootKeys<'_>) -> Result<(), Error> {
-    let mut touched = Touched::new();
-    let statements = roots.prepared.statements(roots.collection);
-    let mut children = (1..statements.tables.len()).collect::<Vec<_>>();
-    children.sort_by_key(|&table| std::cmp::Reverse(statements.tables[table].depth));
-    for table in children {
-        roots.erase(session, table, &mut touched).await?;
-    }
-    roots.delete(session, &mut touched).await
-}
-
-/// The key columns of rows, as arrays.
-pub(super) fn key_columns<'a>(plan: &TablePlan, rows: impl Iterator<Item = &'a Row> + Clone) -> Vec<Column> {
-    plan.key.iter().map(|&at| params::column(at, rows.clone())).collect()
+/// The name of the unique constraint over these columns; the catalog that plans are made from has none.
+async fn unique_name(
+    session: &Session,
+    statements: &TableStatements,
+    columns: &[String],
+) -> Result<Option<String>, Error> {
+    let act = format!("name a constraint of {}", statements.name);
+    let sql = "SELECT c.relname::text FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid \
+                WHERE i.indrelid = $1::text::regclass AND i.indisunique AND i.indpred IS NULL \
+                  AND ARRAY(SELECT a.attname::text FROM unnest(i.indkey) WITH ORDINALITY AS k(attnum, place) \
+                              JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = k.attnum \
+                             WHERE k.place <= i.indnkeyatts ORDER BY a.attname) \
+                    = ARRAY(SELECT name FROM unnest($2::text[]) AS e(name) ORDER BY name::name) \
+                ORDER BY i.indisprimary DESC, c.relname LIMIT 1";
+    let row = session.query_opt(&act, sql, &[&statements.quoted, &columns]).await?;
+    row.map(|row| field(&row, 0, &act)).transpose()
 }

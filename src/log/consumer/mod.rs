@@ -319,7 +319,7 @@ impl Reader {
             self.membership().tell(Err(error));
         }
         // Closing waits for the group to be left, which needs an end to every assignment.
-        if let Err(error) = self.member.unassign() {
+        if let Err(error) = self.member.incremental_unassign(&self.membership().assigned_list()) {
             tracing::debug!(group = self.group, %error, "give the partitions up");
         }
     }

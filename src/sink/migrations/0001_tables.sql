@@ -7,6 +7,14 @@ CREATE TABLE driftless.collection (
     floor bytea CHECK (octet_length(floor) = 16)
 );
 
+-- A table that holds root rows, or rows of which we remember whose they are.
+CREATE TABLE driftless.relation (
+    id   integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    name text NOT NULL UNIQUE,
+    -- Columns and types of the keys in `owner`; NULL while none is there.
+    key  text
+);
+
 -- One row per document ever seen; a deleted one stays as a tombstone. An update touches no indexed column, so with room on
 -- the page it stays heap-only. No foreign key to `collection`: it would cost a lookup per change.
 CREATE TABLE driftless.ledger (
@@ -17,10 +25,34 @@ CREATE TABLE driftless.ledger (
     upper_t    bigint  NOT NULL,
     upper_i    bigint  NOT NULL,
     digest     bytea,
-    -- Key of the root row, where it cannot be derived from `key` (a hash).
+    -- The document's `{_id: ...}`, where it cannot be read from `key` (a hash).
     target     bytea,
+    -- The relation that holds the document's root row; NULL: it has none.
+    root       integer,
+    -- What `root` was before the last change. It is put back when that change is refused, because the rows stay.
+    was        integer,
     PRIMARY KEY (collection, key)
 ) WITH (fillfactor = 80);
+
+-- Whose a row is, where that does not follow from the row itself: its key is made of other fields than `_id`, or several
+-- collections write the table.
+CREATE TABLE driftless.owner (
+    relation   integer NOT NULL,
+    -- Hash of the key as PostgreSQL compares it, so that keys that are equal there are one key here.
+    row_hash   bytea   NOT NULL,
+    -- The key's fields as they were written: each its length, then its value.
+    row_key    bytea   NOT NULL,
+    collection integer NOT NULL,
+    key        bytea   NOT NULL,
+    PRIMARY KEY (relation, row_hash)
+);
+CREATE INDEX owner_document ON driftless.owner (collection, key);
+
+-- Stands in a statement where the value that a table of ids should have given is missing: like a missing parent, it may come.
+CREATE FUNCTION driftless.no_entry(relation text, kind anyelement) RETURNS anyelement LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION USING ERRCODE = 'foreign_key_violation', TABLE = relation, MESSAGE = 'the id has no entry in ' || relation;
+END $$;
 
 -- The only truth about what was applied.
 CREATE TABLE driftless.position (

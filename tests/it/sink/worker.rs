@@ -73,6 +73,7 @@ impl Kafka {
             topics: self.topics.clone(),
             backoff: Backoff { min: Duration::from_millis(20), max: Duration::from_millis(200) },
             stalls: Arc::new(|_| {}),
+            status: driftless::status::Status::default(),
         };
         tokio::spawn(worker.run(cancel.clone()))
     }

@@ -1,0 +1,150 @@
+//! The plan made ready for one database: its statements, and the numbers that collections and tables have there.
+
+use std::sync::Arc;
+
+use super::{
+    Error,
+    owner::Owned,
+    session::{Session, field},
+    statements::{CollectionStatements, TableStatements},
+};
+use crate::mapping::{CollectionPlan, Plan, Rows, target::Catalog};
+
+/// A plan that can be applied.
+#[derive(Debug)]
+pub struct Prepared {
+    plan: Arc<Plan>,
+    statements: Vec<CollectionStatements>,
+    ids: Vec<i32>,
+    /// Parallel to the tables of each collection.
+    relations: Vec<Vec<i32>>,
+}
+
+impl Prepared {
+    /// Writes the statements and registers collections and tables.
+    ///
+    /// # Errors
+    /// [`Error::TableGone`] and [`Error::KeyChanged`] halt; [`Error::Statement`] by its cause.
+    pub async fn new(session: &Session, plan: Arc<Plan>, catalog: &Catalog) -> Result<Self, Error> {
+        let statements = plan.collections().iter().map(|collection| CollectionStatements::new(collection, catalog));
+        let statements = statements.collect::<Result<Vec<_>, Error>>()?;
+        let names = plan.collections().iter().map(|collection| collection.collection.as_str()).collect::<Vec<_>>();
+        let act = "register collections";
+        let sql = "INSERT INTO driftless.collection (name) SELECT unnest($1::text[]) ON CONFLICT (name) DO NOTHING";
+        session.execute(act, sql, &[&names]).await?;
+        let sql = "SELECT c.id FROM unnest($1::text[]) WITH ORDINALITY AS e(name, place) \
+                   JOIN driftless.collection AS c USING (name) ORDER BY e.place";
+        let rows = session.query(act, sql, &[&names]).await?;
+        let ids = rows.iter().map(|row| field(row, 0, act)).collect::<Result<_, Error>>()?;
+        let mut relations = Vec::with_capacity(statements.len());
+        for collection in &statements {
+            relations.push(register(session, &collection.tables).await?);
+        }
+        Ok(Self { plan, statements, ids, relations })
+    }
+
+    /// The plan itself.
+    pub fn all(&self) -> &Arc<Plan> {
+        &self.plan
+    }
+
+    /// Place of a collection in the plan.
+    pub fn named(&self, collection: &str) -> Option<usize> {
+        self.plan.collections().iter().position(|known| known.collection == collection)
+    }
+
+    pub(super) fn plan(&self, collection: usize) -> &CollectionPlan {
+        &self.plan.collections()[collection]
+    }
+
+    pub(super) fn statements(&self, collection: usize) -> &CollectionStatements {
+        &self.statements[collection]
+    }
+
+    pub(super) fn id(&self, collection: usize) -> i32 {
+        self.ids[collection]
+    }
+
+    pub(super) fn collection_of(&self, id: i32) -> Option<usize> {
+        self.ids.iter().position(|known| *known == id)
+    }
+
+    pub(super) fn name(&self, collection: usize) -> String {
+        self.plan(collection).collection.clone()
+    }
+
+    /// The root tables of a collection, each with its relation, in the order of the fields of a document's keys.
+    pub(super) fn roots(&self, collection: usize) -> impl Iterator<Item = (&TableStatements, i32)> {
+        let tables = self.statements[collection].tables.iter().zip(self.relations[collection].iter().copied());
+        tables.filter(|(table, _)| table.root)
+    }
+
+    /// The root table that holds the document's root row, if it has one.
+    pub(super) fn root_of(&self, collection: usize, rows: &Rows) -> Option<usize> {
+        let tables = self.statements[collection].tables.iter().zip(&rows.tables);
+        tables.filter(|(table, rows)| table.root && !rows.is_empty()).map(|(table, _)| table.of).next()
+    }
+
+    /// The relation of a root table.
+    pub(super) fn relation(&self, collection: usize, root: usize) -> Option<i32> {
+        self.roots(collection).nth(root).map(|(_, relation)| relation)
+    }
+
+    /// The root table of that relation; none when the plan no longer has it.
+    pub(super) fn root_named(&self, collection: usize, relation: i32) -> Option<usize> {
+        self.roots(collection).position(|(_, known)| known == relation)
+    }
+
+    /// Who owns the rows of a table; none when the rows say so themselves.
+    pub(super) fn owned(&self, collection: usize, table: usize) -> Option<Owned<'_>> {
+        let statements = &self.statements[collection].tables[table];
+        Some(Owned {
+            table: statements,
+            statements: statements.owned.as_ref()?,
+            relation: self.relations[collection][table],
+            collection: self.ids[collection],
+        })
+    }
+
+    /// Whether no collection before this one writes the table, so that what is said of the whole table is said once.
+    pub(super) fn speaks_for(&self, collection: usize, table: usize) -> bool {
+        let relation = self.relations[collection][table];
+        let tables = self
+            .relations
+            .iter()
+            .enumerate()
+            .flat_map(|(c, tables)| tables.iter().enumerate().map(move |(t, r)| (c, t, r)));
+        tables.filter(|(_, _, known)| **known == relation).map(|(c, t, _)| (c, t)).next() == Some((collection, table))
+    }
+}
+
+/// Numbers the tables of a collection, and makes sure that what is remembered of them can still be read.
+async fn register(session: &Session, tables: &[TableStatements]) -> Result<Vec<i32>, Error> {
+    let act = "register tables";
+    let names = tables.iter().map(|table| table.quoted.as_str()).collect::<Vec<_>>();
+    let keys = tables.iter().map(|table| table.owned.as_ref().map(|owned| owned.key.as_str())).collect::<Vec<_>>();
+    let sql = "INSERT INTO driftless.relation (name) SELECT DISTINCT unnest($1::text[]) ON CONFLICT (name) DO NOTHING";
+    session.execute(act, sql, &[&names]).await?;
+    let sql = "UPDATE driftless.relation AS r SET key = e.key FROM unnest($1::text[], $2::text[]) AS e(name, key) \
+                WHERE r.name = e.name AND r.key IS DISTINCT FROM e.key AND e.key IS NOT NULL \
+                  AND NOT EXISTS (SELECT FROM driftless.owner AS o WHERE o.relation = r.id)";
+    session.execute(act, sql, &[&names, &keys]).await?;
+    let sql = "SELECT r.id, r.key FROM unnest($1::text[]) WITH ORDINALITY AS e(name, place) \
+               JOIN driftless.relation AS r USING (name) ORDER BY e.place";
+    let rows = session.query(act, sql, &[&names]).await?;
+    let mut relations = Vec::with_capacity(rows.len());
+    for ((row, table), wanted) in rows.iter().zip(tables).zip(keys) {
+        let known: Option<&str> = field(row, 1, act)?;
+        if let (Some(known), Some(wanted)) = (known, wanted)
+            && known != wanted
+        {
+            return Err(Error::KeyChanged {
+                table: table.name.clone(),
+                known: known.to_owned(),
+                wanted: wanted.to_owned(),
+            });
+        }
+        relations.push(field(row, 0, act)?);
+    }
+    Ok(relations)
+}

@@ -1,0 +1,249 @@
+//! Pieces of SQL that the statements of a table are made of: names, values, comparisons, rows as arrays. Texts only.
+//!
+//! Nothing but the system's names is found without a schema here, and that holds for operators too: `=` of `citext` has to
+//! be named with its schema, or the texts would be compared.
+
+use crate::mapping::{
+    Lookup, PlanColumn, TablePlan,
+    target::{ColumnType, Table, quote_ident},
+};
+
+/// A planned table and what the catalog says of it.
+pub(super) struct Sql<'a> {
+    pub(super) plan: &'a TablePlan,
+    pub(super) found: &'a Table,
+    /// The root table above it, or itself.
+    pub(super) root: &'a TablePlan,
+    /// All tables that the same document writes: its root and everything below.
+    pub(super) kin: &'a [TablePlan],
+}
+
+impl Sql<'_> {
+    pub(super) fn positions(&self) -> impl Iterator<Item = usize> {
+        0..self.plan.columns.len()
+    }
+
+    /// What a row with this key may still differ in: every other column, and those of the key whose `=` forgives.
+    pub(super) fn beside_key(&self) -> Vec<usize> {
+        let forgiving = |at: &usize| self.kind(*at).is_some_and(forgives);
+        self.positions().filter(|at| !self.plan.key.contains(at) || forgiving(at)).collect()
+    }
+
+    pub(super) fn name(&self, at: usize) -> String {
+        quote_ident(&self.plan.columns[at].name)
+    }
+
+    pub(super) fn kind(&self, at: usize) -> Option<&ColumnType> {
+        self.found.column(&self.plan.columns[at].name).map(|column| column.kind.base())
+    }
+
+    /// The value of a column in the rows named `rows`, in the column's type.
+    pub(super) fn value(&self, rows: &str, at: usize) -> String {
+        self.value_of(&format!("{rows}.c{at}"), at)
+    }
+
+    /// The value that a parameter's element stands for; NULL where an id has no entry.
+    pub(super) fn value_of(&self, element: &str, at: usize) -> String {
+        let column = &self.plan.columns[at];
+        match &column.lookup {
+            None => format!("{element}::{}", column.sql_type),
+            Some(lookup) => looked_up(lookup, element),
+        }
+    }
+
+    /// The value to be written: where an id has no entry, the statement fails.
+    pub(super) fn written(&self, rows: &str, at: usize) -> String {
+        let column = &self.plan.columns[at];
+        match &column.lookup {
+            None => self.value(rows, at),
+            Some(lookup) => format!(
+                "CASE WHEN {rows}.c{at} IS NOT NULL THEN coalesce({}, driftless.no_entry({}, NULL::{})) END",
+                looked_up(lookup, &format!("{rows}.c{at}")),
+                quote_text(&lookup.table.to_string()),
+                column.sql_type,
+            ),
+        }
+    }
+
+    pub(super) fn all_names(&self) -> String {
+        join(", ", &self.plan.columns, |column| quote_ident(&column.name))
+    }
+
+    pub(super) fn all_written(&self, rows: &str) -> String {
+        self.positions().map(|at| self.written(rows, at)).collect::<Vec<_>>().join(", ")
+    }
+
+    pub(super) fn key_names(&self) -> String {
+        join(", ", &self.plan.key, |&at| self.name(at))
+    }
+
+    pub(super) fn keys_match(&self, table: &str, rows: &str) -> String {
+        self.same(&self.plan.key, table, rows)
+    }
+
+    /// Whether these columns of a row of the table are those of a row of parameters.
+    pub(super) fn same(&self, columns: &[usize], table: &str, rows: &str) -> String {
+        join(" AND ", columns, |&at| format!("{table}.{} {} {}", self.name(at), self.equals(at), self.value(rows, at)))
+    }
+
+    pub(super) fn equals(&self, at: usize) -> String {
+        match (self.kind(at), self.plan.columns[at].sql_type.rsplit_once('.')) {
+            (Some(ColumnType::Citext), Some((schema, _))) => format!("OPERATOR({schema}.=)"),
+            _ => "=".to_owned(),
+        }
+    }
+
+    /// The root's key travels in the root's type and is compared in the column's.
+    pub(super) fn of_document(&self, column: usize, element: &str) -> String {
+        format!("t.{} {} {}", self.name(column), self.equals(column), self.value_of(element, column))
+    }
+
+    pub(super) fn root_key(&self) -> &str {
+        self.root.key.first().map_or("text", |&at| param_type(&self.root.columns[at]))
+    }
+
+    /// Sixteen bytes that are the same for keys that PostgreSQL holds for equal, and only for those.
+    ///
+    /// Source: `hash_record_extended`, which uses the hash functions of the columns' types, as hash partitioning does.
+    pub(super) fn key_hash(&self, value: impl Fn(usize) -> String) -> String {
+        let fields = join(", ", &self.plan.key, |&at| {
+            let value = value(at);
+            if self.kind(at).is_some_and(has_hash) { value } else { format!("({value})::text") }
+        });
+        let half = |seed: u8| format!("int8send(hash_record_extended(ROW({fields}), {seed}))");
+        format!("{} || {}", half(0), half(1))
+    }
+
+    pub(super) fn columns_as_params(&self, first: usize) -> impl Iterator<Item = (usize, &str, String)> {
+        self.plan.columns.iter().enumerate().map(move |(at, column)| (first + at, param_type(column), format!("c{at}")))
+    }
+
+    pub(super) fn keys_as_params(&self, first: usize) -> impl Iterator<Item = (usize, &str, String)> {
+        let keys = self.plan.key.iter().enumerate();
+        keys.map(move |(place, &at)| (first + place, param_type(&self.plan.columns[at]), format!("c{at}")))
+    }
+
+    pub(super) fn rows(&self, first: usize, alias: &str) -> String {
+        unnest(alias, self.columns_as_params(first))
+    }
+
+    pub(super) fn numbered_rows(&self, alias: &str) -> String {
+        numbered(alias, self.columns_as_params(1))
+    }
+}
+
+fn looked_up(lookup: &Lookup, element: &str) -> String {
+    let (from, kind) = &lookup.from;
+    format!(
+        "(SELECT l.{} FROM {} AS l WHERE l.{} = {element}::{kind})",
+        quote_ident(&lookup.to),
+        lookup.table,
+        quote_ident(from),
+    )
+}
+
+/// Types that surely have a hash function; the others are told apart by their text.
+fn has_hash(kind: &ColumnType) -> bool {
+    matches!(
+        kind,
+        ColumnType::Bool
+            | ColumnType::Int2
+            | ColumnType::Int4
+            | ColumnType::Int8
+            | ColumnType::Float4
+            | ColumnType::Float8
+            | ColumnType::Numeric { .. }
+            | ColumnType::Text
+            | ColumnType::Varchar(_)
+            | ColumnType::Bpchar(_)
+            | ColumnType::Citext
+            | ColumnType::Uuid
+            | ColumnType::Date
+            | ColumnType::Timestamp { .. }
+            | ColumnType::Timestamptz { .. }
+            | ColumnType::Bytea
+            | ColumnType::Enum { .. }
+    )
+}
+
+/// Types of which values that are not the same may be equal.
+fn forgives(kind: &ColumnType) -> bool {
+    matches!(
+        kind,
+        ColumnType::Citext
+            | ColumnType::Numeric { .. }
+            | ColumnType::Float4
+            | ColumnType::Float8
+            | ColumnType::Unsupported(_)
+    )
+}
+
+fn param_type(column: &PlanColumn) -> &str {
+    &column.param_type
+}
+
+pub(super) fn unnest<'a>(alias: &str, params: impl IntoIterator<Item = (usize, &'a str, String)>) -> String {
+    let (arrays, names) = arrays_and_names(params);
+    format!("unnest({arrays}) AS {alias}({names})")
+}
+
+/// The same with the ordinal of each row, from 1, as `n`.
+pub(super) fn numbered<'a>(alias: &str, params: impl IntoIterator<Item = (usize, &'a str, String)>) -> String {
+    let (arrays, names) = arrays_and_names(params);
+    format!("unnest({arrays}) WITH ORDINALITY AS {alias}({names}, n)")
+}
+
+fn arrays_and_names<'a>(params: impl IntoIterator<Item = (usize, &'a str, String)>) -> (String, String) {
+    let (arrays, names): (Vec<_>, Vec<_>) =
+        params.into_iter().map(|(number, kind, name)| (format!("${number}::{kind}[]"), name)).unzip();
+    (arrays.join(", "), names.join(", "))
+}
+
+pub(super) fn join<T>(separator: &str, of: &[T], text: impl FnMut(&T) -> String) -> String {
+    of.iter().map(text).collect::<Vec<_>>().join(separator)
+}
+
+pub(super) fn quote_text(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+/// Whether the stored bytes would change.
+pub(super) fn differs(kind: Option<&ColumnType>, found: &str, wanted: &str) -> String {
+    match kind {
+        Some(
+            ColumnType::Bool
+            | ColumnType::Int2
+            | ColumnType::Int4
+            | ColumnType::Int8
+            | ColumnType::Uuid
+            | ColumnType::Date
+            | ColumnType::Timestamp { .. }
+            | ColumnType::Timestamptz { .. }
+            | ColumnType::Bytea,
+        ) => format!("{found} IS DISTINCT FROM {wanted}"),
+        // `=` takes 1.0 for 1.00, -0 for 0, a day for 24 hours, and knows nothing for json, xml and point.
+        _ => format!("{found}::text COLLATE \"C\" IS DISTINCT FROM {wanted}::text COLLATE \"C\""),
+    }
+}
+
+/// Whether the values mean different things: numbers by value (NaN equals itself, -0 equals 0), JSON by content.
+pub(super) fn differs_in_meaning(kind: Option<&ColumnType>, found: &str, wanted: &str) -> String {
+    match kind {
+        Some(ColumnType::Float4 | ColumnType::Float8 | ColumnType::Numeric { .. } | ColumnType::Jsonb) => {
+            format!("{found} IS DISTINCT FROM {wanted}")
+        }
+        Some(ColumnType::Json) => format!("{found}::jsonb IS DISTINCT FROM {wanted}::jsonb"),
+        other => differs(other, found, wanted),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_cannot_break_out_of_their_quotes() {
+        assert_eq!(quote_text("o'clock"), "'o''clock'");
+        assert_eq!(quote_ident("a\"b"), "\"a\"\"b\"");
+    }
+}
