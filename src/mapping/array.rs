@@ -12,11 +12,12 @@
 use super::{
     Loss, Losses, encode,
     ids::IdStep,
-    json, numeric,
+    json,
+    policy::Policy,
     target::ColumnType,
     value::{Raw, Value},
 };
-use crate::model::{Decimal, Reason};
+use crate::model::Reason;
 
 const MAX_DIMENSIONS: usize = 6;
 /// See `json`: what PostgreSQL must be able to print.
@@ -29,18 +30,28 @@ const MAX_PRINTED: usize = 0x0fff_ffff;
 pub(super) fn write(
     value: Value<'_>,
     element: &ColumnType,
-    reference: Option<&IdStep>,
+    id: Option<&IdStep>,
+    policy: &Policy,
     losses: &mut Losses,
     out: &mut Vec<u8>,
 ) -> Result<(), Reason> {
     let Value::Array(array) = value else { return Err(Reason::TypeMismatch) };
-    let lengths = dimensions(array, 1)?;
+    let element = element.base();
+    let lengths = match element {
+        // Arrays inside are elements.
+        ColumnType::Point | ColumnType::Vector(_) => vec![array.fields().count()],
+        _ => dimensions(array, 1)?,
+    };
     if lengths.contains(&0) {
         losses.add_if(lengths.len() > 1, Loss::EmptyArray);
         out.extend_from_slice(b"{}");
         return Ok(());
     }
-    let mut writer = Writer { element, reference, losses, out, text: Vec::new(), printed: 0 };
+    let delimiter = match element {
+        ColumnType::Other { delimiter, .. } => *delimiter,
+        _ => b',',
+    };
+    let mut writer = Writer { element, delimiter, id, policy, losses, out, text: Vec::new(), printed: 0 };
     writer.array(array, lengths.len())
 }
 
@@ -70,7 +81,9 @@ fn dimensions(array: Raw<'_>, depth: usize) -> Result<Vec<usize>, Reason> {
 
 struct Writer<'o> {
     element: &'o ColumnType,
-    reference: Option<&'o IdStep>,
+    delimiter: u8,
+    id: Option<&'o IdStep>,
+    policy: &'o Policy,
     losses: &'o mut Losses,
     out: &'o mut Vec<u8>,
     /// Room for the JSON of one element.
@@ -84,7 +97,7 @@ impl Writer<'_> {
         self.out.push(b'{');
         for (at, field) in array.fields().enumerate() {
             if at > 0 {
-                self.out.push(b',');
+                self.out.push(self.delimiter);
             }
             match field?.1 {
                 Value::Array(inner) if dimensions > 1 => self.array(inner, dimensions - 1)?,
@@ -96,23 +109,23 @@ impl Writer<'_> {
     }
 
     fn element(&mut self, value: Value<'_>) -> Result<(), Reason> {
-        match (self.element.base(), value) {
+        match (self.element, value) {
             (_, Value::Null | Value::Undefined) => self.out.extend_from_slice(b"NULL"),
             (ColumnType::Json | ColumnType::Jsonb, _) => {
                 self.text.clear();
                 json::write(value, self.losses, &mut self.text)?;
                 quote(&self.text, self.out);
             }
-            (kind, _) => {
-                let scalar = encode::scalar(value, kind, self.reference, self.losses)?;
-                if let encode::Scalar::Number(number @ Decimal::Finite { .. }) = scalar {
-                    self.printed += numeric::printed_length(number);
+            (kind, _) => match encode::convert(value, kind, self.id, self.policy, self.losses)? {
+                None => self.out.extend_from_slice(b"NULL"),
+                Some(scalar) => {
+                    self.printed += scalar.printed_length();
                     if self.printed > MAX_PRINTED {
                         return Err(Reason::Amplify);
                     }
+                    quote(scalar.to_text().as_bytes(), self.out);
                 }
-                quote(scalar.to_text().as_bytes(), self.out);
-            }
+            },
         }
         Ok(())
     }
@@ -136,11 +149,12 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
+    use crate::mapping::policy::REFUSING;
 
     fn literal(document: &RawDocumentBuf, kind: &ColumnType) -> Result<String, Reason> {
         let (_, value) = Raw::new(document.as_bytes()).fields().next().expect("a field").expect("a value");
         let mut out = Vec::new();
-        write(value, kind, None, &mut Losses::default(), &mut out)?;
+        write(value, kind, None, &REFUSING, &mut Losses::default(), &mut out)?;
         Ok(String::from_utf8(out).expect("UTF-8"))
     }
 

@@ -46,6 +46,8 @@ pub struct IdFile {
     pub only: Option<IdType>,
     /// Namespace of version-5 UUIDs.
     pub namespace: Uuid,
+    /// Where ids are looked up, for [`IdRule::Lookup`].
+    pub lookup: Option<LookupFile>,
     /// The column; `None` for the table's primary key.
     pub column: Option<At<String>>,
 }
@@ -63,6 +65,27 @@ pub enum IdRule {
     Integer,
     /// UUID as it is.
     Uuid,
+    /// MD5 of the text form, as UUID or as 32 hexadecimal digits.
+    Md5,
+    /// ObjectId as the last 12 bytes of a UUID, after zeros.
+    PadLeft,
+    /// ObjectId as the first 12 bytes of a UUID, before zeros.
+    PadRight,
+    /// The bytes of an ObjectId, UUID or binary.
+    Bytes,
+    /// The text form, looked up in a table of the target.
+    Lookup,
+}
+
+/// The table in which [`IdRule::Lookup`] finds ids.
+#[derive(Clone, Debug)]
+pub struct LookupFile {
+    /// The table.
+    pub table: At<TableName>,
+    /// The column that holds the text of the source's id.
+    pub from: At<String>,
+    /// The column that holds the target's id.
+    pub to: At<String>,
 }
 
 /// A type of `_id`.
@@ -76,6 +99,8 @@ pub enum IdType {
     Integer,
     /// Binary of subtype 4.
     Uuid,
+    /// Binary of subtype 0.
+    Binary,
 }
 
 /// What a dropped or renamed collection means for its tables.
@@ -183,19 +208,29 @@ impl MappingFile {
 
 impl IdRule {
     /// Every rule and its name in the file.
-    pub(super) const NAMES: [(&str, Self); 5] = [
+    pub(super) const NAMES: [(&str, Self); 10] = [
         ("uuid5", Self::Uuid5),
+        ("md5", Self::Md5),
+        ("pad_left", Self::PadLeft),
+        ("pad_right", Self::PadRight),
         ("hex", Self::Hex),
         ("text", Self::Text),
         ("integer", Self::Integer),
         ("uuid", Self::Uuid),
+        ("bytes", Self::Bytes),
+        ("lookup", Self::Lookup),
     ];
 }
 
 impl IdType {
     /// Every type and its name in the file.
-    pub(super) const NAMES: [(&str, Self); 4] =
-        [("objectId", Self::ObjectId), ("string", Self::String), ("integer", Self::Integer), ("uuid", Self::Uuid)];
+    pub(super) const NAMES: [(&str, Self); 5] = [
+        ("objectId", Self::ObjectId),
+        ("string", Self::String),
+        ("integer", Self::Integer),
+        ("uuid", Self::Uuid),
+        ("binary", Self::Binary),
+    ];
 }
 
 impl OnDrop {

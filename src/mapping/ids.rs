@@ -7,8 +7,12 @@
 //! | `text` | string | the string |
 //! | `integer` | whole number | the number |
 //! | `uuid` | UUID (binary subtype 4), or with `type = "string"` its text | the UUID |
+//! | `md5` | as `uuid5` | MD5 of its text, as UUID or as 32 hexadecimal digits |
+//! | `pad_left`, `pad_right` | ObjectId | UUID of its 12 bytes, after or before four bytes of zeros |
+//! | `bytes` | ObjectId, or what `type` names: UUID, binary of subtype 0 | its bytes |
+//! | `lookup` | as `uuid5` | its text, which PostgreSQL exchanges for what a table says |
 //!
-//! The text of `uuid5`: an ObjectId is its 24 lower-case hexadecimal digits, a number its decimal digits, a UUID its 36
+//! The text of `uuid5`, `md5` and `lookup`: an ObjectId is its 24 lower-case hexadecimal digits, a number its decimal digits, a UUID its 36
 //! characters in lower case. So that two documents never share a row, a string `_id` that reads like one of the three is
 //! refused, unless the mapping says `type = "string"` and thereby that there is nothing else.
 //!
@@ -21,10 +25,11 @@
 
 use std::borrow::Cow;
 
+use md5::{Digest, Md5};
 use uuid::Uuid;
 
 use super::{
-    IdFile, IdRule, IdType, numeric,
+    IdFile, IdRule, IdType, Lookup, numeric,
     target::ColumnType,
     value::{Raw, Value},
 };
@@ -33,14 +38,16 @@ use crate::model::Reason;
 /// What PostgreSQL's B-tree takes in one entry is 2,704 bytes, headers and padding included.
 const MAX_KEY_TEXT: usize = 2_600;
 const HEX_DIGITS: usize = 24;
+const MD5_DIGITS: usize = 32;
 const UUID_LENGTH: u32 = 36;
 
 /// The id rule of one collection.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct IdStep {
     rule: IdRule,
     only: Option<IdType>,
     namespace: Uuid,
+    lookup: Option<Box<Lookup>>,
 }
 
 /// A key of the target, not yet in the form of its column.
@@ -49,6 +56,11 @@ pub(super) enum Id<'a> {
     Uuid(Uuid),
     Text(Cow<'a, str>),
     Integer(i64),
+    /// A hash that is a UUID or, in a text column, 32 digits.
+    Md5([u8; 16]),
+    Bytes(Cow<'a, [u8]>),
+    /// What PostgreSQL looks up; whatever type the column has, this travels as text.
+    Wanted(Cow<'a, str>),
 }
 
 /// What identifies a document or element.
@@ -57,12 +69,23 @@ enum Identity<'a> {
     Text(&'a str),
     Integer(i64),
     Uuid(Uuid),
+    Binary(&'a [u8]),
 }
 
 impl IdStep {
     /// The rule of a collection.
     pub(super) fn new(file: &IdFile) -> Self {
-        Self { rule: file.rule, only: file.only, namespace: file.namespace }
+        let lookup = file.lookup.as_ref().map(|lookup| Lookup {
+            table: lookup.table.value.clone(),
+            from: (lookup.from.value.clone(), String::new()),
+            to: lookup.to.value.clone(),
+        });
+        Self { rule: file.rule, only: file.only, namespace: file.namespace, lookup: lookup.map(Box::new) }
+    }
+
+    /// Where PostgreSQL finds the id; the type of the column that is searched is the catalog's to say.
+    pub(super) fn lookup(&self) -> Option<&Lookup> {
+        self.lookup.as_deref()
     }
 
     /// The key of a document by its `_id`.
@@ -72,26 +95,17 @@ impl IdStep {
     pub(super) fn own<'a>(&self, value: Value<'a>) -> Result<Id<'a>, Reason> {
         let identity = identity(value)?.ok_or(Reason::KeyUnsupported)?;
         let unsupported = Err(Reason::KeyUnsupported);
-        match (self.rule, self.only, identity) {
-            (_, Some(only), identity) if only != identity.kind() => unsupported,
-            (IdRule::Uuid5, only, Identity::Text(text)) => {
-                if only.is_none() && reads_like_another(text) {
-                    unsupported
-                } else {
-                    Ok(self.uuid5(text))
+        match (self.kind(), self.rule, identity) {
+            (_, IdRule::Uuid, Identity::Text(text)) if self.only == Some(IdType::String) => {
+                match canonical_uuid(text) {
+                    // Two spellings of one UUID are two documents: only one of them may have the row.
+                    Some(id) if id.hyphenated().to_string() == text => Ok(Id::Uuid(id)),
+                    _ => unsupported,
                 }
             }
-            (IdRule::Uuid5, _, identity) => Ok(self.uuid5(&identity.text())),
-            (IdRule::Hex, _, Identity::ObjectId(id)) => Ok(Id::Text(hex::encode(id).into())),
-            (IdRule::Text, _, Identity::Text(text)) => key_text(text),
-            (IdRule::Integer, _, Identity::Integer(value)) => Ok(Id::Integer(value)),
-            (IdRule::Uuid, _, Identity::Uuid(id)) => Ok(Id::Uuid(id)),
-            (IdRule::Uuid, Some(IdType::String), Identity::Text(text)) => match canonical_uuid(text) {
-                // Two spellings of one UUID are two documents: only one of them may have the row.
-                Some(id) if id.hyphenated().to_string() == text => Ok(Id::Uuid(id)),
-                _ => unsupported,
-            },
-            _ => unsupported,
+            (Some(only), _, identity) if only != identity.kind() => unsupported,
+            (None, _, Identity::Text(text)) if reads_like_another(text) => unsupported,
+            (_, _, identity) => self.key(identity).unwrap_or(unsupported),
         }
     }
 
@@ -119,28 +133,51 @@ impl IdStep {
                 canonical_uuid(text).map(Id::Uuid).ok_or(Reason::TypeMismatch)
             }
             (_, identity) if self.kind().is_some_and(|only| only != identity.kind()) => Err(Reason::TypeMismatch),
-            (IdRule::Uuid5, identity) => Ok(self.uuid5(&identity.text())),
-            (IdRule::Hex, Identity::ObjectId(id)) => Ok(Id::Text(hex::encode(id).into())),
-            (IdRule::Text, Identity::Text(text)) => key_text(text),
-            (IdRule::Integer, Identity::Integer(value)) => Ok(Id::Integer(value)),
-            (IdRule::Uuid, Identity::Uuid(id)) => Ok(Id::Uuid(id)),
-            _ => Err(Reason::TypeMismatch),
+            (_, identity) => self.key(identity).unwrap_or(Err(Reason::TypeMismatch)),
         }
+    }
+
+    /// What the rule makes of an identity that it may take; `None` for one that it does not.
+    fn key<'a>(&self, identity: Identity<'a>) -> Option<Result<Id<'a>, Reason>> {
+        Some(Ok(match (self.rule, identity) {
+            (IdRule::Bytes, Identity::ObjectId(id)) => Id::Bytes(id.to_vec().into()),
+            (IdRule::Bytes, Identity::Uuid(id)) => Id::Bytes(id.into_bytes().to_vec().into()),
+            (IdRule::Bytes, Identity::Binary(bytes)) if bytes.len() > MAX_KEY_TEXT => {
+                return Some(Err(Reason::KeyTooLong));
+            }
+            (IdRule::Bytes, Identity::Binary(bytes)) => Id::Bytes(bytes.into()),
+            (_, Identity::Binary(_)) => return None,
+            (IdRule::Uuid5, identity) => Id::Uuid(Uuid::new_v5(&self.namespace, identity.text().as_bytes())),
+            (IdRule::Md5, identity) => Id::Md5(Md5::digest(identity.text().as_bytes()).into()),
+            (IdRule::Lookup, identity) => return Some(key_text(identity.text()).map(Id::Wanted)),
+            (IdRule::PadLeft, Identity::ObjectId(id)) => {
+                let mut bytes = [0; 16];
+                bytes[4..].copy_from_slice(&id);
+                Id::Uuid(Uuid::from_bytes(bytes))
+            }
+            (IdRule::PadRight, Identity::ObjectId(id)) => {
+                let mut bytes = [0; 16];
+                bytes[..12].copy_from_slice(&id);
+                Id::Uuid(Uuid::from_bytes(bytes))
+            }
+            (IdRule::Hex, Identity::ObjectId(id)) => Id::Text(hex::encode(id).into()),
+            (IdRule::Text, Identity::Text(text)) => return Some(key_text(text.into()).map(Id::Text)),
+            (IdRule::Integer, Identity::Integer(value)) => Id::Integer(value),
+            (IdRule::Uuid, Identity::Uuid(id)) => Id::Uuid(id),
+            _ => return None,
+        }))
     }
 
     /// The only type of `_id` there is, where the rule or the mapping says so.
     fn kind(&self) -> Option<IdType> {
         match self.rule {
-            IdRule::Uuid5 => self.only,
-            IdRule::Hex => Some(IdType::ObjectId),
+            IdRule::Uuid5 | IdRule::Md5 | IdRule::Lookup => self.only,
+            IdRule::Hex | IdRule::PadLeft | IdRule::PadRight => Some(IdType::ObjectId),
+            IdRule::Bytes => Some(self.only.unwrap_or(IdType::ObjectId)),
             IdRule::Text => Some(IdType::String),
             IdRule::Integer => Some(IdType::Integer),
             IdRule::Uuid => Some(self.only.unwrap_or(IdType::Uuid)),
         }
-    }
-
-    fn uuid5(&self, name: &str) -> Id<'static> {
-        Id::Uuid(Uuid::new_v5(&self.namespace, name.as_bytes()))
     }
 
     /// Whether a column of that type can hold the rule's keys.
@@ -151,7 +188,13 @@ impl IdStep {
             _ => false,
         };
         match self.rule {
-            IdRule::Uuid5 | IdRule::Uuid => *kind.base() == ColumnType::Uuid || holds(UUID_LENGTH as usize),
+            IdRule::Uuid5 | IdRule::Uuid | IdRule::PadLeft | IdRule::PadRight => {
+                *kind.base() == ColumnType::Uuid || holds(UUID_LENGTH as usize)
+            }
+            IdRule::Md5 => *kind.base() == ColumnType::Uuid || holds(MD5_DIGITS),
+            IdRule::Bytes => *kind.base() == ColumnType::Bytea,
+            // PostgreSQL converts what the table says, or refuses it when the statement is prepared.
+            IdRule::Lookup => !matches!(kind.base(), ColumnType::Array(_) | ColumnType::Unsupported(_)),
             IdRule::Hex => holds(HEX_DIGITS),
             IdRule::Text => holds(0),
             IdRule::Integer => matches!(
@@ -164,7 +207,10 @@ impl IdStep {
     /// What the rule's keys go into, in words.
     pub(super) fn wants(&self) -> &'static str {
         match self.rule {
-            IdRule::Uuid5 | IdRule::Uuid => "uuid, text or varchar(36)",
+            IdRule::Uuid5 | IdRule::Uuid | IdRule::PadLeft | IdRule::PadRight => "uuid, text or varchar(36)",
+            IdRule::Md5 => "uuid, text or varchar(32)",
+            IdRule::Bytes => "bytea",
+            IdRule::Lookup => "the type of the column that `to` names",
             IdRule::Hex => "text or varchar(24)",
             IdRule::Text => "text or varchar",
             IdRule::Integer => "smallint, integer, bigint or numeric",
@@ -173,14 +219,18 @@ impl IdStep {
 
     /// Whether ids of child rows need a namespace that the mapping does not give.
     pub(super) fn lacks_namespace(&self) -> bool {
-        !matches!(self.rule, IdRule::Uuid5 | IdRule::Uuid) && self.namespace.is_nil()
+        let gives_uuids =
+            matches!(self.rule, IdRule::Uuid5 | IdRule::Uuid | IdRule::Md5 | IdRule::PadLeft | IdRule::PadRight);
+        !gives_uuids && self.namespace.is_nil()
     }
 
     /// The namespace of all child ids below a root row.
     pub(super) fn child_namespace(&self, root: &Id<'_>) -> Uuid {
         match root {
             Id::Uuid(id) => *id,
-            Id::Text(text) => Uuid::new_v5(&self.namespace, text.as_bytes()),
+            Id::Md5(bytes) => Uuid::from_bytes(*bytes),
+            Id::Text(text) | Id::Wanted(text) => Uuid::new_v5(&self.namespace, text.as_bytes()),
+            Id::Bytes(bytes) => Uuid::new_v5(&self.namespace, bytes),
             Id::Integer(value) => Uuid::new_v5(&self.namespace, value.to_string().as_bytes()),
         }
     }
@@ -197,6 +247,7 @@ pub(super) fn child(namespace: Uuid, path: &str, key: Value<'_>) -> Result<Uuid,
         Identity::Text(_) => "string",
         Identity::Integer(_) => "integer",
         Identity::Uuid(_) => "uuid",
+        Identity::Binary(_) => return Err(Reason::KeyUnsupported),
     };
     Ok(Uuid::new_v5(&namespace, format!("{path}/{kind}:{}", identity.text()).as_bytes()))
 }
@@ -221,22 +272,25 @@ pub(super) fn id_of(document: Raw<'_>) -> Result<Value<'_>, Reason> {
     id
 }
 
-impl Identity<'_> {
+impl<'a> Identity<'a> {
     fn kind(&self) -> IdType {
         match self {
             Self::ObjectId(_) => IdType::ObjectId,
             Self::Text(_) => IdType::String,
             Self::Integer(_) => IdType::Integer,
             Self::Uuid(_) => IdType::Uuid,
+            Self::Binary(_) => IdType::Binary,
         }
     }
 
-    fn text(&self) -> Cow<'_, str> {
+    fn text(&self) -> Cow<'a, str> {
         match self {
             Self::ObjectId(id) => hex::encode(id).into(),
             Self::Text(text) => (*text).into(),
             Self::Integer(value) => value.to_string().into(),
             Self::Uuid(id) => id.hyphenated().to_string().into(),
+            // No rule makes a text of it.
+            Self::Binary(bytes) => hex::encode(bytes).into(),
         }
     }
 }
@@ -253,12 +307,13 @@ fn identity(value: Value<'_>) -> Result<Option<Identity<'_>>, Reason> {
             Some(Identity::Integer(numeric::integer(value)?))
         }
         Value::Binary { subtype: UUID, bytes } => Uuid::from_slice(bytes).ok().map(Identity::Uuid),
+        Value::Binary { subtype: 0, bytes } => Some(Identity::Binary(bytes)),
         _ => None,
     })
 }
 
-fn key_text(text: &str) -> Result<Id<'_>, Reason> {
-    if text.len() > MAX_KEY_TEXT { Err(Reason::KeyTooLong) } else { Ok(Id::Text(text.into())) }
+fn key_text(text: Cow<'_, str>) -> Result<Cow<'_, str>, Reason> {
+    if text.len() > MAX_KEY_TEXT { Err(Reason::KeyTooLong) } else { Ok(text) }
 }
 
 fn reads_like_another(text: &str) -> bool {
@@ -289,7 +344,7 @@ mod tests {
     const GUID_BYTES: &[u8] = &0xc02b_b386_0c9e_5f4e_a2b9_7e8f_3a6d_1c05_u128.to_be_bytes();
 
     fn step(rule: IdRule) -> IdStep {
-        IdStep { rule, only: None, namespace: Uuid::NAMESPACE_DNS }
+        IdStep { rule, only: None, namespace: Uuid::NAMESPACE_DNS, lookup: None }
     }
 
     fn only(rule: IdRule, only: IdType) -> IdStep {

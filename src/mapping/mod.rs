@@ -15,28 +15,37 @@
 
 mod array;
 mod compile;
+mod digits;
 mod encode;
 mod fault;
 mod file;
 mod ids;
+mod interval;
+mod iso;
 mod json;
+mod literal;
 mod losses;
 mod map;
+mod number;
 mod numeric;
 mod order;
 mod path;
 mod plan;
 mod policy;
+mod range;
 mod read;
 mod row;
+mod shape;
 pub mod target;
+mod text;
 mod time;
 mod tree;
 mod value;
 
 pub use fault::{Fault, Location};
 pub use file::{
-    At, ChildFile, ChildIdFile, CollectionFile, ColumnFile, IdFile, IdRule, IdType, KeyFrom, MappingFile, OnDrop,
+    At, ChildFile, ChildIdFile, CollectionFile, ColumnFile, IdFile, IdRule, IdType, KeyFrom, LookupFile, MappingFile,
+    OnDrop,
 };
 pub use losses::{Entry as LossEntry, Loss, Losses};
 pub use map::digest;

@@ -119,14 +119,21 @@ pub(super) fn double(value: Value<'_>) -> Result<f64, Reason> {
     if same { Ok(near) } else { Err(Reason::Lossy) }
 }
 
-/// The single-precision number that a value is, where both print the same digits.
+/// The single-precision number that a value is, where both are the same number or print the same digits.
 ///
 /// # Errors
 /// As [`double`].
 pub(super) fn single(value: Value<'_>) -> Result<f32, Reason> {
-    let wide = double(value)?;
+    narrowed(double(value)?)
+}
+
+/// The single-precision number that a double is, see [`single`].
+///
+/// # Errors
+/// `RANGE_NUM`, `LOSSY`.
+pub(super) fn narrowed(wide: f64) -> Result<f32, Reason> {
     let narrow = wide as f32;
-    if !wide.is_finite() {
+    if !wide.is_finite() || f64::from(narrow) == wide {
         return Ok(narrow);
     }
     if narrow.is_infinite() {

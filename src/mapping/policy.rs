@@ -1,8 +1,25 @@
 //! What a column's declaration says of values that are not there in the form that the column wants.
+//!
+//! A value passes them in this order; in an array, each element does. Without any of them it is taken as it is, or refused.
+//!
+//! 1. `trim`, `empty = "null"`: of a text.
+//! 2. `translate`, `fallback`: by the value's text. What `translate` lists is final. Of the rest, a label of the column's enum
+//!    stays; everything else with a text becomes the fallback, where there is one.
+//! 3. The conversion, helped by `coerce` and `epoch`. White space around what `coerce` reads as a number, boolean or date is no
+//!    part of it. A date without an offset from UTC is UTC.
+//! 4. `misfit`, when the conversion refuses the value.
+//!
+//! Every use is a [`Loss`](super::Loss) that is counted. In JSON columns, which hold every value, only the first and the last
+//! apply, to the value itself and not to what is inside.
 
 use bson::raw::RawBson;
 
-use super::{At, target::ColumnType};
+use super::{
+    At, Losses, encode,
+    target::{ColumnType, Finest},
+    value::Value,
+};
+use crate::model::Reason;
 
 /// The policies of a column, as the file says them. The default refuses everything that does not fit as it is.
 #[derive(Clone, Debug, Default)]
@@ -26,7 +43,7 @@ pub struct PolicyFile {
 /// A type that is read as the column's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Coerce {
-    /// Anything with one text into a text column: booleans, dates, UUIDs.
+    /// Anything with one text into a text column: booleans, dates in the years 0000 to 9999, UUIDs.
     Text,
     /// A text of digits into a number column.
     Number,
@@ -84,7 +101,48 @@ impl Misfit {
 
 /// The policies of a column, checked against its type.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Policy {}
+pub(super) struct Policy {
+    /// Whether anything at all is declared; most columns have nothing.
+    pub(super) declared: bool,
+    pub(super) trim: bool,
+    pub(super) empty_is_null: bool,
+    pub(super) coerce: Coercions,
+    pub(super) epoch: Option<Epoch>,
+    pub(super) translate: Vec<(String, RawBson)>,
+    pub(super) fallback: Option<RawBson>,
+    pub(super) misfit: Misfits,
+}
+
+/// The policy of a column that declares none.
+pub(super) static REFUSING: Policy = Policy {
+    declared: false,
+    trim: false,
+    empty_is_null: false,
+    coerce: Coercions { text: false, number: false, boolean: false, date: false },
+    epoch: None,
+    translate: Vec::new(),
+    fallback: None,
+    misfit: Misfits { null: false, truncate: false, round: false, clamp: false, replace: false },
+};
+
+/// Which types are read as the column's.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Coercions {
+    pub(super) text: bool,
+    pub(super) number: bool,
+    pub(super) boolean: bool,
+    pub(super) date: bool,
+}
+
+/// Which outcomes are allowed. Their order says nothing: each but NULL answers reasons of its own, and NULL comes last.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Misfits {
+    pub(super) null: bool,
+    pub(super) truncate: bool,
+    pub(super) round: bool,
+    pub(super) clamp: bool,
+    pub(super) replace: bool,
+}
 
 /// What came of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,12 +153,201 @@ pub(super) enum Written {
     Null,
 }
 
+impl Misfits {
+    /// Whether a value that is refused for that reason becomes NULL. What is broken or would flood the target never does.
+    pub(super) fn nulls(self, reason: Reason) -> bool {
+        self.null && !matches!(reason, Reason::Malformed | Reason::Amplify)
+    }
+}
+
 impl Policy {
-    /// Checks the policies of a column of that type.
+    /// Checks the policies of a column of that type; those of an array are for its elements.
     ///
     /// # Errors
     /// Every policy that means nothing for the type: where it stands, what is wrong, what to do.
-    pub(super) fn compile(_file: &PolicyFile, _kind: &ColumnType) -> Result<Self, Vec<At<(String, String)>>> {
-        Ok(Self {})
+    pub(super) fn compile(file: &PolicyFile, kind: &ColumnType) -> Result<Self, Vec<At<(String, String)>>> {
+        let kind = match kind.base() {
+            ColumnType::Array(element) => element.base(),
+            kind => kind,
+        };
+        let mut checker = Checker { kind, file, faults: Vec::new() };
+        let mut policy = Self {
+            declared: file.trim || file.empty_is_null,
+            trim: file.trim,
+            empty_is_null: file.empty_is_null,
+            ..Self::default()
+        };
+        for coerce in &file.coerce {
+            policy.declared = true;
+            checker.coerce(coerce);
+            match coerce.value {
+                Coerce::Text => policy.coerce.text = true,
+                Coerce::Number => policy.coerce.number = true,
+                Coerce::Boolean => policy.coerce.boolean = true,
+                Coerce::Date => policy.coerce.date = true,
+            }
+        }
+        if let Some(epoch) = &file.epoch {
+            policy.declared = true;
+            checker.applies(epoch, is_instant(kind), "epoch", "it is for date, timestamp and timestamptz");
+            policy.epoch = Some(epoch.value);
+        }
+        for (from, to) in &file.translate {
+            policy.declared = true;
+            checker.value(from, to, "this value");
+            if policy.translate.iter().any(|(known, _)| *known == from.value) {
+                checker.fault(from, format!("{:?} is translated twice", from.value), "keep one of them");
+            }
+            policy.translate.push((from.value.clone(), to.value.clone()));
+        }
+        if let Some(fallback) = &file.fallback {
+            policy.declared = true;
+            let known = !file.translate.is_empty() || matches!(kind, ColumnType::Enum { .. });
+            if known {
+                checker.value(fallback, fallback, "this fallback");
+            } else {
+                let hint = "it stands for values that `translate` does not list, or that an enum does not know";
+                checker.fault(fallback, "`fallback` has nothing to fall back from".to_owned(), hint);
+            }
+            policy.fallback = Some(fallback.value.clone());
+        }
+        for misfit in &file.misfit {
+            policy.declared = true;
+            if policy.misfit.null {
+                let what = format!("`{}` is never reached", name_of(&Misfit::NAMES, misfit.value));
+                checker.fault(misfit, what, "put `null` last: it answers every reason");
+            }
+            checker.misfit(misfit);
+            match misfit.value {
+                Misfit::Null => policy.misfit.null = true,
+                Misfit::Truncate => policy.misfit.truncate = true,
+                Misfit::Round => policy.misfit.round = true,
+                Misfit::Clamp => policy.misfit.clamp = true,
+                Misfit::Replace => policy.misfit.replace = true,
+            }
+        }
+        if checker.faults.is_empty() { Ok(policy) } else { Err(checker.faults) }
+    }
+
+    /// Whether a value that does not fit may become NULL: then the column must have a default or take NULL.
+    pub(super) fn gives_null(&self) -> bool {
+        self.misfit.null
     }
 }
+
+struct Checker<'f> {
+    kind: &'f ColumnType,
+    file: &'f PolicyFile,
+    faults: Vec<At<(String, String)>>,
+}
+
+impl Checker<'_> {
+    fn fault<T>(&mut self, at: &At<T>, what: String, hint: &str) {
+        self.faults.push(at.with((what, hint.to_owned())));
+    }
+
+    fn applies<T>(&mut self, at: &At<T>, applies: bool, name: &str, hint: &str) {
+        if !applies {
+            self.fault(at, format!("`{name}` means nothing for {}", self.kind), hint);
+        }
+    }
+
+    fn coerce(&mut self, coerce: &At<Coerce>) {
+        let kind = self.kind;
+        let (applies, hint) = match coerce.value {
+            Coerce::Text => {
+                let texts = is_text(kind) || matches!(kind, ColumnType::Enum { .. } | ColumnType::Other { .. });
+                (texts, "it is for columns that hold text")
+            }
+            Coerce::Number => {
+                let counts = self.file.epoch.is_some() && is_instant(kind);
+                (is_number(kind) || counts, "it is for numbers, and for dates with `epoch`")
+            }
+            Coerce::Boolean => (*kind == ColumnType::Bool, "it is for boolean"),
+            Coerce::Date => (is_instant(kind), "it is for date, timestamp and timestamptz"),
+        };
+        let name = format!("coerce = {:?}", name_of(&Coerce::NAMES, coerce.value));
+        self.applies(coerce, applies, &name, hint);
+    }
+
+    fn misfit(&mut self, misfit: &At<Misfit>) {
+        let kind = self.kind;
+        let (applies, hint) = match misfit.value {
+            Misfit::Null => (true, ""),
+            Misfit::Truncate => {
+                let limited = matches!(
+                    kind,
+                    ColumnType::Varchar(Some(_))
+                        | ColumnType::Bpchar(_)
+                        | ColumnType::Bit(_)
+                        | ColumnType::Varbit(Some(_))
+                );
+                (limited, "it is for texts and bits with a length")
+            }
+            Misfit::Round => {
+                let rounds = match kind {
+                    ColumnType::Numeric { precision, .. } => precision.is_some(),
+                    ColumnType::Timestamp { .. }
+                    | ColumnType::Timestamptz { .. }
+                    | ColumnType::Time { .. }
+                    | ColumnType::Timetz { .. }
+                    | ColumnType::Vector(_) => true,
+                    ColumnType::Interval { finest, .. } => *finest == Finest::Second,
+                    kind => is_number(kind),
+                };
+                (rounds, "it is for numbers and times that hold a limited number of digits")
+            }
+            Misfit::Clamp => {
+                let clamps = match kind {
+                    ColumnType::Numeric { precision, .. } => precision.is_some(),
+                    kind => is_number(kind) || is_instant(kind),
+                };
+                (clamps, "it is for numbers and dates with a range")
+            }
+            Misfit::Replace => (is_text(kind), "it is for texts"),
+        };
+        self.applies(misfit, applies, name_of(&Misfit::NAMES, misfit.value), hint);
+    }
+
+    /// A value that stands for others must itself be one that the column takes.
+    fn value<T>(&mut self, at: &At<T>, value: &At<RawBson>, name: &str) {
+        let kind = self.kind;
+        if matches!(kind, ColumnType::Json | ColumnType::Jsonb) {
+            self.applies(at, false, "translate", "JSON holds every value as it is");
+            return;
+        }
+        let taken = Value::from(value.value.as_raw_bson_ref());
+        if let Err(reason) = encode::scalar(taken, kind, &REFUSING, &mut Losses::default()) {
+            let what = format!("{name} does not fit {kind}: {reason}");
+            self.fault(value, what, "write it as a document would hold it");
+        }
+    }
+}
+
+fn name_of<T: PartialEq>(names: &[(&'static str, T)], value: T) -> &'static str {
+    names.iter().find(|(_, known)| *known == value).map_or("", |(name, _)| name)
+}
+
+fn is_text(kind: &ColumnType) -> bool {
+    matches!(kind, ColumnType::Text | ColumnType::Varchar(_) | ColumnType::Bpchar(_) | ColumnType::Citext)
+}
+
+fn is_number(kind: &ColumnType) -> bool {
+    matches!(
+        kind,
+        ColumnType::Int2
+            | ColumnType::Int4
+            | ColumnType::Int8
+            | ColumnType::Float4
+            | ColumnType::Float8
+            | ColumnType::Numeric { .. }
+            | ColumnType::Money { .. }
+    )
+}
+
+fn is_instant(kind: &ColumnType) -> bool {
+    matches!(kind, ColumnType::Date | ColumnType::Timestamp { .. } | ColumnType::Timestamptz { .. })
+}
+
+#[cfg(test)]
+mod tests;

@@ -95,7 +95,7 @@ impl Reader<'_> {
 
     fn id(&mut self, node: &Node<'_>, namespace: Option<Uuid>) -> Option<At<IdFile>> {
         let at = node.span().start;
-        let mut id = IdFile { rule: IdRule::Uuid5, only: None, namespace: Uuid::nil(), column: None };
+        let mut id = IdFile { rule: IdRule::Uuid5, only: None, namespace: Uuid::nil(), lookup: None, column: None };
         let mut namespace = namespace;
         if let DeValue::Table(table) = node.get_ref() {
             self.unknown(table, &["rule", "type", "namespace", "column"]);
@@ -129,8 +129,9 @@ impl Reader<'_> {
             None => {}
         }
         let fits = match id.rule {
-            IdRule::Uuid5 => true,
-            IdRule::Hex => matches!(id.only, None | Some(IdType::ObjectId)),
+            IdRule::Uuid5 | IdRule::Md5 | IdRule::Lookup => !matches!(id.only, Some(IdType::Binary)),
+            IdRule::Bytes => matches!(id.only, None | Some(IdType::ObjectId | IdType::Uuid | IdType::Binary)),
+            IdRule::Hex | IdRule::PadLeft | IdRule::PadRight => matches!(id.only, None | Some(IdType::ObjectId)),
             IdRule::Text => matches!(id.only, None | Some(IdType::String)),
             IdRule::Integer => matches!(id.only, None | Some(IdType::Integer)),
             IdRule::Uuid => matches!(id.only, None | Some(IdType::Uuid | IdType::String)),

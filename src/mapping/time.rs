@@ -3,8 +3,12 @@
 //! Source: `timestamp.h` and `date.h` of PostgreSQL: the epoch is 2000-01-01, days begin at Julian day 0
 //! (4714-11-24 BC), timestamps end before 294277, dates before 5874898.
 
+use super::{Loss, Losses, policy::Policy};
 use crate::model::Reason;
 
+/// The finest unit here, so that nothing is rounded before the column says to how many digits.
+pub(super) const ATTOS_PER_SECOND: i128 = 1_000_000_000_000_000_000;
+const ATTOS_PER_MICRO: i128 = ATTOS_PER_SECOND / 1_000_000;
 const MS_PER_DAY: i64 = 86_400_000;
 const EPOCH_DAYS: i64 = 10_957;
 const MIN_DAY: i64 = -2_451_545;
@@ -38,6 +42,69 @@ pub(super) fn date(ms: i64) -> Result<(i32, bool), Reason> {
     Ok((i32::try_from(days).map_err(|_| Reason::RangeTs)?, ms.rem_euclid(MS_PER_DAY) != 0))
 }
 
+/// Microseconds since 2000 of an instant in attoseconds since 1970, with what the column's policy allows.
+///
+/// Rounds as PostgreSQL's own cast does: half away from the epoch of its timestamps.
+///
+/// # Errors
+/// As [`timestamp`].
+pub(super) fn fit_timestamp(attos: i128, precision: u8, policy: &Policy, losses: &mut Losses) -> Result<i64, Reason> {
+    let unit = 10i64.pow(u32::from(6 - precision.min(6)));
+    let since = attos - i128::from(EPOCH_DAYS * MS_PER_DAY) * (ATTOS_PER_SECOND / 1000);
+    let (first, last) = (i128::from(MIN_TIMESTAMP), i128::from(END_TIMESTAMP - unit));
+    let end = i128::from(END_TIMESTAMP);
+    let micros = if (first * ATTOS_PER_MICRO..end * ATTOS_PER_MICRO).contains(&since) {
+        rounded(since, i128::from(unit) * ATTOS_PER_MICRO, policy, losses)? / ATTOS_PER_MICRO
+    } else {
+        since.div_euclid(ATTOS_PER_MICRO)
+    };
+    clamped(micros, first, last, policy, losses).and_then(|micros| i64::try_from(micros).map_err(|_| Reason::RangeTs))
+}
+
+/// As [`date`], of an instant in attoseconds since 1970, with what the column's policy allows.
+///
+/// # Errors
+/// As [`date`].
+pub(super) fn fit_date(attos: i128, policy: &Policy, losses: &mut Losses) -> Result<i32, Reason> {
+    let day = i128::from(MS_PER_DAY) * (ATTOS_PER_SECOND / 1000);
+    losses.add_if(attos.rem_euclid(day) != 0, Loss::TimeOfDay);
+    let days = attos.div_euclid(day) - i128::from(EPOCH_DAYS);
+    let days = clamped(days, i128::from(MIN_DAY), i128::from(END_DAY - 1), policy, losses)?;
+    i32::try_from(days).map_err(|_| Reason::RangeTs)
+}
+
+/// Microseconds since midnight of a time of day in attoseconds; 24:00 where it is rounded up to that.
+///
+/// # Errors
+/// `LOSSY` where the column keeps fewer digits of the second.
+pub(super) fn fit_clock(attos: i128, precision: u8, policy: &Policy, losses: &mut Losses) -> Result<i64, Reason> {
+    let unit = 10i128.pow(u32::from(6 - precision.min(6))) * ATTOS_PER_MICRO;
+    i64::try_from(rounded(attos, unit, policy, losses)? / ATTOS_PER_MICRO).map_err(|_| Reason::RangeTs)
+}
+
+/// A multiple of the unit: the value itself, or the nearest one where the policy rounds, half away from zero.
+///
+/// # Errors
+/// `LOSSY`.
+pub(super) fn rounded(value: i128, unit: i128, policy: &Policy, losses: &mut Losses) -> Result<i128, Reason> {
+    if value % unit == 0 {
+        return Ok(value);
+    }
+    if !policy.misfit.round {
+        return Err(Reason::Lossy);
+    }
+    losses.add(Loss::Rounded);
+    Ok((value + value.signum() * (unit / 2)) / unit * unit)
+}
+
+fn clamped(value: i128, first: i128, last: i128, policy: &Policy, losses: &mut Losses) -> Result<i128, Reason> {
+    if (first..=last).contains(&value) {
+        return Ok(value);
+    }
+    losses.add_if(policy.misfit.clamp, Loss::Clamped);
+    if policy.misfit.clamp { Ok(value.clamp(first, last)) } else { Err(Reason::RangeTs) }
+}
+
 /// A day since 2000 as PostgreSQL reads it under every `DateStyle`.
 pub(super) fn date_text(days: i32) -> String {
     let (year, month, day) = civil(i64::from(days) + EPOCH_DAYS);
@@ -54,6 +121,19 @@ pub(super) fn timestamp_text(micros: i64, zone: &str) -> String {
     let (seconds, fraction) = (rest / 1_000_000, rest % 1_000_000);
     let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
     format!("{year:04}-{month:02}-{date:02} {hours:02}:{minutes:02}:{seconds:02}.{fraction:06}{zone}{era}")
+}
+
+/// Microseconds since midnight as PostgreSQL reads them.
+pub(super) fn clock_text(micros: i64) -> String {
+    let (seconds, fraction) = (micros / 1_000_000, micros % 1_000_000);
+    format!("{:02}:{:02}:{:02}.{fraction:06}", seconds / 3600, seconds / 60 % 60, seconds % 60)
+}
+
+/// An offset in seconds east of UTC as PostgreSQL reads it.
+pub(super) fn offset_text(east: i32) -> String {
+    let sign = if east < 0 { '-' } else { '+' };
+    let seconds = east.unsigned_abs();
+    format!("{sign}{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
 }
 
 /// `YYYY-MM-DDTHH:MM:SS.mmmZ`; `None` outside of the years 0000 to 9999, which is all that ISO 8601 agrees on.
@@ -80,6 +160,18 @@ fn civil(days: i64) -> (i64, i64, i64) {
     let day = day_of_year - (153 * month_index + 2) / 5 + 1;
     let month = if month_index < 10 { month_index + 3 } else { month_index - 9 };
     (era * 400 + year_of_era + i64::from(month <= 2), month, day)
+}
+
+/// Day since 1970 of a date that exists; the inverse of [`civil`].
+///
+/// Source: the same, `days_from_civil`.
+pub(super) fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
+    let year = year - i64::from(month <= 2);
+    let era = year.div_euclid(400);
+    let year_of_era = year.rem_euclid(400);
+    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    era * 146_097 + day_of_era - 719_468
 }
 
 #[cfg(test)]

@@ -30,11 +30,21 @@ SELECT a.attrelid, a.attname::text, a.atttypid, a.atttypmod, format_type(a.attty
  WHERE a.attrelid = ANY ($1) AND a.attnum > 0 AND NOT a.attisdropped
  ORDER BY a.attrelid, a.attnum";
 
+/// What a type is made of: below a domain its base, of an array its elements, of a range its bounds. `int2vector` has elements
+/// but is no array of them.
 const TYPES: &str = "
-SELECT t.oid, t.typname::text, t.typtype::text, t.typbasetype, t.typtypmod,
-       CASE WHEN t.typcategory = 'A' THEN t.typelem ELSE 0 END,
-       ARRAY(SELECT e.enumlabel::text FROM pg_enum AS e WHERE e.enumtypid = t.oid ORDER BY e.enumsortorder)
-  FROM pg_type AS t WHERE t.typtype IN ('b', 'd', 'e')";
+SELECT t.oid, t.typname::text, t.typtype::text,
+       coalesce(nullif(t.typbasetype, 0), r.rngsubtype, m.rngsubtype, e.oid, 0), t.typtypmod, e.oid IS NOT NULL,
+       t.typdelim::text, t.typnamespace = 'pg_catalog'::regnamespace,
+       ARRAY(SELECT l.enumlabel::text FROM pg_enum AS l WHERE l.enumtypid = t.oid ORDER BY l.enumsortorder)
+  FROM pg_type AS t
+  LEFT JOIN pg_range AS r ON r.rngtypid = t.oid
+  LEFT JOIN pg_range AS m ON m.rngmultitypid = t.oid
+  LEFT JOIN pg_type AS e ON e.oid = t.typelem AND e.typarray = t.oid
+ WHERE t.typtype IN ('b', 'd', 'e', 'r', 'm', 'c')";
+
+/// How many digits the server's locale gives money.
+const MONEY_SCALE: &str = "SELECT scale(1::numeric::money::numeric)";
 
 /// Of an index over expressions or over some of the rows, the columns tell nothing: it is listed without any.
 const UNIQUES: &str = "
@@ -109,10 +119,16 @@ fn owner<'a>(tables: &'a mut [Table], place: &HashMap<u32, usize>, row: &Row) ->
 }
 
 fn column(row: &Row, types: &Types) -> Result<Column, Error> {
+    let kind = types.resolve(field(row, 2, ACT)?, field(row, 3, ACT)?);
+    let mut sql_type: String = field(row, 4, ACT)?;
+    // Elements of an array travel as text, and money would read that by the server's locale.
+    if matches!(kind.base(), ColumnType::Array(element) if matches!(element.base(), ColumnType::Money { .. })) {
+        sql_type = format!("numeric[]::money[]::{sql_type}");
+    }
     Ok(Column {
         name: field(row, 1, ACT)?,
-        kind: types.resolve(field(row, 2, ACT)?, field(row, 3, ACT)?),
-        sql_type: field(row, 4, ACT)?,
+        kind,
+        sql_type,
         not_null: field(row, 5, ACT)?,
         has_default: field(row, 6, ACT)?,
         filled: match field::<&str>(row, 7, ACT)? {
@@ -126,40 +142,54 @@ fn column(row: &Row, types: &Types) -> Result<Column, Error> {
 struct TypeEntry {
     name: String,
     kind: String,
-    base: u32,
+    made_of: u32,
     base_typmod: i32,
-    element: u32,
+    is_array: bool,
+    delimiter: u8,
+    is_system: bool,
     labels: Vec<String>,
 }
 
-struct Types(HashMap<u32, TypeEntry>);
+struct Types {
+    entries: HashMap<u32, TypeEntry>,
+    money_scale: u8,
+}
 
 impl Types {
     async fn read(session: &Session) -> Result<Self, Error> {
-        let mut types = HashMap::new();
+        let mut entries = HashMap::new();
         for row in session.query(ACT, TYPES, &[]).await? {
             let entry = TypeEntry {
                 name: field(&row, 1, ACT)?,
                 kind: field(&row, 2, ACT)?,
-                base: field(&row, 3, ACT)?,
+                made_of: field(&row, 3, ACT)?,
                 base_typmod: field(&row, 4, ACT)?,
-                element: field(&row, 5, ACT)?,
-                labels: field(&row, 6, ACT)?,
+                is_array: field(&row, 5, ACT)?,
+                delimiter: field::<&str>(&row, 6, ACT)?.bytes().next().unwrap_or(b','),
+                is_system: field(&row, 7, ACT)?,
+                labels: field(&row, 8, ACT)?,
             };
-            types.insert(field::<u32>(&row, 0, ACT)?, entry);
+            entries.insert(field::<u32>(&row, 0, ACT)?, entry);
         }
-        Ok(Self(types))
+        let scale: i32 = field(&session.query_one(ACT, MONEY_SCALE, &[]).await?, 0, ACT)?;
+        Ok(Self { entries, money_scale: u8::try_from(scale).unwrap_or(2) })
     }
 
     /// An array's modifier is that of its elements; a domain has its own for the type below.
     fn resolve(&self, oid: u32, typmod: i32) -> ColumnType {
-        let Some(entry) = self.0.get(&oid) else { return ColumnType::Unsupported(format!("type {oid}")) };
-        match entry.kind.as_str() {
-            "d" => ColumnType::Domain(Box::new(self.resolve(entry.base, entry.base_typmod))),
-            "e" => ColumnType::Enum { oid, labels: entry.labels.clone() },
-            _ if entry.element != 0 => ColumnType::Array(Box::new(self.resolve(entry.element, typmod))),
-            _ if entry.name == "citext" => ColumnType::Citext,
-            _ => ColumnType::builtin(oid, typmod, &entry.name),
+        const MONEY: u32 = 790;
+        let Some(entry) = self.entries.get(&oid) else { return ColumnType::Unsupported(format!("type {oid}")) };
+        let inner = |typmod| Box::new(self.resolve(entry.made_of, typmod));
+        match (entry.kind.as_str(), entry.name.as_str()) {
+            ("d", _) => ColumnType::Domain(inner(entry.base_typmod)),
+            ("e", _) => ColumnType::Enum { oid, labels: entry.labels.clone() },
+            ("r", _) => ColumnType::Range(inner(-1)),
+            ("m", _) => ColumnType::Multirange(inner(-1)),
+            ("c", name) => ColumnType::Unsupported(name.to_owned()),
+            _ if entry.is_array => ColumnType::Array(inner(typmod)),
+            _ if oid == MONEY => ColumnType::Money { scale: self.money_scale },
+            (_, name) if entry.is_system => ColumnType::builtin(oid, typmod, name),
+            (_, name) => ColumnType::extension(name, typmod, entry.delimiter),
         }
     }
 }

@@ -6,12 +6,12 @@ const NUMERIC: ColumnType = ColumnType::Numeric { precision: None, scale: 0 };
 
 fn written(value: Value<'_>, kind: &ColumnType) -> Result<Vec<u8>, Reason> {
     let mut out = Vec::new();
-    write(value, kind, None, &Policy::default(), &mut Losses::default(), &mut out).map(|_| out)
+    write(value, kind, None, &REFUSING, &mut Losses::default(), &mut out).map(|_| out)
 }
 
 /// The text form: what PostgreSQL would print, near enough to compare.
 fn shown(value: Value<'_>, kind: &ColumnType) -> Result<String, Reason> {
-    scalar(value, kind, None, &mut Losses::default()).map(|scalar| scalar.to_text().into_owned())
+    scalar(value, kind, &REFUSING, &mut Losses::default()).map(|scalar| scalar.to_text().into_owned())
 }
 
 fn decimal(text: &str) -> Value<'static> {
@@ -134,7 +134,7 @@ fn losses_are_counted() {
         (Value::DateTime(1), ColumnType::Date),
         (Value::Binary { subtype: 6, bytes: &[] }, ColumnType::Bytea),
     ] {
-        write(value, &kind, None, &Policy::default(), &mut losses, &mut out).expect("converted");
+        write(value, &kind, None, &REFUSING, &mut losses, &mut out).expect("converted");
     }
     assert_eq!([Loss::ZeroSign, Loss::TimeOfDay, Loss::BinarySubtype].map(|loss| losses.of(loss)), [3, 1, 1]);
 }

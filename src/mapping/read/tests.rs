@@ -133,7 +133,7 @@ extra = true
     shop.toml:7:9: `app.users.x` is no table name
         hint: write schema.table; a name with dots goes in double quotes
     shop.toml:8:31: `oid` is not known here
-        hint: one of objectId, string, integer, uuid
+        hint: one of objectId, string, integer, uuid, binary
     shop.toml:9:11: `truncat` is not known here
         hint: one of halt, ignore, truncate
     shop.toml:10:10: `ignore` is no list
@@ -147,7 +147,7 @@ extra = true
     shop.toml:16:20: this value has no counterpart in a document
         hint: an integer has 64 bits, a time of day needs a date and an offset
     shop.toml:18:14: collection `plans` does not say how `_id` becomes the primary key
-        hint: add `id`, one of uuid5, hex, text, integer, uuid
+        hint: add `id`, one of uuid5, md5, pad_left, pad_right, hex, text, integer, uuid, bytes, lookup
     shop.toml:19:9: a text is expected here, not an integer
         hint: put it in double quotes
     shop.toml:20:29: `table` is missing
