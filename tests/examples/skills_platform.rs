@@ -586,13 +586,6 @@ async fn odd_values(example: &Example) {
     example.update("tasks", oid("tasks", 0), doc! { "$set": { "dependencies": "none" } }).await;
     example.update("users", user, doc! { "$set": { "username": "x".repeat(41) } }).await;
     example.agree(&["TOO_LONG", "TYPE_MISMATCH", "UNIQUE_CONFLICT"]).await;
-    example
-        .update(
-            "challenges",
-            oid("challenges", 0),
-            doc! { "$unset": { "participants.1": "" }, "$set": { "title": "t" } },
-        )
-        .await;
     example.update("challenges", oid("challenges", 0), doc! { "$pop": { "participants": 1 } }).await;
     example.update("tasks", oid("tasks", 0), doc! { "$unset": { "dependencies": "" } }).await;
     example.update("users", user, doc! { "$set": { "username": "short" } }).await;
