@@ -80,7 +80,7 @@ static KINDS: &[Kind] = &[
     kind("announcements", 6, announcement, &["links"], &[]),
     kind("webhooks", 10, webhook, &["secret", "headers", "events"], &[]),
     kind("webhook_logs", 40, log, &["response", "durationMs"], &[]),
-    kind("analytics_events", 80, event, &["user"], &["type", "props", "user"]),
+    kind("analytics_events", 80, event, &["props.referrer"], &["type", "props", "user"]),
     kind("measurements", 60, measurement, &[], &["meta", "timestamp"]),
 ];
 
