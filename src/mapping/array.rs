@@ -149,7 +149,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::mapping::policy::REFUSING;
+    use crate::mapping::{policy::REFUSING, target::Finest};
 
     fn literal(document: &RawDocumentBuf, kind: &ColumnType) -> Result<String, Reason> {
         let (_, value) = Raw::new(document.as_bytes()).fields().next().expect("a field").expect("a value");
@@ -202,6 +202,18 @@ mod tests {
     #[case::booleans(rawdoc! { "v": [true, false] }, ColumnType::Bool, Ok(r#"{"t","f"}"#))]
     #[case::doubles(rawdoc! { "v": [f64::NAN, 5e-324] }, ColumnType::Float8, Ok(r#"{"NaN","5e-324"}"#))]
     #[case::json(rawdoc! { "v": [{ "a": "\"" }] }, ColumnType::Jsonb, Ok(r#"{"{\"a\":\"\\\"\"}"}"#))]
+    #[case::points(rawdoc! { "v": [[1, 2], null] }, ColumnType::Point, Ok(r#"{"(1,2)",NULL}"#))]
+    #[case::hstores(rawdoc! { "v": [{ "a": null }] }, ColumnType::Hstore, Ok(r#"{"\"a\"=>NULL"}"#))]
+    #[case::boxes(
+        rawdoc! { "v": ["(1,1),(0,0)", "(2,2),(0,0)"] },
+        ColumnType::Other { name: "box".to_owned(), delimiter: b';' },
+        Ok(r#"{"(1,1),(0,0)";"(2,2),(0,0)"}"#)
+    )]
+    #[case::intervals(
+        rawdoc! { "v": ["1 day"] },
+        ColumnType::Interval { precision: 6, finest: Finest::Second },
+        Ok(r#"{"P0M1DT0.000000S"}"#)
+    )]
     #[case::dates(rawdoc! { "v": [bson::DateTime::from_millis(-62_167_219_200_001)] }, ColumnType::Date, Ok(r#"{"0002-12-31 BC"}"#))]
     fn literals(#[case] document: RawDocumentBuf, #[case] kind: ColumnType, #[case] expected: Result<&str, Reason>) {
         assert_eq!(literal(&document, &kind).as_deref(), expected.as_ref().copied());

@@ -45,7 +45,7 @@ use super::{
 use crate::model::{Decimal, Reason};
 
 /// `jsonb_recv` wants the version of the format first.
-const JSONB_VERSION: u8 = 1;
+pub(super) const JSONB_VERSION: u8 = 1;
 
 /// A value of PostgreSQL, in none of its forms yet.
 #[derive(Clone, Debug, PartialEq)]

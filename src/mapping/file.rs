@@ -23,18 +23,98 @@ pub struct MappingFile {
 pub struct CollectionFile {
     /// Name of the collection.
     pub name: At<String>,
-    /// The table of its documents.
-    pub table: At<TableName>,
-    /// How `_id` becomes the primary key.
-    pub id: At<IdFile>,
+    /// What the `_id` becomes; `None` where all columns of the key are filled by columns.
+    pub id: Option<At<IdFile>>,
+    /// Namespace of version-5 UUIDs that are no `_id`'s.
+    pub namespace: Option<Uuid>,
     /// What a dropped or renamed collection means.
     pub on_drop: OnDrop,
+    /// Which documents have rows; all conditions must hold.
+    pub filter: Vec<ConditionFile>,
+    /// The table of its documents, or one for each kind.
+    pub tables: RootsFile,
+}
+
+/// The tables of a collection's documents.
+#[derive(Clone, Debug)]
+pub enum RootsFile {
+    /// One for all.
+    One(TableFile),
+    /// One for each kind of document.
+    Split(SplitFile),
+}
+
+/// Documents of several kinds, told apart by a field.
+#[derive(Clone, Debug)]
+pub struct SplitFile {
+    /// The field.
+    pub by: At<Path>,
+    /// What becomes of a document of another kind.
+    pub unlisted: Unlisted,
+    /// The kinds.
+    pub variants: Vec<VariantFile>,
+}
+
+/// One kind of document.
+#[derive(Clone, Debug)]
+pub struct VariantFile {
+    /// Its name.
+    pub name: At<String>,
+    /// The values of the field that mean it.
+    pub is: Vec<At<RawBson>>,
+    /// The column that takes the id.
+    pub id_column: Option<At<String>>,
+    /// Its table.
+    pub table: TableFile,
+}
+
+/// What becomes of a document of a kind that no variant names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Unlisted {
+    /// It is refused.
+    #[default]
+    Reject,
+    /// It has no rows.
+    Ignore,
+}
+
+/// A table and what fills it.
+#[derive(Clone, Debug)]
+pub struct TableFile {
+    /// Its name.
+    pub table: At<TableName>,
+    /// The columns by which a row is found; none for the primary key.
+    pub key: Vec<At<String>>,
+    /// Whether others write the table too.
+    pub shared: bool,
+    /// Which documents or elements have a row; all conditions must hold.
+    pub filter: Vec<ConditionFile>,
     /// Columns that are left to the target.
     pub ignore: Vec<At<String>>,
     /// Columns that differ from "the field of the same name".
     pub columns: Vec<ColumnFile>,
-    /// Embedded arrays that become tables.
+    /// What is embedded and becomes rows of its own.
     pub children: Vec<ChildFile>,
+}
+
+/// A condition on a document or element.
+#[derive(Clone, Debug)]
+pub struct ConditionFile {
+    /// Where the value is.
+    pub path: At<Path>,
+    /// What must be true of it.
+    pub test: TestFile,
+}
+
+/// What must be true of a value. Null and absent are the same.
+#[derive(Clone, Debug)]
+pub enum TestFile {
+    /// It is one of these.
+    Is(Vec<At<RawBson>>),
+    /// It is none of these.
+    Not(Vec<At<RawBson>>),
+    /// Whether it is there and not null.
+    Exists(bool),
 }
 
 /// How `_id` becomes the primary key.
@@ -120,53 +200,96 @@ pub enum OnDrop {
 pub struct ColumnFile {
     /// Name of the column.
     pub name: At<String>,
-    /// Where its value is; `None` for the field of the same name.
-    pub path: Option<At<Path>>,
+    /// Where its value is: the first of these that is there. None for the field of the same name.
+    pub paths: Vec<At<Path>>,
+    /// Its value, whatever the document says.
+    pub constant: Option<At<RawBson>>,
+    /// Whether it takes all fields that nothing else reads.
+    pub rest: Option<At<()>>,
     /// Its value where the document has none.
     pub default: Option<At<RawBson>>,
     /// The collection whose `_id` the value is.
-    pub reference: Option<At<String>>,
+    pub reference: Option<ReferenceFile>,
+    /// The rule that converts the value as an id.
+    pub id: Option<At<IdFile>>,
+    /// When the value is taken at all; all conditions must hold.
+    pub when: Vec<ConditionFile>,
     /// What becomes of values that are not there in the form that the column wants.
     pub policy: PolicyFile,
 }
 
-/// An embedded array that becomes a table.
+/// The collection whose `_id` a value is.
 #[derive(Clone, Debug)]
-pub struct ChildFile {
-    /// The array.
-    pub path: At<Path>,
-    /// The table of its elements.
-    pub table: At<TableName>,
-    /// The column that takes the root row's id.
-    pub parent: At<String>,
-    /// The column that takes the element's index.
-    pub order: Option<At<String>>,
-    /// The column that takes an id of the element's own.
-    pub id: Option<ChildIdFile>,
-    /// Columns that are left to the target.
-    pub ignore: Vec<At<String>>,
-    /// Columns that differ from "the field of the same name".
-    pub columns: Vec<ColumnFile>,
+pub enum ReferenceFile {
+    /// Always this one.
+    To(At<String>),
+    /// It depends on another field.
+    By {
+        /// The field.
+        by: At<Path>,
+        /// Its values and the collections that they mean.
+        to: Vec<(At<String>, At<String>)>,
+    },
 }
 
-/// The id of a child row: a version-5 UUID of the root row's id, the array's path and what tells elements apart.
+/// Something embedded that becomes rows of its own.
+#[derive(Clone, Debug)]
+pub struct ChildFile {
+    /// Where it is, from the document or element around it.
+    pub path: At<Path>,
+    /// What it is.
+    pub shape: Shape,
+    /// The table of its rows.
+    pub table: TableFile,
+    /// The column that takes the id of the row around it.
+    pub parent: Option<At<String>>,
+    /// The column that takes the id of the document's row.
+    pub root: Option<At<String>>,
+    /// The column that takes the place in the array or map.
+    pub order: Option<At<String>>,
+    /// The column that takes the name in a map.
+    pub map_key: Option<At<String>>,
+    /// The column that takes an id of the element's own.
+    pub id: Option<ChildIdFile>,
+    /// Whether elements with the same key become one row.
+    pub distinct: bool,
+}
+
+/// What is embedded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Shape {
+    /// An array: a row for each element.
+    #[default]
+    Array,
+    /// A document: one row, or none where it is absent or null.
+    Document,
+    /// A document whose names are data: a row for each field.
+    Map,
+}
+
+/// The id of a child row. Without a rule, a version-5 UUID of the id of the row around it, the path and what tells elements
+/// apart.
 #[derive(Clone, Debug)]
 pub struct ChildIdFile {
     /// The column.
     pub column: At<String>,
     /// What tells elements apart.
     pub from: KeyFrom,
+    /// The rule that makes the id of that value alone.
+    pub rule: Option<At<IdFile>>,
 }
 
-/// What tells the elements of an array apart.
+/// What tells the elements of an array or map apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeyFrom {
-    /// The element's `_id` where it has one, else its index.
+    /// The element's `_id` where it has one, else its index; in a map the name.
     Auto,
     /// A field that every element has; its id survives when other elements come, go or move.
     Field(Path),
     /// The index.
     Index,
+    /// The name in a map.
+    Name,
 }
 
 /// A value of the file and where it stands.
@@ -201,7 +324,8 @@ impl MappingFile {
         Fault { location: self.location(at), what: what.into(), hint: hint.into() }
     }
 
-    fn location<T>(&self, at: &At<T>) -> Option<Location> {
+    /// A place of this file.
+    pub(super) fn location<T>(&self, at: &At<T>) -> Option<Location> {
         Some(Location { file: self.name.clone(), line: at.line, column: at.column })
     }
 }
@@ -237,4 +361,15 @@ impl OnDrop {
     /// Every policy and its name in the file.
     pub(super) const NAMES: [(&str, Self); 3] =
         [("halt", Self::Halt), ("ignore", Self::Ignore), ("truncate", Self::Truncate)];
+}
+
+impl Unlisted {
+    /// Every outcome and its name in the file.
+    pub(super) const NAMES: [(&str, Self); 2] = [("reject", Self::Reject), ("ignore", Self::Ignore)];
+}
+
+impl Shape {
+    /// Every shape and its name in the file.
+    pub(super) const NAMES: [(&str, Self); 3] =
+        [("array", Self::Array), ("document", Self::Document), ("map", Self::Map)];
 }

@@ -337,6 +337,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
+    use crate::mapping::{At, LookupFile, target::TableName};
 
     const OID: [u8; 12] = [0x50, 0x7f, 0x1f, 0x77, 0xbc, 0xf8, 0x6c, 0xd7, 0x99, 0x43, 0x90, 0x11];
     const HEX: &str = "507f1f77bcf86cd799439011";
@@ -410,6 +411,87 @@ mod tests {
     )]
     fn own_ids(#[case] step: IdStep, #[case] value: Value<'_>, #[case] expected: Result<Id<'_>, Reason>) {
         assert_eq!(step.own(value), expected);
+    }
+
+    // What Python's `hashlib` and `uuid` give.
+    #[rstest]
+    #[case(Value::ObjectId(OID), "e9b89e5b-13fd-a71c-49ef-084cb302ce94")]
+    #[case(Value::String(b"plan-1"), "1d4e0e9a-8d3b-32d4-f4db-809ac153bc46")]
+    #[case(Value::Int64(7), "8f14e45f-ceea-167a-5a36-dedd4bea2543")]
+    #[case(Value::Binary { subtype: 4, bytes: GUID_BYTES }, "ff8d0d77-7452-2dcb-5ac1-9f45e21ebb95")]
+    fn golden_md5(#[case] value: Value<'_>, #[case] expected: &str) {
+        let expected = Uuid::try_parse(expected).expect("a UUID").into_bytes();
+        assert_eq!(step(IdRule::Md5).own(value), Ok(Id::Md5(expected)));
+        assert_eq!(step(IdRule::Md5).reference(value), Ok(Id::Md5(expected)));
+    }
+
+    #[rstest]
+    #[case(IdRule::PadLeft, "00000000-507f-1f77-bcf8-6cd799439011")]
+    #[case(IdRule::PadRight, "507f1f77-bcf8-6cd7-9943-901100000000")]
+    fn golden_padding(#[case] rule: IdRule, #[case] expected: &str) {
+        let expected = Ok(Id::Uuid(Uuid::try_parse(expected).expect("a UUID")));
+        assert_eq!(step(rule).own(Value::ObjectId(OID)), expected);
+        assert_eq!(step(rule).reference(Value::String(HEX.as_bytes())), expected);
+        assert_eq!(step(rule).own(Value::String(HEX.as_bytes())), NONE);
+        assert_eq!(step(rule).own(Value::Int32(1)), NONE);
+    }
+
+    fn bytes(bytes: &[u8]) -> Result<Id<'_>, Reason> {
+        Ok(Id::Bytes(bytes.into()))
+    }
+
+    #[rstest]
+    #[case(step(IdRule::Bytes), Value::ObjectId(OID), bytes(&OID))]
+    #[case(step(IdRule::Bytes), Value::Binary { subtype: 4, bytes: GUID_BYTES }, NONE)]
+    #[case(only(IdRule::Bytes, IdType::Uuid), Value::Binary { subtype: 4, bytes: GUID_BYTES }, bytes(GUID_BYTES))]
+    #[case(only(IdRule::Bytes, IdType::Uuid), Value::ObjectId(OID), NONE)]
+    #[case::input_016_empty(only(IdRule::Bytes, IdType::Binary), Value::Binary { subtype: 0, bytes: b"" }, bytes(b""))]
+    #[case(only(IdRule::Bytes, IdType::Binary), Value::Binary { subtype: 5, bytes: b"x" }, NONE)]
+    #[case(only(IdRule::Bytes, IdType::Binary), Value::Binary { subtype: 0, bytes: &[7; 2601] }, Err(Reason::KeyTooLong))]
+    #[case::md5_of_a_text_like_an_object_id(step(IdRule::Md5), Value::String(HEX.as_bytes()), NONE)]
+    #[case::binary_has_no_text(step(IdRule::Md5), Value::Binary { subtype: 0, bytes: b"x" }, NONE)]
+    #[case::wanted(step(IdRule::Lookup), Value::ObjectId(OID), Ok(Id::Wanted(HEX.into())))]
+    #[case::wanted_number(step(IdRule::Lookup), Value::Double(7.0), Ok(Id::Wanted("7".into())))]
+    #[case::wanted_text_like_an_object_id(step(IdRule::Lookup), Value::String(HEX.as_bytes()), NONE)]
+    fn more_own_ids(#[case] step: IdStep, #[case] value: Value<'_>, #[case] expected: Result<Id<'_>, Reason>) {
+        assert_eq!(step.own(value), expected);
+    }
+
+    #[test]
+    fn each_rule_fits_the_columns_that_hold_its_keys() {
+        let kinds = [ColumnType::Uuid, ColumnType::Varchar(Some(32)), ColumnType::Bytea, ColumnType::Int8];
+        for (rule, expected) in [
+            (IdRule::Md5, [true, true, false, false]),
+            (IdRule::PadLeft, [true, false, false, false]),
+            (IdRule::PadRight, [true, false, false, false]),
+            (IdRule::Bytes, [false, false, true, false]),
+            (IdRule::Lookup, [true, true, true, true]),
+        ] {
+            assert_eq!(kinds.each_ref().map(|kind| step(rule).fits(kind)), expected, "{rule:?}");
+        }
+        assert!(!step(IdRule::Lookup).fits(&ColumnType::Array(Box::new(ColumnType::Uuid))));
+    }
+
+    #[test]
+    fn a_lookup_names_its_table() {
+        let at = |text: &str| At { value: text.to_owned(), line: 1, column: 1 };
+        let file = IdFile {
+            rule: IdRule::Lookup,
+            only: None,
+            namespace: Uuid::nil(),
+            lookup: Some(LookupFile {
+                table: At { value: TableName::new("app", "ids"), line: 1, column: 1 },
+                from: at("old_id"),
+                to: at("new_id"),
+            }),
+            column: None,
+        };
+        let expected = Lookup {
+            table: TableName::new("app", "ids"),
+            from: ("old_id".to_owned(), String::new()),
+            to: "new_id".to_owned(),
+        };
+        assert_eq!(IdStep::new(&file).lookup(), Some(&expected));
     }
 
     const NO_REFERENCE: Result<Id<'static>, Reason> = Err(Reason::TypeMismatch);

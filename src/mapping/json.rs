@@ -47,17 +47,31 @@ const MAX_PRINTED: usize = MAX_BYTES;
 /// # Errors
 /// `MALFORMED`, `DEPTH`, `TOO_BIG`, `AMPLIFY`; nothing else is refused.
 pub(super) fn write(value: Value<'_>, losses: &mut Losses, out: &mut Vec<u8>) -> Result<(), Reason> {
+    write_without(value, &NOTHING, losses, out)
+}
+
+/// The same, without some of the fields.
+///
+/// # Errors
+/// As [`write`].
+pub(super) fn write_without(
+    value: Value<'_>,
+    omit: &Omit,
+    losses: &mut Losses,
+    out: &mut Vec<u8>,
+) -> Result<(), Reason> {
     let start = out.len();
     let mut writer = Writer { out, losses, open: Vec::new(), printed: 0 };
-    writer.value(value)?;
+    writer.value(value, omit)?;
     while let Some(level) = writer.open.last_mut() {
         match level.fields.next() {
             Some(field) => {
                 let (name, value) = field?;
+                let Some(omit) = level.omit.below(name) else { continue };
                 let first = std::mem::replace(&mut level.first, false);
                 let kind = level.kind;
                 writer.name(kind, first, name);
-                writer.value(value)?;
+                writer.value(value, omit)?;
             }
             None => writer.close(),
         }
@@ -66,6 +80,47 @@ pub(super) fn write(value: Value<'_>, losses: &mut Losses, out: &mut Vec<u8>) ->
         }
     }
     Ok(())
+}
+
+/// Fields that are left out of an object, with everything in them, and what is left out of others.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Omit {
+    /// Sorted by name; `None` leaves the whole field out.
+    fields: Vec<(Box<[u8]>, Option<Omit>)>,
+}
+
+/// Leaves nothing out.
+static NOTHING: Omit = Omit { fields: Vec::new() };
+
+impl Omit {
+    /// Leaves out what a path of names leads to.
+    pub(super) fn add(&mut self, path: &[&str]) {
+        let Some((name, below)) = path.split_first() else { return };
+        let name = name.as_bytes();
+        let at = match self.fields.binary_search_by(|(other, _)| other.as_ref().cmp(name)) {
+            Ok(at) => at,
+            Err(at) => {
+                self.fields.insert(at, (name.into(), Some(Self::default())));
+                at
+            }
+        };
+        match (&mut self.fields[at].1, below) {
+            (omitted, []) => *omitted = None,
+            (Some(omit), _) => omit.add(below),
+            (None, _) => {}
+        }
+    }
+
+    /// What is left out of a field; `None` when the field itself is.
+    fn below(&self, name: &[u8]) -> Option<&Self> {
+        if self.fields.is_empty() {
+            return Some(&NOTHING);
+        }
+        match self.fields.binary_search_by(|(other, _)| other.as_ref().cmp(name)) {
+            Ok(at) => self.fields[at].1.as_ref(),
+            Err(_) => Some(&NOTHING),
+        }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -80,6 +135,7 @@ enum Kind {
 struct Level<'a> {
     fields: Fields<'a>,
     kind: Kind,
+    omit: &'a Omit,
     first: bool,
     /// What is closed together with it.
     tail: &'static [u8],
@@ -93,7 +149,7 @@ struct Writer<'a, 'o> {
 }
 
 impl<'a> Writer<'a, '_> {
-    fn value(&mut self, value: Value<'a>) -> Result<(), Reason> {
+    fn value(&mut self, value: Value<'a>, omit: &'a Omit) -> Result<(), Reason> {
         match value {
             Value::String(bytes) | Value::Symbol(bytes) => self.text(bytes),
             Value::Int32(value) => self.print(format_args!("{value}")),
@@ -104,8 +160,8 @@ impl<'a> Writer<'a, '_> {
                 return self.number(numeric::of_double(value), "double", |_| numeric::double_text(value));
             }
             Value::Decimal(value) => return self.number(Decimal::from_bson(value), "decimal", numeric::text),
-            Value::Document(document) => return self.document(document, b""),
-            Value::Array(array) => return self.level(array, Kind::Array, b""),
+            Value::Document(document) => return self.document(document, omit, b""),
+            Value::Array(array) => return self.level(array, Kind::Array, &NOTHING, b""),
             Value::ObjectId(id) => self.print(format_args!("\"{}\"", hex::encode(id))),
             Value::Binary { subtype, bytes } => self.binary(subtype, bytes),
             Value::DateTime(ms) => match time::iso_text(ms) {
@@ -139,32 +195,32 @@ impl<'a> Writer<'a, '_> {
                 self.print(format_args!("{{\"{WRAPPER}\":\"codeWithScope\",\"code\":"));
                 self.text(code);
                 self.raw(",\"scope\":");
-                return self.document(scope, b"}");
+                return self.document(scope, &NOTHING, b"}");
             }
         }
         Ok(())
     }
 
     /// Opens a document, as a wrapper where its names ask for it.
-    fn document(&mut self, document: Raw<'a>, tail: &'static [u8]) -> Result<(), Reason> {
+    fn document(&mut self, document: Raw<'a>, omit: &'a Omit, tail: &'static [u8]) -> Result<(), Reason> {
         let mut plain = true;
         for field in document.fields() {
             let (name, _) = field?;
             plain &= name != WRAPPER.as_bytes() && std::str::from_utf8(name).is_ok();
         }
         if plain {
-            return self.level(document, Kind::Object, tail);
+            return self.level(document, Kind::Object, omit, tail);
         }
         self.print(format_args!("{{\"{WRAPPER}\":\"object\",\"fields\":"));
-        self.level(document, Kind::Pairs, if tail.is_empty() { b"}" } else { b"}}" })
+        self.level(document, Kind::Pairs, omit, if tail.is_empty() { b"}" } else { b"}}" })
     }
 
-    fn level(&mut self, raw: Raw<'a>, kind: Kind, tail: &'static [u8]) -> Result<(), Reason> {
+    fn level(&mut self, raw: Raw<'a>, kind: Kind, omit: &'a Omit, tail: &'static [u8]) -> Result<(), Reason> {
         if self.open.len() == MAX_DEPTH {
             return Err(Reason::Depth);
         }
         self.raw(if kind == Kind::Object { "{" } else { "[" });
-        self.open.push(Level { fields: raw.fields(), kind, first: true, tail });
+        self.open.push(Level { fields: raw.fields(), kind, omit, first: true, tail });
         Ok(())
     }
 

@@ -34,6 +34,7 @@ mod plan;
 mod policy;
 mod range;
 mod read;
+mod reads;
 mod row;
 mod shape;
 pub mod target;
@@ -44,12 +45,13 @@ mod value;
 
 pub use fault::{Fault, Location};
 pub use file::{
-    At, ChildFile, ChildIdFile, CollectionFile, ColumnFile, IdFile, IdRule, IdType, KeyFrom, LookupFile, MappingFile,
-    OnDrop,
+    At, ChildFile, ChildIdFile, CollectionFile, ColumnFile, ConditionFile, IdFile, IdRule, IdType, KeyFrom, LookupFile,
+    MappingFile, OnDrop, ReferenceFile, RootsFile, Shape, SplitFile, TableFile, TestFile, Unlisted, VariantFile,
 };
 pub use losses::{Entry as LossEntry, Loss, Losses};
 pub use map::digest;
 pub use path::Path;
 pub use plan::{CollectionPlan, Found, Lookup, Plan, PlanColumn, TablePlan};
 pub use policy::{Coerce, Epoch, Misfit, PolicyFile};
+pub use reads::{Reached, Reads};
 pub use row::{Fields, Reject, Row, Rows};

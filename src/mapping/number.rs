@@ -251,6 +251,3 @@ fn clamp(policy: &Policy, losses: &mut Losses, otherwise: Reason) -> Result<(), 
     losses.add_if(policy.misfit.clamp, Loss::Clamped);
     if policy.misfit.clamp { Ok(()) } else { Err(otherwise) }
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,6 +1,6 @@
 //! The plan: a mapping file checked against the target's catalog, ready to turn documents into rows.
 
-use super::{Fault, Location, OnDrop, map::Program, target::TableName};
+use super::{Fault, Location, OnDrop, Reads, map::Program, target::TableName};
 
 /// What every mapped collection becomes.
 #[derive(Clone, Debug)]
@@ -42,6 +42,11 @@ impl CollectionPlan {
     /// The root tables, in the order of the fields of [`Self::keys`].
     pub fn roots(&self) -> impl Iterator<Item = &TablePlan> {
         self.tables.iter().filter(|table| table.root)
+    }
+
+    /// Which paths of a document are read.
+    pub fn reads(&self) -> &Reads {
+        &self.program.reads
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::Losses;
+use super::{Losses, encode::Scalar};
 use crate::model::Reason;
 
 /// A row: the columns of its [`TablePlan`](super::TablePlan) in their order, ready for a binary array parameter.
@@ -20,6 +20,18 @@ impl Row {
     /// The bytes: for each field length and value.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
+    }
+
+    /// One field; `None` is NULL, or there is no such field.
+    pub(super) fn field(&self, at: usize) -> Option<&[u8]> {
+        self.fields().nth(at).flatten()
+    }
+
+    /// Appends a value as a field.
+    pub(super) fn push_scalar(&mut self, scalar: &Scalar<'_>) {
+        let open = self.open();
+        scalar.write_binary(&mut self.0);
+        self.close(open);
     }
 
     /// Appends a field.

@@ -6,6 +6,7 @@
 
 use super::{
     Loss, Losses, Path,
+    path::Segment,
     value::{Raw, Value},
 };
 use crate::model::Reason;
@@ -24,8 +25,12 @@ struct Node {
     /// Slots of this node and everything below: `[from, to)`.
     from: usize,
     to: usize,
-    /// Sorted by name.
-    children: Vec<Node>,
+    /// What is in a document, sorted by name.
+    fields: Vec<Node>,
+    /// Where the slots of `elements` start.
+    split: usize,
+    /// What is in an array, sorted by index.
+    elements: Vec<(usize, Node)>,
 }
 
 /// What a path leads to.
@@ -36,7 +41,7 @@ pub(super) enum Slot<'a> {
     Absent,
     /// A value, perhaps null.
     Present(Value<'a>),
-    /// A value that is no document stands in the way.
+    /// A value that is no document, or no array, stands in the way.
     Blocked,
 }
 
@@ -52,11 +57,6 @@ impl Tree {
     /// The slot of a path; `None` for one that was not compiled.
     pub(super) fn slot(&self, path: &Path) -> Option<usize> {
         self.paths.binary_search(path).ok()
-    }
-
-    /// Whether some path leads into a document.
-    pub(super) fn wants_document(&self) -> bool {
-        !self.root.children.is_empty()
     }
 
     /// Fills the slots.
@@ -76,32 +76,48 @@ impl Tree {
 }
 
 impl Node {
-    /// The node of the paths that share `depth` names; they are sorted and start at slot `from`.
+    /// The node of the paths that share `depth` segments; they are sorted and start at slot `from`.
     fn new(name: &str, paths: &[Path], from: usize, depth: usize) -> Self {
         let own = usize::from(paths.first().is_some_and(|path| path.segments().len() == depth));
-        let mut children = Vec::new();
+        let to = from + paths.len();
+        let (mut fields, mut elements, mut split) = (Vec::new(), Vec::new(), to);
         let mut at = own;
-        while let Some(name) = paths.get(at).and_then(|path| path.segments().get(depth)) {
-            let shared = paths[at..].iter().take_while(|path| path.segments().get(depth) == Some(name)).count();
-            children.push(Self::new(name, &paths[at..at + shared], from + at, depth + 1));
+        while let Some(segment) = paths.get(at).and_then(|path| path.segments().get(depth)) {
+            let shared = paths[at..].iter().take_while(|path| path.segments().get(depth) == Some(segment)).count();
+            let below = &paths[at..at + shared];
+            match segment {
+                Segment::Field(name) => fields.push(Self::new(name, below, from + at, depth + 1)),
+                Segment::Index(index) => {
+                    split = split.min(from + at);
+                    elements.push((*index as usize, Self::new("", below, from + at, depth + 1)));
+                }
+            }
             at += shared;
         }
         let slot = (own == 1).then_some(from);
-        Self { name: name.as_bytes().into(), slot, from, to: from + paths.len(), children }
+        Self { name: name.as_bytes().into(), slot, from, to, fields, split, elements }
     }
 
     fn read<'a>(&self, value: Value<'a>, slots: &mut [Slot<'a>], losses: &mut Losses) -> Result<(), Reason> {
         if let Some(slot) = self.slot {
             slots[slot] = Slot::Present(value);
         }
-        if self.children.is_empty() {
+        let start = self.from + usize::from(self.slot.is_some());
+        if start == self.to {
             return Ok(());
         }
         match value {
-            Value::Document(document) => self.descend(document, slots, losses),
+            Value::Document(document) => {
+                slots[self.split..self.to].fill(Slot::Blocked);
+                self.descend(document, slots, losses)
+            }
+            Value::Array(array) if !self.elements.is_empty() => {
+                slots[start..self.split].fill(Slot::Blocked);
+                self.pick(array, slots, losses)
+            }
             Value::Null | Value::Undefined => Ok(()),
             _ => {
-                slots[self.from + usize::from(self.slot.is_some())..self.to].fill(Slot::Blocked);
+                slots[start..self.to].fill(Slot::Blocked);
                 Ok(())
             }
         }
@@ -111,14 +127,29 @@ impl Node {
     fn descend<'a>(&self, document: Raw<'a>, slots: &mut [Slot<'a>], losses: &mut Losses) -> Result<(), Reason> {
         for field in document.fields() {
             let (name, value) = field?;
-            let Ok(at) = self.children.binary_search_by(|child| child.name.as_ref().cmp(name)) else { continue };
-            let child = &self.children[at];
+            let Ok(at) = self.fields.binary_search_by(|child| child.name.as_ref().cmp(name)) else { continue };
+            let child = &self.fields[at];
             let below = &mut slots[child.from..child.to];
             if below.iter().any(|slot| *slot != Slot::Absent) {
                 losses.add(Loss::DuplicateName);
                 below.fill(Slot::Absent);
             }
             child.read(value, slots, losses)?;
+        }
+        Ok(())
+    }
+
+    /// The elements that paths lead to, by their place: the names of an array's fields say nothing.
+    fn pick<'a>(&self, array: Raw<'a>, slots: &mut [Slot<'a>], losses: &mut Losses) -> Result<(), Reason> {
+        let mut wanted = self.elements.iter().peekable();
+        for (at, field) in array.fields().enumerate() {
+            let (_, value) = field?;
+            if let Some((_, node)) = wanted.next_if(|(index, _)| *index == at) {
+                node.read(value, slots, losses)?;
+            }
+            if wanted.peek().is_none() {
+                break;
+            }
         }
         Ok(())
     }
@@ -132,9 +163,10 @@ mod tests {
     use super::*;
 
     const PATHS: [&str; 5] = ["_id", "a", "a.b", "a.b.c", r"a\.b"];
+    const INDEXES: [&str; 5] = ["a", "a[0]", "a[2].b", "a[2].b[1]", "a.c"];
 
-    fn read(document: &RawDocumentBuf) -> (Vec<String>, u64) {
-        let paths: Vec<Path> = PATHS.iter().map(|path| Path::parse(path).expect("a path")).collect();
+    fn read(paths: [&str; 5], document: &RawDocumentBuf) -> (Vec<String>, u64) {
+        let paths: Vec<Path> = paths.iter().map(|path| Path::parse(path).expect("a path")).collect();
         let tree = Tree::new(paths.clone());
         let (mut slots, mut losses) = (Vec::new(), Losses::default());
         tree.read(Value::Document(Raw::new(document.as_bytes())), &mut slots, &mut losses).expect("a document");
@@ -159,6 +191,25 @@ mod tests {
     #[case::input_114_with_all_below(rawdoc! { "a": { "b": 1 }, "a": { "x": 2 } }, ["-", "value", "-", "-", "-"], 1)]
     #[case::deep(rawdoc! { "x": { "_id": 9 }, "a": { "b": { "c": 3 } } }, ["-", "value", "value", "3", "-"], 0)]
     fn slots(#[case] document: RawDocumentBuf, #[case] expected: [&str; 5], #[case] duplicates: u64) {
-        assert_eq!(read(&document), (expected.map(str::to_owned).to_vec(), duplicates));
+        assert_eq!(read(PATHS, &document), (expected.map(str::to_owned).to_vec(), duplicates));
+    }
+
+    #[rstest]
+    #[case::all(rawdoc! { "a": [1, 2, { "b": [3, 4] }] }, ["value", "1", "value", "4", "blocked"])]
+    #[case::short(rawdoc! { "a": [1] }, ["value", "1", "-", "-", "blocked"])]
+    #[case::empty(rawdoc! { "a": [] }, ["value", "-", "-", "-", "blocked"])]
+    #[case::null_element(rawdoc! { "a": [null, 2, null] }, ["value", "null", "-", "-", "blocked"])]
+    #[case::scalar_element(rawdoc! { "a": [1, 2, 3] }, ["value", "1", "blocked", "blocked", "blocked"])]
+    #[case::document(rawdoc! { "a": { "c": 5 } }, ["value", "blocked", "blocked", "blocked", "5"])]
+    #[case::names_of_digits(rawdoc! { "a": { "0": 5 } }, ["value", "blocked", "blocked", "blocked", "-"])]
+    #[case::null(rawdoc! { "a": null }, ["null", "-", "-", "-", "-"])]
+    fn elements_by_their_place(#[case] document: RawDocumentBuf, #[case] expected: [&str; 5]) {
+        assert_eq!(read(INDEXES, &document).0, expected);
+    }
+
+    #[test]
+    fn input_114_the_last_of_two_arrays_wins() {
+        let document = rawdoc! { "a": [1, 2, { "b": [3, 4] }], "a": [9] };
+        assert_eq!(read(INDEXES, &document), (["value", "9", "-", "-", "blocked"].map(str::to_owned).to_vec(), 1));
     }
 }

@@ -2,7 +2,7 @@ use insta::assert_snapshot;
 use rstest::rstest;
 
 use super::*;
-use crate::mapping::target::ForeignKey;
+use crate::mapping::{Found, TablePlan, target::ForeignKey};
 
 fn column(name: &str, kind: ColumnType) -> Column {
     let sql_type = kind.to_string();
@@ -153,11 +153,11 @@ id = "text"
     shop.toml:4:9: table "app"."plan" does not exist
         hint: did you mean `app.plans`?
     shop.toml:7:9: table "app"."users" is written twice, for `others` and for `users`
-        hint: a row has one document: give each its own table
+        hint: give each its own table, or say `shared = true` in both
     shop.toml:7:9: column "place" of "app"."users" has type point, which is not supported
         hint: list it in `ignore`, or give it a type that this version writes
-    shop.toml:8:35: `_id` goes into "email", but the primary key of "app"."users" is "id"
-        hint: leave `column` out
+    shop.toml:8:35: the id column "email" of "app"."users" is citext, which this id rule cannot fill
+        hint: it needs smallint, integer, bigint or numeric
     shop.toml:9:11: column "code" of "app"."users" is ignored, but it is NOT NULL and has no default
         hint: take it off `ignore`
     shop.toml:9:19: table "app"."users" has no column "emial"

@@ -1,6 +1,7 @@
 use rstest::rstest;
 
 use super::*;
+use crate::mapping::{target::Finest, value::Raw};
 
 const NUMERIC: ColumnType = ColumnType::Numeric { precision: None, scale: 0 };
 
@@ -20,6 +21,18 @@ fn decimal(text: &str) -> Value<'static> {
 
 fn numeric(precision: u16, scale: i16) -> ColumnType {
     ColumnType::Numeric { precision: Some(precision), scale }
+}
+
+fn other(name: &str) -> ColumnType {
+    ColumnType::Other { name: name.to_owned(), delimiter: b',' }
+}
+
+fn interval(precision: u8) -> ColumnType {
+    ColumnType::Interval { precision, finest: Finest::Second }
+}
+
+fn range() -> ColumnType {
+    ColumnType::Range(Box::new(ColumnType::Int4))
 }
 
 fn status() -> ColumnType {
@@ -42,6 +55,11 @@ fn status() -> ColumnType {
 #[case::bytea(Value::Binary { subtype: 0, bytes: &[0, 255] }, ColumnType::Bytea, &[0, 255])]
 #[case::domain(Value::Int32(1), ColumnType::Domain(Box::new(ColumnType::Int4)), &[0, 0, 0, 1])]
 #[case::label(Value::String(b"active"), status(), b"active")]
+#[case::time(Value::String(b"00:00:01"), ColumnType::Time { precision: 6 }, &[0, 0, 0, 0, 0, 15, 66, 64])]
+#[case::timetz(Value::String(b"00:00+01"), ColumnType::Timetz { precision: 6 }, &[0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xf1, 0xf0])]
+#[case::interval(Value::String(b"P1M2DT-1S"), interval(6), &[0xff, 0xff, 0xff, 0xff, 0xff, 0xf0, 0xbd, 0xc0, 0, 0, 0, 2, 0, 0, 0, 1])]
+#[case::point(Value::String(b"(1,-2)"), ColumnType::Point, &[0x3f, 0xf0, 0, 0, 0, 0, 0, 0, 0xc0, 0, 0, 0, 0, 0, 0, 0])]
+#[case::money(Value::Int32(3), ColumnType::Money { scale: 2 }, &[0, 1, 0, 0, 0, 0, 0, 2, 0, 3])]
 fn binary_forms(#[case] value: Value<'_>, #[case] kind: ColumnType, #[case] expected: &[u8]) {
     assert_eq!(written(value, &kind).as_deref(), Ok(expected));
 }
@@ -80,6 +98,30 @@ fn binary_forms(#[case] value: Value<'_>, #[case] kind: ColumnType, #[case] expe
 #[case::boolean_text(Value::Bool(true), ColumnType::Text, Reason::TypeMismatch)]
 #[case::legacy_uuid(Value::Binary { subtype: 3, bytes: &[1; 16] }, ColumnType::Uuid, Reason::TypeMismatch)]
 #[case::object_id_uuid(Value::ObjectId([1; 12]), ColumnType::Uuid, Reason::TypeMismatch)]
+#[case::input_057_058_other(Value::Bool(true), other("inet"), Reason::TypeMismatch)]
+#[case::other_document(Value::Document(Raw::new(&[5, 0, 0, 0, 0])), other("inet"), Reason::TypeMismatch)]
+#[case::other_nul(Value::String(b"a\0"), other("xml"), Reason::NulInText)]
+#[case::time_now(Value::String(b"now"), ColumnType::Time { precision: 6 }, Reason::TypeMismatch)]
+#[case::time_with_zone(Value::String(b"12:00+01"), ColumnType::Time { precision: 6 }, Reason::TypeMismatch)]
+#[case::time_digits(Value::String(b"12:00:00.25"), ColumnType::Time { precision: 1 }, Reason::Lossy)]
+#[case::time_date(Value::DateTime(0), ColumnType::Time { precision: 6 }, Reason::TypeMismatch)]
+#[case::timetz_without_zone(Value::String(b"12:00"), ColumnType::Timetz { precision: 6 }, Reason::TypeMismatch)]
+#[case::interval_digits(Value::String(b"1.25 s"), interval(1), Reason::Lossy)]
+#[case::interval_number(Value::Int32(5), interval(6), Reason::TypeMismatch)]
+#[case::too_many_bits(Value::String(b"1111"), ColumnType::Bit(3), Reason::TooLong)]
+#[case::too_few_bits(Value::String(b"11"), ColumnType::Bit(3), Reason::TypeMismatch)]
+#[case::varbit_too_long(Value::String(b"1111"), ColumnType::Varbit(Some(3)), Reason::TooLong)]
+#[case::no_bits(Value::String(b"x1f"), ColumnType::Varbit(None), Reason::TypeMismatch)]
+#[case::money_digits(Value::Double(1.005), ColumnType::Money { scale: 2 }, Reason::Lossy)]
+#[case::money_range(Value::Double(1e17), ColumnType::Money { scale: 2 }, Reason::RangeNum)]
+#[case::money_text(Value::String(b"$1.50"), ColumnType::Money { scale: 2 }, Reason::TypeMismatch)]
+#[case::money_nan(Value::Double(f64::NAN), ColumnType::Money { scale: 2 }, Reason::NonFinite)]
+#[case::hstore_syntax(Value::String(b"a"), ColumnType::Hstore, Reason::TypeMismatch)]
+#[case::hstore_nul(Value::String(b"a=>\0"), ColumnType::Hstore, Reason::NulInText)]
+#[case::ltree_syntax(Value::String(b"a..b"), ColumnType::Ltree, Reason::TypeMismatch)]
+#[case::tsvector_syntax(Value::String(b"a:x"), ColumnType::Tsvector, Reason::TypeMismatch)]
+#[case::range_syntax(Value::String(b"[1"), range(), Reason::TypeMismatch)]
+#[case::uuid_in_other_subtype(Value::Binary { subtype: 0, bytes: &[1; 16] }, ColumnType::Uuid, Reason::TypeMismatch)]
 fn refusals(#[case] value: Value<'_>, #[case] kind: ColumnType, #[case] expected: Reason) {
     assert_eq!(written(value, &kind), Err(expected));
 }
@@ -118,6 +160,20 @@ fn refusals(#[case] value: Value<'_>, #[case] kind: ColumnType, #[case] expected
     "c02bb386-0c9e-5f4e-a2b9-7e8f3a6d1c05"
 )]
 #[case::real(Value::Double(0.1), ColumnType::Float4, "0.1")]
+#[case::widened_real(Value::Double(0.100_000_001_490_116_12), ColumnType::Float4, "0.1")]
+#[case::time(Value::String(b"23:59:59.5"), ColumnType::Time { precision: 1 }, "23:59:59.500000")]
+#[case::timetz(Value::String(b"12:30-02:30"), ColumnType::Timetz { precision: 6 }, "12:30:00.000000-02:30:00")]
+#[case::interval(Value::String(b"1 day 02:00"), interval(0), "P0M1DT7200.000000S")]
+#[case::bits(Value::String(b"101"), ColumnType::Bit(3), "101")]
+#[case::varbit(Value::String(b""), ColumnType::Varbit(Some(3)), "")]
+#[case::money(Value::Double(-1.5), ColumnType::Money { scale: 2 }, "-150e-2")]
+#[case::smallest_money(decimal("-92233720368547758.08"), ColumnType::Money { scale: 2 }, "-9223372036854775808e-2")]
+#[case::inet(Value::String(b"10.0.0.1"), other("inet"), "10.0.0.1")]
+#[case::oid(Value::Int32(5), other("oid"), "5")]
+#[case::range(Value::String(b"[1,5)"), range(), r#"["1","5")"#)]
+#[case::hstore(Value::String(b"a=>1"), ColumnType::Hstore, "a=>1")]
+#[case::ltree(Value::String(b"a.b"), ColumnType::Ltree, "a.b")]
+#[case::tsvector(Value::String(b"a:1"), ColumnType::Tsvector, "a:1")]
 fn conversions(#[case] value: Value<'_>, #[case] kind: ColumnType, #[case] expected: &str) {
     assert_eq!(shown(value, &kind).as_deref(), Ok(expected));
 }

@@ -5,7 +5,7 @@ use rstest::rstest;
 use super::*;
 use crate::mapping::{
     Loss, MappingFile, Plan,
-    target::{Catalog, Column, Filled, Table, TableName},
+    target::{Catalog, Column, ColumnType, Filled, Table, TableName},
 };
 
 const MAPPING: &str = r#"

@@ -1,6 +1,11 @@
+use bson::raw::{RawArrayBuf, RawBson};
 use insta::assert_snapshot;
+use uuid::Uuid;
 
 use super::*;
+use crate::mapping::{
+    ColumnFile, IdFile, IdRule, IdType, KeyFrom, OnDrop, Path, RootsFile, TableFile, target::TableName,
+};
 
 const SHOP: &str = r#"
 namespace = "dns"
@@ -33,6 +38,17 @@ id = "id"
 tag = "$"
 "#;
 
+fn table(file: &CollectionFile) -> &TableFile {
+    match &file.tables {
+        RootsFile::One(table) => table,
+        RootsFile::Split(_) => panic!("one table"),
+    }
+}
+
+fn id(file: &CollectionFile) -> &IdFile {
+    &file.id.as_ref().expect("an id").value
+}
+
 fn faults(text: &str) -> String {
     let faults = MappingFile::parse(text, "shop.toml").expect_err("faults");
     faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
@@ -42,22 +58,22 @@ fn faults(text: &str) -> String {
 fn reads_every_part() {
     let file = MappingFile::parse(SHOP, "shop.toml").expect("a mapping");
     let [plans, users] = file.collections.as_slice() else { panic!("two collections") };
-    assert_eq!(users.table.value, TableName::new("app", "users"));
-    assert_eq!((users.id.value.rule, users.id.value.namespace), (IdRule::Uuid5, Uuid::NAMESPACE_DNS));
+    assert_eq!(table(users).table.value, TableName::new("app", "users"));
+    assert_eq!((id(users).rule, id(users).namespace), (IdRule::Uuid5, Uuid::NAMESPACE_DNS));
     assert_eq!((users.on_drop, plans.on_drop), (OnDrop::Ignore, OnDrop::Halt));
-    assert_eq!(users.ignore[0].value, "search");
-    let status = users.columns.iter().find(|column| column.name.value == "status").expect("a column");
+    assert_eq!(table(users).ignore[0].value, "search");
+    let status = table(users).columns.iter().find(|column| column.name.value == "status").expect("a column");
     assert_eq!(status.default.as_ref().map(|default| &default.value), Some(&RawBson::String("active".to_owned())));
     assert_eq!((status.name.line, status.name.column), (12, 1));
 
-    assert_eq!(plans.table.value, TableName::new("public", "plans"));
-    assert_eq!((plans.id.value.only, plans.id.value.namespace), (Some(IdType::ObjectId), Uuid::NAMESPACE_URL));
-    let [tags, milestones] = plans.children.as_slice() else { panic!("two children") };
+    assert_eq!(table(plans).table.value, TableName::new("public", "plans"));
+    assert_eq!((id(plans).only, id(plans).namespace), (Some(IdType::ObjectId), Uuid::NAMESPACE_URL));
+    let [tags, milestones] = table(plans).children.as_slice() else { panic!("two children") };
     assert_eq!(milestones.id.as_ref().map(|id| &id.from), Some(&KeyFrom::Field(Path::field("key"))));
-    assert_eq!(tags.table.value, TableName::new("app", "odd.tags"));
+    assert_eq!(tags.table.table.value, TableName::new("app", "odd.tags"));
     assert_eq!(tags.id.as_ref().map(|id| &id.from), Some(&KeyFrom::Auto));
-    assert_eq!(tags.path.value.segments(), ["a", "tags"]);
-    assert!(tags.columns[0].path.as_ref().is_some_and(|path| path.value.segments().is_empty()));
+    assert_eq!(tags.path.value.to_string(), "a.tags");
+    assert_eq!(tags.table.columns[0].paths[0].value.to_string(), "$");
 }
 
 #[test]
@@ -73,8 +89,11 @@ fn defaults_are_values_of_a_document() {
         e = { default = [1, { x = true }] }
     "#;
     let file = MappingFile::parse(text, "a").expect("a mapping");
-    let defaults: Vec<_> =
-        file.collections[0].columns.iter().map(|column| column.default.as_ref().map(|d| &d.value)).collect();
+    let defaults: Vec<_> = table(&file.collections[0])
+        .columns
+        .iter()
+        .map(|column: &ColumnFile| column.default.as_ref().map(|d| &d.value))
+        .collect();
     let inner = bson::rawdoc! { "x": true };
     let mut array = RawArrayBuf::new();
     array.push(1_i64);
@@ -152,14 +171,12 @@ extra = true
         hint: put it in double quotes
     shop.toml:20:29: `table` is missing
         hint: it has no default: name it
-    shop.toml:20:29: `parent` is missing
-        hint: it has no default: name it
     shop.toml:21:9: a text is expected here, not an integer
         hint: put it in double quotes
     shop.toml:22:6: `column` is missing
         hint: it has no default: name it
     shop.toml:29:1: `extra` is not known here
-        hint: known here: table, parent, order, id, ignore, columns
+        hint: known here: table, key, shared, filter, ignore, columns, children, path, shape, parent, root, order, map_key, id, distinct
     "#);
 }
 

@@ -1,0 +1,286 @@
+//! Columns: what each takes its value from, and whether it can.
+
+use bson::raw::{RawBson, RawBsonRef};
+
+use super::{
+    super::{
+        ColumnFile, Lookup, Losses, ReferenceFile, encode,
+        json::Omit,
+        map::{Convert, Source},
+        policy::Policy,
+    },
+    At, Column, ColumnType, Compiler, Filled, IdFile, IdStep, Literal, Path, Table, TableFile, TableName,
+    draft::{ColumnDraft, Ruled},
+    nearest,
+};
+
+impl<'a> Compiler<'a> {
+    /// The columns of a table that are written, in the table's order; `level` is how deep the table is below the document.
+    pub(super) fn columns(
+        &mut self,
+        file: &'a TableFile,
+        table: &'a Table,
+        ruled: Vec<Ruled<'a>>,
+        level: usize,
+    ) -> Vec<ColumnDraft<'a>> {
+        self.check_names(file, table, &ruled);
+        let mut ruled = ruled;
+        let mut drafts = Vec::new();
+        for column in &table.columns {
+            if file.ignore.iter().any(|name| name.value == column.name) {
+                continue;
+            }
+            if let Some(rule) = ruled.iter().position(|ruled| ruled.column.name == column.name) {
+                let rule = ruled.swap_remove(rule);
+                drafts.push(ColumnDraft {
+                    column,
+                    place: self.file.location(&rule.place),
+                    source: rule.source,
+                    convert: Convert::Nothing,
+                    when: Vec::new(),
+                    default: None,
+                    policy: Policy::default(),
+                    lookup: rule.lookup,
+                });
+                continue;
+            }
+            let named = file.columns.iter().find(|named| named.name.value == column.name);
+            drafts.extend(self.draft(table, &file.table, column, named, level));
+        }
+        drafts
+    }
+
+    /// Columns that the mapping names: they must be there, and have one source.
+    fn check_names(&mut self, file: &TableFile, table: &'a Table, ruled: &[Ruled<'_>]) {
+        let is_ruled = |name: &str| ruled.iter().any(|ruled| ruled.column.name == name);
+        for name in &file.ignore {
+            if let Some(column) = self.column(table, name) {
+                let what = if is_ruled(&name.value) {
+                    "filled by a rule of this mapping"
+                } else if file.columns.iter().any(|column| column.name.value == name.value) {
+                    "also mapped"
+                } else if column.not_null && !column.has_default && column.filled == Filled::ByUs {
+                    "NOT NULL and has no default"
+                } else {
+                    continue;
+                };
+                let what = format!("column {:?} of {} is ignored, but it is {what}", name.value, table.name);
+                self.fault(name, what, "take it off `ignore`");
+            }
+        }
+        for column in &file.columns {
+            if self.column(table, &column.name).is_some() && is_ruled(&column.name.value) {
+                let what = format!("column {:?} of {} is already filled by a rule", column.name.value, table.name);
+                self.fault(&column.name, what, "remove it from `columns`");
+            }
+        }
+    }
+
+    /// A column that takes a field.
+    fn draft(
+        &mut self,
+        table: &Table,
+        at: &At<TableName>,
+        column: &'a Column,
+        file: Option<&'a ColumnFile>,
+        level: usize,
+    ) -> Option<ColumnDraft<'a>> {
+        let at = file.map_or_else(|| at.with(()), |file| file.name.with(()));
+        let name = format!("column {:?} of {}", column.name, table.name);
+        if column.filled != Filled::ByUs {
+            // Only a fault where somebody wants to write it.
+            file?;
+            self.fault(&at, format!("{name} is filled by PostgreSQL"), "remove it from `columns`");
+            return None;
+        }
+        if let Some(unsupported) = unsupported(&column.kind) {
+            let hint = "list it in `ignore`, or give it a type that this version writes";
+            self.fault(&at, format!("{name} has type {unsupported}, which is not supported"), hint);
+            return None;
+        }
+        if matches!(column.kind.base(), ColumnType::Timestamp { .. }) {
+            let what = format!("{name} has no time zone: instants are stored in UTC");
+            let fault = self.file.fault(&at, what, "timestamp with time zone says so itself");
+            self.warnings.push(fault);
+        }
+        let place = self.file.location(&at);
+        let Some(file) = file else {
+            return Some(ColumnDraft {
+                column,
+                place,
+                source: Source::Fields(vec![Path::field(column.name.clone())]),
+                convert: Convert::Nothing,
+                when: Vec::new(),
+                default: None,
+                policy: Policy::default(),
+                lookup: None,
+            });
+        };
+        for path in &file.paths {
+            self.reaches(path, level);
+        }
+        let (convert, lookup) = self.convert(file, column, level);
+        let default = file.default.as_ref().and_then(|value| self.literal(&name, "default", value, column));
+        let policy = self.policy(&name, file, column);
+        let source = self.source(&name, file, column);
+        let when = self.conditions(&file.when, level);
+        Some(ColumnDraft { column, place, source: source?, convert, when, default, policy: policy?, lookup })
+    }
+
+    fn source(&mut self, name: &str, file: &ColumnFile, column: &Column) -> Option<Source<Path>> {
+        if let Some(at) = &file.rest {
+            if !matches!(column.kind.base(), ColumnType::Json | ColumnType::Jsonb) {
+                let what = format!("{name} is {} and cannot take the rest of a document", column.kind);
+                self.fault(at, what, "make it jsonb");
+                return None;
+            }
+            return Some(Source::Rest(Path::whole(), Omit::default()));
+        }
+        if let Some(value) = &file.constant {
+            return self.literal(name, "constant", value, column).map(Source::Constant);
+        }
+        let mut paths: Vec<Path> = Vec::new();
+        for path in &file.paths {
+            if paths.contains(&path.value) {
+                self.fault(path, format!("`{}` is a candidate twice", path.value), "once is enough");
+            }
+            paths.push(path.value.clone());
+        }
+        if paths.is_empty() {
+            paths.push(Path::field(column.name.clone()));
+        }
+        Some(Source::Fields(paths))
+    }
+
+    /// A value of the mapping file in the column's binary form.
+    fn literal(&mut self, name: &str, what: &str, value: &At<RawBson>, column: &Column) -> Option<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let bson = RawBsonRef::from(&value.value).into();
+        match encode::write(bson, &column.kind, None, &Policy::default(), &mut Losses::default(), &mut bytes) {
+            Ok(_) => Some(bytes),
+            Err(reason) => {
+                let what = format!("{name} is {} and cannot take this {what}: {reason}", column.kind);
+                self.fault(value, what, "write it as a document would hold it");
+                None
+            }
+        }
+    }
+
+    fn policy(&mut self, name: &str, file: &ColumnFile, column: &Column) -> Option<Policy> {
+        let gives_null = file.policy.misfit.iter().find(|misfit| misfit.value == super::super::Misfit::Null);
+        if column.not_null && file.default.is_none() {
+            let hint = "give it a `default`, or make the column nullable";
+            if let Some(at) = gives_null {
+                self.fault(at, format!("{name} is NOT NULL and has no default to become instead"), hint);
+            }
+            if file.policy.empty_is_null {
+                self.fault(&file.name, format!("{name} is NOT NULL: an empty text has nothing to become"), hint);
+            }
+        }
+        match Policy::compile(&file.policy, &column.kind) {
+            Ok(policy) => Some(policy),
+            Err(faults) => {
+                for fault in faults {
+                    let (what, hint) = fault.value.clone();
+                    self.fault(&fault, what, hint);
+                }
+                None
+            }
+        }
+    }
+
+    /// The id rule that converts a column's value, and the table in which PostgreSQL finds the result.
+    fn convert(&mut self, file: &'a ColumnFile, column: &Column, level: usize) -> (Convert<Path>, Option<Lookup>) {
+        if let Some(id) = &file.id {
+            let rule = IdStep::new(&id.value);
+            if !rule.fits(element(&column.kind)) {
+                let what = format!("column {:?} is {}, which this id rule cannot fill", column.name, column.kind);
+                self.fault(id, what, format!("it needs {}", rule.wants()));
+                return (Convert::Nothing, None);
+            }
+            let lookup = self.lookup(&rule, id);
+            return (Convert::Id(rule), lookup);
+        }
+        match &file.reference {
+            None => (Convert::Nothing, None),
+            Some(ReferenceFile::To(name)) => match self.reference(name, column) {
+                None => (Convert::Nothing, None),
+                Some(id) => {
+                    let rule = IdStep::new(&id.value);
+                    let lookup = self.lookup(&rule, id);
+                    (Convert::Id(rule), lookup)
+                }
+            },
+            Some(ReferenceFile::By { by, to }) => {
+                self.reaches(by, level);
+                let mut rules = Vec::new();
+                let mut lookups: Vec<Option<Lookup>> = Vec::new();
+                for (value, name) in to {
+                    if let Some(id) = self.reference(name, column) {
+                        let rule = IdStep::new(&id.value);
+                        lookups.push(self.lookup(&rule, id));
+                        rules.push((Literal::Text(value.value.as_bytes().into()), rule));
+                    }
+                }
+                lookups.dedup();
+                if lookups.len() > 1 {
+                    let what = format!("column {:?} would be looked up in several tables", column.name);
+                    self.fault(by, what, "a column is looked up in one table, or in none");
+                }
+                (Convert::By(by.value.clone(), rules), lookups.into_iter().next().flatten())
+            }
+        }
+    }
+
+    /// The id rule of the collection that a column refers to.
+    fn reference(&mut self, name: &At<String>, column: &Column) -> Option<&'a At<IdFile>> {
+        let known = || self.file.collections.iter().map(|collection| collection.name.value.as_str());
+        let Some(collection) = self.file.collections.iter().find(|collection| collection.name.value == name.value)
+        else {
+            let hint = match nearest(&name.value, known()) {
+                Some(meant) => format!("did you mean `{meant}`?"),
+                None => format!("mapped are: {}", known().collect::<Vec<_>>().join(", ")),
+            };
+            self.fault(name, format!("the reference points to `{}`, which is not mapped", name.value), hint);
+            return None;
+        };
+        let Some(id) = &collection.id else {
+            let what = format!("the reference points to `{}`, which has no id rule", name.value);
+            self.fault(name, what, "say how the value is converted: `id` instead of `reference`");
+            return None;
+        };
+        let rule = IdStep::new(&id.value);
+        if !rule.fits(element(&column.kind)) {
+            let what =
+                format!("column {:?} is {}, which cannot hold an id of `{}`", column.name, column.kind, name.value);
+            self.fault(name, what, format!("it needs {}", rule.wants()));
+            return None;
+        }
+        Some(id)
+    }
+
+    /// The table in which PostgreSQL finds the ids of a rule.
+    pub(super) fn lookup<T>(&mut self, _rule: &IdStep, _at: &At<T>) -> Option<Lookup> {
+        None
+    }
+}
+
+/// What an id goes into: the column, or the elements of its array.
+fn element(kind: &ColumnType) -> &ColumnType {
+    match kind.base() {
+        ColumnType::Array(element) => element,
+        kind => kind,
+    }
+}
+
+/// What of a type is not supported.
+fn unsupported(kind: &ColumnType) -> Option<&ColumnType> {
+    match kind.base() {
+        ColumnType::Array(element) => match element.base() {
+            ColumnType::Array(_) => Some(kind),
+            element => unsupported(element),
+        },
+        kind @ ColumnType::Unsupported(_) => Some(kind),
+        _ => None,
+    }
+}

@@ -1,0 +1,170 @@
+//! A table and what fills it, before paths become slots.
+
+use super::{
+    super::{
+        CollectionFile, Lookup, Shape, TableFile,
+        ids::IdStep,
+        map::{Condition, Convert, ElementKey, Repeats, Source, Wanted},
+        policy::Policy,
+    },
+    At, Column, IdFile, Location, Path, Table,
+};
+
+/// A table that is written, for the documents or for something embedded.
+pub(super) struct Draft<'a> {
+    pub(super) table: &'a Table,
+    /// Names of the key's columns.
+    pub(super) key: Vec<String>,
+    pub(super) shared: bool,
+    pub(super) filter: Vec<Condition<Path>>,
+    /// In the table's order.
+    pub(super) columns: Vec<ColumnDraft<'a>>,
+    /// Whether a rule reads `_id`.
+    pub(super) reads_id: bool,
+    pub(super) children: Vec<ChildDraft<'a>>,
+}
+
+/// A column that is written: what PostgreSQL says about it and where its value comes from.
+pub(super) struct ColumnDraft<'a> {
+    pub(super) column: &'a Column,
+    pub(super) place: Option<Location>,
+    pub(super) source: Source<Path>,
+    pub(super) convert: Convert<Path>,
+    pub(super) when: Vec<Condition<Path>>,
+    pub(super) default: Option<Vec<u8>>,
+    pub(super) policy: Policy,
+    pub(super) lookup: Option<Lookup>,
+}
+
+/// A column that the mapping fills by a rule.
+pub(super) struct Ruled<'a> {
+    pub(super) column: &'a Column,
+    pub(super) place: At<()>,
+    pub(super) source: Source<Path>,
+    pub(super) lookup: Option<Lookup>,
+}
+
+/// Something embedded and its table.
+pub(super) struct ChildDraft<'a> {
+    pub(super) path: &'a Path,
+    pub(super) shape: Shape,
+    pub(super) wanted: Wanted,
+    pub(super) id: Option<ChildIdDraft>,
+    pub(super) repeats: Repeats,
+    pub(super) draft: Draft<'a>,
+}
+
+pub(super) struct ChildIdDraft {
+    pub(super) column: String,
+    pub(super) from: ElementKey<Path>,
+    pub(super) rule: Option<IdStep>,
+}
+
+/// What a child can take from a row around it.
+pub(super) struct Around<'a> {
+    /// The id rule of the collection; the document's row only.
+    pub(super) id: Option<&'a At<IdFile>>,
+    /// The column that holds the row's own id, or else its only key column, and its position.
+    pub(super) column: Option<(usize, &'a Column)>,
+    pub(super) lookup: Option<Lookup>,
+}
+
+impl<'a> Draft<'a> {
+    pub(super) fn new(
+        file: &TableFile,
+        table: &'a Table,
+        key: Vec<String>,
+        filter: Vec<Condition<Path>>,
+        columns: Vec<ColumnDraft<'a>>,
+    ) -> Self {
+        Self { table, key, shared: file.shared, filter, columns, reads_id: false, children: Vec::new() }
+    }
+
+    /// Position of the column that takes the id of the row itself.
+    pub(super) fn id_column(&self) -> Option<usize> {
+        self.columns.iter().position(|column| matches!(column.source, Source::Root | Source::Own))
+    }
+
+    /// Whether the rows of a document are found by its `_id`, of a root table.
+    pub(super) fn found_by_id(&self) -> bool {
+        let id = self.id_column().and_then(|at| self.columns.get(at));
+        !self.shared && id.is_some_and(|id| self.key.as_slice() == [id.column.name.as_str()])
+    }
+
+    /// The paths that this level reads of the document or element that many levels up, from here and from below.
+    pub(super) fn paths(&self, up: usize) -> Vec<Path> {
+        let mut paths = self.taken(up);
+        let conditions = self.filter.iter().chain(self.columns.iter().flat_map(|column| &column.when));
+        let by = self.columns.iter().filter_map(|column| match &column.convert {
+            Convert::By(path, _) => Some(path),
+            Convert::Nothing | Convert::Id(_) => None,
+        });
+        let whole = self.columns.iter().filter_map(|column| match &column.source {
+            Source::Rest(path, _) => Some(path),
+            _ => None,
+        });
+        let all = conditions.map(|condition| &condition.at).chain(by).chain(whole);
+        paths.extend(all.filter(|path| path.up() == up).map(Path::grounded));
+        for child in &self.children {
+            paths.extend(child.draft.paths(up + 1));
+        }
+        paths
+    }
+
+    /// Those of them whose values go into rows.
+    pub(super) fn taken(&self, up: usize) -> Vec<Path> {
+        let fields = self.columns.iter().flat_map(|column| match &column.source {
+            Source::Fields(paths) => paths.as_slice(),
+            _ => &[],
+        });
+        let mut taken: Vec<_> = fields.filter(|path| path.up() == up).map(Path::grounded).collect();
+        if self.reads_id && up == 0 {
+            taken.push(Path::field("_id"));
+        }
+        for child in &self.children {
+            if up == 0 {
+                taken.push(child.path.clone());
+            }
+            taken.extend(child.taken(up + 1));
+        }
+        taken
+    }
+}
+
+impl ChildDraft<'_> {
+    /// The paths of the element, and what its id is made of.
+    pub(super) fn taken(&self, up: usize) -> Vec<Path> {
+        let mut taken = self.draft.taken(up);
+        taken.extend(self.key_path().filter(|path| path.up() == up).map(Path::grounded));
+        taken
+    }
+
+    pub(super) fn key_path(&self) -> Option<&Path> {
+        self.id.as_ref().and_then(|id| match &id.from {
+            ElementKey::Field(path) | ElementKey::FieldOrIndex(path) => Some(path),
+            ElementKey::Index | ElementKey::Name => None,
+        })
+    }
+}
+
+impl<'a> Around<'a> {
+    /// The row of a document.
+    pub(super) fn root(collection: &'a CollectionFile, draft: &Draft<'a>) -> Self {
+        Self { id: collection.id.as_ref(), ..Self::child(draft) }
+    }
+
+    /// The row of an element.
+    pub(super) fn child(draft: &Draft<'a>) -> Self {
+        let only = match draft.key.as_slice() {
+            [name] => draft.columns.iter().position(|column| column.column.name == *name),
+            _ => None,
+        };
+        let at = draft.id_column().or(only);
+        let column = at.and_then(|at| draft.columns.get(at).map(|column| (at, column)));
+        Self {
+            id: None,
+            column: column.map(|(at, draft)| (at, draft.column)),
+            lookup: column.and_then(|(_, draft)| draft.lookup.clone()),
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! Something embedded: its elements become rows of their own.
+
+use uuid::Uuid;
+
+use super::{
+    super::{
+        Loss, Losses, Reject, Row, Shape,
+        ids::{self, Id, IdStep},
+        tree::Slot,
+        value::{Raw, Value},
+    },
+    Level, Output, Place, Repeats, Scope, all_hold,
+};
+use crate::model::Reason;
+
+/// An embedded array, map or document and its table.
+#[derive(Clone, Debug)]
+pub(in super::super) struct Child {
+    /// Its path from the document, for messages.
+    pub(in super::super) path: String,
+    /// Its path from what is around it, which is part of the ids below.
+    pub(in super::super) name: String,
+    /// Its slot in what is around it.
+    pub(in super::super) slot: usize,
+    pub(in super::super) shape: Shape,
+    pub(in super::super) wanted: Wanted,
+    pub(in super::super) id: Option<ChildId>,
+    pub(in super::super) repeats: Repeats,
+    /// Its elements.
+    pub(in super::super) level: Level,
+}
+
+/// The id of an element's own.
+#[derive(Clone, Debug)]
+pub(in super::super) struct ChildId {
+    pub(in super::super) column: String,
+    pub(in super::super) from: ElementKey,
+    /// Makes the id of the value alone; without, it is one below the row around.
+    pub(in super::super) rule: Option<IdStep>,
+}
+
+/// What tells elements apart.
+#[derive(Clone, Debug)]
+pub(in super::super) enum ElementKey<P = Place> {
+    /// The field where the element has one, else its index.
+    FieldOrIndex(P),
+    Field(P),
+    Index,
+    Name,
+}
+
+/// What an element must be, so that its paths lead anywhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) enum Wanted {
+    Anything,
+    Document,
+    Array,
+}
+
+impl Child {
+    /// Appends the rows of what is embedded in the scope.
+    pub(super) fn map<'a>(&self, around: &Scope<'_, 'a>, output: &mut Output) -> Result<(), Reject> {
+        let refuse = |reason| self.refuse(reason);
+        let mut slots = Vec::new();
+        match (around.slots.get(self.slot).copied().unwrap_or_default(), self.shape) {
+            (Slot::Absent | Slot::Present(Value::Null | Value::Undefined), _) => Ok(()),
+            (Slot::Present(Value::Array(array)), Shape::Array) => {
+                for (index, field) in array.fields().enumerate() {
+                    let (_, value) = field.map_err(refuse)?;
+                    self.element(around, value, index, b"", &mut slots, output)?;
+                }
+                Ok(())
+            }
+            (Slot::Present(value @ Value::Document(_)), Shape::Document) => {
+                self.element(around, value, 0, b"", &mut slots, output)
+            }
+            (Slot::Present(Value::Document(map)), Shape::Map) => {
+                output.losses.at(self.level.table, 0);
+                for (index, (name, value)) in entries(map, &mut output.losses).map_err(refuse)?.into_iter().enumerate()
+                {
+                    self.element(around, value, index, name, &mut slots, output)?;
+                }
+                Ok(())
+            }
+            (Slot::Present(_) | Slot::Blocked, _) => Err(refuse(Reason::TypeMismatch)),
+        }
+    }
+
+    fn element<'a>(
+        &self,
+        around: &Scope<'_, 'a>,
+        value: Value<'a>,
+        index: usize,
+        name: &'a [u8],
+        slots: &mut Vec<Slot<'a>>,
+        output: &mut Output,
+    ) -> Result<(), Reject> {
+        let level = &self.level;
+        output.losses.at(level.table, 0);
+        level.tree.read(value, slots, &mut output.losses).map_err(|reason| self.refuse(reason))?;
+        let mut scope = around.element(slots, index, name);
+        if !all_hold(&level.filter, &scope) {
+            return Ok(());
+        }
+        // A null or a scalar where documents are expected is no row, and may not vanish either.
+        if !self.wanted.takes(value) {
+            return Err(self.refuse(Reason::TypeMismatch));
+        }
+        let own = match &self.id {
+            Some(id) => Some(
+                id.own(&self.name, around.namespace, &scope)
+                    .map_err(|reason| Reject { column: Some(id.column.clone()), ..self.refuse(reason) })?,
+            ),
+            None => None,
+        };
+        scope.own = own.as_ref();
+        let row = level
+            .row(&scope, &mut output.losses)
+            .map_err(|reject| Reject { path: Some(reject.path.unwrap_or_else(|| self.path.clone())), ..reject })?;
+        if !level.children.is_empty() {
+            scope.namespace = match (self.id.as_ref().and_then(|id| id.rule.as_ref()), &own) {
+                (Some(rule), Some(id)) => rule.child_namespace(id),
+                (None, Some(Id::Uuid(id))) => *id,
+                _ => level.namespace(around.namespace, &self.name, &row),
+            };
+            scope.row = Some(&row);
+            level.embedded(&scope, output)?;
+        }
+        output.tables[level.table].push(row);
+        Ok(())
+    }
+
+    pub(super) fn refuse(&self, reason: Reason) -> Reject {
+        Reject { reason, column: None, path: Some(self.path.clone()) }
+    }
+}
+
+impl ChildId {
+    fn own<'a>(&self, path: &str, namespace: Uuid, scope: &Scope<'_, 'a>) -> Result<Id<'a>, Reason> {
+        let value = match &self.from {
+            ElementKey::Index => None,
+            ElementKey::Name => Some(Value::String(scope.name)),
+            ElementKey::Field(place) | ElementKey::FieldOrIndex(place) => match scope.slot(place) {
+                Slot::Present(key) if !matches!(key, Value::Null | Value::Undefined) => Some(key),
+                Slot::Blocked => return Err(Reason::TypeMismatch),
+                Slot::Present(_) | Slot::Absent => match self.from {
+                    ElementKey::FieldOrIndex(_) => None,
+                    _ => return Err(Reason::NotNull),
+                },
+            },
+        };
+        match (&self.rule, value) {
+            (Some(rule), Some(value)) => rule.own(value),
+            (Some(rule), None) => rule.own(Value::Int64(i64::try_from(scope.index).map_err(|_| Reason::RangeInt)?)),
+            (None, Some(value)) => ids::child(namespace, path, value).map(Id::Uuid),
+            (None, None) => Ok(Id::Uuid(ids::child_at(namespace, path, scope.index))),
+        }
+    }
+}
+
+impl Wanted {
+    fn takes(self, value: Value<'_>) -> bool {
+        match self {
+            Self::Anything => true,
+            Self::Document => matches!(value, Value::Document(_)),
+            Self::Array => matches!(value, Value::Array(_)),
+        }
+    }
+}
+
+impl<P> ElementKey<P> {
+    /// The same with another sort of path.
+    pub(in super::super) fn resolve<Q>(self, resolve: &impl Fn(P) -> Q) -> ElementKey<Q> {
+        match self {
+            Self::FieldOrIndex(path) => ElementKey::FieldOrIndex(resolve(path)),
+            Self::Field(path) => ElementKey::Field(resolve(path)),
+            Self::Index => ElementKey::Index,
+            Self::Name => ElementKey::Name,
+        }
+    }
+}
+
+/// The fields of a map; of several with one name, the last.
+fn entries<'a>(map: Raw<'a>, losses: &mut Losses) -> Result<Vec<(&'a [u8], Value<'a>)>, Reason> {
+    let mut entries = map.fields().collect::<Result<Vec<_>, _>>()?;
+    let mut by_name: Vec<usize> = (0..entries.len()).collect();
+    by_name.sort_by_key(|at| entries[*at].0);
+    let mut hidden: Vec<usize> =
+        by_name.windows(2).filter(|pair| entries[pair[0]].0 == entries[pair[1]].0).map(|pair| pair[0]).collect();
+    hidden.sort_unstable();
+    for at in hidden.into_iter().rev() {
+        losses.add(Loss::DuplicateName);
+        entries.remove(at);
+    }
+    Ok(entries)
+}
+
+/// The fields of a row's key.
+pub(super) fn key_of<'r>(row: &'r Row, key: &[usize]) -> Vec<Option<&'r [u8]>> {
+    key.iter().map(|at| row.field(*at)).collect()
+}

@@ -1,0 +1,286 @@
+//! A document becomes rows: the compiled steps of a collection, carried out.
+//!
+//! ```text
+//!  document ── which kind? ──▶ Level ── one pass over it ──▶ slots ── Step per column ──▶ row
+//!                                └─ Child per embedded thing ── Level per element ──▶ rows, and so on
+//! ```
+//!
+//! One pass over a document or element fills the slots of all paths into it, then each column takes its slot. All of a
+//! document's rows or none: the first value that cannot be stored refuses the document.
+
+use bson::raw::RawDocument;
+use uuid::Uuid;
+
+use super::{
+    CollectionPlan, Loss, Losses, Reads, Reject, Row, Rows, Unlisted, encode,
+    ids::{self, Id, IdStep},
+    tree::{Slot, Tree},
+    value::{Raw, Value},
+};
+use crate::model::Reason;
+
+mod child;
+mod condition;
+mod repeats;
+mod scope;
+mod step;
+
+pub(super) use child::{Child, ChildId, ElementKey, Wanted};
+pub(super) use condition::{Condition, Literal, Test, all_hold};
+pub(super) use repeats::Repeats;
+pub(super) use scope::{Place, Scope};
+pub(super) use step::{Convert, Source, Step};
+
+/// Digest of a document's bytes, for the ledger: XXH3, 128 bits, big-endian.
+pub fn digest(document: &RawDocument) -> [u8; 16] {
+    xxhash_rust::xxh3::xxh3_128(document.as_bytes()).to_be_bytes()
+}
+
+/// The compiled steps of one collection.
+#[derive(Clone, Debug)]
+pub(super) struct Program {
+    /// What the `_id` becomes; `None` where columns alone make the key.
+    pub(super) id: Option<IdStep>,
+    /// How the kinds of documents are told apart; `None` for a single kind.
+    pub(super) split: Option<Split>,
+    /// The kinds, in the order of the root tables.
+    pub(super) kinds: Vec<Kind>,
+    pub(super) reads: Reads,
+}
+
+/// How the kinds of documents are told apart.
+#[derive(Clone, Debug)]
+pub(super) struct Split {
+    pub(super) tree: Tree,
+    pub(super) filter: Vec<Condition>,
+    pub(super) by: Place,
+    /// The values of the field, and the kind that each means.
+    pub(super) values: Vec<(Literal, usize)>,
+    pub(super) unlisted: Unlisted,
+}
+
+/// One kind of document.
+#[derive(Clone, Debug)]
+pub(super) struct Kind {
+    pub(super) level: Level,
+    /// Slot of `_id`.
+    pub(super) id_slot: usize,
+    /// Position of the column that takes the id.
+    pub(super) id_column: Option<usize>,
+    /// Whether that column finds the rows of a document.
+    pub(super) by_id: bool,
+    /// Namespace of what is embedded, where no id gives one.
+    pub(super) namespace: Uuid,
+}
+
+/// A document or element: its row and what is embedded in it.
+#[derive(Clone, Debug)]
+pub(super) struct Level {
+    /// Position of its table in the plan.
+    pub(super) table: usize,
+    /// The paths into it, from its own columns and from below.
+    pub(super) tree: Tree,
+    /// Which have rows.
+    pub(super) filter: Vec<Condition>,
+    pub(super) steps: Vec<Step>,
+    /// Positions of the key's columns.
+    pub(super) key: Vec<usize>,
+    pub(super) children: Vec<Child>,
+}
+
+/// What a document becomes, while it does.
+struct Output {
+    tables: Vec<Vec<Row>>,
+    losses: Losses,
+}
+
+impl CollectionPlan {
+    /// The rows of a document; no root row when the mapping leaves the document out.
+    ///
+    /// # Errors
+    /// [`Reject`]: the document goes to the dead letters under its reason.
+    pub fn map(&self, document: &RawDocument) -> Result<Rows, Reject> {
+        let program = &self.program;
+        let value = Value::Document(Raw::new(document.as_bytes()));
+        let mut output = Output { tables: vec![Vec::new(); self.tables.len()], losses: Losses::default() };
+        let mut slots = Vec::new();
+        let kind = match &program.split {
+            None => program.kinds.first(),
+            Some(split) => split.kind(value, &mut slots, &mut output.losses)?.and_then(|kind| program.kinds.get(kind)),
+        };
+        let Some(kind) = kind else { return self.left_out(document, output) };
+        output.losses.at(kind.level.table, 0);
+        kind.level.tree.read(value, &mut slots, &mut output.losses)?;
+        let Some(Slot::Present(id)) = slots.get(kind.id_slot) else {
+            return Err(Reject::new(Reason::Malformed));
+        };
+        let mut scope = Scope::new(&slots);
+        if !all_hold(&kind.level.filter, &scope) {
+            return self.left_out(document, output);
+        }
+        let id = match &program.id {
+            Some(rule) => Some(rule.own(*id).map_err(|reason| kind.id_reject(reason))?),
+            None => None,
+        };
+        let key = self.keys_of(id.as_ref())?;
+        scope.own = id.as_ref();
+        let row = kind.level.row(&scope, &mut output.losses)?;
+        if !kind.level.children.is_empty() {
+            scope.namespace = match (&program.id, &id) {
+                (Some(rule), Some(id)) => rule.child_namespace(id),
+                _ => kind.level.namespace(kind.namespace, "", &row),
+            };
+            scope.row = Some(&row);
+            kind.level.embedded(&scope, &mut output)?;
+        }
+        output.tables[kind.level.table].push(row);
+        kind.level.settle(&mut output)?;
+        output.losses.at(0, 0);
+        Ok(Rows { tables: output.tables, key, losses: output.losses })
+    }
+
+    /// What an `_id` becomes in each root table, in their order; all that a delete carries. NULL for a root table whose rows
+    /// are remembered. Each field has the type of the table's id column.
+    ///
+    /// Takes a document that has the `_id`, `{_id: …}`: its text may be no valid UTF-8, which bson's own reader does not
+    /// hand out.
+    ///
+    /// # Errors
+    /// [`Reject`] where the `_id` cannot be a key of the target (such a document never had a row), and `MALFORMED` for a
+    /// document without `_id`.
+    pub fn keys(&self, document: &RawDocument) -> Result<Row, Reject> {
+        let id = ids::id_of(Raw::new(document.as_bytes()))?;
+        let by_id = self.program.kinds.iter().find(|kind| kind.by_id);
+        match (&self.program.id, by_id) {
+            (Some(rule), Some(kind)) => self.keys_of(Some(&rule.own(id).map_err(|reason| kind.id_reject(reason))?)),
+            _ => self.keys_of(None),
+        }
+    }
+
+    /// An id that one of several root tables cannot hold has no row there; one that none can hold has none at all.
+    fn keys_of(&self, id: Option<&Id<'_>>) -> Result<Row, Reject> {
+        let mut keys = Row::default();
+        let (mut held, mut refused) = (false, None);
+        for kind in &self.program.kinds {
+            let column = kind.id_column.filter(|_| kind.by_id).and_then(|at| kind.level.steps.get(at));
+            let (Some(id), Some(column)) = (id, column) else {
+                keys.push(None);
+                continue;
+            };
+            match encode::id(id.clone(), &column.kind, Reason::KeyTooLong) {
+                Ok(scalar) => {
+                    held = true;
+                    keys.push_scalar(&scalar);
+                }
+                Err(reason) => {
+                    refused = Some(kind.id_reject(reason));
+                    keys.push(None);
+                }
+            }
+        }
+        match refused {
+            Some(reject) if !held => Err(reject),
+            _ => Ok(keys),
+        }
+    }
+
+    /// A document without rows. What it became before the mapping left it out must still be found.
+    fn left_out(&self, document: &RawDocument, output: Output) -> Result<Rows, Reject> {
+        let key = match self.keys(document) {
+            Err(reject) if reject.reason == Reason::Malformed => return Err(reject),
+            // No row has such a key, and no row is asked for.
+            Err(_) => self.keys_of(None)?,
+            Ok(key) => key,
+        };
+        Ok(Rows { tables: output.tables, key, losses: output.losses })
+    }
+}
+
+impl Split {
+    /// The kind of a document; `None` when it is left out.
+    fn kind<'a>(
+        &self,
+        document: Value<'a>,
+        slots: &mut Vec<Slot<'a>>,
+        losses: &mut Losses,
+    ) -> Result<Option<usize>, Reject> {
+        // What comes twice is counted when the kind's own paths are read.
+        self.tree.read(document, slots, &mut Losses::default())?;
+        let scope = Scope::new(slots);
+        if !all_hold(&self.filter, &scope) {
+            return Ok(None);
+        }
+        if let Slot::Present(value) = scope.slot(&self.by)
+            && let Some((_, kind)) = self.values.iter().find(|(literal, _)| literal.equals(value))
+        {
+            return Ok(Some(*kind));
+        }
+        match self.unlisted {
+            Unlisted::Reject => {
+                Err(Reject { reason: Reason::TypeMismatch, column: None, path: Some(self.by.path.clone()) })
+            }
+            Unlisted::Ignore => {
+                losses.at(0, 0);
+                losses.add(Loss::Unlisted);
+                Ok(None)
+            }
+        }
+    }
+}
+
+impl Program {
+    /// For each table, in their order, the table around it.
+    pub(super) fn tables_around(&self) -> Vec<Option<usize>> {
+        let mut around = Vec::new();
+        self.kinds.iter().for_each(|kind| kind.level.tables_around(None, &mut around));
+        around
+    }
+}
+
+impl Kind {
+    fn id_reject(&self, reason: Reason) -> Reject {
+        let column = self.id_column.and_then(|at| self.level.steps.get(at)).map(|step| step.column.clone());
+        Reject { reason, column, path: Some("_id".to_owned()) }
+    }
+}
+
+impl Level {
+    fn tables_around(&self, own: Option<usize>, around: &mut Vec<Option<usize>>) {
+        around.push(own);
+        self.children.iter().for_each(|child| child.level.tables_around(Some(self.table), around));
+    }
+
+    /// The row of the document or element in scope.
+    fn row(&self, scope: &Scope<'_, '_>, losses: &mut Losses) -> Result<Row, Reject> {
+        let mut row = Row::default();
+        for (at, step) in self.steps.iter().enumerate() {
+            losses.at(self.table, at);
+            step.write(scope, losses, &mut row).map_err(|reason| step.reject(reason, scope))?;
+        }
+        Ok(row)
+    }
+
+    /// The rows of what is embedded.
+    fn embedded(&self, scope: &Scope<'_, '_>, output: &mut Output) -> Result<(), Reject> {
+        self.children.iter().try_for_each(|child| child.map(scope, output))
+    }
+
+    /// Namespace of the ids below a row that has no id of its own: what its key holds.
+    fn namespace(&self, around: Uuid, path: &str, row: &Row) -> Uuid {
+        let mut key = Row::default();
+        self.key.iter().for_each(|at| key.push(row.field(*at)));
+        Uuid::new_v5(&around, &[path.as_bytes(), b"/", key.as_bytes()].concat())
+    }
+
+    /// Judges rows of the same key, which only shows when all of a table's rows are there.
+    fn settle(&self, output: &mut Output) -> Result<(), Reject> {
+        for child in &self.children {
+            child.repeats.settle(child, output)?;
+            child.level.settle(output)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,44 @@
+//! Rows of one table and one document that have the same key.
+
+use std::collections::HashSet;
+
+use super::{
+    super::{Loss, Reject},
+    Child, Output,
+    child::key_of,
+};
+use crate::model::Reason;
+
+/// What becomes of rows with the same key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) enum Repeats {
+    /// There are none: the place of an element is part of the key.
+    Never,
+    /// They refuse the document.
+    Refuse,
+    /// They become one row, the first.
+    Collapse,
+}
+
+impl Repeats {
+    pub(super) fn settle(self, child: &Child, output: &mut Output) -> Result<(), Reject> {
+        let rows = &mut output.tables[child.level.table];
+        if self == Self::Never || rows.len() < 2 {
+            return Ok(());
+        }
+        let mut seen = HashSet::with_capacity(rows.len());
+        let first: Vec<bool> = rows.iter().map(|row| seen.insert(key_of(row, &child.level.key))).collect();
+        let repeated = first.iter().filter(|first| !**first).count();
+        if repeated == 0 {
+            return Ok(());
+        }
+        if self == Self::Refuse {
+            return Err(child.refuse(Reason::UniqueConflict));
+        }
+        let mut first = first.into_iter();
+        rows.retain(|_| first.next().unwrap_or(true));
+        output.losses.at(child.level.table, 0);
+        (0..repeated).for_each(|_| output.losses.add(Loss::Collapsed));
+        Ok(())
+    }
+}

@@ -1,0 +1,221 @@
+//! One column: where its value comes from, and how it gets into the row.
+
+use super::{
+    super::{
+        Losses, Reject, Row, encode,
+        ids::IdStep,
+        json::{self, Omit},
+        policy::{Policy, Written},
+        target::ColumnType,
+        tree::Slot,
+        value::Value,
+    },
+    Condition, Literal, Place, Scope, all_hold,
+};
+use crate::model::Reason;
+
+/// One column.
+#[derive(Clone, Debug)]
+pub(in super::super) struct Step {
+    pub(in super::super) column: String,
+    pub(in super::super) source: Source,
+    pub(in super::super) kind: ColumnType,
+    pub(in super::super) not_null: bool,
+    pub(in super::super) convert: Convert,
+    /// The value is taken only when all of these hold.
+    pub(in super::super) when: Vec<Condition>,
+    /// What stands for an absent or null value, in binary form.
+    pub(in super::super) default: Option<Vec<u8>>,
+    pub(in super::super) policy: Policy,
+}
+
+/// Where a column's value comes from.
+#[derive(Clone, Debug)]
+pub(in super::super) enum Source<P = Place> {
+    /// The id of the document's row.
+    Root,
+    /// A column of the row that many steps further out.
+    Above { up: usize, column: usize },
+    /// The place in the array or map.
+    Index,
+    /// The name in the map.
+    Name,
+    /// The id of the element's own.
+    Own,
+    /// The mapping file, in binary form.
+    Constant(Vec<u8>),
+    /// The first of these paths that leads to something.
+    Fields(Vec<P>),
+    /// The whole document or element, without what others read.
+    Rest(P, Omit),
+}
+
+/// What a value is converted by, besides the column's type.
+#[derive(Clone, Debug)]
+pub(in super::super) enum Convert<P = Place> {
+    Nothing,
+    /// It is an id.
+    Id(IdStep),
+    /// It is an id, and the value of another field says by which rule.
+    By(P, Vec<(Literal, IdStep)>),
+}
+
+impl Step {
+    pub(super) fn write(&self, scope: &Scope<'_, '_>, losses: &mut Losses, row: &mut Row) -> Result<(), Reason> {
+        if !all_hold(&self.when, scope) {
+            return self.write_nothing(row);
+        }
+        // Index, name and own id belong to children only; their plans are made so.
+        match &self.source {
+            Source::Fields(_) => return self.write_field(self.chosen(scope).1, scope, losses, row),
+            Source::Rest(place, omit) => return self.write_rest(scope.slot(place), omit, losses, row),
+            Source::Name => return self.write_value(Value::String(scope.name), None, losses, row),
+            Source::Constant(bytes) => row.push(Some(bytes)),
+            Source::Above { up, column } => {
+                match scope.around(*up).and_then(|scope| scope.row).and_then(|row| row.field(*column)) {
+                    Some(field) => row.push(Some(field)),
+                    None => return self.write_nothing(row),
+                }
+            }
+            Source::Index => {
+                let index = i64::try_from(scope.index).map_err(|_| Reason::RangeInt)?;
+                row.push_scalar(&encode::integer(index, &self.kind)?);
+            }
+            Source::Root | Source::Own => {
+                let scope = if matches!(self.source, Source::Root) { scope.root() } else { scope };
+                let id = scope.own.ok_or(Reason::NotNull)?;
+                row.push_scalar(&encode::id(id.clone(), &self.kind, Reason::KeyTooLong)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// The path that gives the value, and what is there.
+    ///
+    /// JSON has a null of its own, and knows undefined by a wrapper: there, null is something. A path that something else
+    /// blocks gives way to one that leads to something, and else refuses.
+    fn chosen<'s, 'a>(&'s self, scope: &Scope<'_, 'a>) -> (Option<&'s Place>, Slot<'a>) {
+        let Source::Fields(places) = &self.source else { return (None, Slot::Absent) };
+        let is_json = self.is_json();
+        let mut chosen = (places.first(), Slot::Absent);
+        for place in places {
+            match scope.slot(place) {
+                Slot::Present(value) if is_json || !matches!(value, Value::Null | Value::Undefined) => {
+                    return (Some(place), Slot::Present(value));
+                }
+                Slot::Blocked if chosen.1 == Slot::Absent => chosen = (Some(place), Slot::Blocked),
+                Slot::Present(_) | Slot::Absent | Slot::Blocked => {}
+            }
+        }
+        chosen
+    }
+
+    fn is_json(&self) -> bool {
+        matches!(self.kind.base(), ColumnType::Json | ColumnType::Jsonb)
+    }
+
+    fn write_field(
+        &self,
+        slot: Slot<'_>,
+        scope: &Scope<'_, '_>,
+        losses: &mut Losses,
+        row: &mut Row,
+    ) -> Result<(), Reason> {
+        match slot {
+            Slot::Absent => self.write_nothing(row),
+            Slot::Blocked => Err(Reason::TypeMismatch),
+            Slot::Present(value) => {
+                let rule = self.convert.rule(scope)?;
+                self.write_value(value, rule, losses, row)
+            }
+        }
+    }
+
+    fn write_value(
+        &self,
+        value: Value<'_>,
+        rule: Option<&IdStep>,
+        losses: &mut Losses,
+        row: &mut Row,
+    ) -> Result<(), Reason> {
+        let open = row.open();
+        match encode::write(value, &self.kind, rule, &self.policy, losses, &mut row.0)? {
+            Written::Value => row.close(open),
+            Written::Null => {
+                row.reopen(open);
+                self.write_nothing(row)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn write_rest(&self, slot: Slot<'_>, omit: &Omit, losses: &mut Losses, row: &mut Row) -> Result<(), Reason> {
+        let Slot::Present(value @ Value::Document(_)) = slot else { return Err(Reason::TypeMismatch) };
+        let open = row.open();
+        if *self.kind.base() == ColumnType::Jsonb {
+            row.0.push(encode::JSONB_VERSION);
+        }
+        json::write_without(value, omit, losses, &mut row.0)?;
+        row.close(open);
+        Ok(())
+    }
+
+    fn write_nothing(&self, row: &mut Row) -> Result<(), Reason> {
+        if self.default.is_none() && self.not_null {
+            return Err(Reason::NotNull);
+        }
+        row.push(self.default.as_deref());
+        Ok(())
+    }
+
+    pub(super) fn reject(&self, reason: Reason, scope: &Scope<'_, '_>) -> Reject {
+        let path = match &self.source {
+            Source::Root => Some("_id".to_owned()),
+            Source::Fields(_) => self.chosen(scope).0.map(|place| place.path.clone()),
+            Source::Rest(place, _) => Some(place.path.clone()),
+            Source::Above { .. } | Source::Index | Source::Name | Source::Own | Source::Constant(_) => None,
+        };
+        Reject { reason, column: Some(self.column.clone()), path }
+    }
+}
+
+impl Convert {
+    fn rule(&self, scope: &Scope<'_, '_>) -> Result<Option<&IdStep>, Reason> {
+        match self {
+            Self::Nothing => Ok(None),
+            Self::Id(rule) => Ok(Some(rule)),
+            Self::By(place, rules) => {
+                let Slot::Present(value) = scope.slot(place) else { return Err(Reason::TypeMismatch) };
+                let rule = rules.iter().find(|(literal, _)| literal.equals(value));
+                rule.map(|(_, rule)| Some(rule)).ok_or(Reason::TypeMismatch)
+            }
+        }
+    }
+}
+
+impl<P> Source<P> {
+    /// The same source with another sort of path.
+    pub(in super::super) fn resolve<Q>(self, resolve: &impl Fn(P) -> Q) -> Source<Q> {
+        match self {
+            Self::Root => Source::Root,
+            Self::Above { up, column } => Source::Above { up, column },
+            Self::Index => Source::Index,
+            Self::Name => Source::Name,
+            Self::Own => Source::Own,
+            Self::Constant(bytes) => Source::Constant(bytes),
+            Self::Fields(paths) => Source::Fields(paths.into_iter().map(resolve).collect()),
+            Self::Rest(path, omit) => Source::Rest(resolve(path), omit),
+        }
+    }
+}
+
+impl<P> Convert<P> {
+    /// The same conversion with another sort of path.
+    pub(in super::super) fn resolve<Q>(self, resolve: &impl Fn(P) -> Q) -> Convert<Q> {
+        match self {
+            Self::Nothing => Convert::Nothing,
+            Self::Id(rule) => Convert::Id(rule),
+            Self::By(path, rules) => Convert::By(resolve(path), rules),
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! Conditions: `{ path = "kind", is = "a" }`.
+
+use toml::de::DeTable;
+
+use super::{
+    super::{ConditionFile, TestFile},
+    Node, Reader,
+};
+
+impl Reader<'_> {
+    /// The conditions under a key: one, or a list of which all must hold.
+    pub(super) fn conditions(&mut self, table: &DeTable<'_>, key: &str) -> Vec<ConditionFile> {
+        table.get(key).map(|node| self.one_or_more(node, Self::condition)).unwrap_or_default()
+    }
+
+    fn condition(&mut self, node: &Node<'_>) -> Option<ConditionFile> {
+        let table = self.table(node, "a condition")?;
+        self.unknown(table, &["path", "is", "not", "exists"]);
+        let path = self.required(table, node.span().start, "path").and_then(|node| self.path_node(node));
+        let tests = ["is", "not", "exists"].iter().filter(|key| table.contains_key(**key)).count();
+        if tests != 1 {
+            let what = if tests == 0 { "this condition says nothing" } else { "this condition says several things" };
+            self.fault(
+                node.span().start,
+                what,
+                "use exactly one of `is`, `not` and `exists`; write a list for several",
+            );
+            return None;
+        }
+        let test = if let Some(node) = table.get("is") {
+            TestFile::Is(self.one_or_more(node, Self::literal))
+        } else if let Some(node) = table.get("not") {
+            TestFile::Not(self.one_or_more(node, Self::literal))
+        } else {
+            TestFile::Exists(self.boolean(table.get("exists")?)?)
+        };
+        Some(ConditionFile { path: path?, test })
+    }
+}

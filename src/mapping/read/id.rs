@@ -1,0 +1,109 @@
+//! Id rules and namespaces.
+
+use toml::de::{DeTable, DeValue};
+use uuid::Uuid;
+
+use super::{
+    super::{At, IdFile, IdRule, IdType, target::TableName},
+    Node, Reader,
+    value::listed,
+};
+
+const NAMESPACES: [(&str, Uuid); 4] = [
+    ("dns", Uuid::NAMESPACE_DNS),
+    ("url", Uuid::NAMESPACE_URL),
+    ("oid", Uuid::NAMESPACE_OID),
+    ("x500", Uuid::NAMESPACE_X500),
+];
+
+impl Reader<'_> {
+    /// An id rule: its name alone, or a table. `column` says whether the rule may name the column that it fills.
+    pub(super) fn id(&mut self, node: &Node<'_>, namespace: Option<Uuid>, column: bool) -> Option<At<IdFile>> {
+        let DeValue::Table(table) = node.get_ref() else {
+            let rule = self.choice(node, &IdRule::NAMES)?;
+            return self.id_rule(node, rule, &DeTable::new(), namespace);
+        };
+        let known = ["rule", "type", "namespace", "column"];
+        self.unknown(table, &known[..known.len() - usize::from(!column)]);
+        let Some(rule) = table.get("rule") else {
+            self.fault(node.span().start, "`id` has no `rule`", format!("one of {}", listed(&IdRule::NAMES)));
+            return None;
+        };
+        let rule = self.choice(rule, &IdRule::NAMES)?;
+        self.id_rule(node, rule, table, namespace)
+    }
+
+    /// What belongs to a rule, from the keys of the table that names it.
+    pub(super) fn id_rule(
+        &mut self,
+        node: &Node<'_>,
+        rule: IdRule,
+        table: &DeTable<'_>,
+        namespace: Option<Uuid>,
+    ) -> Option<At<IdFile>> {
+        let at = node.span().start;
+        let mut id = IdFile { rule, only: None, namespace: Uuid::nil(), lookup: None, column: None };
+        if let Some(node) = table.get("type") {
+            id.only = Some(self.choice(node, &IdType::NAMES)?);
+        }
+        let namespace = match table.get("namespace") {
+            Some(node) => Some(self.namespace(node)?),
+            None => namespace,
+        };
+        if let Some(node) = table.get("column") {
+            id.column = Some(self.string(node)?);
+        }
+        match namespace {
+            Some(namespace) => id.namespace = namespace,
+            None if id.rule == IdRule::Uuid5 => {
+                self.fault(
+                    at,
+                    "a uuid5 id has no namespace",
+                    "set `namespace` at the top of the file, once and for ever: dns, url, oid, x500 or a UUID",
+                );
+                return None;
+            }
+            None => {}
+        }
+        let fits = match id.rule {
+            IdRule::Uuid5 | IdRule::Md5 | IdRule::Lookup => !matches!(id.only, Some(IdType::Binary)),
+            IdRule::Bytes => matches!(id.only, None | Some(IdType::ObjectId | IdType::Uuid | IdType::Binary)),
+            IdRule::Hex | IdRule::PadLeft | IdRule::PadRight => matches!(id.only, None | Some(IdType::ObjectId)),
+            IdRule::Text => matches!(id.only, None | Some(IdType::String)),
+            IdRule::Integer => matches!(id.only, None | Some(IdType::Integer)),
+            IdRule::Uuid => matches!(id.only, None | Some(IdType::Uuid | IdType::String)),
+        };
+        if !fits {
+            self.fault(at, "this `type` does not go with this `rule`", "leave `type` out, or use rule uuid5");
+            return None;
+        }
+        Some(self.at(at, id))
+    }
+
+    pub(super) fn namespace(&mut self, node: &Node<'_>) -> Option<Uuid> {
+        let text = self.string(node)?;
+        let known = NAMESPACES.iter().find(|(name, _)| *name == text.value).map(|(_, namespace)| *namespace);
+        let namespace = known.or_else(|| Uuid::try_parse(&text.value).ok());
+        if namespace.is_none() {
+            self.fault(
+                node.span().start,
+                format!("`{}` is no namespace", text.value),
+                format!("one of {}, or a UUID", listed(&NAMESPACES)),
+            );
+        }
+        namespace
+    }
+
+    pub(super) fn table_name(&mut self, node: &Node<'_>) -> Option<At<TableName>> {
+        let text = self.string(node)?;
+        let name = TableName::parse(&text.value);
+        if name.is_none() {
+            self.fault(
+                node.span().start,
+                format!("`{}` is no table name", text.value),
+                "write schema.table; a name with dots goes in double quotes",
+            );
+        }
+        Some(text.with(name?))
+    }
+}
