@@ -309,7 +309,11 @@ impl<'a> Writer<'a, '_> {
                 b'\n' => self.raw("\\n"),
                 b'\r' => self.raw("\\r"),
                 b'\t' => self.raw("\\t"),
-                other => self.print(format_args!("\\u{other:04x}")),
+                other => {
+                    let digit = |value: u8| char::from_digit(u32::from(value), 16).map_or(b'0', |digit| digit as u8);
+                    self.raw("\\u00");
+                    self.out.extend_from_slice(&[digit(other >> 4), digit(other & 15)]);
+                }
             }
         }
         self.out.extend_from_slice(&text.as_bytes()[plain..]);

@@ -6,11 +6,13 @@ use super::target::TableName;
 
 /// The rank of each table: 0 for one that references no other, else one more than the highest it references.
 ///
-/// A table that references itself does not count. In a ring of references one of them is ignored, the one found last;
-/// where the target enforces it, it must be deferrable.
+/// A table that several collections write is listed once for each. A table that references itself does not count. In a ring
+/// of references one of them is ignored, the one found last; where the target enforces it, it must be deferrable.
 pub(super) fn ranks(references: &[(TableName, Vec<TableName>)]) -> Vec<usize> {
-    let positions: HashMap<&TableName, usize> =
-        references.iter().enumerate().map(|(at, (table, _))| (table, at)).collect();
+    let mut positions: HashMap<&TableName, Vec<usize>> = HashMap::new();
+    for (at, (table, _)) in references.iter().enumerate() {
+        positions.entry(table).or_default().push(at);
+    }
     let mut ranks = vec![Rank::Unknown; references.len()];
     (0..references.len()).map(|at| rank(at, references, &positions, &mut ranks)).collect()
 }
@@ -25,7 +27,7 @@ enum Rank {
 fn rank(
     at: usize,
     references: &[(TableName, Vec<TableName>)],
-    positions: &HashMap<&TableName, usize>,
+    positions: &HashMap<&TableName, Vec<usize>>,
     ranks: &mut [Rank],
 ) -> usize {
     if let Rank::Known(rank) = ranks[at] {
@@ -33,12 +35,11 @@ fn rank(
     }
     ranks[at] = Rank::Open;
     let mut highest = 0;
-    for parent in &references[at].1 {
-        match positions.get(parent) {
-            Some(&parent) if !matches!(ranks[parent], Rank::Open) => {
-                highest = highest.max(1 + rank(parent, references, positions, ranks));
-            }
-            _ => {}
+    let (table, parents) = &references[at];
+    let parents = parents.iter().filter(|parent| *parent != table);
+    for parent in parents.filter_map(|parent| positions.get(parent)).flatten() {
+        if !matches!(ranks[*parent], Rank::Open) {
+            highest = highest.max(1 + rank(*parent, references, positions, ranks));
         }
     }
     ranks[at] = Rank::Known(highest);
@@ -58,6 +59,8 @@ mod tests {
     #[case::diamond("a: b:a c:a d:a,b,c", &[0, 1, 1, 2])]
     #[case::outside("a:unmapped", &[0])]
     #[case::ring("a:b b:a c:a", &[1, 0, 2])]
+    #[case::listed_twice("a:b a: b: c:a", &[1, 0, 0, 2])]
+    #[case::listed_twice_and_to_itself("a:a a:a", &[0, 0])]
     fn parents_first(#[case] tables: &str, #[case] expected: &[usize]) {
         let name = |name: &str| TableName::new("public", name);
         let references: Vec<_> = tables

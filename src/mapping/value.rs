@@ -265,6 +265,7 @@ mod tests {
     }
 
     #[rstest]
+    #[case::input_034_nul_in_a_name(vec![10, 0, 0, 0, 0x0a, b'a', 0, b'b', 0, 0])]
     #[case::input_107_inner_length_lies(document(0x05, &[5, 0, 0, 0, 2, 9, 0, 0, 0, 1]))]
     #[case::input_111_unknown_type(document(0x20, &[]))]
     #[case::input_154_negative_length(document(0x02, &[0xff, 0xff, 0xff, 0xff, 0]))]

@@ -27,8 +27,37 @@ pub(super) struct Winner<'a> {
     pub(super) document: &'a Document,
     /// Whether the ledger had never heard of it, so that it has no rows to remove.
     pub(super) fresh: bool,
-    /// Which root table holds the root row that it has.
-    pub(super) had: Option<usize>,
+    /// Where the root row is that it has.
+    pub(super) had: Had,
+}
+
+/// Where a document's root row is, before a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Had {
+    /// It has none.
+    Nowhere,
+    /// In this root table of its collection.
+    In(usize),
+    /// In a table that the plan no longer names: it may have been renamed, so all are looked into.
+    Anywhere,
+}
+
+impl Had {
+    fn new(prepared: &Prepared, collection: usize, relation: Option<i32>) -> Self {
+        match relation {
+            None => Self::Nowhere,
+            Some(relation) => prepared.root_named(collection, relation).map_or(Self::Anywhere, Self::In),
+        }
+    }
+
+    /// Whether it may be in that root table.
+    pub(super) fn may_be(self, root: usize) -> bool {
+        match self {
+            Self::Nowhere => false,
+            Self::In(known) => known == root,
+            Self::Anywhere => true,
+        }
+    }
 }
 
 const TAKE: &str = "
@@ -64,7 +93,7 @@ pub(super) async fn take<'a>(
     }
     let won = candidates.into_iter().filter_map(|document| {
         let (fresh, was) = *taken.get(&(prepared.id(document.collection), document.key.as_bytes()))?;
-        let had = was.and_then(|relation| prepared.root_named(document.collection, relation));
+        let had = Had::new(prepared, document.collection, was);
         Some(Winner { document, fresh, had })
     });
     Ok(won.collect())
@@ -210,7 +239,7 @@ async fn empty(session: &Session, prepared: &Prepared, collection: usize, floor:
                 None => Key::from_bytes(key.clone()).to_id(),
             };
             let ids = id.and_then(|id| prepared.plan(collection).keys(&id).ok());
-            let had = field::<Option<i32>>(row, 2, act)?.and_then(|relation| prepared.root_named(collection, relation));
+            let had = Had::new(prepared, collection, field(row, 2, act)?);
             gone.remove(collection, had, ids.as_ref(), &key);
             keys.push(key);
         }

@@ -3,7 +3,7 @@
 //! A [`Reader`] is one repeatable-read transaction, so all its answers belong together. Rows are compared here, inside
 //! PostgreSQL: expected ones go in, names of columns come out, never a value.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use super::{
     Error, Prepared, Session, checkpoint,
@@ -215,25 +215,6 @@ impl<'a> Reader<'a> {
             Vec::new()
         };
         rows.iter().map(|row| field(row, 0, &act)).collect()
-    }
-
-    /// Those of the documents that have a root row, by place. Each is what the mapping gives for an `_id`; root tables whose
-    /// rows are remembered are not asked.
-    ///
-    /// # Errors
-    /// [`Error::Statement`] by its cause.
-    pub async fn present(&self, collection: usize, keys: &[Row]) -> Result<HashSet<usize>, Error> {
-        let places = (0..keys.len()).filter_map(|place| i32::try_from(place).ok()).collect::<Vec<_>>();
-        let mut found = HashSet::new();
-        for (root, _) in self.prepared.roots(collection) {
-            let Some(present) = &root.present else { continue };
-            let act = format!("look for rows of {}", root.name);
-            let ids = params::column(root.of, keys);
-            for row in self.session.query(&act, present, &with(&places, &[ids])).await? {
-                found.insert(place(&row, &act)?);
-            }
-        }
-        Ok(found)
     }
 
     /// Counts the collection's documents by the ledger: those at or below `at`, and those changed later.

@@ -59,7 +59,7 @@ impl Sql<'_> {
             Some(lookup) => format!(
                 "CASE WHEN {rows}.c{at} IS NOT NULL THEN coalesce({}, driftless.no_entry({}, NULL::{})) END",
                 looked_up(lookup, &format!("{rows}.c{at}")),
-                quote_text(&lookup.table.to_string()),
+                quote_text(&format!("{}.{}", lookup.table.schema, lookup.table.name)),
                 column.sql_type,
             ),
         }
@@ -161,6 +161,11 @@ fn has_hash(kind: &ColumnType) -> bool {
             | ColumnType::Date
             | ColumnType::Timestamp { .. }
             | ColumnType::Timestamptz { .. }
+            | ColumnType::Time { .. }
+            | ColumnType::Timetz { .. }
+            | ColumnType::Interval { .. }
+            | ColumnType::Range(_)
+            | ColumnType::Multirange(_)
             | ColumnType::Bytea
             | ColumnType::Enum { .. }
     )
@@ -174,6 +179,10 @@ fn forgives(kind: &ColumnType) -> bool {
             | ColumnType::Numeric { .. }
             | ColumnType::Float4
             | ColumnType::Float8
+            | ColumnType::Interval { .. }
+            | ColumnType::Range(_)
+            | ColumnType::Multirange(_)
+            | ColumnType::Other { .. }
             | ColumnType::Unsupported(_)
     )
 }
@@ -219,6 +228,10 @@ pub(super) fn differs(kind: Option<&ColumnType>, found: &str, wanted: &str) -> S
             | ColumnType::Date
             | ColumnType::Timestamp { .. }
             | ColumnType::Timestamptz { .. }
+            | ColumnType::Time { .. }
+            | ColumnType::Timetz { .. }
+            | ColumnType::Bit(_)
+            | ColumnType::Varbit(_)
             | ColumnType::Bytea,
         ) => format!("{found} IS DISTINCT FROM {wanted}"),
         // `=` takes 1.0 for 1.00, -0 for 0, a day for 24 hours, and knows nothing for json, xml and point.
@@ -226,12 +239,18 @@ pub(super) fn differs(kind: Option<&ColumnType>, found: &str, wanted: &str) -> S
     }
 }
 
-/// Whether the values mean different things: numbers by value (NaN equals itself, -0 equals 0), JSON by content.
+/// Whether the values mean different things: numbers by value (NaN equals itself, -0 equals 0), ranges by their bounds, JSON
+/// by content. A day is not 24 hours.
 pub(super) fn differs_in_meaning(kind: Option<&ColumnType>, found: &str, wanted: &str) -> String {
     match kind {
-        Some(ColumnType::Float4 | ColumnType::Float8 | ColumnType::Numeric { .. } | ColumnType::Jsonb) => {
-            format!("{found} IS DISTINCT FROM {wanted}")
-        }
+        Some(
+            ColumnType::Float4
+            | ColumnType::Float8
+            | ColumnType::Numeric { .. }
+            | ColumnType::Range(_)
+            | ColumnType::Multirange(_)
+            | ColumnType::Jsonb,
+        ) => format!("{found} IS DISTINCT FROM {wanted}"),
         Some(ColumnType::Json) => format!("{found}::jsonb IS DISTINCT FROM {wanted}::jsonb"),
         other => differs(other, found, wanted),
     }

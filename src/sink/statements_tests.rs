@@ -4,7 +4,7 @@ use insta::assert_snapshot;
 
 use super::*;
 use crate::mapping::{
-    MappingFile, Plan,
+    Lookup, MappingFile, Plan,
     target::{Column, ColumnType, ForeignKey, Table, TableName},
 };
 
@@ -40,6 +40,11 @@ fn references(column: &str, parent: &str) -> ForeignKey {
 }
 
 fn statements() -> Vec<TableStatements> {
+    changed(|_| ())
+}
+
+/// The statements of a plan that was changed by hand.
+fn changed(change: impl FnOnce(&mut CollectionPlan)) -> Vec<TableStatements> {
     let uuid = |name| column(name, ColumnType::Uuid, "uuid");
     let plans = vec![
         uuid("id"),
@@ -77,7 +82,9 @@ fn statements() -> Vec<TableStatements> {
     "#;
     let file = MappingFile::parse(mapping, "test").expect("a file");
     let plan = Plan::compile(&file, &catalog).expect("a plan");
-    CollectionStatements::new(plan.collection("plans").expect("planned"), &catalog).expect("statements").tables
+    let mut plan = plan.collection("plans").expect("planned").clone();
+    change(&mut plan);
+    CollectionStatements::new(&plan, &catalog).expect("statements").tables
 }
 
 #[test]
@@ -163,5 +170,68 @@ fn rows_are_compared() {
       JOIN "app"."milestones" AS t ON t."plan_id" = p.p::uuid
      WHERE NOT EXISTS (SELECT FROM unnest($3::uuid[]) AS e(c0) WHERE t."id" = e.c0::uuid)
      GROUP BY p.n
+    "#);
+}
+
+#[test]
+fn remembered_rows_are_released_claimed_and_deleted() {
+    let tables = changed(|plan| plan.tables[1].found = Found::Remembered);
+    let child = &tables[1];
+    assert!(child.erase.is_none() && child.prune.is_none() && child.adrift.is_none());
+    let owned = child.owned.as_ref().expect("remembered");
+    assert_snapshot!(owned.key, @r#""id" uuid"#);
+    assert_snapshot!(owned.release, @r#"
+    DELETE FROM driftless.owner AS o USING unnest($3::bytea[]) AS d(key)
+     WHERE o.relation = $1::int4 AND o.collection = $2::int4 AND o.key = d.key
+       AND NOT EXISTS (SELECT FROM unnest($4::bytea[], $5::uuid[]) AS e(key, c0) WHERE e.key = o.key AND int8send(hash_record_extended(ROW(e.c0::uuid), 0)) || int8send(hash_record_extended(ROW(e.c0::uuid), 1)) = o.row_hash)
+    RETURNING o.row_hash, o.row_key
+    "#);
+    assert_snapshot!(owned.claim, @r#"
+    INSERT INTO driftless.owner (relation, row_hash, row_key, collection, key)
+    SELECT $1::int4, int8send(hash_record_extended(ROW(e.c0::uuid), 0)) || int8send(hash_record_extended(ROW(e.c0::uuid), 1)), e.row_key, $2::int4, e.key
+      FROM unnest($3::bytea[], $4::bytea[], $5::uuid[]) AS e(key, row_key, c0)
+     ORDER BY 2
+    ON CONFLICT (relation, row_hash) DO NOTHING
+    "#);
+    assert_snapshot!(owned.rivals, @r#"
+    SELECT e.n FROM unnest($3::bytea[], $4::bytea[], $5::uuid[]) WITH ORDINALITY AS e(key, row_key, c0, n)
+      JOIN driftless.owner AS o ON o.relation = $1::int4 AND o.row_hash = int8send(hash_record_extended(ROW(e.c0::uuid), 0)) || int8send(hash_record_extended(ROW(e.c0::uuid), 1))
+     WHERE o.collection <> $2::int4 OR o.key <> e.key
+    "#);
+    assert_snapshot!(owned.delete, @r#"
+    DELETE FROM "app"."milestones" AS t USING unnest($2::bytea[], $3::uuid[]) AS e(row_hash, c0)
+     WHERE t."id" = e.c0::uuid
+       AND NOT EXISTS (SELECT FROM driftless.owner AS o WHERE o.relation = $1::int4 AND o.row_hash = e.row_hash)
+    "#);
+    assert_snapshot!(owned.surplus, @r#"
+    SELECT DISTINCT d.n FROM unnest($3::int4[], $4::bytea[]) AS d(n, key)
+      JOIN driftless.owner AS o ON o.relation = $1::int4 AND o.collection = $2::int4 AND o.key = d.key
+     WHERE NOT EXISTS (SELECT FROM unnest($5::bytea[], $6::uuid[]) AS e(key, c0) WHERE e.key = o.key AND int8send(hash_record_extended(ROW(e.c0::uuid), 0)) || int8send(hash_record_extended(ROW(e.c0::uuid), 1)) = o.row_hash)
+    "#);
+}
+
+#[test]
+fn a_looked_up_id_must_have_an_entry_to_be_written() {
+    let tables = changed(|plan| {
+        plan.tables[0].columns[1].param_type = "text".to_owned();
+        plan.tables[0].columns[1].lookup = Some(Lookup {
+            table: TableName::new("app", "ids"),
+            from: ("old".to_owned(), "text".to_owned()),
+            to: "new".to_owned(),
+        });
+    });
+    assert_snapshot!(tables[0].upsert, @r#"
+    INSERT INTO "app"."plans" AS t ("id", "owner_id", "Title", "budget", "raw")
+    SELECT e.c0::uuid, CASE WHEN e.c1 IS NOT NULL THEN coalesce((SELECT l."new" FROM "app"."ids" AS l WHERE l."old" = e.c1::text), driftless.no_entry('app.ids', NULL::uuid)) END, e.c2::public.citext, e.c3::numeric(10,2), e.c4::json
+      FROM unnest($1::uuid[], $2::text[], $3::text[], $4::numeric[], $5::json[]) AS e(c0, c1, c2, c3, c4)
+    ON CONFLICT ("id") DO UPDATE SET "owner_id" = excluded."owner_id", "Title" = excluded."Title", "budget" = excluded."budget", "raw" = excluded."raw"
+     WHERE t."owner_id" IS DISTINCT FROM excluded."owner_id"
+        OR t."Title"::text COLLATE "C" IS DISTINCT FROM excluded."Title"::text COLLATE "C"
+        OR t."budget"::text COLLATE "C" IS DISTINCT FROM excluded."budget"::text COLLATE "C"
+        OR t."raw"::text COLLATE "C" IS DISTINCT FROM excluded."raw"::text COLLATE "C"
+    "#);
+    assert_snapshot!(tables[0].orphans[1].sql, @r#"
+    SELECT e.n FROM unnest($1::uuid[], $2::text[], $3::text[], $4::numeric[], $5::json[]) WITH ORDINALITY AS e(c0, c1, c2, c3, c4, n)
+     WHERE e.c1 IS NOT NULL AND (SELECT l."new" FROM "app"."ids" AS l WHERE l."old" = e.c1::text) IS NULL
     "#);
 }

@@ -4,6 +4,7 @@
 //!  both      release and claim the keys of remembered rows
 //!  replica   prune and erase children ▸ delete roots ▸ upsert, parents first      nothing checks references; values are freed first
 //!  enforce   prune and erase children ▸ upsert, parents first ▸ delete roots, children first     so that references hold
+//!  trade     as replica, and rows may exchange unique values; where nothing references them
 //! ```
 //!
 //! A document's root row is in one root table at most. One that it was in before, by the ledger, and is no longer in is
@@ -14,7 +15,7 @@ use std::collections::{BTreeMap, btree_map::Entry};
 use super::{
     ConstraintMode, Error, Prepared,
     error::Refusal,
-    ledger::Winner,
+    ledger::{Had, Winner},
     owner::{self, Owned, Released},
     params::{self, Column, refs},
     plan::Content,
@@ -74,15 +75,12 @@ impl<'a> Rows<'a> {
                     for (wanted, rows) in parts.tables.iter_mut().zip(&rows.tables) {
                         wanted.extend(rows.iter().map(|row| Wanted { place, document, row }));
                     }
-                    match winner.had {
-                        Some(had) if Some(had) == now => parts.stay[had].push(rows.key.fields().nth(had).flatten()),
-                        had => parts.leave(had, Some(&rows.key)),
-                    }
+                    parts.follow(winner.had, now, Some(&rows.key));
                     parts.know(winner.fresh, document);
                 }
                 Content::Gone(keys) => {
                     let parts = all.parts(collection);
-                    parts.leave(winner.had, keys.as_ref());
+                    parts.follow(winner.had, None, keys.as_ref());
                     parts.know(winner.fresh, document);
                 }
                 Content::Rejected { .. } => {}
@@ -92,9 +90,9 @@ impl<'a> Rows<'a> {
     }
 
     /// Adds a document that is to have no rows: where its root row is, its ids, its key in the ledger.
-    pub(super) fn remove(&mut self, collection: usize, had: Option<usize>, keys: Option<&Row>, document: &[u8]) {
+    pub(super) fn remove(&mut self, collection: usize, had: Had, keys: Option<&Row>, document: &[u8]) {
         let parts = self.parts(collection);
-        parts.leave(had, keys);
+        parts.follow(had, None, keys);
         parts.know(false, document);
     }
 
@@ -115,16 +113,14 @@ impl<'a> Rows<'a> {
         if let Some((statements, _)) = self.claim(session).await?.first() {
             return Err(owner::conflict(format!("write rows of {}", statements.name), &statements.name));
         }
-        self.clear(session, &freed, touched).await?;
+        let early = trade || session.constraint_mode() == ConstraintMode::Replica;
+        self.clear(session, &freed, early, touched).await?;
         self.upsert(session, trade, touched).await?;
-        match session.constraint_mode() {
-            ConstraintMode::Replica => Ok(()),
-            ConstraintMode::Enforce => self.remove_roots(session, &freed, touched).await,
-        }
+        if early { Ok(()) } else { self.remove_roots(session, &freed, touched).await }
     }
 
-    /// Removes what may go before the new rows come.
-    async fn clear(&self, session: &Session, freed: &Freed, touched: &mut Touched) -> Result<(), Error> {
+    /// Removes what may go before the new rows come; `early` removes roots, too.
+    async fn clear(&self, session: &Session, freed: &Freed, early: bool, touched: &mut Touched) -> Result<(), Error> {
         for (collection, table) in self.order().into_iter().rev() {
             let statements = self.statements(collection, table);
             if let (false, Some(parts)) = (statements.root, self.collections.get(&collection)) {
@@ -132,10 +128,7 @@ impl<'a> Rows<'a> {
                 self.go(session, collection, table, freed, touched).await?;
             }
         }
-        match session.constraint_mode() {
-            ConstraintMode::Replica => self.remove_roots(session, freed, touched).await,
-            ConstraintMode::Enforce => Ok(()),
-        }
+        if early { self.remove_roots(session, freed, touched).await } else { Ok(()) }
     }
 
     /// As in the middle of [`Self::write`]: the places of documents that lack their parent, or want a unique value that
@@ -151,8 +144,9 @@ impl<'a> Rows<'a> {
                 }
             }
         }
-        self.clear(session, &freed, &mut Touched::new()).await?;
         let enforced = session.constraint_mode() == ConstraintMode::Enforce;
+        let early = !enforced || (by == Blocker::UniqueValue && self.may_trade(session.constraint_mode()));
+        self.clear(session, &freed, early, &mut Touched::new()).await?;
         for (collection, table) in self.order() {
             let statements = self.statements(collection, table);
             let (obstacles, code) = match by {
@@ -301,11 +295,13 @@ impl<'a> Rows<'a> {
 }
 
 impl Parts<'_> {
-    fn leave(&mut self, had: Option<usize>, keys: Option<&Row>) {
-        if let (Some(had), Some(keys)) = (had, keys)
-            && let Some(left) = self.leave.get_mut(had)
-        {
-            left.push(keys.fields().nth(had).flatten());
+    /// A document's root row was in `had` and is to be in `now`.
+    fn follow(&mut self, had: Had, now: Option<usize>, keys: Option<&Row>) {
+        for (root, id) in keys.iter().flat_map(|keys| keys.fields()).enumerate() {
+            let ids = if now == Some(root) { &mut self.stay } else { &mut self.leave };
+            if let (true, Some(ids)) = (had.may_be(root), ids.get_mut(root)) {
+                ids.push(id);
+            }
         }
     }
 

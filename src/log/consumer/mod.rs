@@ -318,10 +318,7 @@ impl Reader {
         if let Err(error) = self.read() {
             self.membership().tell(Err(error));
         }
-        // Closing waits for the group to be left, which needs an end to every assignment.
-        if let Err(error) = self.member.incremental_unassign(&self.membership().assigned_list()) {
-            tracing::debug!(group = self.group, %error, "give the partitions up");
-        }
+        // The member closes when it is dropped, and tells of its partitions as of any that are revoked.
     }
 
     fn membership(&self) -> &Membership {

@@ -121,6 +121,10 @@ impl<'a> Compiler<'a> {
         }
         let (convert, lookup) = self.convert(file, column, level);
         let default = file.default.as_ref().and_then(|value| self.literal(&name, "default", value, column));
+        if let (Some(default), Some(_)) = (&file.default, &lookup) {
+            let what = format!("{name} is looked up, and a default is not");
+            self.fault(default, what, "remove it, or convert by another rule");
+        }
         let policy = self.policy(&name, file, column);
         let source = self.source(&name, file, column);
         let when = self.conditions(&file.when, level);
@@ -167,18 +171,14 @@ impl<'a> Compiler<'a> {
     }
 
     fn policy(&mut self, name: &str, file: &ColumnFile, column: &Column) -> Option<Policy> {
-        let gives_null = file.policy.misfit.iter().find(|misfit| misfit.value == super::super::Misfit::Null);
-        if column.not_null && file.default.is_none() {
-            let hint = "give it a `default`, or make the column nullable";
-            if let Some(at) = gives_null {
-                self.fault(at, format!("{name} is NOT NULL and has no default to become instead"), hint);
-            }
-            if file.policy.empty_is_null {
-                self.fault(&file.name, format!("{name} is NOT NULL: an empty text has nothing to become"), hint);
-            }
-        }
         match Policy::compile(&file.policy, &column.kind) {
-            Ok(policy) => Some(policy),
+            Ok(policy) => {
+                if column.not_null && file.default.is_none() && (policy.gives_null() || policy.empty_is_null) {
+                    let what = format!("{name} is NOT NULL, and what becomes NULL has no default to take");
+                    self.fault(&file.name, what, "give it a `default`, or make the column nullable");
+                }
+                Some(policy)
+            }
             Err(faults) => {
                 for fault in faults {
                     let (what, hint) = fault.value.clone();
@@ -260,8 +260,19 @@ impl<'a> Compiler<'a> {
     }
 
     /// The table in which PostgreSQL finds the ids of a rule.
-    pub(super) fn lookup<T>(&mut self, _rule: &IdStep, _at: &At<T>) -> Option<Lookup> {
-        None
+    pub(super) fn lookup(&mut self, rule: &IdStep, id: &'a At<IdFile>) -> Option<Lookup> {
+        let (mut lookup, names) = (rule.lookup()?.clone(), id.value.lookup.as_ref()?);
+        let table = self.table(&names.table)?;
+        let (from, to) = (self.column(table, &names.from), self.column(table, &names.to));
+        to?;
+        let from = from?;
+        let unique = |names: &Vec<String>| *names == [from.name.clone()];
+        if !std::iter::once(&table.primary_key).chain(&table.uniques).any(unique) {
+            let what = format!("column {:?} of {} is not unique: an id could be found twice", from.name, table.name);
+            self.fault(&names.from, what, "give it a unique constraint");
+        }
+        lookup.from.1.clone_from(&from.sql_type);
+        Some(lookup)
     }
 }
 

@@ -79,12 +79,13 @@ impl<'a> Compiler<'a> {
         at: &At<T>,
     ) -> Option<&'a Column> {
         let only = |key: &[String]| match key {
-            [name] => table.column(name).filter(|column| !file.ignore.iter().any(|other| other.value == column.name)),
+            [name] => table.column(name),
             _ => None,
         };
-        let ours = |column: &&Column| column.filled == Filled::ByUs;
-        let column = only(&table.primary_key).filter(ours).or_else(|| only(key)).or_else(|| only(&table.primary_key));
-        match column {
+        let ignored = |column: &Column| file.ignore.iter().any(|name| name.value == column.name);
+        let ours = |column: &&Column| column.filled == Filled::ByUs && !ignored(column);
+        let primary = only(&table.primary_key);
+        match primary.filter(ours).or_else(|| only(key)).or(primary) {
             Some(column) if column.filled == Filled::ByUs => Some(column),
             Some(column) => {
                 let what = format!("the primary key {:?} of {} is filled by PostgreSQL", column.name, table.name);

@@ -246,3 +246,169 @@ fn input_170_what_postgresql_fills_is_left_alone() {
     let plan = compile("[collections.a]\ntable = \"app.a\"\nid = \"text\"", &catalog).expect("a plan");
     assert_eq!(plan.collections()[0].tables[0].columns.len(), 1);
 }
+
+/// `app.t` (id, a, b NOT NULL, j, n NOT NULL UNIQUE), `app.c` keyed (t_id, at), `app.g` keyed (id), and `app.ids`.
+fn language() -> Catalog {
+    let not_null = |name, kind| Column { not_null: true, ..column(name, kind) };
+    let mut t = table(
+        "t",
+        &["id"],
+        vec![
+            column("id", ColumnType::Uuid),
+            column("a", ColumnType::Text),
+            not_null("b", ColumnType::Text),
+            column("j", ColumnType::Jsonb),
+            not_null("n", ColumnType::Int4),
+        ],
+    );
+    t.uniques = vec![vec!["n".to_owned()], vec!["a".to_owned()]];
+    let c = table(
+        "c",
+        &["t_id", "at"],
+        vec![column("t_id", ColumnType::Uuid), column("at", ColumnType::Int4), column("v", ColumnType::Text)],
+    );
+    let g = table("g", &["id"], vec![column("id", ColumnType::Uuid), column("c_id", ColumnType::Uuid)]);
+    let ids = table("ids", &[], vec![column("old", ColumnType::Text), column("new", ColumnType::Uuid)]);
+    Catalog { tables: vec![t, c, g, ids] }
+}
+
+const T: &str = "namespace = \"dns\"\n[collections.t]\ntable = \"app.t\"\nid = \"uuid5\"\n";
+const C: &str = "[collections.t.children.cs]\ntable = \"app.c\"\nparent = \"t_id\"\norder = \"at\"\n";
+
+// What is appended to a collection `t`, or to it and its child `cs`; lines count from the collection's own.
+#[rstest]
+#[case::up_from_a_document("columns.a = \"^.x\"", "5:13: `^.x` leads above the document")]
+#[case::up_in_a_filter("filter = { path = \"^.x\", is = 1 }", "5:19: `^.x` leads above the document")]
+#[case::candidate_twice("columns.a = [\"x\", \"y\", \"x\"]", "5:23: `x` is a candidate twice")]
+#[case::constant("columns.n = { constant = \"x\" }", "is int4 and cannot take this constant: TYPE_MISMATCH")]
+#[case::rest("columns.a = { rest = true }", "column \"a\" of \"app\".\"t\" is text and cannot take the rest")]
+#[case::null_for_not_null("columns.b = { misfit = \"null\" }", "5:9: column \"b\" of \"app\".\"t\" is NOT NULL, and what")]
+#[case::empty_for_not_null("columns.b = { empty = \"null\" }", "5:9: column \"b\" of \"app\".\"t\" is NOT NULL, and what")]
+#[case::policy("columns.n = { misfit = \"truncate\" }", "`truncate` means nothing for int4")]
+#[case::own_id("columns.n = { id = \"hex\" }", "5:20: column \"n\" is int4, which this id rule cannot fill")]
+#[case::reference_by("columns.j = { reference = { by = \"k\", to = { x = \"tt\" } } }", "the reference points to `tt`, which")]
+#[case::no_such_key("key = [\"b\"]", "5:8: no unique constraint of \"app\".\"t\" has exactly the columns of this key")]
+#[case::nullable_key("key = [\"a\"]", "5:8: the key column \"a\" of \"app\".\"t\" takes NULL")]
+#[case::unknown_key("key = [\"m\"]", "5:8: table \"app\".\"t\" has no column \"m\"")]
+#[case::unfilled_key("key = [\"n\"]", "nothing fills the key column \"n\" of \"app\".\"t\"")]
+#[case::lookup_column(
+    "columns.a = { id = { rule = \"lookup\", table = \"app.ids\", from = \"odl\", to = \"new\" } }",
+    "table \"app\".\"ids\" has no column \"odl\"\n    hint: did you mean `old`?"
+)]
+#[case::lookup_of_what_is_not_unique(
+    "columns.a = { id = { rule = \"lookup\", table = \"app.ids\", from = \"old\", to = \"new\" } }",
+    "column \"old\" of \"app\".\"ids\" is not unique: an id could be found twice"
+)]
+fn faults_of_a_table(#[case] text: &str, #[case] expected: &str) {
+    let found = faults(&format!("{T}{text}"), &language());
+    assert!(found.contains(expected), "{found}");
+}
+
+#[rstest]
+#[case::whole("path = \"$\"", "`$` is the document itself, not something in it")]
+#[case::path_up("path = \"^.x\"", "`^.x` leads up, and what is embedded is below")]
+#[case::two_up("columns.v = \"^^.x\"", "`^^.x` leads above the document")]
+#[case::document_in_order("shape = \"document\"", "a document has no order")]
+#[case::names_of_an_array("map_key = \"v\"", "only a map has names for `map_key`")]
+#[case::names_as_numbers("shape = \"map\"\nmap_key = \"at\"", "the map_key column \"at\" of \"app\".\"c\" is int4")]
+#[case::two_rules("root = \"t_id\"", "column \"t_id\" is filled by two rules")]
+#[case::rule_does_not_fit("id = { column = \"v\", rule = \"integer\" }", "which this id rule cannot fill")]
+#[case::looked_up("id = { column = \"v\", rule = \"lookup\" }", "the id of an element is not looked up")]
+#[case::type_without_rule("id = { column = \"v\", type = \"string\" }", "`type` says nothing without a `rule`")]
+#[case::no_id_around(
+    "[collections.t.children.cs.children.g]\ntable = \"app.g\"\nparent = \"c_id\"\nid = \"id\"",
+    "`parent` has no id to take: the row around has none, and its key has several columns"
+)]
+#[case::other_type_around(
+    "id = \"v\"\n[collections.t.children.cs.children.g]\ntable = \"app.g\"\nparent = \"c_id\"\nid = \"id\"",
+    "the parent column \"c_id\" of \"app\".\"g\" is uuid, but the id it takes is text"
+)]
+fn faults_of_a_child(#[case] text: &str, #[case] expected: &str) {
+    let text = format!("{T}{C}{text}");
+    let found = match MappingFile::parse(&text, "shop.toml") {
+        Ok(file) => Plan::compile(&file, &language()).expect_err("faults"),
+        Err(faults) => faults,
+    };
+    let found = found.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+    assert!(found.contains(expected), "{found}");
+}
+
+#[rstest]
+#[case::one_side("shared = true", "", "table \"app\".\"t\" is shared, but `u` does not say so")]
+#[case::other_side("", "shared = true", "table \"app\".\"t\" is shared, but `t` does not say so")]
+#[case::neither("", "", "table \"app\".\"t\" is written twice, for `t` and for `u`")]
+fn who_shares_says_so(#[case] first: &str, #[case] second: &str, #[case] expected: &str) {
+    let text = format!("{T}{first}\n[collections.u]\ntable = \"app.t\"\nid = \"uuid5\"\n{second}");
+    let found = faults(&text, &language());
+    assert_eq!(found.lines().count(), 2, "{found}");
+    assert!(found.contains(expected), "{found}");
+}
+
+#[test]
+fn faults_of_variants() {
+    let text = r#"
+namespace = "dns"
+[collections.t]
+id = "uuid5"
+split = { by = "^.kind" }
+[collections.t.variants.a]
+is = ["a", 1]
+table = "app.t"
+[collections.t.variants.b]
+is = 1.0
+table = "app.g"
+id_column = "c"
+[collections.u]
+split = { by = "kind" }
+[collections.u.variants.x]
+table = "app.c"
+columns.t_id = { path = "t", reference = "u" }
+"#;
+    assert_snapshot!(faults(text, &language()), @r#"
+    shop.toml:5:16: `^.kind` leads above the document
+        hint: only a child has something around it
+    shop.toml:10:6: variant `b` never gets this value: it means `a`
+        hint: a value means one variant
+    shop.toml:12:13: table "app"."g" has no column "c"
+        hint: did you mean `id`?
+    shop.toml:16:9: collection `u` has no `id`, and nothing fills the key column "at" of "app"."c"
+        hint: add `id`, which says what the `_id` becomes, or add the column to `columns`
+    shop.toml:17:38: the reference points to `u`, which has no id rule
+        hint: say how the value is converted: `id` instead of `reference`
+    "#);
+}
+
+#[test]
+fn a_key_of_a_unique_constraint() {
+    let text = format!("{T}key = [\"n\"]\ncolumns.n = \"number\"");
+    let plan = compile(&text, &language()).expect("a plan");
+    let root = &plan.collections()[0].tables[0];
+    assert_eq!((root.key.as_slice(), root.found, root.uniques), (&[4][..], Found::Remembered, true));
+}
+
+#[test]
+fn every_column_has_its_line() {
+    let text = format!("{T}columns.b = \"x\"\n{C}");
+    let plan = compile(&text, &language()).expect("a plan");
+    let lines = |at: usize| -> Vec<u32> {
+        let columns = plan.collections()[0].tables[at].columns.iter();
+        columns.map(|column| column.place.as_ref().map_or(0, |place| place.line)).collect()
+    };
+    assert_eq!((lines(0), lines(1)), (vec![4, 3, 5, 3, 3], vec![8, 9, 7]));
+}
+
+#[test]
+fn ids_that_are_looked_up() {
+    let mut catalog = language();
+    catalog.tables[3].primary_key = vec!["old".to_owned()];
+    let text = "namespace = \"dns\"\n[collections.t]\ntable = \"app.t\"\n\
+                id = { rule = \"lookup\", table = \"app.ids\", from = \"old\", to = \"new\" }\n\
+                [collections.t.children.cs]\ntable = \"app.c\"\nparent = \"t_id\"\norder = \"at\"";
+    let plan = compile(text, &catalog).expect("a plan");
+    for (table, column) in [(0, 0), (1, 0)] {
+        let column = &plan.collections()[0].tables[table].columns[column];
+        let lookup = column.lookup.as_ref().expect("a lookup");
+        assert_eq!((lookup.from.0.as_str(), lookup.from.1.as_str(), lookup.to.as_str()), ("old", "text", "new"));
+        assert_eq!((column.param_type.as_str(), column.sql_type.as_str()), ("text", "uuid"));
+    }
+}

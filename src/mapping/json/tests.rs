@@ -101,6 +101,25 @@ fn input_102_pointer() {
 }
 
 #[test]
+fn input_104_a_scope_of_90_levels() {
+    let scope = nested(90);
+    let value = Value::CodeWithScope { code: b"f", scope: Raw::new(&scope) };
+    let text = text(value).expect("JSON");
+    assert!(text.starts_with(r#"{"$driftless":"codeWithScope","code":"f","scope":{"#));
+    assert_eq!(text.matches('{').count(), 91);
+}
+
+#[test]
+fn input_141_more_than_jsonb_holds() {
+    // Two texts of control characters, each six times as long in JSON.
+    let half = "\u{1}".repeat(MAX_BYTES / 12);
+    let mut array = bson::raw::RawArrayBuf::new();
+    array.push(half.as_str());
+    array.push(half.as_str());
+    assert_eq!(text(Value::Array(Raw::new(array.as_bytes()))), Err(Reason::TooBig));
+}
+
+#[test]
 fn a_name_that_is_no_utf8_wraps_its_object() {
     // {"\xff": null}
     let bytes = [8, 0, 0, 0, 0x0a, 0xff, 0, 0];

@@ -284,3 +284,6 @@ impl Level {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod language_tests;

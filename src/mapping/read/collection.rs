@@ -191,8 +191,11 @@ impl Reader<'_> {
         let rule = match table.get("rule") {
             Some(rule) => {
                 let rule = self.choice(rule, &IdRule::NAMES)?;
-                let mut id = self.id_rule(node, rule, table, namespace)?;
-                id.value.column = None;
+                let id = self.id_rule(node, rule, table, namespace)?;
+                if rule == IdRule::Lookup {
+                    let hint = "leave `id` out, and give the column a path and an id of its own in `columns`";
+                    self.fault_at(&id, "the id of an element is not looked up", hint);
+                }
                 Some(id)
             }
             None => {

@@ -4,7 +4,7 @@ use toml::de::{DeTable, DeValue};
 use uuid::Uuid;
 
 use super::{
-    super::{At, IdFile, IdRule, IdType, target::TableName},
+    super::{At, IdFile, IdRule, IdType, LookupFile, target::TableName},
     Node, Reader,
     value::listed,
 };
@@ -21,16 +21,39 @@ impl Reader<'_> {
     pub(super) fn id(&mut self, node: &Node<'_>, namespace: Option<Uuid>, column: bool) -> Option<At<IdFile>> {
         let DeValue::Table(table) = node.get_ref() else {
             let rule = self.choice(node, &IdRule::NAMES)?;
-            return self.id_rule(node, rule, &DeTable::new(), namespace);
+            let id = self.id_rule(node, rule, &DeTable::new(), namespace)?;
+            return self.id_lookup(node, rule, &DeTable::new()).map(|_| id);
         };
-        let known = ["rule", "type", "namespace", "column"];
+        let known = ["rule", "type", "namespace", "table", "from", "to", "column"];
         self.unknown(table, &known[..known.len() - usize::from(!column)]);
         let Some(rule) = table.get("rule") else {
             self.fault(node.span().start, "`id` has no `rule`", format!("one of {}", listed(&IdRule::NAMES)));
             return None;
         };
         let rule = self.choice(rule, &IdRule::NAMES)?;
-        self.id_rule(node, rule, table, namespace)
+        let mut id = self.id_rule(node, rule, table, namespace)?;
+        id.value.lookup = self.id_lookup(node, rule, table)?;
+        if let Some(node) = table.get("column") {
+            id.value.column = Some(self.string(node)?);
+        }
+        Some(id)
+    }
+
+    /// Where a rule looks ids up: the outer `None` for a fault, the inner for a rule that looks nothing up.
+    fn id_lookup(&mut self, node: &Node<'_>, rule: IdRule, table: &DeTable<'_>) -> Option<Option<LookupFile>> {
+        let at = node.span().start;
+        if rule != IdRule::Lookup {
+            for key in ["table", "from", "to"] {
+                if let Some(node) = table.get(key) {
+                    self.fault(node.span().start, format!("`{key}` is for rule lookup"), "remove it");
+                }
+            }
+            return Some(None);
+        }
+        let target = self.required(table, at, "table").and_then(|node| self.table_name(node));
+        let from = self.required(table, at, "from").and_then(|node| self.string(node));
+        let to = self.required(table, at, "to").and_then(|node| self.string(node));
+        Some(Some(LookupFile { table: target?, from: from?, to: to? }))
     }
 
     /// What belongs to a rule, from the keys of the table that names it.
@@ -50,9 +73,6 @@ impl Reader<'_> {
             Some(node) => Some(self.namespace(node)?),
             None => namespace,
         };
-        if let Some(node) = table.get("column") {
-            id.column = Some(self.string(node)?);
-        }
         match namespace {
             Some(namespace) => id.namespace = namespace,
             None if id.rule == IdRule::Uuid5 => {

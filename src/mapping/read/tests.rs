@@ -213,3 +213,55 @@ fn an_empty_file() {
         hint: add a table [collections.<name>] for each
     "#);
 }
+
+#[test]
+fn reads_the_language() {
+    let text = r#"
+namespace = "dns"
+[collections.a]
+id = "uuid5"
+split = { by = "kind", unlisted = "ignore" }
+[collections.a.variants.x]
+is = ["x", 2]
+table = "x"
+key = ["p", "q"]
+shared = true
+id_column = "p"
+[collections.a.variants.x.columns]
+many = ["a", "b[0]"]
+when = { path = "w", when = { path = "k", exists = false }, trim = true, misfit = ["round", "null"] }
+[collections.a.variants.x.children.steps]
+path = "in.steps"
+table = "steps"
+shape = "map"
+map_key = "name"
+root = "root_id"
+distinct = true
+id = { column = "id", from = "key", rule = "text" }
+children.inner = { table = "inner", parent = "step_id", id = { column = "id", from = "key" } }
+"#;
+    let file = MappingFile::parse(text, "a.toml").expect("a mapping");
+    let RootsFile::Split(split) = &file.collections[0].tables else { panic!("a split") };
+    let variant = &split.variants[0];
+    assert_eq!((variant.is.len(), variant.id_column.is_some(), split.by.value.to_string()), (2, true, "kind".to_owned()));
+    assert!(variant.table.shared && variant.table.key.len() == 2);
+    let [many, when] = variant.table.columns.as_slice() else { panic!("two columns") };
+    assert_eq!(many.paths.iter().map(|path| path.value.to_string()).collect::<Vec<_>>(), ["a", "b[0]"]);
+    assert!(when.when.len() == 1 && when.policy.trim && when.policy.misfit.len() == 2);
+    let steps = &variant.table.children[0];
+    assert_eq!((steps.path.value.to_string().as_str(), steps.distinct, steps.parent.is_none()), ("in.steps", true, true));
+    let id = steps.id.as_ref().expect("an id");
+    assert_eq!((&id.from, id.rule.as_ref().map(|id| id.value.rule)), (&KeyFrom::Name, Some(IdRule::Text)));
+    // In an array, `key` is a field like any other.
+    let inner = steps.table.children[0].id.as_ref().expect("an id");
+    assert_eq!((&inner.from, inner.rule.is_none()), (&KeyFrom::Field(Path::field("key")), true));
+}
+
+proptest::proptest! {
+    #[test]
+    fn arbitrary_text_never_panics(
+        text in "(\\[collections\\.a(\\.(columns|children|variants)\\.b)?\\]\n|(id|split|key|filter|path|table|is|misfit|id\\.rule|when) = (\"[a-z^$.\\[]{0,5}\"|1|true|\\[\\]|\\{\\}|\\{ (by|path|rule|is) = \"x\" \\})\n){0,8}|.*",
+    ) {
+        let _ = MappingFile::parse(&text, "any");
+    }
+}

@@ -3,22 +3,10 @@
 use bson::rawdoc;
 use driftless::{
     config::Constraints,
-    sink::{self, ConstraintMode, Purpose, Target, dead_letter},
+    sink::{self, ConstraintMode, Purpose, Target},
 };
 
 use super::world::{World, change, plan, user};
-
-impl World {
-    /// Tries the parked records again, as if they were due.
-    async fn retry_parked(&mut self) {
-        let sql = "UPDATE driftless.dead_letter SET next_attempt_at = '-infinity'";
-        self.database.client().await.batch_execute(sql).await.expect("ok");
-        let records = dead_letter::records(&self.session, &Default::default(), 100).await.expect("reads");
-        let parked = records.into_iter().map(|(_, record)| record).collect();
-        let batch = sink::plan::plan(Vec::new(), parked, self.prepared.all()).expect("a batch");
-        sink::apply(&self.session, &self.prepared, &batch, &[], &self.limits).await.expect("applies");
-    }
-}
 
 #[tokio::test]
 async fn quiet_triggers_and_foreign_keys_as_in_logical_replication() {

@@ -1,8 +1,11 @@
 //! The sink against a real PostgreSQL: records go in as they lie in the log, rows come out.
 
 mod constraints;
+mod keys;
 mod laws;
 mod operate;
 mod refusals;
+mod shapes;
+mod types;
 mod worker;
 mod world;

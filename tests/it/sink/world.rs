@@ -1,6 +1,6 @@
 //! A small target, a mapping for it, and a log that is a vector.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use bson::{RawDocumentBuf, rawdoc};
 use driftless::{
@@ -8,7 +8,9 @@ use driftless::{
     log::{Fetched, FrontierRecord, TopicPartition, envelope},
     mapping::{MappingFile, Plan},
     model::{Change, ClusterTime, Control, Frontier, Key, Namespace, Op, Version},
-    sink::{self, Error, Limits, Outcome, Prepared, Purpose, Session, Target, plan::Batch},
+    sink::{
+        self, Error, Limits, Outcome, Prepared, Purpose, Session, Target, dead_letter, plan::Batch, reader::Reader,
+    },
 };
 use tokio_postgres::SimpleQueryMessage;
 
@@ -188,6 +190,51 @@ impl World {
             state.push(String::new());
         }
         state
+    }
+
+    /// Tries the parked records again, as if they were due.
+    pub(crate) async fn retry_parked(&mut self) {
+        let sql = "UPDATE driftless.dead_letter SET next_attempt_at = '-infinity'";
+        self.database.client().await.batch_execute(sql).await.expect("ok");
+        let records = dead_letter::records(&self.session, &Default::default(), 100).await.expect("reads");
+        let parked = records.into_iter().map(|(_, record)| record).collect();
+        let batch = sink::plan::plan(Vec::new(), parked, self.prepared.all()).expect("a batch");
+        sink::apply(&self.session, &self.prepared, &batch, &[], &self.limits).await.expect("applies");
+    }
+
+    /// Numbers of rows, in the order of the tables' names.
+    pub(crate) async fn counts(&self, tables: &[&str]) -> Vec<i64> {
+        let mut counts = Vec::new();
+        for table in tables {
+            counts.push(self.rows(&format!("SELECT count(*) FROM app.{table}")).await[0].parse().expect("a number"));
+        }
+        counts
+    }
+
+    /// What the reconciler says of whole tables.
+    pub(crate) async fn strays(&self, collection: &str) -> Vec<(String, u64)> {
+        let session = self.target.open(Purpose::Read).await.expect("connects");
+        let reader = Reader::begin(&session, &self.prepared).await.expect("begins");
+        let collection = self.prepared.named(collection).expect("mapped");
+        reader.strays(collection, true).await.expect("counts")
+    }
+
+    /// The columns and tables in which documents differ.
+    pub(crate) async fn differences(&self, changes: &[Change]) -> BTreeSet<String> {
+        let session = self.target.open(Purpose::Read).await.expect("connects");
+        let collection = self.prepared.named(&changes[0].namespace.collection).expect("mapped");
+        let mapped = &self.prepared.all().collections()[collection];
+        let document = |change: &Change| mapped.map(change.document.as_ref().expect("a document")).expect("rows");
+        let expected = changes.iter().map(document).collect::<Vec<_>>();
+        let keys = changes.iter().map(|change| change.key.clone()).collect::<Vec<_>>();
+        let reader = Reader::begin(&session, &self.prepared).await.expect("begins");
+        let found = reader.compare(collection, &keys, &expected).await.expect("compares");
+        let missing = found.values().filter(|difference| difference.missing).map(|_| "missing".to_owned());
+        missing.chain(found.values().flat_map(|difference| difference.columns.clone())).collect()
+    }
+
+    pub(crate) async fn execute(&self, sql: &str) {
+        self.database.client().await.batch_execute(sql).await.expect("ok");
     }
 
     pub(crate) async fn letters(&self) -> Vec<String> {

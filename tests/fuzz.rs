@@ -1,0 +1,451 @@
+//! Arbitrary and mutated bytes against everything that reads bytes of others: no panic, no endless loop, and what is accepted
+//! is what it says.
+//!
+//! `PROPTEST_CASES` sets how many of each are tried; the default takes seconds, a million some minutes.
+
+use bson::{
+    RawDocument, RawDocumentBuf,
+    raw::{RawArrayBuf, RawBson},
+    rawdoc,
+};
+use driftless::{
+    log::{Record, envelope},
+    mapping::{
+        At, Coerce, CollectionPlan, Epoch, MappingFile, Misfit, Plan, PolicyFile,
+        target::{Catalog, Column, ColumnType, Filled, Finest, Table, TableName},
+    },
+    model::{Change, ClusterTime, Key, Namespace, Op, ResumeToken, Version},
+};
+use proptest::{prelude::*, sample::Index};
+
+const MAPPING: &str = r#"
+namespace = "dns"
+[collections.things]
+table = "app.things"
+id = "uuid5"
+on_drop = "ignore"
+[collections.things.columns]
+city = "profile.address.city"
+owner = { path = "owner", reference = "things", default = 5 }
+[collections.things.children.parts]
+table = "app.parts"
+parent = "thing_id"
+order = "place"
+id = { column = "id", from = "code" }
+ignore = ["extra"]
+"#;
+
+/// The columns that have policies in [`plan`], as the mapping file names them.
+const PLAIN: &str = r#"
+namespace = "dns"
+[collections.things]
+table = "app.things"
+id = "uuid5"
+[collections.things.columns]
+"#;
+
+fn column(name: impl Into<String>, kind: ColumnType) -> Column {
+    let sql_type = kind.to_string();
+    Column { name: name.into(), kind, sql_type, not_null: false, has_default: false, filled: Filled::ByUs }
+}
+
+fn table(name: &str, columns: Vec<Column>) -> Table {
+    Table {
+        name: TableName::new("app", name),
+        columns,
+        primary_key: vec!["id".to_owned()],
+        uniques: Vec::new(),
+        foreign_keys: Vec::new(),
+    }
+}
+
+fn kinds() -> Vec<ColumnType> {
+    let scalars = vec![
+        ColumnType::Bool,
+        ColumnType::Int2,
+        ColumnType::Int8,
+        ColumnType::Float4,
+        ColumnType::Float8,
+        ColumnType::Numeric { precision: None, scale: 0 },
+        ColumnType::Numeric { precision: Some(12), scale: 3 },
+        ColumnType::Numeric { precision: Some(3), scale: -2 },
+        ColumnType::Money { scale: 2 },
+        ColumnType::Text,
+        ColumnType::Varchar(Some(3)),
+        ColumnType::Enum { oid: 1, labels: vec!["a".to_owned(), "1".to_owned()] },
+        ColumnType::Uuid,
+        ColumnType::Date,
+        ColumnType::Timestamp { precision: 0 },
+        ColumnType::Timestamptz { precision: 6 },
+        ColumnType::Time { precision: 1 },
+        ColumnType::Timetz { precision: 6 },
+        ColumnType::Interval { precision: 3, finest: Finest::Second },
+        ColumnType::Interval { precision: 6, finest: Finest::Month },
+        ColumnType::Bit(3),
+        ColumnType::Point,
+        ColumnType::Range(Box::new(ColumnType::Timestamptz { precision: 6 })),
+        ColumnType::Multirange(Box::new(ColumnType::Int4)),
+        ColumnType::Hstore,
+        ColumnType::Ltree,
+        ColumnType::Tsvector,
+        ColumnType::Vector(None),
+        ColumnType::Other { name: "inet".to_owned(), delimiter: b',' },
+        ColumnType::Jsonb,
+        ColumnType::Bytea,
+    ];
+    let arrays = scalars.iter().map(|kind| ColumnType::Array(Box::new(kind.clone()))).collect::<Vec<_>>();
+    scalars.into_iter().chain(arrays).collect()
+}
+
+/// What a column of that type may declare, everything at once.
+fn policies(kind: &ColumnType) -> PolicyFile {
+    let at = |value| At { value, line: 1, column: 1 };
+    let element = if let ColumnType::Array(element) = kind { element } else { kind };
+    let mut file = PolicyFile { trim: true, empty_is_null: true, ..PolicyFile::default() };
+    let (coerce, misfit): (Option<Coerce>, &[Misfit]) = match element {
+        ColumnType::Bool => (Some(Coerce::Boolean), &[]),
+        ColumnType::Numeric { precision: None, .. } => (Some(Coerce::Number), &[]),
+        ColumnType::Int2
+        | ColumnType::Int8
+        | ColumnType::Float4
+        | ColumnType::Float8
+        | ColumnType::Numeric { .. }
+        | ColumnType::Money { .. } => (Some(Coerce::Number), &[Misfit::Round, Misfit::Clamp]),
+        ColumnType::Date => (Some(Coerce::Date), &[Misfit::Clamp]),
+        ColumnType::Timestamp { .. } | ColumnType::Timestamptz { .. } => {
+            file.epoch = Some(at(()).with(Epoch::Seconds));
+            (Some(Coerce::Date), &[Misfit::Round, Misfit::Clamp])
+        }
+        ColumnType::Time { .. } | ColumnType::Timetz { .. } | ColumnType::Vector(_) => (None, &[Misfit::Round]),
+        ColumnType::Text => (Some(Coerce::Text), &[Misfit::Replace]),
+        ColumnType::Varchar(_) => (Some(Coerce::Text), &[Misfit::Replace, Misfit::Truncate]),
+        ColumnType::Bit(_) => (None, &[Misfit::Truncate]),
+        _ => (None, &[]),
+    };
+    file.coerce = coerce.into_iter().map(|coerce| at(()).with(coerce)).collect();
+    file.misfit = misfit.iter().map(|misfit| at(()).with(*misfit)).collect();
+    file
+}
+
+/// Every type, without policies, or with all that mean something.
+fn plan(with_policies: bool) -> CollectionPlan {
+    let kinds = kinds();
+    let mut text = PLAIN.to_owned();
+    let mut columns = vec![column("id", ColumnType::Uuid)];
+    for (at, kind) in kinds.iter().enumerate() {
+        text.push_str(&format!("c{at} = \"{}\"\n", FIELDS[at % FIELDS.len()]));
+        columns.push(column(format!("c{at}"), kind.clone()));
+    }
+    let mut file = MappingFile::parse(&text, "fuzz.toml").expect("a mapping file");
+    if with_policies {
+        for column in &mut file.collections[0].columns {
+            let at: usize = column.name.value[1..].parse().expect("a number");
+            column.policy = policies(&kinds[at]);
+        }
+    }
+    let catalog = Catalog { tables: vec![table("things", columns)] };
+    let plan = Plan::compile(&file, &catalog).unwrap_or_else(|faults| panic!("{}", faults[0]));
+    plan.collections()[0].clone()
+}
+
+const FIELDS: [&str; 4] = ["a", "b", "c", "d.e"];
+
+fn framed(body: &[u8]) -> Vec<u8> {
+    let length = i32::try_from(body.len() + 5).expect("short");
+    let mut bytes = length.to_le_bytes().to_vec();
+    bytes.extend(body);
+    bytes.push(0);
+    bytes
+}
+
+/// Changes of bytes: overwritten, removed, doubled.
+fn mutations() -> impl Strategy<Value = Vec<(Index, u8, u8)>> {
+    proptest::collection::vec(any::<(Index, u8, u8)>(), 0..6)
+}
+
+fn mutated(mut bytes: Vec<u8>, mutations: &[(Index, u8, u8)]) -> Vec<u8> {
+    for (at, how, byte) in mutations {
+        if bytes.is_empty() {
+            break;
+        }
+        let at = at.index(bytes.len());
+        match how % 4 {
+            0 => {
+                bytes.remove(at);
+            }
+            1 => bytes.insert(at, *byte),
+            2 => bytes.truncate(at),
+            _ => bytes[at] = *byte,
+        }
+    }
+    bytes
+}
+
+fn value() -> impl Strategy<Value = RawBson> {
+    let leaf = prop_oneof![
+        "[-+0-9.:eTZPYMD \\[\\](){},a=>\"']{0,24}".prop_map(RawBson::String),
+        any::<String>().prop_map(RawBson::String),
+        any::<i32>().prop_map(RawBson::Int32),
+        any::<i64>().prop_map(RawBson::Int64),
+        any::<f64>().prop_map(RawBson::Double),
+        any::<bool>().prop_map(RawBson::Boolean),
+        any::<i64>().prop_map(|ms| RawBson::DateTime(bson::DateTime::from_millis(ms))),
+        any::<[u8; 16]>().prop_map(|bytes| RawBson::Decimal128(bson::Decimal128::from_bytes(bytes))),
+        Just(RawBson::Null),
+    ];
+    leaf.prop_recursive(3, 12, 4, |inner| {
+        let array = proptest::collection::vec(inner.clone(), 0..4)
+            .prop_map(|values| RawBson::Array(values.into_iter().collect::<RawArrayBuf>()));
+        let document = proptest::collection::vec(("(e|type|coordinates|[^\0]{0,3})", inner), 0..4)
+            .prop_map(|fields| RawBson::Document(document(fields)));
+        prop_oneof![array, document]
+    })
+}
+
+fn document(fields: Vec<(String, RawBson)>) -> RawDocumentBuf {
+    let mut document = RawDocumentBuf::new();
+    for (name, value) in fields {
+        document.append(bson::raw::CString::try_from(name).expect("no NUL"), value);
+    }
+    document
+}
+
+/// Rows of the planned widths, or a reason.
+fn check_mapping(plan: &CollectionPlan, bytes: &[u8]) -> Result<(), TestCaseError> {
+    let Ok(document) = RawDocument::from_bytes(bytes) else { return Ok(()) };
+    if let Ok(rows) = plan.map(document) {
+        for (rows, table) in rows.tables.iter().zip(&plan.tables) {
+            for row in rows {
+                prop_assert_eq!(row.fields().count(), table.columns.len());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The numeric that a plan of one column makes of a Decimal128, printed as PostgreSQL prints it.
+fn numeric_text(plan: &CollectionPlan, bytes: [u8; 16]) -> String {
+    let document = rawdoc! { "_id": 1, "value": bson::Decimal128::from_bytes(bytes) };
+    let rows = plan.map(&document).expect("a row");
+    let field = rows.tables[0][0].fields().nth(1).flatten().expect("a value");
+    let words: Vec<u16> = field.chunks_exact(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]])).collect();
+    let (count, weight, sign, scale) =
+        (usize::from(words[0]), i32::from(words[1] as i16), words[2], usize::from(words[3]));
+    let groups = &words[4..];
+    assert_eq!(groups.len(), count);
+    assert!(groups.iter().all(|group| *group < 10_000));
+    match sign {
+        0xc000 => return "NaN".to_owned(),
+        0xd000 => return "Infinity".to_owned(),
+        0xf000 => return "-Infinity".to_owned(),
+        _ => {}
+    }
+    let group = |power: i32| usize::try_from(weight - power).ok().and_then(|at| groups.get(at)).copied().unwrap_or(0);
+    let whole: String = (0..=weight.max(0)).rev().map(|power| format!("{:04}", group(power))).collect();
+    let whole = whole.trim_start_matches('0');
+    let places = i32::try_from(scale.div_ceil(4)).expect("few");
+    let mut fraction: String = (1..=places).map(|at| format!("{:04}", group(-at))).collect();
+    fraction.truncate(scale);
+    let sign = if sign == 0x4000 { "-" } else { "" };
+    let whole = if whole.is_empty() { "0" } else { whole };
+    if scale == 0 { format!("{sign}{whole}") } else { format!("{sign}{whole}.{fraction}") }
+}
+
+/// The same by IEEE 754-2008 alone: the coefficient's digits, moved by the exponent.
+fn decimal_text(bytes: [u8; 16]) -> String {
+    let bits = u128::from_le_bytes(bytes);
+    let field = |from: u32, width: u32| (bits >> from) & ((1 << width) - 1);
+    let negative = field(127, 1) == 1;
+    match field(122, 5) {
+        0b11111 => return "NaN".to_owned(),
+        0b11110 => return if negative { "-Infinity" } else { "Infinity" }.to_owned(),
+        _ => {}
+    }
+    // Two leading ones shift the exponent by two bits and imply a coefficient of more than 34 digits, which reads as zero.
+    let (biased, coefficient) =
+        if field(125, 2) == 0b11 { (field(111, 14), 0) } else { (field(113, 14), field(0, 113)) };
+    let coefficient = if coefficient >= 10u128.pow(34) { 0 } else { coefficient };
+    let exponent = i32::try_from(biased).expect("14 bits") - 6176;
+    let mut digits = coefficient.to_string();
+    if exponent > 0 && coefficient > 0 {
+        digits.push_str(&"0".repeat(usize::try_from(exponent).expect("positive")));
+    }
+    let places = usize::try_from(-exponent).unwrap_or(0);
+    let mut digits = format!("{digits:0>width$}", width = places + 1);
+    if places > 0 {
+        digits.insert(digits.len() - places, '.');
+    }
+    if negative && coefficient > 0 { format!("-{digits}") } else { digits }
+}
+
+fn decimal_plan() -> CollectionPlan {
+    let columns =
+        vec![column("id", ColumnType::Uuid), column("value", ColumnType::Numeric { precision: None, scale: 0 })];
+    let file = MappingFile::parse(PLAIN, "fuzz.toml").expect("a mapping file");
+    let plan = Plan::compile(&file, &Catalog { tables: vec![table("things", columns)] }).expect("a plan");
+    plan.collections()[0].clone()
+}
+
+fn change(id: i32, t: u32, document: RawDocumentBuf) -> Change {
+    let id = rawdoc! { "_id": id };
+    let time = ClusterTime { t, i: 3 };
+    Change {
+        namespace: Namespace::new("shop", "orders"),
+        key: Key::from_id(&id).expect("a key"),
+        id,
+        version: Version { epoch: 1, time, op: 2 },
+        op: Op::Replace,
+        document: Some(document),
+        upper: time,
+        wall_ms: i64::from(t) * 1000,
+        update_description: None,
+        collection_uuid: Some([0xab; 16]),
+    }
+}
+
+type Headers = Vec<(String, Vec<u8>)>;
+
+fn headers(encoded: &envelope::Encoded) -> Headers {
+    let own = encoded.headers.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
+    own.chain([(envelope::header::PUBLISHER.to_owned(), b"7".to_vec())]).collect()
+}
+
+/// What is read is written and read again as the same.
+fn check_record(key: Option<&[u8]>, value: Option<&[u8]>, headers: &Headers) -> Result<(), TestCaseError> {
+    let _ = envelope::counted_by(headers);
+    if let Ok(Record::Change(read)) = envelope::decode(key, value, headers) {
+        let encoded = envelope::encode(&read, "t");
+        let again = envelope::decode(Some(&encoded.key), Some(&encoded.value), &self::headers(&encoded));
+        prop_assert_eq!(again, Ok(Record::Change(read)));
+    }
+    Ok(())
+}
+
+/// A file is read, or every fault lies inside it.
+fn check_file(text: &str) -> Result<(), TestCaseError> {
+    match MappingFile::parse(text, "fuzz.toml") {
+        Ok(file) => {
+            let things = vec![
+                column("id", ColumnType::Uuid),
+                column("city", ColumnType::Text),
+                column("owner", ColumnType::Uuid),
+            ];
+            let parts = vec![
+                column("id", ColumnType::Uuid),
+                column("thing_id", ColumnType::Uuid),
+                column("place", ColumnType::Int4),
+                column("extra", ColumnType::Text),
+            ];
+            let catalog = Catalog { tables: vec![table("things", things), table("parts", parts)] };
+            if let Ok(plan) = Plan::compile(&file, &catalog) {
+                prop_assert_eq!(plan.collections().len(), file.collections.len());
+            }
+        }
+        Err(faults) => {
+            prop_assert!(!faults.is_empty());
+            let lines = u32::try_from(text.lines().count()).expect("few");
+            for location in faults.iter().filter_map(|fault| fault.location.as_ref()) {
+                prop_assert!(location.line <= lines + 1, "{location} of {lines}");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A token's head: cluster time, then integers, in hexadecimal digits.
+fn token() -> impl Strategy<Value = (ClusterTime, String)> {
+    (any::<(u32, u32)>(), 1..3u8, prop::sample::select(vec![0u16, 128]), 0..2000u16, "([0-9A-F]{2}){0,20}").prop_map(
+        |((t, i), version, kind, op, rest)| {
+            let integer = |value: u16| match value << 1 {
+                0 => "29".to_owned(),
+                shifted if shifted < 256 => format!("2B{shifted:02X}"),
+                shifted => format!("2C{shifted:04X}"),
+            };
+            let head = [u16::from(version), kind, op].map(integer).concat();
+            (ClusterTime { t, i }, format!("82{t:08X}{i:08X}{head}{rest}"))
+        },
+    )
+}
+
+#[test]
+fn bson_is_mapped_or_refused() {
+    let plans = [plan(false), plan(true)];
+    proptest!(|(
+        bytes in proptest::collection::vec(any::<u8>(), 0..300),
+        fields in proptest::collection::vec(("(a|b|c|d|[^\0]{0,2})", value()), 0..6),
+        mutations in mutations(),
+    )| {
+        let mut fields = fields;
+        fields.push(("_id".to_owned(), RawBson::Int32(1)));
+        let legal = document(fields);
+        let body = legal.as_bytes()[4..legal.as_bytes().len() - 1].to_vec();
+        for plan in &plans {
+            check_mapping(plan, &framed(&bytes))?;
+            check_mapping(plan, legal.as_bytes())?;
+            check_mapping(plan, &framed(&mutated(body.clone(), &mutations)))?;
+        }
+    });
+}
+
+#[test]
+fn every_decimal_keeps_its_digits() {
+    let plan = decimal_plan();
+    proptest!(|(bytes: [u8; 16], low in 0..10u128.pow(34), exponent in 0..12_288u128, negative: bool)| {
+        let canonical = (u128::from(negative) << 127) | (exponent << 113) | low;
+        for bytes in [bytes, canonical.to_le_bytes()] {
+            prop_assert_eq!(numeric_text(&plan, bytes), decimal_text(bytes));
+        }
+    });
+}
+
+proptest! {
+    #[test]
+    fn a_resume_token_is_read_or_refused((time, data) in token(), noise in ".{0,40}|[0-9a-fA-F]{0,64}", mutations in mutations()) {
+        let read = |data: &str| ResumeToken::from_raw(&rawdoc! { "_data": data });
+        let whole = read(&data);
+        prop_assert_eq!(whole.as_ref().map(ResumeToken::time), Ok(time));
+        let _ = read(&noise);
+        if let Ok(text) = String::from_utf8(mutated(data.into_bytes(), &mutations))
+            && let Ok(token) = read(&text)
+        {
+            let head = |from: usize| u32::from_str_radix(&text[from..from + 8], 16).expect("it was read");
+            prop_assert_eq!(token.time(), ClusterTime { t: head(2), i: head(10) });
+        }
+    }
+
+    #[test]
+    fn a_record_is_read_or_refused(
+        key in proptest::option::of(proptest::collection::vec(any::<u8>(), 0..40)),
+        noise in proptest::option::of(proptest::collection::vec(any::<u8>(), 0..200)),
+        odd in proptest::collection::vec(("driftless\\.[a-z]{2,9}|.{0,8}", proptest::collection::vec(any::<u8>(), 0..40)), 0..8),
+        id: i32,
+        t: u32,
+        fields in proptest::collection::vec(("[^\0]{0,3}", value()), 0..5),
+        mutations in mutations(),
+        place in 0..3usize,
+        header in any::<Index>(),
+    ) {
+        let record = envelope::encode(&change(id, t, document(fields)), "t");
+        let valid = headers(&record);
+        prop_assert!(matches!(envelope::decode(Some(&record.key), Some(&record.value), &valid), Ok(Record::Change(_))));
+        check_record(key.as_deref(), noise.as_deref(), &odd)?;
+        check_record(Some(&record.key), noise.as_deref(), &valid)?;
+        let (mut key, mut value, mut headers) = (record.key, record.value, valid);
+        match place {
+            0 => key = mutated(key, &mutations),
+            1 => value = mutated(value, &mutations),
+            _ => {
+                let at = header.index(headers.len());
+                headers[at].1 = mutated(std::mem::take(&mut headers[at].1), &mutations);
+            }
+        }
+        check_record(Some(&key), Some(&value), &headers)?;
+    }
+
+    #[test]
+    fn a_mapping_file_is_read_or_refused(noise in ".{0,200}|([a-z\\[\\]{}=\".#'\n ]){0,200}", mutations in mutations()) {
+        prop_assert!(check_file(MAPPING).is_ok());
+        check_file(&noise)?;
+        check_file(&String::from_utf8_lossy(&mutated(MAPPING.as_bytes().to_vec(), &mutations)))?;
+    }
+}
