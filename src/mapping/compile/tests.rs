@@ -282,11 +282,20 @@ const C: &str = "[collections.t.children.cs]\ntable = \"app.c\"\nparent = \"t_id
 #[case::candidate_twice("columns.a = [\"x\", \"y\", \"x\"]", "5:23: `x` is a candidate twice")]
 #[case::constant("columns.n = { constant = \"x\" }", "is int4 and cannot take this constant: TYPE_MISMATCH")]
 #[case::rest("columns.a = { rest = true }", "column \"a\" of \"app\".\"t\" is text and cannot take the rest")]
-#[case::null_for_not_null("columns.b = { misfit = \"null\" }", "5:9: column \"b\" of \"app\".\"t\" is NOT NULL, and what")]
-#[case::empty_for_not_null("columns.b = { empty = \"null\" }", "5:9: column \"b\" of \"app\".\"t\" is NOT NULL, and what")]
+#[case::null_for_not_null(
+    "columns.b = { misfit = \"null\" }",
+    "5:9: column \"b\" of \"app\".\"t\" is NOT NULL, and what"
+)]
+#[case::empty_for_not_null(
+    "columns.b = { empty = \"null\" }",
+    "5:9: column \"b\" of \"app\".\"t\" is NOT NULL, and what"
+)]
 #[case::policy("columns.n = { misfit = \"truncate\" }", "`truncate` means nothing for int4")]
 #[case::own_id("columns.n = { id = \"hex\" }", "5:20: column \"n\" is int4, which this id rule cannot fill")]
-#[case::reference_by("columns.j = { reference = { by = \"k\", to = { x = \"tt\" } } }", "the reference points to `tt`, which")]
+#[case::reference_by(
+    "columns.j = { reference = { by = \"k\", to = { x = \"tt\" } } }",
+    "the reference points to `tt`, which"
+)]
 #[case::no_such_key("key = [\"b\"]", "5:8: no unique constraint of \"app\".\"t\" has exactly the columns of this key")]
 #[case::nullable_key("key = [\"a\"]", "5:8: the key column \"a\" of \"app\".\"t\" takes NULL")]
 #[case::unknown_key("key = [\"m\"]", "5:8: table \"app\".\"t\" has no column \"m\"")]

@@ -243,13 +243,19 @@ children.inner = { table = "inner", parent = "step_id", id = { column = "id", fr
     let file = MappingFile::parse(text, "a.toml").expect("a mapping");
     let RootsFile::Split(split) = &file.collections[0].tables else { panic!("a split") };
     let variant = &split.variants[0];
-    assert_eq!((variant.is.len(), variant.id_column.is_some(), split.by.value.to_string()), (2, true, "kind".to_owned()));
+    assert_eq!(
+        (variant.is.len(), variant.id_column.is_some(), split.by.value.to_string()),
+        (2, true, "kind".to_owned())
+    );
     assert!(variant.table.shared && variant.table.key.len() == 2);
     let [many, when] = variant.table.columns.as_slice() else { panic!("two columns") };
     assert_eq!(many.paths.iter().map(|path| path.value.to_string()).collect::<Vec<_>>(), ["a", "b[0]"]);
     assert!(when.when.len() == 1 && when.policy.trim && when.policy.misfit.len() == 2);
     let steps = &variant.table.children[0];
-    assert_eq!((steps.path.value.to_string().as_str(), steps.distinct, steps.parent.is_none()), ("in.steps", true, true));
+    assert_eq!(
+        (steps.path.value.to_string().as_str(), steps.distinct, steps.parent.is_none()),
+        ("in.steps", true, true)
+    );
     let id = steps.id.as_ref().expect("an id");
     assert_eq!((&id.from, id.rule.as_ref().map(|id| id.value.rule)), (&KeyFrom::Name, Some(IdRule::Text)));
     // In an array, `key` is a field like any other.
