@@ -10,6 +10,7 @@
 //! What holds, and why, is in `ARCHITECTURE.md`. Reading order: [`model`], [`mapping`], [`source`], [`log`], [`sink`],
 //! [`reconcile`], [`pipeline`].
 
+pub mod analyze;
 pub mod cli;
 pub mod config;
 pub mod demo;

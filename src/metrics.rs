@@ -42,6 +42,8 @@ pub const LOG_TRANSACTION_SECONDS: &str = "driftless_log_transaction_seconds";
 
 /// `{collection, outcome}` What became of the changes: applied, superseded, dead_lettered, parked?
 pub const SINK_CHANGES: &str = "driftless_sink_changes_total";
+/// How many changes of collections that the mapping does not name were passed over?
+pub const SINK_UNMAPPED: &str = "driftless_sink_unmapped_changes_total";
 /// `{table, act}` How many rows were written (upsert) or removed (delete)?
 pub const SINK_ROWS: &str = "driftless_sink_rows_total";
 /// How long does a batch take, from its first statement to its commit?
@@ -91,6 +93,7 @@ pub fn describe() {
     describe_counter!(LOG_BYTES, Unit::Bytes, "Bytes of changes written to the log.");
     describe_histogram!(LOG_TRANSACTION_SECONDS, Unit::Seconds, "Duration of a transaction of the log.");
     describe_counter!(SINK_CHANGES, "Changes by what became of them.");
+    describe_counter!(SINK_UNMAPPED, "Changes of collections that the mapping does not name.");
     describe_counter!(SINK_ROWS, "Rows written and removed.");
     describe_histogram!(SINK_BATCH_SECONDS, Unit::Seconds, "Duration of an applied batch.");
     describe_histogram!(SINK_BATCH_CHANGES, "Changes in an applied batch.");

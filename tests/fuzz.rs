@@ -11,7 +11,7 @@ use bson::{
 use driftless::{
     log::{Record, envelope},
     mapping::{
-        At, Coerce, CollectionPlan, Epoch, MappingFile, Misfit, Plan, PolicyFile,
+        CollectionPlan, MappingFile, Plan,
         target::{Catalog, Column, ColumnType, Filled, Finest, Table, TableName},
     },
     model::{Change, ClusterTime, Key, Namespace, Op, ResumeToken, Version},
@@ -35,7 +35,7 @@ id = { column = "id", from = "code" }
 ignore = ["extra"]
 "#;
 
-/// The columns that have policies in [`plan`], as the mapping file names them.
+/// What comes before the columns.
 const PLAIN: &str = r#"
 namespace = "dns"
 [collections.things]
@@ -98,51 +98,43 @@ fn kinds() -> Vec<ColumnType> {
 }
 
 /// What a column of that type may declare, everything at once.
-fn policies(kind: &ColumnType) -> PolicyFile {
-    let at = |value| At { value, line: 1, column: 1 };
+fn policies(kind: &ColumnType) -> &'static str {
     let element = if let ColumnType::Array(element) = kind { element } else { kind };
-    let mut file = PolicyFile { trim: true, empty_is_null: true, ..PolicyFile::default() };
-    let (coerce, misfit): (Option<Coerce>, &[Misfit]) = match element {
-        ColumnType::Bool => (Some(Coerce::Boolean), &[]),
-        ColumnType::Numeric { precision: None, .. } => (Some(Coerce::Number), &[]),
+    match element {
+        ColumnType::Bool => "coerce = \"boolean\"",
+        ColumnType::Numeric { precision: None, .. } => "coerce = \"number\"",
         ColumnType::Int2
         | ColumnType::Int8
         | ColumnType::Float4
         | ColumnType::Float8
         | ColumnType::Numeric { .. }
-        | ColumnType::Money { .. } => (Some(Coerce::Number), &[Misfit::Round, Misfit::Clamp]),
-        ColumnType::Date => (Some(Coerce::Date), &[Misfit::Clamp]),
+        | ColumnType::Money { .. } => "coerce = \"number\", misfit = [\"round\", \"clamp\"]",
+        ColumnType::Date => "coerce = \"date\", misfit = \"clamp\"",
         ColumnType::Timestamp { .. } | ColumnType::Timestamptz { .. } => {
-            file.epoch = Some(at(()).with(Epoch::Seconds));
-            (Some(Coerce::Date), &[Misfit::Round, Misfit::Clamp])
+            "coerce = \"date\", epoch = \"seconds\", misfit = [\"round\", \"clamp\"]"
         }
-        ColumnType::Time { .. } | ColumnType::Timetz { .. } | ColumnType::Vector(_) => (None, &[Misfit::Round]),
-        ColumnType::Text => (Some(Coerce::Text), &[Misfit::Replace]),
-        ColumnType::Varchar(_) => (Some(Coerce::Text), &[Misfit::Replace, Misfit::Truncate]),
-        ColumnType::Bit(_) => (None, &[Misfit::Truncate]),
-        _ => (None, &[]),
-    };
-    file.coerce = coerce.into_iter().map(|coerce| at(()).with(coerce)).collect();
-    file.misfit = misfit.iter().map(|misfit| at(()).with(*misfit)).collect();
-    file
+        ColumnType::Time { .. } | ColumnType::Timetz { .. } | ColumnType::Vector(_) => "misfit = \"round\"",
+        ColumnType::Text => "coerce = \"text\", misfit = \"replace\"",
+        ColumnType::Varchar(_) => "coerce = \"text\", misfit = [\"replace\", \"truncate\"]",
+        ColumnType::Bit(_) => "misfit = \"truncate\"",
+        _ => "misfit = \"null\"",
+    }
 }
 
 /// Every type, without policies, or with all that mean something.
 fn plan(with_policies: bool) -> CollectionPlan {
-    let kinds = kinds();
     let mut text = PLAIN.to_owned();
     let mut columns = vec![column("id", ColumnType::Uuid)];
-    for (at, kind) in kinds.iter().enumerate() {
-        text.push_str(&format!("c{at} = \"{}\"\n", FIELDS[at % FIELDS.len()]));
+    for (at, kind) in kinds().iter().enumerate() {
+        let path = FIELDS[at % FIELDS.len()];
+        let policies = match with_policies {
+            false => String::new(),
+            true => format!(", trim = true, empty = \"null\", {}", policies(kind)),
+        };
+        text.push_str(&format!("c{at} = {{ path = \"{path}\"{policies} }}\n"));
         columns.push(column(format!("c{at}"), kind.clone()));
     }
-    let mut file = MappingFile::parse(&text, "fuzz.toml").expect("a mapping file");
-    if with_policies {
-        for column in &mut file.collections[0].columns {
-            let at: usize = column.name.value[1..].parse().expect("a number");
-            column.policy = policies(&kinds[at]);
-        }
-    }
+    let file = MappingFile::parse(&text, "fuzz.toml").unwrap_or_else(|faults| panic!("{}", faults[0]));
     let catalog = Catalog { tables: vec![table("things", columns)] };
     let plan = Plan::compile(&file, &catalog).unwrap_or_else(|faults| panic!("{}", faults[0]));
     plan.collections()[0].clone()

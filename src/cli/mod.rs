@@ -2,6 +2,7 @@
 
 mod check;
 mod dlq;
+mod preview;
 mod print;
 mod reconcile;
 mod replay;
@@ -14,18 +15,21 @@ use clap::{Parser, Subcommand};
 
 use crate::telemetry::LogFormat;
 
+/// Where `--help` lists the options of every command, apart from the command's own.
+const GLOBAL: &str = "Options of every command";
+
 /// Moves a live application from MongoDB to PostgreSQL and proves that both sides are equal.
 #[derive(Debug, Parser)]
 #[command(version, propagate_version = true)]
 pub struct Cli {
     /// Configuration file.
-    #[arg(long, short, global = true, env = "DRIFTLESS_CONFIG", default_value = "driftless.toml")]
+    #[arg(long, short, global = true, env = "DRIFTLESS_CONFIG", default_value = "driftless.toml", help_heading = GLOBAL)]
     pub config: PathBuf,
     /// How log lines on standard error look.
-    #[arg(long, global = true, env = "DRIFTLESS_LOG_FORMAT", value_enum, default_value_t)]
+    #[arg(long, global = true, env = "DRIFTLESS_LOG_FORMAT", value_enum, default_value_t, help_heading = GLOBAL)]
     pub log_format: LogFormat,
     /// Which log lines: a level, or a list such as `warn,driftless=debug`.
-    #[arg(long, global = true, env = "DRIFTLESS_LOG", default_value = "warn,driftless=info")]
+    #[arg(long, global = true, env = "DRIFTLESS_LOG", default_value = "warn,driftless=info", help_heading = GLOBAL)]
     pub log_filter: String,
     /// What to do.
     #[command(subcommand)]
@@ -37,13 +41,26 @@ pub struct Cli {
 pub enum Command {
     /// Run the daemon: all roles, or some of them.
     Run(run::Run),
-    /// Look for faults in configuration, mapping and servers; name all of them at once.
+    /// Look for faults in configuration, mapping, servers and data; name all of them at once.
+    ///
+    /// A fault keeps the daemon from running, or would make dead letters; with one, the exit code is 2. A warning is legal and
+    /// worth a look. Documents are read and mapped, never written; no value of theirs is shown but the `_id` of examples.
     Check(check::Check),
+    /// Show documents with the rows that they become; nothing is written.
+    ///
+    /// PostgreSQL prints the values, as it would show them in the tables. Values are shown: it is a command for looking at them.
+    Preview(preview::Preview),
     /// Apply a topic again from an earlier offset, while the daemon runs.
+    ///
+    /// Rows never grow older by it: a change that is not the newest of its document loses. Changes of the newest version are
+    /// applied again, so a mended mapping reaches the rows.
     Replay(replay::Replay),
     /// Compare both sides now.
     Reconcile(reconcile::Reconcile),
-    /// Look at dead letters, and give them another try.
+    /// Look at dead letters, try them again, or give them up.
+    ///
+    /// A dead letter is a record that PostgreSQL or the mapping refused. It is kept as it was, and its document counts as drift
+    /// until a newer version is applied or a retry succeeds; the letter closes itself then.
     #[command(subcommand)]
     Dlq(dlq::Dlq),
 }
@@ -89,6 +106,7 @@ impl Cli {
         match self.command {
             Command::Run(run) => run.execute(config).await,
             Command::Check(check) => check.execute(config).await,
+            Command::Preview(preview) => preview.execute(config).await,
             Command::Replay(replay) => replay.execute(config).await,
             Command::Reconcile(reconcile) => reconcile.execute(config).await,
             Command::Dlq(dlq) => dlq.execute(config).await,

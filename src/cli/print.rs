@@ -27,10 +27,27 @@ pub(super) fn json(value: &impl Serialize) -> anyhow::Result<()> {
 
 /// Faults, one under the other, and how many there are.
 pub(super) fn faults(faults: &[Finding]) {
-    for fault in faults {
-        println!("{}: {}\n    hint: {}", fault.place, fault.what, fault.hint);
+    findings(faults, &[]);
+}
+
+/// Warnings, then faults, one under the other, and how many there are.
+pub(super) fn findings(faults: &[Finding], warnings: &[Finding]) {
+    for Finding { place, what, hint } in warnings {
+        println!("{place}: warning: {what}\n    hint: {hint}");
     }
-    println!("{} found", count(faults.len(), "fault"));
+    for Finding { place, what, hint } in faults {
+        println!("{place}: {what}\n    hint: {hint}");
+    }
+    let warnings = match warnings.len() {
+        0 => String::new(),
+        number => format!(" and {}", count(number, "warning")),
+    };
+    println!("{}{warnings} found", count(faults.len(), "fault"));
+}
+
+/// A time to the second, in UTC.
+pub(super) fn time(time: jiff::Timestamp) -> String {
+    time.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
 }
 
 /// `1 fault`, `2 faults`.

@@ -4,7 +4,10 @@ use std::path::Path;
 
 use clap::Args;
 
-use super::{Exit, print, setup::Setup};
+use super::{
+    Exit, print,
+    setup::{Setup, operator},
+};
 use crate::{
     log::topic_name,
     model::Namespace,
@@ -12,9 +15,6 @@ use crate::{
 };
 
 /// Apply a topic again from an earlier offset, while the daemon runs.
-///
-/// Rows never grow older by it: a change that is not the newest of its document loses. Changes of the newest version are
-/// applied again, so a mended mapping reaches the rows.
 #[derive(Debug, Args)]
 pub struct Replay {
     /// The collection.
@@ -55,7 +55,7 @@ impl Replay {
         let topic = topic_name(&config.log.prefix, &Namespace::new(&config.source.database, &self.collection));
         let session = Target::new(&config.sink)?.open(Purpose::Control).await?;
         let to = self.to.to_offset.map_or(replay::To::Earliest, replay::To::Offset);
-        let who = format!("{}@{}", whoami::username(), whoami::fallible::hostname().unwrap_or_default());
+        let who = operator();
         let request =
             replay::Request { topic: &topic, partition: self.partition, to, who: &who, dry_run: self.dry_run };
         let moved = replay::replay(&session, &request).await?;

@@ -90,3 +90,8 @@ impl From<mapping::Fault> for Finding {
         }
     }
 }
+
+/// Who types this, as it is written down beside what they did.
+pub(super) fn operator() -> String {
+    format!("{}@{}", whoami::username(), whoami::fallible::hostname().unwrap_or_default())
+}

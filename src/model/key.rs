@@ -40,8 +40,13 @@ impl Key {
 
     /// The key of `{_id: …}`.
     ///
-    /// `None` when the document is not exactly one element named `_id`. Invalid UTF-8 is a legal key: by its bytes.
+    /// `None` when the document is not exactly one element named `_id`, or of a type that MongoDB takes for no `_id`: array,
+    /// regular expression, undefined. Invalid UTF-8 is a legal key: by its bytes.
     pub fn from_id(id: &RawDocument) -> Option<Self> {
+        let mut elements = id.iter_elements();
+        if !matches!(elements.next(), Some(Ok(_))) || elements.next().is_some() {
+            return None;
+        }
         let bytes = id.as_bytes();
         if bytes.get(5..ELEMENT_HEAD)? != b"_id\0" {
             return None;
@@ -52,6 +57,7 @@ impl Key {
             ElementType::Int32 | ElementType::Int64 | ElementType::Double | ElementType::Decimal128 => number(id)?,
             // Length prefix and final NUL say nothing. A symbol equals the string of the same text.
             ElementType::String | ElementType::Symbol => tagged(STRING, value.get(4..value.len().checked_sub(1)?)?),
+            ElementType::Array | ElementType::RegularExpression | ElementType::Undefined => return None,
             other => tagged(class(other), value),
         };
         Some(Self(if canonical.len() > Self::MAX_BYTES { hashed(&canonical) } else { canonical }))
@@ -277,6 +283,16 @@ mod tests {
     fn only_a_lone_id_has_a_key() {
         assert_eq!(Key::from_id(&rawdoc! {}), None);
         assert_eq!(Key::from_id(&rawdoc! { "x": 1 }), None);
+        assert_eq!(Key::from_id(&rawdoc! { "_id": 1, "shard": 2 }), None);
+        assert_eq!(Key::from_id(&rawdoc! { "_id": "a", "shard": 2 }), None);
+    }
+
+    #[test]
+    fn input_028_what_mongodb_takes_for_no_id_has_no_key() {
+        let regex = bson::Regex { pattern: bson::raw::cstr!("a").into(), options: bson::raw::cstr!("").into() };
+        for id in [rawdoc! { "_id": [1] }, rawdoc! { "_id": regex }, rawdoc! { "_id": RawBson::Undefined }] {
+            assert_eq!(Key::from_id(&id), None);
+        }
     }
 
     proptest! {

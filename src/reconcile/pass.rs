@@ -23,6 +23,7 @@ use super::{
     verdict::Proof,
 };
 use crate::{
+    log::ejson,
     mapping::{CollectionPlan, Rows},
     metrics as names,
     model::{ClusterTime, Frontier, Key, Version},
@@ -48,11 +49,11 @@ pub struct Bounds {
     pub settle: Duration,
 }
 
-/// One document that drifts, or a table with rows that no document stands behind. Names only: values never leave the
-/// databases.
+/// One document that drifts, or a table with rows that no document stands behind. Its `_id`, and names: other values never
+/// leave the databases.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// The canonical key, in hexadecimal; empty for a table.
+    /// The document's `_id`, as Extended JSON; empty for a table.
     pub key: String,
     /// missing, extra or different.
     pub kind: &'static str,
@@ -354,7 +355,7 @@ impl<'a> Pass<'a> {
             // A wrong mapping makes every document drift: the numbers say the rest.
             if findings.len() < Report::FINDINGS {
                 tracing::warn!(collection = self.plan.collection, key = %key, kind, columns = columns.join(","), "drift");
-                findings.push(Finding { key: key.to_string(), kind, columns });
+                findings.push(Finding { key: ejson::id_text(&key), kind, columns });
             }
             drifting.insert(key, version);
         }

@@ -10,6 +10,8 @@
 //! Both `open` and `parked` are named drift: the document's version is known to the ledger, its rows are those of an older
 //! one. Whatever settles the document closes its letters in the same transaction.
 
+mod listing;
+
 use std::{collections::HashMap, sync::Arc};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -28,8 +30,11 @@ use crate::{
     model::Reason,
 };
 
+pub use listing::{Decision, Filter, Group, Listed, Shown, discard, groups, list, note_retry, records, show};
+
 /// Where a dead letter stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum State {
     /// A person has to look.
     Open,
@@ -57,6 +62,9 @@ impl State {
             Self::Discarded => "discarded",
         }
     }
+
+    /// The states that wait for something; the others are settled.
+    pub const WAITING: [Self; 2] = [Self::Open, Self::Parked];
 
     fn from_name(name: &str) -> Self {
         // The table's CHECK allows no other word.
@@ -263,108 +271,6 @@ fn headers_from_json(json: &serde_json::Value) -> Vec<(String, Vec<u8>)> {
 /// PostgreSQL stores no NUL; names that hold one are foreign.
 fn without_nul(text: &str) -> String {
     text.replace('\0', "\u{fffd}")
-}
-
-/// Which dead letters are meant.
-#[derive(Clone, Debug, Default)]
-pub struct Filter {
-    /// Of this collection.
-    pub collection: Option<String>,
-    /// With this reason.
-    pub reason: Option<String>,
-    /// With these numbers.
-    pub ids: Vec<i64>,
-}
-
-/// A dead letter as listed: all about it but its contents.
-#[derive(Clone, Debug, PartialEq, serde::Serialize)]
-pub struct Listed {
-    /// Its number.
-    pub id: i64,
-    /// Topic.
-    pub topic: String,
-    /// Partition.
-    pub partition: i32,
-    /// Offset.
-    pub offset: i64,
-    /// Collection, when the record could be read so far.
-    pub collection: Option<String>,
-    /// Canonical key in hex, likewise.
-    pub key: Option<String>,
-    /// See [`Reason`].
-    pub reason: String,
-    /// Names of table, column or constraint.
-    pub detail: Option<String>,
-    /// `open` or `parked`.
-    pub state: String,
-    /// How often it was tried.
-    pub attempts: i32,
-    /// When it was written, seconds since 1970.
-    pub created_at: i64,
-}
-
-const MEANT: &str = "d.state IN ('open', 'parked') AND ($1::text IS NULL OR c.name = $1) \
-                     AND ($2::text IS NULL OR d.reason = $2) AND (cardinality($3::int8[]) = 0 OR d.id = ANY ($3))";
-
-/// Lists waiting dead letters, oldest first.
-///
-/// # Errors
-/// [`Error::Statement`] by its cause.
-pub async fn list(session: &Session, filter: &Filter, limit: u32) -> Result<Vec<Listed>, Error> {
-    let act = "list dead letters";
-    let sql = format!(
-        "SELECT d.id, d.topic, d.partition, d.log_offset, c.name, encode(d.key, 'hex'), d.reason, d.detail, d.state, \
-                d.attempts, extract(epoch FROM d.created_at)::int8 \
-           FROM driftless.dead_letter AS d LEFT JOIN driftless.collection AS c ON c.id = d.collection \
-          WHERE {MEANT} ORDER BY d.id LIMIT $4"
-    );
-    let Filter { collection, reason, ids } = filter;
-    let rows = session.query(act, &sql, &[collection, reason, ids, &i64::from(limit)]).await?;
-    rows.iter()
-        .map(|row| {
-            Ok(Listed {
-                id: field(row, 0, act)?,
-                topic: field(row, 1, act)?,
-                partition: field(row, 2, act)?,
-                offset: field(row, 3, act)?,
-                collection: field(row, 4, act)?,
-                key: field(row, 5, act)?,
-                reason: field(row, 6, act)?,
-                detail: field(row, 7, act)?,
-                state: field(row, 8, act)?,
-                attempts: field(row, 9, act)?,
-                created_at: field(row, 10, act)?,
-            })
-        })
-        .collect()
-}
-
-/// Waiting dead letters with their records, to be produced again by the caller, oldest first. A letter is closed by the
-/// change that settles it, not by being produced.
-///
-/// # Errors
-/// [`Error::Statement`] by its cause.
-pub async fn records(session: &Session, filter: &Filter, limit: u32) -> Result<Vec<(i64, Fetched)>, Error> {
-    let act = "read dead letters";
-    let sql = format!(
-        "SELECT d.id, d.topic, d.partition, d.log_offset, d.timestamp_ms, d.record_key, d.value, d.headers \
-           FROM driftless.dead_letter AS d LEFT JOIN driftless.collection AS c ON c.id = d.collection \
-          WHERE {MEANT} ORDER BY d.id LIMIT $4"
-    );
-    let Filter { collection, reason, ids } = filter;
-    let rows = session.query(act, &sql, &[collection, reason, ids, &i64::from(limit)]).await?;
-    rows.iter().map(|row| Ok((field(row, 0, act)?, record(row, 1, act)?))).collect()
-}
-
-/// Closes waiting dead letters by an operator's decision; gives back how many.
-///
-/// # Errors
-/// [`Error::Statement`] by its cause.
-pub async fn set_state(session: &Session, ids: &[i64], state: State) -> Result<u64, Error> {
-    let sql = "UPDATE driftless.dead_letter SET state = $2, \
-                 closed_at = CASE WHEN $2 IN ('open', 'parked') THEN NULL ELSE now() END \
-                WHERE id = ANY ($1) AND state IN ('open', 'parked')";
-    session.execute("close dead letters", sql, &[&ids, &state.as_str()]).await
 }
 
 #[cfg(test)]

@@ -299,7 +299,10 @@ impl Error {
     /// What a person can do about it, where that is not in the error itself.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::Breaker { .. } => Some("mend the mapping and start again; the position did not move"),
+            Self::Breaker { .. } => Some(
+                "the position did not move: see what is refused with `driftless check`, mend the mapping and start again; \
+                 when the documents themselves are wrong, raise sink.breaker_dead_letters",
+            ),
             Self::KeyChanged { .. } => Some(
                 "empty the table, delete its entries of driftless.owner, and replay its collections from the earliest",
             ),

@@ -12,7 +12,7 @@
 //! - The ledger decides by version, so repetition, delay and reordering change nothing.
 //! - A document's root row and child rows change together or not at all.
 //! - A refused document is set aside with its record; the rest of its batch is applied. No row value is in an error.
-//! - Values are compared inside PostgreSQL ([`reader`]); none is ever read out.
+//! - Values are compared inside PostgreSQL ([`reader`]); no stored value is ever read out.
 //!
 //! Reading order: [`plan`], `checkpoint`, `ledger`, [`statements`], `params`, `owner`, `write`, `isolate`, [`apply()`],
 //! [`worker`]; then `connect`, `schema`, `catalog`; then what others use: [`reader`], [`status`], [`dead_letter`], `replay`.
@@ -20,6 +20,7 @@
 pub mod apply;
 mod catalog;
 pub mod checkpoint;
+mod checks;
 mod connect;
 pub mod dead_letter;
 mod error;
@@ -30,6 +31,7 @@ mod owner;
 mod params;
 pub mod plan;
 mod prepared;
+mod printer;
 pub mod reader;
 pub mod replay;
 mod rights;
@@ -40,16 +42,20 @@ mod starts;
 pub mod statements;
 pub mod status;
 mod tls;
+mod triggers;
 pub mod worker;
 mod write;
 
 pub use apply::{Limits, Outcome, apply};
 pub use catalog::read_catalog;
+pub use checks::{Checks, Violation};
 pub use connect::{ConstraintMode, Purpose, Target};
 pub use error::{Cause, Error, Refusal};
 pub use prepared::Prepared;
+pub use printer::{Printed, print_rows};
 pub use reader::{Difference, Entry, Reader};
 pub use rights::{MissingRight, missing_rights};
 pub use schema::migrate;
 pub use session::Session;
+pub use triggers::{Trigger, triggers};
 pub use worker::Worker;

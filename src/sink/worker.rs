@@ -251,6 +251,7 @@ impl Run<'_> {
             }
         }
         if batch.unmapped > 0 {
+            counter!(names::SINK_UNMAPPED).increment(batch.unmapped);
             warn!(count = batch.unmapped, "changes of collections that the mapping does not name were passed over");
         }
         let lost = outcome.dead_letters.values().sum::<usize>();

@@ -4,14 +4,14 @@ use std::{path::Path, process::Command};
 
 use crate::support::unique;
 
-struct Said {
-    code: i32,
-    stdout: String,
-    stderr: String,
+pub(crate) struct Said {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 /// Runs the binary in a folder of its own that holds these files.
-fn driftless(files: &[(&str, &str)], arguments: &[&str]) -> Said {
+pub(crate) fn driftless(files: &[(&str, &str)], arguments: &[&str]) -> Said {
     let folder = std::env::temp_dir().join(unique("cli"));
     std::fs::create_dir(&folder).expect("a folder");
     for (name, text) in files {

@@ -147,6 +147,47 @@ async fn law_7_a_retry_succeeds_after_the_column_is_made_wider() {
     migration.finish().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn law_7_a_retry_loses_to_a_newer_version() {
+    let _machine = beside_others().await;
+    let migration = Migration::demo("retry_loses").await;
+    fill(&migration, 10, 50).await;
+    let plans = migration.collection("plans");
+    let mut long = Generator::new(10, 50).document(Collection::Plans, 1);
+    long.insert("_id", ObjectId::new());
+    long.insert("title", "long ".repeat(80));
+    long.insert("milestones", mongodb::bson::Array::new());
+    plans.insert_one(&long).await.expect("insert the plan");
+    let daemon = migration.daemon();
+    migration.quiesce(&daemon, PATIENCE).await;
+    assert_eq!(letter_of(&migration, id(&long)).await.state, "open");
+    daemon.stop(0).await;
+
+    // The newer version lies in the log before the retried one, and the sink meets both.
+    let daemon = migration.daemon_with(&["source"]);
+    let before = migration.records("plans").await.len();
+    plans.update_one(doc! { "_id": id(&long) }, doc! { "$set": { "title": "Newer" } }).await.expect("mend the title");
+    wait::until("the newer version is in the log", PATIENCE, async || {
+        let records = migration.records("plans").await;
+        let there = records[before..].iter().any(|record| record.header("driftless.op") == Some("update"));
+        wait::holds(there, records.len())
+    })
+    .await;
+    migration.succeed(&["dlq", "retry", "--reason", "TOO_LONG"]).await;
+    daemon.stop(0).await;
+    let retried = "SELECT count(*) FROM driftless.action WHERE command = 'dlq retry' AND detail -> 'letters' <> '[]'";
+    assert_eq!(migration.number(retried).await, 1);
+
+    let daemon = migration.daemon();
+    migration.quiesce(&daemon, PATIENCE).await;
+    assert_eq!(letter_of(&migration, id(&long)).await.state, "superseded");
+    let title = format!("SELECT title::text FROM app.plans WHERE id = '{}'", root_id(&id(&long).to_hex()));
+    assert_eq!(migration.texts(&title).await, [Some("Newer".to_owned())]);
+    assert_eq!(migration.number("SELECT count(*) FROM driftless.dead_letter").await, 1, "no second letter");
+    daemon.stop(0).await;
+    migration.finish().await;
+}
+
 async fn in_sync(daemon: &Daemon) {
     daemon.wait_for("the verdict is in sync", Duration::from_secs(60), |status| status.verdict == "in_sync").await;
 }

@@ -12,6 +12,7 @@
 
 mod support;
 
+mod breaker;
 mod law_1_crash;
 mod law_2_replay;
 mod law_3_order;

@@ -13,9 +13,11 @@
 
 #[cfg(test)]
 pub(super) mod arbitrary;
+mod id;
 mod reader;
 mod writer;
 
+pub use id::{id_text, ids_of};
 pub use reader::{NotExtendedJson, read};
 pub use writer::{MAX_DEPTH, Unfaithful, write};
 pub(super) use writer::{hex_of, json_string, write_spaced};

@@ -80,9 +80,9 @@ impl<'a> Draft<'a> {
         Self { table, key, shared: file.shared, filter, columns, reads_id: false, children: Vec::new() }
     }
 
-    /// Position of the column that takes the id of the row itself.
+    /// Position of the column that takes the id of the document's row: its own in a root table.
     pub(super) fn id_column(&self) -> Option<usize> {
-        self.columns.iter().position(|column| matches!(column.source, Source::Root | Source::Own))
+        self.columns.iter().position(|column| matches!(column.source, Source::Root))
     }
 
     /// Whether the rows of a document are found by its `_id`, of a root table.
@@ -150,16 +150,20 @@ impl ChildDraft<'_> {
 impl<'a> Around<'a> {
     /// The row of a document.
     pub(super) fn root(collection: &'a CollectionFile, draft: &Draft<'a>) -> Self {
-        Self { id: collection.id.as_ref(), ..Self::child(draft) }
+        Self { id: collection.id.as_ref(), ..Self::new(draft, draft.id_column()) }
     }
 
     /// The row of an element.
     pub(super) fn child(draft: &Draft<'a>) -> Self {
+        Self::new(draft, draft.columns.iter().position(|column| matches!(column.source, Source::Own)))
+    }
+
+    fn new(draft: &Draft<'a>, own: Option<usize>) -> Self {
         let only = match draft.key.as_slice() {
             [name] => draft.columns.iter().position(|column| column.column.name == *name),
             _ => None,
         };
-        let at = draft.id_column().or(only);
+        let at = own.or(only);
         let column = at.and_then(|at| draft.columns.get(at).map(|column| (at, column)));
         Self {
             id: None,

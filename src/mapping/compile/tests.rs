@@ -279,7 +279,7 @@ const C: &str = "[collections.t.children.cs]\ntable = \"app.c\"\nparent = \"t_id
 #[rstest]
 #[case::up_from_a_document("columns.a = \"^.x\"", "5:13: `^.x` leads above the document")]
 #[case::up_in_a_filter("filter = { path = \"^.x\", is = 1 }", "5:19: `^.x` leads above the document")]
-#[case::candidate_twice("columns.a = [\"x\", \"y\", \"x\"]", "5:23: `x` is a candidate twice")]
+#[case::candidate_twice("columns.a = [\"x\", \"y\", \"x\"]", "5:24: `x` is a candidate twice")]
 #[case::constant("columns.n = { constant = \"x\" }", "is int4 and cannot take this constant: TYPE_MISMATCH")]
 #[case::rest("columns.a = { rest = true }", "column \"a\" of \"app\".\"t\" is text and cannot take the rest")]
 #[case::null_for_not_null(
@@ -301,8 +301,8 @@ const C: &str = "[collections.t.children.cs]\ntable = \"app.c\"\nparent = \"t_id
 #[case::unknown_key("key = [\"m\"]", "5:8: table \"app\".\"t\" has no column \"m\"")]
 #[case::unfilled_key("key = [\"n\"]", "nothing fills the key column \"n\" of \"app\".\"t\"")]
 #[case::lookup_column(
-    "columns.a = { id = { rule = \"lookup\", table = \"app.ids\", from = \"odl\", to = \"new\" } }",
-    "table \"app\".\"ids\" has no column \"odl\"\n    hint: did you mean `old`?"
+    "columns.a = { id = { rule = \"lookup\", table = \"app.ids\", from = \"oldd\", to = \"new\" } }",
+    "table \"app\".\"ids\" has no column \"oldd\"\n    hint: did you mean `old`?"
 )]
 #[case::lookup_of_what_is_not_unique(
     "columns.a = { id = { rule = \"lookup\", table = \"app.ids\", from = \"old\", to = \"new\" } }",
@@ -379,10 +379,10 @@ columns.t_id = { path = "t", reference = "u" }
     shop.toml:10:6: variant `b` never gets this value: it means `a`
         hint: a value means one variant
     shop.toml:12:13: table "app"."g" has no column "c"
-        hint: did you mean `id`?
+        hint: add it to the table, or remove it here
     shop.toml:16:9: collection `u` has no `id`, and nothing fills the key column "at" of "app"."c"
         hint: add `id`, which says what the `_id` becomes, or add the column to `columns`
-    shop.toml:17:38: the reference points to `u`, which has no id rule
+    shop.toml:17:42: the reference points to `u`, which has no id rule
         hint: say how the value is converted: `id` instead of `reference`
     "#);
 }

@@ -300,7 +300,7 @@ fn policies_are_for_the_elements_of_an_array() {
 fn json_takes_the_first_policies_and_the_last() {
     let file = PolicyFile { trim: true, empty_is_null: true, ..misfit(&[Misfit::Null]) };
     let policy = Policy::compile(&file, &ColumnType::Jsonb).expect("a policy");
-    let mut write = |value| {
+    let write = |value| {
         let mut out = Vec::new();
         encode::write(value, &ColumnType::Json, None, &policy, &mut Losses::default(), &mut out)
             .map(|written| (written, String::from_utf8(out).expect("UTF-8")))

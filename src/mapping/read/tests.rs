@@ -215,6 +215,95 @@ fn an_empty_file() {
 }
 
 #[test]
+fn faults_of_the_language() {
+    let text = r#"
+[collections.a]
+id = "text"
+table = "app.a"
+split = { on = "kind" }
+filter = { path = "x" }
+[collections.b]
+id = { rule = "lookup", table = "app.ids", form = "old" }
+shared = "yes"
+key = "x"
+filter = [{ is = 1, not = 2, path = "x" }, { path = "x", is = [] }]
+[collections.b.columns]
+a = []
+b = { constant = 1, default = 2 }
+c = { rest = false }
+d = { reference = "a", id = "hex" }
+e = { reference = { by = "x" } }
+f = { misfit = ["null", "rond", "null"], coerce = [], epoch = "hours" }
+g = { trim = 1, empty = "", translate = { a = [1] } }
+h = { id = { rule = "hex", column = "h", from = "x" } }
+i = "a[x]"
+[collections.c]
+id = "text"
+split = { by = "kind", unlisted = "drop" }
+"#;
+    assert_snapshot!(faults(text), @r#"
+    shop.toml:2:14: `split` has no variants
+        hint: add a table [….variants.<value>] for each kind of document
+    shop.toml:4:1: `table` is not known here
+        hint: known here: id, namespace, on_drop, split, filter, variants
+    shop.toml:5:9: `by` is missing
+        hint: it has no default: name it
+    shop.toml:5:11: `on` is not known here
+        hint: known here: by, unlisted
+    shop.toml:6:10: this condition says nothing
+        hint: use exactly one of `is`, `not` and `exists`; write a list for several
+    shop.toml:8:6: `from` is missing
+        hint: it has no default: name it
+    shop.toml:8:6: `to` is missing
+        hint: it has no default: name it
+    shop.toml:8:44: `form` is not known here
+        hint: did you mean `from`?
+    shop.toml:9:10: true or false is expected here, not a text
+        hint: write it without quotes
+    shop.toml:10:7: `key` is no list
+        hint: write ["column", …]
+    shop.toml:11:11: this condition says several things
+        hint: use exactly one of `is`, `not` and `exists`; write a list for several
+    shop.toml:11:63: this list is empty
+        hint: name at least one, or leave it out
+    shop.toml:13:5: this list is empty
+        hint: name at least one, or leave it out
+    shop.toml:14:31: `default` means nothing beside `constant`
+        hint: keep one of the two
+    shop.toml:15:14: `rest` is true or left out
+        hint: remove it
+    shop.toml:16:29: `id` means nothing beside `reference`
+        hint: keep one of the two
+    shop.toml:17:19: `to` is missing
+        hint: it has no default: name it
+    shop.toml:18:25: `rond` is not known here
+        hint: one of null, truncate, round, clamp, replace
+    shop.toml:18:33: `misfit` names this twice
+        hint: once is enough
+    shop.toml:18:51: this list is empty
+        hint: name at least one, or leave it out
+    shop.toml:18:63: `hours` is not known here
+        hint: one of seconds, milliseconds
+    shop.toml:19:14: true or false is expected here, not an integer
+        hint: write it without quotes
+    shop.toml:19:25: `` is not known here
+        hint: one of null
+    shop.toml:19:47: a single value is expected here, not a list
+        hint: write a text, a number, true, false or a date
+    shop.toml:20:28: `column` is not known here
+        hint: known here: rule, type, namespace, table, from, to
+    shop.toml:20:49: `from` is for rule lookup
+        hint: remove it
+    shop.toml:21:5: `a[x]` is no path
+        hint: an index is written [0]; a bracket inside a name `\[`
+    shop.toml:22:14: `split` has no variants
+        hint: add a table [….variants.<value>] for each kind of document
+    shop.toml:24:35: `drop` is not known here
+        hint: one of reject, ignore
+    "#);
+}
+
+#[test]
 fn reads_the_language() {
     let text = r#"
 namespace = "dns"

@@ -8,4 +8,4 @@ mod refusals;
 mod shapes;
 mod types;
 mod worker;
-mod world;
+pub(crate) mod world;

@@ -58,6 +58,16 @@ impl Daemon {
         format!("127.0.0.1:{}", self.port)
     }
 
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id().expect("the daemon runs")
+    }
+
+    /// Everything it has logged.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
     /// Status code and text of a page.
     pub(crate) async fn page(&self, path: &str) -> Result<(u16, String), String> {
         let (agent, url) = (self.agent.clone(), format!("http://{}{path}", self.address()));
@@ -125,7 +135,7 @@ impl Daemon {
 
     /// A shell's own `kill` is on every machine, and the crate forbids the system call.
     async fn signal(&self, signal: &str) {
-        let pid = self.child.id().expect("the daemon runs");
+        let pid = self.pid();
         let sent = Command::new("sh").arg("-c").arg(format!("kill -s {signal} {pid}")).status().await;
         assert!(sent.expect("start sh").success(), "send SIG{signal}");
     }
@@ -134,7 +144,7 @@ impl Daemon {
 impl Drop for Daemon {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let text = std::fs::read_to_string(&self.log).unwrap_or_default();
+            let text = self.log();
             let lines: Vec<_> = text.lines().collect();
             eprintln!("---- the end of {}", self.log.display());
             for line in &lines[lines.len().saturating_sub(LOG_LINES)..] {

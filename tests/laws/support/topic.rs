@@ -105,6 +105,7 @@ fn write(brokers: &str, topic: &str, records: &[Record]) {
     let producer: BaseProducer = ClientConfig::new()
         .set("bootstrap.servers", brokers)
         .set("enable.idempotence", "true")
+        .set("message.max.bytes", "67108864")
         .create()
         .expect("make a producer");
     for record in records {

@@ -1,0 +1,23 @@
+//! What documents hold and what a mapping makes of them, before anything runs. Pure: documents go in, findings come out.
+//!
+//! ```text
+//!                ┌─ shape:        paths, types, how often ─────────────┐
+//!  documents ────┤                                                     ├──▶ findings: faults and warnings, each with
+//!                └─ map each ─┬─ tally:       refusals, losses, filled ┤                its line of the mapping file
+//!                             └─ constraints: hashes of key values ────┘
+//! ```
+//! Everything is bounded: paths by number, values by their hashes and a number of those. What a bound cut off is told.
+//! No value of a document leaves this folder but the `_id` of an example.
+//!
+//! Reading order: [`survey`], `shape`, `unread`, `tally`, `constraints`, [`findings`]; [`advice`] is a table of texts.
+
+pub mod advice;
+mod constraints;
+pub mod findings;
+mod shape;
+pub mod survey;
+mod tally;
+mod unread;
+
+pub use findings::{Finding, Findings};
+pub use survey::{Coverage, Survey};

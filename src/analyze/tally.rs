@@ -1,0 +1,112 @@
+//! What the mapping made of the documents of one collection: refusals, losses, and which columns were filled.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    mapping::{CollectionPlan, Losses, Reject, Rows},
+    model::{Key, Reason},
+};
+
+/// Counts of one collection.
+#[derive(Clone, Debug)]
+pub(super) struct Tally {
+    /// Documents mapped.
+    pub(super) documents: u64,
+    /// Documents that gave no rows and are not refused: filtered out, or of a kind that is left aside.
+    pub(super) without_rows: u64,
+    /// Documents that would become dead letters, by what is wrong with them.
+    pub(super) refused: BTreeMap<Refused, Refusals>,
+    /// Rows that the target itself would refuse, by table and constraint.
+    pub(super) violated: BTreeMap<Violated, Refusals>,
+    /// What conversions and policies gave up.
+    pub(super) losses: Losses,
+    /// Parallel to the tables of the plan.
+    pub(super) tables: Vec<Filled>,
+}
+
+/// Why documents are refused.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Refused {
+    /// The column, where one is named.
+    pub(super) column: Option<String>,
+    /// The path, where one is named.
+    pub(super) path: Option<String>,
+    /// The reason.
+    pub(super) reason: Reason,
+}
+
+/// What the target refuses.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Violated {
+    /// Place of the table in the plan.
+    pub(super) table: usize,
+    /// The constraint or column, where it names one.
+    pub(super) name: Option<String>,
+    /// The reason.
+    pub(super) reason: Reason,
+}
+
+/// How many are refused alike.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Refusals {
+    /// How many documents, or rows.
+    pub(super) count: u64,
+    /// One of them.
+    pub(super) example: Option<Key>,
+}
+
+/// How often the columns of a table were filled.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Filled {
+    /// Rows.
+    pub(super) rows: u64,
+    /// Parallel to the columns: rows in which it is not NULL.
+    pub(super) columns: Vec<u64>,
+}
+
+impl Tally {
+    /// Nothing yet.
+    pub(super) fn new(plan: &CollectionPlan) -> Self {
+        let tables = plan.tables.iter().map(|table| Filled { rows: 0, columns: vec![0; table.columns.len()] });
+        Self {
+            documents: 0,
+            without_rows: 0,
+            refused: BTreeMap::new(),
+            violated: BTreeMap::new(),
+            losses: Losses::default(),
+            tables: tables.collect(),
+        }
+    }
+
+    /// Counts what became of a document.
+    pub(super) fn add(&mut self, key: Option<Key>, mapped: &Result<Rows, Reject>) {
+        self.documents += 1;
+        match mapped {
+            Ok(rows) => self.rows(rows),
+            Err(reject) => {
+                let Reject { reason, column, path } = reject.clone();
+                let refusals =
+                    self.refused.entry(Refused { column, path, reason }).or_insert(Refusals { count: 0, example: key });
+                refusals.count += 1;
+            }
+        }
+    }
+
+    /// Counts rows that the target itself would refuse.
+    pub(super) fn violate(&mut self, violated: Violated, rows: u64, example: Option<Key>) {
+        self.violated.entry(violated).or_insert(Refusals { count: 0, example }).count += rows;
+    }
+
+    fn rows(&mut self, rows: &Rows) {
+        self.losses.extend(&rows.losses);
+        self.without_rows += u64::from(rows.tables.iter().all(Vec::is_empty));
+        for (filled, rows) in self.tables.iter_mut().zip(&rows.tables) {
+            filled.rows += rows.len() as u64;
+            for row in rows {
+                for (count, field) in filled.columns.iter_mut().zip(row.fields()) {
+                    *count += u64::from(field.is_some());
+                }
+            }
+        }
+    }
+}

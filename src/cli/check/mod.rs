@@ -1,0 +1,77 @@
+//! `driftless check`: every fault of configuration, mapping, servers and data at once, each with what to do.
+
+mod data;
+mod servers;
+
+use std::path::Path;
+
+use clap::Args;
+use serde::Serialize;
+
+use super::{
+    Exit, print,
+    setup::{Finding, Setup},
+};
+
+/// Look for faults in configuration, mapping, servers and data; name all of them at once.
+#[derive(Debug, Args)]
+pub struct Check {
+    /// Only look at the files.
+    #[arg(long)]
+    offline: bool,
+    /// Look at so many random documents of each collection; 0 looks at none.
+    #[arg(long, value_name = "N", default_value_t = 1_000, conflicts_with_all = ["all", "offline"])]
+    sample: usize,
+    /// Look at every document: exact numbers, foreign keys too, and as long as reading everything takes.
+    #[arg(long, conflicts_with = "offline")]
+    all: bool,
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Default, Serialize)]
+struct Report {
+    faults: Vec<Finding>,
+    warnings: Vec<Finding>,
+    notes: Vec<String>,
+}
+
+impl Report {
+    fn fault(&mut self, place: &str, what: impl Into<String>, hint: impl Into<String>) {
+        self.faults.push(Finding { place: place.to_owned(), what: what.into(), hint: hint.into() });
+    }
+}
+
+impl Check {
+    pub(super) async fn execute(self, path: &Path) -> anyhow::Result<Exit> {
+        let mut report = Report::default();
+        match Setup::read(path) {
+            Err(faults) => report.faults = faults,
+            Ok(setup) if !self.offline => self.online(&setup, &mut report).await,
+            Ok(_) => {}
+        }
+        let exit = if report.faults.is_empty() { Exit::Success } else { Exit::Faults };
+        if self.json {
+            print::json(&report)?;
+        } else {
+            report.notes.iter().for_each(print::line);
+            print::findings(&report.faults, &report.warnings);
+        }
+        Ok(exit)
+    }
+
+    async fn online(&self, setup: &Setup, report: &mut Report) {
+        let source = servers::source(setup, report).await;
+        servers::log(setup, report).await;
+        let target = servers::sink(setup, report).await;
+        let extent = match (self.all, self.sample) {
+            (true, _) => data::Extent::All,
+            (false, 0) => return,
+            (false, n) => data::Extent::Sample(n),
+        };
+        if let (Some(source), Some(target)) = (source, target) {
+            data::survey(setup, &source, &target, extent, report).await;
+        }
+    }
+}

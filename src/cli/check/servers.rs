@@ -1,0 +1,146 @@
+//! Facts and faults of the three servers.
+
+use super::Report;
+use crate::{
+    cli::{
+        print,
+        setup::{Finding, Setup},
+    },
+    log::Topics,
+    mapping::{Plan, target::Catalog},
+    model::Namespace,
+    retry,
+    sink::{self, ConstraintMode, Purpose, Trigger, missing_rights, read_catalog, triggers},
+    source::Source,
+};
+
+/// An oplog shorter than this loses its history over a weekend.
+const OPLOG_SECONDS: u32 = 48 * 3600;
+
+/// The source: server, user, oplog, collections.
+pub(super) async fn source(setup: &Setup, report: &mut Report) -> Option<Source> {
+    const PLACE: &str = "source";
+    let collections = setup.collections();
+    let names = || collections.keys().map(String::as_str);
+    let outcome = async {
+        let source = Source::connect(&setup.config.source).await?;
+        let (facts, faults) = (source.facts(names()).await?, source.faults(names()).await?);
+        Ok::<_, crate::source::Error>((source, facts, faults))
+    };
+    match outcome.await {
+        Ok((source, facts, faults)) => {
+            let [major, minor, patch] = facts.server.version;
+            report.notes.push(format!("source: MongoDB {major}.{minor}.{patch}"));
+            if let Some(oplog) = facts.oplog {
+                let seconds = oplog.window_seconds();
+                report.notes.push(format!("source: the oplog spans {:.1} h", f64::from(seconds) / 3600.0));
+                if seconds < OPLOG_SECONDS {
+                    report.warnings.push(Finding {
+                        place: PLACE.to_owned(),
+                        what: format!("the oplog spans {:.1} h only", f64::from(seconds) / 3600.0),
+                        hint: "a daemon that is down for longer than that needs a new snapshot; 48 h are comfortable"
+                            .to_owned(),
+                    });
+                }
+            }
+            faults.into_iter().for_each(|fault| report.fault(PLACE, fault.what, fault.hint));
+            Some(source)
+        }
+        Err(error) => {
+            let hint = error.hint().unwrap_or("is the server up, and is the connection string right?").to_owned();
+            report.fault(PLACE, retry::chain(&error), hint);
+            None
+        }
+    }
+}
+
+/// The log: brokers and topics.
+pub(super) async fn log(setup: &Setup, report: &mut Report) {
+    const PLACE: &str = "log";
+    let database = &setup.config.source.database;
+    let namespaces: Vec<Namespace> = setup.collections().keys().map(|name| Namespace::new(database, name)).collect();
+    match Topics::check(&setup.config.log, &namespaces).await {
+        Ok(faults) => {
+            report.notes.push(format!("log: Kafka at {}", setup.config.log.brokers));
+            faults.into_iter().for_each(|fault| report.fault(PLACE, fault.what, fault.hint));
+        }
+        Err(error) => {
+            let hint = error.hint().unwrap_or("are the brokers up, and is log.brokers right?").to_owned();
+            report.fault(PLACE, retry::chain(&error), hint);
+        }
+    }
+}
+
+/// The target, when the mapping fits it.
+pub(super) struct Target {
+    pub(super) plan: Plan,
+    pub(super) catalog: Catalog,
+    /// Whether foreign keys are enforced while rows are written.
+    pub(super) enforced: bool,
+}
+
+/// The target: tables, rights, triggers, and whether the mapping fits.
+pub(super) async fn sink(setup: &Setup, report: &mut Report) -> Option<Target> {
+    const PLACE: &str = "sink";
+    let outcome = async {
+        // A connection that applies has the rights to show: session_replication_role among them.
+        let session = sink::Target::new(&setup.config.sink)?.open(Purpose::Apply).await?;
+        let catalog = read_catalog(&session).await?;
+        let plan = Plan::compile(&setup.mapping, &catalog);
+        let (missing, triggers) = match &plan {
+            Ok(plan) => (missing_rights(&session, plan).await?, triggers(&session, plan).await?),
+            Err(_) => (Vec::new(), Vec::new()),
+        };
+        Ok::<_, sink::Error>((session.constraint_mode(), catalog, plan, missing, triggers))
+    };
+    let (mode, catalog, plan, missing, triggers) = match outcome.await {
+        Ok(outcome) => outcome,
+        Err(error) => {
+            let hint = error.hint().unwrap_or("is the server up, and is the connection string right?").to_owned();
+            report.fault(PLACE, retry::chain(&error), hint);
+            return None;
+        }
+    };
+    report.notes.push(format!("sink: constraints and triggers in {mode:?} mode"));
+    missing.into_iter().for_each(|right| report.fault(PLACE, right.what, right.hint));
+    tell_triggers(&triggers, mode, report);
+    match plan {
+        Ok(plan) => {
+            let tables: usize = plan.collections().iter().map(|plan| plan.tables.len()).sum();
+            report.notes.push(format!(
+                "mapping: {} to {}",
+                print::count(plan.collections().len(), "collection"),
+                print::count(tables, "table")
+            ));
+            report.warnings.extend(plan.warnings().iter().cloned().map(Finding::from));
+            Some(Target { plan, catalog, enforced: mode == ConstraintMode::Enforce })
+        }
+        Err(faults) => {
+            report.faults.extend(faults.into_iter().map(Finding::from));
+            None
+        }
+    }
+}
+
+fn tell_triggers(triggers: &[Trigger], mode: ConstraintMode, report: &mut Report) {
+    for trigger in triggers.iter().filter(|trigger| trigger.fires) {
+        let Trigger { table, name, does, .. } = trigger;
+        report.warnings.push(Finding {
+            place: "sink".to_owned(),
+            what: format!("trigger {name} of {}.{} fires for replicated rows: {does}", table.schema, table.name),
+            hint: match mode {
+                ConstraintMode::Replica => "it is made to fire always; is that meant for replicated rows, too?",
+                ConstraintMode::Enforce => {
+                    "what it changes counts as drift; GRANT SET ON PARAMETER session_replication_role to the sink's role keeps \
+                     triggers quiet"
+                }
+            }
+            .to_owned(),
+        });
+    }
+    match triggers.iter().filter(|trigger| !trigger.fires).count() {
+        0 => {}
+        1 => report.notes.push("sink: 1 trigger of the target stays quiet for replicated rows".to_owned()),
+        quiet => report.notes.push(format!("sink: {quiet} triggers of the target stay quiet for replicated rows")),
+    }
+}

@@ -1,0 +1,88 @@
+//! `driftless dlq list`.
+
+use clap::Args;
+
+use super::which::{StateArgument, Which};
+use crate::{
+    cli::{Exit, print, setup::Setup},
+    log::ejson,
+    sink::dead_letter::{self, Group, Listed},
+};
+
+/// List dead letters, or group them by what went wrong.
+#[derive(Debug, Args)]
+pub struct List {
+    #[command(flatten)]
+    which: Which,
+    /// Only in this state [default: open and parked]; may be given several times.
+    #[arg(long = "state", value_enum)]
+    states: Vec<StateArgument>,
+    /// One line for each kind of failure: how many, since when, and one of them to look at.
+    #[arg(long)]
+    group: bool,
+    /// At most so many lines.
+    #[arg(long, default_value_t = 100)]
+    limit: u32,
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+impl List {
+    pub(super) async fn execute(self, setup: &Setup) -> anyhow::Result<Exit> {
+        let session = super::open(setup).await?;
+        let filter = self.which.filter(&self.states);
+        if self.group {
+            let groups = dead_letter::groups(&session, &filter, self.limit).await?;
+            if self.json { print::json(&groups)? } else { print_groups(&groups) }
+        } else {
+            let listed = dead_letter::list(&session, &filter, self.limit).await?;
+            if self.json { print::json(&listed)? } else { print_letters(&listed) }
+        }
+        Ok(Exit::Success)
+    }
+}
+
+fn print_letters(listed: &[Listed]) {
+    let mut table = print::table(["id", "state", "collection", "key", "reason", "detail", "attempts", "since"]);
+    for letter in listed {
+        table.add_row([
+            letter.id.to_string(),
+            letter.state.as_str().to_owned(),
+            letter.collection.clone().unwrap_or_else(|| letter.topic.clone()),
+            letter.key.as_ref().map(ejson::id_text).unwrap_or_default(),
+            letter.reason.clone(),
+            detail(&letter.reason, letter.detail.as_deref()).to_owned(),
+            letter.attempts.to_string(),
+            print::time(letter.created_at),
+        ]);
+    }
+    print::line(table);
+    print::line(print::count(listed.len(), "dead letter"));
+}
+
+/// Kinds of failures, also what `retry` and `discard` say they are about.
+pub(super) fn print_groups(groups: &[Group]) {
+    let mut table = print::table(["collection", "reason", "detail", "count", "first", "last", "example"]);
+    for group in groups {
+        table.add_row([
+            group.collection.clone(),
+            group.reason.clone(),
+            detail(&group.reason, group.detail.as_deref()).to_owned(),
+            group.count.to_string(),
+            print::time(group.first),
+            print::time(group.last),
+            group.example.to_string(),
+        ]);
+    }
+    print::line(table);
+    let letters: i64 = groups.iter().map(|group| group.count).sum();
+    let letters = print::count(usize::try_from(letters).unwrap_or_default(), "dead letter");
+    print::line(format!("{letters} of {}", print::count(groups.len(), "kind")));
+}
+
+/// The detail without the reason, where it begins with that.
+pub(super) fn detail<'a>(reason: &str, detail: Option<&'a str>) -> &'a str {
+    let detail = detail.unwrap_or_default();
+    detail.strip_prefix(reason).map_or(detail, str::trim_start)
+}

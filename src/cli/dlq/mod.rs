@@ -1,0 +1,54 @@
+//! `driftless dlq`: dead letters, from the first look to the decision. Contents are shown only when asked for.
+
+mod contents;
+mod discard;
+mod export;
+mod list;
+mod retry;
+mod show;
+mod which;
+
+use std::path::Path;
+
+use clap::Subcommand;
+
+use super::{Exit, setup::Setup};
+use crate::sink::{Purpose, Session, Target};
+
+/// Look at dead letters, try them again, or give them up.
+#[derive(Debug, Subcommand)]
+pub enum Dlq {
+    /// List dead letters, or group them by what went wrong.
+    List(list::List),
+    /// Show everything about one dead letter, and what to do about it.
+    Show(show::Show),
+    /// Send dead letters through the log again; each loses to a newer version of its document.
+    ///
+    /// Do it after the mapping, the target or what a document refers to was mended. A letter closes itself when its document is
+    /// applied; one that is refused again stays as it is.
+    Retry(retry::Retry),
+    /// Give dead letters up; who did it and why is written down.
+    ///
+    /// The documents stay as they are in the target, so the reconciler goes on naming them as drift. A newer version of such a
+    /// document is applied like any other.
+    Discard(discard::Discard),
+    /// Write dead letters to a file or to standard output.
+    Export(export::Export),
+}
+
+impl Dlq {
+    pub(super) async fn execute(self, path: &Path) -> anyhow::Result<Exit> {
+        let Some(setup) = Setup::load(path) else { return Ok(Exit::Faults) };
+        match self {
+            Self::List(list) => list.execute(&setup).await,
+            Self::Show(show) => show.execute(&setup).await,
+            Self::Retry(retry) => retry.execute(&setup).await,
+            Self::Discard(discard) => discard.execute(&setup).await,
+            Self::Export(export) => export.execute(&setup).await,
+        }
+    }
+}
+
+async fn open(setup: &Setup) -> anyhow::Result<Session> {
+    Ok(Target::new(&setup.config.sink)?.open(Purpose::Control).await?)
+}

@@ -1,0 +1,133 @@
+//! Which dead letters a command is about.
+
+use clap::{Args, ValueEnum};
+use jiff::{Span, Timestamp, civil::DateTime, tz::TimeZone};
+
+use crate::{
+    analyze::advice,
+    model::Reason,
+    sink::dead_letter::{Filter, State},
+};
+
+/// Which dead letters.
+#[derive(Debug, Args)]
+pub(super) struct Which {
+    /// Only of this collection; may be given several times.
+    #[arg(long = "collection", value_name = "NAME")]
+    collections: Vec<String>,
+    /// Only with this reason, such as `NUL_IN_TEXT`; may be given several times.
+    #[arg(long = "reason", value_parser = reason)]
+    reasons: Vec<Reason>,
+    /// Only with this number; may be given several times.
+    #[arg(long = "id", value_name = "NUMBER")]
+    ids: Vec<i64>,
+    /// Only written at this time or later: `2026-01-31`, `2026-01-31T12:00:00Z`, or so long ago: `2h`, `3 days`.
+    #[arg(long, value_name = "WHEN", value_parser = moment)]
+    since: Option<Timestamp>,
+    /// Only written before this time; like `--since`.
+    #[arg(long, value_name = "WHEN", value_parser = moment)]
+    until: Option<Timestamp>,
+}
+
+impl Which {
+    /// The filter, of letters in these states; none means those that wait.
+    pub(super) fn filter(self, states: &[StateArgument]) -> Filter {
+        Filter {
+            collections: self.collections,
+            reasons: self.reasons.iter().map(|reason| reason.as_str().to_owned()).collect(),
+            ids: self.ids,
+            states: states.iter().flat_map(|state| state.states()).copied().collect(),
+            since: self.since,
+            until: self.until,
+        }
+    }
+
+    /// Whether nothing narrows it.
+    pub(super) fn is_everything(&self) -> bool {
+        let Self { collections, reasons, ids, since, until } = self;
+        collections.is_empty() && reasons.is_empty() && ids.is_empty() && since.is_none() && until.is_none()
+    }
+}
+
+/// Where a dead letter stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum StateArgument {
+    /// A person has to look.
+    Open,
+    /// Waits for another document.
+    Parked,
+    /// Settled by a retry.
+    Retried,
+    /// Settled by a newer version.
+    Superseded,
+    /// Given up by an operator.
+    Discarded,
+    /// Any of these.
+    All,
+}
+
+impl StateArgument {
+    fn states(self) -> &'static [State] {
+        match self {
+            Self::Open => &[State::Open],
+            Self::Parked => &[State::Parked],
+            Self::Retried => &[State::Retried],
+            Self::Superseded => &[State::Superseded],
+            Self::Discarded => &[State::Discarded],
+            Self::All => &State::ALL,
+        }
+    }
+}
+
+fn reason(text: &str) -> Result<Reason, String> {
+    advice::named(&text.to_uppercase()).ok_or_else(|| "it is no reason of a dead letter".to_owned())
+}
+
+fn moment(text: &str) -> Result<Timestamp, String> {
+    moment_before(text, Timestamp::now())
+}
+
+/// A time, in UTC where it names no other zone, or a span that ends now.
+fn moment_before(text: &str, now: Timestamp) -> Result<Timestamp, String> {
+    if let Ok(time) = text.parse::<Timestamp>() {
+        return Ok(time);
+    }
+    if let Ok(time) = text.parse::<DateTime>() {
+        return time.to_zoned(TimeZone::UTC).map(|time| time.timestamp()).map_err(|error| error.to_string());
+    }
+    let wrong = || "it is neither a time such as 2026-01-31T12:00:00Z nor a duration such as 2h".to_owned();
+    let span = text.parse::<Span>().map_err(|_| wrong())?;
+    if span.is_negative() {
+        return Err("a duration reaches back from now: leave the minus out".to_owned());
+    }
+    now.to_zoned(TimeZone::UTC).checked_sub(span).map(|time| time.timestamp()).map_err(|_| wrong())
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case("2026-01-31T12:00:00Z", "2026-01-31T12:00:00Z")]
+    #[case("2026-01-31T12:00:00+02:00", "2026-01-31T10:00:00Z")]
+    #[case("2026-01-31 12:00", "2026-01-31T12:00:00Z")]
+    #[case("2026-01-31", "2026-01-31T00:00:00Z")]
+    #[case("2h", "2026-03-01T10:00:00Z")]
+    #[case("90m", "2026-03-01T10:30:00Z")]
+    #[case("1 day", "2026-02-28T12:00:00Z")]
+    fn a_moment_is_a_time_or_so_long_ago(#[case] text: &str, #[case] expected: &str) {
+        let now = "2026-03-01T12:00:00Z".parse().expect("a time");
+        assert_eq!(moment_before(text, now).map(|time| time.to_string()), Ok(expected.to_owned()));
+    }
+
+    #[rstest]
+    #[case("soon")]
+    #[case("-2h")]
+    #[case("")]
+    #[case("9999999 years")]
+    fn anything_else_is_refused(#[case] text: &str) {
+        assert!(moment_before(text, Timestamp::UNIX_EPOCH).is_err());
+    }
+}

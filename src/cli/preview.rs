@@ -1,0 +1,273 @@
+//! `driftless preview`: documents beside the rows that they become. The one command that is for looking at values.
+
+use std::path::Path;
+
+use bson::raw::{RawDocument, RawDocumentBuf};
+use clap::Args;
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::{Exit, print, setup::Setup};
+use crate::{
+    log::ejson,
+    mapping::{CollectionPlan, Plan},
+    model::Key,
+    sink::{Purpose, Session, Target, print_rows, read_catalog},
+    source::{ReadTime, Source, id_of},
+};
+
+/// Show documents with the rows that they become, or why they are refused; nothing is written.
+#[derive(Debug, Args)]
+pub struct Preview {
+    /// The collection.
+    #[arg(long, value_name = "NAME")]
+    collection: String,
+    /// This document: its `_id` as Extended JSON, as digits of an ObjectId or UUID, or as plain text; may be given several
+    /// times.
+    #[arg(long = "id", value_name = "ID")]
+    ids: Vec<String>,
+    /// So many random documents, where no `--id` is given.
+    #[arg(long, value_name = "N", default_value_t = 3, conflicts_with = "ids")]
+    limit: usize,
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// A document and what becomes of it.
+#[derive(Debug, Serialize)]
+struct Shown {
+    id: Option<String>,
+    /// Canonical Extended JSON; `None` where that cannot carry the document.
+    document: Option<Box<RawValue>>,
+    #[serde(flatten)]
+    outcome: Outcome,
+    losses: Vec<ShownLoss>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Outcome {
+    Rows(Vec<ShownRow>),
+    Refused { reason: &'static str, column: Option<String>, path: Option<String> },
+}
+
+#[derive(Debug, Serialize)]
+struct ShownRow {
+    table: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    columns: Option<Vec<ShownColumn>>,
+    /// Where PostgreSQL cannot read a value of the row.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refused: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct ShownColumn {
+    column: String,
+    value: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct ShownLoss {
+    table: String,
+    column: Option<String>,
+    loss: &'static str,
+    count: u64,
+}
+
+impl Preview {
+    pub(super) async fn execute(self, path: &Path) -> anyhow::Result<Exit> {
+        let Some(setup) = Setup::load(path) else { return Ok(Exit::Faults) };
+        let session = Target::new(&setup.config.sink)?.open(Purpose::Read).await?;
+        let plan = match Plan::compile(&setup.mapping, &read_catalog(&session).await?) {
+            Ok(plan) => plan,
+            Err(faults) => {
+                print::faults(&faults.into_iter().map(Into::into).collect::<Vec<_>>());
+                return Ok(Exit::Faults);
+            }
+        };
+        let Some(collection) = plan.collection(&self.collection) else {
+            let known: Vec<_> = plan.collections().iter().map(|plan| plan.collection.as_str()).collect();
+            anyhow::bail!("find collection {} in the mapping: it has {}", self.collection, known.join(", "));
+        };
+        let source = Source::connect(&setup.config.source).await?;
+        let documents = self.documents(&source).await?;
+        let mut shown = Vec::with_capacity(documents.len());
+        for document in &documents {
+            shown.push(Shown::of(&session, collection, document).await?);
+        }
+        if self.json {
+            print::json(&shown)?;
+        } else {
+            shown.iter().for_each(Shown::print);
+            print::line(print::count(shown.len(), "document"));
+        }
+        Ok(Exit::Success)
+    }
+
+    async fn documents(&self, source: &Source) -> anyhow::Result<Vec<RawDocumentBuf>> {
+        let reader = source.reader();
+        let now = ReadTime::AtLeast(source.now().await?);
+        if self.ids.is_empty() {
+            return Ok(reader.sample(&self.collection, self.limit, now).await?.value);
+        }
+        let mut documents = Vec::new();
+        for text in &self.ids {
+            let found = reader.by_ids(&self.collection, &ejson::ids_of(text), now).await?.value;
+            anyhow::ensure!(!found.is_empty(), "find document {text} in collection {}", self.collection);
+            documents.extend(found);
+        }
+        Ok(documents)
+    }
+}
+
+impl Shown {
+    async fn of(session: &Session, plan: &CollectionPlan, document: &RawDocument) -> anyhow::Result<Self> {
+        let mut text = Vec::new();
+        let written = ejson::write(document, &mut text).ok().and_then(|()| String::from_utf8(text).ok());
+        let id = id_of(document).and_then(|id| Key::from_id(&id)).map(|key| ejson::id_text(&key));
+        let (outcome, losses) = match plan.map(document) {
+            Ok(rows) => {
+                let mut shown = Vec::new();
+                for (table, rows) in plan.tables.iter().zip(&rows.tables) {
+                    let name = format!("{}.{}", table.table.schema, table.table.name);
+                    for printed in print_rows(session, table, rows).await? {
+                        let (columns, refused) = match printed {
+                            Ok(texts) => {
+                                let columns = table.columns.iter().map(|column| column.name.clone()).zip(texts);
+                                (Some(columns.map(|(column, value)| ShownColumn { column, value }).collect()), None)
+                            }
+                            Err(refusal) => (None, Some(format!("{}: {refusal}", refusal.reason()))),
+                        };
+                        shown.push(ShownRow { table: name.clone(), columns, refused });
+                    }
+                }
+                let losses = rows.losses.iter().filter_map(|entry| {
+                    let table = plan.tables.get(entry.table)?;
+                    Some(ShownLoss {
+                        table: format!("{}.{}", table.table.schema, table.table.name),
+                        column: table.columns.get(entry.column).map(|column| column.name.clone()),
+                        loss: entry.loss.as_str(),
+                        count: entry.count,
+                    })
+                });
+                (Outcome::Rows(shown), losses.collect())
+            }
+            Err(reject) => {
+                let (reason, column, path) = (reject.reason.as_str(), reject.column, reject.path);
+                (Outcome::Refused { reason, column, path }, Vec::new())
+            }
+        };
+        let document = written.and_then(|text| RawValue::from_string(text).ok());
+        Ok(Self { id, document, outcome, losses })
+    }
+
+    /// The document, then its rows, one below the other.
+    fn print(&self) {
+        print::line(format!("_id {}", self.id.as_deref().unwrap_or("missing")));
+        print::line(match &self.document {
+            Some(text) => indented(text.get()),
+            None => "a document that Extended JSON cannot carry".to_owned(),
+        });
+        match &self.outcome {
+            Outcome::Refused { reason, column, path } => {
+                let named = |name: &str, value: &Option<String>| {
+                    value.as_ref().map(|value| format!(" {name} {value:?}")).unwrap_or_default()
+                };
+                print::line(format!("refused: {reason}{}{}", named("in column", column), named("at path", path)));
+            }
+            Outcome::Rows(rows) if rows.is_empty() => print::line("no rows: the mapping leaves this document aside"),
+            Outcome::Rows(rows) => rows.iter().for_each(ShownRow::print),
+        }
+        for ShownLoss { table, column, loss, count } in &self.losses {
+            let column = column.as_ref().map(|column| format!(" column {column:?}")).unwrap_or_default();
+            print::line(format!("loss: {loss} in {table}{column}, {}", print::count(*count as usize, "time")));
+        }
+        print::line("");
+    }
+}
+
+impl ShownRow {
+    fn print(&self) {
+        if let Some(refused) = &self.refused {
+            print::line(format!("{}: refused by PostgreSQL: {refused}", self.table));
+        }
+        if let Some(columns) = &self.columns {
+            let mut table = print::table([self.table.as_str(), "value"]);
+            for ShownColumn { column, value } in columns {
+                let value = match value.as_deref() {
+                    None => "NULL".to_owned(),
+                    // A text that looks like no value at all.
+                    Some(text @ ("NULL" | "")) => format!("{text:?}"),
+                    Some(text) => text.to_owned(),
+                };
+                table.add_row([column.clone(), value]);
+            }
+            print::line(table);
+        }
+    }
+}
+
+/// Extended JSON with one field a line; a value with its type (`{"$oid": …}`) stays on its line.
+fn indented(json: &str) -> String {
+    let (mut text, mut depth, mut typed) = (String::with_capacity(json.len() * 2), 0, 0);
+    let (mut quoted, mut escaped) = (false, false);
+    for (at, letter) in json.char_indices() {
+        if quoted {
+            text.push(letter);
+            quoted = letter != '"' || escaped;
+            escaped = letter == '\\' && !escaped;
+            continue;
+        }
+        let rest = &json[at + letter.len_utf8()..];
+        match letter {
+            '{' | '[' if typed > 0 || rest.starts_with("\"$") || rest.starts_with(['}', ']']) => typed += 1,
+            '}' | ']' if typed > 0 => typed -= 1,
+            '{' | '[' => depth += 1,
+            '}' | ']' => {
+                depth -= 1;
+                new_line(&mut text, depth);
+            }
+            _ => {}
+        }
+        text.push(letter);
+        quoted = letter == '"';
+        match letter {
+            ':' => text.push(' '),
+            '{' | '[' | ',' if typed == 0 => new_line(&mut text, depth),
+            _ => {}
+        }
+    }
+    text
+}
+
+fn new_line(text: &mut String, depth: usize) {
+    text.push('\n');
+    text.extend(std::iter::repeat_n("  ", depth));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::indented;
+
+    #[test]
+    fn one_field_a_line_and_typed_values_on_theirs() {
+        let json = r#"{"_id":{"$oid":"07"},"a":[],"b":{"c":["x, {y}\"",{"$date":{"$numberLong":"1"}}]},"d":{}}"#;
+        insta::assert_snapshot!(indented(json), @r#"
+        {
+          "_id": {"$oid": "07"},
+          "a": [],
+          "b": {
+            "c": [
+              "x, {y}\"",
+              {"$date": {"$numberLong": "1"}}
+            ]
+          },
+          "d": {}
+        }
+        "#);
+        let ours: serde_json::Value = serde_json::from_str(&indented(json)).expect("still JSON");
+        assert_eq!(ours, serde_json::from_str::<serde_json::Value>(json).expect("JSON"));
+    }
+}

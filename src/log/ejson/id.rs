@@ -1,0 +1,107 @@
+//! An `_id` as a person reads it and types it.
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use bson::{
+    Binary,
+    oid::ObjectId,
+    raw::{RawBsonRef, RawDocumentBuf},
+    rawdoc,
+    spec::BinarySubtype,
+};
+
+use super::{json_string, read, write};
+use crate::model::Key;
+
+/// The `_id` as Extended JSON, integers and texts plainly: `{"$oid":"…"}`, `5`, `"abc"`.
+///
+/// What has no `_id` that JSON could show is told by name: `{"hash":"…"}` for a key that is too long to be kept, `{"bson":"…"}`
+/// (base64) for one that no text can carry.
+pub fn id_text(key: &Key) -> String {
+    let Some(id) = key.to_id() else { return format!("{{\"hash\":\"{}\"}}", hex::encode(&key.as_bytes()[1..])) };
+    let plain = match id.get("_id") {
+        Ok(Some(RawBsonRef::Int64(value))) => Some(value.to_string().into_bytes()),
+        Ok(Some(RawBsonRef::String(value))) => {
+            let mut text = Vec::new();
+            json_string(&mut text, value);
+            Some(text)
+        }
+        _ => None,
+    };
+    let mut text = Vec::new();
+    let text = plain.or_else(|| {
+        write(&id, &mut text).ok()?;
+        Some(text.strip_prefix(b"{\"_id\":")?.strip_suffix(b"}")?.to_vec())
+    });
+    match text.map(String::from_utf8) {
+        Some(Ok(text)) => text,
+        _ => format!("{{\"bson\":\"{}\"}}", STANDARD.encode(id.as_bytes())),
+    }
+}
+
+/// Every `{_id: …}` that a typed text may mean: Extended JSON, a number, an ObjectId or UUID by its digits, and the text itself.
+pub fn ids_of(text: &str) -> Vec<RawDocumentBuf> {
+    let mut ids = Vec::new();
+    if let Ok(id) = read(&format!("{{\"_id\":{text}}}"))
+        && Key::from_id(&id).is_some()
+    {
+        ids.push(id);
+    }
+    // Quoted or tagged, it is Extended JSON and nothing else.
+    if !ids.is_empty() && text.starts_with(['"', '{']) {
+        return ids;
+    }
+    if let Ok(number) = text.parse::<i64>() {
+        ids.push(rawdoc! { "_id": number });
+    }
+    if let Ok(id) = ObjectId::parse_str(text) {
+        ids.push(rawdoc! { "_id": id });
+    }
+    if let Ok(id) = text.parse::<uuid::Uuid>() {
+        ids.push(rawdoc! { "_id": Binary { subtype: BinarySubtype::Uuid, bytes: id.as_bytes().to_vec() } });
+    }
+    ids.push(rawdoc! { "_id": text });
+    ids
+}
+
+#[cfg(test)]
+mod tests {
+    use bson::raw::RawBson;
+    use rstest::rstest;
+
+    use super::*;
+
+    fn key(id: &RawDocumentBuf) -> Key {
+        Key::from_id(id).expect("a key")
+    }
+
+    #[rstest]
+    #[case(rawdoc! { "_id": ObjectId::from_bytes([7; 12]) }, r#"{"$oid":"070707070707070707070707"}"#)]
+    #[case(rawdoc! { "_id": 5 }, "5")]
+    #[case(rawdoc! { "_id": 1.5 }, r#"{"$numberDecimal":"1.5"}"#)]
+    #[case(rawdoc! { "_id": "a\"b" }, r#""a\"b""#)]
+    #[case(rawdoc! { "_id": true }, "true")]
+    #[case(rawdoc! { "_id": { "a": 1 } }, r#"{"a":{"$numberInt":"1"}}"#)]
+    #[case(rawdoc! { "_id": RawBson::Null }, "null")]
+    fn an_id_is_readable_and_found_again(#[case] id: RawDocumentBuf, #[case] text: &str) {
+        assert_eq!(id_text(&key(&id)), text);
+        assert!(ids_of(text).iter().any(|meant| key(meant) == key(&id)), "{:?}", ids_of(text));
+    }
+
+    #[test]
+    fn what_json_cannot_show_is_named() {
+        assert!(id_text(&key(&rawdoc! { "_id": "x".repeat(9_000) })).starts_with("{\"hash\":\""));
+        assert!(id_text(&key(&rawdoc! { "_id": { "$x": 1 } })).starts_with("{\"bson\":\""));
+    }
+
+    #[test]
+    fn digits_mean_every_id_that_is_printed_so() {
+        let text = "070707070707070707070707";
+        let found: Vec<Key> = ids_of(text).iter().map(key).collect();
+        for id in [rawdoc! { "_id": ObjectId::from_bytes([7; 12]) }, rawdoc! { "_id": text }] {
+            assert!(found.contains(&key(&id)));
+        }
+        assert!(ids_of("12").iter().map(key).any(|found| found == key(&rawdoc! { "_id": 12 })));
+        assert_eq!(ids_of(r#"{"$oid":"070707070707070707070707"}"#).len(), 1);
+        assert_eq!(ids_of("1, \"x\": 2").len(), 1, "a second field is no `_id`");
+    }
+}

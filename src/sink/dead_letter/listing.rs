@@ -1,0 +1,325 @@
+//! Dead letters as operators see them: which there are, everything about one, and what was decided.
+//!
+//! Nothing here reads a value of a document but [`records`] and [`show`], which give back the records as they lie in the
+//! table; what of them is shown is the caller's to decide.
+
+use jiff::Timestamp;
+use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
+use tokio_postgres::Row;
+
+use super::{Error, State, field, record};
+use crate::{
+    log::{Fetched, ejson},
+    model::{Key, Version},
+    sink::{Session, replay::record_action, session::Param},
+};
+
+/// Which dead letters are meant. Every part narrows; an empty list and `None` leave all.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Of one of these collections.
+    pub collections: Vec<String>,
+    /// With one of these reasons.
+    pub reasons: Vec<String>,
+    /// With one of these numbers.
+    pub ids: Vec<i64>,
+    /// In one of these states; empty means those that wait.
+    pub states: Vec<State>,
+    /// Written at this time or later.
+    pub since: Option<Timestamp>,
+    /// Written before this time.
+    pub until: Option<Timestamp>,
+}
+
+/// Parameters 1 to 6, as [`Filter::params`] gives them.
+const MEANT: &str = "(cardinality($1::text[]) = 0 OR c.name = ANY ($1)) \
+     AND (cardinality($2::text[]) = 0 OR d.reason = ANY ($2)) AND (cardinality($3::int8[]) = 0 OR d.id = ANY ($3)) \
+     AND d.state = ANY ($4::text[]) \
+     AND ($5::int8 IS NULL OR d.created_at >= 'epoch'::timestamptz + $5 * interval '1 microsecond') \
+     AND ($6::int8 IS NULL OR d.created_at < 'epoch'::timestamptz + $6 * interval '1 microsecond')";
+
+const LETTERS: &str = "driftless.dead_letter AS d LEFT JOIN driftless.collection AS c ON c.id = d.collection";
+
+/// The parts of a filter that live as long as a statement.
+struct Bounds {
+    states: Vec<&'static str>,
+    since: Option<i64>,
+    until: Option<i64>,
+}
+
+impl Filter {
+    fn bounds(&self) -> Bounds {
+        let states = if self.states.is_empty() { &State::WAITING[..] } else { &self.states[..] };
+        Bounds {
+            states: states.iter().map(|state| state.as_str()).collect(),
+            since: self.since.map(Timestamp::as_microsecond),
+            until: self.until.map(Timestamp::as_microsecond),
+        }
+    }
+
+    fn params<'a>(&'a self, bounds: &'a Bounds) -> Vec<Param<'a>> {
+        vec![&self.collections, &self.reasons, &self.ids, &bounds.states, &bounds.since, &bounds.until]
+    }
+
+    /// As it is written down beside a decision.
+    fn noted(&self) -> serde_json::Value {
+        let Self { collections, reasons, ids, states, since, until } = self;
+        serde_json::json!({
+            "collections": collections, "reasons": reasons, "ids": ids, "states": states, "since": since, "until": until,
+        })
+    }
+}
+
+/// A dead letter as listed: all about it but its contents.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Listed {
+    /// Its number.
+    pub id: i64,
+    /// Where it stands.
+    pub state: State,
+    /// Collection, when the record could be read so far.
+    pub collection: Option<String>,
+    /// The document's key, likewise; as Extended JSON.
+    #[serde(serialize_with = "as_extended_json")]
+    pub key: Option<Key>,
+    /// See [`Reason`](crate::model::Reason).
+    pub reason: String,
+    /// Names of table, column, path or constraint.
+    pub detail: Option<String>,
+    /// Topic.
+    pub topic: String,
+    /// Partition.
+    pub partition: i32,
+    /// Offset.
+    pub offset: i64,
+    /// How often it was tried.
+    pub attempts: i32,
+    /// When it was written.
+    pub created_at: Timestamp,
+    /// When a parked one is tried again.
+    pub next_attempt_at: Option<Timestamp>,
+    /// When it was settled.
+    pub closed_at: Option<Timestamp>,
+}
+
+fn as_extended_json<S: Serializer>(key: &Option<Key>, serializer: S) -> Result<S::Ok, S::Error> {
+    let text = key.as_ref().map(ejson::id_text);
+    text.and_then(|text| RawValue::from_string(text).ok()).serialize(serializer)
+}
+
+const LISTED: &str = "d.id, d.state, c.name, d.key, d.reason, d.detail, d.topic, d.partition, d.log_offset, d.attempts, \
+     (extract(epoch FROM d.created_at) * 1000000)::int8, \
+     CASE WHEN d.state = 'parked' THEN (extract(epoch FROM d.next_attempt_at) * 1000000)::int8 END, \
+     (extract(epoch FROM d.closed_at) * 1000000)::int8";
+const LISTED_COLUMNS: usize = 13;
+
+fn listed(row: &Row, act: &str) -> Result<Listed, Error> {
+    Ok(Listed {
+        id: field(row, 0, act)?,
+        state: State::from_name(field(row, 1, act)?),
+        collection: field(row, 2, act)?,
+        key: field::<Option<Vec<u8>>>(row, 3, act)?.map(Key::from_bytes),
+        reason: field(row, 4, act)?,
+        detail: field(row, 5, act)?,
+        topic: field(row, 6, act)?,
+        partition: field(row, 7, act)?,
+        offset: field(row, 8, act)?,
+        attempts: field(row, 9, act)?,
+        created_at: time(row, 10, act)?.unwrap_or_default(),
+        next_attempt_at: time(row, 11, act)?,
+        closed_at: time(row, 12, act)?,
+    })
+}
+
+/// Microseconds since 1970. PostgreSQL's range is wider than that of [`Timestamp`]; the server's clock is not.
+fn time(row: &Row, at: usize, act: &str) -> Result<Option<Timestamp>, Error> {
+    let micros = field::<Option<i64>>(row, at, act)?;
+    Ok(micros.and_then(|micros| Timestamp::from_microsecond(micros).ok()))
+}
+
+/// Lists dead letters, oldest first.
+///
+/// # Errors
+/// [`Error::Statement`] by its cause.
+pub async fn list(session: &Session, filter: &Filter, limit: u32) -> Result<Vec<Listed>, Error> {
+    let act = "list dead letters";
+    let sql = format!("SELECT {LISTED} FROM {LETTERS} WHERE {MEANT} ORDER BY d.id LIMIT $7");
+    let (bounds, limit) = (filter.bounds(), i64::from(limit));
+    let mut params = filter.params(&bounds);
+    params.push(&limit);
+    session.query(act, &sql, &params).await?.iter().map(|row| listed(row, act)).collect()
+}
+
+/// Dead letters that fail alike.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Group {
+    /// Collection; of an unreadable record the topic.
+    pub collection: String,
+    /// See [`Reason`](crate::model::Reason).
+    pub reason: String,
+    /// Names of table, column, path or constraint.
+    pub detail: Option<String>,
+    /// How many.
+    pub count: i64,
+    /// When the first was written.
+    pub first: Timestamp,
+    /// When the last was written.
+    pub last: Timestamp,
+    /// The number of one of them, the newest.
+    pub example: i64,
+}
+
+/// Groups dead letters by what went wrong, the largest group first.
+///
+/// # Errors
+/// [`Error::Statement`] by its cause.
+pub async fn groups(session: &Session, filter: &Filter, limit: u32) -> Result<Vec<Group>, Error> {
+    let act = "group dead letters";
+    let sql = format!(
+        "SELECT coalesce(c.name, d.topic), d.reason, d.detail, count(*), \
+                (extract(epoch FROM min(d.created_at)) * 1000000)::int8, \
+                (extract(epoch FROM max(d.created_at)) * 1000000)::int8, max(d.id) \
+           FROM {LETTERS} WHERE {MEANT} GROUP BY 1, 2, 3 ORDER BY 4 DESC, 1, 2, 3 LIMIT $7"
+    );
+    let (bounds, limit) = (filter.bounds(), i64::from(limit));
+    let mut params = filter.params(&bounds);
+    params.push(&limit);
+    let rows = session.query(act, &sql, &params).await?;
+    let group = |row: &Row| {
+        Ok(Group {
+            collection: field(row, 0, act)?,
+            reason: field(row, 1, act)?,
+            detail: field(row, 2, act)?,
+            count: field(row, 3, act)?,
+            first: time(row, 4, act)?.unwrap_or_default(),
+            last: time(row, 5, act)?.unwrap_or_default(),
+            example: field(row, 6, act)?,
+        })
+    };
+    rows.iter().map(group).collect()
+}
+
+/// Dead letters with their records, oldest first. A letter is closed by the change that settles it, not by being produced.
+///
+/// # Errors
+/// [`Error::Statement`] by its cause.
+pub async fn records(session: &Session, filter: &Filter, limit: u32) -> Result<Vec<(i64, Fetched)>, Error> {
+    let act = "read dead letters";
+    let sql = format!(
+        "SELECT d.id, d.topic, d.partition, d.log_offset, d.timestamp_ms, d.record_key, d.value, d.headers \
+           FROM {LETTERS} WHERE {MEANT} ORDER BY d.id LIMIT $7"
+    );
+    let (bounds, limit) = (filter.bounds(), i64::from(limit));
+    let mut params = filter.params(&bounds);
+    params.push(&limit);
+    let rows = session.query(act, &sql, &params).await?;
+    rows.iter().map(|row| Ok((field(row, 0, act)?, record(row, 1, act)?))).collect()
+}
+
+/// Everything about one dead letter.
+#[derive(Clone, Debug)]
+pub struct Shown {
+    /// As it is listed.
+    pub listed: Listed,
+    /// Version of its change, when the record could be read so far.
+    pub version: Option<Version>,
+    /// The record exactly as it was.
+    pub record: Fetched,
+    /// What operators decided about it, oldest first.
+    pub decisions: Vec<Decision>,
+}
+
+/// What an operator decided.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Decision {
+    /// When.
+    pub at: Timestamp,
+    /// Who.
+    pub who: String,
+    /// Which command.
+    pub command: String,
+    /// In the operator's words, where the command asks for them.
+    pub why: Option<String>,
+}
+
+/// One dead letter, whatever its state; `None` when there is none of that number.
+///
+/// # Errors
+/// [`Error::Statement`] by its cause.
+pub async fn show(session: &Session, id: i64) -> Result<Option<Shown>, Error> {
+    let act = "show a dead letter";
+    let sql = format!(
+        "SELECT {LISTED}, d.topic, d.partition, d.log_offset, d.timestamp_ms, d.record_key, d.value, d.headers, d.version \
+           FROM {LETTERS} WHERE d.id = $1"
+    );
+    let Some(row) = session.query_opt(act, &sql, &[&id]).await? else { return Ok(None) };
+    let sql = "SELECT (extract(epoch FROM at) * 1000000)::int8, who, command, detail ->> 'why' FROM driftless.action \
+                WHERE command LIKE 'dlq %' AND detail -> 'letters' @> to_jsonb($1::int8) ORDER BY id";
+    let decision = |row: &Row| {
+        Ok(Decision {
+            at: time(row, 0, act)?.unwrap_or_default(),
+            who: field(row, 1, act)?,
+            command: field(row, 2, act)?,
+            why: field(row, 3, act)?,
+        })
+    };
+    let decisions = session.query(act, sql, &[&id]).await?.iter().map(decision).collect::<Result<_, Error>>()?;
+    let version = field::<Option<&[u8]>>(&row, LISTED_COLUMNS + 7, act)?.and_then(Version::from_bytes);
+    Ok(Some(Shown { listed: listed(&row, act)?, version, record: record(&row, LISTED_COLUMNS, act)?, decisions }))
+}
+
+/// Gives up waiting dead letters and writes down who decided it and why, in one transaction; gives back their numbers.
+///
+/// Settled ones are left alone, whatever the filter says. The documents stay as they are in the target, so the reconciler
+/// goes on naming them.
+///
+/// # Errors
+/// [`Error::Statement`] by its cause.
+pub async fn discard(session: &Session, filter: &Filter, who: &str, why: &str) -> Result<Vec<i64>, Error> {
+    let act = "discard dead letters";
+    session.batch(act, "BEGIN").await?;
+    let discarded = async {
+        let sql = format!(
+            "UPDATE driftless.dead_letter SET state = 'discarded', closed_at = now() \
+              WHERE state IN ('open', 'parked') AND id IN (SELECT d.id FROM {LETTERS} WHERE {MEANT}) RETURNING id"
+        );
+        let bounds = filter.bounds();
+        let rows = session.query(act, &sql, &filter.params(&bounds)).await?;
+        let mut letters = rows.iter().map(|row| field(row, 0, act)).collect::<Result<Vec<i64>, Error>>()?;
+        letters.sort_unstable();
+        note(session, "dlq discard", who, Some(why), filter, &letters).await?;
+        Ok(letters)
+    };
+    match discarded.await {
+        Ok(letters) => {
+            session.batch(act, "COMMIT").await?;
+            Ok(letters)
+        }
+        Err(error) => {
+            // The first error is the one to tell.
+            let _ = session.batch(act, "ROLLBACK").await;
+            Err(error)
+        }
+    }
+}
+
+/// Writes down that these dead letters are sent through the log again.
+///
+/// # Errors
+/// [`Error::Statement`] by its cause.
+pub async fn note_retry(session: &Session, filter: &Filter, who: &str, letters: &[i64]) -> Result<(), Error> {
+    note(session, "dlq retry", who, None, filter, letters).await
+}
+
+async fn note(
+    session: &Session,
+    command: &str,
+    who: &str,
+    why: Option<&str>,
+    filter: &Filter,
+    letters: &[i64],
+) -> Result<(), Error> {
+    let detail = serde_json::json!({ "why": why, "filter": filter.noted(), "letters": letters });
+    record_action(session, who, command, &detail).await
+}

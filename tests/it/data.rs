@@ -1,0 +1,241 @@
+//! `driftless check` and `driftless preview` on documents: what a mapping makes of real data, before anything runs.
+
+use bson::{DateTime, Document, doc, oid::ObjectId};
+
+use crate::{
+    cli::{Said, driftless},
+    support::{Database, mongo, setting, unique},
+};
+
+const TABLES: &str = "
+CREATE SCHEMA app;
+CREATE DOMAIN app.grade AS integer CHECK (VALUE < 10);
+CREATE TABLE app.users (
+    id uuid PRIMARY KEY,
+    email varchar(20) NOT NULL UNIQUE,
+    created_by text,
+    nick text,
+    born date,
+    grade app.grade,
+    fax text
+);
+CREATE TABLE app.plans (
+    id uuid PRIMARY KEY,
+    owner_id uuid CONSTRAINT plans_owner REFERENCES app.users (id),
+    title text NOT NULL CONSTRAINT plans_title CHECK (length(title) < 10)
+);
+CREATE TABLE app.steps (
+    id uuid PRIMARY KEY,
+    plan_id uuid NOT NULL REFERENCES app.plans (id),
+    place integer NOT NULL,
+    name text,
+    UNIQUE (plan_id, place)
+);
+CREATE FUNCTION app.touch() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+CREATE TRIGGER quiet BEFORE UPDATE ON app.users FOR EACH ROW EXECUTE FUNCTION app.touch();
+CREATE TRIGGER audit AFTER INSERT OR DELETE ON app.plans FOR EACH ROW EXECUTE FUNCTION app.touch();
+ALTER TABLE app.plans ENABLE ALWAYS TRIGGER audit;
+";
+
+const MAPPING: &str = r#"
+namespace = "dns"
+
+[collections.users]
+table = "app.users"
+id = "uuid5"
+
+[collections.users.columns]
+email = "contact.email"
+
+[collections.plans]
+table = "app.plans"
+id = "uuid5"
+
+[collections.plans.columns]
+owner_id = { path = "owner", reference = "users" }
+
+[collections.plans.children.steps]
+table = "app.steps"
+parent = "plan_id"
+order = "place"
+id = { column = "id", from = "_id" }
+"#;
+
+/// Both sides of one test.
+struct Site {
+    source: mongodb::Database,
+    target: Database,
+}
+
+impl Site {
+    async fn new() -> Self {
+        let target = Database::create().await;
+        target.client().await.batch_execute(TABLES).await.expect("makes the tables");
+        Self { source: mongo().await.database(&unique("it")), target }
+    }
+
+    async fn insert(&self, collection: &str, documents: impl IntoIterator<Item = Document>) {
+        let collection = self.source.collection::<Document>(collection);
+        collection.insert_many(documents).await.expect("inserts");
+    }
+
+    fn run(&self, arguments: &[&str]) -> Said {
+        self.run_with("auto", arguments)
+    }
+
+    fn run_with(&self, constraints: &str, arguments: &[&str]) -> Said {
+        let config = format!(
+            "mapping = \"m.toml\"\n[source]\nuri = \"{}\"\ndatabase = \"{}\"\n[log]\nbrokers = \"{}\"\nprefix = \"t\"\n\
+             replication = 1\n[sink]\nurl = \"{}\"\nconstraints = \"{constraints}\"\n",
+            setting("MONGO_URI"),
+            self.source.name(),
+            setting("KAFKA_BROKERS"),
+            self.target.url()
+        );
+        driftless(&[("driftless.toml", &config), ("m.toml", MAPPING)], arguments)
+    }
+
+    fn check(&self, arguments: &[&str]) -> (i32, serde_json::Value) {
+        let said = self.run(&[&["check", "--json"], arguments].concat());
+        let report = serde_json::from_str(&said.stdout).unwrap_or_else(|_| panic!("{}{}", said.stdout, said.stderr));
+        (said.code, report)
+    }
+
+    async fn end(self) {
+        self.source.drop().await.expect("drops the source");
+        self.target.drop().await;
+    }
+}
+
+fn user(id: i32, email: impl Into<bson::Bson>) -> Document {
+    doc! { "_id": id, "contact": { "email": email.into() }, "created_by": "import", "nick": "x" }
+}
+
+/// Documents that show everything that can be wrong.
+async fn messy() -> Site {
+    let site = Site::new().await;
+    let mut late = user(5, "5@x");
+    late.insert("born", DateTime::from_millis(1));
+    late.insert("createdBy", "app");
+    late.remove("nick");
+    site.insert(
+        "users",
+        [
+            user(1, "1@x"),
+            user(2, "an-address-of-more-than-twenty@x"),
+            user(3, 3),
+            user(4, "1@x"),
+            late,
+            doc! { "_id": 6, "contact": { "phone": 1 }, "tags": ["a", { "b": 1 }] },
+            doc! { "_id": 7, "contact": { "email": "7@x" }, "grade": 12 },
+        ],
+    )
+    .await;
+    let step = |name: &str| doc! { "_id": name, "name": name, "done": true };
+    site.insert(
+        "plans",
+        [
+            doc! { "_id": 1, "owner": 1, "title": "p", "steps": [step("a"), step("b")] },
+            doc! { "_id": 2, "owner": 99, "title": "q", "steps": [] },
+            doc! { "_id": 3, "title": "much too long", "steps": [] },
+            doc! { "_id": 4, "title": "too long as well" },
+        ],
+    )
+    .await;
+    site
+}
+
+/// Faults and warnings as they are printed, without those that tell of the server.
+fn told(report: &serde_json::Value) -> String {
+    let mut text = String::new();
+    for kind in ["faults", "warnings"] {
+        text += &format!("{kind}\n");
+        for finding in report[kind].as_array().expect("findings").iter().filter(|finding| finding["place"] != "source")
+        {
+            let part = |name: &str| finding[name].as_str().expect("text").to_owned();
+            text += &format!("{}: {}\n    hint: {}\n", part("place"), part("what"), part("hint"));
+        }
+    }
+    let notes = report["notes"].as_array().expect("notes").iter().filter_map(|note| note.as_str());
+    notes
+        .filter(|note| note.starts_with("data") || note.starts_with("sink"))
+        .for_each(|note| text += &format!("{note}\n"));
+    text
+}
+
+#[tokio::test]
+async fn check_names_everything_that_the_data_shows() {
+    let site = messy().await;
+    let (code, report) = site.check(&["--all"]);
+    assert_eq!(code, 2);
+    insta::assert_snapshot!(told(&report));
+    site.end().await;
+}
+
+#[tokio::test]
+async fn a_sample_tells_of_duplicates_and_not_of_parents_it_may_not_have_seen() {
+    let site = messy().await;
+    let (code, report) = site.check(&["--sample", "100"]);
+    let told = told(&report);
+    assert_eq!(code, 2);
+    assert!(told.contains("UNIQUE_CONFLICT") && !told.contains("plans_owner"), "{told}");
+    assert!(told.contains("data: users: 7 documents at random"), "{told}");
+    // The data is what is wrong.
+    assert_eq!(site.check(&["--sample", "0"]).0, 0);
+    site.end().await;
+}
+
+#[tokio::test]
+async fn where_constraints_are_enforced_a_missing_parent_is_a_fault_and_triggers_fire() {
+    let site = Site::new().await;
+    site.insert("plans", [doc! { "_id": 1, "owner": 99, "title": "p" }]).await;
+    let said = site.run_with("enforce", &["check", "--all"]);
+    assert_eq!(said.code, 2);
+    let fault = "m.toml:16:1: 1 row of app.plans would refer by (owner_id) to a row of app.users that no document becomes \
+                 (constraint plans_owner): FK_MISSING\n";
+    assert!(said.stdout.contains(fault), "{}", said.stdout);
+    let trigger =
+        "sink: warning: trigger quiet of app.users fires for replicated rows: BEFORE UPDATE FOR EACH ROW, app.touch\n";
+    assert!(said.stdout.contains(trigger), "{}", said.stdout);
+    site.end().await;
+}
+
+#[tokio::test]
+async fn warnings_alone_are_no_fault() {
+    let site = Site::new().await;
+    site.insert("users", [doc! { "_id": 1, "contact": { "email": "1@x", "fax": 1 } }]).await;
+    let said = site.run(&["check"]);
+    assert_eq!(said.code, 0, "{}", said.stdout);
+    let warning = "m.toml:4:14: warning: path \"contact.fax\" of users is not read: int 1\n";
+    assert!(said.stdout.contains(warning), "{}", said.stdout);
+    assert!(said.stdout.contains("0 faults and ") && said.stdout.ends_with(" warnings found\n"), "{}", said.stdout);
+    site.end().await;
+}
+
+#[tokio::test]
+async fn a_preview_shows_documents_with_the_rows_that_postgresql_prints() {
+    let site = messy().await;
+    let id = ObjectId::from_bytes([7; 12]);
+    let born = DateTime::parse_rfc3339_str("1990-02-03T00:00:00Z").expect("a date");
+    site.insert("users", [doc! { "_id": id, "contact": { "email": "" }, "born": born, "grade": 7i64 }]).await;
+    site.insert("users", [doc! { "_id": 8, "contact": { "email": "8@x" }, "grade": 12 }]).await;
+    let preview = |arguments: &[&str]| {
+        let said = site.run(&[&["preview", "--collection"], arguments].concat());
+        assert_eq!(said.code, 0, "{}{}", said.stdout, said.stderr);
+        said.stdout
+    };
+    let plan = preview(&["plans", "--id", "1"]);
+    let users = preview(&["users", "--id", &id.to_hex(), "--id", "2", "--id", "5", "--id", "8"]);
+    insta::assert_snapshot!(plan + &users);
+    let json = preview(&["users", "--json", "--id", r#"{"$oid":"070707070707070707070707"}"#]);
+    let shown: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    let columns = &shown[0]["rows"][0]["columns"];
+    assert_eq!((&columns[4]["column"], &columns[4]["value"]), (&"born".into(), &"1990-02-03".into()));
+    assert_eq!(preview(&["users", "--limit", "2", "--json"]).matches("\"document\"").count(), 2);
+
+    let absent = site.run(&["preview", "--collection", "users", "--id", "77"]);
+    assert!(absent.code == 1 && absent.stderr.contains("find document 77"), "{}", absent.stderr);
+    let rows = site.target.client().await.query_one("SELECT count(*) FROM app.users", &[]).await.expect("counts");
+    assert_eq!(rows.get::<_, i64>(0), 0, "nothing is written");
+    site.end().await;
+}

@@ -1,0 +1,49 @@
+//! A wrong mapping must not dead-letter a table: `check` tells before, and the sink stops while there are few.
+
+use crate::support::{PATIENCE, beside_others, daemon::Daemon, load::fill, migration::Migration};
+
+const LETTERS: &str = "SELECT count(*) FROM driftless.dead_letter";
+const LIMIT: i64 = 20;
+
+async fn halted(daemon: &Daemon) -> crate::support::status::Role {
+    let status = daemon.wait_for("the sink halts", PATIENCE, |status| status.phase("sink") == "halted").await;
+    status.process.roles["sink"].clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_mapping_stops_the_sink_and_a_mended_one_goes_on_from_there() {
+    let _machine = beside_others().await;
+    let mut migration = Migration::demo("breaker").await;
+    migration.set("sink", "breaker_dead_letters", LIMIT);
+    fill(&migration, 9, 1_000).await;
+    let right = std::fs::read_to_string(migration.mapping()).expect("read the mapping");
+    migration.succeed(&["check", "--all"]).await;
+
+    // A path that no document has, for a column that takes no NULL.
+    let plans = "[collections.plans.columns]\n";
+    assert!(right.contains(plans), "the demo maps plans");
+    let wrong = right.replace(plans, &format!("{plans}title = \"titel\"\n"));
+    std::fs::write(migration.mapping(), wrong).expect("write the mapping");
+    let checked = migration.command(&["check"]).await;
+    let told = String::from_utf8_lossy(&checked.stdout);
+    assert_eq!(checked.status.code(), Some(2), "{told}");
+    assert!(told.contains("would become dead letters: NOT_NULL in column \"title\" at path \"titel\""), "{told}");
+
+    let daemon = migration.daemon();
+    let sink = halted(&daemon).await;
+    let reason = sink.reason.expect("a reason");
+    assert!(reason.contains("dead letters within") && reason.contains("NOT_NULL"), "{reason}");
+    let hint = sink.hint.expect("a hint");
+    assert!(hint.contains("driftless check") && hint.contains("breaker_dead_letters"), "{hint}");
+    assert!(migration.number(LETTERS).await <= LIMIT);
+    daemon.stop(3).await;
+
+    std::fs::write(migration.mapping(), right).expect("write the mapping");
+    let daemon = migration.daemon();
+    migration.quiesce(&daemon, PATIENCE).await;
+    migration.succeed(&["dlq", "retry"]).await;
+    migration.wait_for_number("SELECT count(*) FROM driftless.dead_letter WHERE state = 'open'", PATIENCE, 0).await;
+    migration.succeed(&["reconcile", "--full"]).await;
+    daemon.stop(0).await;
+    migration.finish().await;
+}
