@@ -54,6 +54,7 @@ id = "uuid5"
 table = "app.states"
 [collections.states.columns]
 user_id = { path = "user", reference = "users" }
+topic = "topic"
 [collections.states.children.answers]
 table = "app.answers"
 order = "place"
@@ -74,9 +75,11 @@ columns.kind = { constant = "dog" }
 [collections.words]
 table = "app.words"
 key = ["word"]
+columns.word = "word"
 [collections.visits]
 table = "app.visits"
 id = { rule = "uuid5", column = "id" }
+columns.day = "day"
 "#;
 
 async fn world(constraints: Constraints) -> World {
@@ -281,7 +284,7 @@ async fn another_key_is_not_read_with_the_old_bytes() {
     world.apply(&[word(1, 1, "ant", 1.0)]).await;
     let control = world.target.open(Purpose::Control).await.expect("connects");
     let catalog = sink::read_catalog(&control).await.expect("reads");
-    let other = MAPPING.replace("key = [\"word\"]", "key = [\"size\"]");
+    let other = MAPPING.replace("key = [\"word\"]", "key = [\"size\"]\ncolumns.size = \"size\"");
     let file = MappingFile::parse(&other, "test").expect("a file");
     let plan = std::sync::Arc::new(Plan::compile(&file, &catalog).expect("a plan"));
     let refused = Prepared::new(&control, plan.clone(), &catalog).await;
