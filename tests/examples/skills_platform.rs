@@ -403,12 +403,10 @@ async fn skills_platform() {
     ] {
         example.expect_as_many(table, collection, |_| true).await;
     }
-    let kinds: [(&str, fn(&Document) -> bool); 3] = [
-        ("analytics.page_views", |event| event.get_str("type").is_ok_and(|kind| kind == "page_view")),
-        ("analytics.task_events", |event| event.get_str("type").is_ok_and(|kind| kind.starts_with("task_"))),
-        ("analytics.purchases", |event| event.get_str("type").is_ok_and(|kind| kind == "purchase")),
-    ];
-    for (table, holds) in kinds {
+    for (table, kind) in
+        [("analytics.page_views", "page_view"), ("analytics.task_events", "task_"), ("analytics.purchases", "purchase")]
+    {
+        let holds = |event: &Document| event.get_str("type").is_ok_and(|found| found.starts_with(kind));
         example.expect_as_many(table, "analytics_events", holds).await;
     }
     let rows = example.migration.number("SELECT count(*) FROM engagement.notifications").await;
