@@ -206,7 +206,7 @@ impl Example {
     }
 
     /// As many rows as documents for which this holds.
-    pub(crate) async fn expect_as_many(&self, table: &str, collection: &str, holds: fn(&Document) -> bool) {
+    pub(crate) async fn expect_as_many(&self, table: &str, collection: &str, holds: impl Fn(&Document) -> bool) {
         let documents = self.documents(collection).await.iter().filter(|document| holds(document)).count();
         let rows = self.migration.number(&format!("SELECT count(*) FROM {table}")).await;
         assert_eq!(usize::try_from(rows), Ok(documents), "{table} for {collection}");
