@@ -170,6 +170,11 @@ impl Example {
         }
     }
 
+    /// Waits until everything is applied, and compares nothing.
+    pub(crate) async fn settle(&self) {
+        self.migration.quiesce(&self.daemon, PATIENCE).await;
+    }
+
     async fn details(&self) -> Vec<Option<String>> {
         let query = "SELECT concat_ws(' ', collection, reason, detail) FROM driftless.dead_letter
             WHERE state = 'open' ORDER BY 1 LIMIT 20";
@@ -206,7 +211,7 @@ impl Example {
     }
 
     /// As many rows as documents for which this holds.
-    pub(crate) async fn expect_as_many(&self, table: &str, collection: &str, holds: fn(&Document) -> bool) {
+    pub(crate) async fn expect_as_many(&self, table: &str, collection: &str, holds: impl Fn(&Document) -> bool) {
         let documents = self.documents(collection).await.iter().filter(|document| holds(document)).count();
         let rows = self.migration.number(&format!("SELECT count(*) FROM {table}")).await;
         assert_eq!(usize::try_from(rows), Ok(documents), "{table} for {collection}");
