@@ -170,6 +170,11 @@ impl Example {
         }
     }
 
+    /// Waits until everything is applied, and compares nothing.
+    pub(crate) async fn settle(&self) {
+        self.migration.quiesce(&self.daemon, PATIENCE).await;
+    }
+
     async fn details(&self) -> Vec<Option<String>> {
         let query = "SELECT concat_ws(' ', collection, reason, detail) FROM driftless.dead_letter
             WHERE state = 'open' ORDER BY 1 LIMIT 20";

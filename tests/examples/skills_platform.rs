@@ -389,7 +389,7 @@ fn measurement(draw: &mut Draw, index: u64, revision: u64) -> Document {
 #[tokio::test(flavor = "multi_thread")]
 async fn skills_platform() {
     let _machine = beside_others().await;
-    let example = Example::start("skills_platform", KINDS, 250).await;
+    let example = Example::start("skills_platform", KINDS, 200).await;
     for (table, collection) in [
         ("identity.users", "users"),
         ("identity.connections", "connections"),
@@ -548,9 +548,10 @@ async fn kinds_that_change(example: &Example) {
         ("heartbeat", doc! {}, [0, 0, 0, 0]),
     ] {
         example.update("analytics_events", event, doc! { "$set": { "type": kind, "props": props } }).await;
-        example.agree(&[]).await;
+        example.settle().await;
         assert_eq!(places().await, expected, "{kind}");
     }
+    example.agree(&[]).await;
 }
 
 /// Friends swap, a unique name moves to another person, and a skill moves to another tree.
