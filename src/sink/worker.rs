@@ -250,8 +250,8 @@ impl Run<'_> {
                 counter!(names::SINK_ROWS, &[("table", table.clone()), ("act", act.to_owned())]).increment(count);
             }
         }
+        counter!(names::SINK_UNMAPPED).increment(batch.unmapped);
         if batch.unmapped > 0 {
-            counter!(names::SINK_UNMAPPED).increment(batch.unmapped);
             warn!(count = batch.unmapped, "changes of collections that the mapping does not name were passed over");
         }
         let lost = outcome.dead_letters.values().sum::<usize>();

@@ -4,13 +4,14 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use driftless::demo::{Poison, Workload};
+use mongodb::bson::oid::ObjectId;
 use serde_json::Value;
 use tokio::sync::OnceCell;
 
 use crate::support::{
     PATIENCE, beside_others,
     daemon::Daemon,
-    load::{Load, fill},
+    load::{Load, fill, organisation},
     migration::Migration,
     stack::{Stack, root},
     wait,
@@ -33,6 +34,10 @@ async fn metrics_and_every_query_of_the_dashboard_answer() {
     daemon.wait_for("the snapshot is complete", PATIENCE, |status| status.snapshot_complete()).await;
     let mut workload = Workload::new(migration.mongo.clone(), &migration.name, 14);
     workload.poison(Poison::NulInText).await.expect("write a document that is refused");
+    // PostgreSQL's numeric knows one zero only.
+    let mut minus_zero = organisation(ObjectId::new());
+    minus_zero.insert("credit", -0.0);
+    migration.collection("organisations").insert_one(minus_zero).await.expect("write a document that loses a sign");
 
     wait::until("every metric is there", PATIENCE, async || {
         let (_, page) = daemon.page("/metrics").await?;
