@@ -193,7 +193,7 @@ impl<'a> Compiler<'a> {
     fn convert(&mut self, file: &'a ColumnFile, column: &Column, level: usize) -> (Convert<Path>, Option<Lookup>) {
         if let Some(id) = &file.id {
             let rule = IdStep::new(&id.value);
-            if !rule.fits(element(&column.kind)) {
+            if !fits(&rule, &column.kind) {
                 let what = format!("column {:?} is {}, which this id rule cannot fill", column.name, column.kind);
                 self.fault(id, what, format!("it needs {}", rule.wants()));
                 return (Convert::Nothing, None);
@@ -250,7 +250,7 @@ impl<'a> Compiler<'a> {
             return None;
         };
         let rule = IdStep::new(&id.value);
-        if !rule.fits(element(&column.kind)) {
+        if !fits(&rule, &column.kind) {
             let what =
                 format!("column {:?} is {}, which cannot hold an id of `{}`", column.name, column.kind, name.value);
             self.fault(name, what, format!("it needs {}", rule.wants()));
@@ -276,11 +276,11 @@ impl<'a> Compiler<'a> {
     }
 }
 
-/// What an id goes into: the column, or the elements of its array.
-fn element(kind: &ColumnType) -> &ColumnType {
+/// Whether ids go into the column, or into the elements of its array: those that PostgreSQL looks up come one by one.
+fn fits(rule: &IdStep, kind: &ColumnType) -> bool {
     match kind.base() {
-        ColumnType::Array(element) => element,
-        kind => kind,
+        ColumnType::Array(element) if rule.lookup().is_none() => rule.fits(element),
+        kind => rule.fits(kind),
     }
 }
 

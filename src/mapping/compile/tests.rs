@@ -313,6 +313,16 @@ fn faults_of_a_table(#[case] text: &str, #[case] expected: &str) {
     assert!(found.contains(expected), "{found}");
 }
 
+#[test]
+fn ids_are_not_looked_up_into_an_array() {
+    let mut catalog = language();
+    let a = catalog.tables[0].columns.iter_mut().find(|column| column.name == "a").expect("the column");
+    a.kind = ColumnType::Array(Box::new(ColumnType::Text));
+    let rule = "columns.a = { id = { rule = \"lookup\", table = \"app.ids\", from = \"old\", to = \"new\" } }";
+    let found = faults(&format!("{T}{rule}"), &catalog);
+    assert!(found.contains("5:20: column \"a\" is text[], which this id rule cannot fill"), "{found}");
+}
+
 #[rstest]
 #[case::whole("path = \"$\"", "`$` is the document itself, not something in it")]
 #[case::path_up("path = \"^.x\"", "`^.x` leads up, and what is embedded is below")]
