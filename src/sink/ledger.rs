@@ -38,7 +38,7 @@ pub(super) enum Had {
     Nowhere,
     /// In this root table of its collection.
     In(usize),
-    /// In a table that the plan no longer names: it may have been renamed, so all are looked into.
+    /// Unknown, so all are looked into: the ledger never heard of the document, or the plan no longer names the table.
     Anywhere,
 }
 
@@ -93,7 +93,11 @@ pub(super) async fn take<'a>(
     }
     let won = candidates.into_iter().filter_map(|document| {
         let (fresh, was) = *taken.get(&(prepared.id(document.collection), document.key.as_bytes()))?;
-        let had = Had::new(prepared, document.collection, was);
+        let had = match &document.content {
+            // A row that was there before this ledger belongs to the document all the same.
+            Content::Gone(_) if fresh => Had::Anywhere,
+            _ => Had::new(prepared, document.collection, was),
+        };
         Some(Winner { document, fresh, had })
     });
     Ok(won.collect())

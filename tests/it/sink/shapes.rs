@@ -264,3 +264,14 @@ async fn an_id_without_an_entry_waits_for_it(
     assert_eq!(world.strays("accounts").await, []);
     world.end().await;
 }
+
+/// Rows from before this ledger (of an earlier copy, say) belong to their documents all the same.
+#[tokio::test]
+async fn a_delete_finds_rows_that_the_ledger_never_heard_of() {
+    let mut world = world(Constraints::Replica).await;
+    world.apply(&[login(1, 10, &[1, 2]), login(2, 11, &[3]), order(3, 12, 5, &[(1, &["a"])])]).await;
+    world.execute("DELETE FROM driftless.ledger").await;
+    world.apply(&[change("events", 1, 20, None), change("events", 3, 21, None)]).await;
+    assert_eq!(world.counts(&["logins", "steps", "orders", "lines", "notes"]).await, [1, 1, 0, 0, 0]);
+    world.end().await;
+}
