@@ -6,6 +6,7 @@
 use super::{
     Error, Session, params,
     session::{Param, field},
+    sql::{columns_as_params, numbered},
 };
 use crate::mapping::{Row, TablePlan, target::quote_ident};
 use crate::model::Reason;
@@ -86,7 +87,7 @@ impl Checks {
                 ),
                 // A cast refused: by halves down to the row.
                 Err(error) => match error.refusal() {
-                    Some(refusal) if ["22", "23", "54"].iter().any(|class| refusal.code.starts_with(class)) => {
+                    Some(refusal) if refusal.is_of_a_value() => {
                         if range.len() == 1 {
                             self.refused += 1;
                             let name = refusal.constraint.clone().or_else(|| refusal.column.clone());
@@ -128,12 +129,10 @@ impl Checks {
 /// passes.
 fn sql(plan: &TablePlan, tests: &[String]) -> String {
     let columns = plan.columns.iter().enumerate();
-    let casts = columns.clone().map(|(at, column)| {
+    let casts = columns.map(|(at, column)| {
         let value = if column.lookup.is_some() { "NULL".to_owned() } else { format!("e.c{at}::{}", column.sql_type) };
         format!("{value} AS {}", quote_ident(&column.name))
     });
-    let arrays = columns.clone().map(|(at, column)| format!("${}::{}[]", at + 1, column.param_type));
-    let names = columns.map(|(at, _)| format!("c{at}"));
     let results = tests
         .iter()
         .map(|test| format!(", count(*) FILTER (WHERE NOT ({test})), min({ORDINAL}) FILTER (WHERE NOT ({test}))"));
@@ -141,10 +140,9 @@ fn sql(plan: &TablePlan, tests: &[String]) -> String {
     // A column that nothing asks for would not be cast; OFFSET lets each be cast once.
     let all = join(&mut plan.columns.iter().map(|column| format!("num_nonnulls({})", quote_ident(&column.name))));
     format!(
-        "SELECT sum(greatest({all})){} FROM (SELECT e.n AS {ORDINAL}, {} FROM unnest({}) WITH ORDINALITY AS e({}, n) OFFSET 0) AS t",
+        "SELECT sum(greatest({all})){} FROM (SELECT e.n AS {ORDINAL}, {} FROM {} OFFSET 0) AS t",
         results.collect::<String>(),
         join(&mut { casts }),
-        join(&mut { arrays }),
-        join(&mut { names }),
+        numbered("e", columns_as_params(plan, 1)),
     )
 }

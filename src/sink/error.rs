@@ -171,6 +171,11 @@ impl Refusal {
         Self { code: code.to_owned(), message: None, table: Some(table.to_owned()), column: None, constraint }
     }
 
+    /// Whether a value of a row that is only looked at was refused: by a cast, a constraint or a limit.
+    pub(super) fn is_of_a_value(&self) -> bool {
+        ["22", "23", "54"].iter().any(|class| self.code.starts_with(class))
+    }
+
     /// Keeps what may be shown.
     pub fn of(error: &DbError) -> Self {
         let code = error.code().code().to_owned();

@@ -6,8 +6,9 @@
 use super::{
     Error, Refusal, Session, params,
     session::{Param, field},
+    sql::{columns_as_params, looked_up, unnest},
 };
-use crate::mapping::{PlanColumn, Row, TablePlan, target::quote_ident};
+use crate::mapping::{Row, TablePlan};
 
 /// A row as text, parallel to the columns of its plan; `None` is NULL.
 pub type Printed = Vec<Option<String>>;
@@ -32,9 +33,7 @@ pub async fn print_rows(
         printed.push(match outcome {
             Ok(texts) => Ok(texts),
             Err(error) => match error.refusal() {
-                Some(refusal) if ["22", "23", "54"].iter().any(|class| refusal.code.starts_with(class)) => {
-                    Err(refusal.clone())
-                }
+                Some(refusal) if refusal.is_of_a_value() => Err(refusal.clone()),
                 _ => return Err(error),
             },
         });
@@ -50,23 +49,10 @@ async fn print_row(session: &Session, act: &str, sql: &str, plan: &TablePlan, ro
 }
 
 fn sql(plan: &TablePlan) -> String {
-    let columns = plan.columns.iter().enumerate();
-    let (values, arrays): (Vec<_>, Vec<_>) =
-        columns.map(|(at, column)| (value(column, at), format!("${}::{}[]", at + 1, column.param_type))).unzip();
-    let names = (0..plan.columns.len()).map(|at| format!("c{at}")).collect::<Vec<_>>().join(", ");
-    format!("SELECT {} FROM unnest({}) AS e({names})", values.join(", "), arrays.join(", "))
-}
-
-fn value(column: &PlanColumn, at: usize) -> String {
-    match &column.lookup {
-        None => format!("(e.c{at}::{})::text", column.sql_type),
-        Some(lookup) => format!(
-            "(SELECT l.{}::{}::text FROM {} AS l WHERE l.{} = e.c{at}::{})",
-            quote_ident(&lookup.to),
-            column.sql_type,
-            lookup.table,
-            quote_ident(&lookup.from.0),
-            lookup.from.1
-        ),
-    }
+    let texts = plan.columns.iter().enumerate().map(|(at, column)| {
+        let element = format!("e.c{at}");
+        let value = column.lookup.as_ref().map_or(element.clone(), |lookup| looked_up(lookup, &element));
+        format!("({value}::{})::text", column.sql_type)
+    });
+    format!("SELECT {} FROM {}", texts.collect::<Vec<_>>().join(", "), unnest("e", columns_as_params(plan, 1)))
 }

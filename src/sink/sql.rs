@@ -115,7 +115,7 @@ impl Sql<'_> {
     }
 
     pub(super) fn columns_as_params(&self, first: usize) -> impl Iterator<Item = (usize, &str, String)> {
-        self.plan.columns.iter().enumerate().map(move |(at, column)| (first + at, param_type(column), format!("c{at}")))
+        columns_as_params(self.plan, first)
     }
 
     pub(super) fn keys_as_params(&self, first: usize) -> impl Iterator<Item = (usize, &str, String)> {
@@ -132,7 +132,12 @@ impl Sql<'_> {
     }
 }
 
-fn looked_up(lookup: &Lookup, element: &str) -> String {
+/// The columns of rows that arrive as arrays: number, type of the elements, name.
+pub(super) fn columns_as_params(plan: &TablePlan, first: usize) -> impl Iterator<Item = (usize, &str, String)> {
+    plan.columns.iter().enumerate().map(move |(at, column)| (first + at, param_type(column), format!("c{at}")))
+}
+
+pub(super) fn looked_up(lookup: &Lookup, element: &str) -> String {
     let (from, kind) = &lookup.from;
     format!(
         "(SELECT l.{} FROM {} AS l WHERE l.{} = {element}::{kind})",

@@ -35,6 +35,17 @@ pub(crate) struct Kind {
     pub(crate) joint: &'static [&'static str],
 }
 
+/// A collection in one line.
+pub(crate) const fn kind(
+    name: &'static str,
+    documents: u64,
+    make: fn(&mut Draw, u64, u64) -> Document,
+    optional: &'static [&'static str],
+    joint: &'static [&'static str],
+) -> Kind {
+    Kind { name, documents, make, optional, joint }
+}
+
 /// A running migration of an example.
 pub(crate) struct Example {
     pub(crate) migration: Migration,

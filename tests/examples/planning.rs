@@ -4,7 +4,7 @@ use mongodb::bson::{Binary, Bson, Document, doc, spec::BinarySubtype};
 
 use crate::{
     draw::{Draw, pair},
-    harness::{Example, Kind},
+    harness::{Example, Kind, kind},
     support::{PATIENCE, beside_others},
 };
 
@@ -25,16 +25,6 @@ const TABLES: &[&str] = &[
     "planning.attachments",
     "planning.settings",
 ];
-
-const fn kind(
-    name: &'static str,
-    documents: u64,
-    make: fn(&mut Draw, u64, u64) -> Document,
-    optional: &'static [&'static str],
-    joint: &'static [&'static str],
-) -> Kind {
-    Kind { name, documents, make, optional, joint }
-}
 
 static KINDS: &[Kind] = &[
     kind("households", HOUSEHOLDS, household, &["active", "updated"], &[]),

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use crate::{
     draw::{Draw, oid, pair},
-    harness::{Example, Kind, hex},
+    harness::{Example, Kind, hex, kind},
     support::beside_others,
 };
 
@@ -50,16 +50,6 @@ const TABLES: &[&str] = &[
     "analytics.purchase_lines",
     "analytics.measurements",
 ];
-
-const fn kind(
-    name: &'static str,
-    documents: u64,
-    make: fn(&mut Draw, u64, u64) -> Document,
-    optional: &'static [&'static str],
-    joint: &'static [&'static str],
-) -> Kind {
-    Kind { name, documents, make, optional, joint }
-}
 
 static KINDS: &[Kind] = &[
     kind("users", USERS, user, &["roles", "links", "xp", "settings"], &[]),
