@@ -142,6 +142,9 @@ pub struct LogConfig {
     /// `cleanup.policy` of a collection topic: `compact` keeps the last change of each key for ever.
     #[serde(default = "defaults::cleanup_policy")]
     pub cleanup_policy: String,
+    /// How the value of a change is written: `json` for every reader of Debezium's envelope, `bson` for speed.
+    #[serde(default)]
+    pub codec: Codec,
     /// Further librdkafka settings, for example `security.protocol`; they never override what the protocol rests on.
     #[serde(default)]
     pub client: std::collections::BTreeMap<String, String>,
@@ -166,6 +169,17 @@ pub struct LogConfig {
     /// Longest wait for any single answer of the brokers.
     #[serde(default = "defaults::timeout", deserialize_with = "duration")]
     pub timeout: Duration,
+}
+
+/// How the value of a change is written to the log. Records are read by what they say themselves, whatever is set here.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Codec {
+    /// Debezium's envelope as JSON, the document as Extended JSON: for consoles and other consumers.
+    #[default]
+    Json,
+    /// The same envelope as BSON: several times cheaper to write and to read.
+    Bson,
 }
 
 /// PostgreSQL side.
