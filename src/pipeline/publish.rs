@@ -5,6 +5,8 @@
 //!                            │ Merge │──▶ Draft ──▶ Publisher (one Kafka transaction: changes, frontiers, resume token)
 //!  Snapshot ─────chunks────▶ └───────┘
 //! ```
+//! While one transaction is being settled the next is drafted, and encoded when it is full; there is never a third.
+//!
 //! The only token that is ever saved is the one of a batch whose changes are in the same transaction. Any error ends the
 //! term; the next one starts from what is stored.
 
@@ -54,6 +56,8 @@ pub(super) struct Term<'a> {
     draft: Draft,
     /// Collections whose snapshot is in the log, or in the next transaction.
     complete: BTreeSet<String>,
+    /// What to show once the transaction under way is durable.
+    under_way: Option<(Frontier, Vec<(String, SnapshotStatus)>)>,
     last_idle: Instant,
 }
 
@@ -91,11 +95,13 @@ impl<'a> Term<'a> {
             position: first.position.clone(),
             draft: Draft::default(),
             complete: done_in(&stored, epoch),
+            under_way: None,
             last_idle: Instant::now(),
         };
         term.take_batch(first);
         // The position of the stream is durable before the first document is read.
         term.publish(true).await?;
+        term.settle().await?;
         let todo = term.todo(&stored, epoch);
         term.snapshot = (!todo.is_empty()).then(|| Snapshot::start(&source, todo, role.backoff()));
         tracing::info!(
@@ -133,31 +139,41 @@ impl<'a> Term<'a> {
 
     /// Publishes until cancelled; then what is drafted is published too.
     pub(super) async fn run(&mut self, cancel: &CancellationToken) -> Result<(), Error> {
-        let gap = self.role.config.log.transaction_gap;
         loop {
             self.gather(cancel).await?;
             let idle = self.last_idle.elapsed() >= self.role.config.log.idle_frontier;
             if idle || !self.draft.is_empty() {
                 self.publish(idle).await?;
-                // Brokers finish a transaction at once only when it does not follow the last one too closely.
-                if cancel.run_until_cancelled(tokio::time::sleep(gap)).await.is_none() {
-                    return Ok(());
-                }
             } else if cancel.is_cancelled() {
-                return Ok(());
+                return self.settle().await;
             }
         }
     }
 
-    /// Waits for something to publish, then takes what else is there, up to the bounds of a transaction.
+    /// Collects what is to be published while the last transaction is being settled: until the log is ready for the next
+    /// one and there is something to say, or the draft is full.
     async fn gather(&mut self, cancel: &CancellationToken) -> Result<(), Error> {
-        tokio::select! {
-            biased;
-            // A stopping daemon takes nothing more.
-            () = cancel.cancelled() => return Ok(()),
-            // The stream first: the snapshot waits for it, never the other way round.
-            batch = self.stream.next_batch() => self.take_batch(batch?),
-            item = next_item(self.snapshot.as_mut()), if self.merge.pending() < CHUNKS_UNDER_WAY => self.take_item(item?),
+        let (mut ready, mut taken) = (false, false);
+        while self.has_room() && !(ready && taken) {
+            tokio::select! {
+                biased;
+                // A stopping daemon takes nothing more.
+                () = cancel.cancelled() => return Ok(()),
+                settled = self.publisher.ready(), if !ready => {
+                    settled?;
+                    self.show();
+                    ready = true;
+                }
+                // The stream first: the snapshot waits for it, never the other way round.
+                batch = self.stream.next_batch() => {
+                    self.take_batch(batch?);
+                    taken = true;
+                }
+                item = next_item(self.snapshot.as_mut()), if self.merge.pending() < CHUNKS_UNDER_WAY => {
+                    self.take_item(item?);
+                    taken = true;
+                }
+            }
         }
         while self.has_room() {
             if let Some(batch) = self.stream.next_batch().now_or_never() {
@@ -228,6 +244,7 @@ impl<'a> Term<'a> {
         }
     }
 
+    /// Sends the draft on its way, behind the transaction before it.
     async fn publish(&mut self, idle: bool) -> Result<(), Error> {
         let draft = std::mem::take(&mut self.draft);
         let (snapshots, shown): (Vec<_>, Vec<_>) = draft.snapshots.into_iter().unzip();
@@ -246,18 +263,25 @@ impl<'a> Term<'a> {
             complete: self.complete.clone(),
             snapshots,
         };
-        let publishing = self.publisher.publish(transaction);
-        tokio::time::timeout(self.role.config.log.timeout * 2, publishing)
-            .await
-            .map_err(|_| Error::PublishTimeout)??;
         if idle {
             self.last_idle = Instant::now();
         }
-        self.show(self.position.frontier, lines);
+        self.publisher.begin(transaction).await?;
+        self.show();
+        self.under_way = Some((self.position.frontier, lines));
         Ok(())
     }
 
-    fn show(&self, frontier: Frontier, lines: Vec<(String, SnapshotStatus)>) {
+    /// Waits until everything published is durable.
+    async fn settle(&mut self) -> Result<(), Error> {
+        self.publisher.settled().await?;
+        self.show();
+        Ok(())
+    }
+
+    /// Shows what the last transaction brought, now that it is durable.
+    fn show(&mut self) {
+        let Some((frontier, lines)) = self.under_way.take() else { return };
         self.role.status.frontier(frontier);
         for (collection, line) in lines {
             if line.done {
