@@ -206,7 +206,7 @@ pub struct SinkConfig {
     /// Bytes after which a batch is closed.
     #[serde(default = "defaults::batch_bytes")]
     pub batch_bytes: ByteSize,
-    /// Bytes of fetched records that may wait in memory for one worker.
+    /// Bytes of fetched records that may wait in memory for one worker; the client library fetches a quarter of it ahead.
     #[serde(default = "defaults::queue_bytes")]
     pub queue_bytes: ByteSize,
     /// Dead letters within `breaker_window` that stop the sink: a wrong mapping must not dead-letter a table.
@@ -366,7 +366,7 @@ mod defaults {
         ByteSize::mib(8)
     }
     pub(super) fn queue_bytes() -> ByteSize {
-        ByteSize::mib(16)
+        ByteSize::mib(8)
     }
     pub(super) fn breaker_dead_letters() -> usize {
         1_000

@@ -75,7 +75,11 @@ impl Publisher {
             .set("message.timeout.ms", client::millis(cfg.timeout));
         let producer: BaseProducer<Deliveries> = client::create(&settings, Deliveries::default())?;
         let session = Session { producer, timeout: cfg.timeout, transactional_id };
+        let state = topics.state().to_owned();
         let session = client::blocking("publisher", move || {
+            // The library looks for its coordinator at once when it knows a broker by then, else half a second later.
+            let metadata = session.producer.client().fetch_metadata(Some(&state), session.timeout);
+            metadata.map_err(|error| session.failed("reach the brokers as", error))?;
             session.producer.init_transactions(session.timeout).map_err(|error| session.failed("fence as", error))?;
             Ok(session)
         })
@@ -268,7 +272,8 @@ pub(super) fn settings(cfg: &LogConfig) -> Result<ClientConfig, Error> {
     // A transaction is filled in one go and then waited for: a longer linger is only latency.
     client::tune(&mut settings, &["linger.ms", "queue.buffering.max.ms"], "1");
     client::tune(&mut settings, &["compression.type", "compression.codec"], "lz4");
-    client::tune(&mut settings, &["queue.buffering.max.kbytes"], "262144");
+    // One record of the largest kind has to fit; of others it is several transactions.
+    client::tune(&mut settings, &["queue.buffering.max.kbytes"], (MAX_RECORD >> 10).to_string());
     Ok(settings)
 }
 

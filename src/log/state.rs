@@ -200,7 +200,11 @@ fn read_to_end(cfg: &LogConfig) -> Result<StoredState, Error> {
     // The library wants a group even of a reader that assigns its partition itself; it never joins it.
     client::member(&mut settings, cfg, &super::leader::group(&cfg.prefix));
     settings.set("enable.partition.eof", "true").set("auto.offset.reset", "error");
+    // An answer at the end of the topic is what is waited for: brokers shall not hold it back until there is more.
+    client::tune(&mut settings, &["fetch.wait.max.ms"], "5");
     let consumer: BaseConsumer<Context> = client::create(&settings, Context)?;
+    // The library looks for the partition's leader at once when it knows the topic by then, else a second later.
+    consumer.fetch_metadata(Some(&topic), cfg.timeout).map_err(Error::kafka("read", &topic))?;
     let mut start = TopicPartitionList::new();
     start
         .add_partition_offset(&topic, 0, Offset::Beginning)

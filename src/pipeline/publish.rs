@@ -64,12 +64,9 @@ pub(super) struct Term<'a> {
 impl<'a> Term<'a> {
     /// Fences the predecessor, reads its state, and opens stream and snapshot from there.
     pub(super) async fn begin(role: &'a SourceRole, topics: &Topics) -> Result<Self, Error> {
-        let source = Source::connect(&role.config.source).await?.with_stalls(role.status.stalls(Role::Source));
-        let faults = source.faults(role.collections.keys().map(String::as_str)).await?;
-        if !faults.is_empty() {
-            return Err(Error::Unsuited(faults));
-        }
-        let (publisher, stored) = Publisher::connect(&role.config.log, topics).await?;
+        let publisher = async { Ok(Publisher::connect(&role.config.log, topics).await?) };
+        // At the same time, for the sake of a quick start.
+        let (source, (publisher, stored)) = tokio::try_join!(connect(role), publisher)?;
         let epoch = role.config.source.epoch;
         let stream_state = stored.stream.as_ref().filter(|stream| stream.epoch >= epoch);
         if let Some(stream) = stream_state.filter(|stream| stream.epoch > epoch) {
@@ -290,6 +287,13 @@ impl<'a> Term<'a> {
             self.role.status.snapshot(&collection, line);
         }
     }
+}
+
+/// A source that can be followed.
+async fn connect(role: &SourceRole) -> Result<Source, Error> {
+    let source = Source::connect(&role.config.source).await?.with_stalls(role.status.stalls(Role::Source));
+    let faults = source.faults(role.collections.keys().map(String::as_str)).await?;
+    if faults.is_empty() { Ok(source) } else { Err(Error::Unsuited(faults)) }
 }
 
 /// The collections whose snapshot of this epoch was finished by an earlier term.
