@@ -249,7 +249,10 @@ async fn a_codec_may_change_at_any_time() {
     let mut consumer = join(&cfg, &topics, Starts::default());
     let records = fetch(&mut consumer, 4).await;
     assert_eq!(changed(&records), [first, second]);
-    let bson: Vec<_> = records.iter().filter(|record| record.headers.iter().any(|(name, _)| name == envelope::header::CODEC)).collect();
+    let bson: Vec<_> = records
+        .iter()
+        .filter(|record| record.headers.iter().any(|(name, _)| name == envelope::header::CODEC))
+        .collect();
     assert_eq!(bson.len(), 1);
     consumer.close().await.expect("closed");
 }

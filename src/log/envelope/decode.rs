@@ -215,18 +215,7 @@ fn change(op: Op, record_key_bytes: &[u8], value: &[u8], headers: &[(String, Vec
         }
         (_, _) => {}
     }
-    Ok(Change {
-        namespace,
-        id,
-        key,
-        version,
-        op,
-        document,
-        upper,
-        wall_ms,
-        update_description: None,
-        collection_uuid,
-    })
+    Ok(Change { namespace, id, key, version, op, document, upper, wall_ms, update_description: None, collection_uuid })
 }
 
 /// What the JSON of a change says.

@@ -339,7 +339,8 @@ mod tests {
 
     #[test]
     fn as_bson_the_envelope_is_the_same() {
-        let description = rawdoc! { "updatedFields": { "name": "Ann" }, "removedFields": ["age"], "truncatedArrays": [] };
+        let description =
+            rawdoc! { "updatedFields": { "name": "Ann" }, "removedFields": ["age"], "truncatedArrays": [] };
         let change = Change { update_description: Some(description.clone()), ..ann() };
         let encoded = encode_as(Codec::Bson, &change, "demo");
         let expected = rawdoc! {
