@@ -110,9 +110,15 @@ pub struct SourceConfig {
     /// How long the server may hold an empty reply back; also the beat of an idle stream.
     #[serde(default = "defaults::max_await", deserialize_with = "duration")]
     pub max_await: Duration,
+    /// Bytes of replies that may wait to be decoded; a single reply (16 MiB at most) is always taken.
+    #[serde(default = "defaults::stream_bytes")]
+    pub stream_bytes: ByteSize,
     /// Documents looked up in one read. Measured: 1,000 give 2.5 times the rate of `updateLookup`.
     #[serde(default = "defaults::lookup_batch")]
     pub lookup_batch: usize,
+    /// Bytes that a lookup may bring; a single document is always read.
+    #[serde(default = "defaults::lookup_bytes")]
+    pub lookup_bytes: ByteSize,
     /// Documents a snapshot chunk may hold; with `chunk_bytes` it bounds the memory of the snapshot.
     #[serde(default = "defaults::chunk_documents")]
     pub chunk_documents: usize,
@@ -325,6 +331,12 @@ mod defaults {
     }
     pub(super) fn lookup_batch() -> usize {
         1_000
+    }
+    pub(super) fn stream_bytes() -> ByteSize {
+        ByteSize::mib(16)
+    }
+    pub(super) fn lookup_bytes() -> ByteSize {
+        ByteSize::mib(8)
     }
     pub(super) fn chunk_documents() -> usize {
         5_000

@@ -83,6 +83,13 @@ pub(crate) struct Found {
     pub(crate) upper: ClusterTime,
 }
 
+impl Found {
+    /// Bytes of the documents.
+    pub(crate) fn bytes(&self) -> usize {
+        self.documents.values().map(|document| document.as_bytes().len()).sum()
+    }
+}
+
 /// What a segment comes to.
 #[derive(Debug, Default)]
 pub(crate) struct Outcome {
