@@ -9,6 +9,11 @@ use driftless::{
     retry, telemetry,
 };
 
+/// For the allocations of the Kafka client too, which is C. Records are made by one thread and freed by another, and glibc
+/// keeps what each thread has freed.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     telemetry::init_logs(cli.log_format, &cli.log_filter);
