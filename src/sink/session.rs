@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::future::join;
 use tokio::sync::watch;
 use tokio_postgres::{Client, Row, Statement, types::ToSql};
 
@@ -19,6 +20,8 @@ pub(super) type Param<'a> = &'a (dyn ToSql + Sync);
 ///
 /// Every call is bounded in time. After an error other than a refusal of the server the session is spent: drop it and open
 /// another one. Dropping a call before it ends leaves the session in an unknown state as well.
+///
+/// Calls that are joined (`futures_util::future::join` polls in order) travel together, without waiting for each other.
 pub struct Session {
     client: Client,
     death: watch::Receiver<Option<Cause>>,
@@ -51,6 +54,18 @@ impl Session {
     pub(super) async fn execute(&self, act: &str, sql: &str, params: &[Param<'_>]) -> Result<u64, Error> {
         let statement = self.prepared(act, sql).await?;
         self.bounded(act, self.client.execute(&statement, params)).await
+    }
+
+    /// Runs the last statement of a transaction and commits it, without waiting in between: a statement that fails makes a
+    /// rollback of the commit.
+    pub(super) async fn execute_and_commit(&self, act: &str, sql: &str, params: &[Param<'_>]) -> Result<u64, Error> {
+        // Known before anything is sent, because preparing waits for an answer, and the commit must not get in front.
+        let statement = self.prepared(act, sql).await?;
+        let execute = self.bounded(act, self.client.execute(&statement, params));
+        let (executed, committed) = join(execute, self.batch("commit a batch", "COMMIT")).await;
+        let executed = executed?;
+        committed?;
+        Ok(executed)
     }
 
     /// Runs a statement and takes its rows.
