@@ -166,17 +166,19 @@ async fn inside(
 }
 
 fn count_beaten(outcome: &mut Outcome, prepared: &Prepared, batch: &Batch, winners: &[Winner<'_>]) {
+    let mut counts = BTreeMap::<usize, Counts>::new();
     for (&collection, beaten) in &batch.beaten {
-        outcome.counts.entry(prepared.name(collection)).or_default().superseded += beaten;
+        counts.entry(collection).or_default().superseded += beaten;
     }
     for document in &batch.documents {
-        outcome.counts.entry(prepared.name(document.collection)).or_default().superseded += 1;
+        counts.entry(document.collection).or_default().superseded += 1;
     }
     for winner in winners {
-        let counts = outcome.counts.entry(prepared.name(winner.document.collection)).or_default();
+        let counts = counts.entry(winner.document.collection).or_default();
         counts.superseded -= 1;
         counts.applied += 1;
     }
+    outcome.counts = counts.into_iter().map(|(collection, counts)| (prepared.name(collection), counts)).collect();
 }
 
 fn count_losses(outcome: &mut Outcome, prepared: &Prepared, winners: &[Winner<'_>], failed: &[Failed<'_>]) {

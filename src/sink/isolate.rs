@@ -1,7 +1,7 @@
 //! Writes the winners of a batch, and finds the few that PostgreSQL refuses, so that the rest is written.
 //!
 //! ```text
-//!  all ──ok──▶ done
+//!  all ──ok──▶ done       (new rows by COPY first; when that is refused, the other way)
 //!   └─refused─▶ a unique value or a parent in the way: set those documents aside, let the others trade values ──ok──▶ done
 //!                └─refused─▶ halves, each in its own savepoint … down to the one document
 //!  what failed for the sake of another document is tried again after the others, as long as that helps
@@ -20,7 +20,7 @@ use super::{
     ledger::Winner,
     plan::Content,
     session::Session,
-    write::{Blocker, Rows, Touched},
+    write::{Blocker, Rows, Touched, Way},
 };
 use crate::retry::{Class, Classify};
 
@@ -46,7 +46,7 @@ pub(super) async fn write<'a>(
         Isolation { session, prepared, limits, failed: Vec::new(), touched: Touched::new(), open: false };
     let mut pending = winners;
     // Parents first, so that a half that is cut off finds its parents in an earlier one.
-    pending.sort_by_key(|winner| depth(prepared, winner));
+    pending.sort_by_cached_key(|winner| depth(prepared, winner));
     for round in 1.. {
         let tried = pending.len();
         isolation.settle(pending).await?;
@@ -87,7 +87,11 @@ impl<'a> Isolation<'a, '_> {
             if set.is_empty() {
                 continue;
             }
-            let Some(refusal) = self.attempt(&set, false).await? else { continue };
+            let rows = Rows::of(self.prepared, &set);
+            if rows.may_copy(self.session) && self.attempt(&rows, Way::Copy).await?.is_none() {
+                continue;
+            }
+            let Some(refusal) = self.attempt(&rows, Way::Upsert).await? else { continue };
             let Some((mut set, refusal)) = self.set_aside(set, refusal).await? else { continue };
             match set.as_slice() {
                 [] => {}
@@ -128,11 +132,13 @@ impl<'a> Isolation<'a, '_> {
             }
         }
         let mode = self.session.constraint_mode();
-        let trade = blocker == Blocker::UniqueValue && Rows::of(self.prepared, &set).may_trade(mode);
+        let rows = Rows::of(self.prepared, &set);
+        let trade = blocker == Blocker::UniqueValue && rows.may_trade(mode);
         if set.is_empty() || (set.len() == before && !trade) {
             return Ok(Some((set, refusal)));
         }
-        Ok(self.attempt(&set, trade).await?.map(|refusal| (set, refusal)))
+        let way = if trade { Way::Trade } else { Way::Upsert };
+        Ok(self.attempt(&rows, way).await?.map(|refusal| (set, refusal)))
     }
 
     /// Looks for what is in the way, as it would be in the middle of an attempt, and leaves everything as it was.
@@ -155,11 +161,10 @@ impl<'a> Isolation<'a, '_> {
     }
 
     /// Writes a set inside a savepoint; `None` when it stands.
-    async fn attempt(&mut self, set: &[Winner<'a>], trade: bool) -> Result<Option<Refusal>, Error> {
-        let rows = Rows::of(self.prepared, set);
+    async fn attempt(&mut self, rows: &Rows<'a>, way: Way) -> Result<Option<Refusal>, Error> {
         let mut touched = Touched::new();
         let written = async {
-            rows.write(self.session, trade, &mut touched).await?;
+            rows.write(self.session, way, &mut touched).await?;
             match self.session.constraint_mode() {
                 ConstraintMode::Replica => Ok(()),
                 // What the target checks only at the end of a transaction has to be known here.
@@ -178,7 +183,10 @@ impl<'a> Isolation<'a, '_> {
                 Ok(None)
             }
             Err(error) => match error.refusal() {
-                Some(refusal) if error.class() == Class::Poison => {
+                // A COPY may be refused for what it is, by row security for one; the other way tells what is really wrong.
+                Some(refusal)
+                    if error.class() == Class::Poison || (way == Way::Copy && error.class() == Class::Halt) =>
+                {
                     let refusal = refusal.clone();
                     self.roll_back().await?;
                     Ok(Some(refusal))

@@ -254,7 +254,7 @@ async fn empty(session: &Session, prepared: &Prepared, collection: usize, floor:
         }
         let Some(last) = keys.last() else { break };
         after.clone_from(last);
-        gone.write(session, false, &mut write::Touched::new()).await?;
+        gone.write(session, write::Way::Upsert, &mut write::Touched::new()).await?;
         let sql = "UPDATE driftless.ledger SET deleted = true, digest = NULL, target = NULL, root = NULL, was = NULL \
                     WHERE collection = $1 AND key = ANY ($2)";
         session.execute("write tombstones", sql, &[&id, &keys]).await?;
