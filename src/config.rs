@@ -212,6 +212,9 @@ pub struct SinkConfig {
     /// Bytes after which a batch is closed.
     #[serde(default = "defaults::batch_bytes")]
     pub batch_bytes: ByteSize,
+    /// Changes that this process applies a second at most, in all its workers together; 0 is no limit.
+    #[serde(default)]
+    pub rate: usize,
     /// Bytes of fetched records that may wait in memory for one worker; the client library fetches a quarter of it ahead.
     #[serde(default = "defaults::queue_bytes")]
     pub queue_bytes: ByteSize,
