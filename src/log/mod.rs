@@ -37,5 +37,5 @@ pub use leader::Leadership;
 pub use murmur2::partition_of;
 pub use producer::{Publisher, Transaction};
 pub use republish::{RawRecord, republish};
-pub use state::{SnapshotState, StoredState, StreamState, read_state};
+pub use state::{StoredState, StreamState, read_state};
 pub use topics::{Topic, Topics, topic_name};

@@ -27,7 +27,7 @@ use rdkafka::{
 };
 
 use super::{
-    Error, SnapshotState, StoredState, StreamState, Topics, client,
+    Error, StoredState, StreamState, Topics, client,
     envelope::{self, Encoded, FrontierRecord, MAX_RECORD, header},
     error::code_of,
     murmur2::partition_of,
@@ -36,7 +36,7 @@ use super::{
 use crate::{
     config::LogConfig,
     metrics::{LOG_BYTES, LOG_CHANGES, LOG_TRANSACTION_SECONDS},
-    model::{Change, Control, Frontier, Namespace, Op},
+    model::{Change, Control, Frontier, Namespace, Op, SnapshotState},
 };
 
 /// One look at what the brokers have acknowledged.
@@ -195,7 +195,7 @@ impl Session {
             let every = self.topics.collections().iter().enumerate();
             let every = every.flat_map(|(at, topic)| (0..topic.partitions).map(move |partition| (at, partition)));
             for place in every.filter(|place| transaction.idle || touched.contains_key(place)) {
-                let complete = transaction.complete.contains(&self.topics.collections()[place.0].namespace.collection);
+                let complete = transaction.complete.contains(&*self.topics.collections()[place.0].namespace.collection);
                 self.send_frontier(place, counts.entry(place).or_default(), (before, as_of_ms), complete)?;
             }
         }

@@ -37,6 +37,7 @@ pub mod replay;
 mod rights;
 mod schema;
 mod session;
+pub mod snapshots;
 mod sql;
 mod starts;
 pub mod statements;

@@ -174,7 +174,7 @@ struct Newest {
 
 impl Newest {
     fn offer(&mut self, plan: &Plan, change: Change, record: Fetched, batch: &mut Batch) {
-        let named = plan.collections().iter().position(|known| known.collection == change.namespace.collection);
+        let named = plan.collections().iter().position(|known| *known.collection == *change.namespace.collection);
         let Some(collection) = named else {
             batch.unmapped += 1;
             return;
