@@ -125,7 +125,11 @@ impl<'a> Term<'a> {
     /// Waits for something to publish, then takes what else is there, up to the bounds of a transaction.
     async fn gather(&mut self, cancel: &CancellationToken) -> Result<(), Error> {
         self.snapshots.take_wishes();
-        // One chunk goes with each transaction however much the stream gives: a snapshot beside a busy stream comes to an end.
+        // A snapshot beside a busy stream comes to an end, too: what it says is heard (its room bounds that), and one chunk
+        // goes with each transaction.
+        while let Some(item) = self.snapshots.next_item().now_or_never() {
+            self.take_item(item?);
+        }
         if !self.take_released() {
             tokio::select! {
                 biased;

@@ -102,12 +102,16 @@ pub async fn ask(session: &Session, ask: Ask, collections: &[String], who: &str)
     outcome.and(end)
 }
 
-/// All that was ever wanted or told.
+/// All that was ever wanted or told; nothing before the schema was made.
 ///
 /// # Errors
 /// [`Error::Statement`] by its cause.
 pub async fn list(session: &Session) -> Result<Vec<Listed>, Error> {
     let act = "list snapshots";
+    let known = session.query_one(act, "SELECT to_regclass('driftless.snapshot') IS NOT NULL", &[]).await?;
+    if !field::<bool>(&known, 0, act)? {
+        return Ok(Vec::new());
+    }
     let sql = "SELECT collection, run, paused, told, (extract(epoch FROM told_at) * 1000)::int8, \
                       extract(epoch FROM now() - told_at)::int8 FROM driftless.snapshot ORDER BY collection";
     let rows = session.query(act, sql, &[]).await?;

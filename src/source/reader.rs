@@ -183,8 +183,9 @@ impl Reader {
     pub async fn cuts(&self, collection: &str, parts: usize, sample: usize) -> Result<Vec<RawDocumentBuf>, Error> {
         let act = "choose the parts of a collection";
         let mut ids = self.random_ids(act, collection, sample).await?;
-        // No range can begin with the last value there is.
-        ids.retain(|id| *id != rawdoc! { "_id": RawBson::MaxKey });
+        // No range ends at the first value there is, and none begins with the last.
+        let outermost = [rawdoc! { "_id": RawBson::MinKey }, rawdoc! { "_id": RawBson::MaxKey }];
+        ids.retain(|id| !outermost.contains(id));
         // The server may choose a document twice.
         ids.dedup();
         let mut cuts: Vec<_> = (1..parts).filter_map(|part| ids.get(part * ids.len() / parts).cloned()).collect();

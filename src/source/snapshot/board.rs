@@ -140,6 +140,10 @@ impl Board {
     pub(super) fn source_is_at(&self, now: ClusterTime, most: Duration) {
         self.change(|inner| {
             let behind = u64::from(now.t.saturating_sub(inner.frontier.0.t));
+            // Before the stream has told where it stands, nothing is known.
+            if inner.frontier == Frontier::default() {
+                return;
+            }
             let lags = || format!("the stream is {behind} s behind the source");
             inner.lags = (behind > most.as_secs()).then(lags);
         });

@@ -236,7 +236,8 @@ async fn ranges_meet_at_every_id() {
         reads::insert_raw(&shop.database, collection, &ids).await;
         let reader = shop.source.reader();
         let mut at = ReadTime::AtLeast(shop.now().await);
-        for cut in ids.iter().filter(|id| **id != rawdoc! { "_id": RawBson::MaxKey }) {
+        let outermost = [rawdoc! { "_id": RawBson::MinKey }, rawdoc! { "_id": RawBson::MaxKey }];
+        for cut in ids.iter().filter(|id| !outermost.contains(id)) {
             let mut read = Vec::new();
             for (from, until) in [(None, Some(cut.clone())), (Some(cut.clone()), None)] {
                 let mut range = Range { from, after: None, until };
@@ -255,7 +256,7 @@ async fn ranges_meet_at_every_id() {
             assert_eq!((read.len(), keys.len()), (ids.len(), ids.len()), "{collection} cut at {cut:?}");
         }
         let cuts = reader.cuts(collection, 5, 100).await.expect("the server answers");
-        assert_eq!(cuts.len(), 4);
+        assert!(cuts.len() == 4 && !cuts.iter().any(|id| outermost.contains(id)));
         assert!(reader.cuts("nothing", 5, 100).await.expect("the server answers").is_empty());
     }
     shop.close().await;
