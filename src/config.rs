@@ -119,12 +119,30 @@ pub struct SourceConfig {
     /// Bytes that a lookup may bring; a single document is always read.
     #[serde(default = "defaults::lookup_bytes")]
     pub lookup_bytes: ByteSize,
-    /// Documents a snapshot chunk may hold; with `chunk_bytes` it bounds the memory of the snapshot.
+    /// Documents a chunk may hold.
     #[serde(default = "defaults::chunk_documents")]
     pub chunk_documents: usize,
-    /// Bytes after which a snapshot chunk ends.
+    /// Bytes after which a chunk ends.
     #[serde(default = "defaults::chunk_bytes")]
     pub chunk_bytes: ByteSize,
+    /// How long reading a snapshot chunk may take: the server keeps the instant it is read at for minutes, not for ever.
+    #[serde(default = "defaults::chunk_time", deserialize_with = "duration")]
+    pub chunk_time: Duration,
+    /// Chunks the snapshot reads at once. One reads faster than the log takes; a second hides its waits.
+    #[serde(default = "defaults::snapshot_readers")]
+    pub snapshot_readers: usize,
+    /// Memory of what the snapshot has read and the log does not have yet.
+    #[serde(default = "defaults::snapshot_bytes")]
+    pub snapshot_bytes: ByteSize,
+    /// Documents a second that the snapshot may read; 0 is no limit.
+    #[serde(default)]
+    pub snapshot_rate: u64,
+    /// Bytes a second that the snapshot may read; 0 is no limit.
+    #[serde(default)]
+    pub snapshot_bytes_rate: ByteSize,
+    /// The snapshot reads nothing new while the stream or the sink is further behind: they come first.
+    #[serde(default = "defaults::snapshot_max_lag", deserialize_with = "duration")]
+    pub snapshot_max_lag: Duration,
     /// Longest wait for any single reply of the server.
     #[serde(default = "defaults::timeout", deserialize_with = "duration")]
     pub timeout: Duration,
@@ -214,6 +232,9 @@ pub struct SinkConfig {
     /// Bytes after which a batch is closed.
     #[serde(default = "defaults::batch_bytes")]
     pub batch_bytes: ByteSize,
+    /// Changes that this process applies a second at most, in all its workers together; 0 is no limit.
+    #[serde(default)]
+    pub rate: usize,
     /// Bytes of fetched records that may wait in memory for one worker; the client library fetches a quarter of it ahead.
     #[serde(default = "defaults::queue_bytes")]
     pub queue_bytes: ByteSize,
@@ -345,6 +366,18 @@ mod defaults {
     }
     pub(super) fn chunk_bytes() -> ByteSize {
         ByteSize::mib(8)
+    }
+    pub(super) fn chunk_time() -> Duration {
+        Duration::from_secs(1)
+    }
+    pub(super) fn snapshot_readers() -> usize {
+        2
+    }
+    pub(super) fn snapshot_bytes() -> ByteSize {
+        ByteSize::mib(24)
+    }
+    pub(super) fn snapshot_max_lag() -> Duration {
+        Duration::from_secs(10)
     }
     pub(super) fn timeout() -> Duration {
         Duration::from_secs(30)

@@ -38,6 +38,6 @@ pub use leader::Leadership;
 pub use murmur2::partition_of;
 pub use producer::Publisher;
 pub use republish::{RawRecord, republish};
-pub use state::{SnapshotState, StoredState, StreamState, read_state};
+pub use state::{StoredState, StreamState, read_state};
 pub use topics::{Topic, Topics, topic_name};
 pub use transaction::Transaction;

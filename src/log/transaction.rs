@@ -13,7 +13,7 @@ use metrics::counter;
 use rdkafka::message::{Header, OwnedHeaders};
 
 use super::{
-    Error, SnapshotState, StreamState, Topics,
+    Error, StreamState, Topics,
     envelope::{self, Encoded, FrontierRecord, header},
     murmur2::partition_of,
     state::{encode_snapshot, encode_stream},
@@ -21,7 +21,7 @@ use super::{
 use crate::{
     config::{Codec, LogConfig},
     metrics::{LOG_BYTES, LOG_CHANGES},
-    model::{Change, Control, Frontier, Namespace, Op},
+    model::{Change, Control, Frontier, Namespace, Op, SnapshotState},
 };
 
 /// What becomes visible at once, or not at all.
@@ -122,7 +122,7 @@ impl Encoder {
         if let Some(reached) = transaction.frontier {
             let places = if transaction.idle { self.places() } else { touched.into_iter().collect() };
             for place in places {
-                let complete = transaction.complete.contains(&self.topics.collections()[place.0].namespace.collection);
+                let complete = transaction.complete.contains(&*self.topics.collections()[place.0].namespace.collection);
                 records.push(self.frontier(place, reached, complete));
             }
         }

@@ -7,7 +7,9 @@ mod overview;
 mod publish;
 mod reconciler;
 mod sink;
+mod snapshots;
 mod source;
+mod wishes;
 
 use std::{future::Future, time::Duration};
 

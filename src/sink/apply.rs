@@ -11,6 +11,8 @@
 //!  COMMIT
 //! ```
 //!
+//! What needs no answer of the statement before it travels with it: a quiet batch takes four round trips.
+//!
 //! Whatever happens between BEGIN and COMMIT, and however often the batch comes again, PostgreSQL holds either the state
 //! before or the state after. When the answer to COMMIT is lost, the positions tell which.
 
@@ -18,6 +20,8 @@ use std::{
     collections::{BTreeMap, HashSet},
     time::Duration,
 };
+
+use futures_util::future::join;
 
 use super::{
     ConstraintMode, Error, Prepared,
@@ -102,30 +106,33 @@ pub async fn apply(
         ConstraintMode::Replica => "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
         ConstraintMode::Enforce => "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET CONSTRAINTS ALL DEFERRED",
     };
-    session.batch("begin a batch", begin).await?;
-    match inside(session, prepared, batch, expected, limits).await {
-        Ok(outcome) => {
-            session.batch("commit a batch", "COMMIT").await?;
-            Ok(outcome)
-        }
-        Err(error) => {
-            // The first error is the one to tell; a session that cannot even roll back is thrown away by its owner.
-            let _ = session.batch("roll back a batch", "ROLLBACK").await;
-            Err(error)
-        }
+    let applied = inside(session, prepared, batch, begin, expected, limits).await;
+    if applied.is_err() {
+        // The first error is the one to tell; a session that cannot even roll back is thrown away by its owner.
+        let _ = session.batch("roll back a batch", "ROLLBACK").await;
     }
+    applied
 }
 
 async fn inside(
     session: &Session,
     prepared: &Prepared,
     batch: &Batch,
+    begin: &str,
     expected: &[Option<i64>],
     limits: &Limits,
 ) -> Result<Outcome, Error> {
     let partitions = batch.passages.keys().cloned().collect::<Vec<_>>();
-    let positions = checkpoint::lock(session, &partitions, expected).await?;
-    let floors = Floors::settle(session, prepared, batch).await?;
+    // One round trip for all three. Nothing is written before the positions are known to be right.
+    let (begun, (positions, floors)) = join(
+        session.batch("begin a batch", begin),
+        join(checkpoint::lock(session, &partitions, expected), Floors::read(session, prepared, batch)),
+    )
+    .await;
+    begun?;
+    let positions = positions?;
+    let mut floors = floors?;
+    floors.raise(session, prepared, batch).await?;
     let winners = ledger::take(session, prepared, &floors, batch).await?;
     let mut outcome = Outcome::default();
     count_beaten(&mut outcome, prepared, batch, &winners);
@@ -152,24 +159,26 @@ async fn inside(
     if let Some(letter) = letters.last() {
         limits.check(lost, letter.reason)?;
     }
-    let (positions, unmet) = checkpoint::store(session, batch, positions).await?;
+    let (positions, unmet) = checkpoint::store_and_commit(session, batch, positions).await?;
     outcome.positions = partitions.into_iter().zip(positions).collect();
     outcome.unmet = unmet;
     Ok(outcome)
 }
 
 fn count_beaten(outcome: &mut Outcome, prepared: &Prepared, batch: &Batch, winners: &[Winner<'_>]) {
+    let mut counts = BTreeMap::<usize, Counts>::new();
     for (&collection, beaten) in &batch.beaten {
-        outcome.counts.entry(prepared.name(collection)).or_default().superseded += beaten;
+        counts.entry(collection).or_default().superseded += beaten;
     }
     for document in &batch.documents {
-        outcome.counts.entry(prepared.name(document.collection)).or_default().superseded += 1;
+        counts.entry(document.collection).or_default().superseded += 1;
     }
     for winner in winners {
-        let counts = outcome.counts.entry(prepared.name(winner.document.collection)).or_default();
+        let counts = counts.entry(winner.document.collection).or_default();
         counts.superseded -= 1;
         counts.applied += 1;
     }
+    outcome.counts = counts.into_iter().map(|(collection, counts)| (prepared.name(collection), counts)).collect();
 }
 
 fn count_losses(outcome: &mut Outcome, prepared: &Prepared, winners: &[Winner<'_>], failed: &[Failed<'_>]) {

@@ -156,8 +156,8 @@ pub(super) async fn lock(
     Ok(positions)
 }
 
-/// Moves the positions to the end of the batch; gives them back with the partitions whose counts were not met.
-pub(super) async fn store(
+/// Moves the positions to the end of the batch and commits; gives them back with the partitions whose counts were not met.
+pub(super) async fn store_and_commit(
     session: &Session,
     batch: &Batch,
     mut positions: Vec<Position>,
@@ -183,7 +183,7 @@ pub(super) async fn store(
     let numbers = batch.passages.keys().map(|partition| partition.partition).collect::<Vec<_>>();
     let each = |of: fn(&Position) -> Option<i64>| positions.iter().map(of).collect::<Vec<_>>();
     session
-        .execute(
+        .execute_and_commit(
             "move positions",
             sql,
             &[

@@ -1,13 +1,17 @@
 //! Forms batches out of what the consumer tells. Pure: it is told events and says which records are still wanted.
 //!
 //! ```text
-//!  Assigned ──▶ At(offset) ──Fetched at or after──▶ taken into the batch ──applied──▶ At(next)
+//!  Assigned ──▶ At(offset) ──Fetched at or after──▶ taken into the batch ──▶ At(next)
 //!                  │ PostgreSQL says otherwise
 //!                  ▼
 //!              Seeking(offset) ── Fetched: stale, dropped ── Sought(offset) ──▶ At(offset)
 //! ```
+//!
+//! A partition stands where the last batch that was formed ends, applied or not. So the next one can be formed and planned
+//! while that one is applied; should it turn out that PostgreSQL holds another position, everything formed is given up and
+//! read again.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use crate::log::{ConsumerEvent, Fetched, TopicPartition};
 
@@ -20,11 +24,15 @@ enum Standing {
     Seeking(i64),
 }
 
+/// Where the batches of each partition begin: the position that PostgreSQL must hold; `None` is the earliest.
+pub(super) type Starts = BTreeMap<TopicPartition, Option<i64>>;
+
 /// The partitions of a worker and the batch that is being formed.
 #[derive(Debug, Default)]
 pub(super) struct Intake {
     partitions: HashMap<TopicPartition, Standing>,
     records: Vec<Fetched>,
+    starts: Starts,
     bytes: usize,
 }
 
@@ -58,19 +66,23 @@ impl Intake {
 
     fn fetched(&mut self, record: Fetched) {
         let partition = TopicPartition { topic: record.topic.clone(), partition: record.partition };
-        let wanted = match self.partitions.get(&partition) {
-            Some(Standing::At(expected)) => expected.is_none_or(|expected| record.offset >= expected),
-            Some(Standing::Seeking(_)) | None => false,
-        };
-        if wanted {
-            self.bytes += record.size_bytes();
-            self.records.push(record);
+        let Some(standing) = self.partitions.get_mut(&partition) else { return };
+        match *standing {
+            Standing::At(expected) if expected.is_none_or(|expected| record.offset >= expected) => {
+                *standing = Standing::At(Some(record.offset + 1));
+                self.starts.entry(partition).or_insert(expected);
+                self.bytes += record.size_bytes();
+                self.records.push(record);
+            }
+            Standing::At(_) | Standing::Seeking(_) => {}
         }
     }
 
     fn drop_records(&mut self, partition: &TopicPartition) {
-        self.records.retain(|record| record.partition != partition.partition || record.topic != partition.topic);
-        self.bytes = self.records.iter().map(Fetched::size_bytes).sum();
+        if self.starts.remove(partition).is_some() {
+            self.records.retain(|record| record.partition != partition.partition || record.topic != partition.topic);
+            self.bytes = self.records.iter().map(Fetched::size_bytes).sum();
+        }
     }
 
     /// Whether the batch holds as much as it may.
@@ -78,10 +90,10 @@ impl Intake {
         self.records.len() >= changes || self.bytes >= bytes
     }
 
-    /// The batch, if there is any.
-    pub(super) fn batch(&mut self) -> Option<Vec<Fetched>> {
+    /// The batch, if there is any, and where it begins.
+    pub(super) fn batch(&mut self) -> Option<(Vec<Fetched>, Starts)> {
         self.bytes = 0;
-        (!self.records.is_empty()).then(|| std::mem::take(&mut self.records))
+        (!self.records.is_empty()).then(|| (std::mem::take(&mut self.records), std::mem::take(&mut self.starts)))
     }
 
     /// The partitions.
@@ -89,24 +101,9 @@ impl Intake {
         self.partitions.keys().cloned().collect()
     }
 
-    /// The offset believed in.
-    pub(super) fn expected(&self, partition: &TopicPartition) -> Option<i64> {
-        match self.partitions.get(partition) {
-            Some(Standing::At(expected)) => *expected,
-            Some(Standing::Seeking(offset)) => Some(*offset),
-            None => None,
-        }
-    }
-
-    /// A batch was applied up to here.
-    pub(super) fn applied(&mut self, partition: &TopicPartition, next_offset: i64) {
-        if let Some(standing) = self.partitions.get_mut(partition) {
-            *standing = Standing::At(Some(next_offset));
-        }
-    }
-
-    /// PostgreSQL holds another position: the consumer is asked to seek it.
+    /// PostgreSQL holds another position: the consumer is asked to seek it, and what was read so far is given up.
     pub(super) fn moved(&mut self, partition: &TopicPartition, offset: i64) {
+        self.drop_records(partition);
         if let Some(standing) = self.partitions.get_mut(partition) {
             *standing = Standing::Seeking(offset);
         }
@@ -135,8 +132,8 @@ mod tests {
         })
     }
 
-    fn offsets(batch: Option<Vec<Fetched>>) -> Vec<i64> {
-        batch.unwrap_or_default().iter().map(|record| record.offset).collect()
+    fn offsets(batch: Option<(Vec<Fetched>, Starts)>) -> Vec<i64> {
+        batch.unwrap_or_default().0.iter().map(|record| record.offset).collect()
     }
 
     fn assigned(start: Option<i64>) -> Intake {
@@ -175,8 +172,26 @@ mod tests {
         intake.take(fetched(12), |_| None);
         intake.take(ConsumerEvent::Sought { partition: partition(), offset: 3 }, |_| None);
         intake.take(fetched(3), |_| None);
-        assert_eq!(offsets(intake.batch()), [3]);
-        assert_eq!(intake.expected(&partition()), Some(3));
+        let (records, starts) = intake.batch().expect("a batch");
+        assert_eq!((records.len(), starts), (1, Starts::from([(partition(), Some(3))])));
+    }
+
+    #[test]
+    fn a_batch_begins_where_the_last_one_ended_applied_or_not() {
+        let mut intake = assigned(None);
+        intake.take(fetched(4), |_| None);
+        assert_eq!(intake.batch().expect("a batch").1, Starts::from([(partition(), None)]));
+        // A transaction marker of the log lies between.
+        intake.take(fetched(6), |_| None);
+        assert_eq!(intake.batch().expect("a batch").1, Starts::from([(partition(), Some(5))]));
+    }
+
+    #[test]
+    fn what_was_read_is_given_up_when_the_position_has_moved() {
+        let mut intake = assigned(Some(10));
+        intake.take(fetched(10), |_| None);
+        intake.moved(&partition(), 3);
+        assert!(intake.batch().is_none() && !intake.is_full(10, 1));
     }
 
     #[test]

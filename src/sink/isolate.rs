@@ -1,7 +1,7 @@
 //! Writes the winners of a batch, and finds the few that PostgreSQL refuses, so that the rest is written.
 //!
 //! ```text
-//!  all ──ok──▶ done
+//!  all ──ok──▶ done       (new rows by COPY first; when that is refused, the other way)
 //!   └─refused─▶ a unique value or a parent in the way: set those documents aside, let the others trade values ──ok──▶ done
 //!                └─refused─▶ halves, each in its own savepoint … down to the one document
 //!  what failed for the sake of another document is tried again after the others, as long as that helps
@@ -9,7 +9,9 @@
 //!
 //! Only refusals of data are isolated. Anything else ends the transaction, and the batch is tried again as a whole.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, future::Future};
+
+use futures_util::future::join;
 
 use super::{
     ConstraintMode, Error, Prepared,
@@ -18,7 +20,7 @@ use super::{
     ledger::Winner,
     plan::Content,
     session::Session,
-    write::{Blocker, Rows, Touched},
+    write::{Blocker, Rows, Touched, Way},
 };
 use crate::retry::{Class, Classify};
 
@@ -40,10 +42,11 @@ pub(super) async fn write<'a>(
     winners: Vec<Winner<'a>>,
     limits: &Limits,
 ) -> Result<(Vec<Failed<'a>>, Touched), Error> {
-    let mut isolation = Isolation { session, prepared, limits, failed: Vec::new(), touched: Touched::new() };
+    let mut isolation =
+        Isolation { session, prepared, limits, failed: Vec::new(), touched: Touched::new(), open: false };
     let mut pending = winners;
     // Parents first, so that a half that is cut off finds its parents in an earlier one.
-    pending.sort_by_key(|winner| depth(prepared, winner));
+    pending.sort_by_cached_key(|winner| depth(prepared, winner));
     for round in 1.. {
         let tried = pending.len();
         isolation.settle(pending).await?;
@@ -73,6 +76,8 @@ struct Isolation<'a, 's> {
     limits: &'s Limits,
     failed: Vec<Failed<'a>>,
     touched: Touched,
+    /// Whether the savepoint of the last attempt, which stands, is still there.
+    open: bool,
 }
 
 impl<'a> Isolation<'a, '_> {
@@ -82,7 +87,11 @@ impl<'a> Isolation<'a, '_> {
             if set.is_empty() {
                 continue;
             }
-            let Some(refusal) = self.attempt(&set, false).await? else { continue };
+            let rows = Rows::of(self.prepared, &set);
+            if rows.may_copy(self.session) && self.attempt(&rows, Way::Copy).await?.is_none() {
+                continue;
+            }
+            let Some(refusal) = self.attempt(&rows, Way::Upsert).await? else { continue };
             let Some((mut set, refusal)) = self.set_aside(set, refusal).await? else { continue };
             match set.as_slice() {
                 [] => {}
@@ -123,46 +132,50 @@ impl<'a> Isolation<'a, '_> {
             }
         }
         let mode = self.session.constraint_mode();
-        let trade = blocker == Blocker::UniqueValue && Rows::of(self.prepared, &set).may_trade(mode);
+        let rows = Rows::of(self.prepared, &set);
+        let trade = blocker == Blocker::UniqueValue && rows.may_trade(mode);
         if set.is_empty() || (set.len() == before && !trade) {
             return Ok(Some((set, refusal)));
         }
-        Ok(self.attempt(&set, trade).await?.map(|refusal| (set, refusal)))
+        let way = if trade { Way::Trade } else { Way::Upsert };
+        Ok(self.attempt(&rows, way).await?.map(|refusal| (set, refusal)))
     }
 
     /// Looks for what is in the way, as it would be in the middle of an attempt, and leaves everything as it was.
-    async fn blocked(&self, set: &[Winner<'a>], blocker: Blocker) -> Result<BTreeMap<usize, Refusal>, Error> {
+    async fn blocked(&mut self, set: &[Winner<'a>], blocker: Blocker) -> Result<BTreeMap<usize, Refusal>, Error> {
         let rows = Rows::of(self.prepared, set);
-        self.session.batch("set a savepoint", "SAVEPOINT attempt").await?;
-        match rows.blocked(self.session, blocker).await {
+        let (begun, found) = join(self.savepoint(), rows.blocked(self.session, blocker)).await;
+        begun?;
+        match found {
             // A set that cannot even be cleared is left to the halving.
             Err(error) if error.class() == Class::Poison => {
-                self.session.batch("roll back to a savepoint", BACK).await?;
+                self.roll_back().await?;
                 Ok(BTreeMap::new())
             }
             outcome => {
                 let blocked = outcome?;
-                self.session.batch("roll back to a savepoint", BACK).await?;
+                self.roll_back().await?;
                 Ok(blocked)
             }
         }
     }
 
     /// Writes a set inside a savepoint; `None` when it stands.
-    async fn attempt(&mut self, set: &[Winner<'a>], trade: bool) -> Result<Option<Refusal>, Error> {
-        let rows = Rows::of(self.prepared, set);
+    async fn attempt(&mut self, rows: &Rows<'a>, way: Way) -> Result<Option<Refusal>, Error> {
         let mut touched = Touched::new();
-        self.session.batch("set a savepoint", "SAVEPOINT attempt").await?;
-        let outcome = match rows.write(self.session, trade, &mut touched).await {
-            // What the target checks only at the end of a transaction has to be known here.
-            Ok(()) if self.session.constraint_mode() == ConstraintMode::Enforce => {
-                self.session.batch("check deferred constraints", CHECK_DEFERRED).await
+        let written = async {
+            rows.write(self.session, way, &mut touched).await?;
+            match self.session.constraint_mode() {
+                ConstraintMode::Replica => Ok(()),
+                // What the target checks only at the end of a transaction has to be known here.
+                ConstraintMode::Enforce => self.session.batch("check deferred constraints", CHECK_DEFERRED).await,
             }
-            outcome => outcome,
         };
+        let (begun, outcome) = join(self.savepoint(), written).await;
+        begun?;
+        self.open = true;
         match outcome {
             Ok(()) => {
-                self.session.batch("release a savepoint", "RELEASE attempt").await?;
                 for (table, (written, removed)) in touched {
                     let total = self.touched.entry(table).or_default();
                     *total = (total.0 + written, total.1 + removed);
@@ -170,14 +183,28 @@ impl<'a> Isolation<'a, '_> {
                 Ok(None)
             }
             Err(error) => match error.refusal() {
-                Some(refusal) if error.class() == Class::Poison => {
+                // A COPY may be refused for what it is, by row security for one; the other way tells what is really wrong.
+                Some(refusal)
+                    if error.class() == Class::Poison || (way == Way::Copy && error.class() == Class::Halt) =>
+                {
                     let refusal = refusal.clone();
-                    self.session.batch("roll back to a savepoint", BACK).await?;
+                    self.roll_back().await?;
                     Ok(Some(refusal))
                 }
                 _ => Err(error),
             },
         }
+    }
+
+    /// Sets a savepoint, and lets go that of the last attempt, which stands.
+    fn savepoint(&self) -> impl Future<Output = Result<(), Error>> {
+        let sql = if self.open { "RELEASE attempt; SAVEPOINT attempt" } else { "SAVEPOINT attempt" };
+        self.session.batch("set a savepoint", sql)
+    }
+
+    async fn roll_back(&mut self) -> Result<(), Error> {
+        self.open = false;
+        self.session.batch("roll back to a savepoint", "ROLLBACK TO attempt; RELEASE attempt").await
     }
 
     fn fail(&mut self, winner: Winner<'a>, refusal: Refusal) -> Result<(), Error> {
@@ -188,5 +215,4 @@ impl<'a> Isolation<'a, '_> {
     }
 }
 
-const BACK: &str = "ROLLBACK TO attempt; RELEASE attempt";
 const CHECK_DEFERRED: &str = "SET CONSTRAINTS ALL IMMEDIATE; SET CONSTRAINTS ALL DEFERRED";

@@ -172,8 +172,8 @@ impl Floors {
         self.by_collection.get(&document.collection).is_some_and(|floor| document.version <= *floor)
     }
 
-    /// Reads the floors and holds them until the end of the transaction; raises those that the batch's controls raise.
-    pub(super) async fn settle(session: &Session, prepared: &Prepared, batch: &Batch) -> Result<Self, Error> {
+    /// Reads the floors and holds them until the end of the transaction.
+    pub(super) async fn read(session: &Session, prepared: &Prepared, batch: &Batch) -> Result<Self, Error> {
         let raised = raised(prepared, batch);
         let mut concerned = batch.documents.iter().map(|document| document.collection).collect::<Vec<_>>();
         concerned.extend(raised.keys());
@@ -192,13 +192,18 @@ impl Floors {
                 floors.by_collection.insert(collection, floor);
             }
         }
-        for (collection, version) in raised {
-            if floors.by_collection.get(&collection).is_none_or(|floor| *floor < version) {
+        Ok(floors)
+    }
+
+    /// Raises those that the batch's controls raise, and empties what is below.
+    pub(super) async fn raise(&mut self, session: &Session, prepared: &Prepared, batch: &Batch) -> Result<(), Error> {
+        for (collection, version) in raised(prepared, batch) {
+            if self.by_collection.get(&collection).is_none_or(|floor| *floor < version) {
                 empty(session, prepared, collection, version).await?;
-                floors.by_collection.insert(collection, version);
+                self.by_collection.insert(collection, version);
             }
         }
-        Ok(floors)
+        Ok(())
     }
 }
 
@@ -249,7 +254,7 @@ async fn empty(session: &Session, prepared: &Prepared, collection: usize, floor:
         }
         let Some(last) = keys.last() else { break };
         after.clone_from(last);
-        gone.write(session, false, &mut write::Touched::new()).await?;
+        gone.write(session, write::Way::Upsert, &mut write::Touched::new()).await?;
         let sql = "UPDATE driftless.ledger SET deleted = true, digest = NULL, target = NULL, root = NULL, was = NULL \
                     WHERE collection = $1 AND key = ANY ($2)";
         session.execute("write tombstones", sql, &[&id, &keys]).await?;

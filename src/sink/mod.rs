@@ -15,7 +15,7 @@
 //! - Values are compared inside PostgreSQL ([`reader`]); no stored value is ever read out.
 //!
 //! Reading order: [`plan`], `checkpoint`, `ledger`, [`statements`], `params`, `owner`, `write`, `isolate`, [`apply()`],
-//! [`worker`]; then `connect`, `schema`, `catalog`; then what others use: [`reader`], [`status`], [`dead_letter`], `replay`.
+//! `settle`, [`worker`]; then `connect`, `schema`, `catalog`; then what others use: [`reader`], [`status`], [`dead_letter`], `replay`.
 
 pub mod apply;
 mod catalog;
@@ -28,6 +28,7 @@ mod intake;
 mod isolate;
 mod ledger;
 mod owner;
+mod pace;
 mod params;
 pub mod plan;
 mod prepared;
@@ -37,6 +38,8 @@ pub mod replay;
 mod rights;
 mod schema;
 mod session;
+mod settle;
+pub mod snapshots;
 mod sql;
 mod starts;
 pub mod statements;

@@ -8,7 +8,7 @@
 
 use std::error::Error as StdError;
 
-use bytes::{BufMut, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use tokio_postgres::types::{IsNull, Kind, ToSql, Type, to_sql_checked};
 
 use crate::mapping::Row;
@@ -58,6 +58,32 @@ pub(super) fn columns<'a>(width: usize, rows: impl IntoIterator<Item = &'a Row>)
     }
     columns
 }
+
+/// Rows in the binary form of `COPY`, in pieces: larger ones cost memory, smaller ones wake-ups.
+///
+/// Source: the manual, `COPY`, "Binary Format": signature, flags, length of an extension; per row the number of fields, then
+/// the fields, each with its length; -1 at the end.
+pub(super) fn copy_pieces<'a>(width: usize, rows: impl Iterator<Item = &'a Row>) -> impl Iterator<Item = Bytes> {
+    let width = i16::try_from(width).unwrap_or(i16::MAX);
+    let mut rows = Some(rows);
+    let mut piece = BytesMut::from(&b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0"[..]);
+    std::iter::from_fn(move || {
+        let more = rows.as_mut()?;
+        while piece.len() < COPY_PIECE {
+            let Some(row) = more.next() else {
+                rows = None;
+                piece.put_i16(-1);
+                break;
+            };
+            piece.put_i16(width);
+            piece.put_slice(row.as_bytes());
+        }
+        Some(piece.split().freeze())
+    })
+}
+
+/// Bytes after which a piece ends. Measured: from 64 to 256 KiB it makes no difference.
+const COPY_PIECE: usize = 128 << 10;
 
 /// One field of each row.
 pub(super) fn column<'a>(at: usize, rows: impl IntoIterator<Item = &'a Row>) -> Column {

@@ -10,7 +10,7 @@
 //! A document that changed a hundred times in the batch is mapped and written once. Nothing is lost by that: the rows of the
 //! highest version are what every order of the hundred ends in.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use bson::RawDocumentBuf;
 
@@ -108,11 +108,11 @@ pub struct Unreadable {
 /// [`Error::NewerRecord`] halts: this version must not judge records of a format it does not know.
 pub fn plan(records: Vec<Fetched>, parked: Vec<Fetched>, plan: &Plan) -> Result<Batch, Error> {
     let mut batch = Batch::default();
-    let mut newest = Newest::default();
+    let mut arrived = Vec::new();
     for record in parked {
         // It was read when it was parked; should it have become unreadable, it stays parked and visible.
         if let Ok(Record::Change(change)) = decode(&record) {
-            newest.offer(plan, change, record, &mut batch);
+            arrived.extend(batch.arrival(plan, change, record));
         }
     }
     for record in records {
@@ -123,7 +123,7 @@ pub fn plan(records: Vec<Fetched>, parked: Vec<Fetched>, plan: &Plan) -> Result<
                     passage.count(publisher);
                 }
                 batch.changes += 1;
-                newest.offer(plan, change, record, &mut batch);
+                arrived.extend(batch.arrival(plan, change, record));
             }
             Ok(Record::Frontier(frontier)) => passage.marks.push(Mark::Frontier(frontier)),
             Ok(Record::Control(control)) => batch.controls.push(control),
@@ -139,7 +139,7 @@ pub fn plan(records: Vec<Fetched>, parked: Vec<Fetched>, plan: &Plan) -> Result<
             Err(Malformed { reason, detail, .. }) => batch.unreadable.push(Unreadable { record, reason, detail }),
         }
     }
-    batch.documents = newest.into_documents(plan);
+    batch.documents = batch.newest(plan, arrived);
     Ok(batch)
 }
 
@@ -154,6 +154,50 @@ impl Batch {
         passage.next_offset = record.offset + 1;
         passage
     }
+
+    fn arrival(&mut self, plan: &Plan, change: Change, record: Fetched) -> Option<Arrival> {
+        let collection = plan.collections().iter().position(|known| *known.collection == *change.namespace.collection);
+        if collection.is_none() {
+            self.unmapped += 1;
+        }
+        Some(Arrival { collection: collection?, change, record })
+    }
+
+    /// The highest version of each document; of equal ones the later, though they say the same. Sorted by collection and key,
+    /// so that workers meet locks in one order.
+    fn newest(&mut self, plan: &Plan, arrived: Vec<Arrival>) -> Vec<Document> {
+        // Places are sorted, because arrivals are large.
+        let mut order = (0..arrived.len()).collect::<Vec<_>>();
+        order.sort_by_key(|&at| (arrived[at].document(), arrived[at].change.version));
+        let documents = order.chunk_by(|&a, &b| arrived[a].document() == arrived[b].document());
+        let newest = documents.map(|same| (same[same.len() - 1], same.len() as u64 - 1)).collect::<Vec<_>>();
+        let mut arrived = arrived.into_iter().map(Some).collect::<Vec<_>>();
+        let mut documents = Vec::with_capacity(newest.len());
+        for (at, beaten) in newest {
+            let Some(Arrival { collection, change, record }) = arrived[at].take() else { continue };
+            if beaten > 0 {
+                *self.beaten.entry(collection).or_default() += beaten;
+            }
+            let content = map(&plan.collections()[collection], &change);
+            let Change { key, version, upper, id, .. } = change;
+            let id = Some(id).filter(|_| key.is_hashed());
+            documents.push(Document { collection, key, version, upper, id, content, record });
+        }
+        documents
+    }
+}
+
+/// A change, the place of its collection in the plan, and the record that it came in.
+struct Arrival {
+    collection: usize,
+    change: Change,
+    record: Fetched,
+}
+
+impl Arrival {
+    fn document(&self) -> (usize, &Key) {
+        (self.collection, &self.change.key)
+    }
 }
 
 impl Passage {
@@ -162,45 +206,6 @@ impl Passage {
             Some(Mark::Changes { publisher: last, count }) if *last == publisher => *count += 1,
             _ => self.marks.push(Mark::Changes { publisher, count: 1 }),
         }
-    }
-}
-
-/// The highest version of each document so far; of equal ones the later, though they say the same.
-#[derive(Default)]
-struct Newest {
-    place: HashMap<(usize, Key), usize>,
-    changes: Vec<(usize, Change, Fetched)>,
-}
-
-impl Newest {
-    fn offer(&mut self, plan: &Plan, change: Change, record: Fetched, batch: &mut Batch) {
-        let named = plan.collections().iter().position(|known| known.collection == change.namespace.collection);
-        let Some(collection) = named else {
-            batch.unmapped += 1;
-            return;
-        };
-        let at = *self.place.entry((collection, change.key.clone())).or_insert(self.changes.len());
-        let Some(kept) = self.changes.get_mut(at) else {
-            self.changes.push((collection, change, record));
-            return;
-        };
-        *batch.beaten.entry(collection).or_default() += 1;
-        if kept.1.version <= change.version {
-            *kept = (collection, change, record);
-        }
-    }
-
-    /// Sorted by collection and key, so that workers meet locks in one order.
-    fn into_documents(self, plan: &Plan) -> Vec<Document> {
-        let mapped = self.changes.into_iter().filter_map(|(collection, change, record)| {
-            let content = map(plan.collections().get(collection)?, &change);
-            let Change { key, version, upper, id, .. } = change;
-            let id = Some(id).filter(|_| key.is_hashed());
-            Some(Document { collection, key, version, upper, id, content, record })
-        });
-        let mut documents = mapped.collect::<Vec<_>>();
-        documents.sort_by(|a, b| (a.collection, &a.key).cmp(&(b.collection, &b.key)));
-        documents
     }
 }
 

@@ -3,14 +3,20 @@
 use std::{
     collections::HashMap,
     future::Future,
+    pin::pin,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
+use bytes::Bytes;
+use futures_util::{SinkExt, future::join};
 use tokio::sync::watch;
 use tokio_postgres::{Client, Row, Statement, types::ToSql};
 
 use super::{ConstraintMode, Error, error::Cause};
+
+/// How long a table that has refused a `COPY` is written row by row: rows that are there already are seldom only a few.
+const COPY_REST: Duration = Duration::from_secs(60);
 
 /// A parameter of a statement.
 pub(super) type Param<'a> = &'a (dyn ToSql + Sync);
@@ -19,17 +25,28 @@ pub(super) type Param<'a> = &'a (dyn ToSql + Sync);
 ///
 /// Every call is bounded in time. After an error other than a refusal of the server the session is spent: drop it and open
 /// another one. Dropping a call before it ends leaves the session in an unknown state as well.
+///
+/// Calls that are joined (`futures_util::future::join` polls in order) travel together, without waiting for each other.
 pub struct Session {
     client: Client,
     death: watch::Receiver<Option<Cause>>,
     limit: Option<Duration>,
     statements: Mutex<HashMap<Arc<str>, Statement>>,
+    /// Tables, and when a `COPY` into them was refused last.
+    refused_copies: Mutex<HashMap<String, Instant>>,
     pub(super) constraint_mode: ConstraintMode,
 }
 
 impl Session {
     pub(super) fn new(client: Client, death: watch::Receiver<Option<Cause>>, limit: Option<Duration>) -> Self {
-        Self { client, death, limit, statements: Mutex::new(HashMap::new()), constraint_mode: ConstraintMode::Enforce }
+        Self {
+            client,
+            death,
+            limit,
+            statements: Mutex::default(),
+            refused_copies: Mutex::default(),
+            constraint_mode: ConstraintMode::Enforce,
+        }
     }
 
     /// How foreign keys and triggers behave here.
@@ -51,6 +68,53 @@ impl Session {
     pub(super) async fn execute(&self, act: &str, sql: &str, params: &[Param<'_>]) -> Result<u64, Error> {
         let statement = self.prepared(act, sql).await?;
         self.bounded(act, self.client.execute(&statement, params)).await
+    }
+
+    /// Runs the last statement of a transaction and commits it, without waiting in between: a statement that fails makes a
+    /// rollback of the commit.
+    pub(super) async fn execute_and_commit(&self, act: &str, sql: &str, params: &[Param<'_>]) -> Result<u64, Error> {
+        // Known before anything is sent, because preparing waits for an answer, and the commit must not get in front.
+        let statement = self.prepared(act, sql).await?;
+        let execute = self.bounded(act, self.client.execute(&statement, params));
+        let (executed, committed) = join(execute, self.batch("commit a batch", "COMMIT")).await;
+        let executed = executed?;
+        committed?;
+        Ok(executed)
+    }
+
+    /// Runs a `COPY … FROM STDIN` and counts its rows. A table whose `COPY` was refused is left alone for a while, see
+    /// [`Self::may_copy`].
+    pub(super) async fn copy(
+        &self,
+        act: &str,
+        table: &str,
+        sql: &str,
+        pieces: impl Iterator<Item = Bytes>,
+    ) -> Result<u64, Error> {
+        let copied = self.copy_in(act, sql, pieces).await;
+        if copied.is_err() {
+            let mut refused = self.refused_copies.lock().unwrap_or_else(PoisonError::into_inner);
+            refused.insert(table.to_owned(), Instant::now());
+        }
+        copied
+    }
+
+    /// Whether a `COPY` into that table may succeed: none was refused of late.
+    pub(super) fn may_copy(&self, table: &str) -> bool {
+        let refused = self.refused_copies.lock().unwrap_or_else(PoisonError::into_inner);
+        refused.get(table).is_none_or(|at| at.elapsed() >= COPY_REST)
+    }
+
+    async fn copy_in(&self, act: &str, sql: &str, pieces: impl Iterator<Item = Bytes>) -> Result<u64, Error> {
+        let statement = self.prepared(act, sql).await?;
+        let copy = async {
+            let mut sink = pin!(self.client.copy_in::<_, Bytes>(&statement).await?);
+            for piece in pieces {
+                sink.send(piece).await?;
+            }
+            sink.finish().await
+        };
+        self.bounded(act, copy).await
     }
 
     /// Runs a statement and takes its rows.

@@ -176,6 +176,30 @@ fn has_hash(kind: &ColumnType) -> bool {
     )
 }
 
+/// Types whose values travel in the very form that `COPY` takes, and are stored by it as by an `INSERT`. What is too long for a
+/// `varchar` is cut by a cast and refused by `COPY`; what `COPY` refuses is written the other way.
+pub(super) fn is_copied(kind: &ColumnType) -> bool {
+    matches!(
+        kind,
+        ColumnType::Bool
+            | ColumnType::Int2
+            | ColumnType::Int4
+            | ColumnType::Int8
+            | ColumnType::Float4
+            | ColumnType::Float8
+            | ColumnType::Numeric { .. }
+            | ColumnType::Text
+            | ColumnType::Varchar(_)
+            | ColumnType::Uuid
+            | ColumnType::Date
+            | ColumnType::Timestamp { .. }
+            | ColumnType::Timestamptz { .. }
+            | ColumnType::Json
+            | ColumnType::Jsonb
+            | ColumnType::Bytea
+    )
+}
+
 /// Types of which values that are not the same may be equal.
 fn forgives(kind: &ColumnType) -> bool {
     matches!(

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!  upsert     rows as arrays ─ INSERT … SELECT … FROM unnest ─ ON CONFLICT (key) DO UPDATE, only where something differs
+//!  copy       rows that are new, straight in, where every value is stored as it travels
 //!  swap       the same rows, where they exist: deleted and inserted in one statement, so that they may trade unique values
 //!  contested  which of the rows want a unique value that a row outside of them holds
 //!  orphans    which of the rows lack what they refer to
@@ -18,14 +19,14 @@
 //! is the same when its text is, byte by byte: `citext`, `char(n)`, types without `=`, types whose `=` forgives.
 
 use crate::mapping::{
-    CollectionPlan, Found, TablePlan,
+    CollectionPlan, Found, PlanColumn, TablePlan,
     target::{Catalog, Filled, ForeignKey, quote_ident},
 };
 
 use super::{
     Error,
     owner::OwnerStatements,
-    sql::{Sql, differs, differs_in_meaning, join, quote_text, unnest},
+    sql::{Sql, differs, differs_in_meaning, is_copied, join, quote_text, unnest},
 };
 
 /// The statements of one collection, parallel to its planned tables.
@@ -60,6 +61,8 @@ pub struct TableStatements {
     pub referenced: bool,
     /// Columns as arrays.
     pub upsert: String,
+    /// Rows in the binary form of `COPY`. Of a table where every value is stored as it travels: no cast, no id to look up.
+    pub copy: Option<String>,
     /// Columns as arrays, like [`Self::upsert`]; touches only rows that exist.
     pub swap: String,
     /// Rows that cannot have their unique value. One per constraint.
@@ -149,6 +152,7 @@ impl TableStatements {
             uniques: plan.uniques,
             referenced,
             upsert: sql.upsert(),
+            copy: sql.copy(),
             swap: sql.swap(),
             contested: sql.contested(),
             orphans: sql.orphans(),
@@ -189,6 +193,15 @@ impl Sql<'_> {
             self.rows(1, "e"),
             self.key_names(),
         )
+    }
+
+    fn copy(&self) -> Option<String> {
+        let as_it_travels = |column: &PlanColumn| {
+            let found = self.found.column(&column.name);
+            column.lookup.is_none() && found.is_some_and(|found| is_copied(&found.kind))
+        };
+        let all = self.plan.columns.iter().all(as_it_travels);
+        all.then(|| format!("COPY {} ({}) FROM STDIN BINARY", self.plan.table, self.all_names()))
     }
 
     /// The count forces every row out before the first goes back in; the rows of the key's columns that we do not write

@@ -4,6 +4,7 @@
 //!  both      release and claim the keys of remembered rows
 //!  replica   prune and erase children ▸ delete roots ▸ upsert, parents first      nothing checks references; values are freed first
 //!  enforce   prune and erase children ▸ upsert, parents first ▸ delete roots, children first     so that references hold
+//!  copy      as the mode says, and rows of documents never seen before go straight in
 //!  trade     as replica, and rows may exchange unique values; where nothing references them
 //! ```
 //!
@@ -27,6 +28,20 @@ use crate::mapping::Row;
 /// Rows that were touched, by table: written and removed.
 pub(super) type Touched = BTreeMap<String, (u64, u64)>;
 
+/// How rows are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// Inserted or updated.
+    Upsert,
+    /// The rows of documents never seen before are copied, on the word of the ledger that no others are there.
+    Copy,
+    /// Unique values may be exchanged among the rows.
+    Trade,
+}
+
+/// From how many rows on a `COPY` is cheaper than one more row in the upsert: it costs two round trips.
+const COPY_FROM: usize = 100;
+
 /// The rows of some documents, sorted by table.
 pub(super) struct Rows<'a> {
     prepared: &'a Prepared,
@@ -40,6 +55,8 @@ struct Wanted<'a> {
     place: usize,
     /// Its key in the ledger.
     document: &'a [u8],
+    /// Whether the ledger had never heard of it.
+    fresh: bool,
     row: &'a Row,
 }
 
@@ -73,7 +90,7 @@ impl<'a> Rows<'a> {
                     let now = prepared.root_of(collection, rows);
                     let parts = all.parts(collection);
                     for (wanted, rows) in parts.tables.iter_mut().zip(&rows.tables) {
-                        wanted.extend(rows.iter().map(|row| Wanted { place, document, row }));
+                        wanted.extend(rows.iter().map(|row| Wanted { place, document, fresh: winner.fresh, row }));
                     }
                     parts.follow(winner.had, now, Some(&rows.key));
                     parts.know(winner.fresh, document);
@@ -107,15 +124,20 @@ impl<'a> Rows<'a> {
         })
     }
 
-    /// Writes everything; `trade` lets the rows exchange unique values among each other.
-    pub(super) async fn write(&self, session: &Session, trade: bool, touched: &mut Touched) -> Result<(), Error> {
+    /// Whether there is a table into which [`Way::Copy`] would copy.
+    pub(super) fn may_copy(&self, session: &Session) -> bool {
+        self.order().into_iter().any(|(collection, table)| !self.copied(session, collection, table).is_empty())
+    }
+
+    /// Writes everything.
+    pub(super) async fn write(&self, session: &Session, way: Way, touched: &mut Touched) -> Result<(), Error> {
         let freed = self.release(session).await?;
         if let Some((statements, _)) = self.claim(session).await?.first() {
             return Err(owner::conflict(format!("write rows of {}", statements.name), &statements.name));
         }
-        let early = trade || session.constraint_mode() == ConstraintMode::Replica;
+        let early = way == Way::Trade || session.constraint_mode() == ConstraintMode::Replica;
         self.clear(session, &freed, early, touched).await?;
-        self.upsert(session, trade, touched).await?;
+        self.put(session, way, touched).await?;
         if early { Ok(()) } else { self.remove_roots(session, &freed, touched).await }
     }
 
@@ -274,20 +296,40 @@ impl<'a> Rows<'a> {
         Ok(())
     }
 
-    async fn upsert(&self, session: &Session, trade: bool, touched: &mut Touched) -> Result<(), Error> {
+    /// The rows that may be copied; none when they are too few.
+    fn copied(&self, session: &Session, collection: usize, table: usize) -> Vec<&'a Row> {
+        let statements = self.statements(collection, table);
+        if statements.copy.is_none() || !session.may_copy(&statements.name) {
+            return Vec::new();
+        }
+        let fresh = self.rows(collection, table).iter().filter(|wanted| wanted.fresh).map(|wanted| wanted.row);
+        let fresh = fresh.collect::<Vec<_>>();
+        if fresh.len() < COPY_FROM { Vec::new() } else { fresh }
+    }
+
+    async fn put(&self, session: &Session, way: Way, touched: &mut Touched) -> Result<(), Error> {
         for (collection, table) in self.order() {
-            let rows = self.rows(collection, table);
-            if rows.is_empty() {
+            if self.rows(collection, table).is_empty() {
                 continue;
             }
             let statements = self.statements(collection, table);
-            let arrays = params::columns(statements.width, rows.iter().map(|wanted| wanted.row));
-            let act = format!("write rows of {}", statements.name);
+            let copied = if way == Way::Copy { self.copied(session, collection, table) } else { Vec::new() };
             let mut count = 0;
-            if trade && statements.uniques {
-                count += session.execute(&act, &statements.swap, &refs(&arrays)).await?;
+            if let (Some(copy), false) = (&statements.copy, copied.is_empty()) {
+                let act = format!("copy rows into {}", statements.name);
+                let pieces = params::copy_pieces(statements.width, copied.iter().copied());
+                count += session.copy(&act, &statements.name, copy, pieces).await?;
             }
-            count += session.execute(&act, &statements.upsert, &refs(&arrays)).await?;
+            let rest = self.rows(collection, table).iter().filter(|wanted| copied.is_empty() || !wanted.fresh);
+            let rest = rest.map(|wanted| wanted.row).collect::<Vec<_>>();
+            if !rest.is_empty() {
+                let arrays = params::columns(statements.width, rest);
+                let act = format!("write rows of {}", statements.name);
+                if way == Way::Trade && statements.uniques {
+                    count += session.execute(&act, &statements.swap, &refs(&arrays)).await?;
+                }
+                count += session.execute(&act, &statements.upsert, &refs(&arrays)).await?;
+            }
             touched.entry(statements.name.clone()).or_default().0 += count;
         }
         Ok(())

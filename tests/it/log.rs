@@ -10,10 +10,12 @@ use bson::{raw::RawDocumentBuf, rawdoc};
 use driftless::{
     config::{Codec, LogConfig},
     log::{
-        Consumer, ConsumerEvent, Error, Fetched, Leadership, Publisher, RawRecord, Record, SnapshotState, StartOffsets,
-        StoredState, StreamState, TopicPartition, Topics, Transaction, envelope, partition_of, read_state, republish,
+        Consumer, ConsumerEvent, Error, Fetched, Leadership, Publisher, RawRecord, Record, StartOffsets, StoredState,
+        StreamState, TopicPartition, Topics, Transaction, envelope, partition_of, read_state, republish,
     },
-    model::{Change, ClusterTime, Control, ControlKind, Frontier, Key, Namespace, Op, ResumeToken, Version},
+    model::{
+        Change, ClusterTime, Control, ControlKind, Frontier, Key, Namespace, Op, ResumeToken, SnapshotState, Version,
+    },
     retry::{Class, Classify},
 };
 use futures_util::future::BoxFuture;
@@ -133,13 +135,8 @@ async fn a_transaction_is_read_whole_with_its_counts() {
     assert_eq!(stored, StoredState::default());
     let changes: Vec<_> = (0..50).map(|id| change(orders(), id, 1)).collect();
     let mut first = transaction(changes.clone(), 2);
-    first.snapshots = vec![SnapshotState {
-        collection: "orders".to_owned(),
-        epoch: 1,
-        done: false,
-        after: Some(rawdoc! { "_id": 49 }),
-        documents: 50,
-    }];
+    first.snapshots = vec![SnapshotState { documents: 50, ..SnapshotState::new("orders", 1, 0) }];
+    first.snapshots[0].cut(vec![rawdoc! { "_id": 49 }]);
     publisher.publish(first.clone()).await.expect("published");
     let mut second = transaction(vec![change(users(), 1, 3)], 4);
     second.idle = true;

@@ -97,9 +97,9 @@ pub fn encode_control(control: &Control) -> Encoded {
     let policy = if control.truncate { "truncate" } else { "ignore" };
     let mut value = Vec::new();
     push(&mut value, format_args!(r#"{{"kind":"{kind}","policy":"{policy}","db":"#));
-    json_string(&mut value, &control.namespace.db);
+    json_string(&mut value, &*control.namespace.db);
     value.extend_from_slice(br#","collection":"#);
-    json_string(&mut value, &control.namespace.collection);
+    json_string(&mut value, &*control.namespace.collection);
     value.push(b'}');
     let headers = vec![
         (header::FORMAT, FORMAT.to_string().into_bytes()),
@@ -164,9 +164,9 @@ fn source(value: &mut Vec<u8>, change: &Change, prefix: &str) {
     let ClusterTime { i, .. } = change.version.time;
     let ts_ms = change.version.time.unix_ms();
     push(value, format_args!(r#","ts_ms":{ts_ms},"snapshot":"{}","db":"#, change.op == Op::Snapshot));
-    json_string(value, &change.namespace.db);
+    json_string(value, &*change.namespace.db);
     value.extend_from_slice(br#","collection":"#);
-    json_string(value, &change.namespace.collection);
+    json_string(value, &*change.namespace.collection);
     push(value, format_args!(r#","ord":{i},"wallTime":{}}}"#, change.wall_ms));
 }
 

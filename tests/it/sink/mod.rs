@@ -1,6 +1,7 @@
 //! The sink against a real PostgreSQL: records go in as they lie in the log, rows come out.
 
 mod constraints;
+mod copy;
 mod keys;
 mod laws;
 mod operate;
