@@ -7,6 +7,7 @@ mod print;
 mod reconcile;
 mod replay;
 mod run;
+mod schema;
 mod setup;
 
 use std::path::PathBuf;
@@ -57,6 +58,9 @@ pub enum Command {
     Replay(replay::Replay),
     /// Compare both sides now.
     Reconcile(reconcile::Reconcile),
+    /// Prepare the target.
+    #[command(subcommand)]
+    Schema(schema::Schema),
     /// Look at dead letters, try them again, or give them up.
     ///
     /// A dead letter is a record that PostgreSQL or the mapping refused. It is kept as it was, and its document counts as drift
@@ -109,6 +113,7 @@ impl Cli {
             Command::Preview(preview) => preview.execute(config).await,
             Command::Replay(replay) => replay.execute(config).await,
             Command::Reconcile(reconcile) => reconcile.execute(config).await,
+            Command::Schema(schema) => schema.execute(config).await,
             Command::Dlq(dlq) => dlq.execute(config).await,
         }
     }

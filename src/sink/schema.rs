@@ -14,8 +14,10 @@ struct Migration {
 }
 
 /// Never edited once released; a change is a new one.
-const MIGRATIONS: &[Migration] =
-    &[Migration { id: 1, name: "tables", sql: include_str!("migrations/0001_tables.sql") }];
+const MIGRATIONS: &[Migration] = &[
+    Migration { id: 1, name: "tables", sql: include_str!("migrations/0001_tables.sql") },
+    Migration { id: 2, name: "deferred", sql: include_str!("migrations/0002_deferred.sql") },
+];
 
 /// Key of the advisory lock: "driftless" as a number, roughly.
 const LOCK: i64 = 0x6472_6966_746c_6573;
