@@ -110,15 +110,39 @@ pub struct SourceConfig {
     /// How long the server may hold an empty reply back; also the beat of an idle stream.
     #[serde(default = "defaults::max_await", deserialize_with = "duration")]
     pub max_await: Duration,
+    /// Bytes of replies that may wait to be decoded; a single reply (16 MiB at most) is always taken.
+    #[serde(default = "defaults::stream_bytes")]
+    pub stream_bytes: ByteSize,
     /// Documents looked up in one read. Measured: 1,000 give 2.5 times the rate of `updateLookup`.
     #[serde(default = "defaults::lookup_batch")]
     pub lookup_batch: usize,
-    /// Documents a snapshot chunk may hold; with `chunk_bytes` it bounds the memory of the snapshot.
+    /// Bytes that a lookup may bring; a single document is always read.
+    #[serde(default = "defaults::lookup_bytes")]
+    pub lookup_bytes: ByteSize,
+    /// Documents a chunk may hold.
     #[serde(default = "defaults::chunk_documents")]
     pub chunk_documents: usize,
-    /// Bytes after which a snapshot chunk ends.
+    /// Bytes after which a chunk ends.
     #[serde(default = "defaults::chunk_bytes")]
     pub chunk_bytes: ByteSize,
+    /// How long reading a snapshot chunk may take: the server keeps the instant it is read at for minutes, not for ever.
+    #[serde(default = "defaults::chunk_time", deserialize_with = "duration")]
+    pub chunk_time: Duration,
+    /// Chunks the snapshot reads at once. One reads faster than the log takes; a second hides its waits.
+    #[serde(default = "defaults::snapshot_readers")]
+    pub snapshot_readers: usize,
+    /// Memory of what the snapshot has read and the log does not have yet.
+    #[serde(default = "defaults::snapshot_bytes")]
+    pub snapshot_bytes: ByteSize,
+    /// Documents a second that the snapshot may read; 0 is no limit.
+    #[serde(default)]
+    pub snapshot_rate: u64,
+    /// Bytes a second that the snapshot may read; 0 is no limit.
+    #[serde(default)]
+    pub snapshot_bytes_rate: ByteSize,
+    /// The snapshot reads nothing new while the stream or the sink is further behind: they come first.
+    #[serde(default = "defaults::snapshot_max_lag", deserialize_with = "duration")]
+    pub snapshot_max_lag: Duration,
     /// Longest wait for any single reply of the server.
     #[serde(default = "defaults::timeout", deserialize_with = "duration")]
     pub timeout: Duration,
@@ -142,6 +166,9 @@ pub struct LogConfig {
     /// `cleanup.policy` of a collection topic: `compact` keeps the last change of each key for ever.
     #[serde(default = "defaults::cleanup_policy")]
     pub cleanup_policy: String,
+    /// How the value of a change is written: `json` for every reader of Debezium's envelope, `bson` for speed.
+    #[serde(default)]
+    pub codec: Codec,
     /// Further librdkafka settings, for example `security.protocol`; they never override what the protocol rests on.
     #[serde(default)]
     pub client: std::collections::BTreeMap<String, String>,
@@ -166,6 +193,17 @@ pub struct LogConfig {
     /// Longest wait for any single answer of the brokers.
     #[serde(default = "defaults::timeout", deserialize_with = "duration")]
     pub timeout: Duration,
+}
+
+/// How the value of a change is written to the log. Records are read by what they say themselves, whatever is set here.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Codec {
+    /// Debezium's envelope as JSON, the document as Extended JSON: for consoles and other consumers.
+    #[default]
+    Json,
+    /// The same envelope as BSON: several times cheaper to write and to read.
+    Bson,
 }
 
 /// PostgreSQL side.
@@ -195,8 +233,7 @@ pub struct SinkConfig {
     /// Changes that this process applies a second at most, in all its workers together; 0 is no limit.
     #[serde(default)]
     pub rate: usize,
-    /// Bytes of fetched records that may wait in memory for one worker, and as many again in the client library: enough for a
-    /// batch, so that it is there when the one before is written.
+    /// Bytes of fetched records that may wait in memory for one worker; the client library fetches a quarter of it ahead.
     #[serde(default = "defaults::queue_bytes")]
     pub queue_bytes: ByteSize,
     /// Dead letters within `breaker_window` that stop the sink: a wrong mapping must not dead-letter a table.
@@ -316,11 +353,29 @@ mod defaults {
     pub(super) fn lookup_batch() -> usize {
         1_000
     }
+    pub(super) fn stream_bytes() -> ByteSize {
+        ByteSize::mib(16)
+    }
+    pub(super) fn lookup_bytes() -> ByteSize {
+        ByteSize::mib(8)
+    }
     pub(super) fn chunk_documents() -> usize {
         5_000
     }
     pub(super) fn chunk_bytes() -> ByteSize {
         ByteSize::mib(8)
+    }
+    pub(super) fn chunk_time() -> Duration {
+        Duration::from_secs(1)
+    }
+    pub(super) fn snapshot_readers() -> usize {
+        2
+    }
+    pub(super) fn snapshot_bytes() -> ByteSize {
+        ByteSize::mib(24)
+    }
+    pub(super) fn snapshot_max_lag() -> Duration {
+        Duration::from_secs(10)
     }
     pub(super) fn timeout() -> Duration {
         Duration::from_secs(30)
@@ -356,7 +411,7 @@ mod defaults {
         ByteSize::mib(8)
     }
     pub(super) fn queue_bytes() -> ByteSize {
-        ByteSize::mib(4)
+        ByteSize::mib(8)
     }
     pub(super) fn breaker_dead_letters() -> usize {
         1_000

@@ -28,6 +28,12 @@ pub const SOURCE_FRONTIER_TIMESTAMP: &str = "driftless_source_frontier_timestamp
 pub const SOURCE_EVENT_TIMESTAMP: &str = "driftless_source_event_timestamp_seconds";
 /// `{collection}` How many documents has the snapshot read?
 pub const SNAPSHOT_DOCUMENTS: &str = "driftless_snapshot_documents_total";
+/// `{collection}` How many bytes are that?
+pub const SNAPSHOT_BYTES: &str = "driftless_snapshot_bytes_total";
+/// `{collection, phase}` Is it waiting, running, held_back, paused or done? 1 for the one that holds.
+pub const SNAPSHOT_PHASE: &str = "driftless_snapshot_phase";
+/// `{collection}` When will it be finished, at its present rate? 0 while nobody can tell.
+pub const SNAPSHOT_END_TIMESTAMP: &str = "driftless_snapshot_end_timestamp_seconds";
 /// `{collection}` About how many documents has the snapshot to read?
 pub const SNAPSHOT_ESTIMATED_DOCUMENTS: &str = "driftless_snapshot_estimated_documents";
 /// `{collection}` Is the snapshot finished? 1 or 0.
@@ -87,6 +93,9 @@ pub fn describe() {
     describe_gauge!(SOURCE_FRONTIER_TIMESTAMP, Unit::Seconds, "Cluster time up to which the stream was read.");
     describe_gauge!(SOURCE_EVENT_TIMESTAMP, Unit::Seconds, "Time of the newest event of the source.");
     describe_counter!(SNAPSHOT_DOCUMENTS, "Documents read by the snapshot.");
+    describe_counter!(SNAPSHOT_BYTES, Unit::Bytes, "Bytes read by the snapshot.");
+    describe_gauge!(SNAPSHOT_PHASE, "What the snapshot is doing: waiting, running, held_back, paused or done.");
+    describe_gauge!(SNAPSHOT_END_TIMESTAMP, Unit::Seconds, "When the snapshot will be finished at its present rate.");
     describe_gauge!(SNAPSHOT_ESTIMATED_DOCUMENTS, "Estimate of the documents that the snapshot has to read.");
     describe_gauge!(SNAPSHOT_COMPLETE, "Whether the snapshot is finished.");
     describe_counter!(LOG_CHANGES, "Changes written to the log.");

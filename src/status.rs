@@ -9,7 +9,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{metrics as names, model::Frontier, retry::Stalls};
 
@@ -72,15 +72,73 @@ pub struct RoleStatus {
     pub retries: u64,
 }
 
+/// What a snapshot is doing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SnapshotPhase {
+    /// Its turn has not come.
+    #[default]
+    Waiting,
+    /// It is being read.
+    Running,
+    /// It waits until something else has caught up; the reason says what.
+    HeldBack,
+    /// An operator wants it to stand still.
+    Paused,
+    /// All of it is in the log.
+    Done,
+}
+
+impl SnapshotPhase {
+    /// All of them, in the order of a snapshot's life.
+    pub const ALL: [Self; 5] = [Self::Waiting, Self::Running, Self::HeldBack, Self::Paused, Self::Done];
+
+    /// The name used in metrics, logs and commands.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Running => "running",
+            Self::HeldBack => "held_back",
+            Self::Paused => "paused",
+            Self::Done => "done",
+        }
+    }
+}
+
 /// How far the snapshot of one collection is.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct SnapshotStatus {
-    /// Documents read so far.
+    /// What it is doing.
+    pub phase: SnapshotPhase,
+    /// What holds it back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// How often it was started again by an operator, about.
+    pub run: u64,
+    /// Documents in the log.
     pub documents: u64,
-    /// About how many there are.
+    /// Their bytes.
+    pub bytes: u64,
+    /// About how many documents there are; above `documents` until it is done.
     pub estimated: u64,
-    /// Whether it is finished.
+    /// Documents a second over the last while.
+    pub rate: u64,
+    /// About how long it goes on at this rate; `None` while it does not move.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds_left: Option<u64>,
+    /// Ranges of `_id`s that it is read in.
+    pub parts: usize,
+    /// Those that are in the log.
+    pub parts_done: usize,
+    /// Whether all of it is in the log.
     pub done: bool,
+}
+
+impl SnapshotStatus {
+    /// About how much of it is in the log; 100 only when all of it is.
+    pub fn percent(&self) -> u64 {
+        if self.done { 100 } else { (self.documents * 100 / self.estimated.max(1)).min(99) }
+    }
 }
 
 /// Everything that this process knows of itself.
@@ -169,13 +227,20 @@ impl Status {
 
     /// How far a snapshot is.
     pub fn snapshot(&self, collection: &str, snapshot: SnapshotStatus) {
-        metrics::gauge!(names::SNAPSHOT_ESTIMATED_DOCUMENTS, "collection" => collection.to_owned())
-            .set(snapshot.estimated as f64);
-        metrics::gauge!(names::SNAPSHOT_COMPLETE, "collection" => collection.to_owned()).set(f64::from(snapshot.done));
-        // What earlier terms have read counts too.
-        metrics::counter!(names::SNAPSHOT_DOCUMENTS, "collection" => collection.to_owned())
-            .absolute(snapshot.documents);
-        self.lock().snapshots.insert(collection.to_owned(), snapshot);
+        let label = || [("collection", collection.to_owned())];
+        metrics::gauge!(names::SNAPSHOT_ESTIMATED_DOCUMENTS, &label()).set(snapshot.estimated as f64);
+        metrics::gauge!(names::SNAPSHOT_COMPLETE, &label()).set(f64::from(snapshot.done));
+        let left = snapshot.seconds_left.map_or(0.0, |left| Timestamp::now().as_second() as f64 + left as f64);
+        metrics::gauge!(names::SNAPSHOT_END_TIMESTAMP, &label()).set(left);
+        for phase in SnapshotPhase::ALL {
+            let labels = [("collection", collection.to_owned()), ("phase", phase.as_str().to_owned())];
+            metrics::gauge!(names::SNAPSHOT_PHASE, &labels).set(f64::from(snapshot.phase == phase));
+        }
+        let before = self.lock().snapshots.insert(collection.to_owned(), snapshot.clone()).unwrap_or_default();
+        // What earlier terms have read counts too; another run begins at 0 again.
+        let added = |now: u64, before: u64| if before <= now { now - before } else { now };
+        metrics::counter!(names::SNAPSHOT_DOCUMENTS, &label()).increment(added(snapshot.documents, before.documents));
+        metrics::counter!(names::SNAPSHOT_BYTES, &label()).increment(added(snapshot.bytes, before.bytes));
     }
 
     /// The mapping gave something up so many times.

@@ -9,6 +9,7 @@ mod replay;
 mod run;
 mod schema;
 mod setup;
+mod snapshot;
 
 use std::path::PathBuf;
 
@@ -56,6 +57,9 @@ pub enum Command {
     /// Rows never grow older by it: a change that is not the newest of its document loses. Changes of the newest version are
     /// applied again, so a mended mapping reaches the rows.
     Replay(replay::Replay),
+    /// Start snapshots again, let them stand still or go on, and see how far they are.
+    #[command(subcommand)]
+    Snapshot(snapshot::Snapshot),
     /// Compare both sides now.
     Reconcile(reconcile::Reconcile),
     /// Prepare the target.
@@ -112,6 +116,7 @@ impl Cli {
             Command::Check(check) => check.execute(config).await,
             Command::Preview(preview) => preview.execute(config).await,
             Command::Replay(replay) => replay.execute(config).await,
+            Command::Snapshot(snapshot) => snapshot.execute(config).await,
             Command::Reconcile(reconcile) => reconcile.execute(config).await,
             Command::Schema(schema) => schema.execute(config).await,
             Command::Dlq(dlq) => dlq.execute(config).await,

@@ -45,14 +45,18 @@ impl Run {
         supervisor.spawn("http", |cancel| http::serve(listener, page, cancel));
         // What the roles share through PostgreSQL: read by a process that is meant to reach it.
         if roles.contains(&Role::Sink) || roles.contains(&Role::Reconciler) {
-            let role = OverviewRole::new(&config, collections.keys().cloned().collect(), overview);
+            let role = OverviewRole::new(&config, collections.keys().cloned().collect(), overview.clone());
             supervisor.spawn("overview", |cancel| endless(async move { role.run(cancel).await }));
         }
         for role in &roles {
             match role {
                 Role::Source => {
-                    let role =
-                        SourceRole { config: config.clone(), collections: collections.clone(), status: status.clone() };
+                    let role = SourceRole {
+                        config: config.clone(),
+                        collections: collections.clone(),
+                        status: status.clone(),
+                        overview: overview.clone(),
+                    };
                     supervisor.spawn("source", |cancel| endless(role.run(cancel)));
                 }
                 Role::Sink => {

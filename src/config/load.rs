@@ -104,6 +104,8 @@ impl Config {
         must(source.stream_batch > 0, "source.stream_batch", "must be above 0", "5000 is a good value");
         must(source.lookup_batch > 0, "source.lookup_batch", "must be above 0", "1000 is a good value");
         must(source.chunk_documents > 0, "source.chunk_documents", "must be above 0", "5000 is a good value");
+        must(source.snapshot_readers > 0, "source.snapshot_readers", "must be above 0", "2 is a good value");
+        must(source.chunk_time.as_secs() <= 60, "source.chunk_time", "must not exceed 60s", "1s is a good value");
         let log = &self.log;
         must(!log.brokers.is_empty(), "log.brokers", "has no value", "name at least one broker as host:port");
         must(!log.prefix.is_empty(), "log.prefix", "has no value", "choose a name for this migration, such as `shop`");

@@ -29,13 +29,15 @@ mod record_key;
 mod republish;
 mod state;
 mod topics;
+mod transaction;
 
 pub use consumer::{Consumer, ConsumerEvent, Fetched, StartOffsets, TopicPartition};
 pub use envelope::{Encoded, FrontierRecord, Malformed, Record};
 pub use error::{Error, Fault};
 pub use leader::Leadership;
 pub use murmur2::partition_of;
-pub use producer::{Publisher, Transaction};
+pub use producer::Publisher;
 pub use republish::{RawRecord, republish};
-pub use state::{SnapshotState, StoredState, StreamState, read_state};
+pub use state::{StoredState, StreamState, read_state};
 pub use topics::{Topic, Topics, topic_name};
+pub use transaction::Transaction;

@@ -8,36 +8,32 @@
 //! Why every error ends it: a commit without an answer may have happened. The next publisher's `init_transactions` makes the
 //! brokers decide what is open, and only then is the state topic read; so whatever was decided is what it says.
 //!
-//! The partition of a change is computed here and handed over, because the frontier of a partition says how many changes
-//! it holds.
+//! The bytes of the next transaction are made (see [`transaction`](super::transaction)) while the last one is being settled;
+//! never more than one ahead.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Mutex, PoisonError},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use metrics::{counter, histogram};
+use metrics::histogram;
 use rdkafka::{
     ClientConfig, ClientContext, Statistics,
     config::RDKafkaLogLevel,
     error::{KafkaError, RDKafkaErrorCode},
-    message::{DeliveryResult, Header, OwnedHeaders},
+    message::DeliveryResult,
     producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext, PurgeConfig},
 };
+use tokio::task::JoinHandle;
 
 use super::{
-    Error, SnapshotState, StoredState, StreamState, Topics, client,
-    envelope::{self, Encoded, FrontierRecord, MAX_RECORD, header},
+    Error, StoredState, Topics, Transaction, client,
+    envelope::MAX_RECORD,
     error::code_of,
-    murmur2::partition_of,
-    state::{encode_snapshot, encode_stream, read_state},
+    state::read_state,
+    transaction::{Encoder, Outgoing, Sealed},
 };
-use crate::{
-    config::LogConfig,
-    metrics::{LOG_BYTES, LOG_CHANGES, LOG_TRANSACTION_SECONDS},
-    model::{Change, Control, Frontier, Namespace, Op},
-};
+use crate::{config::LogConfig, metrics::LOG_TRANSACTION_SECONDS};
 
 /// One look at what the brokers have acknowledged.
 const POLL: Duration = Duration::from_millis(1);
@@ -46,41 +42,23 @@ const ABORT: Duration = Duration::from_secs(2);
 /// Records between two looks while a transaction is being filled.
 const POLL_EVERY: usize = 500;
 
-/// What becomes visible at once, or not at all.
-#[derive(Clone, Debug)]
-pub struct Transaction {
-    /// Changes, in the order of the stream.
-    pub changes: Vec<Change>,
-    /// Controls; each goes to every partition of its collection, after the changes.
-    pub controls: Vec<Control>,
-    /// How far the stream has come with these changes, and the source's wall clock in milliseconds when it stood there.
-    pub frontier: Option<(Frontier, i64)>,
-    /// Whether the frontier goes to partitions without changes too.
-    pub idle: bool,
-    /// Where to go on after this transaction.
-    pub state: StreamState,
-    /// Snapshots that moved on with these changes.
-    pub snapshots: Vec<SnapshotState>,
-    /// Collections whose snapshot is in the log once this transaction is.
-    pub complete: BTreeSet<String>,
-}
-
 /// The one writer of a source stream.
 pub struct Publisher {
-    /// `None` while a transaction is open, and for ever after one that failed or was given up.
-    idle: Option<(Session, Counts)>,
+    /// `None` while a transaction is being encoded, and for ever after one that was not.
+    encoder: Option<Encoder>,
+    standing: Standing,
     generation: u64,
+    gap: Duration,
 }
 
-/// What the frontier of each partition has to say: by position of the topic, then partition.
-type Counts = BTreeMap<(usize, i32), Count>;
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Count {
-    /// Of the last frontier.
-    seq: u64,
-    /// Changes since.
-    changes: u64,
+/// Where the publisher is with its last transaction.
+enum Standing {
+    /// It is committed, since then.
+    Idle(Session, Instant),
+    /// It is on its way; no answer by the deadline is an error like any other.
+    UnderWay(JoinHandle<Result<(Session, Instant), Error>>, tokio::time::Instant),
+    /// It failed, or was given up: what became of it is unknown.
+    Unusable,
 }
 
 impl Publisher {
@@ -96,47 +74,94 @@ impl Publisher {
             .set("transaction.timeout.ms", client::millis(cfg.timeout))
             .set("message.timeout.ms", client::millis(cfg.timeout));
         let producer: BaseProducer<Deliveries> = client::create(&settings, Deliveries::default())?;
-        let mut session = Session {
-            producer,
-            positions: topics.collections().iter().enumerate().map(|(at, t)| (t.namespace.clone(), at)).collect(),
-            topics: topics.clone(),
-            prefix: cfg.prefix.clone(),
-            timeout: cfg.timeout,
-            transactional_id,
-            generation: 0,
-        };
-        session = client::blocking("publisher", move || {
+        let session = Session { producer, timeout: cfg.timeout, transactional_id };
+        let state = topics.state().to_owned();
+        let session = client::blocking("publisher", move || {
+            // The library looks for its coordinator at once when it knows a broker by then, else half a second later.
+            let metadata = session.producer.client().fetch_metadata(Some(&state), session.timeout);
+            metadata.map_err(|error| session.failed("reach the brokers as", error))?;
             session.producer.init_transactions(session.timeout).map_err(|error| session.failed("fence as", error))?;
             Ok(session)
         })
         .await?;
         // Only now: nobody older can add to it any more.
         let stored = read_state(cfg).await?;
-        session.generation = stored.publisher + 1;
-        tracing::info!(id = session.transactional_id, generation = session.generation, "publisher connected");
-        let generation = session.generation;
-        Ok((Self { idle: Some((session, Counts::new())), generation }, stored))
+        let generation = stored.publisher + 1;
+        tracing::info!(id = session.transactional_id, generation, "publisher connected");
+        let encoder = Some(Encoder::new(cfg, topics, generation));
+        let standing = Standing::Idle(session, Instant::now());
+        Ok((Self { encoder, standing, generation, gap: cfg.transaction_gap }, stored))
     }
 
-    /// Publishes a transaction and waits until it is committed.
-    ///
-    /// Not cancel-safe: a publisher whose `publish` was dropped answers [`Error::Unusable`] from then on.
+    /// Publishes a transaction and waits until it is committed: [`Publisher::begin`], then [`Publisher::settled`].
     ///
     /// # Errors
-    /// Any error means that the outcome is unknown: drop the publisher and go on from the stored state of the next one.
-    /// [`Error::Fenced`] means that another one already does.
+    /// As theirs.
     pub async fn publish(&mut self, transaction: Transaction) -> Result<(), Error> {
-        let (session, mut counts) = self.idle.take().ok_or(Error::Unusable)?;
-        let idle = client::blocking("publisher", move || {
-            let outcome = session.run(&transaction, &mut counts);
+        self.begin(transaction).await?;
+        self.settled().await
+    }
+
+    /// Encodes a transaction, waits until the one before is committed, and sends it on its way.
+    ///
+    /// Not cancel-safe: a publisher whose `begin` was dropped answers [`Error::Unusable`] from then on.
+    ///
+    /// # Errors
+    /// Any error, of this transaction or of the one before, means that the outcome is unknown: drop the publisher and go on
+    /// from the stored state of the next one. [`Error::Fenced`] means that another one already does.
+    pub async fn begin(&mut self, transaction: Transaction) -> Result<(), Error> {
+        let mut encoder = self.encoder.take().ok_or(Error::Unusable)?;
+        let encoded = client::blocking("publisher", move || {
+            let sealed = encoder.seal(transaction)?;
+            Ok((encoder, sealed))
+        });
+        let (encoder, sealed) = encoded.await?;
+        self.ready().await?;
+        let Standing::Idle(session, _) = std::mem::replace(&mut self.standing, Standing::Unusable) else {
+            return Err(Error::Unusable);
+        };
+        let deadline = tokio::time::Instant::now() + session.timeout * 2;
+        let sent = tokio::task::spawn_blocking(move || {
+            let outcome = session.run(sealed);
             if let Err(error) = &outcome {
                 session.abandon(error);
             }
             // After an error the connections are closed here, before the caller hears of it.
-            outcome.map(|()| (session, counts))
-        })
-        .await?;
-        self.idle = Some(idle);
+            outcome.map(|()| (session, Instant::now()))
+        });
+        self.standing = Standing::UnderWay(sent, deadline);
+        self.encoder = Some(encoder);
+        Ok(())
+    }
+
+    /// Waits until what was begun is committed. Cancel-safe.
+    ///
+    /// # Errors
+    /// As [`Publisher::begin`].
+    pub async fn settled(&mut self) -> Result<(), Error> {
+        let (sent, deadline) = match &mut self.standing {
+            Standing::Idle(..) => return Ok(()),
+            Standing::Unusable => return Err(Error::Unusable),
+            Standing::UnderWay(sent, deadline) => (sent, *deadline),
+        };
+        let ended = tokio::time::timeout_at(deadline, sent).await;
+        self.standing = Standing::Unusable;
+        let ended = ended.map_err(|_| Error::Timeout { act: "publish to", object: "the log".to_owned() })?;
+        let (session, at) = ended.map_err(|_| Error::Ended("publisher"))??;
+        self.standing = Standing::Idle(session, at);
+        Ok(())
+    }
+
+    /// Waits until what was begun is committed and the brokers take another transaction at once, which is
+    /// `log.transaction_gap` later. Cancel-safe.
+    ///
+    /// # Errors
+    /// As [`Publisher::begin`].
+    pub async fn ready(&mut self) -> Result<(), Error> {
+        self.settled().await?;
+        if let Standing::Idle(_, since) = &self.standing {
+            tokio::time::sleep_until((*since + self.gap).into()).await;
+        }
         Ok(())
     }
 
@@ -149,109 +174,47 @@ impl Publisher {
 impl Drop for Publisher {
     /// Closing the connections may take a while: not on a thread of the runtime.
     fn drop(&mut self) {
-        if let Some(idle) = self.idle.take() {
+        if let Standing::Idle(session, _) = std::mem::replace(&mut self.standing, Standing::Unusable) {
             // Where no thread can be had, the closure and with it the connections end right here.
-            let _ = std::thread::Builder::new().name("log-publisher-close".to_owned()).spawn(move || drop(idle));
+            let _ = std::thread::Builder::new().name("log-publisher-close".to_owned()).spawn(move || drop(session));
         }
     }
 }
 
 struct Session {
     producer: BaseProducer<Deliveries>,
-    topics: Topics,
-    positions: HashMap<Namespace, usize>,
-    prefix: String,
     timeout: Duration,
     transactional_id: String,
-    generation: u64,
 }
 
 impl Session {
-    fn run(&self, transaction: &Transaction, counts: &mut Counts) -> Result<(), Error> {
+    fn run(&self, sealed: Sealed) -> Result<(), Error> {
         let started = Instant::now();
-        let mut tally = Tally::default();
-        let mut touched = BTreeMap::new();
         self.producer.begin_transaction().map_err(|error| self.failed("begin a transaction as", error))?;
-        for change in &transaction.changes {
-            let at = self.position(&change.namespace)?;
-            let topic = &self.topics.collections()[at];
-            let encoded = envelope::encode(change, &self.prefix);
-            let partition = partition_of(&encoded.key, topic.partitions);
-            let bytes = self.send_encoded(&topic.name, partition, &encoded, change.wall_ms)?;
-            counts.entry((at, partition)).or_default().changes += 1;
-            touched.insert((at, partition), ());
-            tally.add(at, change.op, bytes);
-        }
-        for control in &transaction.controls {
-            let at = self.position(&control.namespace)?;
-            let topic = &self.topics.collections()[at];
-            let encoded = envelope::encode_control(control);
-            for partition in 0..topic.partitions {
-                self.send_encoded(&topic.name, partition, &encoded, control.version.time.unix_ms())?;
-                touched.insert((at, partition), ());
-            }
-        }
-        if let Some((before, as_of_ms)) = transaction.frontier {
-            let every = self.topics.collections().iter().enumerate();
-            let every = every.flat_map(|(at, topic)| (0..topic.partitions).map(move |partition| (at, partition)));
-            for place in every.filter(|place| transaction.idle || touched.contains_key(place)) {
-                let complete = transaction.complete.contains(&self.topics.collections()[place.0].namespace.collection);
-                self.send_frontier(place, counts.entry(place).or_default(), (before, as_of_ms), complete)?;
-            }
-        }
-        for snapshot in &transaction.snapshots {
-            self.send_state(encode_snapshot(snapshot))?;
-        }
-        self.send_state(encode_stream(&transaction.state, self.generation))?;
+        // One by one: the client library keeps a copy of its own.
+        sealed.records.into_iter().try_for_each(|record| self.send(record))?;
         self.settle(self.timeout)?;
         self.producer
             .commit_transaction(self.timeout)
             .map_err(|error| self.failed("commit a transaction as", error))?;
-        tally.report(&self.topics);
+        sealed.tally.report();
         histogram!(LOG_TRANSACTION_SECONDS).record(started.elapsed().as_secs_f64());
         Ok(())
     }
 
-    fn position(&self, namespace: &Namespace) -> Result<usize, Error> {
-        let position = self.positions.get(namespace).copied();
-        position.ok_or_else(|| Error::NoTopic { namespace: namespace.to_string() })
-    }
-
-    fn send_frontier(
-        &self,
-        (at, partition): (usize, i32),
-        count: &mut Count,
-        (before, as_of_ms): (Frontier, i64),
-        complete: bool,
-    ) -> Result<(), Error> {
-        count.seq += 1;
-        let changes = std::mem::take(&mut count.changes);
-        let record = FrontierRecord { before, as_of_ms, seq: count.seq, publisher: self.generation, changes, complete };
-        let encoded = envelope::encode_frontier(&record);
-        self.send_encoded(&self.topics.collections()[at].name, partition, &encoded, as_of_ms).map(drop)
-    }
-
-    fn send_state(&self, (key, value): (Vec<u8>, Vec<u8>)) -> Result<(), Error> {
-        let record = BaseRecord::to(self.topics.state()).partition(0).key(&key).payload(&value);
-        send(&self.producer, record, self.timeout, |error| self.failed("publish as", error))
-    }
-
-    /// Enqueues a record and says how many bytes it has.
-    fn send_encoded(&self, topic: &str, partition: i32, encoded: &Encoded, wall_ms: i64) -> Result<usize, Error> {
-        let bytes = encoded.key.len() + encoded.value.len();
-        let generation = self.generation.to_string();
-        let own = encoded.headers.iter().map(|(name, value)| (*name, value.as_slice()));
-        let record = BaseRecord::to(topic)
-            .partition(partition)
-            .key(&encoded.key)
-            .payload(&encoded.value)
-            .timestamp(timestamp(wall_ms))
-            .headers(headers(own.chain([(header::PUBLISHER, generation.as_bytes())])));
+    /// Enqueues a record.
+    fn send(&self, outgoing: Outgoing) -> Result<(), Error> {
+        let Outgoing { topic, partition, key, value, about } = outgoing;
+        let mut record = BaseRecord::to(&topic).partition(partition).key(&key).payload(&value);
+        if let Some((headers, wall_ms)) = about {
+            record = record.timestamp(timestamp(wall_ms)).headers(headers);
+        }
         send(&self.producer, record, self.timeout, |error| match code_of(&error) {
-            Some(RDKafkaErrorCode::MessageSizeTooLarge) => Error::TooLarge { topic: topic.to_owned(), bytes },
+            Some(RDKafkaErrorCode::MessageSizeTooLarge) => {
+                Error::TooLarge { topic: topic.to_string(), bytes: key.len() + value.len() }
+            }
             _ => self.failed("publish as", error),
-        })?;
-        Ok(bytes)
+        })
     }
 
     /// Waits until the brokers have every record.
@@ -298,26 +261,6 @@ impl Session {
     }
 }
 
-/// What a committed transaction adds to the metrics.
-#[derive(Default)]
-struct Tally(HashMap<(usize, Op), (u64, u64)>);
-
-impl Tally {
-    fn add(&mut self, at: usize, op: Op, size_bytes: usize) {
-        let (changes, bytes) = self.0.entry((at, op)).or_default();
-        *changes += 1;
-        *bytes += size_bytes as u64;
-    }
-
-    fn report(self, topics: &Topics) {
-        for ((at, op), (changes, bytes)) in self.0 {
-            let collection = topics.collections()[at].namespace.collection.clone();
-            counter!(LOG_CHANGES, "collection" => collection.clone(), "op" => op.as_str()).increment(changes);
-            counter!(LOG_BYTES, "collection" => collection).increment(bytes);
-        }
-    }
-}
-
 /// Settings of every producer.
 ///
 /// # Errors
@@ -329,7 +272,8 @@ pub(super) fn settings(cfg: &LogConfig) -> Result<ClientConfig, Error> {
     // A transaction is filled in one go and then waited for: a longer linger is only latency.
     client::tune(&mut settings, &["linger.ms", "queue.buffering.max.ms"], "1");
     client::tune(&mut settings, &["compression.type", "compression.codec"], "lz4");
-    client::tune(&mut settings, &["queue.buffering.max.kbytes"], "262144");
+    // One record of the largest kind has to fit; of others it is several transactions.
+    client::tune(&mut settings, &["queue.buffering.max.kbytes"], (MAX_RECORD >> 10).to_string());
     Ok(settings)
 }
 
@@ -360,10 +304,6 @@ pub(super) fn send(
             Err((error, _)) => return Err(failed(error)),
         }
     }
-}
-
-pub(super) fn headers<'h>(pairs: impl Iterator<Item = (&'h str, &'h [u8])>) -> OwnedHeaders {
-    pairs.fold(OwnedHeaders::new(), |headers, (key, value)| headers.insert(Header { key, value: Some(value) }))
 }
 
 /// The time a record lies under. Brokers refuse one from the future, and 0 means none; the value keeps the true one.

@@ -15,6 +15,7 @@ use super::{
     envelope::header,
     error::code_of,
     producer::{self, Deliveries},
+    transaction,
 };
 use crate::config::LogConfig;
 
@@ -47,7 +48,7 @@ pub async fn republish(cfg: &LogConfig, records: Vec<RawRecord>) -> Result<(), E
             let kept = record.headers.iter().filter(|(name, _)| name != header::RETRY);
             let kept = kept.map(|(name, value)| (name.as_str(), value.as_slice()));
             let mut again = BaseRecord::to(&record.topic)
-                .headers(producer::headers(kept.chain([(header::RETRY, b"1".as_slice())])));
+                .headers(transaction::headers(kept.chain([(header::RETRY, b"1".as_slice())])));
             (again.key, again.payload) = (record.key.as_ref(), record.value.as_ref());
             producer::send(&producer, again, timeout, |error| match code_of(&error) {
                 Some(RDKafkaErrorCode::MessageSizeTooLarge) => {

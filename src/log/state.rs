@@ -21,12 +21,14 @@ use super::{
 };
 use crate::{
     config::LogConfig,
-    model::{ClusterTime, Frontier, ResumeToken},
+    model::{ClusterTime, Frontier, Part, ResumeToken, SnapshotState},
     retry::{Class, Classify},
 };
 
-/// Version of the values; a higher one is not read.
+/// Version of the stream's value; a higher one is not read.
 const FORMAT: u32 = 1;
+/// Version of a snapshot's value: 1 had one part only, and is still read.
+const SNAPSHOT_FORMAT: u32 = 2;
 const STREAM: &str = "stream";
 const POLL: std::time::Duration = std::time::Duration::from_millis(100);
 
@@ -39,21 +41,6 @@ pub struct StreamState {
     pub token: ResumeToken,
     /// The last frontier published.
     pub frontier: Frontier,
-}
-
-/// How far the snapshot of one collection has come.
-#[derive(Clone, Debug, PartialEq)]
-pub struct SnapshotState {
-    /// The collection, without its database.
-    pub collection: String,
-    /// Epoch of the snapshot.
-    pub epoch: u32,
-    /// Whether every document has been published.
-    pub done: bool,
-    /// `{_id: …}` of the last document published; `None` before the first.
-    pub after: Option<RawDocumentBuf>,
-    /// Documents published so far.
-    pub documents: u64,
 }
 
 /// What the state topic holds.
@@ -87,8 +74,31 @@ struct StreamValue {
 struct SnapshotValue {
     format: u32,
     epoch: u32,
+    run: u64,
+    paused: bool,
+    /// Told for whoever reads the topic.
     done: bool,
+    documents: u64,
+    bytes: u64,
+    estimate: u64,
+    parts: Vec<PartValue>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct PartValue {
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    until: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    after: Option<String>,
+    done: bool,
+}
+
+/// What format 1 was.
+#[derive(Deserialize)]
+struct OnePartValue {
+    epoch: u32,
+    done: bool,
+    #[serde(default)]
     after: Option<String>,
     documents: u64,
 }
@@ -112,14 +122,40 @@ pub(super) fn encode_stream(state: &StreamState, publisher: u64) -> (Vec<u8>, Ve
 
 /// Key and value of a snapshot's record.
 pub(super) fn encode_snapshot(state: &SnapshotState) -> (Vec<u8>, Vec<u8>) {
+    let id = |id: &Option<RawDocumentBuf>| id.as_ref().map(|id| base64(id));
+    let part = |part: &Part| PartValue { until: id(&part.until), after: id(&part.after), done: part.done };
     let value = SnapshotValue {
-        format: FORMAT,
+        format: SNAPSHOT_FORMAT,
         epoch: state.epoch,
-        done: state.done,
-        after: state.after.as_ref().map(|after| base64(after)),
+        run: state.run,
+        paused: state.paused,
+        done: state.done(),
         documents: state.documents,
+        bytes: state.bytes,
+        estimate: state.estimate,
+        parts: state.parts.iter().map(part).collect(),
     };
     (json(&StateKey::Snapshot(state.collection.clone())), json(&value))
+}
+
+/// A snapshot's record, of this format or the one before.
+fn decode_snapshot(collection: &str, value: &[u8]) -> Result<SnapshotState, Unreadable> {
+    let id = |id: Option<String>| id.as_deref().map(document).transpose();
+    let mut state = SnapshotState { collection: collection.to_owned(), ..SnapshotState::default() };
+    if format(value)? == FORMAT {
+        let OnePartValue { epoch, done, after, documents } = fields(value)?;
+        state.epoch = epoch;
+        state.parts = vec![Part { until: None, after: id(after)?, done }];
+        (state.documents, state.estimate) = (documents, documents);
+        return Ok(state);
+    }
+    let value: SnapshotValue = read(value, SNAPSHOT_FORMAT)?;
+    (state.epoch, state.run, state.paused) = (value.epoch, value.run, value.paused);
+    (state.documents, state.bytes, state.estimate) = (value.documents, value.bytes, value.estimate);
+    for part in value.parts {
+        state.parts.push(Part { until: id(part.until)?, after: id(part.after)?, done: part.done });
+    }
+    Ok(state)
 }
 
 fn json(value: &impl Serialize) -> Vec<u8> {
@@ -147,7 +183,7 @@ impl StoredState {
                     self.stream = None;
                     return Ok(());
                 };
-                let value: StreamValue = read(value)?;
+                let value: StreamValue = read(value, FORMAT)?;
                 let raw = document(&value.token)?;
                 let token = ResumeToken::from_raw(&raw).map_err(Unreadable::Token)?;
                 self.publisher = value.publisher;
@@ -158,9 +194,7 @@ impl StoredState {
             }
             (StateKey::Snapshot(collection), None) => drop(self.snapshots.remove(collection)),
             (StateKey::Snapshot(collection), Some(value)) => {
-                let SnapshotValue { epoch, done, after, documents, .. } = read(value)?;
-                let after = after.as_deref().map(document).transpose()?;
-                let state = SnapshotState { collection: collection.clone(), epoch, done, after, documents };
+                let state = decode_snapshot(collection, value)?;
                 self.snapshots.insert(collection.clone(), state);
             }
         }
@@ -168,12 +202,19 @@ impl StoredState {
     }
 }
 
-fn read<'a, T: Deserialize<'a>>(value: &'a [u8]) -> Result<T, Unreadable> {
-    match serde_json::from_slice::<AnyValue>(value) {
-        Ok(AnyValue { format: FORMAT }) => {}
-        Ok(_) => return Err(Unreadable::What("it has a format this version does not know")),
-        Err(_) => return Err(Unreadable::What("its value is no JSON with a format")),
+fn read<'a, T: Deserialize<'a>>(value: &'a [u8], known: u32) -> Result<T, Unreadable> {
+    if format(value)? != known {
+        return Err(Unreadable::What("it has a format this version does not know"));
     }
+    fields(value)
+}
+
+fn format(value: &[u8]) -> Result<u32, Unreadable> {
+    let any = serde_json::from_slice::<AnyValue>(value);
+    any.map(|any| any.format).map_err(|_| Unreadable::What("its value is no JSON with a format"))
+}
+
+fn fields<'a, T: Deserialize<'a>>(value: &'a [u8]) -> Result<T, Unreadable> {
     serde_json::from_slice(value).map_err(|_| Unreadable::What("its value lacks fields of its format"))
 }
 
@@ -200,7 +241,11 @@ fn read_to_end(cfg: &LogConfig) -> Result<StoredState, Error> {
     // The library wants a group even of a reader that assigns its partition itself; it never joins it.
     client::member(&mut settings, cfg, &super::leader::group(&cfg.prefix));
     settings.set("enable.partition.eof", "true").set("auto.offset.reset", "error");
+    // An answer at the end of the topic is what is waited for: brokers shall not hold it back until there is more.
+    client::tune(&mut settings, &["fetch.wait.max.ms"], "5");
     let consumer: BaseConsumer<Context> = client::create(&settings, Context)?;
+    // The library looks for the partition's leader at once when it knows the topic by then, else a second later.
+    consumer.fetch_metadata(Some(&topic), cfg.timeout).map_err(Error::kafka("read", &topic))?;
     let mut start = TopicPartitionList::new();
     start
         .add_partition_offset(&topic, 0, Offset::Beginning)
@@ -252,8 +297,11 @@ mod tests {
     }
 
     fn snapshot(done: bool) -> SnapshotState {
-        let after = done.then(|| rawdoc! { "_id": 7 });
-        SnapshotState { collection: "orders".to_owned(), epoch: 2, done, after, documents: 5 }
+        let mut state = SnapshotState::new("orders", 2, 3);
+        state.cut(vec![rawdoc! { "_id": 9 }]);
+        state.parts[0].after = Some(rawdoc! { "_id": 7 });
+        state.parts.iter_mut().for_each(|part| part.done = done);
+        SnapshotState { paused: !done, documents: 5, bytes: 50, estimate: 8, ..state }
     }
 
     fn take_in(state: &mut StoredState, (key, value): (Vec<u8>, Vec<u8>)) -> Result<(), Unreadable> {
@@ -275,7 +323,11 @@ mod tests {
     fn the_shape_is_the_documented_one() {
         let (key, value) = encode_snapshot(&snapshot(false));
         assert_eq!(key, br#"{"snapshot":"orders"}"#);
-        assert_eq!(value, br#"{"format":1,"epoch":2,"done":false,"documents":5}"#);
+        let (head, parts) = (
+            r#"{"format":2,"epoch":2,"run":3,"paused":true,"done":false,"documents":5,"bytes":50,"estimate":8,"#,
+            r#""parts":[{"until":"DgAAABBfaWQACQAAAAA=","after":"DgAAABBfaWQABwAAAAA=","done":false},{"done":false}]}"#,
+        );
+        assert_eq!(String::from_utf8_lossy(&value), format!("{head}{parts}"));
         let (key, value) = encode_stream(&stream(), 7);
         assert_eq!(key, br#"{"state":"stream"}"#);
         assert!(value.starts_with(br#"{"format":1,"epoch":2,"publisher":7,"token":""#));
@@ -294,7 +346,22 @@ mod tests {
     }
 
     #[test]
+    fn a_record_of_the_first_format_has_one_part() {
+        for (after, expected) in [("", None), (r#","after":"DgAAABBfaWQABwAAAAA=""#, Some(rawdoc! { "_id": 7 }))] {
+            let value = format!(r#"{{"format":1,"epoch":2,"done":false{after},"documents":5}}"#);
+            let mut state = StoredState::default();
+            let key = encode_snapshot(&snapshot(false)).0;
+            assert!(take_in(&mut state, (key, value.into_bytes())).is_ok());
+            let mut one = SnapshotState { documents: 5, estimate: 5, ..SnapshotState::new("orders", 2, 0) };
+            one.parts = vec![Part { until: None, after: expected, done: false }];
+            assert_eq!(state.snapshots["orders"], one);
+        }
+    }
+
+    #[test]
     fn a_newer_format_is_not_guessed_at() {
+        let key = encode_snapshot(&snapshot(false)).0;
+        assert!(take_in(&mut StoredState::default(), (key, br#"{"format":3}"#.to_vec())).is_err());
         let key = encode_stream(&stream(), 7).0;
         assert!(take_in(&mut StoredState::default(), (key, br#"{"format":2}"#.to_vec())).is_err());
     }

@@ -1,25 +1,26 @@
 //! A change: one versioned fact about one document. A control: one about a whole collection.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use bson::raw::RawDocumentBuf;
 use serde::{Deserialize, Serialize};
 
 use super::{ClusterTime, Key, Version};
 
-/// A MongoDB collection by its full name. A database name holds no dot, so the printed form is unambiguous.
+/// A MongoDB collection by its full name. A database name holds no dot, so the printed form is unambiguous. Every change
+/// carries one: it is cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Namespace {
     /// Database.
-    pub db: String,
+    pub db: Arc<str>,
     /// Collection; may hold dots.
-    pub collection: String,
+    pub collection: Arc<str>,
 }
 
 impl Namespace {
     /// Names a collection of a database.
-    pub fn new(db: impl Into<String>, collection: impl Into<String>) -> Self {
-        Self { db: db.into(), collection: collection.into() }
+    pub fn new(db: impl AsRef<str>, collection: impl AsRef<str>) -> Self {
+        Self { db: db.as_ref().into(), collection: collection.as_ref().into() }
     }
 }
 

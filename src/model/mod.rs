@@ -7,6 +7,7 @@ mod decimal;
 mod key;
 mod reason;
 mod resume_token;
+mod snapshot;
 mod time;
 
 pub use change::{Change, Control, ControlKind, Namespace, Op};
@@ -14,4 +15,5 @@ pub use decimal::Decimal;
 pub use key::Key;
 pub use reason::Reason;
 pub use resume_token::{ResumeToken, TokenError, TokenKind};
+pub use snapshot::{Part, SnapshotState, SnapshotStep};
 pub use time::{ClusterTime, Frontier, Version};

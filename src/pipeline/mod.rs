@@ -7,7 +7,9 @@ mod overview;
 mod publish;
 mod reconciler;
 mod sink;
+mod snapshots;
 mod source;
+mod wishes;
 
 use std::{future::Future, time::Duration};
 
@@ -60,9 +62,6 @@ pub enum Error {
         /// In the state topic.
         stored: u32,
     },
-    /// The brokers did not answer in time.
-    #[error("publish a transaction: no answer in time")]
-    PublishTimeout,
 }
 
 impl Error {
@@ -76,7 +75,7 @@ impl Error {
             Self::EpochWentBack { stored, .. } => {
                 Some(format!("set source.epoch to {stored}, or choose another log.prefix"))
             }
-            Self::Reconcile(_) | Self::PublishTimeout => None,
+            Self::Reconcile(_) => None,
         }
     }
 }
@@ -89,7 +88,6 @@ impl Classify for Error {
             Self::Sink(error) => error.class(),
             Self::Reconcile(error) => error.class(),
             Self::Unsuited(_) | Self::Mapping(_) | Self::EpochWentBack { .. } => Class::Halt,
-            Self::PublishTimeout => Class::Transient,
         }
     }
 }

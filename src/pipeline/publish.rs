@@ -3,42 +3,50 @@
 //! ```text
 //!  ChangeStream ──batches──▶ ┌───────┐
 //!                            │ Merge │──▶ Draft ──▶ Publisher (one Kafka transaction: changes, frontiers, resume token)
-//!  Snapshot ─────chunks────▶ └───────┘
+//!  Snapshots ────chunks────▶ └───────┘
 //! ```
+//! While one transaction is being settled the next is drafted, and encoded when it is full; there is never a third.
+//!
 //! The only token that is ever saved is the one of a batch whose changes are in the same transaction. Any error ends the
 //! term; the next one starts from what is stored.
 
-use std::{
-    collections::BTreeSet,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::{Error, SourceRole};
+use super::{Error, SourceRole, snapshots::Snapshots};
 use crate::{
-    log::{Publisher, SnapshotState, StoredState, StreamState, Topics, Transaction},
-    model::{Change, Control, Frontier},
-    source::{ChangeStream, Merge, Position, Progress, Released, Snapshot, SnapshotItem, Source, Start, StreamBatch},
-    status::{Phase, Role, SnapshotStatus},
+    log::{Publisher, StreamState, Topics, Transaction},
+    model::{Change, Control, Frontier, SnapshotStep},
+    sink::snapshots::Wishes,
+    source::{ChangeStream, Merge, Position, Room, SnapshotItem, Source, Start, StreamBatch},
+    status::{Phase, Role},
 };
-
-/// Chunks that may wait for the stream at once: one held, one being read.
-const CHUNKS_UNDER_WAY: usize = 2;
 
 /// What will be in the next transaction.
 #[derive(Default)]
 struct Draft {
     changes: Vec<Change>,
     controls: Vec<Control>,
-    snapshots: Vec<(SnapshotState, SnapshotStatus)>,
+    /// Memory of the snapshot rows among the changes; free again when they are published.
+    rooms: Vec<Room>,
 }
 
 impl Draft {
     fn is_empty(&self) -> bool {
-        self.changes.is_empty() && self.controls.is_empty() && self.snapshots.is_empty()
+        self.changes.is_empty() && self.controls.is_empty()
     }
+}
+
+/// A transaction that is being settled.
+struct UnderWay {
+    frontier: Frontier,
+    /// Collections whose snapshot moves on with it.
+    moved: Vec<String>,
+    /// Memory of the snapshot rows in it.
+    rooms: Vec<Room>,
 }
 
 /// A term under way.
@@ -46,26 +54,26 @@ pub(super) struct Term<'a> {
     role: &'a SourceRole,
     publisher: Publisher,
     stream: ChangeStream,
-    /// `None` once everything is read.
-    snapshot: Option<Snapshot>,
-    merge: Merge<Progress>,
+    snapshots: Snapshots,
+    merge: Merge<(SnapshotStep, Room)>,
     /// Where the stream stands; everything up to here is in the draft or the log.
     position: Position,
     draft: Draft,
-    /// Collections whose snapshot is in the log, or in the next transaction.
-    complete: BTreeSet<String>,
+    /// What is told once the transaction under way is durable.
+    under_way: Option<UnderWay>,
     last_idle: Instant,
 }
 
 impl<'a> Term<'a> {
     /// Fences the predecessor, reads its state, and opens stream and snapshot from there.
-    pub(super) async fn begin(role: &'a SourceRole, topics: &Topics) -> Result<Self, Error> {
-        let source = Source::connect(&role.config.source).await?.with_stalls(role.status.stalls(Role::Source));
-        let faults = source.faults(role.collections.keys().map(String::as_str)).await?;
-        if !faults.is_empty() {
-            return Err(Error::Unsuited(faults));
-        }
-        let (publisher, stored) = Publisher::connect(&role.config.log, topics).await?;
+    pub(super) async fn begin(
+        role: &'a SourceRole,
+        topics: &Topics,
+        wishes: watch::Receiver<Wishes>,
+    ) -> Result<Self, Error> {
+        let publisher = async { Ok(Publisher::connect(&role.config.log, topics).await?) };
+        // At the same time, for the sake of a quick start.
+        let (source, (publisher, stored)) = tokio::try_join!(connect(role), publisher)?;
         let epoch = role.config.source.epoch;
         let stream_state = stored.stream.as_ref().filter(|stream| stream.epoch >= epoch);
         if let Some(stream) = stream_state.filter(|stream| stream.epoch > epoch) {
@@ -86,18 +94,18 @@ impl<'a> Term<'a> {
             role,
             publisher,
             stream,
-            snapshot: None,
+            snapshots: Snapshots::begin(role, &source, &stored, wishes),
             merge: Merge::new(epoch, began),
             position: first.position.clone(),
             draft: Draft::default(),
-            complete: done_in(&stored, epoch),
+            under_way: None,
             last_idle: Instant::now(),
         };
         term.take_batch(first);
         // The position of the stream is durable before the first document is read.
         term.publish(true).await?;
-        let todo = term.todo(&stored, epoch);
-        term.snapshot = (!todo.is_empty()).then(|| Snapshot::start(&source, todo, role.backoff()));
+        term.settle().await?;
+        term.snapshots.read(term.position.frontier);
         tracing::info!(
             generation = term.publisher.generation(),
             frontier = %term.position.frontier,
@@ -108,65 +116,54 @@ impl<'a> Term<'a> {
         Ok(term)
     }
 
-    /// The snapshots that are not finished in this epoch.
-    fn todo(&self, stored: &StoredState, epoch: u32) -> Vec<Progress> {
-        let mut todo = Vec::new();
-        for collection in self.role.collections.keys() {
-            let known = stored.snapshots.get(collection).filter(|snapshot| snapshot.epoch == epoch);
-            let progress = known.map_or_else(
-                || Progress::new(collection),
-                |known| Progress {
-                    collection: collection.clone(),
-                    done: known.done,
-                    after: known.after.clone(),
-                    documents: known.documents,
-                    estimate: known.documents,
-                },
-            );
-            self.role.status.snapshot(collection, shown(&progress));
-            if !progress.done {
-                todo.push(progress);
-            }
-        }
-        todo
-    }
-
     /// Publishes until cancelled; then what is drafted is published too.
     pub(super) async fn run(&mut self, cancel: &CancellationToken) -> Result<(), Error> {
-        let gap = self.role.config.log.transaction_gap;
         loop {
             self.gather(cancel).await?;
             let idle = self.last_idle.elapsed() >= self.role.config.log.idle_frontier;
-            if idle || !self.draft.is_empty() {
+            if idle || !self.draft.is_empty() || self.snapshots.any_moved() {
                 self.publish(idle).await?;
-                // Brokers finish a transaction at once only when it does not follow the last one too closely.
-                if cancel.run_until_cancelled(tokio::time::sleep(gap)).await.is_none() {
-                    return Ok(());
-                }
             } else if cancel.is_cancelled() {
-                return Ok(());
+                return self.settle().await;
             }
         }
     }
 
-    /// Waits for something to publish, then takes what else is there, up to the bounds of a transaction.
+    /// Collects what is to be published while the last transaction is being settled: until the log is ready for the next
+    /// one and there is something to say, or the draft is full.
     async fn gather(&mut self, cancel: &CancellationToken) -> Result<(), Error> {
-        tokio::select! {
-            biased;
-            // A stopping daemon takes nothing more.
-            () = cancel.cancelled() => return Ok(()),
-            // The stream first: the snapshot waits for it, never the other way round.
-            batch = self.stream.next_batch() => self.take_batch(batch?),
-            item = next_item(self.snapshot.as_mut()), if self.merge.pending() < CHUNKS_UNDER_WAY => self.take_item(item?),
+        self.snapshots.take_wishes();
+        // A snapshot beside a busy stream comes to an end, too: what it says is heard (its room bounds that), and one chunk
+        // goes with each transaction.
+        while let Some(item) = self.snapshots.next_item().now_or_never() {
+            self.take_item(item?);
+        }
+        let (mut ready, mut taken) = (false, self.take_released());
+        while self.has_room() && !(ready && taken) {
+            tokio::select! {
+                biased;
+                // A stopping daemon takes nothing more.
+                () = cancel.cancelled() => return Ok(()),
+                settled = self.publisher.ready(), if !ready => {
+                    settled?;
+                    self.tell();
+                    ready = true;
+                }
+                // The stream first: the snapshot waits for it, never the other way round.
+                batch = self.stream.next_batch() => {
+                    self.take_batch(batch?);
+                    taken = true;
+                }
+                item = self.snapshots.next_item() => self.take_item(item?),
+            }
+            taken |= self.take_released();
         }
         while self.has_room() {
             if let Some(batch) = self.stream.next_batch().now_or_never() {
                 self.take_batch(batch?);
-            } else if self.merge.pending() < CHUNKS_UNDER_WAY
-                && let Some(item) = next_item(self.snapshot.as_mut()).now_or_never()
-            {
+            } else if let Some(item) = self.snapshots.next_item().now_or_never() {
                 self.take_item(item?);
-            } else {
+            } else if !self.take_released() {
                 break;
             }
         }
@@ -189,50 +186,43 @@ impl<'a> Term<'a> {
     }
 
     fn take_batch(&mut self, mut batch: StreamBatch) {
-        let released = self.merge.stream(&batch);
+        self.merge.stream(&batch);
         self.draft.changes.append(&mut batch.changes);
         self.draft.controls.append(&mut batch.controls);
         self.position = batch.position;
-        self.take_released(released);
     }
 
     fn take_item(&mut self, item: SnapshotItem) {
         match item {
-            SnapshotItem::Begin { collection, ready } => {
-                let ticket = self.merge.begin(&collection);
+            SnapshotItem::Cut(state) => self.snapshots.cut(state),
+            SnapshotItem::Begin { collection, run, ready } => {
+                let ticket = self.merge.begin(&collection, Some(run));
                 // The snapshot hears nothing only when it has failed, and then says so itself.
                 if ready.send(ticket).is_err() {
                     self.merge.abandon(ticket);
                 }
             }
-            SnapshotItem::Chunk { ticket, read_at, changes, progress } => {
-                let released = self.merge.hold(ticket, read_at, changes, progress);
-                self.take_released(released);
+            SnapshotItem::Chunk { ticket, read_at, changes, step, room } => {
+                self.merge.hold(ticket, read_at, changes, (step, room));
             }
-            SnapshotItem::Done => self.snapshot = None,
         }
     }
 
-    fn take_released(&mut self, released: Vec<Released<Progress>>) {
-        for mut chunk in released {
-            self.draft.changes.append(&mut chunk.changes);
-            let progress = chunk.tag;
-            let state = SnapshotState {
-                collection: progress.collection.clone(),
-                epoch: self.role.config.source.epoch,
-                done: progress.done,
-                after: progress.after.clone(),
-                documents: progress.documents,
-            };
-            self.draft.snapshots.push((state, shown(&progress)));
-        }
+    /// Takes the rows of one chunk that waits for nothing any more; whether there was one.
+    fn take_released(&mut self) -> bool {
+        let Some(mut released) = self.merge.release() else { return false };
+        self.draft.changes.append(&mut released.changes);
+        let (step, room) = released.tag;
+        self.snapshots.advance(&step);
+        self.draft.rooms.push(room);
+        true
     }
 
+    /// Sends the draft on its way, behind the transaction before it.
     async fn publish(&mut self, idle: bool) -> Result<(), Error> {
         let draft = std::mem::take(&mut self.draft);
-        let (snapshots, shown): (Vec<_>, Vec<_>) = draft.snapshots.into_iter().unzip();
-        self.complete.extend(snapshots.iter().filter(|state| state.done).map(|state| state.collection.clone()));
-        let lines: Vec<_> = snapshots.iter().map(|state| state.collection.clone()).zip(shown).collect();
+        let snapshots = self.snapshots.take_moved();
+        let moved = snapshots.iter().map(|state| state.collection.clone()).collect();
         let transaction = Transaction {
             changes: draft.changes,
             controls: draft.controls,
@@ -243,47 +233,41 @@ impl<'a> Term<'a> {
                 token: self.position.token.clone(),
                 frontier: self.position.frontier,
             },
-            complete: self.complete.clone(),
+            complete: self.snapshots.complete(),
             snapshots,
         };
-        let publishing = self.publisher.publish(transaction);
-        tokio::time::timeout(self.role.config.log.timeout * 2, publishing)
-            .await
-            .map_err(|_| Error::PublishTimeout)??;
         if idle {
             self.last_idle = Instant::now();
         }
-        self.show(self.position.frontier, lines);
+        self.publisher.begin(transaction).await?;
+        // It has waited for the transaction before.
+        self.tell();
+        let frontier = self.position.frontier;
+        self.under_way = Some(UnderWay { frontier, moved, rooms: draft.rooms });
         Ok(())
     }
 
-    fn show(&self, frontier: Frontier, lines: Vec<(String, SnapshotStatus)>) {
+    /// Waits until everything published is durable.
+    async fn settle(&mut self) -> Result<(), Error> {
+        self.publisher.settled().await?;
+        self.tell();
+        Ok(())
+    }
+
+    /// Tells what the last transaction brought, now that it is durable.
+    fn tell(&mut self) {
+        let Some(UnderWay { frontier, moved, rooms }) = self.under_way.take() else { return };
+        drop(rooms);
         self.role.status.frontier(frontier);
-        for (collection, line) in lines {
-            if line.done {
-                tracing::info!(collection, documents = line.documents, "snapshot finished");
-            }
-            self.role.status.snapshot(&collection, line);
-        }
+        self.snapshots.published(frontier, &moved);
     }
 }
 
-/// The collections whose snapshot of this epoch was finished by an earlier term.
-fn done_in(stored: &StoredState, epoch: u32) -> BTreeSet<String> {
-    let snapshots = stored.snapshots.values().filter(|snapshot| snapshot.done && snapshot.epoch == epoch);
-    snapshots.map(|snapshot| snapshot.collection.clone()).collect()
-}
-
-fn shown(progress: &Progress) -> SnapshotStatus {
-    SnapshotStatus { documents: progress.documents, estimated: progress.estimate, done: progress.done }
-}
-
-/// The next item; for ever pending once there is no snapshot.
-async fn next_item(snapshot: Option<&mut Snapshot>) -> Result<SnapshotItem, Error> {
-    match snapshot {
-        Some(snapshot) => Ok(snapshot.next_item().await?),
-        None => std::future::pending().await,
-    }
+/// A source that can be followed.
+async fn connect(role: &SourceRole) -> Result<Source, Error> {
+    let source = Source::connect(&role.config.source).await?.with_stalls(role.status.stalls(Role::Source));
+    let faults = source.faults(role.collections.keys().map(String::as_str)).await?;
+    if faults.is_empty() { Ok(source) } else { Err(Error::Unsuited(faults)) }
 }
 
 /// How long a stopping term may take to publish what it has drafted.

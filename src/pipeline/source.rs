@@ -2,11 +2,13 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Error, attempts,
+    Error, Overview, attempts,
     publish::{LAST_PUBLISH, Term},
+    wishes,
 };
 use crate::{
     config::Config,
@@ -14,6 +16,7 @@ use crate::{
     metrics as names,
     model::Namespace,
     retry::Backoff,
+    sink::snapshots::Wishes,
     source::{OnDrop, Scope},
     status::{Phase, Role, Status},
 };
@@ -26,6 +29,8 @@ pub struct SourceRole {
     pub collections: BTreeMap<String, OnDrop>,
     /// Where this role tells how it is.
     pub status: Status,
+    /// What this process sees of the target, where it looks: a snapshot waits for a sink that is far behind.
+    pub overview: Overview,
 }
 
 impl SourceRole {
@@ -34,7 +39,7 @@ impl SourceRole {
         metrics::gauge!(names::SOURCE_LEADER).set(0);
         for collection in self.collections.keys() {
             // Counters are born at 0, so that their first step is seen as one.
-            for counter in [names::SOURCE_LOOKUPS, names::SOURCE_LOOKUPS_MISSING, names::SNAPSHOT_DOCUMENTS] {
+            for counter in [names::SOURCE_LOOKUPS, names::SOURCE_LOOKUPS_MISSING] {
                 metrics::counter!(counter, "collection" => collection.clone()).increment(0);
             }
         }
@@ -94,11 +99,14 @@ impl SourceRole {
     }
 
     async fn lead(&self, topics: &Topics, cancel: &CancellationToken) -> Result<(), Error> {
-        let Some(term) = cancel.run_until_cancelled(Term::begin(self, topics)).await else { return Ok(()) };
+        let (sender, wanted) = watch::channel(Wishes::new());
+        let begin = Term::begin(self, topics, wanted);
+        let Some(term) = cancel.run_until_cancelled(begin).await else { return Ok(()) };
         let mut term = term?;
         let ended = cancel.cancelled();
         tokio::select! {
             outcome = term.run(cancel) => outcome,
+            () = wishes::exchange(self.config.clone(), self.status.clone(), sender) => Ok(()),
             () = async { ended.await; tokio::time::sleep(LAST_PUBLISH).await } => Ok(()),
         }
     }

@@ -40,6 +40,7 @@ mod rights;
 mod schema;
 mod session;
 mod settle;
+pub mod snapshots;
 mod sql;
 mod starts;
 pub mod statements;

@@ -156,7 +156,7 @@ impl Batch {
     }
 
     fn arrival(&mut self, plan: &Plan, change: Change, record: Fetched) -> Option<Arrival> {
-        let collection = plan.collections().iter().position(|known| known.collection == change.namespace.collection);
+        let collection = plan.collections().iter().position(|known| *known.collection == *change.namespace.collection);
         if collection.is_none() {
             self.unmapped += 1;
         }

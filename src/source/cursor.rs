@@ -1,7 +1,7 @@
 //! The server's cursor: opened, read ahead, and opened again where it broke off.
 //!
 //! The task only moves replies. It asks for the next one while the last one is still being decoded and looked up, and
-//! stops asking while [`PREFETCH_BYTES`] wait. Its place is the token behind the last reply that it handed on.
+//! stops asking while `source.stream_bytes` wait. Its place is the token behind the last reply that it handed on.
 //!
 //! The driver's `watch()` would resume by itself, but decodes every event, and panics when asked for its token after a
 //! dropped `next()`; so the resume loop is ours. Tokens always go into `startAfter`, which unlike `resumeAfter` also takes
@@ -21,10 +21,8 @@ use crate::{
     retry::{Backoff, Class, Classify},
 };
 
-/// Bytes of replies that may wait for the decoder: two of the largest ones (16 MiB).
-const PREFETCH_BYTES: usize = 32 << 20;
 /// A reply smaller than this counts as this.
-const ROOM_UNIT: usize = 1024;
+const ROOM_UNIT: u64 = 1024;
 const OPEN: &str = "open the change stream";
 const READ: &str = "read the change stream";
 
@@ -89,7 +87,7 @@ impl Prefetch {
         cancel: CancellationToken,
         replies: mpsc::Sender<Result<Reply, Error>>,
     ) -> Self {
-        let room = Arc::new(Semaphore::new(PREFETCH_BYTES / ROOM_UNIT));
+        let room = Arc::new(Semaphore::new(units(source.config().stream_bytes.as_u64()) as usize));
         Self { source, scope, place, backoff, cancel, room, replies }
     }
 
@@ -145,9 +143,9 @@ impl Prefetch {
     ) -> Result<Option<Next>, Error> {
         let token = token(&batch)?;
         let empty = batch.doc_slices().is_ok_and(|events| events.is_empty());
-        let bytes = batch.as_raw_document().as_bytes().len();
-        let units = (bytes / ROOM_UNIT + 1).min(PREFETCH_BYTES / ROOM_UNIT);
-        let Ok(room) = self.room.clone().acquire_many_owned(units as u32).await else { return Ok(Some(Next::Stop)) };
+        let most = units(self.source.config().stream_bytes.as_u64());
+        let wanted = units(batch.as_raw_document().as_bytes().len() as u64).min(most);
+        let Ok(room) = self.room.clone().acquire_many_owned(wanted).await else { return Ok(Some(Next::Stop)) };
         if self.replies.send(Ok(Reply { batch, opened, sent_ms, _room: room })).await.is_err() {
             return Ok(Some(Next::Stop));
         }
@@ -255,6 +253,11 @@ pub(crate) fn token(batch: &RawBatch) -> Result<ResumeToken, Error> {
         Ok(Ok(Some(RawBsonRef::Document(token)))) => Ok(ResumeToken::from_raw(token)?),
         _ => Err(missing),
     }
+}
+
+/// Bytes in the semaphore's units, at least one.
+fn units(bytes: u64) -> u32 {
+    u32::try_from(bytes / ROOM_UNIT).unwrap_or(u32::MAX).saturating_add(1).min(u32::MAX >> 3)
 }
 
 fn now_ms() -> i64 {

@@ -125,7 +125,7 @@ fn renamed(from: &Namespace, to: &Namespace, version: Version, scope: &Scope) ->
 }
 
 fn policy(namespace: &Namespace, scope: &Scope) -> Option<OnDrop> {
-    (namespace.db == scope.database).then(|| scope.collections.get(&namespace.collection).copied()).flatten()
+    (*namespace.db == *scope.database).then(|| scope.collections.get(&*namespace.collection).copied()).flatten()
 }
 
 fn control(namespace: Namespace, kind: ControlKind, version: Version, policy: OnDrop) -> Control {
@@ -311,7 +311,7 @@ mod tests {
         };
         for (policy, truncate) in [(OnDrop::Ignore, false), (OnDrop::Truncate, true)] {
             let controls = controls(policy).expect("controls");
-            assert_eq!(controls.first().map(|control| control.namespace.collection.as_str()), concerned);
+            assert_eq!(controls.first().map(|control| &*control.namespace.collection), concerned);
             assert!(controls.iter().all(|control| control.truncate == truncate && control.kind == ControlKind::Rename));
         }
         assert_eq!(controls(OnDrop::Halt).is_err(), concerned.is_some());

@@ -19,18 +19,17 @@ use super::{
 };
 use crate::model::{ClusterTime, Key};
 
-/// Bytes of images that one lookup may bring; more are asked for with fewer ids.
-const IMAGE_BYTES: usize = 32 << 20;
 const ACT: &str = "look up changed documents";
 
-/// Reads the documents with these `{_id: …}` as a majority has them, at `after` or later; `None` when they are more than
-/// [`IMAGE_BYTES`], so that the caller asks for fewer. A single one is always read.
+/// Reads the documents with these `{_id: …}` as a majority has them, at `after` or later; `None` when they have more than
+/// `most` bytes, so that the caller asks for fewer. A single one is always read.
 pub(crate) async fn images(
     database: &Database,
     timeout: Duration,
     collection: &str,
     ids: &[&RawDocument],
     after: ClusterTime,
+    most: usize,
 ) -> Result<Option<Found>, Error> {
     let filter = any_of(ids.iter().copied()).ok_or(Error::Reply { act: ACT, field: "_id" })?;
     let command = rawdoc! {
@@ -49,7 +48,7 @@ pub(crate) async fn images(
         for document in in_reply(&batch, ACT)? {
             let document = document?;
             bytes += document.as_bytes().len();
-            if bytes > IMAGE_BYTES && ids.len() > 1 {
+            if bytes > most && ids.len() > 1 {
                 return Ok(None);
             }
             let key =

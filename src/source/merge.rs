@@ -21,17 +21,23 @@
 //!    already held; a new primary might otherwise answer from before it.)
 //! 2. [`Merge::hold`] after the read: the rows wait until the stream's frontier covers `T`. Then every change at or before
 //!    `T` has been given, so no later change can be older than a row.
-//! 3. Release: a row whose key was recorded above `(T, snapshot)` is dropped; the stream has given something newer. The
-//!    others go out at `(T, snapshot)`, above everything the stream gave for their keys, and recording ends.
+//! 3. [`Merge::release`]: a row whose key was recorded above `(T, snapshot)` is dropped; the stream has given something
+//!    newer. The others go out at `(T, snapshot)`, above everything the stream gave for their keys, and recording ends. They
+//!    go to the log right behind what was given so far, so they are released only when there is room for them.
 //!
 //! Why dropping loses nothing: each change carries the whole document (or says that it is gone), so a newer change makes
 //! the older row superfluous. Why the floor: a change given *before* `begin` is not recorded, but it is at or before the
 //! floor, so it is at or before `T`, so it loses to the row rightly.
 //!
-//! Several reads of one collection may be under way (a chunk and a repair). What one releases is recorded for the others,
-//! as if the stream had given it.
+//! Several reads of one collection may be under way. What one releases is recorded for the others, as if the stream had
+//! given it, unless they are of one *walk*: the chunks of a snapshot's run never hold the same key.
 //!
 //! A truncating control voids everything at or below its version, so rows read at or before it are dropped too.
+//!
+//! # What is recorded
+//! Once for all reads of a collection, in segments: each `begin` opens one, and a read looks at those since its own. What
+//! lies before the oldest read under way is forgotten. So a change costs the same however many reads there are, and none
+//! of it costs anything while the collection is quiet.
 //!
 //! # Bounds
 //! What is recorded is bounded by what the stream gives between `begin` and release, and rows by what was read; the caller
@@ -40,10 +46,13 @@
 //! Rejected: publishing rows at once and leaving the rest to the sink (compaction, above); stopping the stream during a
 //! read (lag grows by every chunk); watermark writes to the source as in DBLog (the source is not ours to write to).
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    sync::Arc,
+};
 
 use super::StreamBatch;
-use crate::model::{Change, ClusterTime, Control, Frontier, Key, Version};
+use crate::model::{Change, ClusterTime, Frontier, Key, Version};
 
 /// Permission to read: hand it back with the rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,21 +77,20 @@ pub struct Released<Tag> {
 #[derive(Debug)]
 pub struct Merge<Tag> {
     epoch: u32,
-    /// The newest cluster time that any given change had.
+    /// The newest cluster time of anything given or released.
     newest: ClusterTime,
     frontier: Frontier,
     /// In the order in which they began.
     reads: BTreeMap<u64, Read<Tag>>,
+    /// Of the collections that are being read.
+    given: HashMap<Arc<str>, VecDeque<Segment>>,
     next_id: u64,
 }
 
 #[derive(Debug)]
 struct Read<Tag> {
-    collection: String,
-    /// Highest version given since the read began, by key.
-    given: HashMap<Key, Version>,
-    /// Everything at or below was voided by a truncating control.
-    voided: Option<Version>,
+    collection: Arc<str>,
+    walk: Option<u64>,
     rows: Option<Rows<Tag>>,
 }
 
@@ -93,27 +101,48 @@ struct Rows<Tag> {
     tag: Tag,
 }
 
+/// What was given between the begin of one read and that of the next.
+#[derive(Debug, Default)]
+struct Segment {
+    since: u64,
+    /// Highest version by key.
+    versions: HashMap<Key, Version>,
+    /// Everything at or below was voided by a truncating control.
+    voided: Option<Version>,
+}
+
 impl<Tag> Merge<Tag> {
     /// Starts where the stream starts: everything given earlier, in this process or another, is at or before `start`.
     pub fn new(epoch: u32, start: ClusterTime) -> Self {
-        Self { epoch, newest: start, frontier: Frontier::default(), reads: BTreeMap::new(), next_id: 0 }
+        let (reads, given) = (BTreeMap::new(), HashMap::new());
+        Self { epoch, newest: start, frontier: Frontier::default(), reads, given, next_id: 0 }
     }
 
     /// Begins a read: call it *before* the read is sent, and hand its ticket to the reader.
-    pub fn begin(&mut self, collection: &str) -> Ticket {
+    ///
+    /// Reads of the same `walk` never hold the same key; a read without one may hold any.
+    pub fn begin(&mut self, collection: &str, walk: Option<u64>) -> Ticket {
         let id = self.next_id;
         self.next_id += 1;
-        let read = Read { collection: collection.to_owned(), given: HashMap::new(), voided: None, rows: None };
-        self.reads.insert(id, read);
+        let collection: Arc<str> = collection.into();
+        let segments = self.given.entry(collection.clone()).or_default();
+        match segments.back_mut() {
+            // What nothing was put into serves two reads.
+            Some(last) if last.versions.is_empty() && last.voided.is_none() => last.since = id,
+            _ => segments.push_back(Segment { since: id, ..Segment::default() }),
+        }
+        self.reads.insert(id, Read { collection, walk, rows: None });
         Ticket { id, floor: self.newest }
     }
 
     /// Gives a read up; its ticket is worth nothing any more.
     pub fn abandon(&mut self, ticket: Ticket) {
-        self.reads.remove(&ticket.id);
+        if let Some(read) = self.reads.remove(&ticket.id) {
+            self.forget(&read.collection);
+        }
     }
 
-    /// Takes the rows of a read: they come out of this call or of a later [`Merge::stream`].
+    /// Takes the rows of a read; they come out of [`Merge::release`] when nothing older can follow them.
     ///
     /// `changes` carry [`Version::snapshot`] of `read_at` (and the op of the read: snapshot, repair, or delete for a
     /// document that a repair did not find).
@@ -121,27 +150,29 @@ impl<Tag> Merge<Tag> {
     /// # Panics
     /// When the read is older than its floor, is of another version, or never began: the order in the log would be wrong,
     /// and nobody would notice.
-    pub fn hold(&mut self, ticket: Ticket, read_at: ClusterTime, changes: Vec<Change>, tag: Tag) -> Vec<Released<Tag>> {
+    pub fn hold(&mut self, ticket: Ticket, read_at: ClusterTime, changes: Vec<Change>, tag: Tag) {
         assert!(read_at >= ticket.floor, "a read at {read_at} is older than its floor {}", ticket.floor);
         let version = Version::snapshot(self.epoch, read_at);
         assert!(changes.iter().all(|change| change.version == version), "a read at {read_at} holds another version");
         let read = self.reads.get_mut(&ticket.id).expect("the read has begun");
         read.rows = Some(Rows { read_at, changes, tag });
-        self.release()
     }
 
-    /// Takes a batch of the stream; what it gives back goes out right behind that batch.
-    pub fn stream(&mut self, batch: &StreamBatch) -> Vec<Released<Tag>> {
+    /// Hears what the stream gives; its changes go to the log before anything that is released from now on.
+    pub fn stream(&mut self, batch: &StreamBatch) {
         for change in &batch.changes {
             self.newest = self.newest.max(change.version.time);
             self.record(change);
         }
         for control in &batch.controls {
             self.newest = self.newest.max(control.version.time);
-            self.void(control);
+            if control.truncate
+                && let Some(last) = self.recorder(&control.namespace.collection)
+            {
+                last.voided = last.voided.max(Some(control.version));
+            }
         }
         self.frontier = self.frontier.max(batch.position.frontier);
-        self.release()
     }
 
     /// How many reads have begun and are not released.
@@ -149,47 +180,62 @@ impl<Tag> Merge<Tag> {
         self.reads.len()
     }
 
+    /// Releases one read, if the rows of any may go out now. They must go to the log right behind everything given and
+    /// released so far.
+    pub fn release(&mut self) -> Option<Released<Tag>> {
+        let (id, read, rows) = self.next_covered()?;
+        let version = Version::snapshot(self.epoch, rows.read_at);
+        let all = rows.changes.len();
+        let mut changes = rows.changes;
+        let since: Vec<_> =
+            self.given.get(&read.collection).into_iter().flatten().filter(|segment| segment.since >= id).collect();
+        let void = since.iter().any(|segment| segment.voided >= Some(version));
+        let newer = |segment: &&Segment, key: &Key| segment.versions.get(key).is_some_and(|given| *given > version);
+        changes.retain(|row| !void && !since.iter().any(|segment| newer(segment, &row.key)));
+        self.newest = self.newest.max(rows.read_at);
+        let meets = |other: &Read<Tag>| {
+            other.collection == read.collection && (other.walk.is_none() || other.walk != read.walk)
+        };
+        if self.reads.values().any(meets) {
+            changes.iter().for_each(|change| self.record(change));
+        }
+        self.forget(&read.collection);
+        Some(Released { superseded: all - changes.len(), changes, tag: rows.tag })
+    }
+
     fn record(&mut self, change: &Change) {
-        for read in self.reads.values_mut().filter(|read| read.collection == change.namespace.collection) {
-            let given = read.given.entry(change.key.clone()).or_insert(change.version);
+        if let Some(last) = self.recorder(&change.namespace.collection) {
+            let given = last.versions.entry(change.key.clone()).or_insert(change.version);
             *given = change.version.max(*given);
         }
     }
 
-    fn void(&mut self, control: &Control) {
-        if !control.truncate {
-            return;
-        }
-        for read in self.reads.values_mut().filter(|read| read.collection == control.namespace.collection) {
-            read.voided = read.voided.max(Some(control.version));
-        }
+    /// Where to record what is given for a collection; nowhere while it is not read.
+    fn recorder(&mut self, collection: &str) -> Option<&mut Segment> {
+        self.given.get_mut(collection)?.back_mut()
     }
 
-    fn release(&mut self) -> Vec<Released<Tag>> {
-        let mut released = Vec::new();
-        while let Some((read, rows)) = self.next_covered() {
-            let version = Version::snapshot(self.epoch, rows.read_at);
-            let before = rows.changes.len();
-            let mut changes = rows.changes;
-            changes.retain(|row| {
-                read.voided < Some(version) && read.given.get(&row.key).is_none_or(|given| *given <= version)
-            });
-            for change in &changes {
-                self.record(change);
+    /// Forgets what no read of the collection looks at any more.
+    fn forget(&mut self, collection: &Arc<str>) {
+        let oldest = self.reads.iter().find(|(_, read)| read.collection == *collection).map(|(id, _)| *id);
+        match (oldest, self.given.get_mut(collection)) {
+            (Some(oldest), Some(segments)) => {
+                while segments.front().is_some_and(|segment| segment.since < oldest) {
+                    segments.pop_front();
+                }
             }
-            released.push(Released { superseded: before - changes.len(), changes, tag: rows.tag });
+            _ => drop(self.given.remove(collection)),
         }
-        released
     }
 
     /// Removes a read whose rows wait for nothing any more.
-    fn next_covered(&mut self) -> Option<(Read<Tag>, Rows<Tag>)> {
+    fn next_covered(&mut self) -> Option<(u64, Read<Tag>, Rows<Tag>)> {
         let frontier = self.frontier;
         let covered = |read: &Read<Tag>| read.rows.as_ref().is_some_and(|rows| frontier.covers(rows.read_at));
         let id = *self.reads.iter().find(|(_, read)| covered(read))?.0;
         let mut read = self.reads.remove(&id)?;
         let rows = read.rows.take()?;
-        Some((read, rows))
+        Some((id, read, rows))
     }
 }
 
@@ -199,7 +245,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::{ControlKind, Namespace, Op, ResumeToken};
+    use crate::model::{Control, ControlKind, Namespace, Op, ResumeToken};
     use crate::source::Position;
 
     /// A source of four documents whose every operation has an instant of its own, or shares one with others.
@@ -282,10 +328,11 @@ mod tests {
     }
 
     impl Log {
-        fn released<Tag>(&mut self, released: Vec<Released<Tag>>) {
-            for released in released {
-                self.records.extend(released.changes);
-            }
+        fn released<Tag>(&mut self, merge: &mut Merge<Tag>) -> bool {
+            let released = merge.release();
+            let some = released.is_some();
+            self.records.extend(released.into_iter().flat_map(|released| released.changes));
+            some
         }
 
         /// The last record of each key, which is also what compaction leaves.
@@ -299,8 +346,12 @@ mod tests {
     enum Step {
         /// The stream gives some of its next operations, and perhaps tells that their instant is complete.
         Stream(usize, bool),
-        /// A read begins.
+        /// A read of everything begins.
         Begin,
+        /// The next chunk of the walk begins: one key of it, or the first one of another walk.
+        Chunk,
+        /// There is room for what may go out.
+        Release,
         /// A read is made, between its floor and the end of the source.
         Read(usize, usize),
         /// Its rows arrive.
@@ -311,8 +362,10 @@ mod tests {
         prop_oneof![
             4 => (1..4usize, any::<bool>()).prop_map(|(n, complete)| Step::Stream(n, complete)),
             2 => Just(Step::Begin),
-            2 => (any::<usize>(), any::<usize>()).prop_map(|(which, when)| Step::Read(which, when)),
-            2 => any::<usize>().prop_map(Step::Arrive),
+            3 => Just(Step::Chunk),
+            3 => Just(Step::Release),
+            3 => (any::<usize>(), any::<usize>()).prop_map(|(which, when)| Step::Read(which, when)),
+            3 => any::<usize>().prop_map(Step::Arrive),
         ]
     }
 
@@ -322,10 +375,12 @@ mod tests {
         log: Log,
         /// How many operations the stream has given.
         given: usize,
-        /// Tickets of reads that are not made yet.
-        begun: Vec<Ticket>,
+        /// How many chunks have begun: one key each, and then the next walk.
+        chunks: i32,
+        /// Tickets and keys of reads that are not made yet.
+        begun: Vec<(Ticket, Vec<i32>)>,
         /// Reads that were made, and whose rows have not arrived.
-        made: Vec<(Ticket, ClusterTime)>,
+        made: Vec<(Ticket, Vec<i32>, ClusterTime)>,
         snapshot_taken: bool,
     }
 
@@ -333,18 +388,22 @@ mod tests {
         fn take(&mut self, step: Step) {
             match step {
                 Step::Stream(n, complete) => self.give(n, complete),
-                Step::Begin => self.begun.push(self.merge.begin("orders")),
+                Step::Begin => self.begun.push((self.merge.begin("orders", None), (0..KEYS).collect())),
+                Step::Chunk => {
+                    let (walk, key) = (self.chunks / KEYS, self.chunks % KEYS);
+                    self.chunks += 1;
+                    self.begun.push((self.merge.begin("orders", Some(walk as u64)), vec![key]));
+                }
+                Step::Release => drop(self.log.released(&mut self.merge)),
                 Step::Read(which, when) if !self.begun.is_empty() => {
-                    let ticket = self.begun.remove(which % self.begun.len());
+                    let (ticket, keys) = self.begun.remove(which % self.begun.len());
                     let span = self.source.end().i.saturating_sub(ticket.floor.i) as usize;
-                    self.made.push((ticket, at(ticket.floor.i + (when % (span + 1)) as u32)));
+                    self.made.push((ticket, keys, at(ticket.floor.i + (when % (span + 1)) as u32)));
                 }
                 Step::Arrive(which) if !self.made.is_empty() => {
-                    let (ticket, time) = self.made.remove(which % self.made.len());
-                    let keys: Vec<i32> = (0..KEYS).collect();
-                    let rows = rows(&self.source, &keys, time);
+                    let (ticket, keys, time) = self.made.remove(which % self.made.len());
                     self.snapshot_taken = true;
-                    self.log.released(self.merge.hold(ticket, time, rows, ()));
+                    self.merge.hold(ticket, time, rows(&self.source, &keys, time), ());
                 }
                 Step::Read(..) | Step::Arrive(_) => {}
             }
@@ -363,8 +422,8 @@ mod tests {
             let more = self.source.operations.get(end).is_some_and(|(_, version, _)| version.time == last);
             let frontier = if complete && !more { last.next() } else { last };
             let batch = batch(changes, frontier);
-            self.log.records.extend(batch.changes.clone());
-            self.log.released(self.merge.stream(&batch));
+            self.merge.stream(&batch);
+            self.log.records.extend(batch.changes);
         }
     }
 
@@ -384,7 +443,7 @@ mod tests {
             let given = source.operations.iter().take_while(|(_, version, _)| version.time < floor).count();
             let mut world = World {
                 source, merge: Merge::new(EPOCH, floor), log: Log::default(), given,
-                begun: Vec::new(), made: Vec::new(), snapshot_taken: false,
+                chunks: 0, begun: Vec::new(), made: Vec::new(), snapshot_taken: false,
             };
             for step in steps {
                 world.take(step);
@@ -398,8 +457,10 @@ mod tests {
                 world.take(Step::Arrive(0));
             }
             world.give(usize::MAX / 2, true);
+            while world.log.released(&mut world.merge) {}
 
             prop_assert_eq!(world.merge.pending(), 0);
+            prop_assert!(world.merge.given.is_empty(), "what was recorded is forgotten");
             let mut highest: HashMap<Key, Version> = HashMap::new();
             for change in &world.log.records {
                 if let Some(before) = highest.insert(change.key.clone(), change.version) {
@@ -420,6 +481,10 @@ mod tests {
         change(key, Version::snapshot(EPOCH, time), Op::Snapshot, Some(0))
     }
 
+    fn all<'a>(merge: &mut Merge<&'a str>) -> Vec<Released<&'a str>> {
+        std::iter::from_fn(|| merge.release()).collect()
+    }
+
     fn keys(released: &[Released<&str>]) -> Vec<Key> {
         released.iter().flat_map(|released| released.changes.iter().map(|change| change.key.clone())).collect()
     }
@@ -427,22 +492,25 @@ mod tests {
     #[test]
     fn rows_wait_until_their_instant_is_covered() {
         let mut merge = Merge::new(EPOCH, at(3));
-        let ticket = merge.begin("orders");
+        let ticket = merge.begin("orders", None);
         assert_eq!(ticket.floor, at(3));
-        assert!(merge.hold(ticket, at(5), vec![row(1, at(5))], "chunk").is_empty());
-        assert!(merge.stream(&batch(Vec::new(), at(5))).is_empty(), "the frontier is exclusive");
-        let released = merge.stream(&batch(Vec::new(), at(6)));
-        assert_eq!(released, [Released { changes: vec![row(1, at(5))], superseded: 0, tag: "chunk" }]);
+        merge.hold(ticket, at(5), vec![row(1, at(5))], "chunk");
+        assert!(merge.release().is_none());
+        merge.stream(&batch(Vec::new(), at(5)));
+        assert!(merge.release().is_none(), "the frontier is exclusive");
+        merge.stream(&batch(Vec::new(), at(6)));
+        assert_eq!(merge.release(), Some(Released { changes: vec![row(1, at(5))], superseded: 0, tag: "chunk" }));
     }
 
     #[test]
     fn a_newer_change_supersedes_a_row_and_an_older_one_does_not() {
         let mut merge = Merge::new(EPOCH, at(3));
-        let ticket = merge.begin("orders");
+        let ticket = merge.begin("orders", None);
         let version = |i| Version { epoch: EPOCH, time: at(i), op: 0 };
         let changes = vec![change(1, version(4), Op::Replace, Some(1)), change(2, version(7), Op::Delete, None)];
         merge.stream(&batch(changes, at(8)));
-        let released = merge.hold(ticket, at(5), vec![row(1, at(5)), row(2, at(5)), row(3, at(5))], "chunk");
+        merge.hold(ticket, at(5), vec![row(1, at(5)), row(2, at(5)), row(3, at(5))], "chunk");
+        let released = all(&mut merge);
         assert_eq!(keys(&released), [row(1, at(5)).key, row(3, at(5)).key]);
         assert_eq!(released[0].superseded, 1);
     }
@@ -450,10 +518,23 @@ mod tests {
     #[test]
     fn an_older_read_does_not_follow_a_newer_one() {
         let mut merge = Merge::new(EPOCH, at(3));
-        let (old, new) = (merge.begin("orders"), merge.begin("orders"));
+        let (old, new) = (merge.begin("orders", Some(0)), merge.begin("orders", None));
         merge.stream(&batch(Vec::new(), at(9)));
-        assert_eq!(keys(&merge.hold(new, at(6), vec![row(1, at(6))], "repair")), [row(1, at(6)).key]);
-        assert_eq!(keys(&merge.hold(old, at(5), vec![row(1, at(5)), row(2, at(5))], "chunk")), [row(2, at(5)).key]);
+        merge.hold(new, at(6), vec![row(1, at(6))], "repair");
+        assert_eq!(keys(&all(&mut merge)), [row(1, at(6)).key]);
+        merge.hold(old, at(5), vec![row(1, at(5)), row(2, at(5))], "chunk");
+        assert_eq!(keys(&all(&mut merge)), [row(2, at(5)).key]);
+        assert_eq!(merge.begin("orders", None).floor, at(6), "nor does one that begins behind it");
+    }
+
+    #[test]
+    fn chunks_of_one_walk_do_not_record_each_other() {
+        let mut merge = Merge::new(EPOCH, at(3));
+        let [first, _second] = [0, 1].map(|_| merge.begin("orders", Some(0)));
+        merge.stream(&batch(Vec::new(), at(9)));
+        merge.hold(first, at(5), vec![row(1, at(5))], "chunk");
+        assert_eq!(keys(&all(&mut merge)), [row(1, at(5)).key]);
+        assert!(merge.given["orders"].iter().all(|segment| segment.versions.is_empty()));
     }
 
     #[test]
@@ -466,26 +547,27 @@ mod tests {
         };
         for (truncate, left) in [(true, 0), (false, 1)] {
             let mut merge = Merge::new(EPOCH, at(3));
-            let ticket = merge.begin("orders");
+            let ticket = merge.begin("orders", None);
             let batch = StreamBatch { controls: vec![control(truncate)], ..batch(Vec::new(), at(7)) };
             merge.stream(&batch);
-            assert_eq!(keys(&merge.hold(ticket, at(5), vec![row(1, at(5))], "chunk")).len(), left);
+            merge.hold(ticket, at(5), vec![row(1, at(5))], "chunk");
+            assert_eq!(keys(&all(&mut merge)).len(), left);
         }
     }
 
     #[test]
     fn an_abandoned_read_is_forgotten() {
         let mut merge = Merge::<()>::new(EPOCH, at(3));
-        let ticket = merge.begin("orders");
+        let ticket = merge.begin("orders", None);
         merge.abandon(ticket);
-        assert_eq!(merge.pending(), 0);
+        assert!(merge.pending() == 0 && merge.given.is_empty());
     }
 
     #[test]
     #[should_panic(expected = "older than its floor")]
     fn a_read_below_its_floor_is_refused() {
         let mut merge = Merge::new(EPOCH, at(3));
-        let ticket = merge.begin("orders");
+        let ticket = merge.begin("orders", None);
         merge.hold(ticket, at(2), Vec::new(), ());
     }
 }

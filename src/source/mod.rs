@@ -5,9 +5,9 @@
 //!   MongoDB ──┤  cursor ─▶ event ─▶ segment ◀─ lookup     frontier   ├──▶ StreamBatch ──┐
 //!      │      └──────────────────────────────────────────────────────┘                  ▼
 //!      │                                                                              merge ──▶ log
-//!      │      ┌─ snapshot ──────────────┐                                               ▲
-//!      ├──────┤  reader.chunk           ├──────────────────────────▶ SnapshotItem ──────┘
-//!      │      └─────────────────────────┘
+//!      │      ┌─ snapshot ──────────────────────┐                                       ▲
+//!      ├──────┤  board ─▶ a few × reader.range  ├──────────────────▶ SnapshotItem ──────┘
+//!      │      └─────────────────────────────────┘
 //!      └──────── reader ──▶ reconciler
 //! ```
 //! Reading order: [`merge`](Merge) (why stream and reads may run at once), `frontier` (what a position proves), `stream`,
@@ -41,6 +41,6 @@ pub use error::{Cause, Error};
 pub use event::{OnDrop, Scope};
 pub use id::id_of;
 pub use merge::{Merge, Released, Ticket};
-pub use reader::{Chunk, Limits, Read, ReadTime, Reader};
-pub use snapshot::{Progress, Snapshot, SnapshotItem, snapshot_changes};
+pub use reader::{Chunk, Limits, Range, Read, ReadTime, Reader};
+pub use snapshot::{Room, Snapshot, SnapshotItem, snapshot_changes};
 pub use stream::{ChangeStream, Position, Start, StreamBatch};

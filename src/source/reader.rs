@@ -6,7 +6,7 @@
 //!
 //! A chunk is found by index bounds (`min` and `hint`), not by a filter: `{_id: {$gt: x}}` sees only values of `x`'s own
 //! type, so a walk by filters would skip every document whose `_id` has another one. `min` is inclusive and runs across
-//! types in index order; the document it starts with is the one read last, and is skipped.
+//! types in index order; the document it starts with is the one read last, and is skipped. `max` ends a range likewise.
 //!
 //! Commands are put together from bytes and replies stay bytes, so an `_id` that no type can hold is read like any other.
 //! They name their read concern themselves: driver sessions offer snapshot reads too, but not together with a floor.
@@ -58,11 +58,24 @@ pub struct Read<T> {
     pub read_at: ClusterTime,
 }
 
+/// A stretch of the `_id` index, across types.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Range {
+    /// `{_id: …}` where it begins, inclusive; `None` for the first document there is.
+    pub from: Option<RawDocumentBuf>,
+    /// `{_id: …}` of the document read last, in place of `from`: the range begins behind it.
+    pub after: Option<RawDocumentBuf>,
+    /// `{_id: …}` where it ends, exclusive; `None` for the end of the index.
+    pub until: Option<RawDocumentBuf>,
+}
+
 /// Consecutive documents in the order of the `_id` index.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Chunk {
     /// The documents.
     pub documents: Vec<RawDocumentBuf>,
+    /// Their bytes.
+    pub bytes: usize,
     /// Cluster time it was read at.
     pub read_at: ClusterTime,
     /// `{_id: …}` of the last document: where the next chunk goes on. As given when there are no documents.
@@ -94,52 +107,90 @@ impl Reader {
         limits: Limits,
         at: ReadTime,
     ) -> Result<Chunk, Error> {
+        let range = Range { after: after.map(RawDocument::to_owned), ..Range::default() };
+        self.range(collection, &range, limits, at).await
+    }
+
+    /// Reads the first documents of a range; the chunk's `end` tells that the range holds no more.
+    ///
+    /// # Errors
+    /// As [`Reader::chunk`].
+    pub async fn range(&self, collection: &str, range: &Range, limits: Limits, at: ReadTime) -> Result<Chunk, Error> {
         let documents = limits.documents.max(1);
         // One more than asked for: the document that `min` starts with may be the one to skip.
-        let wanted = documents + usize::from(after.is_some());
+        let wanted = documents + usize::from(range.after.is_some());
         let count = i64::try_from(wanted).unwrap_or(i64::MAX);
         let mut command = rawdoc! { "find": collection, "hint": { "_id": 1 }, "limit": count, "batchSize": count };
+        let begin = range.after.as_ref().or(range.from.as_ref());
         // The bounds of `min` end before MaxKey, which is a legal `_id`: the very last one.
         let max_key = rawdoc! { "_id": RawBson::MaxKey };
-        match after {
-            None => command.append(cstr!("sort"), rawdoc! { "_id": 1 }),
-            Some(after) if *after == *max_key => command.append(cstr!("filter"), rawdoc! { "_id": { "$in": [] } }),
-            Some(after) => command.append(cstr!("min"), after.to_owned()),
+        match begin {
+            None if range.until.is_none() => command.append(cstr!("sort"), rawdoc! { "_id": 1 }),
+            None => {}
+            Some(begin) if *begin == max_key => command.append(cstr!("filter"), rawdoc! { "_id": { "$in": [] } }),
+            Some(begin) => command.append(cstr!("min"), begin.clone()),
         }
-        let skip = after.and_then(Key::from_id);
+        if let Some(until) = &range.until {
+            command.append(cstr!("max"), until.clone());
+        }
+        let skip = range.after.as_deref().and_then(Key::from_id);
         let mut replies = self.open("read a chunk", command, at).await?;
-        let read_at = replies.read_at;
-        let last_id = after.map(RawDocument::to_owned);
-        let mut chunk = Chunk { documents: Vec::new(), read_at, last_id, end: false };
-        let (mut seen, mut bytes) = (0, 0);
+        let (act, read_at) = (replies.act, replies.read_at);
+        let no_id = || Error::Reply { act, field: "_id" };
+        let mut chunk = Chunk { documents: Vec::new(), bytes: 0, read_at, last_id: range.after.clone(), end: false };
+        let mut seen = 0;
         while let Some(batch) = replies.next().await? {
-            for document in in_reply(&batch, replies.act)? {
+            for document in in_reply(&batch, act)? {
                 let document = document?;
-                let id = id_of(document).ok_or(Error::Reply { act: replies.act, field: "_id" })?;
                 seen += 1;
-                let first = seen == 1 && skip.is_some() && Key::from_id(&id) == skip;
-                if first || chunk.documents.len() == documents {
+                let first = seen == 1 && skip.is_some();
+                if first && Key::from_id(&id_of(document).ok_or_else(no_id)?) == skip {
                     continue;
                 }
-                bytes += document.as_bytes().len();
-                chunk.documents.push(document.to_owned());
-                chunk.last_id = Some(id);
+                if chunk.documents.len() < documents {
+                    chunk.bytes += document.as_bytes().len();
+                    chunk.documents.push(document.to_owned());
+                }
             }
-            if bytes >= limits.bytes {
-                return Ok(chunk);
+            if chunk.bytes >= limits.bytes {
+                break;
             }
         }
-        if seen < wanted {
+        if let Some(last) = chunk.documents.last() {
+            chunk.last_id = Some(id_of(last).ok_or_else(no_id)?);
+        }
+        if seen < wanted && chunk.bytes < limits.bytes {
             // In a clustered collection they do not.
-            if after.is_some() && chunk.last_id.as_ref() != Some(&max_key) {
+            if begin.is_some() && range.until.is_none() && chunk.last_id.as_ref() != Some(&max_key) {
                 let at = ReadTime::At(read_at);
                 let found = self.by_ids(collection, std::slice::from_ref(&max_key), at).await?.value;
                 chunk.last_id = if found.is_empty() { chunk.last_id } else { Some(max_key) };
+                chunk.bytes += found.iter().map(|document| document.as_bytes().len()).sum::<usize>();
                 chunk.documents.extend(found);
             }
             chunk.end = true;
         }
         Ok(chunk)
+    }
+
+    /// Chooses `_id`s that cut a collection into up to `parts` ranges of about as many documents each: ascending in the order
+    /// of the index, each `{_id: …}`.
+    ///
+    /// They are quantiles of `sample` random documents, sorted by the server, because only it knows the order across types.
+    ///
+    /// # Errors
+    /// [`Error::Server`] and [`Error::Timeout`] by their class; [`Error::Reply`] (halt).
+    pub async fn cuts(&self, collection: &str, parts: usize, sample: usize) -> Result<Vec<RawDocumentBuf>, Error> {
+        let act = "choose the parts of a collection";
+        let mut ids = self.random_ids(act, collection, sample).await?;
+        // No range ends at the first value there is, and none begins with the last.
+        let outermost = [rawdoc! { "_id": RawBson::MinKey }, rawdoc! { "_id": RawBson::MaxKey }];
+        ids.retain(|id| !outermost.contains(id));
+        // The server may choose a document twice.
+        ids.dedup();
+        let mut cuts: Vec<_> = (1..parts).filter_map(|part| ids.get(part * ids.len() / parts).cloned()).collect();
+        cuts.dedup();
+        Ok(cuts)
     }
 
     /// Reads those of the documents that exist, in no particular order. Each id is a document `{_id: …}`.
@@ -166,27 +217,28 @@ impl Reader {
     /// # Errors
     /// As [`Reader::chunk`].
     pub async fn sample(&self, collection: &str, n: usize, at: ReadTime) -> Result<Read<Vec<RawDocumentBuf>>, Error> {
-        let act = "choose random documents";
+        let mut ids = self.random_ids("choose random documents", collection, n).await?;
+        ids.dedup();
+        self.by_ids(collection, &ids, at).await
+    }
+
+    /// The `{_id: …}` of random documents in the order of the index; the server may choose a document twice.
+    async fn random_ids(&self, act: &'static str, collection: &str, n: usize) -> Result<Vec<RawDocumentBuf>, Error> {
         let size = i64::try_from(n.max(1)).unwrap_or(i64::MAX);
         let command = rawdoc! {
             "aggregate": collection,
-            "pipeline": [{ "$sample": { "size": size } }, { "$project": { "_id": 1 } }],
+            "pipeline": [{ "$sample": { "size": size } }, { "$project": { "_id": 1 } }, { "$sort": { "_id": 1 } }],
             "cursor": { "batchSize": size },
             "readConcern": { "level": "majority" },
         };
         let mut cursor = within(self.timeout, act, self.database.run_raw_cursor_command(command).batch()).await?;
-        let mut ids = std::collections::BTreeMap::new();
+        let mut ids = Vec::new();
         while let Some(batch) = next(&mut cursor, self.timeout, act, None).await? {
             for document in in_reply(&batch, act)? {
-                let id = id_of(document?).ok_or(Error::Reply { act, field: "_id" })?;
-                // The server may choose a document twice.
-                if let Some(key) = Key::from_id(&id) {
-                    ids.insert(key, id);
-                }
+                ids.push(id_of(document?).ok_or(Error::Reply { act, field: "_id" })?);
             }
         }
-        let ids: Vec<_> = ids.into_values().collect();
-        self.by_ids(collection, &ids, at).await
+        Ok(ids)
     }
 
     /// Counts the documents by walking the `_id` index: exact, and as slow as that.

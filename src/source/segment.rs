@@ -50,7 +50,7 @@ pub(crate) fn fates(events: &[Placed]) -> Vec<Fate> {
     let mut last: HashMap<(&str, &Key), usize> = HashMap::new();
     for (position, placed) in events.iter().enumerate().rev() {
         let Event::Change { change, lookup } = &placed.event else { continue };
-        let last = *last.entry((change.namespace.collection.as_str(), &change.key)).or_insert(position);
+        let last = *last.entry((&*change.namespace.collection, &change.key)).or_insert(position);
         match (lookup, position.cmp(&last)) {
             (false, _) => {}
             (true, Ordering::Less) => {
@@ -83,6 +83,13 @@ pub(crate) struct Found {
     pub(crate) upper: ClusterTime,
 }
 
+impl Found {
+    /// Bytes of the documents.
+    pub(crate) fn bytes(&self) -> usize {
+        self.documents.values().map(|document| document.as_bytes().len()).sum()
+    }
+}
+
 /// What a segment comes to.
 #[derive(Debug, Default)]
 pub(crate) struct Outcome {
@@ -111,13 +118,13 @@ pub(crate) fn settle(events: Vec<Placed>, fates: &[Fate], mut found: BTreeMap<St
             Fate::Stays => {}
             Fate::Superseded => continue,
             Fate::LookedUp { merged } => {
-                let collection = &change.namespace.collection;
+                let collection = &*change.namespace.collection;
                 let image = found
                     .get_mut(collection)
                     .and_then(|found| found.documents.remove(&change.key).map(|document| (document, found.upper)));
                 let Some((document, upper)) = image else {
                     outcome.deleted_by = outcome.deleted_by.max(found.get(collection).map(|found| found.upper));
-                    *outcome.missing.entry(collection.clone()).or_default() += 1;
+                    *outcome.missing.entry(collection.to_owned()).or_default() += 1;
                     continue;
                 };
                 change.document = Some(document);

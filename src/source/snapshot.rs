@@ -1,54 +1,47 @@
-//! The first full read: each mapped collection, chunk by chunk, one after another.
+//! The first full read: every mapped collection, several chunks at once, beside the stream.
 //!
 //! ```text
-//!   task                                       pipeline
-//!    │ ── Begin { collection, ready } ─────────▶ │  ticket = merge.begin(collection)
-//!    │ ◀───────────────── ticket ─────────────── │  ready.send(ticket)
-//!    │    read a chunk at T ≥ ticket.floor       │  (the stream goes on meanwhile)
-//!    │ ── Chunk { ticket, T, rows, progress } ─▶ │  merge.hold(ticket, T, rows, progress)
+//!   readers (a few)                              pipeline
+//!    │ ── Cut { parts } ───────────────────────────▶ │  the parts are saved; they are never chosen again
+//!    │ ── Begin { collection, run, ready } ────────▶ │  ticket = merge.begin(collection, Some(run))
+//!    │ ◀──────────────────── ticket ──────────────── │  ready.send(ticket)
+//!    │    read a chunk of one part at T ≥ its floor  │  (the stream goes on meanwhile)
+//!    │ ── Chunk { ticket, T, rows, step, room } ───▶ │  merge.hold(ticket, T, rows, (step, room)) … merge.release()
 //! ```
 //! The read waits for the ticket, because a change that the stream gives between `Begin` and the read must be recorded.
-//! It never writes progress: that is saved with the rows, when they are released and logged.
+//! It never writes progress: that is saved with the rows, when they are released and logged. What has been read and is not
+//! logged takes up *room*; when there is none left, nothing is read.
+//!
+//! `board` says what is read next and when nothing is, `pace` how much at once, `read` is a reader.
+
+mod board;
+mod pace;
+mod read;
+
+use std::sync::Arc;
 
 use bson::raw::RawDocumentBuf;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::{Chunk, Error, Limits, ReadTime, Source, Ticket, id::id_of};
+use self::{board::Board, read::Reading};
+use super::{Error, Source, Ticket, id::id_of};
 use crate::{
-    model::{Change, ClusterTime, Key, Namespace, Op, Version},
+    model::{Change, ClusterTime, Frontier, Key, Namespace, Op, SnapshotState, SnapshotStep, Version},
     retry::Backoff,
 };
-
-/// How far the snapshot of one collection has come.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Progress {
-    /// The collection.
-    pub collection: String,
-    /// Whether all of it was read.
-    pub done: bool,
-    /// `{_id: …}` of the last document read; `None` at the start.
-    pub after: Option<RawDocumentBuf>,
-    /// Documents read so far.
-    pub documents: u64,
-    /// About how many there are in all, as of the first chunk of this process.
-    pub estimate: u64,
-}
-
-impl Progress {
-    /// A collection of which nothing was read.
-    pub fn new(collection: impl Into<String>) -> Self {
-        Self { collection: collection.into(), done: false, after: None, documents: 0, estimate: 0 }
-    }
-}
 
 /// What the snapshot says.
 #[derive(Debug)]
 pub enum SnapshotItem {
+    /// It has chosen the parts of this run, before its first chunk.
+    Cut(SnapshotState),
     /// It wants to read a chunk of this collection and waits for its ticket.
     Begin {
         /// The collection.
         collection: String,
+        /// The run: its chunks never hold the same key.
+        run: u64,
         /// Takes what `Merge::begin` gave.
         ready: oneshot::Sender<Ticket>,
     },
@@ -60,116 +53,90 @@ pub enum SnapshotItem {
         read_at: ClusterTime,
         /// The documents, as changes of version `Version::snapshot(epoch, read_at)`.
         changes: Vec<Change>,
-        /// How far this collection has come once these rows are logged.
-        progress: Progress,
+        /// What it adds to the state of its collection, once its rows are logged.
+        step: SnapshotStep,
+        /// To be dropped once its rows are logged.
+        room: Room,
     },
-    /// It has read everything; nothing follows.
-    Done,
 }
 
-/// A running snapshot. Dropping it stops it; started again from the saved progress it goes on with the chunk that was not
-/// yet saved.
+/// Memory that a chunk takes up until this is dropped.
+#[derive(Debug)]
+pub struct Room {
+    _permit: OwnedSemaphorePermit,
+}
+
+/// A running snapshot. Dropping it stops it; put to the saved states again it goes on with the chunks that were not saved.
 #[derive(Debug)]
 pub struct Snapshot {
     items: mpsc::Receiver<Result<SnapshotItem, Error>>,
+    board: Arc<Board>,
     _running: tokio_util::sync::DropGuard,
 }
 
+/// Room is counted in this many bytes.
+const UNIT: usize = 1024;
+
 impl Snapshot {
-    /// Starts to read what is not done, one collection after another.
-    pub fn start(source: &Source, todo: Vec<Progress>, backoff: Backoff) -> Self {
+    /// Starts the readers. They wait for something to read.
+    pub fn start(source: &Source, backoff: Backoff) -> Self {
         let cancel = CancellationToken::new();
-        let (sender, items) = mpsc::channel(1);
-        let walk = Walk { source: source.clone(), backoff, cancel: cancel.clone(), items: sender };
-        tokio::spawn(cancel.clone().run_until_cancelled_owned(walk.run(todo)));
-        Self { items, _running: cancel.drop_guard() }
+        let config = source.config();
+        let readers = config.snapshot_readers.max(1);
+        // For each reader the chunk it has read and the ticket for the next one, so that neither waits for the other.
+        let (sender, items) = mpsc::channel(readers * 2);
+        let board = Arc::new(Board::new(config));
+        let units = usize::try_from(config.snapshot_bytes.as_u64()).unwrap_or(usize::MAX) / UNIT;
+        let units = units.clamp(1, Semaphore::MAX_PERMITS.min(u32::MAX as usize));
+        let room = Arc::new(Semaphore::new(units));
+        for _ in 0..readers {
+            let reading = Reading {
+                source: source.clone(),
+                backoff,
+                cancel: cancel.clone(),
+                items: sender.clone(),
+                board: board.clone(),
+                room: room.clone(),
+                units,
+            };
+            tokio::spawn(cancel.clone().run_until_cancelled_owned(reading.run()));
+        }
+        let watch = read::watch(source.clone(), board.clone());
+        tokio::spawn(cancel.clone().run_until_cancelled_owned(watch));
+        Self { items, board, _running: cancel.drop_guard() }
     }
 
-    /// Waits for the next item. Cancel-safe.
+    /// Reads what is left of a collection, or gives up what it was reading of it for another run.
+    pub fn read(&self, state: SnapshotState) {
+        self.board.put(state);
+    }
+
+    /// Lets a collection stand still, or go on. Chunks that are being read come all the same.
+    pub fn pause(&self, collection: &str, paused: bool) {
+        self.board.pause(collection, paused);
+    }
+
+    /// Begins no chunk while there is a reason.
+    pub fn hold_back(&self, reason: Option<String>) {
+        self.board.hold_back(reason);
+    }
+
+    /// Tells how far the stream has come; while that is too far behind the source, no chunk begins.
+    pub fn stands_at(&self, frontier: Frontier) {
+        self.board.stands_at(frontier);
+    }
+
+    /// Why no chunk begins; `None` while nothing holds it back.
+    pub fn held_back(&self) -> Option<String> {
+        self.board.held_back()
+    }
+
+    /// Waits for the next item; for ever when there is nothing to read. Cancel-safe.
     ///
     /// # Errors
-    /// Whatever no waiting mends; the class is never transient. The snapshot has ended then. [`Error::Ended`] after
-    /// [`SnapshotItem::Done`].
+    /// Whatever no waiting mends; the class is never transient. The snapshot has ended then.
     pub async fn next_item(&mut self) -> Result<SnapshotItem, Error> {
         self.items.recv().await.unwrap_or(Err(Error::Ended))
-    }
-}
-
-struct Walk {
-    source: Source,
-    backoff: Backoff,
-    cancel: CancellationToken,
-    items: mpsc::Sender<Result<SnapshotItem, Error>>,
-}
-
-/// Nobody listens any more, or an error was reported: stop.
-struct Stop;
-
-impl Walk {
-    async fn run(self, todo: Vec<Progress>) {
-        for progress in todo.into_iter().filter(|progress| !progress.done) {
-            if self.collection(progress).await.is_err() {
-                return;
-            }
-        }
-        // If nobody listens, there is nobody to tell.
-        let _ = self.send(SnapshotItem::Done).await;
-    }
-
-    async fn collection(&self, mut progress: Progress) -> Result<(), Stop> {
-        let label = progress.collection.clone();
-        let reader = self.source.reader();
-        progress.estimate = self.settled(|| reader.estimate(&label)).await?;
-        while !progress.done {
-            let ticket = self.ticket(&label).await?;
-            let config = self.source.config();
-            let limits = Limits { documents: config.chunk_documents, bytes: config.chunk_bytes.as_u64() as usize };
-            let after = progress.after.clone();
-            let read = || reader.chunk(&label, after.as_deref(), limits, ReadTime::AtLeast(ticket.floor));
-            let chunk = self.settled(read).await?;
-            progress.documents += chunk.documents.len() as u64;
-            progress.done = chunk.end;
-            progress.after = chunk.last_id.clone();
-            let read_at = chunk.read_at;
-            let changes = match self.changes(&label, chunk) {
-                Ok(changes) => changes,
-                Err(error) => return self.fail(error).await,
-            };
-            self.send(SnapshotItem::Chunk { ticket, read_at, changes, progress: progress.clone() }).await?;
-        }
-        Ok(())
-    }
-
-    fn changes(&self, collection: &str, chunk: Chunk) -> Result<Vec<Change>, Error> {
-        let namespace = Namespace::new(self.source.database_name(), collection);
-        snapshot_changes(&namespace, self.source.epoch(), chunk.read_at, chunk.documents, Op::Snapshot)
-    }
-
-    async fn ticket(&self, collection: &str) -> Result<Ticket, Stop> {
-        let (ready, ticket) = oneshot::channel();
-        self.send(SnapshotItem::Begin { collection: collection.to_owned(), ready }).await?;
-        ticket.await.map_err(|_| Stop)
-    }
-
-    async fn send(&self, item: SnapshotItem) -> Result<(), Stop> {
-        self.items.send(Ok(item)).await.map_err(|_| Stop)
-    }
-
-    async fn fail<T>(&self, error: Error) -> Result<T, Stop> {
-        // Whoever listens hears of it; if nobody does, there is nobody to tell.
-        let _ = self.items.send(Err(error)).await;
-        Err(Stop)
-    }
-
-    async fn settled<T, F>(&self, attempt: impl FnMut() -> F) -> Result<T, Stop>
-    where
-        F: Future<Output = Result<T, Error>>,
-    {
-        match self.source.settled(self.backoff, &self.cancel, attempt).await {
-            Ok(Some(value)) => Ok(value),
-            Ok(None) => Err(Stop),
-            Err(error) => self.fail(error).await,
-        }
     }
 }
 

@@ -2,13 +2,14 @@
 //!
 //! ```text
 //!   MongoDB ──getMore──▶ prefetch ──replies──▶ decode ─▶ segments ──lookups──▶ batches ──▶ next_batch()
-//!                        (cursor.rs)  32 MiB                │                     1 batch
+//!                        (cursor.rs) bounded                │                     1 batch
 //!                            ▲                              └──find {_id: {$in}}──▶ MongoDB
 //!                            └── reopens behind the last reply it handed on
 //! ```
 //! Two tasks, so that the server prepares the next reply while images of the last one are read. Both stop when the
 //! [`ChangeStream`] is dropped. A batch is one segment of the replies that had come; the position behind it is the token of
-//! its last event, or the last reply's own token behind the last segment.
+//! its last event, or the last reply's own token behind the last segment. It is formed only once there is a place for it:
+//! what has to wait are replies, which the next batch takes together, and not a batch that grows old.
 //!
 //! The stream saves nothing: a position is the caller's to save once its batch is durable.
 
@@ -161,6 +162,9 @@ const TAKEN_BYTES: usize = 4 << 20;
 impl Decoder {
     async fn run(mut self, mut replies: mpsc::Receiver<Result<Reply, Error>>) {
         while let Some(first) = replies.recv().await {
+            if self.room().await.is_err() {
+                return;
+            }
             let mut taken = Taken::default();
             let mut next = Some(first);
             while let Some(reply) = next {
@@ -199,6 +203,7 @@ impl Decoder {
         // A reply's own token is behind all of it; not so when an event is half there or was not taken.
         let mut end = end.filter(|_| !self.fragments.pending());
         while !events.is_empty() {
+            self.room().await?;
             let (mut batch, deleted_by) = self.segment(&mut events).await?;
             if events.is_empty()
                 && let Some((token, empty, sent_ms)) = end.take()
@@ -236,16 +241,23 @@ impl Decoder {
                 self.lookups = (self.lookups / 2).max(1);
                 continue;
             };
+            let bytes: usize = found.values().map(Found::bytes).sum();
             let position = self.tracker.event(&last.token, last.wall_ms);
             count(segment, &wanted);
             let outcome = segment::settle(events.drain(..taken).collect(), &fates, found);
             for (collection, missing) in outcome.missing {
                 ::metrics::counter!(metrics::SOURCE_LOOKUPS_MISSING, "collection" => collection).increment(missing);
             }
-            self.lookups = (self.lookups * 2).min(self.source.config().lookup_batch.max(1));
+            if bytes < self.lookup_bytes() / 3 {
+                self.lookups = (self.lookups * 2).min(self.source.config().lookup_batch.max(1));
+            }
             let batch = StreamBatch { changes: outcome.changes, controls: outcome.controls, position };
             return Ok((batch, outcome.deleted_by));
         }
+    }
+
+    fn lookup_bytes(&self) -> usize {
+        usize::try_from(self.source.config().lookup_bytes.as_u64()).unwrap_or(usize::MAX)
     }
 
     /// The images of a segment; `None` when they are more than may be held at once.
@@ -256,13 +268,18 @@ impl Decoder {
     ) -> Result<Option<BTreeMap<String, Found>>, End> {
         let (database, timeout) = (self.source.database(), self.source.config().timeout);
         let reads = wanted.iter().map(async |(collection, ids)| {
-            let attempt = || lookup::images(database, timeout, collection, ids, after);
+            let attempt = || lookup::images(database, timeout, collection, ids, after, self.lookup_bytes());
             match self.source.settled(self.backoff, &self.cancel, attempt).await? {
                 Some(found) => Ok::<_, End>(found.map(|found| ((*collection).to_owned(), found))),
                 None => Err(End::Unheard),
             }
         });
         Ok(try_join_all(reads).await?.into_iter().collect())
+    }
+
+    /// Waits until a batch would be taken at once; nobody else sends any.
+    async fn room(&self) -> Result<(), End> {
+        self.batches.reserve().await.map(drop).map_err(|_| End::Unheard)
     }
 
     async fn send(&mut self, mut batch: StreamBatch, deleted_by: Option<ClusterTime>) -> Result<(), End> {

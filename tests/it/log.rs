@@ -8,12 +8,14 @@ use std::{
 
 use bson::{raw::RawDocumentBuf, rawdoc};
 use driftless::{
-    config::LogConfig,
+    config::{Codec, LogConfig},
     log::{
-        Consumer, ConsumerEvent, Error, Fetched, Leadership, Publisher, RawRecord, Record, SnapshotState, StartOffsets,
-        StoredState, StreamState, TopicPartition, Topics, Transaction, envelope, partition_of, read_state, republish,
+        Consumer, ConsumerEvent, Error, Fetched, Leadership, Publisher, RawRecord, Record, StartOffsets, StoredState,
+        StreamState, TopicPartition, Topics, Transaction, envelope, partition_of, read_state, republish,
     },
-    model::{Change, ClusterTime, Control, ControlKind, Frontier, Key, Namespace, Op, ResumeToken, Version},
+    model::{
+        Change, ClusterTime, Control, ControlKind, Frontier, Key, Namespace, Op, ResumeToken, SnapshotState, Version,
+    },
     retry::{Class, Classify},
 };
 use futures_util::future::BoxFuture;
@@ -133,13 +135,8 @@ async fn a_transaction_is_read_whole_with_its_counts() {
     assert_eq!(stored, StoredState::default());
     let changes: Vec<_> = (0..50).map(|id| change(orders(), id, 1)).collect();
     let mut first = transaction(changes.clone(), 2);
-    first.snapshots = vec![SnapshotState {
-        collection: "orders".to_owned(),
-        epoch: 1,
-        done: false,
-        after: Some(rawdoc! { "_id": 49 }),
-        documents: 50,
-    }];
+    first.snapshots = vec![SnapshotState { documents: 50, ..SnapshotState::new("orders", 1, 0) }];
+    first.snapshots[0].cut(vec![rawdoc! { "_id": 49 }]);
     publisher.publish(first.clone()).await.expect("published");
     let mut second = transaction(vec![change(users(), 1, 3)], 4);
     second.idle = true;
@@ -191,7 +188,7 @@ async fn a_failed_transaction_is_never_seen_and_ends_its_publisher() {
     let topics = topics(&cfg).await;
     let (mut publisher, _) = Publisher::connect(&cfg, &topics).await.expect("a publisher");
     publisher.publish(transaction(vec![change(orders(), 1, 1)], 2)).await.expect("published");
-    // Hundreds of records are under way before the last one turns out to have no topic.
+    // Hundreds of records are encoded before the last one turns out to have no topic.
     let mut changes: Vec<_> = (100..900).map(|id| change(orders(), id, 3)).collect();
     changes.push(change(Namespace::new("shop", "unknown"), 1, 3));
     let error = publisher.publish(transaction(changes, 4)).await.expect_err("no topic");
@@ -209,6 +206,51 @@ async fn a_failed_transaction_is_never_seen_and_ends_its_publisher() {
     let mut ids: Vec<_> = changed(&records).into_iter().map(|change| change.id).collect();
     ids.sort_by_key(|id| id.get_i32("_id").expect("a number"));
     assert_eq!(ids, [rawdoc! { "_id": 1 }, rawdoc! { "_id": 2 }]);
+    consumer.close().await.expect("closed");
+}
+
+#[tokio::test]
+async fn transactions_follow_each_other_without_waiting_and_an_error_ends_those_behind_it() {
+    let cfg = config(&unique("ahead"));
+    let topics = topics(&cfg).await;
+    let (mut publisher, _) = Publisher::connect(&cfg, &topics).await.expect("a publisher");
+    for i in 1..=5 {
+        publisher.begin(transaction(vec![change(orders(), i, i as u32)], i as u32 + 1)).await.expect("begun");
+    }
+    publisher.settled().await.expect("committed");
+    assert_eq!(read_state(&cfg).await.expect("a state").stream, Some(state(6)));
+
+    // A newer publisher fences; what is under way then fails, and what was to follow it with it.
+    publisher.begin(transaction(vec![change(orders(), 6, 7)], 8)).await.expect("begun");
+    let (_new, stored) = Publisher::connect(&cfg, &topics).await.expect("another publisher");
+    let mut failed = publisher.settled().await.is_err();
+    failed |= publisher.begin(transaction(vec![change(orders(), 7, 9)], 10)).await.is_err();
+    failed |= publisher.settled().await.is_err();
+    assert!(failed, "a fenced publisher goes on");
+    assert!(matches!(publisher.publish(transaction(vec![], 12)).await, Err(Error::Unusable)));
+    assert_eq!(read_state(&cfg).await.expect("a state").stream, stored.stream);
+}
+
+#[tokio::test]
+async fn a_codec_may_change_at_any_time() {
+    let mut cfg = config(&unique("codec"));
+    let topics = topics(&cfg).await;
+    let first = change(orders(), 1, 1);
+    let second = change(orders(), 1, 3);
+    for (codec, change) in [(Codec::Bson, &first), (Codec::Json, &second)] {
+        cfg.codec = codec;
+        let (mut publisher, _) = Publisher::connect(&cfg, &topics).await.expect("a publisher");
+        let before = change.version.time.i + 1;
+        publisher.publish(transaction(vec![change.clone()], before)).await.expect("published");
+    }
+    let mut consumer = join(&cfg, &topics, Starts::default());
+    let records = fetch(&mut consumer, 4).await;
+    assert_eq!(changed(&records), [first, second]);
+    let bson: Vec<_> = records
+        .iter()
+        .filter(|record| record.headers.iter().any(|(name, _)| name == envelope::header::CODEC))
+        .collect();
+    assert_eq!(bson.len(), 1);
     consumer.close().await.expect("closed");
 }
 
@@ -242,11 +284,8 @@ async fn a_publish_given_up_half_way_is_whole_or_not_there() {
         let i = 10 * publisher.generation() as u32;
         let changes = (0..500).map(|id| change(orders(), id, i)).collect();
         let publish = publisher.publish(transaction(changes, i + 1));
-        let outcome = tokio::time::timeout(Duration::from_millis(patience), publish).await;
-        if outcome.is_err() {
-            let error = publisher.publish(transaction(vec![], i + 2)).await.expect_err("unusable");
-            assert!(matches!(error, Error::Unusable), "{error}");
-        }
+        let _ = tokio::time::timeout(Duration::from_millis(patience), publish).await;
+        drop(publisher);
         let (mut publisher, after) = Publisher::connect(&cfg, &topics).await.expect("the next publisher");
         let committed = after.stream == Some(state(i + 1));
         assert!(committed || after.stream == before.stream);

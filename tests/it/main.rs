@@ -6,5 +6,6 @@ mod demo;
 mod dlq;
 mod log;
 mod sink;
+mod snapshot;
 mod source;
 mod support;

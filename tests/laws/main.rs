@@ -25,6 +25,7 @@ mod metrics;
 mod odd_ids;
 mod oracle;
 mod roles;
+mod snapshots;
 mod staleness;
 mod stop;
 mod verdict;

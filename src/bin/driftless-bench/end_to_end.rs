@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use anyhow::Context;
+use mongodb::Database;
 
 use crate::{
     Bench, changes, compare, latency,
     report::Chapter,
+    servers::Servers,
     shapes,
     trials::{self, Mover},
     users::{self, USERS},
@@ -18,13 +20,19 @@ pub(crate) async fn measure(bench: &Bench, chapter: &mut Chapter) -> anyhow::Res
     for (id, what, kind) in [("backlog", "mixed backlog", Kind::Mixed), ("hot", "hot set", Kind::Hot)] {
         for run in 1..=bench.scale.long_runs {
             bench.step(&format!("{what}, run {run}"));
-            backlog(bench, chapter, id, what, kind).await.context(what)?;
+            backlog(bench, &bench.servers, chapter, id, what, kind).await.context(what)?;
         }
     }
+    let what = "mixed backlog with `log.codec = \"bson\"`";
+    bench.step(what);
+    backlog(bench, &bench.servers.with(OTHER_CODEC), chapter, "backlog_bson", what, Kind::Mixed).await.context(what)?;
     latency::highest(bench, chapter, Duration::from_secs(2)).await.context("steady writes")?;
     shapes::children(bench, chapter).await.context("child tables")?;
     shapes::large(bench, chapter).await.context("large documents")
 }
+
+/// The setting that is no default, beside what is required of the default.
+const OTHER_CODEC: &str = "log.codec=bson";
 
 #[derive(Clone, Copy)]
 enum Kind {
@@ -38,33 +46,54 @@ async fn snapshot(bench: &Bench, chapter: &mut Chapter) -> anyhow::Result<()> {
     let database = bench.servers.empty_database("snapshot").await?;
     changes::load(&database, bench.users, rows).await?;
     for run in 1..=bench.scale.long_runs {
-        bench.step(&format!("snapshot of {rows} documents, run {run}"));
-        let trial = bench.servers.trial("snapshot", database.name(), &users::application()).await?;
-        let (process, outcome) = trials::snapshot(&bench.servers, &Mover::Driftless, &trial, rows).await?;
-        outcome.add_to(chapter, "snapshot", &format!("snapshot of {rows} documents"));
-        process.stop().await?;
-        differences(bench, chapter, &database, &trial.target).await?;
-        bench.servers.clear(trial).await?;
+        let what = format!("snapshot of {rows} documents");
+        bench.step(&format!("{what}, run {run}"));
+        one_snapshot(bench, &bench.servers, chapter, &database, ("snapshot", &what)).await?;
     }
+    let what = format!("snapshot of {rows} documents with `log.codec = \"bson\"`");
+    bench.step(&what);
+    one_snapshot(bench, &bench.servers.with(OTHER_CODEC), chapter, &database, ("snapshot_bson", &what)).await?;
     Ok(database.drop().await?)
 }
 
-async fn backlog(bench: &Bench, chapter: &mut Chapter, id: &str, what: &str, kind: Kind) -> anyhow::Result<()> {
+async fn one_snapshot(
+    bench: &Bench,
+    servers: &Servers,
+    chapter: &mut Chapter,
+    database: &Database,
+    (id, what): (&str, &str),
+) -> anyhow::Result<()> {
+    let trial = servers.trial("snapshot", database.name(), &users::application()).await?;
+    let (process, outcome) = trials::snapshot(servers, &Mover::Driftless, &trial, bench.scale.snapshot).await?;
+    outcome.add_to(chapter, id, what);
+    process.stop().await?;
+    differences(bench, chapter, database, &trial.target).await?;
+    servers.clear(trial).await
+}
+
+async fn backlog(
+    bench: &Bench,
+    servers: &Servers,
+    chapter: &mut Chapter,
+    id: &str,
+    what: &str,
+    kind: Kind,
+) -> anyhow::Result<()> {
     let (documents, changes) = (bench.scale.documents, bench.scale.changes);
-    let database = bench.servers.empty_database("backlog").await?;
+    let database = servers.empty_database("backlog").await?;
     changes::load(&database, bench.users, documents).await?;
-    let trial = bench.servers.trial("backlog", database.name(), &users::application()).await?;
-    let (process, _) = trials::snapshot(&bench.servers, &Mover::Driftless, &trial, documents).await?;
+    let trial = servers.trial("backlog", database.name(), &users::application()).await?;
+    let (process, _) = trials::snapshot(servers, &Mover::Driftless, &trial, documents).await?;
     process.stop().await?;
     let backlog = match kind {
         Kind::Mixed => changes::mixed(&database, bench.users, documents, changes).await?,
         Kind::Hot => changes::hot(&database, bench.users, documents, changes).await?,
     };
-    let (process, outcome) = trials::backlog(&bench.servers, &Mover::Driftless, &trial, &backlog).await?;
+    let (process, outcome) = trials::backlog(servers, &Mover::Driftless, &trial, &backlog).await?;
     outcome.add_to(chapter, id, what);
     process.stop().await?;
     differences(bench, chapter, &database, &trial.target).await?;
-    bench.servers.clear(trial).await?;
+    servers.clear(trial).await?;
     Ok(database.drop().await?)
 }
 

@@ -39,10 +39,10 @@ impl Scale {
         Self {
             quick: false,
             seed: 1,
-            documents: 300_000,
+            documents: 200_000,
             snapshot: 1_000_000,
             changes: 200_000,
-            runs: 5,
+            runs: 3,
             long_runs: 3,
             seconds: 30,
             rates: vec![100, 1_000, 5_000],

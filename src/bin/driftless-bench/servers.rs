@@ -22,6 +22,7 @@ const PREFIX: &str = "bench";
 const ANSWER: Duration = Duration::from_secs(30);
 
 /// The addresses of the started servers.
+#[derive(Clone)]
 pub(crate) struct Servers {
     values: BTreeMap<String, String>,
     /// MongoDB.
@@ -63,6 +64,13 @@ impl Servers {
         let uri = values.get("MONGO_URI").ok_or_else(|| anyhow!("find MONGO_URI in {}", file.display()))?;
         let mongo = mongodb::Client::with_uri_str(uri).await?;
         Ok(Self { mongo, values, settings })
+    }
+
+    /// The same servers, for a daemon with one more setting.
+    pub(crate) fn with(&self, setting: &str) -> Self {
+        let mut servers = self.clone();
+        servers.settings.push(setting.to_owned());
+        servers
     }
 
     /// A value of the file.

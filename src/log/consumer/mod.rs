@@ -147,10 +147,11 @@ impl Consumer {
         client::member(&mut settings, cfg, &group);
         // A start that is not in the log is an error, never a silent jump to one end.
         settings.set("auto.offset.reset", "error");
+        // What the library fetches ahead, and one answer of the brokers: packed, so that it grows several times.
         client::tune(
             &mut settings,
             &["queued.max.messages.kbytes"],
-            (max_bytes / 1024).clamp(1024, 65_536).to_string(),
+            (max_bytes / 4 / 1024).clamp(1024, 65_536).to_string(),
         );
         // The library's own second of rest, after its queue was full, is longer than our batches take.
         client::tune(&mut settings, &["fetch.queue.backoff.ms"], "20");

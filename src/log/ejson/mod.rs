@@ -20,4 +20,4 @@ mod writer;
 pub use id::{id_text, ids_of};
 pub use reader::{NotExtendedJson, read};
 pub use writer::{MAX_DEPTH, Unfaithful, write};
-pub(super) use writer::{hex_of, json_string, write_spaced};
+pub(super) use writer::{hex_of, json_string, write_quoted, write_spaced};

@@ -417,7 +417,7 @@ mod tests {
     use rstest::rstest;
 
     use super::{super::arbitrary, *};
-    use crate::log::ejson::write;
+    use crate::log::ejson::{json_string, write, write_quoted};
 
     fn written(document: &RawDocument) -> Option<String> {
         let mut out = Vec::new();
@@ -438,6 +438,19 @@ mod tests {
             if let Some(text) = written(&document) {
                 prop_assert_eq!(read(&text), Ok(document));
             }
+        }
+
+        #[test]
+        fn quoted_at_once_or_afterwards_is_the_same(document in prop_oneof![arbitrary::document(), arbitrary::damaged()]) {
+            let afterwards = written(&document).map(|text| {
+                let mut quoted = b"before".to_vec();
+                json_string(&mut quoted, text);
+                quoted
+            });
+            let mut at_once = b"before".to_vec();
+            let written = write_quoted(&document, &mut at_once).is_ok();
+            prop_assert_eq!(written.then(|| at_once.clone()), afterwards);
+            prop_assert!(written || at_once == b"before");
         }
 
         #[test]

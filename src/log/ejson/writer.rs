@@ -20,6 +20,21 @@ pub fn write(document: &RawDocument, out: &mut Vec<u8>) -> Result<(), Unfaithful
     write_with(document, out, b":")
 }
 
+/// As [`write()`], as a JSON string: every quote and backslash of the text escaped, in one go.
+///
+/// # Errors
+/// As [`write()`].
+pub(in crate::log) fn write_quoted(document: &RawDocument, out: &mut Vec<u8>) -> Result<(), Unfaithful> {
+    let start = out.len();
+    out.push(b'"');
+    let written = Writer { out, colon: b":", inner: true }.document(document.as_bytes(), 1);
+    match written {
+        Ok(()) => out.push(b'"'),
+        Err(_) => out.truncate(start),
+    }
+    written
+}
+
 /// As [`write()`], with the blank after each colon that Java's writer puts there.
 pub(in crate::log) fn write_spaced(document: &RawDocument, out: &mut Vec<u8>) -> Result<(), Unfaithful> {
     write_with(document, out, b": ")
@@ -27,7 +42,7 @@ pub(in crate::log) fn write_spaced(document: &RawDocument, out: &mut Vec<u8>) ->
 
 fn write_with(document: &RawDocument, out: &mut Vec<u8>, colon: &'static [u8]) -> Result<(), Unfaithful> {
     let start = out.len();
-    let written = Writer { out, colon }.document(document.as_bytes(), 1);
+    let written = Writer { out, colon, inner: false }.document(document.as_bytes(), 1);
     if written.is_err() {
         out.truncate(start);
     }
@@ -37,20 +52,42 @@ fn write_with(document: &RawDocument, out: &mut Vec<u8>, colon: &'static [u8]) -
 /// Appends a JSON string; `text` is UTF-8.
 pub(in crate::log) fn json_string(out: &mut Vec<u8>, text: impl AsRef<[u8]>) {
     out.push(b'"');
+    escaped(out, text.as_ref(), false);
+    out.push(b'"');
+}
+
+/// What follows the backslash of an escaped byte; 0 for bytes that stand for themselves.
+const ESCAPES: [u8; 256] = {
+    let mut escapes = [0; 256];
+    let mut control = 0;
+    while control < 0x20 {
+        escapes[control] = b'u';
+        control += 1;
+    }
+    escapes[b'"' as usize] = b'"';
+    escapes[b'\\' as usize] = b'\\';
+    escapes[b'\n' as usize] = b'n';
+    escapes[b'\r' as usize] = b'r';
+    escapes[b'\t' as usize] = b't';
+    escapes
+};
+
+/// Appends what stands between the quotes of a JSON string; `inner` when that string is itself inside of one.
+fn escaped(out: &mut Vec<u8>, bytes: &[u8], inner: bool) {
     let mut plain = 0;
-    let bytes = text.as_ref();
     for (at, &byte) in bytes.iter().enumerate() {
-        let escape = match byte {
-            b'"' => b'"',
-            b'\\' => b'\\',
-            b'\n' => b'n',
-            b'\r' => b'r',
-            b'\t' => b't',
-            0..0x20 => b'u',
-            _ => continue,
-        };
+        let escape = ESCAPES[usize::from(byte)];
+        if escape == 0 {
+            continue;
+        }
         out.extend_from_slice(&bytes[plain..at]);
-        out.extend_from_slice(&[b'\\', escape]);
+        out.extend_from_slice(match escape {
+            _ if !inner => br"\",
+            // The backslash and what follows it are both escaped again.
+            b'"' | b'\\' => br"\\\",
+            _ => br"\\",
+        });
+        out.push(escape);
         if escape == b'u' {
             out.extend_from_slice(b"00");
             hex_of(out, &[byte]);
@@ -58,7 +95,6 @@ pub(in crate::log) fn json_string(out: &mut Vec<u8>, text: impl AsRef<[u8]>) {
         plain = at + 1;
     }
     out.extend_from_slice(&bytes[plain..]);
-    out.push(b'"');
 }
 
 /// Appends lower-case hexadecimal digits.
@@ -125,6 +161,8 @@ fn utf8(bytes: &[u8]) -> Result<&str, Unfaithful> {
 struct Writer<'o> {
     out: &'o mut Vec<u8>,
     colon: &'static [u8],
+    /// Whether the text is inside of a JSON string.
+    inner: bool,
 }
 
 impl Writer<'_> {
@@ -170,7 +208,7 @@ impl Writer<'_> {
         match ElementType::from(kind).ok_or(Unfaithful("an element has an unknown type"))? {
             ElementType::EmbeddedDocument => self.document(cursor.document()?, depth + 1)?,
             ElementType::Array => self.list(cursor.document()?, depth + 1)?,
-            ElementType::String => json_string(self.out, cursor.string()?),
+            ElementType::String => self.string(cursor.string()?),
             ElementType::Null => self.out.extend_from_slice(b"null"),
             ElementType::Boolean => match cursor.array()? {
                 [0] => self.out.extend_from_slice(b"false"),
@@ -190,9 +228,9 @@ impl Writer<'_> {
             ElementType::ObjectId => {
                 let id: [u8; 12] = cursor.array()?;
                 self.tagged("$oid", |w| {
-                    w.out.push(b'"');
+                    w.quote();
                     hex_of(w.out, &id);
-                    w.out.push(b'"');
+                    w.quote();
                 });
             }
             ElementType::DateTime => {
@@ -216,21 +254,21 @@ impl Writer<'_> {
                 self.tagged("$regularExpression", |w| {
                     w.out.push(b'{');
                     w.name("pattern");
-                    json_string(w.out, pattern);
+                    w.string(pattern);
                     w.out.push(b',');
                     w.name("options");
-                    json_string(w.out, options);
+                    w.string(options);
                     w.out.push(b'}');
                 });
             }
             ElementType::JavaScriptCode => {
                 let code = cursor.string()?;
-                self.tagged("$code", |w| json_string(w.out, code));
+                self.tagged("$code", |w| w.string(code));
             }
             ElementType::JavaScriptCodeWithScope => self.scoped(cursor.document()?, depth)?,
             ElementType::Symbol => {
                 let text = cursor.string()?;
-                self.tagged("$symbol", |w| json_string(w.out, text));
+                self.tagged("$symbol", |w| w.string(text));
             }
             ElementType::MinKey => self.tagged("$minKey", |w| w.out.push(b'1')),
             ElementType::MaxKey => self.tagged("$maxKey", |w| w.out.push(b'1')),
@@ -292,7 +330,7 @@ impl Writer<'_> {
         let code = cursor.string()?;
         self.out.push(b'{');
         self.name("$code");
-        json_string(self.out, code);
+        self.string(code);
         self.out.push(b',');
         self.name("$scope");
         // Two levels of the text: the typed value, and the scope in it.
@@ -302,21 +340,36 @@ impl Writer<'_> {
     }
 
     fn name(&mut self, name: &str) {
-        json_string(self.out, name);
+        self.string(name);
         self.out.extend_from_slice(self.colon);
     }
 
+    /// The tag holds nothing to escape.
     fn tagged(&mut self, tag: &str, value: impl FnOnce(&mut Self)) {
         self.out.push(b'{');
-        self.name(tag);
+        self.quote();
+        self.out.extend_from_slice(tag.as_bytes());
+        self.quote();
+        self.out.extend_from_slice(self.colon);
         value(self);
         self.out.push(b'}');
     }
 
+    fn string(&mut self, text: &str) {
+        self.quote();
+        escaped(self.out, text.as_bytes(), self.inner);
+        self.quote();
+    }
+
+    /// The text holds nothing to escape.
     fn quoted(&mut self, text: fmt::Arguments<'_>) {
-        self.out.push(b'"');
+        self.quote();
         self.plain(text);
-        self.out.push(b'"');
+        self.quote();
+    }
+
+    fn quote(&mut self) {
+        self.out.extend_from_slice(if self.inner { br#"\""# } else { b"\"" });
     }
 
     fn plain(&mut self, text: fmt::Arguments<'_>) {

@@ -1,14 +1,20 @@
 //! Bytes to a record.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bson::raw::RawDocumentBuf;
-use serde::Deserialize;
+use serde::{
+    Deserialize,
+    de::{Deserializer, Visitor},
+};
 use serde_json::value::RawValue;
 
-use super::{CONTROL, FORMAT, FRONTIER, FRONTIER_KEY, FrontierRecord, Malformed, Record, control_key, header};
+use super::{
+    CONTROL, FORMAT, FRONTIER, FRONTIER_KEY, FrontierRecord, Malformed, Parts, Record, binary, control_key, header,
+};
 use crate::{
+    config::Codec,
     log::{ejson, record_key::record_key},
     model::{Change, ClusterTime, Control, ControlKind, Frontier, Key, Namespace, Op, Reason, Version},
     retry::Class,
@@ -90,6 +96,15 @@ fn upper(headers: &[(String, Vec<u8>)]) -> Result<ClusterTime, Malformed> {
     parsed.ok_or_else(|| bad_header(header::UPPER))
 }
 
+/// A further codec raises [`FORMAT`], so a name that is unknown here is damage.
+fn codec(headers: &[(String, Vec<u8>)]) -> Result<Codec, Malformed> {
+    match headers.iter().find(|(name, _)| name == header::CODEC) {
+        None => Ok(Codec::Json),
+        Some((_, value)) if value == header::BSON => Ok(Codec::Bson),
+        Some(_) => Err(bad_header(header::CODEC)),
+    }
+}
+
 fn uuid(headers: &[(String, Vec<u8>)]) -> Result<Option<[u8; 16]>, Malformed> {
     if !headers.iter().any(|(name, _)| name == header::UUID) {
         return Ok(None);
@@ -98,23 +113,49 @@ fn uuid(headers: &[(String, Vec<u8>)]) -> Result<Option<[u8; 16]>, Malformed> {
     bytes.try_into().map(Some).map_err(|_| bad_header(header::UUID))
 }
 
+type Read = Result<RawDocumentBuf, ejson::NotExtendedJson>;
+
+/// A JSON string of Extended JSON, read where the parser has unescaped it: no copy of the text is kept.
+struct After(Read);
+
+impl<'de> Deserialize<'de> for After {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl Visitor<'_> for Text {
+            type Value = After;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text of Extended JSON")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<After, E> {
+                Ok(After(ejson::read(text)))
+            }
+        }
+        deserializer.deserialize_str(Text)
+    }
+}
+
 #[derive(Deserialize)]
 struct EnvelopeValue<'a> {
     #[serde(default)]
-    after: Option<String>,
+    after: Option<After>,
     #[serde(default, borrow)]
     raw: Option<Cow<'a, str>>,
     #[serde(default, borrow, rename = "documentKey")]
     id: Option<&'a RawValue>,
     #[serde(default, borrow, rename = "rawKey")]
     raw_id: Option<Cow<'a, str>>,
-    source: SourceValue,
+    #[serde(borrow)]
+    source: SourceValue<'a>,
 }
 
 #[derive(Deserialize)]
-struct SourceValue {
-    db: String,
-    collection: String,
+struct SourceValue<'a> {
+    #[serde(borrow)]
+    db: Cow<'a, str>,
+    #[serde(borrow)]
+    collection: Cow<'a, str>,
     #[serde(rename = "wallTime")]
     wall_ms: i64,
 }
@@ -159,16 +200,14 @@ fn change(op: Op, record_key_bytes: &[u8], value: &[u8], headers: &[(String, Vec
     let version = version(headers)?;
     let upper = upper(headers)?;
     let collection_uuid = uuid(headers)?;
-    let EnvelopeValue { after, raw, id, raw_id, source } = json(value)?;
-    let id = match either(id.map(RawValue::get), raw_id.as_deref(), "documentKey")? {
-        Some(id) => id,
-        None => return Err(Malformed::new("the value has neither `documentKey` nor `rawKey`")),
+    let Parts { namespace, id, document, wall_ms } = match codec(headers)? {
+        Codec::Json => parts(value)?,
+        Codec::Bson => binary::read(value)?,
     };
     let key = Key::from_id(&id).ok_or_else(|| Malformed::new("`documentKey` is not one `_id`"))?;
     if record_key(&key) != record_key_bytes {
         return Err(Malformed::new("the record's key is not the one of its `documentKey`"));
     }
-    let document = either(after.as_deref(), raw.as_deref(), "after")?;
     match (op, &document) {
         (Op::Delete, Some(_)) => return Err(Malformed::new("a delete has a document")),
         (Op::Insert | Op::Update | Op::Replace | Op::Snapshot | Op::Repair, None) => {
@@ -176,26 +215,24 @@ fn change(op: Op, record_key_bytes: &[u8], value: &[u8], headers: &[(String, Vec
         }
         (_, _) => {}
     }
-    Ok(Change {
-        namespace: Namespace::new(source.db, source.collection),
-        id,
-        key,
-        version,
-        op,
-        document,
-        upper,
-        wall_ms: source.wall_ms,
-        update_description: None,
-        collection_uuid,
-    })
+    Ok(Change { namespace, id, key, version, op, document, upper, wall_ms, update_description: None, collection_uuid })
+}
+
+/// What the JSON of a change says.
+fn parts(value: &[u8]) -> Result<Parts, Malformed> {
+    let EnvelopeValue { after, raw, id, raw_id, source } = json(value)?;
+    let id = either(id.map(|text| ejson::read(text.get())), raw_id.as_deref(), "documentKey")?
+        .ok_or_else(|| Malformed::new("the value has neither `documentKey` nor `rawKey`"))?;
+    let document = either(after.map(|After(read)| read), raw.as_deref(), "after")?;
+    Ok(Parts { namespace: Namespace::new(source.db, source.collection), id, document, wall_ms: source.wall_ms })
 }
 
 /// A document as text or as base64 of its BSON, but not both.
-fn either(text: Option<&str>, raw: Option<&str>, name: &str) -> Result<Option<RawDocumentBuf>, Malformed> {
+fn either(text: Option<Read>, raw: Option<&str>, name: &str) -> Result<Option<RawDocumentBuf>, Malformed> {
     match (text, raw) {
         (None, None) => Ok(None),
         (Some(_), Some(_)) => Err(Malformed::new(format!("`{name}` is there as text and as BSON"))),
-        (Some(text), None) => ejson::read(text).map(Some).map_err(|error| {
+        (Some(read), None) => read.map(Some).map_err(|error| {
             Malformed::new(format!("`{name}` is no canonical Extended JSON, from its column {}", error.column))
         }),
         (None, Some(raw)) => STANDARD

@@ -1,13 +1,16 @@
 //! A record to bytes.
 
+use std::{fmt, io::Write as _};
+
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bson::raw::RawDocument;
 
 use super::{
-    CONTROL, Encoded, FORMAT, FRONTIER, FRONTIER_KEY, FrontierRecord, MAX_ASIDE, MAX_TEXT, control_key, control_name,
-    header,
+    CONTROL, Encoded, FORMAT, FRONTIER, FRONTIER_KEY, FrontierRecord, MAX_ASIDE, MAX_TEXT, binary, control_key,
+    control_name, debezium_op, header,
 };
 use crate::{
+    config::Codec,
     log::{
         ejson::{self, hex_of, json_string},
         record_key::record_key,
@@ -15,12 +18,39 @@ use crate::{
     model::{Change, ClusterTime, Control, Frontier, Op},
 };
 
-/// The bytes of a change. `prefix` is what Debezium calls the connector's name.
+/// The bytes of a change, its value as JSON. `prefix` is what Debezium calls the connector's name.
+///
+/// # Panics
+/// As [`encode_as`].
+pub fn encode(change: &Change, prefix: &str) -> Encoded {
+    encode_as(Codec::Json, change, prefix)
+}
+
+/// The bytes of a change.
 ///
 /// # Panics
 /// When a delete carries a document or any other op carries none: every later reader would have to guess.
-pub fn encode(change: &Change, prefix: &str) -> Encoded {
+pub fn encode_as(codec: Codec, change: &Change, prefix: &str) -> Encoded {
     assert_eq!(change.document.is_none(), change.op == Op::Delete, "a change has a document unless it is a delete");
+    let mut headers = Vec::with_capacity(7);
+    headers.extend([
+        (header::FORMAT, FORMAT.to_string().into_bytes()),
+        (header::OP, change.op.as_str().into()),
+        (header::VERSION, hex_text(&change.version.to_bytes())),
+        (header::UPPER, change.upper.to_string().into_bytes()),
+    ]);
+    headers.extend(change.collection_uuid.map(|uuid| (header::UUID, hex_text(&uuid))));
+    let value = match codec {
+        Codec::Json => json(change, prefix),
+        Codec::Bson => {
+            headers.push((header::CODEC, header::BSON.to_vec()));
+            binary::write(change, prefix)
+        }
+    };
+    Encoded { key: record_key(&change.key), value, headers }
+}
+
+fn json(change: &Change, prefix: &str) -> Vec<u8> {
     let mut value = Vec::with_capacity(1024 + 2 * change.document.as_ref().map_or(0, |d| d.as_bytes().len()));
     value.extend_from_slice(br#"{"before":null,"after":"#);
     let raw = change.document.as_ref().filter(|document| !after(&mut value, document));
@@ -33,13 +63,8 @@ pub fn encode(change: &Change, prefix: &str) -> Encoded {
         None => value.extend_from_slice(b"null"),
     }
     source(&mut value, change, prefix);
-    let op = match change.op {
-        Op::Insert => 'c',
-        Op::Update | Op::Replace | Op::Repair => 'u',
-        Op::Delete => 'd',
-        Op::Snapshot => 'r',
-    };
-    push(&mut value, format!(r#","op":"{op}","ts_ms":{},"transaction":null,"documentKey":"#, change.wall_ms));
+    let op = debezium_op(change.op);
+    push(&mut value, format_args!(r#","op":"{op}","ts_ms":{},"transaction":null,"documentKey":"#, change.wall_ms));
     let start = value.len();
     let faithful = ejson::write(&change.id, &mut value).is_ok() && value.len() - start <= MAX_ASIDE;
     if !faithful {
@@ -51,14 +76,7 @@ pub fn encode(change: &Change, prefix: &str) -> Encoded {
         base64(&mut value, "raw", document);
     }
     value.push(b'}');
-    let mut headers = vec![
-        (header::FORMAT, FORMAT.to_string().into_bytes()),
-        (header::OP, change.op.as_str().into()),
-        (header::VERSION, hex_text(&change.version.to_bytes())),
-        (header::UPPER, change.upper.to_string().into_bytes()),
-    ];
-    headers.extend(change.collection_uuid.map(|uuid| (header::UUID, hex_text(&uuid))));
-    Encoded { key: record_key(&change.key), value, headers }
+    value
 }
 
 /// The bytes of a frontier; the publisher's generation travels in its header.
@@ -78,10 +96,10 @@ pub fn encode_control(control: &Control) -> Encoded {
     let kind = control_name(control.kind);
     let policy = if control.truncate { "truncate" } else { "ignore" };
     let mut value = Vec::new();
-    push(&mut value, format!(r#"{{"kind":"{kind}","policy":"{policy}","db":"#));
-    json_string(&mut value, &control.namespace.db);
+    push(&mut value, format_args!(r#"{{"kind":"{kind}","policy":"{policy}","db":"#));
+    json_string(&mut value, &*control.namespace.db);
     value.extend_from_slice(br#","collection":"#);
-    json_string(&mut value, &control.namespace.collection);
+    json_string(&mut value, &*control.namespace.collection);
     value.push(b'}');
     let headers = vec![
         (header::FORMAT, FORMAT.to_string().into_bytes()),
@@ -93,13 +111,9 @@ pub fn encode_control(control: &Control) -> Encoded {
 
 /// Appends the document as a JSON string of Extended JSON; `false`, and nothing appended, when that is not to be.
 fn after(value: &mut Vec<u8>, document: &RawDocument) -> bool {
-    let mut text = Vec::with_capacity(2 * document.as_bytes().len());
-    if ejson::write(document, &mut text).is_err() || text.len() > MAX_TEXT {
-        return false;
-    }
     let start = value.len();
-    json_string(value, &text);
-    let fits = value.len() - start <= MAX_TEXT;
+    let written = ejson::write_quoted(document, value).is_ok();
+    let fits = written && value.len() - start <= MAX_TEXT;
     if !fits {
         value.truncate(start);
     }
@@ -127,7 +141,7 @@ fn update_description(description: &RawDocument) -> Option<Vec<u8>> {
             let array = array.as_document()?;
             truncated.extend_from_slice(if truncated.is_empty() { br#"[{"field":"# } else { br#",{"field":"# });
             json_string(&mut truncated, array.get_str("field").ok()?);
-            push(&mut truncated, format!(r#","size":{}}}"#, array.get_i32("newSize").ok()?));
+            push(&mut truncated, format_args!(r#","size":{}}}"#, array.get_i32("newSize").ok()?));
         }
     }
     close_or_null(&mut out, truncated);
@@ -145,23 +159,24 @@ fn close_or_null(out: &mut Vec<u8>, list: Vec<u8>) {
 }
 
 fn source(value: &mut Vec<u8>, change: &Change, prefix: &str) {
-    push(value, format!(r#","source":{{"version":"{}","connector":"mongodb","name":"#, env!("CARGO_PKG_VERSION")));
+    push(value, format_args!(r#","source":{{"version":"{}","connector":"mongodb","name":"#, env!("CARGO_PKG_VERSION")));
     json_string(value, prefix);
     let ClusterTime { i, .. } = change.version.time;
     let ts_ms = change.version.time.unix_ms();
-    push(value, format!(r#","ts_ms":{ts_ms},"snapshot":"{}","db":"#, change.op == Op::Snapshot));
-    json_string(value, &change.namespace.db);
+    push(value, format_args!(r#","ts_ms":{ts_ms},"snapshot":"{}","db":"#, change.op == Op::Snapshot));
+    json_string(value, &*change.namespace.db);
     value.extend_from_slice(br#","collection":"#);
-    json_string(value, &change.namespace.collection);
-    push(value, format!(r#","ord":{i},"wallTime":{}}}"#, change.wall_ms));
+    json_string(value, &*change.namespace.collection);
+    push(value, format_args!(r#","ord":{i},"wallTime":{}}}"#, change.wall_ms));
 }
 
 fn base64(value: &mut Vec<u8>, name: &str, document: &RawDocument) {
-    push(value, format!(r#","{name}":"{}""#, STANDARD.encode(document.as_bytes())));
+    push(value, format_args!(r#","{name}":"{}""#, STANDARD.encode(document.as_bytes())));
 }
 
-fn push(value: &mut Vec<u8>, text: String) {
-    value.extend_from_slice(text.as_bytes());
+fn push(value: &mut Vec<u8>, text: fmt::Arguments<'_>) {
+    // Writing to memory does not fail.
+    let _ = value.write_fmt(text);
 }
 
 fn hex_text(bytes: &[u8]) -> Vec<u8> {

@@ -5,17 +5,23 @@
 //! would not be faithful (see [`ejson`](super::ejson)) or would be larger than [`MAX_TEXT`]; and the headers, which carry what
 //! order and counts rest on. `updateDescription` is for other consumers only: it is written where it can be, never read.
 //!
+//! With `log.codec = "bson"` the value is the same envelope as BSON (see [`binary`]), and the header `driftless.codec` says so.
+//! Each record is read by what it says itself, so a topic may hold both.
+//!
 //! Both directions are pure. Decoding trusts nothing: lengths, types, names, and that the record lies under the key of the
 //! document it speaks of.
 
+mod binary;
 mod decode;
 mod encode;
 
+use bson::raw::RawDocumentBuf;
+
 pub use decode::{counted_by, decode};
-pub use encode::{encode, encode_control, encode_frontier};
+pub use encode::{encode, encode_as, encode_control, encode_frontier};
 
 use crate::{
-    model::{Change, Control, ControlKind, Frontier, Reason},
+    model::{Change, Control, ControlKind, Frontier, Namespace, Op, Reason},
     retry::Class,
 };
 
@@ -44,6 +50,10 @@ pub mod header {
     pub const UUID: &str = "driftless.uuid";
     /// Generation of the publisher, decimal.
     pub const PUBLISHER: &str = "driftless.publisher";
+    /// [`BSON`] where the value of a change is BSON; not there when it is JSON.
+    pub const CODEC: &str = "driftless.codec";
+    /// See [`CODEC`].
+    pub const BSON: &[u8] = b"bson";
     /// A dead letter published again; no frontier counts it.
     pub const RETRY: &str = "driftless.retry";
 }
@@ -57,7 +67,7 @@ const FRONTIER_KEY: &[u8] = br#"{"frontier":true}"#;
 pub struct Encoded {
     /// Kafka key; it alone decides the partition of a change.
     pub key: Vec<u8>,
-    /// JSON.
+    /// JSON, or BSON where the headers say so.
     pub value: Vec<u8>,
     /// All headers but [`header::PUBLISHER`], which the publisher adds.
     pub headers: Vec<(&'static str, Vec<u8>)>,
@@ -108,6 +118,23 @@ impl Malformed {
     }
 }
 
+/// What the value of a change says, whichever codec wrote it.
+struct Parts {
+    namespace: Namespace,
+    id: RawDocumentBuf,
+    document: Option<RawDocumentBuf>,
+    wall_ms: i64,
+}
+
+fn debezium_op(op: Op) -> &'static str {
+    match op {
+        Op::Insert => "c",
+        Op::Update | Op::Replace | Op::Repair => "u",
+        Op::Delete => "d",
+        Op::Snapshot => "r",
+    }
+}
+
 fn control_name(kind: ControlKind) -> &'static str {
     match kind {
         ControlKind::Drop => "drop",
@@ -130,6 +157,7 @@ mod tests {
 
     use super::*;
     use crate::{
+        config::Codec,
         log::ejson::arbitrary,
         model::{ClusterTime, Key, Namespace, Op, Version},
     };
@@ -201,17 +229,25 @@ mod tests {
         }
     }
 
+    const BOTH: [Codec; 2] = [Codec::Json, Codec::Bson];
+
+    fn ann() -> Change {
+        simple(Op::Insert, Some(rawdoc! { "_id": 7, "name": "Ann" }))
+    }
+
     fn insert() -> Encoded {
-        encode(&simple(Op::Insert, Some(rawdoc! { "_id": 7, "name": "Ann" })), "demo")
+        encode(&ann(), "demo")
     }
 
     proptest! {
         #[test]
         fn a_change_is_read_back_whole(change in change()) {
-            let encoded = encode(&change, "demo");
+            let [json, bson] = BOTH.map(|codec| encode_as(codec, &change, "demo"));
             let expected = Change { update_description: None, ..change };
-            prop_assert_eq!(read_back(&encoded), Ok(Record::Change(expected)));
-            prop_assert!(serde_json::from_slice::<serde::de::IgnoredAny>(&encoded.value).is_ok());
+            prop_assert_eq!(read_back(&json), Ok(Record::Change(expected.clone())));
+            prop_assert_eq!(read_back(&bson), Ok(Record::Change(expected)));
+            prop_assert!(serde_json::from_slice::<serde::de::IgnoredAny>(&json.value).is_ok());
+            prop_assert_eq!(json.key, bson.key);
         }
 
         #[test]
@@ -240,19 +276,22 @@ mod tests {
             value in prop::option::of(prop::collection::vec(any::<u8>(), 0..200)),
             op in prop_oneof![Just("insert"), Just("delete"), Just("frontier"), Just("control"), Just("other")],
         ) {
-            let mut headers = headers(&insert(), 7);
-            headers[1].1 = op.into();
-            let _ = decode(key.as_deref(), value.as_deref(), &headers);
+            for codec in BOTH {
+                let mut headers = headers(&encode_as(codec, &ann(), "demo"), 7);
+                headers[1].1 = op.into();
+                let _ = decode(key.as_deref(), value.as_deref(), &headers);
+            }
             let _ = decode(key.as_deref(), value.as_deref(), &[]);
         }
 
         #[test]
         fn a_damaged_record_is_a_record_or_malformed(
             change in change(),
+            codec in prop::sample::select(&BOTH[..]),
             damages in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
             part in 0..3usize,
         ) {
-            let mut encoded = encode(&change, "demo");
+            let mut encoded = encode_as(codec, &change, "demo");
             for (at, byte) in damages {
                 let header = at.index(encoded.headers.len());
                 let bytes = match part {
@@ -299,6 +338,50 @@ mod tests {
     }
 
     #[test]
+    fn as_bson_the_envelope_is_the_same() {
+        let description =
+            rawdoc! { "updatedFields": { "name": "Ann" }, "removedFields": ["age"], "truncatedArrays": [] };
+        let change = Change { update_description: Some(description.clone()), ..ann() };
+        let encoded = encode_as(Codec::Bson, &change, "demo");
+        let expected = rawdoc! {
+            "before": RawBson::Null,
+            "after": { "_id": 7, "name": "Ann" },
+            "updateDescription": description,
+            "source": {
+                "version": env!("CARGO_PKG_VERSION"), "connector": "mongodb", "name": "demo", "ts_ms": 1_700_000_000_000i64,
+                "snapshot": "false", "db": "shop", "collection": "orders", "ord": 3i64, "wallTime": 1_700_000_000_123i64,
+            },
+            "op": "c",
+            "ts_ms": 1_700_000_000_123i64,
+            "transaction": RawBson::Null,
+            "documentKey": { "_id": 7 },
+        };
+        assert_eq!(RawDocumentBuf::from_bytes(encoded.value).expect("a document"), expected);
+        assert_eq!(encoded.headers.last(), Some(&(header::CODEC, b"bson".to_vec())));
+    }
+
+    #[rstest]
+    #[case::json_said_to_be_bson(insert().value, "the value is not the BSON")]
+    #[case::no_source(rawdoc! { "documentKey": { "_id": 7 } }.into_bytes(), "`source` is not")]
+    #[case::no_key(rawdoc! { "source": { "db": "", "collection": "", "wallTime": 1i64 } }.into_bytes(), "no `documentKey`")]
+    #[case::odd_after(rawdoc! { "after": "x" }.into_bytes(), "a document in it")]
+    #[case::odd_source(rawdoc! { "source": { "db": 1 } }.into_bytes(), "`source` is not")]
+    fn malformed_bson(#[case] value: Vec<u8>, #[case] detail: &str) {
+        let encoded = Encoded { value, ..encode_as(Codec::Bson, &ann(), "demo") };
+        let malformed = read_back(&encoded).expect_err("malformed");
+        assert!(malformed.detail.contains(detail), "{}", malformed.detail);
+        assert!(!malformed.detail.contains("Ann"));
+        assert_eq!((malformed.reason, malformed.class), (Reason::Malformed, Class::Poison));
+    }
+
+    #[test]
+    fn a_codec_that_does_not_exist_is_malformed() {
+        let mut encoded = encode_as(Codec::Bson, &ann(), "demo");
+        encoded.headers.last_mut().expect("the codec").1 = b"xml".to_vec();
+        assert!(read_back(&encoded).expect_err("malformed").detail.contains("`driftless.codec` does not parse"));
+    }
+
+    #[test]
     fn what_text_cannot_carry_travels_as_bson() {
         let document = rawdoc! { "_id": 7, "a": { "$oid": "x" } };
         let encoded = encode(&simple(Op::Insert, Some(document.clone())), "demo");
@@ -317,9 +400,11 @@ mod tests {
         let mut change = simple(Op::Insert, Some(document));
         change.key = Key::from_id(&id).expect("a key");
         change.id = id;
-        let encoded = encode(&change, "demo");
-        assert!(encoded.key.len() + encoded.value.len() < MAX_RECORD);
-        assert_eq!(read_back(&encoded), Ok(Record::Change(change)));
+        for codec in BOTH {
+            let encoded = encode_as(codec, &change, "demo");
+            assert!(encoded.key.len() + encoded.value.len() < MAX_RECORD);
+            assert_eq!(read_back(&encoded), Ok(Record::Change(change.clone())));
+        }
     }
 
     #[test]
@@ -331,7 +416,10 @@ mod tests {
             });
             for document in [plain, scoped] {
                 let change = simple(Op::Insert, Some(document));
-                assert_eq!(read_back(&encode(&change, "demo")), Ok(Record::Change(change)), "depth {depth}");
+                for codec in BOTH {
+                    let read = read_back(&encode_as(codec, &change, "demo"));
+                    assert_eq!(read, Ok(Record::Change(change.clone())), "depth {depth}");
+                }
             }
         }
     }

@@ -17,7 +17,7 @@ use mongodb::Database;
 use super::Shop;
 
 /// One `_id` of every type that MongoDB takes, and some that are equal in one type and different in another.
-fn ids() -> Vec<RawDocumentBuf> {
+pub(super) fn ids() -> Vec<RawDocumentBuf> {
     // `{_id: "\xff\xfe"}`: MongoDB stores what is not UTF-8.
     let invalid = [&17i32.to_le_bytes()[..], b"\x02_id\0", &3i32.to_le_bytes(), b"\xff\xfe\0", &[0]].concat();
     let decimal: bson::Decimal128 = "1E+300".parse().expect("the server answers");
@@ -47,7 +47,7 @@ fn ids() -> Vec<RawDocumentBuf> {
 }
 
 /// Inserts bytes as they are.
-async fn insert_raw(database: &Database, collection: &str, documents: &[RawDocumentBuf]) {
+pub(super) async fn insert_raw(database: &Database, collection: &str, documents: &[RawDocumentBuf]) {
     let mut array = bson::RawArrayBuf::new();
     documents.iter().for_each(|document| array.push(document.clone()));
     let reply = database

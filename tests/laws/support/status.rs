@@ -37,6 +37,8 @@ pub(crate) struct Role {
 /// How far a snapshot is.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Snapshot {
+    pub(crate) phase: String,
+    pub(crate) run: u64,
     pub(crate) documents: u64,
     pub(crate) done: bool,
 }

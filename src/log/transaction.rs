@@ -1,0 +1,195 @@
+//! What one Kafka transaction holds, first as facts, then as bytes. Pure, so that the bytes of the next transaction can be
+//! made while the brokers still settle the last one.
+//!
+//! The partition of a change is computed here and handed over, because the frontier of a partition says how many changes
+//! it holds.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use metrics::counter;
+use rdkafka::message::{Header, OwnedHeaders};
+
+use super::{
+    Error, StreamState, Topics,
+    envelope::{self, Encoded, FrontierRecord, header},
+    murmur2::partition_of,
+    state::{encode_snapshot, encode_stream},
+};
+use crate::{
+    config::{Codec, LogConfig},
+    metrics::{LOG_BYTES, LOG_CHANGES},
+    model::{Change, Control, Frontier, Namespace, Op, SnapshotState},
+};
+
+/// What becomes visible at once, or not at all.
+#[derive(Clone, Debug)]
+pub struct Transaction {
+    /// Changes, in the order of the stream.
+    pub changes: Vec<Change>,
+    /// Controls; each goes to every partition of its collection, after the changes.
+    pub controls: Vec<Control>,
+    /// How far the stream has come with these changes, and the source's wall clock in milliseconds when it stood there.
+    pub frontier: Option<(Frontier, i64)>,
+    /// Whether the frontier goes to partitions without changes too.
+    pub idle: bool,
+    /// Where to go on after this transaction.
+    pub state: StreamState,
+    /// Snapshots that moved on with these changes.
+    pub snapshots: Vec<SnapshotState>,
+    /// Collections whose snapshot is in the log once this transaction is.
+    pub complete: BTreeSet<String>,
+}
+
+/// A transaction as bytes, in the order in which they are sent.
+pub(super) struct Sealed {
+    pub(super) records: Vec<Outgoing>,
+    pub(super) tally: Tally,
+}
+
+/// A record on its way.
+pub(super) struct Outgoing {
+    pub(super) topic: Arc<str>,
+    pub(super) partition: i32,
+    pub(super) key: Vec<u8>,
+    pub(super) value: Vec<u8>,
+    /// `None` for records of the state topic, which have neither headers nor a time of their own.
+    pub(super) about: Option<(OwnedHeaders, i64)>,
+}
+
+/// Turns transactions into bytes, one after the other: the counts of a frontier go on from one to the next.
+pub(super) struct Encoder {
+    topics: Arc<Topics>,
+    state: Arc<str>,
+    positions: HashMap<Namespace, usize>,
+    prefix: String,
+    codec: Codec,
+    generation: u64,
+    counts: Counts,
+}
+
+/// What the frontier of each partition has to say: by position of the topic, then partition.
+type Counts = BTreeMap<(usize, i32), Count>;
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Count {
+    /// Of the last frontier.
+    seq: u64,
+    /// Changes since.
+    changes: u64,
+}
+
+impl Encoder {
+    pub(super) fn new(cfg: &LogConfig, topics: &Topics, generation: u64) -> Self {
+        Self {
+            topics: Arc::new(topics.clone()),
+            state: topics.state().into(),
+            positions: topics.collections().iter().enumerate().map(|(at, t)| (t.namespace.clone(), at)).collect(),
+            prefix: cfg.prefix.clone(),
+            codec: cfg.codec,
+            generation,
+            counts: Counts::new(),
+        }
+    }
+
+    /// The bytes of a transaction. Each change is dropped as soon as it is encoded.
+    ///
+    /// # Errors
+    /// [`Error::NoTopic`]; the counts are wrong from then on.
+    pub(super) fn seal(&mut self, transaction: Transaction) -> Result<Sealed, Error> {
+        let mut tally = Tally { topics: Arc::clone(&self.topics), counts: HashMap::new() };
+        let mut records = Vec::with_capacity(transaction.changes.len() + 16);
+        let mut touched = BTreeSet::new();
+        for change in transaction.changes {
+            let at = self.position(&change.namespace)?;
+            let encoded = envelope::encode_as(self.codec, &change, &self.prefix);
+            let partition = partition_of(&encoded.key, self.topics.collections()[at].partitions);
+            self.counts.entry((at, partition)).or_default().changes += 1;
+            touched.insert((at, partition));
+            tally.add(at, change.op, encoded.key.len() + encoded.value.len());
+            records.push(self.record((at, partition), encoded, change.wall_ms));
+        }
+        for control in &transaction.controls {
+            let at = self.position(&control.namespace)?;
+            let encoded = envelope::encode_control(control);
+            for partition in 0..self.topics.collections()[at].partitions {
+                touched.insert((at, partition));
+                records.push(self.record((at, partition), encoded.clone(), control.version.time.unix_ms()));
+            }
+        }
+        if let Some(reached) = transaction.frontier {
+            let places = if transaction.idle { self.places() } else { touched.into_iter().collect() };
+            for place in places {
+                let complete = transaction.complete.contains(&*self.topics.collections()[place.0].namespace.collection);
+                records.push(self.frontier(place, reached, complete));
+            }
+        }
+        records.extend(transaction.snapshots.iter().map(|snapshot| self.state(encode_snapshot(snapshot))));
+        records.push(self.state(encode_stream(&transaction.state, self.generation)));
+        Ok(Sealed { records, tally })
+    }
+
+    fn position(&self, namespace: &Namespace) -> Result<usize, Error> {
+        let position = self.positions.get(namespace).copied();
+        position.ok_or_else(|| Error::NoTopic { namespace: namespace.to_string() })
+    }
+
+    /// Every partition of every collection.
+    fn places(&self) -> Vec<(usize, i32)> {
+        let every = self.topics.collections().iter().enumerate();
+        every.flat_map(|(at, topic)| (0..topic.partitions).map(move |partition| (at, partition))).collect()
+    }
+
+    fn frontier(&mut self, place: (usize, i32), (before, as_of_ms): (Frontier, i64), complete: bool) -> Outgoing {
+        let count = self.counts.entry(place).or_default();
+        count.seq += 1;
+        let (seq, changes) = (count.seq, std::mem::take(&mut count.changes));
+        let record = FrontierRecord { before, as_of_ms, seq, publisher: self.generation, changes, complete };
+        self.record(place, envelope::encode_frontier(&record), as_of_ms)
+    }
+
+    fn record(&self, (at, partition): (usize, i32), encoded: Encoded, wall_ms: i64) -> Outgoing {
+        let generation = self.generation.to_string();
+        let own = encoded.headers.iter().map(|(name, value)| (*name, value.as_slice()));
+        let headers = headers(own.chain([(header::PUBLISHER, generation.as_bytes())]));
+        Outgoing {
+            topic: Arc::clone(&self.topics.collections()[at].name),
+            partition,
+            key: encoded.key,
+            value: encoded.value,
+            about: Some((headers, wall_ms)),
+        }
+    }
+
+    fn state(&self, (key, value): (Vec<u8>, Vec<u8>)) -> Outgoing {
+        Outgoing { topic: Arc::clone(&self.state), partition: 0, key, value, about: None }
+    }
+}
+
+pub(super) fn headers<'h>(pairs: impl Iterator<Item = (&'h str, &'h [u8])>) -> OwnedHeaders {
+    pairs.fold(OwnedHeaders::new(), |headers, (key, value)| headers.insert(Header { key, value: Some(value) }))
+}
+
+/// What a committed transaction adds to the metrics.
+pub(super) struct Tally {
+    topics: Arc<Topics>,
+    counts: HashMap<(usize, Op), (u64, u64)>,
+}
+
+impl Tally {
+    fn add(&mut self, at: usize, op: Op, size_bytes: usize) {
+        let (changes, bytes) = self.counts.entry((at, op)).or_default();
+        *changes += 1;
+        *bytes += size_bytes as u64;
+    }
+
+    pub(super) fn report(self) {
+        for ((at, op), (changes, bytes)) in self.counts {
+            let collection = self.topics.collections()[at].namespace.collection.clone();
+            counter!(LOG_CHANGES, "collection" => collection.clone(), "op" => op.as_str()).increment(changes);
+            counter!(LOG_BYTES, "collection" => collection).increment(bytes);
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! What operators want of the snapshots, and what the leader tells them: through PostgreSQL, about once a second.
+//!
+//! While PostgreSQL is away, the leader goes on with the wishes it knows; they are in the log's state topic as well, so a
+//! restart forgets none of them.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use tokio::sync::watch;
+
+use super::Error;
+use crate::{
+    config::Config,
+    sink::{
+        Purpose, Session, Target,
+        snapshots::{self, Wishes},
+    },
+    status::{SnapshotStatus, Status},
+};
+
+const PACE: Duration = Duration::from_secs(1);
+
+/// Reads wishes and tells lines, for as long as it is not dropped.
+pub(super) async fn exchange(config: Arc<Config>, status: Status, wishes: watch::Sender<Wishes>) {
+    let mut session = None;
+    let mut told = BTreeMap::new();
+    loop {
+        let mut pause = PACE;
+        if let Err(error) = once(&config, &status, &wishes, &mut session, &mut told).await {
+            tracing::debug!(reason = crate::retry::chain(&error), "wishes for snapshots cannot be read");
+            session = None;
+            pause = config.retry.max.max(PACE);
+        }
+        tokio::time::sleep(pause).await;
+    }
+}
+
+async fn once(
+    config: &Config,
+    status: &Status,
+    wishes: &watch::Sender<Wishes>,
+    session: &mut Option<Session>,
+    told: &mut BTreeMap<String, SnapshotStatus>,
+) -> Result<(), Error> {
+    let open = match session {
+        Some(open) => open,
+        None => session.insert(Target::new(&config.sink)?.open(Purpose::Read).await?),
+    };
+    let wanted = snapshots::wishes(open).await?;
+    wishes.send_if_modified(|known| {
+        let news = *known != wanted;
+        *known = wanted;
+        news
+    });
+    // One that is finished is told once.
+    let lines = status.read().snapshots;
+    let news: Vec<_> = lines.iter().filter(|(name, line)| !line.done || told.get(*name) != Some(line)).collect();
+    if !news.is_empty() {
+        snapshots::tell(open, news).await?;
+        *told = lines;
+    }
+    Ok(())
+}

@@ -1,0 +1,365 @@
+//! What there is to read, and who reads what: shared by the readers and by those who steer them. No I/O.
+//!
+//! ```text
+//!   collections in order:   users   ├── read ──▶ busy ┼── read ──▶ busy ┼── free ─────────┤
+//!                           plans   ├── not cut yet ────────────────────────────────────┤   paused: passed over
+//! ```
+//! A reader takes the first part that is free, reads one chunk of it and puts it back, so a pause, another run or a limit
+//! takes effect within a chunk. A part has at most one reader, so its chunks come one behind the other.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use tokio::sync::Notify;
+
+use super::pace::{Pace, Rate};
+use crate::{
+    config::SourceConfig,
+    model::{ClusterTime, Frontier, SnapshotState, SnapshotStep},
+    source::{Limits, reader::Range},
+};
+
+/// What a reader is to do.
+#[derive(Debug, PartialEq)]
+pub(super) enum Task {
+    /// Cut this collection into parts.
+    Cut(SnapshotState),
+    /// Read a chunk.
+    Read(Stretch),
+}
+
+/// Where a chunk is read.
+#[derive(Debug, PartialEq)]
+pub(super) struct Stretch {
+    pub(super) collection: String,
+    pub(super) run: u64,
+    pub(super) part: usize,
+    pub(super) range: Range,
+    pub(super) limits: Limits,
+    /// About how many bytes it will be.
+    pub(super) bytes: usize,
+    /// The chunk before it was read then; this one must not be older, so that they are released in order.
+    pub(super) floor: ClusterTime,
+}
+
+/// The board. Readers wait at it.
+#[derive(Debug)]
+pub(super) struct Board {
+    inner: Mutex<Inner>,
+    changed: Notify,
+}
+
+#[derive(Debug)]
+struct Inner {
+    /// By name, which is also their order.
+    walks: BTreeMap<String, Walk>,
+    rate: Rate,
+    /// Why nothing new is read now: by what the snapshot itself sees, and by what others tell.
+    lags: Option<String>,
+    told: Option<String>,
+    frontier: Frontier,
+    most: Limits,
+    target: Duration,
+}
+
+/// A collection that is being read.
+#[derive(Debug)]
+struct Walk {
+    /// How far it was read; the log may not have all of it yet.
+    state: SnapshotState,
+    cutting: bool,
+    busy: Vec<bool>,
+    read_at: Vec<ClusterTime>,
+    pace: Pace,
+}
+
+impl Board {
+    pub(super) fn new(config: &SourceConfig) -> Self {
+        let rate = Rate::new(config.snapshot_rate, config.snapshot_bytes_rate.as_u64(), Instant::now());
+        let bytes = usize::try_from(config.chunk_bytes.as_u64()).unwrap_or(usize::MAX);
+        let mut most = Limits { documents: config.chunk_documents, bytes };
+        // No chunk may use up more than a second of a rate: it would come in bursts.
+        if let Ok(rate @ 1..) = usize::try_from(config.snapshot_rate) {
+            most.documents = most.documents.min(rate);
+        }
+        let inner = Inner {
+            walks: BTreeMap::new(),
+            rate,
+            lags: None,
+            told: None,
+            frontier: Frontier::default(),
+            most,
+            target: config.chunk_time,
+        };
+        Self { inner: Mutex::new(inner), changed: Notify::new() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // Nothing in here panics half-way through a change.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut Inner) -> T) -> T {
+        let changed = change(&mut self.lock());
+        self.changed.notify_waiters();
+        changed
+    }
+
+    /// Puts a collection on the board, in place of an earlier run of it.
+    pub(super) fn put(&self, state: SnapshotState) {
+        self.change(|inner| {
+            let pace = Pace::new(inner.most, inner.target);
+            let parts = state.parts.len();
+            let (busy, read_at) = (vec![false; parts], vec![ClusterTime::default(); parts]);
+            let walk = Walk { cutting: false, busy, read_at, pace, state };
+            inner.walks.insert(walk.state.collection.clone(), walk);
+        });
+    }
+
+    pub(super) fn pause(&self, collection: &str, paused: bool) {
+        self.change(|inner| {
+            if let Some(walk) = inner.walks.get_mut(collection) {
+                walk.state.paused = paused;
+            }
+        });
+    }
+
+    /// Holds new chunks back for a reason, or no longer.
+    pub(super) fn hold_back(&self, reason: Option<String>) {
+        self.change(|inner| inner.told = reason);
+    }
+
+    pub(super) fn stands_at(&self, frontier: Frontier) {
+        self.lock().frontier = frontier;
+    }
+
+    /// Compares the stream with the source's own time.
+    pub(super) fn source_is_at(&self, now: ClusterTime, most: Duration) {
+        self.change(|inner| {
+            let behind = u64::from(now.t.saturating_sub(inner.frontier.0.t));
+            // Before the stream has told where it stands, nothing is known.
+            if inner.frontier == Frontier::default() {
+                return;
+            }
+            let lags = || format!("the stream is {behind} s behind the source");
+            inner.lags = (behind > most.as_secs()).then(lags);
+        });
+    }
+
+    /// Why nothing new is read; `None` while nothing holds it back.
+    pub(super) fn held_back(&self) -> Option<String> {
+        let inner = self.lock();
+        inner.lags.clone().or_else(|| inner.told.clone())
+    }
+
+    /// Whether anything is left to read.
+    pub(super) fn has_work(&self) -> bool {
+        self.lock().walks.values().any(|walk| !walk.state.done() && !walk.state.paused)
+    }
+
+    /// Waits for a task. Cancel-safe: a task that nobody took is not taken off the board.
+    pub(super) async fn take(&self) -> Task {
+        loop {
+            let changed = self.changed.notified();
+            let (task, wait) = self.lock().next(Instant::now());
+            if let Some(task) = task {
+                return task;
+            }
+            match wait {
+                Some(wait) => drop(tokio::time::timeout(wait, changed).await),
+                None => changed.await,
+            }
+        }
+    }
+
+    /// The limits of a collection's next chunk, as of now.
+    pub(super) fn limits(&self, collection: &str) -> Limits {
+        let inner = self.lock();
+        inner.walks.get(collection).map_or(inner.most, |walk| walk.pace.limits())
+    }
+
+    pub(super) fn shrink(&self, collection: &str) {
+        if let Some(walk) = self.lock().walks.get_mut(collection) {
+            walk.pace.shrink();
+        }
+    }
+
+    /// The collection was cut into parts.
+    pub(super) fn cut(&self, state: &SnapshotState) {
+        self.change(|inner| {
+            if let Some(walk) = inner.walks.get_mut(&state.collection).filter(|walk| walk.state.run == state.run) {
+                walk.state.parts.clone_from(&state.parts);
+                walk.busy = vec![false; state.parts.len()];
+                walk.read_at = vec![ClusterTime::default(); state.parts.len()];
+            }
+        });
+    }
+
+    /// A chunk was read: its part is free again.
+    pub(super) fn read(&self, step: &SnapshotStep, read_at: ClusterTime, took: Duration) {
+        let (documents, bytes) = (step.documents as usize, step.bytes as usize);
+        self.change(|inner| {
+            inner.rate.spend(documents, bytes, Instant::now());
+            let Some(walk) = inner.walks.get_mut(&step.collection) else { return };
+            if walk.state.advance(step) {
+                walk.busy[step.part] = false;
+                walk.read_at[step.part] = read_at;
+                walk.pace.learn(documents, bytes, took);
+            }
+        });
+    }
+}
+
+impl Inner {
+    /// The next task, or how long to wait at least; neither when only a change brings one.
+    fn next(&mut self, now: Instant) -> (Option<Task>, Option<Duration>) {
+        if self.lags.is_some() || self.told.is_some() {
+            return (None, None);
+        }
+        let wait = self.rate.wait(now);
+        if !wait.is_zero() {
+            return (None, Some(wait));
+        }
+        (self.walks.values_mut().find_map(Walk::next), None)
+    }
+}
+
+impl Walk {
+    fn next(&mut self) -> Option<Task> {
+        if self.state.paused {
+            return None;
+        }
+        if self.state.parts.is_empty() {
+            let cut = !std::mem::replace(&mut self.cutting, true);
+            return cut.then(|| Task::Cut(self.state.clone()));
+        }
+        let part = (0..self.busy.len()).find(|part| !self.busy[*part] && !self.state.parts[*part].done)?;
+        self.busy[part] = true;
+        let range = Range {
+            from: self.state.start_of(part).map(ToOwned::to_owned),
+            after: self.state.parts[part].after.clone(),
+            until: self.state.parts[part].until.clone(),
+        };
+        Some(Task::Read(Stretch {
+            collection: self.state.collection.clone(),
+            run: self.state.run,
+            part,
+            range,
+            limits: self.pace.limits(),
+            bytes: self.pace.bytes(),
+            floor: self.read_at[part],
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bson::rawdoc;
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    fn board(settings: &str) -> Board {
+        Board::new(&toml::from_str(settings).expect("settings"))
+    }
+
+    fn state(collection: &str, run: u64, cuts: &[i32]) -> SnapshotState {
+        let mut state = SnapshotState::new(collection, 1, run);
+        state.cut(cuts.iter().map(|id| rawdoc! { "_id": *id }).collect());
+        state
+    }
+
+    fn taken(board: &Board) -> Option<Stretch> {
+        board.take().now_or_never().map(|task| match task {
+            Task::Read(stretch) => stretch,
+            Task::Cut(state) => panic!("cut {}", state.collection),
+        })
+    }
+
+    fn place(board: &Board) -> Option<(String, usize)> {
+        taken(board).map(|stretch| (stretch.collection, stretch.part))
+    }
+
+    fn step(collection: &str, run: u64, part: usize, done: bool) -> SnapshotStep {
+        let (from, after) = (None, Some(rawdoc! { "_id": 1 }));
+        SnapshotStep { collection: collection.to_owned(), run, part, from, after, done, documents: 1, bytes: 10 }
+    }
+
+    const AT: ClusterTime = ClusterTime { t: 9, i: 1 };
+
+    #[test]
+    fn parts_are_given_out_in_order_and_once() {
+        let board = board("");
+        board.put(state("b", 0, &[]));
+        board.put(state("a", 0, &[5]));
+        let first = taken(&board).expect("a part");
+        assert_eq!((first.part, first.range.until), (0, Some(rawdoc! { "_id": 5 })));
+        assert_eq!(place(&board), Some(("a".to_owned(), 1)));
+        assert_eq!(place(&board), Some(("b".to_owned(), 0)));
+        assert_eq!(place(&board), None);
+        board.read(&step("a", 0, 0, false), AT, Duration::from_millis(1));
+        let again = taken(&board).expect("the rest of it");
+        assert_eq!((again.part, again.range.after, again.floor), (0, Some(rawdoc! { "_id": 1 }), AT));
+        board.read(&step("a", 0, 1, true), AT, Duration::from_millis(1));
+        assert_eq!(place(&board), None, "a part that is done is not read again");
+    }
+
+    #[test]
+    fn a_collection_is_cut_once() {
+        let board = board("");
+        board.put(SnapshotState::new("a", 1, 0));
+        let Some(Task::Cut(mut cut)) = board.take().now_or_never() else { panic!("nothing to cut") };
+        assert_eq!(place(&board), None);
+        cut.cut(vec![rawdoc! { "_id": 5 }]);
+        board.cut(&SnapshotState { run: 7, ..cut.clone() });
+        assert_eq!(place(&board), None, "parts of another run");
+        board.cut(&cut);
+        assert_eq!(place(&board), Some(("a".to_owned(), 0)));
+    }
+
+    #[test]
+    fn another_run_takes_the_place_of_one_under_way() {
+        let board = board("");
+        board.put(state("a", 0, &[]));
+        assert!(taken(&board).is_some());
+        board.put(state("a", 1, &[]));
+        board.read(&step("a", 0, 0, true), AT, Duration::from_millis(1));
+        let again = taken(&board).expect("from the beginning");
+        assert_eq!((again.run, again.range.after), (1, None));
+        assert!(board.has_work());
+        board.read(&step("a", 1, 0, true), AT, Duration::from_millis(1));
+        assert!(!board.has_work());
+    }
+
+    #[test]
+    fn what_is_paused_or_held_back_is_not_given_out() {
+        let board = board("");
+        board.put(SnapshotState { paused: true, ..state("a", 0, &[]) });
+        assert!(place(&board).is_none() && !board.has_work());
+        board.pause("a", false);
+        board.hold_back(Some("the sink is behind".to_owned()));
+        board.stands_at(Frontier(ClusterTime { t: 100, i: 1 }));
+        for (now, reason) in [(105, "the sink is behind"), (111, "the stream is 11 s behind the source")] {
+            board.source_is_at(ClusterTime { t: now, i: 1 }, Duration::from_secs(10));
+            assert_eq!(board.held_back().as_deref(), Some(reason));
+            assert_eq!(place(&board), None);
+        }
+        board.stands_at(Frontier(ClusterTime { t: 111, i: 1 }));
+        board.source_is_at(ClusterTime { t: 111, i: 1 }, Duration::from_secs(10));
+        board.hold_back(None);
+        assert!(board.held_back().is_none() && place(&board).is_some());
+    }
+
+    #[tokio::test]
+    async fn a_rate_makes_the_next_chunk_wait() {
+        let board = board("snapshot_rate = 2");
+        board.put(state("a", 0, &[5]));
+        let first = taken(&board).expect("a part");
+        assert_eq!(first.limits.documents, 2, "no chunk is larger than a second of the rate");
+        board.read(&SnapshotStep { documents: 100, ..step("a", 0, 0, false) }, AT, Duration::from_millis(1));
+        assert_eq!(place(&board), None);
+    }
+}

@@ -1,0 +1,153 @@
+//! How much the next chunk asks for, and when it may. Pure.
+
+use std::time::{Duration, Instant};
+
+use crate::source::Limits;
+
+/// Of a collection nothing is known yet: a first chunk that is small whatever its documents are.
+const FIRST: usize = 1_000;
+/// A chunk grows by at most so much: one quick answer proves little.
+const GROWTH: usize = 2;
+
+/// The size of a collection's chunks: as large as the limits of bytes and time allow, by what earlier chunks were like.
+#[derive(Debug)]
+pub(super) struct Pace {
+    most: Limits,
+    target: Duration,
+    documents: usize,
+    /// Bytes of a document.
+    average: usize,
+}
+
+impl Pace {
+    pub(super) fn new(most: Limits, target: Duration) -> Self {
+        let documents = most.documents.clamp(1, FIRST);
+        Self { most, target, documents, average: most.bytes / documents }
+    }
+
+    /// Limits of the next chunk.
+    pub(super) fn limits(&self) -> Limits {
+        Limits { documents: self.documents, bytes: self.most.bytes }
+    }
+
+    /// About how many bytes the next chunk will be.
+    pub(super) fn bytes(&self) -> usize {
+        self.documents.saturating_mul(self.average).min(self.most.bytes)
+    }
+
+    /// A chunk was read.
+    pub(super) fn learn(&mut self, documents: usize, bytes: usize, took: Duration) {
+        if documents == 0 {
+            return;
+        }
+        self.average = (bytes / documents).max(1);
+        let by_bytes = self.most.bytes / self.average;
+        let by_time = (documents as f64 * self.target.as_secs_f64() / took.as_secs_f64().max(1e-6)) as usize;
+        let most = self.most.documents.min(self.documents.saturating_mul(GROWTH));
+        self.documents = by_bytes.min(by_time).clamp(1, most.max(1));
+    }
+
+    /// A chunk took longer than the server keeps its instant.
+    pub(super) fn shrink(&mut self) {
+        self.documents = (self.documents / 2).max(1);
+    }
+}
+
+/// At most so many documents and bytes a second, on the average of any few chunks.
+#[derive(Debug)]
+pub(super) struct Rate {
+    /// Seconds that a document and a byte take; 0 where there is no limit.
+    document: f64,
+    byte: f64,
+    /// When what was read so far is paid for.
+    free: Instant,
+}
+
+impl Rate {
+    /// `0` is no limit.
+    pub(super) fn new(documents: u64, bytes: u64, now: Instant) -> Self {
+        let seconds = |rate: u64| if rate == 0 { 0.0 } else { 1.0 / rate as f64 };
+        Self { document: seconds(documents), byte: seconds(bytes), free: now }
+    }
+
+    /// How long to wait before the next read.
+    pub(super) fn wait(&self, now: Instant) -> Duration {
+        self.free.saturating_duration_since(now)
+    }
+
+    /// So much was read.
+    pub(super) fn spend(&mut self, documents: usize, bytes: usize, now: Instant) {
+        let seconds = (documents as f64 * self.document).max(bytes as f64 * self.byte);
+        self.free = self.free.max(now) + Duration::from_secs_f64(seconds);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn pace() -> Pace {
+        Pace::new(Limits { documents: 5_000, bytes: 1_000_000 }, SECOND)
+    }
+
+    #[test]
+    fn a_chunk_grows_to_its_limits_step_by_step() {
+        let mut pace = pace();
+        let mut sizes = vec![pace.limits().documents];
+        for _ in 0..4 {
+            let documents = pace.limits().documents;
+            pace.learn(documents, documents * 100, Duration::from_millis(1));
+            sizes.push(pace.limits().documents);
+        }
+        assert_eq!(sizes, [1_000, 2_000, 4_000, 5_000, 5_000]);
+    }
+
+    #[test]
+    fn large_documents_and_slow_servers_make_small_chunks() {
+        for (documents, bytes, took, expected) in [
+            (1_000, 10_000_000, SECOND / 1_000, 100),
+            (1_000, 1_000, SECOND * 4, 250),
+            (1, 16_000_000, SECOND, 1),
+            (0, 0, SECOND, 1_000),
+        ] {
+            let mut pace = pace();
+            pace.learn(documents, bytes, took);
+            assert_eq!(pace.limits().documents, expected);
+            assert!(pace.bytes() <= 1_000_000);
+        }
+    }
+
+    #[test]
+    fn an_instant_that_is_gone_halves_the_chunk() {
+        let mut pace = Pace::new(Limits { documents: 3, bytes: 100 }, SECOND);
+        let sizes: Vec<_> = (0..3)
+            .map(|_| {
+                pace.shrink();
+                pace.limits().documents
+            })
+            .collect();
+        assert_eq!(sizes, [1, 1, 1]);
+    }
+
+    #[test]
+    fn a_rate_holds_on_average() {
+        let now = Instant::now();
+        let mut rate = Rate::new(1_000, 0, now);
+        assert_eq!(rate.wait(now), Duration::ZERO);
+        rate.spend(500, 1 << 20, now);
+        rate.spend(500, 1 << 20, now);
+        assert_eq!(rate.wait(now), SECOND);
+        assert_eq!(rate.wait(now + SECOND * 2), Duration::ZERO);
+        // What was not used is not saved up.
+        rate.spend(1_000, 0, now + SECOND * 10);
+        assert_eq!(rate.wait(now + SECOND * 10), SECOND);
+        let mut bytes = Rate::new(0, 100, now);
+        bytes.spend(1, 200, now);
+        assert_eq!(bytes.wait(now), SECOND * 2);
+        let mut none = Rate::new(0, 0, now);
+        none.spend(1_000_000, 1 << 30, now);
+        assert_eq!(none.wait(now), Duration::ZERO);
+    }
+}

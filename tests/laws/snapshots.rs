@@ -1,0 +1,156 @@
+//! Snapshots in parts, beside heavy writes to the same documents: no partition of a topic ever holds an older version of a
+//! document behind a newer one, whatever is killed, paused or started again. The topic is read as compaction would see it.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::Duration,
+};
+
+use driftless::demo::Collection;
+use mongodb::bson::{Document, doc};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::support::{
+    PATIENCE, beside_others,
+    daemon::Daemon,
+    load::{Load, Marker, fill},
+    migration::Migration,
+    oracle, random,
+    status::{Snapshot, Status},
+    wait,
+};
+
+/// From one round of updates to the next.
+const ROUND: Duration = Duration::from_millis(50);
+
+/// Updates of every document of two collections in turn, for as long as it is not told to end; how many rounds.
+fn rounds(migration: &Migration, end: &CancellationToken) -> JoinHandle<u64> {
+    let collections = ["plans", "users"].map(|name| migration.collection(name));
+    let end = end.clone();
+    tokio::spawn(async move {
+        let (mut beat, mut rounds) = (tokio::time::interval(ROUND), 0);
+        let touch = doc! { "$currentDate": { "updatedAt": true } };
+        while !end.is_cancelled() {
+            beat.tick().await;
+            let collection = &collections[rounds as usize % collections.len()];
+            collection.update_many(doc! {}, touch.clone()).await.expect("the application can write");
+            rounds += 1;
+        }
+        rounds
+    })
+}
+
+fn snapshots(status: &Status) -> impl Iterator<Item = &Snapshot> {
+    status.process.snapshots.values()
+}
+
+fn documents(status: &Status) -> u64 {
+    snapshots(status).map(|snapshot| snapshot.documents).sum()
+}
+
+async fn all_done(daemon: &Daemon, run: u64) {
+    let done = |status: &Status| {
+        status.snapshot_complete() && snapshots(status).all(|snapshot| snapshot.done && snapshot.run == run)
+    };
+    daemon.wait_for("every snapshot of the run is done", PATIENCE, done).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn versions_never_go_backwards_in_a_topic() {
+    let _machine = beside_others().await;
+    let (seed, _) = random("snapshots");
+    let mut migration = Migration::demo("audit").await;
+    migration.set("source", "chunk_documents", 50);
+    migration.set("source", "snapshot_readers", 3);
+    // So slow that the writers change most documents while it runs.
+    migration.set("source", "snapshot_rate", 800);
+    migration.set("source", "snapshot_max_lag", "60s");
+    fill(&migration, seed, 2_000).await;
+    let load = Load::start(&migration, seed, 100.0);
+    let end = CancellationToken::new();
+    let writing = rounds(&migration, &end);
+
+    let daemon = migration.daemon();
+    daemon.wait_for("a part of the snapshots is logged", PATIENCE, |status| documents(status) > 300).await;
+    let before = daemon.status().await.expect("the status answers");
+    daemon.kill9().await;
+    let daemon = migration.daemon();
+    let resumed = daemon.wait_for("they go on", PATIENCE, |status| documents(status) > 0).await;
+    assert!(documents(&resumed) >= documents(&before), "what was logged before the kill counts");
+    all_done(&daemon, 0).await;
+
+    migration.succeed(&["snapshot", "pause"]).await;
+    migration.succeed(&["snapshot", "start"]).await;
+    all_done(&daemon, 1).await;
+    end.cancel();
+    eprintln!("snapshots: {} rounds", writing.await.expect("the writer does not panic"));
+    load.end().await;
+    let status = migration.quiesce(&daemon, PATIENCE).await;
+
+    let mut reads = 0;
+    for collection in Collection::ALL {
+        reads += audit(&migration, collection.name()).await;
+    }
+    assert!(reads > 2_000, "{reads} rows of snapshots in the log");
+    oracle::assert_equal(&migration).await;
+    assert_eq!((status.gaps(), status.dead_letters()), (0, 0), "{}", status.summary());
+    daemon.stop(0).await;
+    migration.finish().await;
+}
+
+/// Reads a topic as it lies; how many rows of snapshots it has.
+async fn audit(migration: &Migration, collection: &str) -> usize {
+    let mut newest: HashMap<(i32, Vec<u8>), String> = HashMap::new();
+    let mut partitions: HashMap<Vec<u8>, BTreeSet<i32>> = HashMap::new();
+    let mut reads = 0;
+    for record in migration.records(collection).await.into_iter().filter(|record| record.is_change()) {
+        // Hex digits of 16 bytes, which are ordered as versions are.
+        let version = record.header("driftless.version").expect("a change has a version").to_owned();
+        reads += usize::from(record.header("driftless.op") == Some("snapshot"));
+        let (partition, offset) = (record.partition, record.offset);
+        let key = record.key.expect("a change has a key");
+        partitions.entry(key.clone()).or_default().insert(partition);
+        if let Some(before) = newest.insert((partition, key), version.clone()) {
+            assert!(before <= version, "{collection} {partition}@{offset}: {version} lies behind {before}");
+        }
+    }
+    assert!(partitions.values().all(|places| places.len() == 1), "a document is in one partition");
+    let count = migration.source.collection::<Document>(collection).count_documents(doc! {}).await;
+    assert!(
+        partitions.len() as u64 >= count.expect("count the documents"),
+        "{collection} lacks documents in its topic"
+    );
+    reads
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pause_survives_a_restart() {
+    let _machine = beside_others().await;
+    let (seed, _) = random("snapshots");
+    let mut migration = Migration::demo("paused").await;
+    migration.set("source", "snapshot_rate", 500);
+    migration.set("source", "chunk_documents", 50);
+    fill(&migration, seed, 1_500).await;
+    let daemon = migration.daemon();
+    daemon.wait_for("the snapshots run", PATIENCE, |status| documents(status) > 0).await;
+    migration.succeed(&["snapshot", "pause"]).await;
+    let still = |status: &Status| snapshots(status).all(|one| one.done || one.phase == "paused");
+    daemon.wait_for("they stand still", PATIENCE, still).await;
+    daemon.kill9().await;
+
+    let daemon = migration.daemon();
+    let stood = daemon.wait_for("they still do", PATIENCE, |status| !status.process.snapshots.is_empty()).await;
+    assert!(still(&stood) && !snapshots(&stood).all(|snapshot| snapshot.done), "{}", stood.summary());
+    let told = migration.succeed(&["snapshot", "status"]).await;
+    assert!(told.contains("paused"), "{told}");
+    // The stream goes on meanwhile.
+    let marker = Marker::write(&migration).await;
+    let there = async || wait::holds(marker.is_in(&migration.target).await, "not there");
+    wait::until("a write arrives", PATIENCE, there).await;
+    migration.succeed(&["snapshot", "resume"]).await;
+    migration.quiesce(&daemon, PATIENCE).await;
+    oracle::assert_equal(&migration).await;
+    daemon.stop(0).await;
+    migration.finish().await;
+}
