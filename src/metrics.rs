@@ -28,7 +28,9 @@ pub const SOURCE_FRONTIER_TIMESTAMP: &str = "driftless_source_frontier_timestamp
 pub const SOURCE_EVENT_TIMESTAMP: &str = "driftless_source_event_timestamp_seconds";
 /// `{collection}` How many documents has the snapshot read?
 pub const SNAPSHOT_DOCUMENTS: &str = "driftless_snapshot_documents_total";
-/// `{collection}` How many bytes are that?
+/// `{collection}` How many of them are of the present run? At its start it is 0 again.
+pub const SNAPSHOT_RUN_DOCUMENTS: &str = "driftless_snapshot_run_documents";
+/// `{collection}` How many bytes has the snapshot read?
 pub const SNAPSHOT_BYTES: &str = "driftless_snapshot_bytes_total";
 /// `{collection, phase}` Is it waiting, running, held_back, paused or done? 1 for the one that holds.
 pub const SNAPSHOT_PHASE: &str = "driftless_snapshot_phase";
@@ -93,6 +95,7 @@ pub fn describe() {
     describe_gauge!(SOURCE_FRONTIER_TIMESTAMP, Unit::Seconds, "Cluster time up to which the stream was read.");
     describe_gauge!(SOURCE_EVENT_TIMESTAMP, Unit::Seconds, "Time of the newest event of the source.");
     describe_counter!(SNAPSHOT_DOCUMENTS, "Documents read by the snapshot.");
+    describe_gauge!(SNAPSHOT_RUN_DOCUMENTS, "Documents of the snapshot's present run.");
     describe_counter!(SNAPSHOT_BYTES, Unit::Bytes, "Bytes read by the snapshot.");
     describe_gauge!(SNAPSHOT_PHASE, "What the snapshot is doing: waiting, running, held_back, paused or done.");
     describe_gauge!(SNAPSHOT_END_TIMESTAMP, Unit::Seconds, "When the snapshot will be finished at its present rate.");

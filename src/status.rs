@@ -228,6 +228,7 @@ impl Status {
     /// How far a snapshot is.
     pub fn snapshot(&self, collection: &str, snapshot: SnapshotStatus) {
         let label = || [("collection", collection.to_owned())];
+        metrics::gauge!(names::SNAPSHOT_RUN_DOCUMENTS, &label()).set(snapshot.documents as f64);
         metrics::gauge!(names::SNAPSHOT_ESTIMATED_DOCUMENTS, &label()).set(snapshot.estimated as f64);
         metrics::gauge!(names::SNAPSHOT_COMPLETE, &label()).set(f64::from(snapshot.done));
         let left = snapshot.seconds_left.map_or(0.0, |left| Timestamp::now().as_second() as f64 + left as f64);

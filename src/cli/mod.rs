@@ -7,6 +7,7 @@ mod print;
 mod reconcile;
 mod replay;
 mod run;
+mod schema;
 mod setup;
 mod snapshot;
 
@@ -61,6 +62,9 @@ pub enum Command {
     Snapshot(snapshot::Snapshot),
     /// Compare both sides now.
     Reconcile(reconcile::Reconcile),
+    /// Prepare the target.
+    #[command(subcommand)]
+    Schema(schema::Schema),
     /// Look at dead letters, try them again, or give them up.
     ///
     /// A dead letter is a record that PostgreSQL or the mapping refused. It is kept as it was, and its document counts as drift
@@ -114,6 +118,7 @@ impl Cli {
             Command::Replay(replay) => replay.execute(config).await,
             Command::Snapshot(snapshot) => snapshot.execute(config).await,
             Command::Reconcile(reconcile) => reconcile.execute(config).await,
+            Command::Schema(schema) => schema.execute(config).await,
             Command::Dlq(dlq) => dlq.execute(config).await,
         }
     }

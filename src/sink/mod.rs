@@ -23,6 +23,7 @@ pub mod checkpoint;
 mod checks;
 mod connect;
 pub mod dead_letter;
+pub mod deferred;
 mod error;
 mod intake;
 mod isolate;

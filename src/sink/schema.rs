@@ -17,6 +17,7 @@ struct Migration {
 const MIGRATIONS: &[Migration] = &[
     Migration { id: 1, name: "tables", sql: include_str!("migrations/0001_tables.sql") },
     Migration { id: 2, name: "snapshots", sql: include_str!("migrations/0002_snapshots.sql") },
+    Migration { id: 3, name: "deferred", sql: include_str!("migrations/0003_deferred.sql") },
 ];
 
 /// Key of the advisory lock: "driftless" as a number, roughly.

@@ -22,10 +22,11 @@ use crate::{
     Bench, changes,
     report::Chapter,
     users::{self, COLUMNS, COPY_HEADER, COPY_TRAILER, USERS, User},
+    ways,
 };
 
 /// Rows of one upsert.
-const BATCH: usize = 5_000;
+pub(crate) const BATCH: usize = 5_000;
 /// Records of Kafka, at least: with fewer, opening the connections would be most of it.
 const RECORDS: u64 = 100_000;
 /// Bytes of one piece of a COPY.
@@ -63,7 +64,7 @@ async fn mongodb(bench: &Bench, chapter: &mut Chapter) -> anyhow::Result<()> {
 }
 
 /// The first run warms up and is not counted.
-fn keep(chapter: &mut Chapter, run: u32, id: &str, what: &str, unit: &'static str, value: f64) {
+pub(crate) fn keep(chapter: &mut Chapter, run: u32, id: &str, what: &str, unit: &'static str, value: f64) {
     if run > 0 {
         chapter.add(id, what, unit, value);
     }
@@ -224,11 +225,12 @@ async fn postgres(bench: &Bench, chapter: &mut Chapter) -> anyhow::Result<()> {
             keep(chapter, run, id, what, "rows/s", rate);
         }
     }
+    ways::measure(bench, chapter, &client).await?;
     bench.servers.clear(trial).await
 }
 
 /// A binary COPY of these rows, in pieces.
-fn copy_pieces(rows: impl Iterator<Item = User>) -> Vec<Bytes> {
+pub(crate) fn copy_pieces(rows: impl Iterator<Item = User>) -> Vec<Bytes> {
     let mut pieces = Vec::new();
     let mut piece = BytesMut::from(COPY_HEADER);
     for row in rows {
@@ -258,16 +260,9 @@ async fn copy(client: &Client, pieces: &[Bytes], rows: u64) -> anyhow::Result<f6
 
 /// Upserts the rows batch by batch, a transaction each, the batches shared out among the connections.
 async fn upsert(clients: &[&Client], rows: &[User]) -> anyhow::Result<f64> {
-    let names: Vec<String> = COLUMNS.iter().map(|(name, _)| format!("\"{name}\"")).collect();
     let arrays: Vec<String> =
         COLUMNS.iter().enumerate().map(|(place, (_, sql))| format!("${}::{sql}[]", place + 1)).collect();
-    let set: Vec<String> = names[1..].iter().map(|name| format!("{name} = excluded.{name}")).collect();
-    let statement = format!(
-        "INSERT INTO {USERS} ({}) SELECT * FROM unnest({}) ON CONFLICT (id) DO UPDATE SET {}",
-        names.join(", "),
-        arrays.join(", "),
-        set.join(", ")
-    );
+    let statement = upsert_statement(&format!("SELECT * FROM unnest({})", arrays.join(", ")));
     let batches: Vec<Columns> = rows.chunks(BATCH).map(Columns::new).collect();
     let began = Instant::now();
     let work = clients.iter().enumerate().map(|(worker, client)| {
@@ -284,8 +279,16 @@ async fn upsert(clients: &[&Client], rows: &[User]) -> anyhow::Result<f64> {
     Ok(rows.len() as f64 / began.elapsed().as_secs_f64())
 }
 
+/// The upsert of the rows that a query gives.
+pub(crate) fn upsert_statement(query: &str) -> String {
+    let names: Vec<String> = COLUMNS.iter().map(|(name, _)| format!("\"{name}\"")).collect();
+    let set: Vec<String> = names[1..].iter().map(|name| format!("{name} = excluded.{name}")).collect();
+    let (names, set) = (names.join(", "), set.join(", "));
+    format!("INSERT INTO {USERS} ({names}) {query} ON CONFLICT (id) DO UPDATE SET {set}")
+}
+
 /// Rows column by column.
-struct Columns {
+pub(crate) struct Columns {
     ids: Vec<String>,
     numbers: Vec<i64>,
     texts: [Vec<String>; 6],
@@ -296,7 +299,7 @@ struct Columns {
 }
 
 impl Columns {
-    fn new(rows: &[User]) -> Self {
+    pub(crate) fn new(rows: &[User]) -> Self {
         let text = |of: fn(&User) -> &str| rows.iter().map(|row| of(row).to_owned()).collect::<Vec<_>>();
         let instant = |ms: i64| std::time::UNIX_EPOCH + Duration::from_millis(ms as u64);
         Self {
@@ -318,7 +321,7 @@ impl Columns {
     }
 
     /// In the order of [`COLUMNS`].
-    fn parameters(&self) -> Vec<&(dyn ToSql + Sync)> {
+    pub(crate) fn parameters(&self) -> Vec<&(dyn ToSql + Sync)> {
         let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&self.ids, &self.ids, &self.numbers];
         parameters.extend(self.texts.iter().map(|text| text as &(dyn ToSql + Sync)));
         parameters.extend([&self.scores as &(dyn ToSql + Sync), &self.active, &self.bios, &self.created]);

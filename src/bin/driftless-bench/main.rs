@@ -33,6 +33,7 @@ mod traffic;
 mod trials;
 mod users;
 mod watch;
+mod ways;
 
 use std::{
     fs,

@@ -2,6 +2,7 @@
 
 mod constraints;
 mod copy;
+mod deferred;
 mod keys;
 mod laws;
 mod operate;

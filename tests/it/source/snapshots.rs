@@ -7,6 +7,7 @@ use bson::{
     raw::{RawBson, RawDocumentBuf},
     rawdoc,
 };
+use bytesize::ByteSize;
 use driftless::{
     model::{Change, ClusterTime, Key, SnapshotState, SnapshotStep, Version},
     source::{Limits, Merge, Range, ReadTime, Room, Snapshot, SnapshotItem, Start},
@@ -15,6 +16,9 @@ use mongodb::Database;
 
 use super::{BACKOFF, Shop, Stream, reads};
 use crate::support::soon;
+
+/// Room for a chunk or two of ten small documents, so that it cannot run ahead of who takes them.
+const FEW_CHUNKS: ByteSize = ByteSize::kib(8);
 
 /// What a compacted log would keep, and the states that would be in its state topic.
 #[derive(Default)]
@@ -267,6 +271,7 @@ async fn ranges_meet_at_every_id() {
 async fn it_goes_on_where_the_log_stands() {
     let shop = Shop::with("goes_on", |config| {
         config.chunk_documents = 10;
+        config.snapshot_bytes = FEW_CHUNKS;
         config.max_await = std::time::Duration::from_millis(20);
     })
     .await;
@@ -296,6 +301,7 @@ async fn it_goes_on_where_the_log_stands() {
 async fn it_is_paused_resumed_and_started_again() {
     let shop = Shop::with("steered", |config| {
         config.chunk_documents = 10;
+        config.snapshot_bytes = FEW_CHUNKS;
         config.max_await = std::time::Duration::from_millis(20);
     })
     .await;

@@ -1,0 +1,108 @@
+//! `driftless schema apply`: what the target needs before the daemon runs, and what may wait until the load is done.
+
+use std::path::Path;
+
+use clap::{Args, Subcommand};
+
+use super::{
+    Exit, print,
+    setup::{Finding, Setup, operator},
+};
+use crate::{
+    mapping::Plan,
+    sink::{
+        Purpose, Session, Target,
+        deferred::{self, Deferred},
+        migrate, read_catalog,
+    },
+};
+
+/// What to do with the schema of the target.
+#[derive(Debug, Subcommand)]
+pub enum Schema {
+    /// Bring the schema `driftless` up to date; with an option, also make a large first load quicker.
+    ///
+    /// Secondary indexes and foreign keys cost more than the rows. They can be dropped before the load and built after it;
+    /// their definitions are kept in the schema `driftless`. Unique constraints stay, and so does whatever belongs to a table
+    /// that has rows already.
+    Apply(Apply),
+}
+
+/// Bring the schema up to date.
+#[derive(Debug, Args)]
+pub struct Apply {
+    /// Drop secondary indexes and foreign keys of mapped tables that are still empty.
+    #[arg(long, conflicts_with = "after_load")]
+    before_load: bool,
+    /// Build them again, while others read and write; may be repeated.
+    #[arg(long)]
+    after_load: bool,
+    /// Only print the statements.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+impl Schema {
+    pub(super) async fn execute(self, path: &Path) -> anyhow::Result<Exit> {
+        let Self::Apply(apply) = self;
+        let Some(setup) = Setup::load(path) else { return Ok(Exit::Faults) };
+        let session = Target::new(&setup.config.sink)?.open(Purpose::Control).await?;
+        migrate(&session).await?;
+        if apply.before_load {
+            return apply.before(&session, &setup).await;
+        }
+        if apply.after_load {
+            return apply.after(&session).await;
+        }
+        print::line("The schema driftless is up to date.");
+        Ok(Exit::Success)
+    }
+}
+
+impl Apply {
+    async fn before(&self, session: &Session, setup: &Setup) -> anyhow::Result<Exit> {
+        let plan = match Plan::compile(&setup.mapping, &read_catalog(session).await?) {
+            Ok(plan) => plan,
+            Err(faults) => {
+                print::faults(&faults.into_iter().map(Finding::from).collect::<Vec<_>>());
+                return Ok(Exit::Faults);
+            }
+        };
+        let tables = plan.collections().iter().flat_map(|collection| &collection.tables);
+        let mut tables = tables.map(|table| table.table.to_string()).collect::<Vec<_>>();
+        tables.sort();
+        tables.dedup();
+        let found = deferred::put_off(session, &tables, &operator(), self.dry_run).await?;
+        let dropped = found.iter().filter(|found| found.problem.is_none()).count();
+        tell(&found, "left as it is");
+        print::line(match (dropped, self.dry_run) {
+            (_, true) => "Nothing was dropped (--dry-run).".to_owned(),
+            (0, false) => "There was nothing to drop.".to_owned(),
+            (_, false) => "Dropped. After the load: `driftless schema apply --after-load`.".to_owned(),
+        });
+        Ok(Exit::Success)
+    }
+
+    async fn after(&self, session: &Session) -> anyhow::Result<Exit> {
+        let built = deferred::catch_up(session, &operator(), self.dry_run).await?;
+        tell(&built, "failed, and stays written down");
+        let failed = built.iter().any(|built| built.problem.is_some());
+        print::line(match (self.dry_run, failed) {
+            (true, _) => "Nothing was built (--dry-run).",
+            (false, true) => "Not everything was built: mend what is named, and repeat the command.",
+            (false, false) => "Everything that was dropped stands again.",
+        });
+        Ok(if failed { Exit::Failure } else { Exit::Success })
+    }
+}
+
+fn tell(all: &[Deferred], problem_means: &str) {
+    for Deferred { table, name, sql, problem } in all {
+        for sql in sql {
+            print::line(format!("{sql};"));
+        }
+        if let Some(problem) = problem {
+            print::line(format!("-- {name} of {table}: {problem_means}: {problem}"));
+        }
+    }
+}

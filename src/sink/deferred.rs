@@ -1,0 +1,180 @@
+//! What makes a load slow and can wait: secondary indexes and foreign keys of the mapped tables.
+//!
+//! ```text
+//!  before the load   each is written down with its definition, and dropped: one transaction
+//!  after the load    each is built again while others write, and struck off when it stands
+//! ```
+//!
+//! Unique constraints stay, because they decide what is written. So does whatever its definition does not tell in full, and
+//! everything of a table that has rows already: somebody may be reading it. Both commands may be repeated, and go on where
+//! they were interrupted.
+
+use serde_json::json;
+use tokio_postgres::Row;
+
+use super::{
+    Error, Session,
+    replay::record_action,
+    session::{Param, field},
+};
+
+/// One index or foreign key, and the statements for it.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Deferred {
+    /// The table.
+    pub table: String,
+    /// Its own name.
+    pub name: String,
+    /// What is done, or would be.
+    pub sql: Vec<String>,
+    /// Why it was left as it is, or what went wrong.
+    pub problem: Option<String>,
+}
+
+const FIND: &str = "
+SELECT x.indrelid::regclass::text, x.indexrelid::regclass::text, 'index', pg_get_indexdef(x.indexrelid),
+       CASE WHEN i.relkind = 'I' OR i.relispartition THEN 'its table is partitioned'
+            WHEN NOT x.indisvalid THEN 'it is not valid'
+            WHEN x.indisclustered THEN 'the table is clustered by it'
+            WHEN i.reltablespace <> 0 THEN 'it has a tablespace of its own'
+            WHEN obj_description(i.oid, 'pg_class') IS NOT NULL THEN 'it has a comment'
+            WHEN EXISTS (SELECT FROM pg_attribute AS a WHERE a.attrelid = i.oid AND coalesce(a.attstattarget, -1) >= 0)
+            THEN 'it has a statistics target' END
+  FROM pg_index AS x JOIN pg_class AS i ON i.oid = x.indexrelid
+ WHERE x.indrelid = ANY ($1::text[]::regclass[]) AND NOT (x.indisunique OR x.indisprimary OR x.indisexclusion)
+UNION ALL
+SELECT f.conrelid::regclass::text, quote_ident(f.conname), 'foreign key', pg_get_constraintdef(f.oid),
+       CASE WHEN 'p' IN (c.relkind, p.relkind) OR c.relispartition THEN 'its table is partitioned'
+            WHEN obj_description(f.oid, 'pg_constraint') IS NOT NULL THEN 'it has a comment'
+            WHEN EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgconstraint = f.oid AND t.tgenabled <> 'O')
+            THEN 'its triggers are not as they were made' END
+  FROM pg_constraint AS f JOIN pg_class AS c ON c.oid = f.conrelid JOIN pg_class AS p ON p.oid = f.confrelid
+ WHERE f.contype = 'f' AND f.conrelid = ANY ($1::text[]::regclass[])
+ ORDER BY 3, 1, 2";
+
+/// Writes down and drops what can wait of these tables, named as SQL writes them.
+///
+/// # Errors
+/// [`Error::Statement`] by its cause; then nothing was dropped.
+pub async fn put_off(session: &Session, tables: &[String], who: &str, dry_run: bool) -> Result<Vec<Deferred>, Error> {
+    let act = "drop what can wait until after the load";
+    session.batch(act, "BEGIN; SET LOCAL lock_timeout = '10s'").await?;
+    match drop_all(session, tables, who, act).await {
+        Ok(found) => {
+            session.batch(act, if dry_run { "ROLLBACK" } else { "COMMIT" }).await?;
+            Ok(found)
+        }
+        Err(error) => {
+            // The first error is the one to tell.
+            let _ = session.batch(act, "ROLLBACK").await;
+            Err(error)
+        }
+    }
+}
+
+async fn drop_all(session: &Session, tables: &[String], who: &str, act: &str) -> Result<Vec<Deferred>, Error> {
+    let mut all = Vec::new();
+    for row in session.query(act, FIND, &[&tables]).await? {
+        let Remembered { table, name, kind, definition } = Remembered::read(&row, 0, act)?;
+        let mut kept = field::<Option<String>>(&row, 4, act)?;
+        if kept.is_none() {
+            let rows = session.query(act, &format!("SELECT FROM {table} LIMIT 1"), &[]).await?;
+            kept = (!rows.is_empty()).then(|| "its table has rows already".to_owned());
+        }
+        let sql = match kind.as_str() {
+            "index" => format!("DROP INDEX {name}"),
+            _ => format!("ALTER TABLE {table} DROP CONSTRAINT {name}"),
+        };
+        if kept.is_none() {
+            let remember = "INSERT INTO driftless.deferred (relation, name, kind, definition) VALUES ($1, $2, $3, $4)";
+            session.execute(act, remember, &[&table, &name, &kind, &definition]).await?;
+            session.batch(act, &sql).await?;
+        }
+        all.push(Deferred { table, name, sql: kept.is_none().then_some(sql).into_iter().collect(), problem: kept });
+    }
+    record_action(session, who, "schema before-load", &json!({ "found": all })).await?;
+    Ok(all)
+}
+
+/// Builds what was put off; what fails is told and stays written down, the others are built all the same.
+///
+/// # Errors
+/// [`Error::Statement`] by its cause, where the list itself cannot be read or kept.
+pub async fn catch_up(session: &Session, who: &str, dry_run: bool) -> Result<Vec<Deferred>, Error> {
+    let act = "build what was put off until after the load";
+    // Foreign keys last: to validate one is quicker with its indexes.
+    let sql = "SELECT relation, name, kind, definition FROM driftless.deferred ORDER BY kind = 'foreign key', id";
+    let mut all = Vec::new();
+    for row in session.query(act, sql, &[]).await? {
+        let remembered = Remembered::read(&row, 0, act)?;
+        let sql = remembered.missing(session).await?;
+        let mut problem = None;
+        for sql in sql.iter().filter(|_| !dry_run) {
+            // One by one, because an index that is built while others write cannot be part of a transaction.
+            if let Err(error) = session.batch(act, sql).await {
+                problem = Some(crate::retry::chain(&error));
+                break;
+            }
+        }
+        let Remembered { table, name, .. } = remembered;
+        if problem.is_none() && !dry_run {
+            let done = "DELETE FROM driftless.deferred WHERE relation = $1 AND name = $2";
+            session.execute(act, done, &[&table, &name]).await?;
+        }
+        all.push(Deferred { table, name, sql, problem });
+    }
+    if !dry_run {
+        record_action(session, who, "schema after-load", &json!({ "built": all })).await?;
+    }
+    Ok(all)
+}
+
+/// As it is written down.
+struct Remembered {
+    table: String,
+    name: String,
+    kind: String,
+    definition: String,
+}
+
+impl Remembered {
+    fn read(row: &Row, first: usize, act: &str) -> Result<Self, Error> {
+        Ok(Self {
+            table: field(row, first, act)?,
+            name: field(row, first + 1, act)?,
+            kind: field(row, first + 2, act)?,
+            definition: field(row, first + 3, act)?,
+        })
+    }
+
+    /// The statements that are still needed: an attempt before this one may have come half-way.
+    async fn missing(&self, session: &Session) -> Result<Vec<String>, Error> {
+        let Self { table, name, kind, definition } = self;
+        if kind == "index" {
+            let sql = "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass($1)";
+            let build = definition.replacen("CREATE INDEX ", "CREATE INDEX CONCURRENTLY ", 1);
+            return Ok(match self.stands(session, sql, &[name]).await? {
+                Some(true) => Vec::new(),
+                Some(false) => vec![format!("DROP INDEX CONCURRENTLY {name}"), build],
+                None => vec![build],
+            });
+        }
+        let sql =
+            "SELECT convalidated FROM pg_constraint WHERE conrelid = to_regclass($1) AND quote_ident(conname) = $2";
+        let stands = self.stands(session, sql, &[table, name]).await?;
+        // Added first and looked at later, so that writers are not kept waiting. One that was never valid is not looked at.
+        let (rule, valid) = match definition.strip_suffix(" NOT VALID") {
+            Some(rule) => (rule, false),
+            None => (definition.as_str(), true),
+        };
+        let add = format!("ALTER TABLE {table} ADD CONSTRAINT {name} {rule} NOT VALID");
+        let validate = format!("ALTER TABLE {table} VALIDATE CONSTRAINT {name}");
+        let statements = [(stands.is_none(), add), (valid && stands != Some(true), validate)];
+        Ok(statements.into_iter().filter(|(needed, _)| *needed).map(|(_, sql)| sql).collect())
+    }
+
+    async fn stands(&self, session: &Session, sql: &str, params: &[Param<'_>]) -> Result<Option<bool>, Error> {
+        let act = "look for what was put off";
+        session.query_opt(act, sql, params).await?.map(|row| field(&row, 0, act)).transpose()
+    }
+}
