@@ -6,7 +6,10 @@ use bson::{RawDocumentBuf, oid::ObjectId, rawdoc};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use driftless::{
     config::Codec,
-    log::envelope::{Encoded, decode, encode_as, header},
+    log::{
+        Headers,
+        envelope::{Encoded, decode, encode_as, header},
+    },
     model::{Change, ClusterTime, Key, Namespace, Op, Version},
 };
 
@@ -45,8 +48,8 @@ fn change() -> Change {
 }
 
 /// The headers as a consumer has them.
-fn headers(encoded: &Encoded) -> Vec<(String, Vec<u8>)> {
-    let own = encoded.headers.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
+fn headers(encoded: &Encoded) -> Headers {
+    let own = encoded.headers.iter().map(|(name, value)| (*name, value.as_slice()));
     own.chain([(header::PUBLISHER.to_owned(), b"7".to_vec())]).collect()
 }
 

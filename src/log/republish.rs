@@ -11,15 +11,13 @@ use rdkafka::{
 };
 
 use super::{
-    Error, client,
+    Error, Headers, client,
     envelope::header,
     error::code_of,
     producer::{self, Deliveries},
     transaction,
 };
 use crate::config::LogConfig;
-
-const POLL: std::time::Duration = std::time::Duration::from_millis(5);
 
 /// A record as it was found in the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,7 +29,7 @@ pub struct RawRecord {
     /// Value.
     pub value: Option<Vec<u8>>,
     /// Headers, in order.
-    pub headers: Vec<(String, Vec<u8>)>,
+    pub headers: Headers,
 }
 
 /// Writes records again as they were, marked as retries so that no frontier counts them, and waits until all have arrived.
@@ -45,8 +43,7 @@ pub async fn republish(cfg: &LogConfig, records: Vec<RawRecord>) -> Result<(), E
     let timeout = cfg.timeout;
     client::blocking("republisher", move || {
         for record in &records {
-            let kept = record.headers.iter().filter(|(name, _)| name != header::RETRY);
-            let kept = kept.map(|(name, value)| (name.as_str(), value.as_slice()));
+            let kept = record.headers.iter().filter(|(name, _)| *name != header::RETRY);
             let mut again = BaseRecord::to(&record.topic)
                 .headers(transaction::headers(kept.chain([(header::RETRY, b"1".as_slice())])));
             (again.key, again.payload) = (record.key.as_ref(), record.value.as_ref());
@@ -63,7 +60,7 @@ pub async fn republish(cfg: &LogConfig, records: Vec<RawRecord>) -> Result<(), E
             if Instant::now() >= deadline {
                 return Err(Error::Timeout { act: "republish to", object: "the topics of dead letters".to_owned() });
             }
-            producer.poll(POLL);
+            producer::look(&producer);
         }
         match producer.client().context().first_failure() {
             Some(code) => {

@@ -26,7 +26,7 @@ use super::{
     session::{Session, field},
 };
 use crate::{
-    log::{Fetched, TopicPartition},
+    log::{Fetched, Headers, TopicPartition},
     model::Reason,
 };
 
@@ -256,12 +256,12 @@ fn record(row: &Row, first: usize, act: &str) -> Result<Fetched, Error> {
 }
 
 /// `[["name", "value in base64"], …]`: in order, with repetitions.
-fn headers_to_json(headers: &[(String, Vec<u8>)]) -> String {
+fn headers_to_json(headers: &Headers) -> String {
     let pairs = headers.iter().map(|(name, value)| [without_nul(name), STANDARD.encode(value)]);
     serde_json::to_string(&pairs.collect::<Vec<_>>()).unwrap_or_else(|_| "[]".to_owned())
 }
 
-fn headers_from_json(json: &serde_json::Value) -> Vec<(String, Vec<u8>)> {
+fn headers_from_json(json: &serde_json::Value) -> Headers {
     let pair = |pair: &serde_json::Value| {
         Some((pair.get(0)?.as_str()?.to_owned(), STANDARD.decode(pair.get(1)?.as_str()?).ok()?))
     };
@@ -279,7 +279,7 @@ mod tests {
 
     #[test]
     fn headers_come_back_with_order_repetition_and_any_bytes() {
-        let headers = vec![("b".to_owned(), vec![0, 255]), ("a".to_owned(), vec![]), ("b".to_owned(), b"x".to_vec())];
+        let headers = [("b", vec![0, 255]), ("a", vec![]), ("b", b"x".to_vec())].into_iter().collect();
         let json = serde_json::from_str(&headers_to_json(&headers)).expect("JSON");
         assert_eq!(headers_from_json(&json), headers);
     }

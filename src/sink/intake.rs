@@ -115,6 +115,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::log::Headers;
 
     fn partition() -> TopicPartition {
         TopicPartition { topic: Arc::from("t"), partition: 0 }
@@ -128,7 +129,7 @@ mod tests {
             timestamp_ms: 0,
             key: None,
             value: Some(vec![0; 10]),
-            headers: Vec::new(),
+            headers: Headers::default(),
         })
     }
 

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    log::FrontierRecord,
+    log::{FrontierRecord, Headers},
     mapping::{
         MappingFile,
         target::{Catalog, Column, ColumnType, Filled, Table, TableName},
@@ -60,9 +60,9 @@ fn change(collection: &str, id: i32, t: u32, kind: u8) -> Change {
 }
 
 fn fetched(encoded: envelope::Encoded, offset: i64) -> Fetched {
-    let mut headers = encoded.headers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect::<Vec<_>>();
-    if !headers.iter().any(|(name, _)| name == envelope::header::PUBLISHER) {
-        headers.push((envelope::header::PUBLISHER.to_owned(), b"4".to_vec()));
+    let mut headers: Headers = encoded.headers.into_iter().collect();
+    if headers.get(envelope::header::PUBLISHER).is_none() {
+        headers.push(envelope::header::PUBLISHER, b"4");
     }
     Fetched {
         topic: Arc::from("t"),
@@ -129,7 +129,7 @@ fn a_passage_counts_changes_between_frontiers() {
     let mut records = log(&[change("users", 1, 1, 1), change("users", 1, 2, 0)]);
     records.push(fetched(envelope::encode_frontier(&frontier(1)), 2));
     let mut retried = fetched(envelope::encode(&change("users", 2, 3, 1), "p"), 3);
-    retried.headers.push((envelope::header::RETRY.to_owned(), Vec::new()));
+    retried.headers.push(envelope::header::RETRY, b"");
     records.push(retried);
     records.push(Fetched { value: Some(b"{".to_vec()), ..records[0].clone() });
     records.push(fetched(envelope::encode_frontier(&frontier(2)), 9));
@@ -150,11 +150,9 @@ fn changes_of_other_collections_are_passed_over_and_counted() {
 #[test]
 fn a_newer_format_stops_the_sink() {
     let mut records = log(&[change("users", 1, 1, 1)]);
-    for (name, value) in &mut records[0].headers {
-        if name == envelope::header::FORMAT {
-            *value = b"99".to_vec();
-        }
-    }
+    let known = std::mem::take(&mut records[0].headers);
+    let newer = |name, value| if name == envelope::header::FORMAT { b"99".as_slice() } else { value };
+    records[0].headers = known.iter().map(|(name, value)| (name, newer(name, value))).collect();
     let refused = plan(records, Vec::new(), &users());
     assert!(matches!(refused, Err(Error::NewerRecord { offset: 0, .. })), "{refused:?}");
 }

@@ -421,7 +421,11 @@ impl Doc<'_> {
         }
         let found = (letter.reason.as_str(), letter.state.as_str());
         assert_eq!(found, (reason, "open"), "{} {:?}: {}", self.collection, self.row, letter.detail);
-        let decoded = envelope::decode(letter.record_key.as_deref(), letter.value.as_deref(), &letter.headers);
+        let decoded = envelope::decode(
+            letter.record_key.as_deref(),
+            letter.value.as_deref(),
+            &letter.headers.iter().cloned().collect(),
+        );
         let Ok(Decoded::Change(change)) = decoded else { panic!("the dead letter holds a change: {decoded:?}") };
         let survived = change.document.expect("a document");
         assert!(survived.as_bytes() == self.document.as_bytes(), "{:?}: every byte survives", self.row);

@@ -9,8 +9,8 @@ use std::{
 use anyhow::{Context, anyhow};
 use bson::Timestamp;
 use driftless::{
-    config::Config,
-    log::envelope,
+    config::{Codec, Config},
+    log::{Headers, envelope},
     mapping::{MappingFile, Plan},
     model::{ClusterTime, Op},
     retry::Backoff,
@@ -122,27 +122,32 @@ fn codec(bench: &Bench, chapter: &mut Chapter) -> anyhow::Result<()> {
     let changes = users.collect::<anyhow::Result<Vec<_>>>()?;
     for run in 0..=bench.scale.runs {
         bench.step(&format!("codec, run {run}"));
-        let began = Instant::now();
-        let encoded: Vec<_> = changes.iter().map(|change| envelope::encode(change, "bench")).collect();
-        let encoding = micros(began, SAMPLE);
-        let size = encoded.iter().map(|record| record.key.len() + record.value.len()).sum::<usize>() as f64;
-        let headers: Vec<Vec<(String, Vec<u8>)>> = encoded
-            .iter()
-            .map(|record| {
-                let own = record.headers.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
-                own.chain([(PUBLISHER.0.to_owned(), PUBLISHER.1.to_vec())]).collect()
-            })
-            .collect();
-        let began = Instant::now();
-        for (record, headers) in encoded.iter().zip(&headers) {
-            let read = envelope::decode(Some(&record.key), Some(&record.value), headers);
-            black_box(read.map_err(|error| anyhow!("decode: {}", error.detail))?);
-        }
-        let decoding = micros(began, SAMPLE);
-        if run > 0 {
-            chapter.add("stages.encode", "codec JSON, change to bytes, one core", "µs per change", encoding);
-            chapter.add("stages.decode", "codec JSON, bytes to change, one core", "µs per change", decoding);
-            chapter.add("stages.record", "codec JSON, record before compression", "bytes", size / SAMPLE as f64);
+        for (codec, name) in [(Codec::Json, "json"), (Codec::Bson, "bson")] {
+            let began = Instant::now();
+            let encoded: Vec<_> = changes.iter().map(|change| envelope::encode_as(codec, change, "bench")).collect();
+            let encoding = micros(began, SAMPLE);
+            let size = encoded.iter().map(|record| record.key.len() + record.value.len()).sum::<usize>() as f64;
+            let headers: Vec<Headers> = encoded
+                .iter()
+                .map(|record| {
+                    let own = record.headers.iter().map(|(name, value)| (*name, value.as_slice()));
+                    own.chain([PUBLISHER]).collect()
+                })
+                .collect();
+            let began = Instant::now();
+            for (record, headers) in encoded.iter().zip(&headers) {
+                let read = envelope::decode(Some(&record.key), Some(&record.value), headers);
+                black_box(read.map_err(|error| anyhow!("decode: {}", error.detail))?);
+            }
+            let decoding = micros(began, SAMPLE);
+            if run > 0 {
+                let mut add = |id: &str, text: &str, unit, value| {
+                    chapter.add(format!("stages.{name}.{id}"), format!("codec `{name}`, {text}"), unit, value);
+                };
+                add("encode", "change to bytes, one core", "µs per change", encoding);
+                add("decode", "bytes to change, one core", "µs per change", decoding);
+                add("record", "record before compression", "bytes", size / SAMPLE as f64);
+            }
         }
     }
     Ok(())

@@ -85,7 +85,7 @@ impl<'a> RawLine<'a> {
             timestamp_ms: record.timestamp_ms,
             key: base64(&record.key),
             value: base64(&record.value),
-            headers: record.headers.iter().map(|(name, value)| (name.as_str(), STANDARD.encode(value))).collect(),
+            headers: record.headers.iter().map(|(name, value)| (name, STANDARD.encode(value))).collect(),
         }
     }
 }

@@ -37,7 +37,7 @@ use tokio::{runtime::Handle, sync::mpsc};
 use tokio_util::sync::CancellationToken;
 
 use self::membership::{Membership, lock};
-use super::{Error, Topics, client};
+use super::{Error, Headers, Topics, client};
 use crate::{
     config::LogConfig,
     retry::{Class, Classify, chain},
@@ -79,14 +79,14 @@ pub struct Fetched {
     /// Value.
     pub value: Option<Vec<u8>>,
     /// Headers, in order.
-    pub headers: Vec<(String, Vec<u8>)>,
+    pub headers: Headers,
 }
 
 impl Fetched {
     /// What the record costs in memory.
     pub fn size_bytes(&self) -> usize {
         let parts = [&self.key, &self.value].into_iter().flatten().map(Vec::len).sum::<usize>();
-        RECORD_BYTES + parts + self.headers.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>()
+        RECORD_BYTES + parts + self.headers.size_bytes()
     }
 }
 
@@ -430,10 +430,10 @@ impl Reader {
 
 /// The headers; none when one has a name that is not UTF-8, on which the library panics. Such a record is none of ours, and
 /// without headers it is malformed.
-fn headers(message: &BorrowedMessage<'_>) -> Vec<(String, Vec<u8>)> {
-    let read = || -> Vec<_> {
+fn headers(message: &BorrowedMessage<'_>) -> Headers {
+    let read = || -> Headers {
         let headers = message.headers().into_iter().flat_map(|headers| headers.iter());
-        headers.map(|header| (header.key.to_owned(), header.value.unwrap_or_default().to_vec())).collect()
+        headers.map(|header| (header.key, header.value.unwrap_or_default())).collect()
     };
     std::panic::catch_unwind(AssertUnwindSafe(read)).unwrap_or_default()
 }

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     config::Codec,
-    log::{ejson, record_key::record_key},
+    log::{Headers, ejson, record_key::record_key},
     model::{Change, ClusterTime, Control, ControlKind, Frontier, Key, Namespace, Op, Reason, Version},
     retry::Class,
 };
@@ -24,7 +24,7 @@ use crate::{
 ///
 /// # Errors
 /// [`Malformed`], for any bytes that this module did not write.
-pub fn decode(key: Option<&[u8]>, value: Option<&[u8]>, headers: &[(String, Vec<u8>)]) -> Result<Record, Malformed> {
+pub fn decode(key: Option<&[u8]>, value: Option<&[u8]>, headers: &Headers) -> Result<Record, Malformed> {
     format(headers)?;
     let op = text_header(headers, header::OP)?;
     let key = key.ok_or_else(|| Malformed::new("the record has no key"))?;
@@ -45,15 +45,15 @@ pub fn decode(key: Option<&[u8]>, value: Option<&[u8]>, headers: &[(String, Vec<
 /// The publisher whose next frontier counts this record: `None` for anything but a change, and for a retried dead letter.
 ///
 /// Works for records that [`decode`] refuses too: they were counted all the same.
-pub fn counted_by(headers: &[(String, Vec<u8>)]) -> Option<u64> {
+pub fn counted_by(headers: &Headers) -> Option<u64> {
     Op::from_name(text_header(headers, header::OP).ok()?)?;
-    if headers.iter().any(|(name, _)| name == header::RETRY) {
+    if headers.get(header::RETRY).is_some() {
         return None;
     }
     publisher(headers).ok()
 }
 
-fn format(headers: &[(String, Vec<u8>)]) -> Result<(), Malformed> {
+fn format(headers: &Headers) -> Result<(), Malformed> {
     match number_header::<u32>(headers, header::FORMAT)? {
         FORMAT => Ok(()),
         0 => Err(Malformed::new("the record has format 0")),
@@ -64,15 +64,12 @@ fn format(headers: &[(String, Vec<u8>)]) -> Result<(), Malformed> {
     }
 }
 
-fn text_header<'h>(headers: &'h [(String, Vec<u8>)], name: &str) -> Result<&'h str, Malformed> {
-    let (_, value) = headers
-        .iter()
-        .find(|(header, _)| header == name)
-        .ok_or_else(|| Malformed::new(format!("the record has no header `{name}`")))?;
+fn text_header<'h>(headers: &'h Headers, name: &str) -> Result<&'h str, Malformed> {
+    let value = headers.get(name).ok_or_else(|| Malformed::new(format!("the record has no header `{name}`")))?;
     std::str::from_utf8(value).map_err(|_| bad_header(name))
 }
 
-fn number_header<N: std::str::FromStr>(headers: &[(String, Vec<u8>)], name: &str) -> Result<N, Malformed> {
+fn number_header<N: std::str::FromStr>(headers: &Headers, name: &str) -> Result<N, Malformed> {
     text_header(headers, name)?.parse().map_err(|_| bad_header(name))
 }
 
@@ -80,16 +77,16 @@ fn bad_header(name: &str) -> Malformed {
     Malformed::new(format!("the header `{name}` does not parse"))
 }
 
-fn publisher(headers: &[(String, Vec<u8>)]) -> Result<u64, Malformed> {
+fn publisher(headers: &Headers) -> Result<u64, Malformed> {
     number_header(headers, header::PUBLISHER)
 }
 
-fn version(headers: &[(String, Vec<u8>)]) -> Result<Version, Malformed> {
+fn version(headers: &Headers) -> Result<Version, Malformed> {
     let bytes = hex::decode(text_header(headers, header::VERSION)?).map_err(|_| bad_header(header::VERSION))?;
     Version::from_bytes(&bytes).ok_or_else(|| bad_header(header::VERSION))
 }
 
-fn upper(headers: &[(String, Vec<u8>)]) -> Result<ClusterTime, Malformed> {
+fn upper(headers: &Headers) -> Result<ClusterTime, Malformed> {
     let parsed = text_header(headers, header::UPPER)?
         .split_once('.')
         .and_then(|(t, i)| Some(ClusterTime { t: t.parse().ok()?, i: i.parse().ok()? }));
@@ -97,16 +94,16 @@ fn upper(headers: &[(String, Vec<u8>)]) -> Result<ClusterTime, Malformed> {
 }
 
 /// A further codec raises [`FORMAT`], so a name that is unknown here is damage.
-fn codec(headers: &[(String, Vec<u8>)]) -> Result<Codec, Malformed> {
-    match headers.iter().find(|(name, _)| name == header::CODEC) {
+fn codec(headers: &Headers) -> Result<Codec, Malformed> {
+    match headers.get(header::CODEC) {
         None => Ok(Codec::Json),
-        Some((_, value)) if value == header::BSON => Ok(Codec::Bson),
+        Some(value) if value == header::BSON => Ok(Codec::Bson),
         Some(_) => Err(bad_header(header::CODEC)),
     }
 }
 
-fn uuid(headers: &[(String, Vec<u8>)]) -> Result<Option<[u8; 16]>, Malformed> {
-    if !headers.iter().any(|(name, _)| name == header::UUID) {
+fn uuid(headers: &Headers) -> Result<Option<[u8; 16]>, Malformed> {
+    if headers.get(header::UUID).is_none() {
         return Ok(None);
     }
     let bytes = hex::decode(text_header(headers, header::UUID)?).map_err(|_| bad_header(header::UUID))?;
@@ -196,7 +193,7 @@ fn json<'a, T: Deserialize<'a>>(value: &'a [u8]) -> Result<T, Malformed> {
     })
 }
 
-fn change(op: Op, record_key_bytes: &[u8], value: &[u8], headers: &[(String, Vec<u8>)]) -> Result<Change, Malformed> {
+fn change(op: Op, record_key_bytes: &[u8], value: &[u8], headers: &Headers) -> Result<Change, Malformed> {
     let version = version(headers)?;
     let upper = upper(headers)?;
     let collection_uuid = uuid(headers)?;
@@ -244,7 +241,7 @@ fn either(text: Option<Read>, raw: Option<&str>, name: &str) -> Result<Option<Ra
     }
 }
 
-fn frontier(key: &[u8], value: &[u8], headers: &[(String, Vec<u8>)]) -> Result<FrontierRecord, Malformed> {
+fn frontier(key: &[u8], value: &[u8], headers: &Headers) -> Result<FrontierRecord, Malformed> {
     if key != FRONTIER_KEY {
         return Err(Malformed::new("a frontier lies under another key"));
     }
@@ -252,7 +249,7 @@ fn frontier(key: &[u8], value: &[u8], headers: &[(String, Vec<u8>)]) -> Result<F
     Ok(FrontierRecord { before: Frontier(before), as_of_ms, seq, publisher: publisher(headers)?, changes, complete })
 }
 
-fn control(key: &[u8], value: &[u8], headers: &[(String, Vec<u8>)]) -> Result<Control, Malformed> {
+fn control(key: &[u8], value: &[u8], headers: &Headers) -> Result<Control, Malformed> {
     let ControlValue { kind, policy, db, collection } = json(value)?;
     if key != control_key(kind) {
         return Err(Malformed::new("a control lies under another key"));

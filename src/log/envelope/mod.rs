@@ -162,9 +162,18 @@ mod tests {
         model::{ClusterTime, Key, Namespace, Op, Version},
     };
 
-    type Headers = Vec<(String, Vec<u8>)>;
+    /// So that a test can damage them.
+    type Pairs = Vec<(String, Vec<u8>)>;
 
-    fn headers(encoded: &Encoded, publisher: u64) -> Headers {
+    fn decode(key: Option<&[u8]>, value: Option<&[u8]>, headers: &Pairs) -> Result<Record, Malformed> {
+        super::decode(key, value, &headers.iter().map(|(name, value)| (name, value)).collect())
+    }
+
+    fn counted_by(headers: &Pairs) -> Option<u64> {
+        super::counted_by(&headers.iter().map(|(name, value)| (name, value)).collect())
+    }
+
+    fn headers(encoded: &Encoded, publisher: u64) -> Pairs {
         let own = encoded.headers.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
         own.chain([(header::PUBLISHER.to_owned(), publisher.to_string().into_bytes())]).collect()
     }
@@ -281,7 +290,7 @@ mod tests {
                 headers[1].1 = op.into();
                 let _ = decode(key.as_deref(), value.as_deref(), &headers);
             }
-            let _ = decode(key.as_deref(), value.as_deref(), &[]);
+            let _ = decode(key.as_deref(), value.as_deref(), &Pairs::new());
         }
 
         #[test]
@@ -427,7 +436,7 @@ mod tests {
     struct Parts {
         key: Option<Vec<u8>>,
         value: Option<Vec<u8>>,
-        headers: Headers,
+        headers: Pairs,
     }
 
     #[rstest]
@@ -489,6 +498,6 @@ mod tests {
         let before = Frontier::default();
         let frontier = FrontierRecord { before, as_of_ms: 0, seq: 1, publisher: 7, changes: 0, complete: false };
         assert_eq!(counted_by(&self::headers(&encode_frontier(&frontier), 7)), None);
-        assert_eq!(counted_by(&[]), None);
+        assert_eq!(counted_by(&Pairs::new()), None);
     }
 }

@@ -50,7 +50,7 @@ async fn bytes_that_are_no_record_are_kept_and_passed_over() {
     let mut records = world.append(&[user(1, 1, "a"), user(2, 1, "b"), user(3, 1, "c")]);
     records[0].value = Some(vec![0, 159, 146, 150]);
     records[1].key = None;
-    records[1].headers.push(("odd".to_owned(), vec![0, 255]));
+    records[1].headers.push("odd", &[0, 255]);
     world.apply_records(records.clone()).await.expect("applies");
     assert_eq!(world.rows("SELECT email FROM app.users").await, ["c"]);
     let kept = dead_letter::records(&world.session, &dead_letter::Filter::default(), 10).await.expect("reads");

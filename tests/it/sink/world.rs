@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use bson::{RawDocumentBuf, rawdoc};
 use driftless::{
     config::Constraints,
-    log::{Fetched, FrontierRecord, TopicPartition, envelope},
+    log::{Fetched, FrontierRecord, Headers, TopicPartition, envelope},
     mapping::{MappingFile, Plan},
     model::{Change, ClusterTime, Control, Frontier, Key, Namespace, Op, Version},
     sink::{
@@ -133,9 +133,9 @@ impl World {
     }
 
     fn record(&mut self, encoded: envelope::Encoded) -> Fetched {
-        let mut headers = encoded.headers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect::<Vec<_>>();
-        if !headers.iter().any(|(name, _)| name == envelope::header::PUBLISHER) {
-            headers.push((envelope::header::PUBLISHER.to_owned(), b"1".to_vec()));
+        let mut headers: Headers = encoded.headers.into_iter().collect();
+        if headers.get(envelope::header::PUBLISHER).is_none() {
+            headers.push(envelope::header::PUBLISHER, b"1");
         }
         self.offset += 1;
         Fetched {
