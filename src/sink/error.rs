@@ -62,7 +62,7 @@ pub enum Error {
         /// What was to be copied.
         act: String,
         /// The refusal.
-        refusal: Refusal,
+        refusal: Box<Refusal>,
     },
     /// The server kept silent for longer than it may.
     #[error("{act}: no answer within {} s", limit.as_secs())]

@@ -315,7 +315,7 @@ impl<'a> Rows<'a> {
         match (error.refusal(), error.class()) {
             (Some(refusal), Class::Halt) => {
                 self.prepared.copy_refused(&statements.name, true);
-                Error::CopyRefused { act, refusal: refusal.clone() }
+                Error::CopyRefused { act, refusal: Box::new(refusal.clone()) }
             }
             (Some(_), Class::Poison) => {
                 self.prepared.copy_refused(&statements.name, false);
