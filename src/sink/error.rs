@@ -56,6 +56,14 @@ pub enum Error {
         /// Why it failed.
         source: Cause,
     },
+    /// A table takes no `COPY` at all; the batch is tried again without.
+    #[error("{act}: {refusal}; its rows are written the other way from now on")]
+    CopyRefused {
+        /// What was to be copied.
+        act: String,
+        /// The refusal.
+        refusal: Box<Refusal>,
+    },
     /// The server kept silent for longer than it may.
     #[error("{act}: no answer within {} s", limit.as_secs())]
     Silent {
@@ -338,7 +346,7 @@ impl Classify for Error {
             | Self::TableGone { .. }
             | Self::KeyChanged { .. }
             | Self::Task { .. } => Class::Halt,
-            Self::Silent { .. } | Self::OffsetMoved { .. } => Class::Transient,
+            Self::Silent { .. } | Self::OffsetMoved { .. } | Self::CopyRefused { .. } => Class::Transient,
             Self::Connect(cause) | Self::Statement { source: cause, .. } => cause.class(),
             Self::Log(error) => error.class(),
         }

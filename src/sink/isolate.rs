@@ -88,7 +88,7 @@ impl<'a> Isolation<'a, '_> {
                 continue;
             }
             let rows = Rows::of(self.prepared, &set);
-            if rows.may_copy(self.session) && self.attempt(&rows, Way::Copy).await?.is_none() {
+            if rows.may_copy() && self.attempt(&rows, Way::Copy).await?.is_none() {
                 continue;
             }
             let Some(refusal) = self.attempt(&rows, Way::Upsert).await? else { continue };
@@ -183,10 +183,7 @@ impl<'a> Isolation<'a, '_> {
                 Ok(None)
             }
             Err(error) => match error.refusal() {
-                // A COPY may be refused for what it is, by row security for one; the other way tells what is really wrong.
-                Some(refusal)
-                    if error.class() == Class::Poison || (way == Way::Copy && error.class() == Class::Halt) =>
-                {
+                Some(refusal) if error.class() == Class::Poison => {
                     let refusal = refusal.clone();
                     self.roll_back().await?;
                     Ok(Some(refusal))

@@ -1,6 +1,10 @@
 //! The plan made ready for one database: its statements, and the numbers that collections and tables have there.
 
-use std::sync::Arc;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use super::{
     Error,
@@ -18,7 +22,12 @@ pub struct Prepared {
     ids: Vec<i32>,
     /// Parallel to the tables of each collection.
     relations: Vec<Vec<i32>>,
+    /// Tables that have refused a `COPY`, and until when none is tried; for good, where it is refused as such.
+    refused_copies: Mutex<HashMap<String, Option<Instant>>>,
 }
+
+/// How long a table is written row by row after it has refused a copied row: where one was there already, others are, too.
+const COPY_REST: Duration = Duration::from_secs(60);
 
 impl Prepared {
     /// Writes the statements and registers collections and tables.
@@ -40,7 +49,7 @@ impl Prepared {
         for collection in &statements {
             relations.push(register(session, &collection.tables).await?);
         }
-        Ok(Self { plan, statements, ids, relations })
+        Ok(Self { plan, statements, ids, relations, refused_copies: Mutex::default() })
     }
 
     /// The plan itself.
@@ -93,6 +102,18 @@ impl Prepared {
     /// The root table of that relation; none when the plan no longer has it.
     pub(super) fn root_named(&self, collection: usize, relation: i32) -> Option<usize> {
         self.roots(collection).position(|(_, known)| known == relation)
+    }
+
+    /// Whether a `COPY` into that table may succeed: none was refused of late.
+    pub(super) fn may_copy(&self, table: &str) -> bool {
+        let refused = self.refused_copies.lock().unwrap_or_else(PoisonError::into_inner);
+        refused.get(table).is_none_or(|until| until.is_some_and(|until| until <= Instant::now()))
+    }
+
+    /// A `COPY` into that table was refused: for a row, or for good.
+    pub(super) fn copy_refused(&self, table: &str, for_good: bool) {
+        let until = (!for_good).then(|| Instant::now() + COPY_REST);
+        self.refused_copies.lock().unwrap_or_else(PoisonError::into_inner).insert(table.to_owned(), until);
     }
 
     /// Who owns the rows of a table; none when the rows say so themselves.

@@ -5,7 +5,7 @@ use std::{
     future::Future,
     pin::pin,
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -14,9 +14,6 @@ use tokio::sync::watch;
 use tokio_postgres::{Client, Row, Statement, types::ToSql};
 
 use super::{ConstraintMode, Error, error::Cause};
-
-/// How long a table that has refused a `COPY` is written row by row: rows that are there already are seldom only a few.
-const COPY_REST: Duration = Duration::from_secs(60);
 
 /// A parameter of a statement.
 pub(super) type Param<'a> = &'a (dyn ToSql + Sync);
@@ -32,21 +29,12 @@ pub struct Session {
     death: watch::Receiver<Option<Cause>>,
     limit: Option<Duration>,
     statements: Mutex<HashMap<Arc<str>, Statement>>,
-    /// Tables, and when a `COPY` into them was refused last.
-    refused_copies: Mutex<HashMap<String, Instant>>,
     pub(super) constraint_mode: ConstraintMode,
 }
 
 impl Session {
     pub(super) fn new(client: Client, death: watch::Receiver<Option<Cause>>, limit: Option<Duration>) -> Self {
-        Self {
-            client,
-            death,
-            limit,
-            statements: Mutex::default(),
-            refused_copies: Mutex::default(),
-            constraint_mode: ConstraintMode::Enforce,
-        }
+        Self { client, death, limit, statements: Mutex::default(), constraint_mode: ConstraintMode::Enforce }
     }
 
     /// How foreign keys and triggers behave here.
@@ -82,30 +70,11 @@ impl Session {
         Ok(executed)
     }
 
-    /// Runs a `COPY … FROM STDIN` and counts its rows. A table whose `COPY` was refused is left alone for a while, see
-    /// [`Self::may_copy`].
-    pub(super) async fn copy(
-        &self,
-        act: &str,
-        table: &str,
-        sql: &str,
-        pieces: impl Iterator<Item = Bytes>,
-    ) -> Result<u64, Error> {
-        let copied = self.copy_in(act, sql, pieces).await;
-        if copied.is_err() {
-            let mut refused = self.refused_copies.lock().unwrap_or_else(PoisonError::into_inner);
-            refused.insert(table.to_owned(), Instant::now());
-        }
-        copied
-    }
-
-    /// Whether a `COPY` into that table may succeed: none was refused of late.
-    pub(super) fn may_copy(&self, table: &str) -> bool {
-        let refused = self.refused_copies.lock().unwrap_or_else(PoisonError::into_inner);
-        refused.get(table).is_none_or(|at| at.elapsed() >= COPY_REST)
-    }
-
-    async fn copy_in(&self, act: &str, sql: &str, pieces: impl Iterator<Item = Bytes>) -> Result<u64, Error> {
+    /// Runs a `COPY … FROM STDIN` and counts its rows.
+    ///
+    /// A refusal before the first row leaves the client out of step with the server (it sends the end of the copy, for which the
+    /// server has one answer too many), so the session is spent then.
+    pub(super) async fn copy(&self, act: &str, sql: &str, pieces: impl Iterator<Item = Bytes>) -> Result<u64, Error> {
         let statement = self.prepared(act, sql).await?;
         let copy = async {
             let mut sink = pin!(self.client.copy_in::<_, Bytes>(&statement).await?);

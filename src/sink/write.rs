@@ -23,7 +23,10 @@ use super::{
     session::{Session, field},
     statements::{Constraint, TableStatements},
 };
-use crate::mapping::Row;
+use crate::{
+    mapping::Row,
+    retry::{Class, Classify},
+};
 
 /// Rows that were touched, by table: written and removed.
 pub(super) type Touched = BTreeMap<String, (u64, u64)>;
@@ -125,8 +128,8 @@ impl<'a> Rows<'a> {
     }
 
     /// Whether there is a table into which [`Way::Copy`] would copy.
-    pub(super) fn may_copy(&self, session: &Session) -> bool {
-        self.order().into_iter().any(|(collection, table)| !self.copied(session, collection, table).is_empty())
+    pub(super) fn may_copy(&self) -> bool {
+        self.order().into_iter().any(|(collection, table)| !self.copied(collection, table).is_empty())
     }
 
     /// Writes everything.
@@ -297,14 +300,29 @@ impl<'a> Rows<'a> {
     }
 
     /// The rows that may be copied; none when they are too few.
-    fn copied(&self, session: &Session, collection: usize, table: usize) -> Vec<&'a Row> {
+    fn copied(&self, collection: usize, table: usize) -> Vec<&'a Row> {
         let statements = self.statements(collection, table);
-        if statements.copy.is_none() || !session.may_copy(&statements.name) {
+        if statements.copy.is_none() || !self.prepared.may_copy(&statements.name) {
             return Vec::new();
         }
         let fresh = self.rows(collection, table).iter().filter(|wanted| wanted.fresh).map(|wanted| wanted.row);
         let fresh = fresh.collect::<Vec<_>>();
         if fresh.len() < COPY_FROM { Vec::new() } else { fresh }
+    }
+
+    /// Remembers a refusal. One that is not about a row (row security forbids every `COPY`) spends the session.
+    fn copy_refused(&self, statements: &TableStatements, act: String, error: Error) -> Error {
+        match (error.refusal(), error.class()) {
+            (Some(refusal), Class::Halt) => {
+                self.prepared.copy_refused(&statements.name, true);
+                Error::CopyRefused { act, refusal: Box::new(refusal.clone()) }
+            }
+            (Some(_), Class::Poison) => {
+                self.prepared.copy_refused(&statements.name, false);
+                error
+            }
+            (_, _) => error,
+        }
     }
 
     async fn put(&self, session: &Session, way: Way, touched: &mut Touched) -> Result<(), Error> {
@@ -313,12 +331,15 @@ impl<'a> Rows<'a> {
                 continue;
             }
             let statements = self.statements(collection, table);
-            let copied = if way == Way::Copy { self.copied(session, collection, table) } else { Vec::new() };
+            let copied = if way == Way::Copy { self.copied(collection, table) } else { Vec::new() };
             let mut count = 0;
             if let (Some(copy), false) = (&statements.copy, copied.is_empty()) {
                 let act = format!("copy rows into {}", statements.name);
                 let pieces = params::copy_pieces(statements.width, copied.iter().copied());
-                count += session.copy(&act, &statements.name, copy, pieces).await?;
+                count += match session.copy(&act, copy, pieces).await {
+                    Ok(count) => count,
+                    Err(error) => return Err(self.copy_refused(statements, act, error)),
+                };
             }
             let rest = self.rows(collection, table).iter().filter(|wanted| copied.is_empty() || !wanted.fresh);
             let rest = rest.map(|wanted| wanted.row).collect::<Vec<_>>();

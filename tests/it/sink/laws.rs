@@ -108,6 +108,17 @@ async fn a_removed_field_clears_its_column() {
 }
 
 #[tokio::test]
+async fn a_document_that_changed_often_in_a_batch_is_written_once() {
+    let mut world = World::new().await;
+    let hot = (1..100).map(|t| user(1, t, &format!("{t}@x"))).collect::<Vec<_>>();
+    let outcome = world.apply(&hot).await;
+    assert_eq!(outcome.touched["app.users"], (1, 0));
+    assert_eq!(outcome.counts["users"].superseded, 98);
+    assert_eq!(world.rows("SELECT email FROM app.users").await, ["99@x"]);
+    world.end().await;
+}
+
+#[tokio::test]
 async fn child_rows_keep_their_ids_and_only_changed_ones_are_touched() {
     let mut world = World::new().await;
     world.apply(&[plan(1, 1, None, &[(1, "a"), (2, "b"), (3, "c")])]).await;

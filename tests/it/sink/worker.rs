@@ -151,6 +151,31 @@ async fn a_replay_is_noticed_by_a_running_worker() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_position_that_moves_under_batches_planned_ahead_loses_nothing() {
+    let mut kafka = Kafka::new(Constraints::Replica).await;
+    for t in 1..6 {
+        kafka.publish(users(1..200, t), t + 1).await;
+    }
+    let cancel = CancellationToken::new();
+    let worker = kafka.start(&cancel);
+    let control = kafka.world.target.open(Purpose::Control).await.expect("connects");
+    let topic = kafka.topics.collections()[0].name.to_string();
+    for _ in 0..5 {
+        // Far from the end: the next batch is full, so it is planned already.
+        kafka.wait_for("SELECT bool_or(next_offset > 60) FROM driftless.position", &["t"]).await;
+        let request = Request { topic: &topic, partition: None, to: To::Offset(0), who: "test", dry_run: false };
+        replay::replay(&control, &request).await.expect("moves");
+    }
+    kafka.publish(Vec::new(), 7).await;
+    kafka.watermark(7).await;
+    let sql = "SELECT count(*), count(*) FILTER (WHERE email LIKE '%@5') FROM app.users";
+    assert_eq!(kafka.world.rows(sql).await, ["199|199"]);
+    cancel.cancel();
+    soon("the worker stops", worker).await.expect("no panic").expect("a graceful end");
+    kafka.world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_parked_child_is_applied_soon_after_its_parent() {
     let mut kafka = Kafka::new(Constraints::Enforce).await;
     let cancel = CancellationToken::new();
