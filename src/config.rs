@@ -356,16 +356,16 @@ mod defaults {
         1_000
     }
     pub(super) fn stream_bytes() -> ByteSize {
-        ByteSize::mib(16)
+        ByteSize::mib(8)
     }
     pub(super) fn lookup_bytes() -> ByteSize {
-        ByteSize::mib(8)
+        ByteSize::mib(4)
     }
     pub(super) fn chunk_documents() -> usize {
-        5_000
+        2_000
     }
     pub(super) fn chunk_bytes() -> ByteSize {
-        ByteSize::mib(8)
+        ByteSize::mib(4)
     }
     pub(super) fn chunk_time() -> Duration {
         Duration::from_secs(1)
@@ -374,7 +374,7 @@ mod defaults {
         2
     }
     pub(super) fn snapshot_bytes() -> ByteSize {
-        ByteSize::mib(24)
+        ByteSize::mib(8)
     }
     pub(super) fn snapshot_max_lag() -> Duration {
         Duration::from_secs(10)
@@ -389,10 +389,10 @@ mod defaults {
         "compact".to_owned()
     }
     pub(super) fn transaction_changes() -> usize {
-        5_000
+        4_000
     }
     pub(super) fn transaction_bytes() -> ByteSize {
-        ByteSize::mib(8)
+        ByteSize::mib(4)
     }
     pub(super) fn transaction_gap() -> Duration {
         Duration::from_millis(5)
@@ -407,13 +407,13 @@ mod defaults {
         2
     }
     pub(super) fn batch_changes() -> usize {
-        2_000
+        1_000
     }
     pub(super) fn batch_bytes() -> ByteSize {
-        ByteSize::mib(8)
+        ByteSize::mib(4)
     }
     pub(super) fn queue_bytes() -> ByteSize {
-        ByteSize::mib(8)
+        ByteSize::mib(2)
     }
     pub(super) fn breaker_dead_letters() -> usize {
         1_000

@@ -95,7 +95,7 @@ pub(crate) const REQUIRED: [Required; 17] = {
         ),
         line("Peak memory, snapshot", "snapshot.memory", AtMostEver(150.0, "MB")),
         line("Peak memory, backlog", "backlog.memory", AtMostEver(150.0, "MB")),
-        line("Peak memory, large documents", "large.memory", AtMostEver(150.0, "MB")),
+        line("Peak memory, documents of 1 MiB", "large.memory", AtMostEver(150.0, "MB")),
         line("Rows that differ from MongoDB", "differences", AtMostEver(0.0, "rows")),
         line("Rows that differ from MongoDB, beside a peer", "peer.driftless.differences", AtMostEver(0.0, "rows")),
     ]
