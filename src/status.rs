@@ -200,13 +200,20 @@ impl Status {
         metrics::counter!(names::RETRIES, "role" => role.as_str()).increment(1);
     }
 
-    /// Hears of the stalls of a role that waits by itself.
+    /// Hears of the stalls of a role that waits by itself. What is heard late, of a role that stands by or has halted
+    /// meanwhile, says nothing of it.
     pub fn stalls(&self, role: Role) -> Stalls {
         let status = self.clone();
         Arc::new(move |stall| match stall {
-            Some(reason) => status.stalled(role, reason),
+            Some(reason) if status.is_at_work(role) => status.stalled(role, reason),
+            Some(_) => {}
             None => status.recovered(role),
         })
+    }
+
+    fn is_at_work(&self, role: Role) -> bool {
+        let rests = |line: &RoleStatus| matches!(line.phase, Phase::Standby | Phase::Halted);
+        !self.lock().roles.get(role.as_str()).is_some_and(rests)
     }
 
     /// The role goes on where it had to wait.
@@ -272,5 +279,26 @@ impl Status {
     fn lock(&self) -> MutexGuard<'_, ProcessStatus> {
         // A panic while a line was written leaves at worst an old line.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_late_stall_does_not_touch_a_role_that_stands_by() {
+        let status = Status::default();
+        let stalls = status.stalls(Role::Source);
+        let phase = || status.read().roles["source"].phase;
+        status.phase(Role::Source, Phase::Running);
+        stalls(Some("the server is away".to_owned()));
+        assert_eq!(phase(), Phase::Stalled);
+        stalls(None);
+        assert_eq!(phase(), Phase::Running);
+        status.phase(Role::Source, Phase::Standby);
+        stalls(Some("the server was away".to_owned()));
+        stalls(None);
+        assert_eq!(phase(), Phase::Standby);
     }
 }
