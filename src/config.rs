@@ -362,10 +362,10 @@ mod defaults {
         ByteSize::mib(4)
     }
     pub(super) fn chunk_documents() -> usize {
-        2_000
+        1_000
     }
     pub(super) fn chunk_bytes() -> ByteSize {
-        ByteSize::mib(4)
+        ByteSize::mib(2)
     }
     pub(super) fn chunk_time() -> Duration {
         Duration::from_secs(1)
@@ -374,7 +374,7 @@ mod defaults {
         2
     }
     pub(super) fn snapshot_bytes() -> ByteSize {
-        ByteSize::mib(8)
+        ByteSize::mib(4)
     }
     pub(super) fn snapshot_max_lag() -> Duration {
         Duration::from_secs(10)
@@ -389,7 +389,7 @@ mod defaults {
         "compact".to_owned()
     }
     pub(super) fn transaction_changes() -> usize {
-        4_000
+        2_000
     }
     pub(super) fn transaction_bytes() -> ByteSize {
         ByteSize::mib(4)
@@ -413,7 +413,7 @@ mod defaults {
         ByteSize::mib(4)
     }
     pub(super) fn queue_bytes() -> ByteSize {
-        ByteSize::mib(2)
+        ByteSize::mib(1)
     }
     pub(super) fn breaker_dead_letters() -> usize {
         1_000

@@ -103,7 +103,7 @@ impl Config {
         must(!source.database.is_empty(), "source.database", "has no value", "name the database to replicate");
         must(source.stream_batch > 0, "source.stream_batch", "must be above 0", "5000 is a good value");
         must(source.lookup_batch > 0, "source.lookup_batch", "must be above 0", "1000 is a good value");
-        must(source.chunk_documents > 0, "source.chunk_documents", "must be above 0", "2000 is a good value");
+        must(source.chunk_documents > 0, "source.chunk_documents", "must be above 0", "1000 is a good value");
         must(source.snapshot_readers > 0, "source.snapshot_readers", "must be above 0", "2 is a good value");
         must(source.chunk_time.as_secs() <= 60, "source.chunk_time", "must not exceed 60s", "1s is a good value");
         let log = &self.log;
@@ -117,7 +117,7 @@ impl Config {
         );
         must(log.partitions > 0, "log.partitions", "must be above 0", "4 is a good value");
         must(log.replication > 0, "log.replication", "has no value above 0", "3 in production, 1 with a single broker");
-        must(log.transaction_changes > 0, "log.transaction_changes", "must be above 0", "4000 is a good value");
+        must(log.transaction_changes > 0, "log.transaction_changes", "must be above 0", "2000 is a good value");
         let sink = &self.sink;
         must(
             sink.url.is_some() != sink.url_file.is_some(),

@@ -83,7 +83,7 @@ pub(crate) async fn highest(bench: &Bench, chapter: &mut Chapter, bound: Duratio
     let mut rate = 1_000;
     while rate <= 100_000 {
         bench.step(&format!("steady writes, {rate} a second"));
-        let seen = at(&bench.servers, &trial, bench.users, &mut next, rate, bench.scale.seconds.min(15)).await?;
+        let seen = at(&bench.servers, &trial, bench.users, &mut next, rate, bench.scale.seconds.min(8)).await?;
         let worst = percentile(&seen.latencies, 100.0).context("no row has come")?;
         let sent = seen.rate >= 0.95 * f64::from(rate);
         if !seen.complete || !sent || worst > bound.as_secs_f64() * 1_000.0 {
