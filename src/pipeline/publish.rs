@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Error, SourceRole, snapshots::Snapshots};
 use crate::{
     log::{Publisher, StreamState, Topics, Transaction},
-    model::{Change, Control, Frontier, SnapshotStep},
+    model::{Change, Control, Frontier, SnapshotState, SnapshotStep},
     sink::snapshots::Wishes,
     source::{ChangeStream, Merge, Position, Room, SnapshotItem, Source, Start, StreamBatch},
     status::{Phase, Role},
@@ -43,8 +43,8 @@ impl Draft {
 /// A transaction that is being settled.
 struct UnderWay {
     frontier: Frontier,
-    /// Collections whose snapshot moves on with it.
-    moved: Vec<String>,
+    /// Snapshots that move on with it.
+    moved: Vec<SnapshotState>,
     /// Memory of the snapshot rows in it.
     rooms: Vec<Room>,
 }
@@ -222,7 +222,7 @@ impl<'a> Term<'a> {
     async fn publish(&mut self, idle: bool) -> Result<(), Error> {
         let draft = std::mem::take(&mut self.draft);
         let snapshots = self.snapshots.take_moved();
-        let moved = snapshots.iter().map(|state| state.collection.clone()).collect();
+        let moved = snapshots.clone();
         let transaction = Transaction {
             changes: draft.changes,
             controls: draft.controls,
@@ -259,7 +259,7 @@ impl<'a> Term<'a> {
         let Some(UnderWay { frontier, moved, rooms }) = self.under_way.take() else { return };
         drop(rooms);
         self.role.status.frontier(frontier);
-        self.snapshots.published(frontier, &moved);
+        self.snapshots.published(frontier, moved);
     }
 }
 

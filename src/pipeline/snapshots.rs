@@ -28,6 +28,8 @@ pub(super) struct Snapshots {
     epoch: u32,
     /// As they are once the next transaction is in the log.
     states: BTreeMap<String, SnapshotState>,
+    /// As they are in the log: what is shown.
+    logged: BTreeMap<String, SnapshotState>,
     /// Those that the next transaction moves.
     moved: BTreeSet<String>,
     meters: BTreeMap<String, Meter>,
@@ -51,6 +53,7 @@ impl Snapshots {
             reading: Snapshot::start(source, role.backoff()),
             epoch,
             states: BTreeMap::new(),
+            logged: BTreeMap::new(),
             moved: BTreeSet::new(),
             meters: BTreeMap::new(),
             wishes,
@@ -68,6 +71,7 @@ impl Snapshots {
             });
             snapshots.states.insert(collection.clone(), state);
         }
+        snapshots.logged = snapshots.states.clone();
         snapshots
     }
 
@@ -124,16 +128,17 @@ impl Snapshots {
         !self.moved.is_empty()
     }
 
-    /// A transaction that moved these collections is in the log.
-    pub(super) fn published(&mut self, frontier: Frontier, moved: &[String]) {
+    /// A transaction with these states is in the log.
+    pub(super) fn published(&mut self, frontier: Frontier, moved: Vec<SnapshotState>) {
         self.reading.stands_at(frontier);
-        for collection in moved {
-            let Some(state) = self.states.get(collection) else { continue };
+        for state in moved {
+            let collection = state.collection.clone();
             if state.done() {
                 let (documents, bytes) = (state.documents, state.bytes);
                 tracing::info!(collection, documents, bytes, "snapshot finished");
             }
-            self.show(collection);
+            self.logged.insert(collection.clone(), state);
+            self.show(&collection);
         }
         self.look(frontier);
     }
@@ -178,7 +183,7 @@ impl Snapshots {
     }
 
     fn show(&mut self, collection: &str) {
-        let Some(state) = self.states.get(collection) else { return };
+        let Some(state) = self.logged.get(collection) else { return };
         let meter = self.meters.entry(collection.to_owned()).or_default();
         let now = Instant::now();
         let rate = meter.rate(now, state.documents);

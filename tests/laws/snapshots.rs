@@ -76,7 +76,8 @@ async fn versions_never_go_backwards_in_a_topic() {
     let before = daemon.status().await.expect("the status answers");
     daemon.kill9().await;
     let daemon = migration.daemon();
-    let resumed = daemon.wait_for("they go on", PATIENCE, |status| documents(status) > 0).await;
+    let all_shown = |status: &Status| snapshots(status).count() == Collection::ALL.len();
+    let resumed = daemon.wait_for("they go on", PATIENCE, all_shown).await;
     assert!(documents(&resumed) >= documents(&before), "what was logged before the kill counts");
     all_done(&daemon, 0).await;
 

@@ -61,7 +61,7 @@ async fn verdict_waits_for_the_delete_behind_an_update() {
     let marker = Marker::write(&migration).await;
     for round in 0..5 {
         let mark = format!("round {round}");
-        let documents: Vec<Document> = (0..100)
+        let documents: Vec<Document> = (0..1_000)
             .map(|_| {
                 let mut document = organisation(ObjectId::new());
                 document.insert("about", &mark);
@@ -74,7 +74,7 @@ async fn verdict_waits_for_the_delete_behind_an_update() {
         organisations.update_many(these.clone(), doc! { "$inc": { "employees": 1 } }).await.expect("update them");
         // Long enough for a pass to read them as they are now, shorter than all their images take; and with other writes,
         // which carry the frontier past that read before the deletes come.
-        for _ in 0..20 {
+        for _ in 0..8 {
             marker.raise(&migration).await;
             daemon.lives_for(Duration::from_millis(25)).await;
         }
