@@ -16,6 +16,8 @@ use rdkafka::{
 };
 use tokio::task::spawn_blocking;
 
+use super::{PATIENCE, wait};
+
 const ANSWER: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(200);
 const READ: Duration = Duration::from_secs(120);
@@ -142,4 +144,21 @@ pub(crate) async fn remove(brokers: &str, prefix: &str) {
     if !doomed.is_empty() {
         admin.delete_topics(&doomed, &AdminOptions::new()).await.expect("delete topics");
     }
+}
+
+/// An assignment of no partition is shorter than this: its version, two empty lists.
+const SOME: usize = 16;
+
+/// Waits until every one of so many members of a consumer group has partitions.
+pub(crate) async fn shared_out(brokers: &str, group: &str, members: usize) {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", brokers);
+    let asking: BaseConsumer = config.create().expect("a client");
+    wait::until("the partitions are shared out", PATIENCE, async || {
+        let groups = asking.fetch_group_list(Some(group), PATIENCE).map_err(|error| error.to_string())?;
+        let group = groups.groups().first().ok_or("no such group")?;
+        let shares: Vec<usize> = group.members().iter().map(|one| one.assignment().map_or(0, <[u8]>::len)).collect();
+        wait::holds(shares.len() == members && shares.iter().all(|share| *share > SOME), "not yet")
+    })
+    .await;
 }
