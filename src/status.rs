@@ -288,7 +288,7 @@ mod tests {
 
     #[test]
     fn a_late_stall_does_not_touch_a_role_that_stands_by() {
-        let status = Status::default();
+        let status = Status::new(&[Role::Source]);
         let stalls = status.stalls(Role::Source);
         let phase = || status.read().roles["source"].phase;
         status.phase(Role::Source, Phase::Running);
