@@ -333,6 +333,8 @@ fn input_020_longer_than_an_event_can_tell() {
         assert!(refused.is_err_and(|error| error.to_string().contains("10334")), "BSONObjectTooLarge");
         let id = "seven megabytes_".repeat(7 << 16);
         things.insert_one(doc! { "_id": &id, "label": "read by the snapshot" }).await.expect("insert");
+        // A first start gives the changes of its own instant too: this one must lie before it.
+        migration.collection("others").insert_one(doc! {}).await.expect("insert");
         let daemon = migration.daemon_with(&["source", "sink"]);
         daemon.wait_for("the snapshot is there", PATIENCE, |status| status.snapshot_complete()).await;
         let row = format!("SELECT label FROM things WHERE id = '{}'", uuid5(&id));
