@@ -22,7 +22,7 @@ use crate::support::{
 };
 
 /// From one round of updates to the next.
-const ROUND: Duration = Duration::from_millis(50);
+const ROUND: Duration = Duration::from_millis(500);
 
 /// Updates of every document of two collections in turn, for as long as it is not told to end; how many rounds.
 fn rounds(migration: &Migration, end: &CancellationToken) -> JoinHandle<u64> {
