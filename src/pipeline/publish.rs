@@ -29,6 +29,8 @@ use crate::{
 #[derive(Default)]
 struct Draft {
     changes: Vec<Change>,
+    /// Of the documents of `changes`.
+    bytes: usize,
     controls: Vec<Control>,
     /// Memory of the snapshot rows among the changes; free again when they are published.
     rooms: Vec<Room>,
@@ -37,6 +39,12 @@ struct Draft {
 impl Draft {
     fn is_empty(&self) -> bool {
         self.changes.is_empty() && self.controls.is_empty()
+    }
+
+    fn add(&mut self, mut changes: Vec<Change>) {
+        let documents = changes.iter().filter_map(|change| change.document.as_ref());
+        self.bytes += documents.map(|document| document.as_bytes().len()).sum::<usize>();
+        self.changes.append(&mut changes);
     }
 }
 
@@ -173,21 +181,14 @@ impl<'a> Term<'a> {
     /// Whether more may join the draft. Nothing follows a control: it stands behind the changes of its own batch.
     fn has_room(&self) -> bool {
         let log = &self.role.config.log;
-        let bytes: usize = self
-            .draft
-            .changes
-            .iter()
-            .filter_map(|change| change.document.as_ref())
-            .map(|doc| doc.as_bytes().len())
-            .sum();
         self.draft.controls.is_empty()
             && self.draft.changes.len() < log.transaction_changes
-            && (bytes as u64) < log.transaction_bytes.as_u64()
+            && (self.draft.bytes as u64) < log.transaction_bytes.as_u64()
     }
 
     fn take_batch(&mut self, mut batch: StreamBatch) {
         self.merge.stream(&batch);
-        self.draft.changes.append(&mut batch.changes);
+        self.draft.add(batch.changes);
         self.draft.controls.append(&mut batch.controls);
         self.position = batch.position;
     }
@@ -210,8 +211,8 @@ impl<'a> Term<'a> {
 
     /// Takes the rows of one chunk that waits for nothing any more; whether there was one.
     fn take_released(&mut self) -> bool {
-        let Some(mut released) = self.merge.release() else { return false };
-        self.draft.changes.append(&mut released.changes);
+        let Some(released) = self.merge.release() else { return false };
+        self.draft.add(released.changes);
         let (step, room) = released.tag;
         self.snapshots.advance(&step);
         self.draft.rooms.push(room);
