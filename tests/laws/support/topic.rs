@@ -1,7 +1,7 @@
 //! Topics as a stranger sees them: reads every committed record, writes records of its own, removes topics.
 
 use std::{
-    collections::HashSet,
+    collections::HashMap,
     time::{Duration, Instant},
 };
 
@@ -46,7 +46,8 @@ impl Record {
     }
 }
 
-/// Every committed record of a topic, partition by partition in the order of offsets; none when there is no such topic.
+/// Every record of a topic that is committed when it is asked for (some later ones may come along), partition by
+/// partition in the order of offsets; none when there is no such topic.
 pub(crate) async fn records(brokers: &str, topic: &str) -> Vec<Record> {
     let (brokers, topic) = (brokers.to_owned(), topic.to_owned());
     spawn_blocking(move || read(&brokers, &topic)).await.expect("read the topic")
@@ -62,20 +63,28 @@ fn read(brokers: &str, topic: &str) -> Vec<Record> {
         .create()
         .expect("make a consumer");
     let metadata = consumer.fetch_metadata(Some(topic), ANSWER).expect("list the partitions");
-    let partitions: HashSet<i32> =
-        metadata.topics().iter().flat_map(|topic| topic.partitions()).map(|partition| partition.id()).collect();
     let mut assignment = TopicPartitionList::new();
-    for &partition in &partitions {
+    let mut ends = HashMap::new();
+    for partition in metadata.topics().iter().flat_map(|topic| topic.partitions()).map(|partition| partition.id()) {
+        let (_, end) = consumer.fetch_watermarks(topic, partition, ANSWER).expect("look where a partition ends");
+        ends.insert(partition, end);
         assignment.add_partition_offset(topic, partition, Offset::Beginning).expect("a partition of the topic");
     }
     consumer.assign(&assignment).expect("assign the partitions");
-    let (mut records, mut open, deadline) = (Vec::new(), partitions, Instant::now() + READ);
-    while !open.is_empty() {
+    let (mut records, deadline) = (Vec::new(), Instant::now() + READ);
+    while !ends.is_empty() {
         assert!(Instant::now() < deadline, "{topic} was not read to its end within {READ:?}");
         match consumer.poll(POLL) {
-            Some(Ok(message)) => records.push(own(&message)),
+            Some(Ok(message)) => {
+                records.push(own(&message));
+                // Where a publisher goes on writing, an answer without records, and so the sign for the end, may never come.
+                if ends.get(&message.partition()).is_some_and(|end| message.offset() + 1 >= *end) {
+                    ends.remove(&message.partition());
+                }
+            }
+            // The end may be a marker of a transaction, which is no record.
             Some(Err(KafkaError::PartitionEOF(partition))) => {
-                open.remove(&partition);
+                ends.remove(&partition);
             }
             Some(Err(error)) => panic!("read {topic}: {error}"),
             None => {}
