@@ -9,10 +9,9 @@ use driftless::{
     retry, telemetry,
 };
 
-/// For the allocations of the Kafka client too, which is C. Records are made by one thread and freed by another, and glibc
-/// keeps what each thread has freed.
+/// For the allocations of the Kafka client too, which is C. Its settings are in `.cargo/config.toml`.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();

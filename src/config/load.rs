@@ -126,7 +126,7 @@ impl Config {
             "put the connection string into a file and name it in `url_file`, or set DRIFTLESS__SINK__URL",
         );
         must(sink.workers > 0, "sink.workers", "must be above 0", "2 is a good value");
-        must(sink.batch_changes > 0, "sink.batch_changes", "must be above 0", "1000 is a good value");
+        must(sink.batch_changes > 0, "sink.batch_changes", "must be above 0", "2000 is a good value");
         must(self.reconcile.sample > 0, "reconcile.sample", "must be above 0", "500 is a good value");
         must(
             self.retry.min <= self.retry.max,

@@ -147,12 +147,13 @@ impl Consumer {
         client::member(&mut settings, cfg, &group);
         // A start that is not in the log is an error, never a silent jump to one end.
         settings.set("auto.offset.reset", "error");
-        // What the library fetches ahead, and one answer of the brokers: packed, so that it grows several times.
-        client::tune(
-            &mut settings,
-            &["queued.max.messages.kbytes"],
-            (max_bytes / 4 / 1024).clamp(1024, 65_536).to_string(),
-        );
+        // What the library fetches ahead, and one answer of the brokers, which it unpacks as a whole: each is packed, so that
+        // it grows several times. A record that is larger comes alone.
+        let ahead = (max_bytes / 4).clamp(1 << 20, 64 << 20);
+        client::tune(&mut settings, &["queued.max.messages.kbytes"], (ahead / 1024).to_string());
+        // The library refuses an answer that is smaller than the largest message.
+        client::tune(&mut settings, &["fetch.max.bytes", "message.max.bytes"], ahead.to_string());
+        client::tune(&mut settings, &["fetch.message.max.bytes", "max.partition.fetch.bytes"], (ahead / 4).to_string());
         // The library's own second of rest, after its queue was full, is longer than our batches take.
         client::tune(&mut settings, &["fetch.queue.backoff.ms"], "20");
         let (sender, events) = mpsc::unbounded_channel();
