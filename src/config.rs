@@ -393,7 +393,7 @@ mod defaults {
         2_000
     }
     pub(super) fn transaction_bytes() -> ByteSize {
-        ByteSize::mib(4)
+        ByteSize::mib(2)
     }
     pub(super) fn transaction_gap() -> Duration {
         Duration::from_millis(5)
@@ -411,7 +411,7 @@ mod defaults {
         2_000
     }
     pub(super) fn batch_bytes() -> ByteSize {
-        ByteSize::mib(4)
+        ByteSize::mib(2)
     }
     pub(super) fn queue_bytes() -> ByteSize {
         ByteSize::mib(4)

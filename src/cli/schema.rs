@@ -13,7 +13,7 @@ use crate::{
     sink::{
         Purpose, Session, Target,
         deferred::{self, Deferred},
-        migrate, read_catalog,
+        migrate, read_catalog, rehearse,
     },
 };
 
@@ -37,7 +37,7 @@ pub struct Apply {
     /// Build them again, while others read and write; may be repeated.
     #[arg(long)]
     after_load: bool,
-    /// Only print the statements.
+    /// Only print what would be done.
     #[arg(long)]
     dry_run: bool,
 }
@@ -47,14 +47,24 @@ impl Schema {
         let Self::Apply(apply) = self;
         let Some(setup) = Setup::load(path) else { return Ok(Exit::Faults) };
         let session = Target::new(&setup.config.sink)?.open(Purpose::Control).await?;
-        migrate(&session).await?;
+        if apply.dry_run {
+            for name in rehearse(&session).await? {
+                print::line(format!("-- migration `{name}` of the schema driftless"));
+            }
+        } else {
+            migrate(&session).await?;
+        }
         if apply.before_load {
             return apply.before(&session, &setup).await;
         }
         if apply.after_load {
             return apply.after(&session).await;
         }
-        print::line("The schema driftless is up to date.");
+        print::line(if apply.dry_run {
+            "Nothing was changed (--dry-run)."
+        } else {
+            "The schema driftless is up to date."
+        });
         Ok(Exit::Success)
     }
 }

@@ -34,7 +34,12 @@ impl Config {
             };
         }
         let folder = path.parent().unwrap_or(Path::new(""));
-        Self::from_value(raw, folder)
+        let misnamed = misnamed(std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned()));
+        match Self::from_value(raw, folder) {
+            Ok(config) if misnamed.is_empty() => Ok(config),
+            Ok(_) => Err(misnamed),
+            Err(faults) => Err(faults.into_iter().chain(misnamed).collect()),
+        }
     }
 
     fn from_value(mut raw: serde_json::Value, folder: &Path) -> Result<Self, Vec<Fault>> {
@@ -138,6 +143,15 @@ impl Config {
     }
 }
 
+/// Variables that look like keys but lack the second underscore behind the prefix: they would be passed over in silence.
+fn misnamed(names: impl Iterator<Item = String>) -> Vec<Fault> {
+    let meant = |name: &str| {
+        let rest = name.strip_prefix(Config::ENV_PREFIX)?.strip_prefix('_')?;
+        (!rest.starts_with('_') && rest.contains("__")).then(|| format!("name it {}__{rest}", Config::ENV_PREFIX))
+    };
+    names.filter_map(|name| Some(Fault::new(&name, "this variable is not read", meant(&name)?))).collect()
+}
+
 /// Takes `section.key` out; whether it was there.
 fn remove(raw: &mut serde_json::Value, key: &str) -> bool {
     let (parent, last) = match key.rsplit_once('.') {
@@ -151,6 +165,7 @@ fn remove(raw: &mut serde_json::Value, key: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use rstest::rstest;
     use serde_json::json;
 
     use super::*;
@@ -198,6 +213,19 @@ mod tests {
         assert_eq!(
             keys,
             ["mapping", "source.uri", "source.database", "log.brokers", "log.prefix", "log.replication", "sink.url"]
+        );
+    }
+
+    #[rstest]
+    #[case::one_underscore("DRIFTLESS_SINK__WORKERS", Some("name it DRIFTLESS__SINK__WORKERS"))]
+    #[case::right("DRIFTLESS__SINK__WORKERS", None)]
+    #[case::not_a_key("DRIFTLESS_CACHE", None)]
+    #[case::of_somebody_else("OTHER_SINK__WORKERS", None)]
+    fn a_variable_that_is_not_read_is_named(#[case] name: &str, #[case] hint: Option<&str>) {
+        let faults = misnamed([name.to_owned()].into_iter());
+        assert_eq!(
+            faults.first().map(|fault| (fault.key.as_str(), fault.hint.as_str())),
+            hint.map(|hint| (name, hint))
         );
     }
 

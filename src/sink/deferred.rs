@@ -15,6 +15,7 @@ use tokio_postgres::Row;
 use super::{
     Error, Session,
     replay::record_action,
+    schema,
     session::{Param, field},
 };
 
@@ -73,6 +74,8 @@ pub async fn put_off(session: &Session, tables: &[String], who: &str, dry_run: b
 }
 
 async fn drop_all(session: &Session, tables: &[String], who: &str, act: &str) -> Result<Vec<Deferred>, Error> {
+    // A dry run takes them back with everything else.
+    schema::run_missing(session).await?;
     let mut all = Vec::new();
     for row in session.query(act, FIND, &[&tables]).await? {
         let Remembered { table, name, kind, definition } = Remembered::read(&row, 0, act)?;
@@ -102,6 +105,10 @@ async fn drop_all(session: &Session, tables: &[String], who: &str, act: &str) ->
 /// [`Error::Statement`] by its cause, where the list itself cannot be read or kept.
 pub async fn catch_up(session: &Session, who: &str, dry_run: bool) -> Result<Vec<Deferred>, Error> {
     let act = "build what was put off until after the load";
+    let known = session.query_one(act, "SELECT to_regclass('driftless.deferred') IS NOT NULL", &[]).await?;
+    if !field::<bool>(&known, 0, act)? {
+        return Ok(Vec::new());
+    }
     // Foreign keys last: to validate one is quicker with its indexes.
     let sql = "SELECT relation, name, kind, definition FROM driftless.deferred ORDER BY kind = 'foreign key', id";
     let mut all = Vec::new();

@@ -59,7 +59,7 @@ pub use prepared::Prepared;
 pub use printer::{Printed, print_rows};
 pub use reader::{Difference, Entry, Reader};
 pub use rights::{MissingRight, missing_rights};
-pub use schema::migrate;
+pub use schema::{migrate, rehearse};
 pub use session::Session;
 pub use triggers::{Trigger, triggers};
 pub use worker::Worker;

@@ -7,7 +7,7 @@ use super::{
     session::{Session, field},
 };
 
-struct Migration {
+pub(super) struct Migration {
     id: i32,
     name: &'static str,
     sql: &'static str,
@@ -28,9 +28,24 @@ const LOCK: i64 = 0x6472_6966_746c_6573;
 /// # Errors
 /// [`Error::SchemaNewer`] halts; [`Error::Statement`] by its cause, for example without the right to create a schema.
 pub async fn migrate(session: &Session) -> Result<(), Error> {
+    for Migration { id, name, .. } in within(session, "COMMIT").await? {
+        info!(migration = id, name, "schema driftless migrated");
+    }
+    Ok(())
+}
+
+/// The names of the migrations that [`migrate`] would run: they were tried and rolled back.
+///
+/// # Errors
+/// As [`migrate`].
+pub async fn rehearse(session: &Session) -> Result<Vec<&'static str>, Error> {
+    Ok(within(session, "ROLLBACK").await?.into_iter().map(|migration| migration.name).collect())
+}
+
+async fn within(session: &Session, end: &str) -> Result<Vec<&'static Migration>, Error> {
     session.batch("begin migrations", "BEGIN").await?;
-    match missing(session).await {
-        Ok(()) => session.batch("commit migrations", "COMMIT").await,
+    match run_missing(session).await {
+        Ok(run) => session.batch("end migrations", end).await.map(|()| run),
         Err(error) => {
             // The first error is the one to tell.
             let _ = session.batch("roll back migrations", "ROLLBACK").await;
@@ -39,7 +54,8 @@ pub async fn migrate(session: &Session) -> Result<(), Error> {
     }
 }
 
-async fn missing(session: &Session) -> Result<(), Error> {
+/// Inside a transaction of the caller's.
+pub(super) async fn run_missing(session: &Session) -> Result<Vec<&'static Migration>, Error> {
     session.execute("lock migrations", "SELECT pg_advisory_xact_lock($1)", &[&LOCK]).await?;
     let act = "find schema driftless";
     // Asked first, because IF NOT EXISTS wants the right to create even where there is nothing to do.
@@ -60,13 +76,13 @@ async fn missing(session: &Session) -> Result<(), Error> {
     if found > known {
         return Err(Error::SchemaNewer { found, known });
     }
-    for migration in MIGRATIONS.iter().filter(|migration| migration.id > found) {
+    let missing = MIGRATIONS.iter().filter(|migration| migration.id > found).collect::<Vec<_>>();
+    for migration in &missing {
         session.batch(&format!("run migration {} ({})", migration.id, migration.name), migration.sql).await?;
         let sql = "INSERT INTO driftless.migration (id, name) VALUES ($1, $2)";
         session.execute("record a migration", sql, &[&migration.id, &migration.name]).await?;
-        info!(migration = migration.id, name = migration.name, "schema driftless migrated");
     }
-    Ok(())
+    Ok(missing)
 }
 
 #[cfg(test)]

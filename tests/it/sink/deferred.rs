@@ -3,6 +3,7 @@
 use driftless::sink::{
     Purpose, Session,
     deferred::{self, Deferred},
+    migrate, rehearse,
 };
 
 use super::world::{World, plan, user};
@@ -46,6 +47,21 @@ async fn what_was_dropped_is_built_again_as_it_was() {
     let before_load = "schema before-load";
     let after_load = "schema after-load";
     assert_eq!(world.rows(actions).await, [before_load, before_load, after_load, after_load]);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_dry_run_leaves_a_target_without_the_schema_as_it_is() {
+    let world = World::new().await;
+    let (session, tables) = control(&world).await;
+    world.execute("DROP SCHEMA driftless CASCADE").await;
+    assert_eq!(rehearse(&session).await.expect("tells"), ["tables", "snapshots", "deferred"]);
+    let told = deferred::put_off(&session, &tables, "test", true).await.expect("tells");
+    assert_eq!(told.len(), 3);
+    assert!(deferred::catch_up(&session, "test", true).await.expect("finds nothing").is_empty());
+    assert_eq!(world.rows("SELECT to_regnamespace('driftless') IS NULL").await, ["t"]);
+    migrate(&session).await.expect("migrates");
+    assert_eq!(rehearse(&session).await.expect("tells"), [""; 0]);
     world.end().await;
 }
 
