@@ -23,7 +23,7 @@ demo-down: ## Stop the demo's daemon and the servers
 	@$(STACK) down
 
 # PEER=debezium measures Debezium too; BENCH holds further options, for example BENCH='--quick' or BENCH='--only latency'.
-bench: ## Measure everything on servers of its own (an hour or two; BENCH=--quick: minutes; PEER=debezium: beside Debezium)
+bench: ## Measure everything on servers of its own (half an hour; BENCH=--quick: minutes; PEER=debezium: beside Debezium)
 	@$(STACK) doctor build
 	cargo build --locked --release --bin driftless --bin driftless-bench
 	@$(STACK) up --instance bench
