@@ -226,7 +226,7 @@ pub struct SinkConfig {
     /// `auto` uses `replica` where the role may set `session_replication_role`, else `enforce`.
     #[serde(default)]
     pub constraints: Constraints,
-    /// Changes a batch may hold. Measured: from 2,000 to 5,000 a change costs the same; memory grows with them.
+    /// Changes a batch may hold. Measured: from 1,000 to 5,000 a change costs the same; memory grows with them.
     #[serde(default = "defaults::batch_changes")]
     pub batch_changes: usize,
     /// Bytes after which a batch is closed.

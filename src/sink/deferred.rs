@@ -59,21 +59,11 @@ SELECT f.conrelid::regclass::text, quote_ident(f.conname), 'foreign key', pg_get
 /// [`Error::Statement`] by its cause; then nothing was dropped.
 pub async fn put_off(session: &Session, tables: &[String], who: &str, dry_run: bool) -> Result<Vec<Deferred>, Error> {
     let act = "drop what can wait until after the load";
-    session.batch(act, "BEGIN; SET LOCAL lock_timeout = '10s'").await?;
-    match drop_all(session, tables, who, act).await {
-        Ok(found) => {
-            session.batch(act, if dry_run { "ROLLBACK" } else { "COMMIT" }).await?;
-            Ok(found)
-        }
-        Err(error) => {
-            // The first error is the one to tell.
-            let _ = session.batch(act, "ROLLBACK").await;
-            Err(error)
-        }
-    }
+    session.transaction(act, !dry_run, drop_all(session, tables, who, act)).await
 }
 
 async fn drop_all(session: &Session, tables: &[String], who: &str, act: &str) -> Result<Vec<Deferred>, Error> {
+    session.batch(act, "SET LOCAL lock_timeout = '10s'").await?;
     // A dry run takes them back with everything else.
     schema::run_missing(session).await?;
     let mut all = Vec::new();
@@ -105,8 +95,7 @@ async fn drop_all(session: &Session, tables: &[String], who: &str, act: &str) ->
 /// [`Error::Statement`] by its cause, where the list itself cannot be read or kept.
 pub async fn catch_up(session: &Session, who: &str, dry_run: bool) -> Result<Vec<Deferred>, Error> {
     let act = "build what was put off until after the load";
-    let known = session.query_one(act, "SELECT to_regclass('driftless.deferred') IS NOT NULL", &[]).await?;
-    if !field::<bool>(&known, 0, act)? {
+    if !session.has_table(act, "driftless.deferred").await? {
         return Ok(Vec::new());
     }
     // Foreign keys last: to validate one is quicker with its indexes.

@@ -56,18 +56,7 @@ pub async fn replay(session: &Session, request: &Request<'_>) -> Result<Vec<Move
         To::Earliest => None,
         To::Offset(offset) => Some(offset),
     };
-    session.batch(ACT, "BEGIN").await?;
-    match inside(session, request, offset).await {
-        Ok(moved) => {
-            session.batch(ACT, if request.dry_run { "ROLLBACK" } else { "COMMIT" }).await?;
-            Ok(moved)
-        }
-        Err(error) => {
-            // The first error is the one to tell.
-            let _ = session.batch(ACT, "ROLLBACK").await;
-            Err(error)
-        }
-    }
+    session.transaction(ACT, !request.dry_run, inside(session, request, offset)).await
 }
 
 async fn inside(session: &Session, request: &Request<'_>, offset: Option<i64>) -> Result<Vec<Moved>, Error> {

@@ -23,12 +23,14 @@ const MIGRATIONS: &[Migration] = &[
 /// Key of the advisory lock: "driftless" as a number, roughly.
 const LOCK: i64 = 0x6472_6966_746c_6573;
 
+const ACT: &str = "bring the schema driftless up to date";
+
 /// Brings the schema up to date: all missing migrations in one transaction.
 ///
 /// # Errors
 /// [`Error::SchemaNewer`] halts; [`Error::Statement`] by its cause, for example without the right to create a schema.
 pub async fn migrate(session: &Session) -> Result<(), Error> {
-    for Migration { id, name, .. } in within(session, "COMMIT").await? {
+    for Migration { id, name, .. } in session.transaction(ACT, true, run_missing(session)).await? {
         info!(migration = id, name, "schema driftless migrated");
     }
     Ok(())
@@ -39,19 +41,8 @@ pub async fn migrate(session: &Session) -> Result<(), Error> {
 /// # Errors
 /// As [`migrate`].
 pub async fn rehearse(session: &Session) -> Result<Vec<&'static str>, Error> {
-    Ok(within(session, "ROLLBACK").await?.into_iter().map(|migration| migration.name).collect())
-}
-
-async fn within(session: &Session, end: &str) -> Result<Vec<&'static Migration>, Error> {
-    session.batch("begin migrations", "BEGIN").await?;
-    match run_missing(session).await {
-        Ok(run) => session.batch("end migrations", end).await.map(|()| run),
-        Err(error) => {
-            // The first error is the one to tell.
-            let _ = session.batch("roll back migrations", "ROLLBACK").await;
-            Err(error)
-        }
-    }
+    let run = session.transaction(ACT, false, run_missing(session)).await?;
+    Ok(run.into_iter().map(|migration| migration.name).collect())
 }
 
 /// Inside a transaction of the caller's.
@@ -64,8 +55,7 @@ pub(super) async fn run_missing(session: &Session) -> Result<Vec<&'static Migrat
         session.batch("create schema driftless", "CREATE SCHEMA driftless").await?;
     }
     let act = "find migrations";
-    let known = session.query_one(act, "SELECT to_regclass('driftless.migration') IS NOT NULL", &[]).await?;
-    if !field::<bool>(&known, 0, act)? {
+    if !session.has_table(act, "driftless.migration").await? {
         let sql = "CREATE TABLE driftless.migration (id integer PRIMARY KEY, name text NOT NULL, \
                    at timestamptz NOT NULL DEFAULT now())";
         session.batch("create table driftless.migration", sql).await?;

@@ -52,6 +52,30 @@ impl Session {
         self.bounded(act, self.client.batch_execute(sql)).await
     }
 
+    /// Does `work` in a transaction of its own, which is rolled back when it fails, and unless it is to be kept.
+    pub(super) async fn transaction<T>(
+        &self,
+        act: &str,
+        keep: bool,
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        self.batch(act, "BEGIN").await?;
+        match work.await {
+            Ok(done) => self.batch(act, if keep { "COMMIT" } else { "ROLLBACK" }).await.map(|()| done),
+            Err(error) => {
+                // The first error is the one to tell.
+                let _ = self.batch(act, "ROLLBACK").await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Whether there is a table of this name, written as SQL writes it.
+    pub(super) async fn has_table(&self, act: &str, name: &str) -> Result<bool, Error> {
+        let row = self.query_one(act, "SELECT to_regclass($1::text) IS NOT NULL", &[&name]).await?;
+        field(&row, 0, act)
+    }
+
     /// Runs a statement and counts the rows it touched.
     pub(super) async fn execute(&self, act: &str, sql: &str, params: &[Param<'_>]) -> Result<u64, Error> {
         let statement = self.prepared(act, sql).await?;

@@ -86,8 +86,7 @@ pub async fn tell(session: &Session, lines: Vec<(&String, &SnapshotStatus)>) -> 
 /// [`Error::Statement`] by its cause.
 pub async fn ask(session: &Session, ask: Ask, collections: &[String], who: &str) -> Result<(), Error> {
     let act = "ask for snapshots";
-    session.batch(act, "BEGIN").await?;
-    let outcome = async {
+    let asked = async {
         // Of a start the run is above all that are known: the wish's and the leader's.
         let sql = "INSERT INTO driftless.snapshot AS s (collection, run, paused, who, at) \
                    SELECT name, CASE WHEN $2 THEN 1 ELSE 0 END, $3, $4, now() FROM unnest($1::text[]) AS name \
@@ -96,10 +95,7 @@ pub async fn ask(session: &Session, ask: Ask, collections: &[String], who: &str)
         session.execute(act, sql, &[&collections, &(ask == Ask::Start), &(ask == Ask::Pause), &who]).await?;
         record_action(session, who, ask.as_str(), &serde_json::json!({ "collections": collections })).await
     };
-    let outcome = outcome.await;
-    let end = session.batch(act, if outcome.is_ok() { "COMMIT" } else { "ROLLBACK" }).await;
-    // The first error is the one to tell.
-    outcome.and(end)
+    session.transaction(act, true, asked).await
 }
 
 /// All that was ever wanted or told; nothing before the schema was made.
@@ -108,8 +104,7 @@ pub async fn ask(session: &Session, ask: Ask, collections: &[String], who: &str)
 /// [`Error::Statement`] by its cause.
 pub async fn list(session: &Session) -> Result<Vec<Listed>, Error> {
     let act = "list snapshots";
-    let known = session.query_one(act, "SELECT to_regclass('driftless.snapshot') IS NOT NULL", &[]).await?;
-    if !field::<bool>(&known, 0, act)? {
+    if !session.has_table(act, "driftless.snapshot").await? {
         return Ok(Vec::new());
     }
     let sql = "SELECT collection, run, paused, told, (extract(epoch FROM told_at) * 1000)::int8, \

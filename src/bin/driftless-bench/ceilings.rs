@@ -199,7 +199,8 @@ async fn postgres(bench: &Bench, chapter: &mut Chapter) -> anyhow::Result<()> {
     let client = bench.servers.postgres(&trial.target).await?;
     // As many as the snapshot that is held against it: indexes grow slower as they grow.
     let rows = bench.scale.snapshot;
-    let pieces = copy_pieces((0..rows).map(|seq| bench.users.user(seq, 0)));
+    let pieces_of = |rows| copy_pieces((0..rows).map(|seq| bench.users.user(seq, 0)));
+    let pieces = pieces_of(rows);
     for run in 0..=bench.scale.runs {
         bench.step(&format!("PostgreSQL COPY, run {run}"));
         client.batch_execute(&format!("TRUNCATE {USERS}")).await?;
@@ -209,9 +210,8 @@ async fn postgres(bench: &Bench, chapter: &mut Chapter) -> anyhow::Result<()> {
     }
     drop(pieces);
     let documents = bench.scale.documents;
-    let pieces = copy_pieces((0..documents).map(|seq| bench.users.user(seq, 0)));
     client.batch_execute(&format!("TRUNCATE {USERS}")).await?;
-    copy(&client, &pieces, documents).await?;
+    copy(&client, &pieces_of(documents), documents).await?;
     let second = bench.servers.postgres(&trial.target).await?;
     let mut revision = 0;
     for run in 0..=bench.scale.runs {

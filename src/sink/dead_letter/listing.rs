@@ -278,7 +278,6 @@ pub async fn show(session: &Session, id: i64) -> Result<Option<Shown>, Error> {
 /// [`Error::Statement`] by its cause.
 pub async fn discard(session: &Session, filter: &Filter, who: &str, why: &str) -> Result<Vec<i64>, Error> {
     let act = "discard dead letters";
-    session.batch(act, "BEGIN").await?;
     let discarded = async {
         let sql = format!(
             "UPDATE driftless.dead_letter SET state = 'discarded', closed_at = now() \
@@ -291,17 +290,7 @@ pub async fn discard(session: &Session, filter: &Filter, who: &str, why: &str) -
         note(session, "dlq discard", who, Some(why), filter, &letters).await?;
         Ok(letters)
     };
-    match discarded.await {
-        Ok(letters) => {
-            session.batch(act, "COMMIT").await?;
-            Ok(letters)
-        }
-        Err(error) => {
-            // The first error is the one to tell.
-            let _ = session.batch(act, "ROLLBACK").await;
-            Err(error)
-        }
-    }
+    session.transaction(act, true, discarded).await
 }
 
 /// Writes down that these dead letters are sent through the log again.
