@@ -26,16 +26,17 @@ impl Headers {
 
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
-        let mut rest = self.bytes.as_slice();
-        std::iter::from_fn(move || {
-            let name = part(&mut rest)?;
-            Some((std::str::from_utf8(name).ok()?, part(&mut rest)?))
-        })
+        self.pairs().map_while(|(name, value)| Some((std::str::from_utf8(name).ok()?, value)))
     }
 
     /// The value of the first one of that name.
     pub fn get(&self, name: &str) -> Option<&[u8]> {
-        self.iter().find(|(known, _)| *known == name).map(|(_, value)| value)
+        self.pairs().find(|(known, _)| *known == name.as_bytes()).map(|(_, value)| value)
+    }
+
+    fn pairs(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let mut rest = self.bytes.as_slice();
+        std::iter::from_fn(move || Some((part(&mut rest)?, part(&mut rest)?)))
     }
 
     /// What they cost in memory.

@@ -1,7 +1,7 @@
 //! The publisher: one Kafka transaction at a time, and no second thoughts about any of them.
 //!
 //! ```text
-//!   begin ─▶ changes ─▶ controls ─▶ a frontier per touched partition ─▶ snapshots, state ─▶ commit
+//!   begin ─▶ of each partition: changes, controls, frontier; of the state topic: snapshots, state ─▶ commit
 //!                 any error, or no answer in time: unusable for ever; the brokers or the next publisher abort it
 //! ```
 //!
@@ -269,8 +269,9 @@ pub(super) fn settings(cfg: &LogConfig) -> Result<ClientConfig, Error> {
     let mut settings = client::settings(cfg)?;
     settings.set("enable.idempotence", "true").set("partitioner", "murmur2_random");
     client::tune(&mut settings, &["message.max.bytes"], MAX_RECORD.to_string());
-    // A transaction is filled in one go and then waited for: a longer linger is only latency.
+    // What a transaction has for a partition is sent in one go and then waited for: a longer linger is only latency.
     client::tune(&mut settings, &["linger.ms", "queue.buffering.max.ms"], "1");
+    client::tune(&mut settings, &["batch.size"], MAX_RECORD.to_string());
     client::tune(&mut settings, &["compression.type", "compression.codec"], "lz4");
     // One record of the largest kind has to fit; of others it is several transactions.
     client::tune(&mut settings, &["queue.buffering.max.kbytes"], (MAX_RECORD >> 10).to_string());

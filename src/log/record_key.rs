@@ -35,6 +35,7 @@ fn opaque(out: &mut Vec<u8>, bytes: &[u8], how: &str) {
 /// The value of `_id`; `None` when Extended JSON cannot carry it.
 fn relaxed(key: &Key, id: &RawDocument) -> Option<Vec<u8>> {
     let text = match id.get("_id").ok()?? {
+        RawBsonRef::ObjectId(value) => format!("{{\"$oid\": \"{value}\"}}"),
         RawBsonRef::Int64(value) => value.to_string(),
         RawBsonRef::Double(value) if value.is_finite() => format!("{value:?}"),
         RawBsonRef::Decimal128(value) => match exact_double(key, &value.to_string()) {
@@ -63,7 +64,7 @@ fn exact_double(key: &Key, text: &str) -> Option<f64> {
 
 fn value_of(id: &RawDocument) -> Option<Vec<u8>> {
     const HEAD: &[u8] = b"{\"_id\": ";
-    let mut out = Vec::new();
+    let mut out = Vec::with_capacity(64 + 2 * id.as_bytes().len());
     write_spaced(id, &mut out).ok()?;
     Some(out.get(HEAD.len()..out.len() - 1)?.to_vec())
 }

@@ -43,7 +43,10 @@ pub struct Transaction {
     pub complete: BTreeSet<String>,
 }
 
-/// A transaction as bytes, in the order in which they are sent.
+/// A transaction as bytes, in the order in which they are sent: one partition after the other.
+///
+/// The client library spins while a partition has a request on its way and more records wait for it. Records that come
+/// together leave in one request.
 pub(super) struct Sealed {
     pub(super) records: Vec<Outgoing>,
     pub(super) tally: Tally,
@@ -128,6 +131,7 @@ impl Encoder {
         }
         records.extend(transaction.snapshots.iter().map(|snapshot| self.state(encode_snapshot(snapshot))));
         records.push(self.state(encode_stream(&transaction.state, self.generation)));
+        records.sort_by_key(|record| record.partition);
         Ok(Sealed { records, tally })
     }
 

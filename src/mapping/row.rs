@@ -35,7 +35,7 @@ impl Row {
     }
 
     /// Appends a field.
-    pub(super) fn push(&mut self, field: Option<&[u8]>) {
+    pub(crate) fn push(&mut self, field: Option<&[u8]>) {
         match field {
             None => self.0.extend_from_slice(&(-1i32).to_be_bytes()),
             Some(bytes) => {

@@ -18,7 +18,7 @@ use super::{Error, checkpoint::Mark};
 use crate::{
     log::{Fetched, Malformed, Record, TopicPartition, envelope},
     mapping::{self, CollectionPlan, Plan, Reject, Row, Rows},
-    model::{Change, ClusterTime, Control, Key, Reason, Version},
+    model::{Change, ClusterTime, Control, Key, Op, Reason, Version},
     retry::Class,
 };
 
@@ -63,6 +63,8 @@ pub struct Document {
     pub upper: ClusterTime,
     /// Its `{_id: …}`, where that cannot be read from its key.
     pub id: Option<RawDocumentBuf>,
+    /// Whether its change says that it has none before it: an insert, or a reading of the snapshot. It may be wrong.
+    pub new: bool,
     /// What it asks for.
     pub content: Content,
     /// The record it came in, as it was.
@@ -179,9 +181,10 @@ impl Batch {
                 *self.beaten.entry(collection).or_default() += beaten;
             }
             let content = map(&plan.collections()[collection], &change);
-            let Change { key, version, upper, id, .. } = change;
+            let Change { key, version, upper, id, op, .. } = change;
             let id = Some(id).filter(|_| key.is_hashed());
-            documents.push(Document { collection, key, version, upper, id, content, record });
+            let new = matches!(op, Op::Insert | Op::Snapshot);
+            documents.push(Document { collection, key, version, upper, id, new, content, record });
         }
         documents
     }

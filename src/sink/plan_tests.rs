@@ -12,7 +12,7 @@ use crate::{
         MappingFile,
         target::{Catalog, Column, ColumnType, Filled, Table, TableName},
     },
-    model::{Frontier, Namespace, Op},
+    model::{Frontier, Namespace},
 };
 
 fn users() -> Plan {

@@ -43,7 +43,7 @@ pub(super) enum Way {
 }
 
 /// From how many rows on a `COPY` is cheaper than one more row in the upsert: it costs two round trips.
-const COPY_FROM: usize = 100;
+pub(super) const COPY_FROM: usize = 100;
 
 /// The rows of some documents, sorted by table.
 pub(super) struct Rows<'a> {

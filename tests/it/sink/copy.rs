@@ -3,7 +3,7 @@
 use bson::{RawDocumentBuf, oid::ObjectId, rawdoc};
 use driftless::{
     config::Constraints,
-    model::Change,
+    model::{Change, Op},
     retry::{Class, Classify},
     sink::{Error, Purpose, Target},
 };
@@ -19,7 +19,8 @@ const MANY: i32 = 150;
 const WATCH: &str = "
 CREATE TABLE app.seen (n integer GENERATED ALWAYS AS IDENTITY, word text);
 CREATE FUNCTION app.see() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-    INSERT INTO app.seen (word) VALUES (left(current_query(), 4) || ' ' || TG_TABLE_NAME); RETURN NULL; END $$;
+    INSERT INTO app.seen (word) VALUES (left(ltrim(current_query(), E'\\n'), 4) || ' ' || TG_TABLE_NAME);
+    RETURN NULL; END $$;
 CREATE TRIGGER see AFTER INSERT ON app.plans FOR EACH STATEMENT EXECUTE FUNCTION app.see();
 CREATE TRIGGER see AFTER INSERT ON app.milestones FOR EACH STATEMENT EXECUTE FUNCTION app.see();
 ALTER TABLE app.plans ENABLE ALWAYS TRIGGER see;
@@ -31,6 +32,11 @@ const ROWS: &str = "SELECT (SELECT count(*) FROM app.plans), (SELECT count(*) FR
 
 fn plans(ids: std::ops::Range<i32>, t: u32) -> Vec<Change> {
     ids.map(|id| plan(id, t, None, &[(10 * id, "a"), (10 * id + 1, "b")])).collect()
+}
+
+fn with(op: Op, mut changes: Vec<Change>) -> Vec<Change> {
+    changes.iter_mut().for_each(|change| change.op = op);
+    changes
 }
 
 #[rstest]
@@ -74,13 +80,51 @@ async fn rows_that_were_there_before_are_taken_over_and_the_table_is_left_alone_
     world.end().await;
 }
 
+/// The ledger believes an insert, or a reading of the snapshot, only as far as its primary key lets it.
+#[rstest]
 #[tokio::test]
-async fn one_refused_document_among_those_that_are_copied_is_set_aside() {
+async fn the_ledger_is_copied_into_and_right_when_not_all_are_new(#[values(Op::Insert, Op::Snapshot)] op: Op) {
+    let mut world = World::new().await;
+    world.execute(WATCH).await;
+    world
+        .execute(
+            "CREATE TRIGGER see AFTER INSERT ON driftless.ledger FOR EACH STATEMENT EXECUTE FUNCTION app.see();
+             ALTER TABLE driftless.ledger ENABLE ALWAYS TRIGGER see",
+        )
+        .await;
+    const LEDGER: &str = "SELECT word FROM app.seen WHERE word LIKE '% ledger' ORDER BY n";
+    // Beside changes that say nothing of the kind.
+    let mut changes = with(op, plans(0..MANY, 2));
+    changes.extend(plans(MANY..MANY + 10, 2));
+    world.apply(&changes).await;
+    assert_eq!(world.rows(LEDGER).await, ["COPY ledger", "INSE ledger"]);
+    world.apply(&[change("plans", 120, 5, None)]).await;
+    // Older than what is known of 60 documents, one of them deleted since.
+    world.execute("TRUNCATE app.seen").await;
+    let outcome = world.apply(&with(op, plans(100..400, 1))).await;
+    assert_eq!((outcome.counts["plans"].superseded, outcome.counts["plans"].applied), (60, 240));
+    assert_eq!(world.rows(LEDGER).await, ["INSE ledger"], "a copy that was rolled back leaves no trace");
+    world.apply(&with(op, plans(400..600, 1))).await;
+    assert_eq!(world.rows(LEDGER).await, ["INSE ledger"; 2], "the next batch does not try again");
+    assert_eq!(world.rows(ROWS).await, ["599|1198|0"]);
+    // The same history, told without a word of what is new.
+    let mut plain = World::new().await;
+    for changes in [plans(0..MANY + 10, 2), vec![change("plans", 120, 5, None)], plans(100..600, 1)] {
+        plain.apply(&changes).await;
+    }
+    assert_eq!(world.state().await, plain.state().await);
+    plain.end().await;
+    world.end().await;
+}
+
+#[rstest]
+#[tokio::test]
+async fn one_refused_document_among_those_that_are_copied_is_set_aside(#[values(Op::Replace, Op::Insert)] op: Op) {
     let mut world = World::new().await;
     world.execute("ALTER TABLE app.plans ADD CHECK (title <> 'refused')").await;
     let mut changes = plans(0..MANY, 1);
     changes[70] = change("plans", 70, 1, Some(rawdoc! { "_id": 70, "title": "refused" }));
-    world.apply(&changes).await;
+    world.apply(&with(op, changes)).await;
     assert_eq!(world.rows(ROWS).await, ["149|298|1"]);
     assert_eq!(world.letters().await, ["CHECK|open|1"]);
     world.end().await;
