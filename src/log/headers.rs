@@ -3,6 +3,8 @@
 
 /// Length of a length.
 const LENGTH: usize = size_of::<u32>();
+/// A little more than the headers of a change have.
+const USUAL: usize = 192;
 
 /// Headers in their order; a name may come several times.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -54,7 +56,7 @@ fn part<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
 
 impl<N: AsRef<str>, V: AsRef<[u8]>> FromIterator<(N, V)> for Headers {
     fn from_iter<I: IntoIterator<Item = (N, V)>>(pairs: I) -> Self {
-        let mut headers = Self::default();
+        let mut headers = Self { bytes: Vec::with_capacity(USUAL) };
         for (name, value) in pairs {
             headers.push(name.as_ref(), value.as_ref());
         }

@@ -77,12 +77,12 @@ pub(crate) async fn count(client: &Client, process: &mut Process, query: &str, w
     }
 }
 
-/// Half of the time that the rest will take at the rate so far; no more than a tenth of the time so far, because a beginning
+/// Half of the time that the rest will take at the rate so far; no more than a quarter of the time so far, because a beginning
 /// says little about the rate.
 fn pause(elapsed: Duration, there: u64, wanted: u64) -> Duration {
     let elapsed = elapsed.as_secs_f64();
     let rest = elapsed * (wanted - there) as f64 / there.max(1) as f64;
-    Duration::from_secs_f64((rest / 2.0).min(elapsed / 10.0).clamp(COUNT.0.as_secs_f64(), COUNT.1.as_secs_f64()))
+    Duration::from_secs_f64((rest / 2.0).min(elapsed / 4.0).clamp(COUNT.0.as_secs_f64(), COUNT.1.as_secs_f64()))
 }
 
 async fn until(
@@ -127,11 +127,11 @@ mod tests {
     }
 
     #[rstest]
-    #[case::half_way(10, 50, 100, 1_000)]
+    #[case::half_way(10, 50, 100, 2_500)]
     #[case::half_way_of_a_long_one(100, 50, 100, 5_000)]
     #[case::near_the_end(10, 99, 100, 50)]
     #[case::at_the_end(1, 999_999, 1_000_000, 20)]
-    #[case::nothing_yet(1, 0, 1_000_000, 100)]
+    #[case::nothing_yet(1, 0, 1_000_000, 250)]
     #[case::a_slow_beginning(0, 1, 1_000_000, 20)]
     fn pauses(#[case] elapsed: u64, #[case] there: u64, #[case] wanted: u64, #[case] expected_ms: u128) {
         assert_eq!(pause(Duration::from_secs(elapsed), there, wanted).as_millis(), expected_ms);
