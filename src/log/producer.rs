@@ -269,8 +269,9 @@ pub(super) fn settings(cfg: &LogConfig) -> Result<ClientConfig, Error> {
     let mut settings = client::settings(cfg)?;
     settings.set("enable.idempotence", "true").set("partitioner", "murmur2_random");
     client::tune(&mut settings, &["message.max.bytes"], MAX_RECORD.to_string());
-    // What a transaction has for a partition is sent in one go and then waited for: a longer linger is only latency.
-    client::tune(&mut settings, &["linger.ms", "queue.buffering.max.ms"], "1");
+    // What a transaction has for a partition leaves in one request and is waited for: a longer linger is only latency, a
+    // shorter one may send the first records without the others.
+    client::tune(&mut settings, &["linger.ms", "queue.buffering.max.ms"], "2");
     client::tune(&mut settings, &["batch.size"], MAX_RECORD.to_string());
     client::tune(&mut settings, &["compression.type", "compression.codec"], "lz4");
     // One record of the largest kind has to fit; of others it is several transactions.
