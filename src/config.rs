@@ -375,7 +375,7 @@ mod defaults {
         2
     }
     pub(super) fn snapshot_bytes() -> ByteSize {
-        ByteSize::mib(4)
+        ByteSize::mib(3)
     }
     pub(super) fn snapshot_max_lag() -> Duration {
         Duration::from_secs(10)
@@ -414,7 +414,7 @@ mod defaults {
         ByteSize::mib(2)
     }
     pub(super) fn queue_bytes() -> ByteSize {
-        ByteSize::mib(4)
+        ByteSize::mib(3)
     }
     pub(super) fn breaker_dead_letters() -> usize {
         1_000

@@ -39,6 +39,9 @@ use crate::{config::LogConfig, metrics::LOG_TRANSACTION_SECONDS};
 const LOOK: Duration = Duration::from_micros(500);
 /// Longest wait for the end of a transaction that has failed already; the next publisher ends it otherwise.
 const ABORT: Duration = Duration::from_secs(2);
+/// Longest request, but for a single record that is longer: what a transaction of usual documents has for one partition. Each
+/// is held twice, plain and compressed, which large documents make felt.
+const BATCH_BYTES: usize = 2_000_000;
 /// Records between two looks while a transaction is being filled.
 const POLL_EVERY: usize = 500;
 
@@ -272,7 +275,7 @@ pub(super) fn settings(cfg: &LogConfig) -> Result<ClientConfig, Error> {
     // What a transaction has for a partition leaves in one request and is waited for: a longer linger is only latency, a
     // shorter one may send the first records without the others.
     client::tune(&mut settings, &["linger.ms", "queue.buffering.max.ms"], "2");
-    client::tune(&mut settings, &["batch.size"], MAX_RECORD.to_string());
+    client::tune(&mut settings, &["batch.size"], BATCH_BYTES.to_string());
     client::tune(&mut settings, &["compression.type", "compression.codec"], "lz4");
     // One record of the largest kind has to fit; of others it is several transactions.
     client::tune(&mut settings, &["queue.buffering.max.kbytes"], (MAX_RECORD >> 10).to_string());
