@@ -12,6 +12,7 @@ use driftless::{
     retry::{Backoff, Class, Classify},
     source::{ChangeStream, Error, OnDrop, Position, Scope, Source, Start, StreamBatch},
 };
+use futures_util::TryStreamExt;
 use mongodb::{Client, Collection, Database};
 
 use crate::support::{
@@ -279,17 +280,17 @@ async fn drops_and_renames_become_controls() {
 #[tokio::test]
 async fn lost_history_halts() {
     let shop = Shop::open("history").await;
-    let mut stream = shop.stream(&["orders"], shop.beginning().await);
-    shop.collection("orders").insert_one(doc! { "_id": 1, "v": 1 }).await.expect("the server answers");
-    let batches = stream.until(shop.now().await).await;
-    let mut position =
-        batches.into_iter().find(|batch| !batch.changes.is_empty()).expect("the server answers").position;
-    assert_eq!(position.token.kind(), TokenKind::Event);
-    let data = position.token.raw().get_str("_data").expect("the server answers");
+    let orders = shop.collection("orders");
+    let mut watched = orders.watch().await.expect("the server answers");
+    orders.insert_one(doc! { "_id": 1, "v": 1 }).await.expect("the server answers");
+    let event = soon("an event", watched.try_next()).await.expect("the server answers").expect("an event");
+    let token = bson::serialize_to_raw_document_buf(&event.id).expect("BSON");
+    assert_eq!(ResumeToken::from_raw(&token).expect("a token").kind(), TokenKind::Event);
+    let data = token.get_str("_data").expect("the server answers");
     // The same event, decades earlier: no oplog reaches back to it, and what follows it is there to be seen.
     let moved = format!("{}10000000{}", &data[..2], &data[10..]);
-    position.token = ResumeToken::from_raw(&rawdoc! { "_data": moved }).expect("the server answers");
-    let start = Start::After { token: position.token, frontier: position.frontier };
+    let token = ResumeToken::from_raw(&rawdoc! { "_data": moved }).expect("a token");
+    let start = Start::After { token, frontier: Frontier(shop.now().await) };
     let mut stream = shop.stream(&["orders"], start);
     let ending = async {
         loop {
