@@ -90,9 +90,10 @@ pub(super) async fn take<'a>(
     let candidates = batch.documents.iter().filter(|document| !floors.void(document)).collect::<Vec<_>>();
     let new = candidates.iter().copied().filter(|document| document.new).collect::<Vec<_>>();
     let may_add = new.len() >= write::COPY_FROM && prepared.may_copy(TABLE);
-    let added = may_add && add(session, prepared, &new).await?;
-    let others = candidates.iter().filter(|document| !(added && document.new));
-    let entries = others.map(|document| entry(prepared, document)).collect::<Vec<_>>();
+    let copied = may_add && add(session, prepared, &new).await?;
+    let added = |document: &Document| copied && document.new;
+    let asked = candidates.iter().filter(|document| !added(document));
+    let entries = asked.map(|document| entry(prepared, document)).collect::<Vec<_>>();
     let rows = if entries.is_empty() {
         Vec::new()
     } else {
@@ -105,7 +106,7 @@ pub(super) async fn take<'a>(
         taken.insert((field::<i32>(row, 0, act)?, field::<&[u8]>(row, 1, act)?), was);
     }
     let won = candidates.into_iter().filter_map(|document| {
-        let (fresh, was) = if added && document.new {
+        let (fresh, was) = if added(document) {
             (true, None)
         } else {
             *taken.get(&(prepared.id(document.collection), document.key.as_bytes()))?
@@ -129,7 +130,7 @@ async fn add(session: &Session, prepared: &Prepared, documents: &[&Document]) ->
     match copied {
         Ok(_) => Ok(true),
         Err(error) if error.refusal().is_some_and(|refusal| refusal.code == "23505") => {
-            session.batch("roll back to a savepoint", "ROLLBACK TO ledger").await?;
+            session.batch("roll back to a savepoint", "ROLLBACK TO ledger; RELEASE ledger").await?;
             prepared.copy_refused(TABLE, false);
             Ok(false)
         }
