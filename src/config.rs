@@ -411,7 +411,7 @@ mod defaults {
         2_000
     }
     pub(super) fn batch_bytes() -> ByteSize {
-        ByteSize::mib(2)
+        ByteSize::mib(3)
     }
     pub(super) fn queue_bytes() -> ByteSize {
         ByteSize::mib(3)

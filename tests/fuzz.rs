@@ -296,8 +296,7 @@ fn change(id: i32, t: u32, document: RawDocumentBuf) -> Change {
 }
 
 fn headers(encoded: &envelope::Encoded) -> Headers {
-    let own = encoded.headers.iter().map(|(name, value)| (*name, value.as_slice()));
-    own.chain([(envelope::header::PUBLISHER, b"7".as_slice())]).collect()
+    encoded.headers.iter().chain([(envelope::header::PUBLISHER, b"7".as_slice())]).collect()
 }
 
 /// What is read is written and read again as the same.

@@ -14,6 +14,11 @@ pub struct Headers {
 }
 
 impl Headers {
+    /// None, with room for those of a change.
+    pub fn new() -> Self {
+        Self { bytes: Vec::with_capacity(USUAL) }
+    }
+
     /// Appends a header.
     ///
     /// # Panics
@@ -56,7 +61,7 @@ fn part<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
 
 impl<N: AsRef<str>, V: AsRef<[u8]>> FromIterator<(N, V)> for Headers {
     fn from_iter<I: IntoIterator<Item = (N, V)>>(pairs: I) -> Self {
-        let mut headers = Self { bytes: Vec::with_capacity(USUAL) };
+        let mut headers = Self::new();
         for (name, value) in pairs {
             headers.push(name.as_ref(), value.as_ref());
         }

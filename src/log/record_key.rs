@@ -35,7 +35,13 @@ fn opaque(out: &mut Vec<u8>, bytes: &[u8], how: &str) {
 /// The value of `_id`; `None` when Extended JSON cannot carry it.
 fn relaxed(key: &Key, id: &RawDocument) -> Option<Vec<u8>> {
     let text = match id.get("_id").ok()?? {
-        RawBsonRef::ObjectId(value) => format!("{{\"$oid\": \"{value}\"}}"),
+        RawBsonRef::ObjectId(value) => {
+            let mut text = Vec::with_capacity(64);
+            text.extend_from_slice(br#"{"$oid": ""#);
+            hex_of(&mut text, &value.bytes());
+            text.extend_from_slice(br#""}"#);
+            return Some(text);
+        }
         RawBsonRef::Int64(value) => value.to_string(),
         RawBsonRef::Double(value) if value.is_finite() => format!("{value:?}"),
         RawBsonRef::Decimal128(value) => match exact_double(key, &value.to_string()) {

@@ -156,8 +156,7 @@ impl Encoder {
 
     fn record(&self, (at, partition): (usize, i32), encoded: Encoded, wall_ms: i64) -> Outgoing {
         let generation = self.generation.to_string();
-        let own = encoded.headers.iter().map(|(name, value)| (*name, value.as_slice()));
-        let headers = headers(own.chain([(header::PUBLISHER, generation.as_bytes())]));
+        let headers = headers(encoded.headers.iter().chain([(header::PUBLISHER, generation.as_bytes())]));
         Outgoing {
             topic: Arc::clone(&self.topics.collections()[at].name),
             partition,

@@ -12,6 +12,11 @@ use crate::model::Reason;
 pub struct Row(pub(super) Vec<u8>);
 
 impl Row {
+    /// A row without fields, with room for that many bytes of them.
+    pub(crate) fn with_capacity(bytes: usize) -> Self {
+        Self(Vec::with_capacity(bytes))
+    }
+
     /// The fields in the order of the plan's columns; `None` is NULL.
     pub fn fields(&self) -> Fields<'_> {
         Fields { rest: &self.0 }

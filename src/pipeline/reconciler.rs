@@ -57,7 +57,8 @@ impl Bench {
             documents: config.source.chunk_documents,
             bytes: usize::try_from(config.source.chunk_bytes.as_u64()).unwrap_or(usize::MAX),
         };
-        Ok(Self { source, session, prepared, topics, bounds: Bounds { limits, settle: config.reconcile.settle } })
+        let bounds = Bounds { limits, read_time: config.source.chunk_time, settle: config.reconcile.settle };
+        Ok(Self { source, session, prepared, topics, bounds })
     }
 
     /// The mapped collections, by place.

@@ -28,7 +28,7 @@ use crate::{
     metrics as names,
     model::{ClusterTime, Frontier, Key, Version},
     sink::{self, Entry, Prepared, Session},
-    source::{self, Limits, ReadTime},
+    source::{self, Limits, Pace, Read, ReadTime},
 };
 
 /// How much of a collection a pass compares.
@@ -45,6 +45,8 @@ pub enum Coverage {
 pub struct Bounds {
     /// Documents read and compared at once, and their bytes.
     pub limits: Limits,
+    /// Time that a read should not exceed.
+    pub read_time: Duration,
     /// Longest wait for the watermark, and for undecided documents to become decidable.
     pub settle: Duration,
 }
@@ -83,6 +85,8 @@ impl Report {
     pub const FINDINGS: usize = 100;
 }
 
+/// As a majority has it by now.
+const NOW: ReadTime = ReadTime::AtLeast(ClusterTime { t: 0, i: 0 });
 /// How often the watermark is looked at while a pass waits for it.
 const LOOK: Duration = Duration::from_millis(50);
 /// Ledger entries compared at once on the way back.
@@ -108,7 +112,8 @@ pub struct Pass<'a> {
     source: &'a source::Reader,
     target: Target<'a>,
     plan: &'a CollectionPlan,
-    bounds: Bounds,
+    settle: Duration,
+    pace: Pace,
     matched: u64,
     undecided: Vec<Key>,
     as_of: ClusterTime,
@@ -131,7 +136,8 @@ impl<'a> Pass<'a> {
             source,
             target,
             plan,
-            bounds,
+            settle: bounds.settle,
+            pace: Pace::new(bounds.limits, bounds.read_time),
             matched: 0,
             undecided: Vec::new(),
             as_of: ClusterTime::default(),
@@ -156,8 +162,9 @@ impl<'a> Pass<'a> {
     async fn everything(&mut self) -> Result<(), Error> {
         let mut after: Option<RawDocumentBuf> = None;
         loop {
-            let at = ReadTime::AtLeast(ClusterTime::default());
-            let chunk = self.source.chunk(&self.plan.collection, after.as_deref(), self.bounds.limits, at).await?;
+            let (limits, began) = (self.pace.limits(), Instant::now());
+            let chunk = self.source.chunk(&self.plan.collection, after.as_deref(), limits, NOW).await?;
+            self.pace.learn(chunk.documents.len(), chunk.bytes, began.elapsed());
             self.present(&chunk.documents, chunk.read_at).await?;
             if chunk.end {
                 break;
@@ -178,13 +185,33 @@ impl<'a> Pass<'a> {
     }
 
     async fn sample(&mut self, size: usize) -> Result<(), Error> {
-        let at = ReadTime::AtLeast(ClusterTime::default());
-        let read = self.source.sample(&self.plan.collection, size, at).await?;
-        self.present(&read.value, read.read_at).await?;
+        let ids = self.source.sample_ids(&self.plan.collection, size).await?;
+        let mut rest = ids.as_slice();
+        while let Some((_, read)) = self.some(&mut rest).await? {
+            self.present(&read.value, read.read_at).await?;
+        }
         let reader = self.begin().await?;
         let keys = reader.sample(self.target.collection, size).await?;
         reader.end().await?;
         self.absent(&keys).await
+    }
+
+    /// Takes the first of these `{_id: …}`, as many as the size of documents allows, and reads theirs; `None` when none are
+    /// left.
+    async fn some<'i>(
+        &mut self,
+        ids: &mut &'i [RawDocumentBuf],
+    ) -> Result<Option<(&'i [RawDocumentBuf], Read<Vec<RawDocumentBuf>>)>, Error> {
+        if ids.is_empty() {
+            return Ok(None);
+        }
+        let (first, rest) = ids.split_at(ids.len().min(self.pace.limits().documents));
+        *ids = rest;
+        let began = Instant::now();
+        let read = self.source.by_ids(&self.plan.collection, first, NOW).await?;
+        let bytes = read.value.iter().map(|document| document.as_bytes().len()).sum();
+        self.pace.learn(read.value.len(), bytes, began.elapsed());
+        Ok(Some((first, read)))
     }
 
     /// Judges documents that the source held at `read_at`.
@@ -226,9 +253,8 @@ impl<'a> Pass<'a> {
     /// Judges the live ledger entries among `keys` whose documents the source does not hold.
     async fn absent(&mut self, keys: &[Key]) -> Result<(), Error> {
         let ids: Vec<RawDocumentBuf> = keys.iter().filter_map(Key::to_id).collect();
-        let at = ReadTime::AtLeast(ClusterTime::default());
-        let read = self.source.by_ids(&self.plan.collection, &ids, at).await?;
-        let held: HashSet<Key> = read.value.iter().filter_map(|document| key_of(document)).collect();
+        let read = self.source.existing(&self.plan.collection, &ids, NOW).await?;
+        let held: HashSet<Key> = read.value.iter().filter_map(|id| Key::from_id(id)).collect();
         let gone: Vec<Key> = keys.iter().filter(|key| !key.is_hashed() && !held.contains(*key)).cloned().collect();
         self.gone(&gone, read.read_at).await
     }
@@ -257,20 +283,22 @@ impl<'a> Pass<'a> {
     /// Reads undecided documents again, at later times, until they are decided or the bound is reached.
     async fn settle(&mut self) -> Result<(), Error> {
         let started = Instant::now();
-        while !self.undecided.is_empty() && started.elapsed() < self.bounds.settle {
+        while !self.undecided.is_empty() && started.elapsed() < self.settle {
             let mut again = std::mem::take(&mut self.undecided);
             again.sort_unstable();
             again.dedup();
-            for keys in again.chunks(self.bounds.limits.documents.max(1)) {
-                let ids: Vec<RawDocumentBuf> = keys.iter().filter_map(Key::to_id).collect();
-                let at = ReadTime::AtLeast(ClusterTime::default());
-                let read = self.source.by_ids(&self.plan.collection, &ids, at).await?;
+            // No `_id` can be read from a hash, so its document cannot be asked for again.
+            self.undecided = again.iter().filter(|key| key.is_hashed()).cloned().collect();
+            let ids: Vec<RawDocumentBuf> = again.iter().filter_map(Key::to_id).collect();
+            if ids.is_empty() {
+                break;
+            }
+            let mut rest = ids.as_slice();
+            while let Some((asked, read)) = self.some(&mut rest).await? {
                 let held: HashSet<Key> = read.value.iter().filter_map(|document| key_of(document)).collect();
                 self.present(&read.value, read.read_at).await?;
-                let (hashed, gone): (Vec<Key>, Vec<Key>) =
-                    keys.iter().filter(|key| !held.contains(*key)).cloned().partition(Key::is_hashed);
-                // No `_id` can be read from a hash, so its document cannot be asked for again.
-                self.undecided.extend(hashed);
+                let asked = asked.iter().filter_map(|id| Key::from_id(id));
+                let gone: Vec<Key> = asked.filter(|key| !held.contains(key)).collect();
                 self.gone(&gone, read.read_at).await?;
             }
         }
@@ -281,7 +309,7 @@ impl<'a> Pass<'a> {
     async fn wait_for(&self, time: ClusterTime) -> Result<(), Error> {
         let started = Instant::now();
         let mut look = tokio::time::interval(LOOK);
-        while started.elapsed() < self.bounds.settle {
+        while started.elapsed() < self.settle {
             look.tick().await;
             if self.applied(time).await? {
                 break;

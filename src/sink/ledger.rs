@@ -76,6 +76,8 @@ RETURNING collection, key, xmax = 0, was";
 
 /// As many columns as [`TAKE`] and [`ADD`] name.
 const WIDTH: usize = 9;
+/// A little more than the bytes of a usual entry.
+const USUAL: usize = 160;
 const TABLE: &str = "driftless.ledger";
 const ADD: &str = "COPY driftless.ledger \
     (collection, key, version, deleted, upper_t, upper_i, digest, target, root) FROM STDIN BINARY";
@@ -146,7 +148,7 @@ fn entry(prepared: &Prepared, document: &Document) -> Row {
         Content::Gone(_) => (true, None, None),
     };
     let relation = root.and_then(|root| prepared.relation(document.collection, root));
-    let mut row = Row::default();
+    let mut row = Row::with_capacity(USUAL);
     row.push(Some(&prepared.id(document.collection).to_be_bytes()));
     row.push(Some(document.key.as_bytes()));
     row.push(Some(&document.version.to_bytes()));

@@ -59,6 +59,22 @@ pub(super) fn columns<'a>(width: usize, rows: impl IntoIterator<Item = &'a Row>)
     columns
 }
 
+/// Bytes after which a part of the rows ends: a statement's parameters are held three times until it has left.
+const PART: usize = 1 << 20;
+
+/// Rows in parts, each for a statement of its own.
+pub(super) fn parts<'r>(rows: &'r [&'r Row]) -> impl Iterator<Item = &'r [&'r Row]> {
+    let mut bytes = 0;
+    rows.chunk_by(move |row, _| {
+        bytes += row.as_bytes().len();
+        let more = bytes < PART;
+        if !more {
+            bytes = 0;
+        }
+        more
+    })
+}
+
 /// Rows in the binary form of `COPY`, in pieces: larger ones cost memory, smaller ones wake-ups.
 ///
 /// Source: the manual, `COPY`, "Binary Format": signature, flags, length of an extension; per row the number of fields, then
@@ -161,6 +177,19 @@ mod tests {
             let back = Vec::<Option<Vec<u8>>>::from_sql(&Type::BYTEA_ARRAY, &out).expect("decodes");
             prop_assert_eq!(back, values);
         }
+    }
+
+    #[test]
+    fn a_part_ends_with_the_row_that_fills_it() {
+        let row = |bytes: usize| {
+            let mut row = Row::default();
+            row.push(Some(&vec![0; bytes]));
+            row
+        };
+        let rows = [row(PART / 2), row(PART / 2), row(1), row(2 * PART), row(1)];
+        let rows = rows.iter().collect::<Vec<_>>();
+        assert_eq!(parts(&rows).collect::<Vec<_>>(), [&rows[..2], &rows[2..4], &rows[4..]]);
+        assert_eq!(parts(&[]).count(), 0);
     }
 
     #[test]

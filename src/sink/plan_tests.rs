@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    log::{FrontierRecord, Headers},
+    log::FrontierRecord,
     mapping::{
         MappingFile,
         target::{Catalog, Column, ColumnType, Filled, Table, TableName},
@@ -60,7 +60,7 @@ fn change(collection: &str, id: i32, t: u32, kind: u8) -> Change {
 }
 
 fn fetched(encoded: envelope::Encoded, offset: i64) -> Fetched {
-    let mut headers: Headers = encoded.headers.into_iter().collect();
+    let mut headers = encoded.headers;
     if headers.get(envelope::header::PUBLISHER).is_none() {
         headers.push(envelope::header::PUBLISHER, b"4");
     }

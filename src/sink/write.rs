@@ -343,12 +343,13 @@ impl<'a> Rows<'a> {
             }
             let rest = self.rows(collection, table).iter().filter(|wanted| copied.is_empty() || !wanted.fresh);
             let rest = rest.map(|wanted| wanted.row).collect::<Vec<_>>();
-            if !rest.is_empty() {
-                let arrays = params::columns(statements.width, rest);
-                let act = format!("write rows of {}", statements.name);
-                if way == Way::Trade && statements.uniques {
-                    count += session.execute(&act, &statements.swap, &refs(&arrays)).await?;
-                }
+            let act = format!("write rows of {}", statements.name);
+            if way == Way::Trade && statements.uniques && !rest.is_empty() {
+                let arrays = params::columns(statements.width, rest.iter().copied());
+                count += session.execute(&act, &statements.swap, &refs(&arrays)).await?;
+            }
+            for part in params::parts(&rest) {
+                let arrays = params::columns(statements.width, part.iter().copied());
                 count += session.execute(&act, &statements.upsert, &refs(&arrays)).await?;
             }
             touched.entry(statements.name.clone()).or_default().0 += count;

@@ -42,5 +42,6 @@ pub use event::{OnDrop, Scope};
 pub use id::id_of;
 pub use merge::{Merge, Released, Ticket};
 pub use reader::{Chunk, Limits, Range, Read, ReadTime, Reader};
+pub(crate) use snapshot::Pace;
 pub use snapshot::{Room, Snapshot, SnapshotItem, snapshot_changes};
 pub use stream::{ChangeStream, Position, Start, StreamBatch};

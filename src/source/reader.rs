@@ -204,9 +204,22 @@ impl Reader {
         at: ReadTime,
     ) -> Result<Read<Vec<RawDocumentBuf>>, Error> {
         let act = "read documents by `_id`";
-        let filter = any_of(ids.iter().map(AsRef::as_ref)).ok_or(Error::Reply { act, field: "_id" })?;
-        let size = i64::try_from(ids.len().max(1)).unwrap_or(i64::MAX);
-        let command = rawdoc! { "find": collection, "filter": filter, "hint": { "_id": 1 }, "batchSize": size };
+        self.all(act, find(act, collection, ids)?, at).await
+    }
+
+    /// Looks which of the documents exist: their `{_id: …}`, in no particular order. Reads nothing but the index.
+    ///
+    /// # Errors
+    /// As [`Reader::chunk`].
+    pub async fn existing(
+        &self,
+        collection: &str,
+        ids: &[RawDocumentBuf],
+        at: ReadTime,
+    ) -> Result<Read<Vec<RawDocumentBuf>>, Error> {
+        let act = "look for `_id`s";
+        let mut command = find(act, collection, ids)?;
+        command.append(cstr!("projection"), rawdoc! { "_id": 1 });
         self.all(act, command, at).await
     }
 
@@ -217,9 +230,17 @@ impl Reader {
     /// # Errors
     /// As [`Reader::chunk`].
     pub async fn sample(&self, collection: &str, n: usize, at: ReadTime) -> Result<Read<Vec<RawDocumentBuf>>, Error> {
+        self.by_ids(collection, &self.sample_ids(collection, n).await?, at).await
+    }
+
+    /// Chooses up to `n` random documents, each at most once: their `{_id: …}` in the order of the index.
+    ///
+    /// # Errors
+    /// As [`Reader::cuts`].
+    pub async fn sample_ids(&self, collection: &str, n: usize) -> Result<Vec<RawDocumentBuf>, Error> {
         let mut ids = self.random_ids("choose random documents", collection, n).await?;
         ids.dedup();
-        self.by_ids(collection, &ids, at).await
+        Ok(ids)
     }
 
     /// The `{_id: …}` of random documents in the order of the index; the server may choose a document twice.
@@ -329,6 +350,13 @@ impl Reader {
         let first = next(&mut cursor, self.timeout, act, exactly).await?.ok_or(Error::CursorEnded { act })?;
         Ok((cursor, first))
     }
+}
+
+/// The command that reads these documents.
+fn find(act: &'static str, collection: &str, ids: &[RawDocumentBuf]) -> Result<RawDocumentBuf, Error> {
+    let filter = any_of(ids.iter().map(AsRef::as_ref)).ok_or(Error::Reply { act, field: "_id" })?;
+    let size = i64::try_from(ids.len().max(1)).unwrap_or(i64::MAX);
+    Ok(rawdoc! { "find": collection, "filter": filter, "hint": { "_id": 1 }, "batchSize": size })
 }
 
 /// The replies to one read.

@@ -24,6 +24,7 @@ use bson::raw::RawDocumentBuf;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::pace::Pace;
 use self::{board::Board, read::Reading};
 use super::{Error, Source, Ticket, id::id_of};
 use crate::{

@@ -100,7 +100,7 @@ impl ChangeStream {
             tracker,
             holds: Holds::default(),
             fragments: Fragments::default(),
-            lookups: source.config().lookup_batch.max(1),
+            lookups: source.config().lookup_batch.clamp(1, FIRST_LOOKUPS),
             batches: send_batch,
         };
         tokio::spawn(cancel.clone().run_until_cancelled_owned(prefetch.run()));
@@ -155,6 +155,8 @@ struct Taken {
     failure: Option<Error>,
 }
 
+/// Lookups of the first segment, which does not know yet how large documents are; each further one doubles it.
+const FIRST_LOOKUPS: usize = 4;
 /// Replies that come while the last batch is still being published are taken together up to this size: one by one, each
 /// would cost a lookup and a transaction for the handful of events that a waiting server answers with.
 const TAKEN_BYTES: usize = 4 << 20;

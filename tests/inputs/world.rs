@@ -234,7 +234,7 @@ impl World {
             timestamp_ms: None,
             key: Some(encoded.key),
             value: Some(encoded.value),
-            headers: encoded.headers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+            headers: encoded.headers.iter().map(|(name, value)| (name.to_owned(), value.to_vec())).collect(),
         }
     }
 

@@ -501,7 +501,7 @@ async fn foreign_records_are_malformed_and_retries_are_not_counted() {
     let topics = topics(&cfg).await;
     let topic = topics.of(&orders()).expect("a topic").name.to_string();
     let encoded = envelope::encode(&change(orders(), 1, 1), "x");
-    let mut headers: Headers = encoded.headers.into_iter().collect();
+    let mut headers = encoded.headers;
     headers.push(envelope::header::PUBLISHER, b"1");
     let good = RawRecord { topic: topic.clone(), key: Some(encoded.key.clone()), value: Some(encoded.value), headers };
     let tombstone = RawRecord { topic, key: Some(encoded.key), value: None, headers: Headers::default() };

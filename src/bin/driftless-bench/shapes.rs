@@ -146,8 +146,12 @@ async fn files(
     }
     let changed = "SELECT count(*) FROM files WHERE name = 'changed'";
     watch::count(&client, &mut daemon.process, changed, files).await?;
+    // Large documents are read for the comparison of both sides, too.
+    let compared = "SELECT coalesce(max(checked), 0) FROM driftless.reconcile_result";
+    watch::count(&client, &mut daemon.process, compared, files).await?;
     let peak = daemon.process.usage()?.peak_mb;
-    chapter.add(format!("{id}.memory"), format!("{what}: peak memory, snapshot and updates"), "MB", peak);
+    let what = format!("{what}: peak memory, snapshot, updates and comparison");
+    chapter.add(format!("{id}.memory"), what, "MB", peak);
     daemon.process.stop().await?;
     bench.servers.clear(trial).await?;
     Ok(database.drop().await?)

@@ -127,13 +127,8 @@ fn codec(bench: &Bench, chapter: &mut Chapter) -> anyhow::Result<()> {
             let encoded: Vec<_> = changes.iter().map(|change| envelope::encode_as(codec, change, "bench")).collect();
             let encoding = micros(began, SAMPLE);
             let size = encoded.iter().map(|record| record.key.len() + record.value.len()).sum::<usize>() as f64;
-            let headers: Vec<Headers> = encoded
-                .iter()
-                .map(|record| {
-                    let own = record.headers.iter().map(|(name, value)| (*name, value.as_slice()));
-                    own.chain([PUBLISHER]).collect()
-                })
-                .collect();
+            let headers: Vec<Headers> =
+                encoded.iter().map(|record| record.headers.iter().chain([PUBLISHER]).collect()).collect();
             let began = Instant::now();
             for (record, headers) in encoded.iter().zip(&headers) {
                 let read = envelope::decode(Some(&record.key), Some(&record.value), headers);

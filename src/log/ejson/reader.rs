@@ -3,7 +3,8 @@
 use std::{borrow::Cow, fmt};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use bson::{Decimal128, oid::ObjectId, raw::RawDocumentBuf, spec::ElementType};
+use bson::{Decimal128, raw::RawDocumentBuf, spec::ElementType};
+use hex::FromHex;
 use serde::{
     Deserialize,
     de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor},
@@ -270,8 +271,8 @@ impl Tag {
     fn value<'de, A: MapAccess<'de>>(self, value: Value<'_>, mut map: A) -> Result<(), A::Error> {
         match self {
             Self::Oid => {
-                let id = parsed::<A, _>(&mut map, |text| ObjectId::parse_str(text).ok())?;
-                value.put(ElementType::ObjectId, &id.bytes());
+                let id = parsed::<A, [u8; 12]>(&mut map, |text| FromHex::from_hex(text).ok())?;
+                value.put(ElementType::ObjectId, &id);
             }
             Self::Symbol => {
                 let Text(text) = map.next_value()?;

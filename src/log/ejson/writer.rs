@@ -168,7 +168,7 @@ struct Writer<'o> {
 impl Writer<'_> {
     fn document(&mut self, bytes: &[u8], depth: usize) -> Result<(), Unfaithful> {
         let mut elements = elements(bytes, depth)?;
-        let mut names = Names::default();
+        let mut names = Names(Vec::with_capacity(Names::FEW));
         self.out.push(b'{');
         while let Some((kind, name)) = next(&mut elements)? {
             if name.starts_with('$') {
@@ -405,7 +405,6 @@ fn is_index(name: &str, index: usize) -> bool {
 }
 
 /// The names of one document: compared one by one while they are few, by sorting at the end when they are many.
-#[derive(Default)]
 struct Names<'a>(Vec<&'a str>);
 
 impl<'a> Names<'a> {

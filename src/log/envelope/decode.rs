@@ -4,6 +4,7 @@ use std::{borrow::Cow, fmt};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bson::raw::RawDocumentBuf;
+use hex::FromHex;
 use serde::{
     Deserialize,
     de::{Deserializer, Visitor},
@@ -73,6 +74,11 @@ fn number_header<N: std::str::FromStr>(headers: &Headers, name: &str) -> Result<
     text_header(headers, name)?.parse().map_err(|_| bad_header(name))
 }
 
+/// Of 16 bytes.
+fn digits(headers: &Headers, name: &str) -> Result<[u8; 16], Malformed> {
+    FromHex::from_hex(text_header(headers, name)?).map_err(|_| bad_header(name))
+}
+
 fn bad_header(name: &str) -> Malformed {
     Malformed::new(format!("the header `{name}` does not parse"))
 }
@@ -82,8 +88,7 @@ fn publisher(headers: &Headers) -> Result<u64, Malformed> {
 }
 
 fn version(headers: &Headers) -> Result<Version, Malformed> {
-    let bytes = hex::decode(text_header(headers, header::VERSION)?).map_err(|_| bad_header(header::VERSION))?;
-    Version::from_bytes(&bytes).ok_or_else(|| bad_header(header::VERSION))
+    Version::from_bytes(&digits(headers, header::VERSION)?).ok_or_else(|| bad_header(header::VERSION))
 }
 
 fn upper(headers: &Headers) -> Result<ClusterTime, Malformed> {
@@ -106,8 +111,7 @@ fn uuid(headers: &Headers) -> Result<Option<[u8; 16]>, Malformed> {
     if headers.get(header::UUID).is_none() {
         return Ok(None);
     }
-    let bytes = hex::decode(text_header(headers, header::UUID)?).map_err(|_| bad_header(header::UUID))?;
-    bytes.try_into().map(Some).map_err(|_| bad_header(header::UUID))
+    digits(headers, header::UUID).map(Some)
 }
 
 type Read = Result<RawDocumentBuf, ejson::NotExtendedJson>;

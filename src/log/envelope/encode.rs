@@ -12,6 +12,7 @@ use super::{
 use crate::{
     config::Codec,
     log::{
+        Headers,
         ejson::{self, hex_of, json_string},
         record_key::record_key,
     },
@@ -32,22 +33,28 @@ pub fn encode(change: &Change, prefix: &str) -> Encoded {
 /// When a delete carries a document or any other op carries none: every later reader would have to guess.
 pub fn encode_as(codec: Codec, change: &Change, prefix: &str) -> Encoded {
     assert_eq!(change.document.is_none(), change.op == Op::Delete, "a change has a document unless it is a delete");
-    let mut headers = Vec::with_capacity(7);
-    headers.extend([
-        (header::FORMAT, FORMAT.to_string().into_bytes()),
-        (header::OP, change.op.as_str().into()),
-        (header::VERSION, hex_text(&change.version.to_bytes())),
-        (header::UPPER, change.upper.to_string().into_bytes()),
-    ]);
-    headers.extend(change.collection_uuid.map(|uuid| (header::UUID, hex_text(&uuid))));
+    let mut headers = headers(change.op.as_str());
+    headers.push(header::VERSION, &hex_text(&change.version.to_bytes()));
+    headers.push(header::UPPER, change.upper.to_string().as_bytes());
+    if let Some(uuid) = &change.collection_uuid {
+        headers.push(header::UUID, &hex_text(uuid));
+    }
     let value = match codec {
         Codec::Json => json(change, prefix),
         Codec::Bson => {
-            headers.push((header::CODEC, header::BSON.to_vec()));
+            headers.push(header::CODEC, header::BSON);
             binary::write(change, prefix)
         }
     };
     Encoded { key: record_key(&change.key), value, headers }
+}
+
+/// The headers that every record has.
+fn headers(op: &str) -> Headers {
+    let mut headers = Headers::new();
+    headers.push(header::FORMAT, FORMAT.to_string().as_bytes());
+    headers.push(header::OP, op.as_bytes());
+    headers
 }
 
 fn json(change: &Change, prefix: &str) -> Vec<u8> {
@@ -87,8 +94,7 @@ pub fn encode_frontier(frontier: &FrontierRecord) -> Encoded {
         r#"{{"before":{{"t":{t},"i":{i}}},"asOfMs":{as_of_ms},"seq":{seq},"changes":{changes},"complete":{complete}}}"#
     )
     .into_bytes();
-    let headers = vec![(header::FORMAT, FORMAT.to_string().into_bytes()), (header::OP, FRONTIER.into())];
-    Encoded { key: FRONTIER_KEY.to_vec(), value, headers }
+    Encoded { key: FRONTIER_KEY.to_vec(), value, headers: headers(FRONTIER) }
 }
 
 /// The bytes of a control.
@@ -101,11 +107,8 @@ pub fn encode_control(control: &Control) -> Encoded {
     value.extend_from_slice(br#","collection":"#);
     json_string(&mut value, &*control.namespace.collection);
     value.push(b'}');
-    let headers = vec![
-        (header::FORMAT, FORMAT.to_string().into_bytes()),
-        (header::OP, CONTROL.into()),
-        (header::VERSION, hex_text(&control.version.to_bytes())),
-    ];
+    let mut headers = headers(CONTROL);
+    headers.push(header::VERSION, &hex_text(&control.version.to_bytes()));
     Encoded { key: control_key(control.kind), value, headers }
 }
 

@@ -244,6 +244,9 @@ impl Kind {
     }
 }
 
+/// Bytes of a usual field, its length included.
+const USUAL_FIELD: usize = 40;
+
 impl Level {
     fn tables_around(&self, own: Option<usize>, around: &mut Vec<Option<usize>>) {
         around.push(own);
@@ -252,7 +255,7 @@ impl Level {
 
     /// The row of the document or element in scope.
     fn row(&self, scope: &Scope<'_, '_>, losses: &mut Losses) -> Result<Row, Reject> {
-        let mut row = Row::default();
+        let mut row = Row::with_capacity(USUAL_FIELD * self.steps.len());
         for (at, step) in self.steps.iter().enumerate() {
             losses.at(self.table, at);
             step.write(scope, losses, &mut row).map_err(|reason| step.reject(reason, scope))?;

@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 use crate::source::Limits;
 
 /// Of a collection nothing is known yet: a first chunk that is small whatever its documents are.
-const FIRST: usize = 1_000;
+const FIRST: usize = 4;
 /// A chunk grows by at most so much: one quick answer proves little.
-const GROWTH: usize = 2;
+const GROWTH: usize = 16;
 
 /// The size of a collection's chunks: as large as the limits of bytes and time allow, by what earlier chunks were like.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(crate) struct Pace {
     most: Limits,
     target: Duration,
     documents: usize,
@@ -20,13 +20,13 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    pub(super) fn new(most: Limits, target: Duration) -> Self {
+    pub(crate) fn new(most: Limits, target: Duration) -> Self {
         let documents = most.documents.clamp(1, FIRST);
         Self { most, target, documents, average: most.bytes / documents }
     }
 
     /// Limits of the next chunk.
-    pub(super) fn limits(&self) -> Limits {
+    pub(crate) fn limits(&self) -> Limits {
         Limits { documents: self.documents, bytes: self.most.bytes }
     }
 
@@ -36,7 +36,7 @@ impl Pace {
     }
 
     /// A chunk was read.
-    pub(super) fn learn(&mut self, documents: usize, bytes: usize, took: Duration) {
+    pub(crate) fn learn(&mut self, documents: usize, bytes: usize, took: Duration) {
         if documents == 0 {
             return;
         }
@@ -101,7 +101,7 @@ mod tests {
             pace.learn(documents, documents * 100, Duration::from_millis(1));
             sizes.push(pace.limits().documents);
         }
-        assert_eq!(sizes, [1_000, 2_000, 4_000, 5_000, 5_000]);
+        assert_eq!(sizes, [4, 64, 1_024, 5_000, 5_000]);
     }
 
     #[test]
@@ -110,9 +110,12 @@ mod tests {
             (1_000, 10_000_000, SECOND / 1_000, 100),
             (1_000, 1_000, SECOND * 4, 250),
             (1, 16_000_000, SECOND, 1),
-            (0, 0, SECOND, 1_000),
+            (0, 0, SECOND, 5_000),
         ] {
             let mut pace = pace();
+            for _ in 0..3 {
+                pace.learn(1_000, 1_000, SECOND / 1_000);
+            }
             pace.learn(documents, bytes, took);
             assert_eq!(pace.limits().documents, expected);
             assert!(pace.bytes() <= 1_000_000);

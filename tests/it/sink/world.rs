@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use bson::{RawDocumentBuf, rawdoc};
 use driftless::{
     config::Constraints,
-    log::{Fetched, FrontierRecord, Headers, TopicPartition, envelope},
+    log::{Fetched, FrontierRecord, TopicPartition, envelope},
     mapping::{MappingFile, Plan},
     model::{Change, ClusterTime, Control, Frontier, Key, Namespace, Op, Version},
     sink::{
@@ -133,7 +133,7 @@ impl World {
     }
 
     fn record(&mut self, encoded: envelope::Encoded) -> Fetched {
-        let mut headers: Headers = encoded.headers.into_iter().collect();
+        let mut headers = encoded.headers;
         if headers.get(envelope::header::PUBLISHER).is_none() {
             headers.push(envelope::header::PUBLISHER, b"1");
         }

@@ -153,6 +153,10 @@ async fn reads_at_one_time_agree() {
         BTreeSet::from([(30, 1), (50, 1)])
     );
 
+    let mut held = reader.existing("orders", &ids, now).await.expect("the server answers").value;
+    held.sort_by_key(|id| id.get_i32("_id").expect("an id"));
+    assert_eq!(held, [rawdoc! { "_id": 30 }, rawdoc! { "_id": 50 }]);
+
     let sample = reader.sample("orders", 10, now).await.expect("the server answers");
     assert_eq!(values(&sample.value).len(), 10);
     assert!(
