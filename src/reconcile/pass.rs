@@ -112,7 +112,7 @@ pub struct Pass<'a> {
     source: &'a source::Reader,
     target: Target<'a>,
     plan: &'a CollectionPlan,
-    settle: Duration,
+    bounds: Bounds,
     pace: Pace,
     matched: u64,
     undecided: Vec<Key>,
@@ -136,7 +136,7 @@ impl<'a> Pass<'a> {
             source,
             target,
             plan,
-            settle: bounds.settle,
+            bounds,
             pace: Pace::new(bounds.limits, bounds.read_time),
             matched: 0,
             undecided: Vec::new(),
@@ -283,7 +283,7 @@ impl<'a> Pass<'a> {
     /// Reads undecided documents again, at later times, until they are decided or the bound is reached.
     async fn settle(&mut self) -> Result<(), Error> {
         let started = Instant::now();
-        while !self.undecided.is_empty() && started.elapsed() < self.settle {
+        while !self.undecided.is_empty() && started.elapsed() < self.bounds.settle {
             let mut again = std::mem::take(&mut self.undecided);
             again.sort_unstable();
             again.dedup();
@@ -309,7 +309,7 @@ impl<'a> Pass<'a> {
     async fn wait_for(&self, time: ClusterTime) -> Result<(), Error> {
         let started = Instant::now();
         let mut look = tokio::time::interval(LOOK);
-        while started.elapsed() < self.settle {
+        while started.elapsed() < self.bounds.settle {
             look.tick().await;
             if self.applied(time).await? {
                 break;

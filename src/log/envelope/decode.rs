@@ -74,7 +74,7 @@ fn number_header<N: std::str::FromStr>(headers: &Headers, name: &str) -> Result<
     text_header(headers, name)?.parse().map_err(|_| bad_header(name))
 }
 
-/// Of 16 bytes.
+/// A header of hexadecimal digits, two for each of 16 bytes.
 fn digits(headers: &Headers, name: &str) -> Result<[u8; 16], Malformed> {
     FromHex::from_hex(text_header(headers, name)?).map_err(|_| bad_header(name))
 }
