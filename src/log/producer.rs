@@ -18,7 +18,7 @@ use std::{
 
 use metrics::histogram;
 use rdkafka::{
-    ClientConfig, ClientContext, Statistics,
+    ClientConfig, ClientContext, Statistics, bindings,
     config::RDKafkaLogLevel,
     error::{KafkaError, RDKafkaErrorCode},
     message::DeliveryResult,
@@ -35,8 +35,8 @@ use super::{
 };
 use crate::{config::LogConfig, metrics::LOG_TRANSACTION_SECONDS};
 
-/// Between two looks at what the brokers have acknowledged.
-const LOOK: Duration = Duration::from_micros(500);
+/// Milliseconds between two looks at what the brokers have acknowledged.
+const LOOK: i32 = 1;
 /// Longest wait for the end of a transaction that has failed already; the next publisher ends it otherwise.
 const ABORT: Duration = Duration::from_secs(2);
 /// Longest request, but for a single record that is longer: what a transaction of usual documents has for one partition. Each
@@ -272,9 +272,9 @@ pub(super) fn settings(cfg: &LogConfig) -> Result<ClientConfig, Error> {
     let mut settings = client::settings(cfg)?;
     settings.set("enable.idempotence", "true").set("partitioner", "murmur2_random");
     client::tune(&mut settings, &["message.max.bytes"], MAX_RECORD.to_string());
-    // What a transaction has for a partition leaves in one request and is waited for: a longer linger is only latency, a
-    // shorter one may send the first records without the others.
-    client::tune(&mut settings, &["linger.ms", "queue.buffering.max.ms"], "2");
+    // Whoever waits sends: see `look`. This is only how long a record may wait for those that are still being enqueued, and
+    // they must not be split: what waits behind a request of its own partition makes the library spin.
+    client::tune(&mut settings, &["linger.ms", "queue.buffering.max.ms"], "100");
     client::tune(&mut settings, &["batch.size"], BATCH_BYTES.to_string());
     client::tune(&mut settings, &["compression.type", "compression.codec"], "lz4");
     // One record of the largest kind has to fit; of others it is several transactions.
@@ -311,13 +311,16 @@ pub(super) fn send(
     }
 }
 
-/// Serves what the brokers have acknowledged, and rests a little.
+/// Serves what the brokers have acknowledged, sends what is enqueued, and rests a little.
 ///
 /// The library's own poll with a time limit spins through the last millisecond of it: measured, most of a core.
+#[expect(unsafe_code, reason = "the safe `flush` gives the library no time: its threads find that nothing is to be flushed")]
 pub(super) fn look(producer: &BaseProducer<Deliveries>) {
     producer.poll(Duration::ZERO);
     if producer.in_flight_count() > 0 {
-        std::thread::sleep(LOOK);
+        // SAFETY: the handle lives as long as the producer that is borrowed here, and every thread may flush. That time is up
+        // is no error: what was sent is seen by the next look.
+        unsafe { bindings::rd_kafka_flush(producer.client().native_ptr(), LOOK) };
     }
 }
 

@@ -235,6 +235,16 @@ async fn postgres(bench: &Bench, chapter: &mut Chapter) -> anyhow::Result<()> {
     bench.servers.clear(trial).await
 }
 
+/// Rows a second of one `COPY` of as many rows as a large snapshot has, into an empty table with its indexes.
+pub(crate) async fn one_copy(bench: &Bench) -> anyhow::Result<f64> {
+    let trial = bench.servers.trial("ceilings", "bench_ceilings", &users::application()).await?;
+    let client = bench.servers.postgres(&trial.target).await?;
+    let rows = bench.scale.snapshot;
+    let rate = copy(&client, &copy_pieces((0..rows).map(|seq| bench.users.user(seq, 0))), rows).await?;
+    bench.servers.clear(trial).await?;
+    Ok(rate)
+}
+
 /// A binary COPY of these rows, in pieces.
 pub(crate) fn copy_pieces(rows: impl Iterator<Item = User>) -> Vec<Bytes> {
     let mut pieces = Vec::new();

@@ -6,7 +6,7 @@ use anyhow::Context;
 use mongodb::Database;
 
 use crate::{
-    Bench, changes, compare, latency,
+    Bench, ceilings, changes, compare, latency,
     report::Chapter,
     servers::Servers,
     shapes,
@@ -50,6 +50,10 @@ async fn snapshot(bench: &Bench, chapter: &mut Chapter) -> anyhow::Result<()> {
     let mut uncounted = Chapter::new("warm-up", "Warm-up", "");
     one_snapshot(bench, &bench.servers, &mut uncounted, &database, ("snapshot", "warm-up")).await?;
     for run in 1..=bench.scale.long_runs {
+        // In turn with the snapshots: within minutes the speed of a shared machine is another one.
+        bench.step(&format!("PostgreSQL COPY, run {run}"));
+        let what = format!("PostgreSQL COPY of {rows} rows, with its indexes, in turn with the snapshots");
+        chapter.add("snapshot.copy", what, "rows/s", ceilings::one_copy(bench).await?);
         let what = format!("snapshot of {rows} documents");
         bench.step(&format!("{what}, run {run}"));
         one_snapshot(bench, &bench.servers, chapter, &database, ("snapshot", &what)).await?;

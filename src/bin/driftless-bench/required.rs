@@ -72,7 +72,7 @@ pub(crate) const REQUIRED: [Required; 17] = {
         ),
         line("Source with full documents, updates", "stages.source", AtLeastTimes(0.6, "ceilings.stream.bare")),
         line("Sink, upserts of existing rows", "stages.sink.rate", AtLeastTimes(0.6, "ceilings.upsert.one")),
-        line("Snapshot, first row to last", "snapshot.rate", AtLeastTimes(0.5, "ceilings.copy")),
+        line("Snapshot, first row to last", "snapshot.rate", AtLeastTimes(0.5, "snapshot.copy")),
         line(
             "Snapshot, first row to last",
             "peer.driftless.snapshot.rate",
