@@ -35,8 +35,8 @@ use super::{
 };
 use crate::{config::LogConfig, metrics::LOG_TRANSACTION_SECONDS};
 
-/// Milliseconds between two looks at what the brokers have acknowledged.
-const LOOK: i32 = 1;
+/// Between two looks at what the brokers have acknowledged.
+const LOOK: Duration = Duration::from_micros(500);
 /// Longest wait for the end of a transaction that has failed already; the next publisher ends it otherwise.
 const ABORT: Duration = Duration::from_secs(2);
 /// Longest request, but for a single record that is longer: what a transaction of usual documents has for one partition. Each
@@ -225,12 +225,16 @@ impl Session {
     /// The library's own flush looks every 100 ms only, which would be the latency of each transaction.
     fn settle(&self, timeout: Duration) -> Result<(), Error> {
         let deadline = Instant::now() + timeout;
-        while self.producer.in_flight_count() > 0 {
-            if Instant::now() >= deadline {
-                return Err(Error::Timeout { act: "publish as", object: self.transactional_id.clone() });
+        std::thread::scope(|scope| {
+            scope.spawn(|| flush(&self.producer, timeout));
+            while self.producer.in_flight_count() > 0 {
+                if Instant::now() >= deadline {
+                    return Err(Error::Timeout { act: "publish as", object: self.transactional_id.clone() });
+                }
+                look(&self.producer);
             }
-            look(&self.producer);
-        }
+            Ok(())
+        })?;
         match self.producer.client().context().first_failure() {
             Some(code) => Err(self.failed("publish as", KafkaError::MessageProduction(code))),
             None => Ok(()),
@@ -272,8 +276,8 @@ pub(super) fn settings(cfg: &LogConfig) -> Result<ClientConfig, Error> {
     let mut settings = client::settings(cfg)?;
     settings.set("enable.idempotence", "true").set("partitioner", "murmur2_random");
     client::tune(&mut settings, &["message.max.bytes"], MAX_RECORD.to_string());
-    // Whoever waits sends: see `look`. This is only how long a record may wait for those that are still being enqueued, and
-    // they must not be split: what waits behind a request of its own partition makes the library spin.
+    // A transaction is flushed when all of it is enqueued. Until then its records must not be split: what waits behind a
+    // request of its own partition makes the library spin.
     client::tune(&mut settings, &["linger.ms", "queue.buffering.max.ms"], "100");
     client::tune(&mut settings, &["batch.size"], BATCH_BYTES.to_string());
     client::tune(&mut settings, &["compression.type", "compression.codec"], "lz4");
@@ -311,17 +315,23 @@ pub(super) fn send(
     }
 }
 
-/// Serves what the brokers have acknowledged, sends what is enqueued, and rests a little.
+/// Serves what the brokers have acknowledged, and rests a little.
 ///
 /// The library's own poll with a time limit spins through the last millisecond of it: measured, most of a core.
-#[expect(unsafe_code, reason = "the safe `flush` gives the library no time: its threads find that nothing is to be flushed")]
 pub(super) fn look(producer: &BaseProducer<Deliveries>) {
     producer.poll(Duration::ZERO);
     if producer.in_flight_count() > 0 {
-        // SAFETY: the handle lives as long as the producer that is borrowed here, and every thread may flush. That time is up
-        // is no error: what was sent is seen by the next look.
-        unsafe { bindings::rd_kafka_flush(producer.client().native_ptr(), LOOK) };
+        std::thread::sleep(LOOK);
     }
+}
+
+/// Sends what is enqueued, without its linger, until all of it is acknowledged and that was [looked](look) at, or time is up.
+#[expect(unsafe_code, reason = "the safe `flush` gives the library no time: its threads find that nothing is to be flushed")]
+fn flush(producer: &BaseProducer<Deliveries>, timeout: Duration) {
+    let timeout = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
+    // SAFETY: the handle lives as long as the producer that is borrowed here, and any thread may flush. What did not arrive in
+    // time is known to whoever looks.
+    unsafe { bindings::rd_kafka_flush(producer.client().native_ptr(), timeout) };
 }
 
 /// The time a record lies under. Brokers refuse one from the future, and 0 means none; the value keeps the true one.
