@@ -326,7 +326,7 @@ pub(super) fn look(producer: &BaseProducer<Deliveries>) {
 }
 
 /// Sends what is enqueued, without its linger, until all of it is acknowledged and that was [looked](look) at, or time is up.
-#[expect(unsafe_code, reason = "the safe `flush` gives the library no time: its threads find that nothing is to be flushed")]
+#[expect(unsafe_code, reason = "the safe one gives the library no time, and so flushes nothing")]
 fn flush(producer: &BaseProducer<Deliveries>, timeout: Duration) {
     let timeout = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
     // SAFETY: the handle lives as long as the producer that is borrowed here, and any thread may flush. What did not arrive in
