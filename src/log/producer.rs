@@ -1,7 +1,7 @@
 //! The publisher: one Kafka transaction at a time, and no second thoughts about any of them.
 //!
 //! ```text
-//!   begin ─▶ of each partition: changes, controls, frontier; of the state topic: snapshots, state ─▶ commit
+//!   begin ─▶ of each partition: changes, controls, frontier; of the state topic: snapshots, state ─▶ flush ─▶ commit
 //!                 any error, or no answer in time: unusable for ever; the brokers or the next publisher abort it
 //! ```
 //!

@@ -46,7 +46,7 @@ pub struct Transaction {
 /// A transaction as bytes, in the order in which they are sent: one partition after the other.
 ///
 /// The client library spins while a partition has a request on its way and more records wait for it. Records that come
-/// together leave in one request.
+/// together, and are flushed only when the transaction is whole, leave in one request.
 pub(super) struct Sealed {
     pub(super) records: Vec<Outgoing>,
     pub(super) tally: Tally,
