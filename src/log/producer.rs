@@ -220,9 +220,9 @@ impl Session {
         })
     }
 
-    /// Waits until the brokers have every record.
+    /// Sends what is enqueued and waits until the brokers have all of it.
     ///
-    /// The library's own flush looks every 100 ms only, which would be the latency of each transaction.
+    /// Another thread flushes, because this one has to look: acknowledgements count when they were looked at.
     fn settle(&self, timeout: Duration) -> Result<(), Error> {
         let deadline = Instant::now() + timeout;
         std::thread::scope(|scope| {
