@@ -196,7 +196,8 @@ impl Session {
         self.producer.begin_transaction().map_err(|error| self.failed("begin a transaction as", error))?;
         // One by one: the client library keeps a copy of its own.
         sealed.records.into_iter().try_for_each(|record| self.send(record))?;
-        self.settle(self.timeout)?;
+        let act = "publish as";
+        deliver(&self.producer, self.timeout, (act, &self.transactional_id), |error| self.failed(act, error))?;
         self.producer
             .commit_transaction(self.timeout)
             .map_err(|error| self.failed("commit a transaction as", error))?;
@@ -218,27 +219,6 @@ impl Session {
             }
             _ => self.failed("publish as", error),
         })
-    }
-
-    /// Sends what is enqueued and waits until the brokers have all of it.
-    ///
-    /// Another thread flushes, because this one has to look: acknowledgements count when they were looked at.
-    fn settle(&self, timeout: Duration) -> Result<(), Error> {
-        let deadline = Instant::now() + timeout;
-        std::thread::scope(|scope| {
-            scope.spawn(|| flush(&self.producer, timeout));
-            while self.producer.in_flight_count() > 0 {
-                if Instant::now() >= deadline {
-                    return Err(Error::Timeout { act: "publish as", object: self.transactional_id.clone() });
-                }
-                look(&self.producer);
-            }
-            Ok(())
-        })?;
-        match self.producer.client().context().first_failure() {
-            Some(code) => Err(self.failed("publish as", KafkaError::MessageProduction(code))),
-            None => Ok(()),
-        }
     }
 
     /// An error of the client library, or what lies behind it.
@@ -276,8 +256,8 @@ pub(super) fn settings(cfg: &LogConfig) -> Result<ClientConfig, Error> {
     let mut settings = client::settings(cfg)?;
     settings.set("enable.idempotence", "true").set("partitioner", "murmur2_random");
     client::tune(&mut settings, &["message.max.bytes"], MAX_RECORD.to_string());
-    // A transaction is flushed when all of it is enqueued. Until then its records must not be split: what waits behind a
-    // request of its own partition makes the library spin.
+    // What belongs together is flushed when all of it is enqueued. Until then it must not be split: what waits behind a request
+    // of its own partition makes the library spin.
     client::tune(&mut settings, &["linger.ms", "queue.buffering.max.ms"], "100");
     client::tune(&mut settings, &["batch.size"], BATCH_BYTES.to_string());
     client::tune(&mut settings, &["compression.type", "compression.codec"], "lz4");
@@ -318,10 +298,39 @@ pub(super) fn send(
 /// Serves what the brokers have acknowledged, and rests a little.
 ///
 /// The library's own poll with a time limit spins through the last millisecond of it: measured, most of a core.
-pub(super) fn look(producer: &BaseProducer<Deliveries>) {
+fn look(producer: &BaseProducer<Deliveries>) {
     producer.poll(Duration::ZERO);
     if producer.in_flight_count() > 0 {
         std::thread::sleep(LOOK);
+    }
+}
+
+/// Sends what is enqueued and waits until the brokers have all of it.
+///
+/// Another thread flushes, because this one has to look: acknowledgements count when they were looked at.
+///
+/// # Errors
+/// [`Error::Timeout`], which says what was done to which object, or what `failed` makes of the first record's failure.
+pub(super) fn deliver(
+    producer: &BaseProducer<Deliveries>,
+    timeout: Duration,
+    (act, object): (&'static str, &str),
+    failed: impl FnOnce(KafkaError) -> Error,
+) -> Result<(), Error> {
+    let deadline = Instant::now() + timeout;
+    std::thread::scope(|scope| {
+        scope.spawn(|| flush(producer, timeout));
+        while producer.in_flight_count() > 0 {
+            if Instant::now() >= deadline {
+                return Err(Error::Timeout { act, object: object.to_owned() });
+            }
+            look(producer);
+        }
+        Ok(())
+    })?;
+    match producer.client().context().first_failure() {
+        Some(code) => Err(failed(KafkaError::MessageProduction(code))),
+        None => Ok(()),
     }
 }
 

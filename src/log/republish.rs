@@ -3,11 +3,9 @@
 //! Not through the [`Publisher`](super::Publisher): whoever retries is an operator's command, not the leader of the source.
 //! Idempotent, not transactional; the sink's ledger makes a repetition harmless.
 
-use std::time::Instant;
-
 use rdkafka::{
-    error::{KafkaError, RDKafkaErrorCode},
-    producer::{BaseProducer, BaseRecord, Producer as _},
+    error::RDKafkaErrorCode,
+    producer::{BaseProducer, BaseRecord},
 };
 
 use super::{
@@ -55,19 +53,8 @@ pub async fn republish(cfg: &LogConfig, records: Vec<RawRecord>) -> Result<(), E
                 _ => Error::kafka("republish to", &record.topic)(error),
             })?;
         }
-        let deadline = Instant::now() + timeout;
-        while producer.in_flight_count() > 0 {
-            if Instant::now() >= deadline {
-                return Err(Error::Timeout { act: "republish to", object: "the topics of dead letters".to_owned() });
-            }
-            producer::look(&producer);
-        }
-        match producer.client().context().first_failure() {
-            Some(code) => {
-                Err(Error::kafka("republish to", "the topics of dead letters")(KafkaError::MessageProduction(code)))
-            }
-            None => Ok(()),
-        }
+        let (act, object) = ("republish to", "the topics of dead letters");
+        producer::deliver(&producer, timeout, (act, object), Error::kafka(act, object))
     })
     .await
 }

@@ -199,8 +199,7 @@ async fn postgres(bench: &Bench, chapter: &mut Chapter) -> anyhow::Result<()> {
     let client = bench.servers.postgres(&trial.target).await?;
     // As many as the snapshot that is held against it: indexes grow slower as they grow.
     let rows = bench.scale.snapshot;
-    let pieces_of = |rows| copy_pieces((0..rows).map(|seq| bench.users.user(seq, 0)));
-    let pieces = pieces_of(rows);
+    let pieces = first_users(bench, rows);
     for run in 0..=bench.scale.runs {
         bench.step(&format!("PostgreSQL COPY, run {run}"));
         client.batch_execute(&format!("TRUNCATE {USERS}")).await?;
@@ -211,7 +210,7 @@ async fn postgres(bench: &Bench, chapter: &mut Chapter) -> anyhow::Result<()> {
     drop(pieces);
     let documents = bench.scale.documents;
     client.batch_execute(&format!("TRUNCATE {USERS}")).await?;
-    copy(&client, &pieces_of(documents), documents).await?;
+    copy(&client, &first_users(bench, documents), documents).await?;
     let second = bench.servers.postgres(&trial.target).await?;
     let mut revision = 0;
     for run in 0..=bench.scale.runs {
@@ -240,9 +239,14 @@ pub(crate) async fn one_copy(bench: &Bench) -> anyhow::Result<f64> {
     let trial = bench.servers.trial("ceilings", "bench_ceilings", &users::application()).await?;
     let client = bench.servers.postgres(&trial.target).await?;
     let rows = bench.scale.snapshot;
-    let rate = copy(&client, &copy_pieces((0..rows).map(|seq| bench.users.user(seq, 0))), rows).await?;
+    let rate = copy(&client, &first_users(bench, rows), rows).await?;
     bench.servers.clear(trial).await?;
     Ok(rate)
+}
+
+/// A binary COPY of so many users as they are at first.
+fn first_users(bench: &Bench, rows: u64) -> Vec<Bytes> {
+    copy_pieces((0..rows).map(|seq| bench.users.user(seq, 0)))
 }
 
 /// A binary COPY of these rows, in pieces.

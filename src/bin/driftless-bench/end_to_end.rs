@@ -47,8 +47,10 @@ async fn snapshot(bench: &Bench, chapter: &mut Chapter) -> anyhow::Result<()> {
     changes::load(&database, bench.users, rows).await?;
     // The broker compiles as it goes: its first million records cost it three times as much.
     bench.step("snapshot, not counted");
-    let mut uncounted = Chapter::new("warm-up", "Warm-up", "");
-    one_snapshot(bench, &bench.servers, &mut uncounted, &database, ("snapshot", "warm-up")).await?;
+    let trial = bench.servers.trial("snapshot", database.name(), &users::application()).await?;
+    let (process, _) = trials::snapshot(&bench.servers, &Mover::Driftless, &trial, rows).await?;
+    process.stop().await?;
+    bench.servers.clear(trial).await?;
     for run in 1..=bench.scale.long_runs {
         // In turn with the snapshots: within minutes the speed of a shared machine is another one.
         bench.step(&format!("PostgreSQL COPY, run {run}"));
