@@ -228,12 +228,11 @@ fn pipeline(source: &Source, scope: &Scope, place: &Place, width: Width) -> Resu
     let collections: Vec<Bson> = scope.collections.keys().map(|name| Bson::String(name.clone())).collect();
     let mut stages = vec![
         doc! { "$changeStream": stream },
+        // No more than what leaves other collections out: the server asks it of every entry of its oplog, and what is no data is
+        // passed over when it is decoded.
         doc! { "$match": { "$or": [
-            {
-                "operationType": { "$in": ["insert", "update", "replace", "delete", "drop", "rename"] },
-                "ns.coll": { "$in": collections.clone() },
-            },
-            { "operationType": "rename", "to.coll": { "$in": collections } },
+            { "ns.coll": { "$in": collections.clone() } },
+            { "to.coll": { "$in": collections } },
             { "operationType": { "$in": ["dropDatabase", "invalidate"] } },
         ] } },
     ];

@@ -17,8 +17,6 @@
 //! The middle row is what lets an idle stream prove its last change: otherwise the frontier would stand still just before
 //! it until something else happens. `tests/it/source.rs` tries to refute it with concurrent transactions.
 
-use std::collections::VecDeque;
-
 use super::Position;
 use crate::model::{ClusterTime, Frontier, ResumeToken, TokenKind};
 
@@ -59,36 +57,6 @@ impl Tracker {
         self.frontier = self.frontier.max(frontier);
         self.as_of_ms = self.as_of_ms.max(as_of_ms);
         Position { token: token.clone(), frontier: self.frontier, as_of_ms: self.as_of_ms }
-    }
-}
-
-/// Keeps positions back while the log lacks something of what they promise.
-///
-/// An update whose document was gone when it was looked up gives no change; the delete behind it stands for it. Until that
-/// delete is given, too, nothing behind the update is complete: at a cluster time between the two the source holds a
-/// document that nobody was told of, and a reader who believed the frontier would call it drift. The delete lies at or
-/// before the time of the lookup, so a position is held for no longer than it takes the stream to pass that time.
-#[derive(Debug, Default)]
-pub(crate) struct Holds {
-    last: Option<Position>,
-    /// The position before a segment that lacks a change, and the time by which that is made good.
-    open: VecDeque<(Position, ClusterTime)>,
-}
-
-impl Holds {
-    /// What may be announced when the stream stands at `position`; `deleted_by` belongs to the segment that ends there.
-    ///
-    /// Before its first position a stream has none to go back to, so that one is never held.
-    pub(crate) fn announce(&mut self, position: Position, deleted_by: Option<ClusterTime>) -> Position {
-        if let (Some(last), Some(deleted_by)) = (self.last.take(), deleted_by) {
-            self.open.push_back((last, deleted_by));
-        }
-        while self.open.front().is_some_and(|(_, deleted_by)| position.frontier.covers(*deleted_by)) {
-            self.open.pop_front();
-        }
-        let announced = self.open.front().map_or(&position, |(before, _)| before).clone();
-        self.last = Some(position);
-        announced
     }
 }
 
@@ -151,27 +119,6 @@ mod tests {
     fn behind_a_mongos_an_instant_stays_open() {
         let mut tracker = Tracker::new(false, Frontier(at(5)));
         assert_eq!(tracker.reply(&mark(7), true, 2_000).frontier, Frontier(at(7)));
-    }
-
-    #[test]
-    fn a_position_is_held_until_the_delete_behind_a_missing_image_is_given() {
-        let at_event = |i| Position { token: event(i), frontier: Frontier(at(i)), as_of_ms: i64::from(i) };
-        let mut holds = Holds::default();
-        // Where the stream stands, the time by which its segment's missing documents were deleted, what may be announced.
-        let steps = [
-            (5, None, 5),
-            (7, Some(12), 5),
-            (8, None, 5),
-            (10, Some(14), 5),
-            (12, None, 5),
-            (13, None, 8),
-            (15, None, 15),
-        ];
-        for (stands, deleted_by, announced) in steps {
-            let told = holds.announce(at_event(stands), deleted_by.map(at));
-            assert_eq!(told, at_event(announced), "standing at {stands}");
-        }
-        assert_eq!(holds.announce(at_event(16), Some(at(15))), at_event(16), "its delete is in the same segment");
     }
 
     #[test]

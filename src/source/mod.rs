@@ -10,8 +10,8 @@
 //!      │      └─────────────────────────────────┘
 //!      └──────── reader ──▶ reconciler
 //! ```
-//! Reading order: [`merge`](Merge) (why stream and reads may run at once), `frontier` (what a position proves), `stream`,
-//! `cursor`, `segment`, `reader`, `snapshot`; then `connect` and `check`.
+//! Reading order: [`merge`](Merge) (why stream and reads may run at once), `frontier` and `holds` (what a position proves),
+//! `stream`, `cursor`, `segment`, `reader`, `snapshot`; then `connect` and `check`.
 //!
 //! It never writes to MongoDB, never saves a position, and never decodes a document: they stay the bytes they are.
 //!
@@ -27,6 +27,7 @@ mod cursor;
 mod error;
 mod event;
 mod frontier;
+mod holds;
 mod id;
 mod lookup;
 mod merge;

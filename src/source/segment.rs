@@ -10,7 +10,10 @@ use std::{
 
 use bson::raw::{RawDocument, RawDocumentBuf};
 
-use super::event::{Event, Placed};
+use super::{
+    event::{Event, Placed},
+    holds::Gap,
+};
 use crate::model::{Change, ClusterTime, Control, Key};
 
 /// How many of the events the next segment takes: it ends once `lookups` documents need an image, and behind a control, so
@@ -95,10 +98,8 @@ impl Found {
 pub(crate) struct Outcome {
     pub(crate) changes: Vec<Change>,
     pub(crate) controls: Vec<Control>,
-    /// Documents that were gone when they were looked up, by collection.
-    pub(crate) missing: BTreeMap<String, u64>,
-    /// Where there are such, the cluster time at or before which their deletes are.
-    pub(crate) deleted_by: Option<ClusterTime>,
+    /// Documents that were gone when they were looked up.
+    pub(crate) gap: Option<Gap>,
 }
 
 /// Turns events and their images into changes.
@@ -123,8 +124,10 @@ pub(crate) fn settle(events: Vec<Placed>, fates: &[Fate], mut found: BTreeMap<St
                     .get_mut(collection)
                     .and_then(|found| found.documents.remove(&change.key).map(|document| (document, found.upper)));
                 let Some((document, upper)) = image else {
-                    outcome.deleted_by = outcome.deleted_by.max(found.get(collection).map(|found| found.upper));
-                    *outcome.missing.entry(collection.to_owned()).or_default() += 1;
+                    let by = found.get(collection).map_or_else(ClusterTime::default, |found| found.upper);
+                    let gap = outcome.gap.get_or_insert_with(|| Gap { documents: HashSet::new(), by });
+                    gap.by = gap.by.max(by);
+                    gap.documents.insert((change.namespace, change.key));
                     continue;
                 };
                 change.document = Some(document);
@@ -222,8 +225,8 @@ mod tests {
         assert!(outcome.changes.iter().all(|change| (change.op == Op::Delete) == change.document.is_none()));
         let updates = outcome.changes.iter().filter(|change| change.op == Op::Update);
         assert!(updates.clone().all(|change| change.upper == upper));
-        assert_eq!(outcome.missing.get("orders").copied().unwrap_or(0), u64::from(text.contains('9')));
-        assert_eq!(outcome.deleted_by, text.contains('9').then_some(upper));
+        let nine = || (Namespace::new("shop", "orders"), Key::from_id(&rawdoc! { "_id": "9" }).expect("a key"));
+        assert_eq!(outcome.gap, text.contains('9').then(|| Gap { documents: HashSet::from([nine()]), by: upper }));
     }
 
     #[test]

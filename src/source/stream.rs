@@ -24,7 +24,8 @@ use super::{
     Error, Scope, Source,
     cursor::{self, Place, Prefetch, Reply},
     event::{self, Event, Fragments, Placed},
-    frontier::{Holds, Tracker},
+    frontier::Tracker,
+    holds::{Gap, Holds},
     lookup, reader,
     segment::{self, Found},
 };
@@ -206,13 +207,13 @@ impl Decoder {
         let mut end = end.filter(|_| !self.fragments.pending());
         while !events.is_empty() {
             self.room().await?;
-            let (mut batch, deleted_by) = self.segment(&mut events).await?;
+            let (mut batch, gap) = self.segment(&mut events).await?;
             if events.is_empty()
                 && let Some((token, empty, sent_ms)) = end.take()
             {
                 batch.position = self.tracker.reply(&token, empty, sent_ms);
             }
-            self.send(batch, deleted_by).await?;
+            self.send(batch, gap).await?;
         }
         if let Some((token, empty, sent_ms)) = end {
             let position = self.tracker.reply(&token, empty, sent_ms);
@@ -231,8 +232,8 @@ impl Decoder {
         Ok(())
     }
 
-    /// Takes the next segment off the events and looks up what it needs; see [`Holds`] for the time beside it.
-    async fn segment(&mut self, events: &mut Vec<Placed>) -> Result<(StreamBatch, Option<ClusterTime>), End> {
+    /// Takes the next segment off the events and looks up what it needs; see [`Holds`] for what it lacks.
+    async fn segment(&mut self, events: &mut Vec<Placed>) -> Result<(StreamBatch, Option<Gap>), End> {
         loop {
             let taken = segment::cut(events, self.lookups);
             let (segment, _) = events.split_at(taken);
@@ -247,14 +248,15 @@ impl Decoder {
             let position = self.tracker.event(&last.token, last.wall_ms);
             count(segment, &wanted);
             let outcome = segment::settle(events.drain(..taken).collect(), &fates, found);
-            for (collection, missing) in outcome.missing {
-                ::metrics::counter!(metrics::SOURCE_LOOKUPS_MISSING, "collection" => collection).increment(missing);
+            for (namespace, _) in outcome.gap.iter().flat_map(|gap| &gap.documents) {
+                let collection = namespace.collection.to_string();
+                ::metrics::counter!(metrics::SOURCE_LOOKUPS_MISSING, "collection" => collection).increment(1);
             }
             if bytes < self.lookup_bytes() / 3 {
                 self.lookups = (self.lookups * 2).min(self.source.config().lookup_batch.max(1));
             }
             let batch = StreamBatch { changes: outcome.changes, controls: outcome.controls, position };
-            return Ok((batch, outcome.deleted_by));
+            return Ok((batch, outcome.gap));
         }
     }
 
@@ -284,8 +286,8 @@ impl Decoder {
         self.batches.reserve().await.map(drop).map_err(|_| End::Unheard)
     }
 
-    async fn send(&mut self, mut batch: StreamBatch, deleted_by: Option<ClusterTime>) -> Result<(), End> {
-        batch.position = self.holds.announce(batch.position, deleted_by);
+    async fn send(&mut self, mut batch: StreamBatch, gap: Option<Gap>) -> Result<(), End> {
+        batch.position = self.holds.announce(batch.position, &batch.changes, gap);
         ::metrics::gauge!(metrics::SOURCE_FRONTIER_TIMESTAMP).set(batch.position.frontier.0.unix_ms() as f64 / 1e3);
         self.batches.send(Ok(batch)).await.map_err(|_| End::Unheard)
     }

@@ -187,6 +187,53 @@ async fn a_lookup_that_finds_nothing_gives_nothing() {
     shop.close().await;
 }
 
+/// A stream that is far behind saves how far it has come: a hold ends with the delete, not with the time of the lookup.
+#[tokio::test]
+async fn a_missing_image_holds_a_position_until_its_delete() {
+    let shop = Shop::with("holds", |config| config.stream_batch = 1).await;
+    let orders = shop.collection("orders");
+    let start = shop.now().await;
+    orders.insert_one(doc! { "_id": 1, "v": 0 }).await.expect("the server answers");
+    orders.update_one(doc! { "_id": 1 }, doc! { "$set": { "v": 1 } }).await.expect("the server answers");
+    let updated = shop.now().await;
+    orders.insert_one(doc! { "_id": 2, "v": 0 }).await.expect("the server answers");
+    orders.delete_one(doc! { "_id": 1 }).await.expect("the server answers");
+    let deleted = shop.now().await;
+    for id in 3..20 {
+        orders.insert_one(doc! { "_id": id, "v": 0 }).await.expect("the server answers");
+    }
+    let batches = shop.stream(&["orders"], Start::At(start)).until(shop.now().await).await;
+    let at_delete = batches.iter().position(|batch| batch.changes.iter().any(|change| change.op == Op::Delete));
+    let (held, free) = batches.split_at(at_delete.expect("the delete was given"));
+    assert!(held.iter().all(|batch| !batch.position.frontier.covers(updated)), "the update is not made good yet");
+    let Position { frontier, token, .. } = &free[0].position;
+    assert!(frontier.covers(updated) && !frontier.covers(deleted), "{frontier}");
+    let after = Start::After { token: token.clone(), frontier: *frontier };
+    let rest = shop.stream(&["orders"], after).until(shop.now().await).await;
+    assert_eq!(seen(&rest), (3..20).map(|id| (id, Op::Insert, Some(0))).collect::<Vec<_>>());
+    shop.close().await;
+}
+
+/// What happens to a collection beside its documents is no news.
+#[tokio::test]
+async fn what_is_no_data_gives_nothing() {
+    let shop = Shop::open("no_data").await;
+    let orders = shop.collection("orders");
+    let start = shop.now().await;
+    orders.insert_one(doc! { "_id": 1, "v": 1 }).await.expect("the server answers");
+    let index = doc! { "createIndexes": "orders", "indexes": [{ "key": { "v": 1 }, "name": "v" }] };
+    let collection = doc! { "collMod": "orders", "validationLevel": "moderate" };
+    let no_index = doc! { "dropIndexes": "orders", "index": "v" };
+    for command in [index, collection, no_index] {
+        shop.database.run_command(command).await.expect("the server answers");
+    }
+    orders.insert_one(doc! { "_id": 2, "v": 2 }).await.expect("the server answers");
+    let batches = shop.stream(&["orders"], Start::At(start)).until(shop.now().await).await;
+    assert_eq!(seen(&batches), [(1, Op::Insert, Some(1)), (2, Op::Insert, Some(2))]);
+    assert!(batches.iter().all(|batch| batch.controls.is_empty()));
+    shop.close().await;
+}
+
 /// From each position that a batch gave, a new stream gives exactly the rest.
 #[tokio::test]
 async fn resuming_anywhere_loses_nothing() {

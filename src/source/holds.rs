@@ -1,0 +1,192 @@
+//! Positions that are held back while the log lacks something of what they promise. Pure.
+//!
+//! An update whose document was gone when it was looked up gives no change; the delete behind it stands for it. Until that
+//! delete is given, too, nothing behind the update is complete: at a cluster time between the two the source holds a
+//! document that nobody was told of, and a reader who believed the frontier would call it drift.
+//!
+//! ```text
+//!  stream   ──u1──────────u7(gone)────d1─────────d7───────────────▶
+//!  saved    ────────────▶│  held                  │──────────────▶
+//! ```
+//! A hold ends with the deletes of its documents, wherever the stream is: one that catches up with hours saves how far it has
+//! come. Of a document that went with its whole collection no delete comes; it went at or before the time of the lookup, so
+//! no hold lasts longer than the stream needs to pass that.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+
+use super::Position;
+use crate::model::{Change, ClusterTime, Key, Namespace, Op};
+
+/// Documents that are waited for one by one, about 10 MB of them; what goes beyond waits for the time of its lookup.
+const MOST: usize = 50_000;
+
+/// What a segment of the stream lacks.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Gap {
+    /// Documents that were gone when they were looked up.
+    pub(crate) documents: HashSet<(Namespace, Key)>,
+    /// The cluster time at or before which they went.
+    pub(crate) by: ClusterTime,
+}
+
+/// The positions of one stream that may not be announced yet.
+#[derive(Debug, Default)]
+pub(crate) struct Holds {
+    last: Option<Position>,
+    open: VecDeque<Hold>,
+    /// How many holds have ended.
+    ended: usize,
+    /// The numbers of the holds that wait for the delete of a document, ended ones among them.
+    awaited: HashMap<(Namespace, Key), Vec<usize>>,
+}
+
+#[derive(Debug)]
+struct Hold {
+    /// The position before the segment that lacks a change.
+    before: Position,
+    /// Deletes that are awaited; `None` where they were too many to remember.
+    missing: Option<usize>,
+    by: ClusterTime,
+}
+
+impl Holds {
+    /// What may be announced when the stream stands at `position`, which is behind the segment that gave `changes` and has
+    /// this `gap`.
+    ///
+    /// Before its first position a stream has none to go back to, so that one is never held.
+    pub(crate) fn announce(&mut self, position: Position, changes: &[Change], gap: Option<Gap>) -> Position {
+        // First what was given: a document may have come back, and be gone again.
+        if !self.awaited.is_empty() {
+            changes.iter().filter(|change| change.op == Op::Delete).for_each(|change| self.given(change));
+        }
+        if let (Some(before), Some(gap)) = (self.last.take(), gap) {
+            self.hold(before, gap);
+        }
+        while self.open.front().is_some_and(|hold| hold.missing == Some(0) || position.frontier.covers(hold.by)) {
+            self.open.pop_front();
+            self.ended += 1;
+        }
+        if self.open.is_empty() {
+            self.awaited.clear();
+        }
+        let announced = self.open.front().map_or(&position, |hold| &hold.before).clone();
+        self.last = Some(position);
+        announced
+    }
+
+    fn given(&mut self, delete: &Change) {
+        let document = (delete.namespace.clone(), delete.key.clone());
+        for number in self.awaited.remove(&document).into_iter().flatten() {
+            let hold = number.checked_sub(self.ended).and_then(|at| self.open.get_mut(at));
+            if let Some(missing) = hold.and_then(|hold| hold.missing.as_mut()) {
+                *missing -= 1;
+            }
+        }
+    }
+
+    fn hold(&mut self, before: Position, Gap { documents, by }: Gap) {
+        let remembered: usize = self.open.iter().filter_map(|hold| hold.missing).sum();
+        let missing = (remembered + documents.len() <= MOST).then_some(documents.len());
+        if missing.is_some() {
+            let number = self.ended + self.open.len();
+            documents.into_iter().for_each(|document| self.awaited.entry(document).or_default().push(number));
+        }
+        self.open.push_back(Hold { before, missing, by });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bson::rawdoc;
+    use rstest::rstest;
+
+    use super::*;
+    use crate::model::{Frontier, ResumeToken, Version};
+
+    fn time(i: u32) -> ClusterTime {
+        ClusterTime { t: 0x6500_0001, i }
+    }
+
+    fn position(i: u32) -> Position {
+        let token = rawdoc! { "_data": format!("8265000001{i:08X}2B022C010029296E5A") };
+        let token = ResumeToken::from_raw(&token).expect("a token");
+        Position { token, frontier: Frontier(time(i)), as_of_ms: i64::from(i) }
+    }
+
+    fn key(id: i32) -> Key {
+        Key::from_id(&rawdoc! { "_id": id }).expect("a key")
+    }
+
+    fn change(id: i32, op: Op) -> Change {
+        Change {
+            namespace: Namespace::new("shop", "orders"),
+            id: rawdoc! { "_id": id },
+            key: key(id),
+            version: Version::snapshot(1, time(0)),
+            op,
+            document: (op != Op::Delete).then(|| rawdoc! { "_id": id }),
+            upper: time(0),
+            wall_ms: 0,
+            update_description: None,
+            collection_uuid: None,
+        }
+    }
+
+    fn gap(documents: impl IntoIterator<Item = i32>, by: u32) -> Gap {
+        let documents = documents.into_iter().map(|id| (Namespace::new("shop", "orders"), key(id))).collect();
+        Gap { documents, by: time(by) }
+    }
+
+    /// Each step: where the stream stands then, what its segment gave (`-1`: a delete of document 1, `+1`: an insert) and lacks
+    /// (`?1<90`: document 1, gone by 90), and what may be announced.
+    #[rstest]
+    #[case::nothing_missing(&[(5, "", 5), (7, "-1", 7)])]
+    #[case::until_the_delete(&[(5, "", 5), (7, "?1<90", 5), (8, "-2 +1", 5), (9, "-1", 9)])]
+    #[case::until_all_deletes(&[(5, "", 5), (7, "?1<90 ?2<90", 5), (8, "-2", 5), (9, "-1", 9)])]
+    #[case::until_the_time(&[(5, "", 5), (7, "?1<12", 5), (12, "", 5), (13, "", 13)])]
+    #[case::in_its_own_segment(&[(5, "", 5), (7, "?1<6", 7)])]
+    #[case::two_holds(&[(5, "", 5), (7, "?1<90", 5), (8, "?2<90", 5), (9, "-1", 7), (10, "-2", 10)])]
+    #[case::in_the_other_order(&[(5, "", 5), (7, "?1<90", 5), (8, "?2<90", 5), (9, "-2", 5), (10, "-1", 10)])]
+    #[case::the_same_document_twice(&[(5, "", 5), (7, "?1<90", 5), (8, "?1<90", 5), (9, "-1", 9)])]
+    #[case::gone_come_back_and_gone(&[(5, "", 5), (7, "?1<90", 5), (8, "-1 +1 ?1<90", 7), (9, "-1", 9)])]
+    #[case::went_with_its_collection(&[
+        (5, "", 5), (7, "?1<8", 5), (8, "?2<90", 5), (9, "?1<90", 7), (10, "-2", 8), (11, "-1", 11)
+    ])]
+    #[case::the_first_position_is_never_held(&[(5, "?1<90", 5), (6, "", 6)])]
+    fn positions(#[case] steps: &[(u32, &str, u32)]) {
+        let mut holds = Holds::default();
+        for &(stands, segment, announced) in steps {
+            let (mut changes, mut missing) = (Vec::new(), None);
+            for (kind, rest) in segment.split_whitespace().map(|word| word.split_at(1)) {
+                let number = |text: &str| text.parse().expect("a number");
+                match (kind, rest.split_once('<')) {
+                    ("-", _) => changes.push(change(number(rest), Op::Delete)),
+                    ("+", _) => changes.push(change(number(rest), Op::Insert)),
+                    (_, Some((id, by))) => {
+                        let by = by.parse().expect("a number");
+                        missing.get_or_insert_with(|| gap([], by)).documents.extend(gap([number(id)], by).documents);
+                    }
+                    (_, None) => panic!("{kind}{rest}"),
+                }
+            }
+            assert_eq!(
+                holds.announce(position(stands), &changes, missing),
+                position(announced),
+                "standing at {stands}"
+            );
+        }
+        assert!(holds.open.is_empty() && holds.awaited.is_empty(), "nothing is remembered for ever");
+    }
+
+    #[test]
+    fn too_many_documents_wait_for_the_time() {
+        let mut holds = Holds::default();
+        let many = i32::try_from(MOST).expect("a number") + 1;
+        holds.announce(position(5), &[], None);
+        assert_eq!(holds.announce(position(6), &[], Some(gap(0..many, 10))), position(5));
+        assert!(holds.awaited.is_empty());
+        let deletes = (0..many).map(|id| change(id, Op::Delete)).collect::<Vec<_>>();
+        assert_eq!(holds.announce(position(10), &deletes, None), position(5));
+        assert_eq!(holds.announce(position(11), &[], None), position(11));
+    }
+}
