@@ -52,8 +52,7 @@ impl ResumeToken {
     /// [`TokenError`]; each means halt, because the order of changes would be a guess.
     pub fn from_raw(raw: &RawDocument) -> Result<Self, TokenError> {
         let data = raw.get_str("_data").map_err(|_| TokenError::NoData)?;
-        let bytes = hex::decode(data).map_err(|_| TokenError::Layout { at: 0 })?;
-        let mut head = Head { bytes: &bytes, at: 0 };
+        let mut head = Head { digits: data.as_bytes(), at: 0 };
         if head.byte()? != 0x82 {
             return Err(TokenError::Layout { at: 0 });
         }
@@ -99,16 +98,24 @@ impl ResumeToken {
     }
 }
 
+/// Reads byte by byte: behind the head is more than there is in it, and none of our business.
 struct Head<'a> {
-    bytes: &'a [u8],
+    /// Two for each byte.
+    digits: &'a [u8],
+    /// In bytes.
     at: usize,
 }
 
 impl Head<'_> {
     fn byte(&mut self) -> Result<u8, TokenError> {
-        let byte = *self.bytes.get(self.at).ok_or(TokenError::Layout { at: self.at })?;
+        let mut byte = [0];
+        let digits = self.digits.get(self.at * 2..self.at * 2 + 2);
+        let read = digits.is_some_and(|digits| hex::decode_to_slice(digits, &mut byte).is_ok());
+        if !read {
+            return Err(TokenError::Layout { at: self.at });
+        }
         self.at += 1;
-        Ok(byte)
+        Ok(byte[0])
     }
 
     fn u32(&mut self) -> Result<u32, TokenError> {
