@@ -2,6 +2,7 @@
 
 use std::{
     fs::{self, File},
+    ops::RangeInclusive,
     path::{Path, PathBuf},
     process::Stdio,
     time::{Duration, Instant},
@@ -83,16 +84,49 @@ impl Process {
     }
 }
 
+/// Processor seconds of a program and of all that it has started, whether that still runs or has ended.
+pub(crate) fn cpu_of_family(pid: u32) -> anyhow::Result<f64> {
+    let stat = |pid: &str| fs::read_to_string(Path::new("/proc").join(pid).join("stat"));
+    let own = stat(&pid.to_string())?;
+    let mut seconds = Stat::read(&own).and_then(|stat| stat.seconds(14..=17)).context("read what a server has used")?;
+    for entry in fs::read_dir("/proc")? {
+        // What ends meanwhile is counted by its parent the next time.
+        let Ok(other) = stat(&entry?.file_name().to_string_lossy()) else { continue };
+        if let Some(other) = Stat::read(&other).filter(|other| other.field(4) == Some(f64::from(pid))) {
+            seconds += other.seconds(14..=15).unwrap_or(0.0);
+        }
+    }
+    Ok(seconds)
+}
+
+/// The numbers of `/proc/<pid>/stat`.
+///
+/// Source: `proc_pid_stat(5)`: 4 is the parent; 14 and 15 are user and system ticks, 16 and 17 those of children that were
+/// waited for.
+struct Stat<'a>(Vec<&'a str>);
+
+impl<'a> Stat<'a> {
+    fn read(stat: &'a str) -> Option<Self> {
+        // Behind the name in parentheses, which may hold anything: fields 3 and on.
+        Some(Self(stat.rsplit_once(") ")?.1.split(' ').collect()))
+    }
+
+    fn field(&self, number: usize) -> Option<f64> {
+        self.0.get(number - 3)?.parse().ok()
+    }
+
+    fn seconds(&self, mut fields: RangeInclusive<usize>) -> Option<f64> {
+        fields.try_fold(0.0, |ticks, field| Some(ticks + self.field(field)?)).map(|ticks| ticks / TICKS)
+    }
+}
+
 fn usage(stat: &str, status: &str) -> Option<Usage> {
-    // Behind the name in parentheses, which may hold anything: fields 3 and on.
-    let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
-    let ticks = |field: usize| fields.get(field - 3)?.parse::<f64>().ok();
     let memory = |name: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
         Some(kibibytes(line)? as f64 / 1e6)
     };
     Some(Usage {
-        cpu_seconds: (ticks(14)? + ticks(15)?) / TICKS,
+        cpu_seconds: Stat::read(stat)?.seconds(14..=15)?,
         peak_mb: memory("VmHWM")?,
         resident_mb: memory("VmRSS")?,
     })
@@ -108,6 +142,26 @@ mod tests {
         let status = "Name:\ta\nVmHWM:\t  100000 kB\nVmRSS:\t   50000 kB\n";
         assert_eq!(usage(stat, status), Some(Usage { cpu_seconds: 13.0, peak_mb: 102.4, resident_mb: 51.2 }));
         assert_eq!(usage("42", status), None);
+    }
+
+    #[test]
+    fn a_family_is_the_program_its_children_and_those_that_have_ended() {
+        let spend = "i=0; while [ $i -lt 300000 ]; do i=$((i + 1)); done";
+        let script = format!("({spend}); ({spend}; echo ready; read wait) & {spend}; wait");
+        let mut command = std::process::Command::new("sh");
+        command.args(["-c", &script]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut family = command.spawn().expect("sh is everywhere");
+        let alone = |pid: u32| {
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
+            Stat::read(&stat).and_then(|stat| stat.seconds(14..=15)).expect("its ticks")
+        };
+        let mut line = [0; 6];
+        std::io::Read::read_exact(family.stdout.as_mut().expect("piped"), &mut line).expect("a child says so");
+        let (all, own) = (cpu_of_family(family.id()).expect("it runs"), alone(family.id()));
+        family.kill().expect("it waits");
+        family.wait().expect("it ends");
+        assert!(all > own && own >= 0.0, "{all} s, of these {own} s its own");
+        assert!(cpu_of_family(family.id()).is_err(), "it has ended");
     }
 
     #[tokio::test]

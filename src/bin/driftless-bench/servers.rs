@@ -17,8 +17,13 @@ use rdkafka::{
 };
 use tokio_postgres::{Client, NoTls};
 
+use crate::process;
+
 /// First part of every name on the servers: what starts so is ours to remove.
 const PREFIX: &str = "bench";
+/// The servers, and where the number of each one's process is.
+const PROCESSES: [(&str, &str); 3] =
+    [("MongoDB", "MONGO_1_PID_FILE"), ("Kafka", "KAFKA_PID_FILE"), ("PostgreSQL", "POSTGRES_PID_FILE")];
 const ANSWER: Duration = Duration::from_secs(30);
 
 /// The addresses of the started servers.
@@ -120,6 +125,17 @@ impl Servers {
             format!("Kafka {kafka}"),
             format!("PostgreSQL {}", postgres.get::<_, String>(0)),
         ])
+    }
+
+    /// Processor seconds that each server has used so far.
+    pub(crate) fn cpu(&self) -> anyhow::Result<Vec<(&'static str, f64)>> {
+        let used = |(name, key): &(&'static str, &str)| {
+            let file = self.value(key)?;
+            let pid = fs::read_to_string(file).with_context(|| format!("read {file}"))?;
+            let pid = pid.trim().parse().with_context(|| format!("find a process id in {file}"))?;
+            Ok((*name, process::cpu_of_family(pid)?))
+        };
+        PROCESSES.iter().map(used).collect()
     }
 
     /// Makes an empty target with its tables, and a configuration that reads `source`.

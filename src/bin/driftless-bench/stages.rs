@@ -109,8 +109,9 @@ async fn sink(bench: &Bench, chapter: &mut Chapter) -> anyhow::Result<()> {
     filling.process.stop().await?;
     let client = bench.servers.postgres(&trial.target).await?;
     client.batch_execute(&format!("VACUUM ANALYZE {USERS}")).await?;
+    let before = trials::Before::look(&bench.servers, &trial)?;
     let mut process = Daemon::start(&trial, &["sink"])?.process;
-    let outcome = trials::drained(&bench.servers, &trial, &mut process, &backlog, u64::MAX).await?;
+    let outcome = trials::drained(&bench.servers, &trial, &mut process, &backlog, before).await?;
     outcome.add_to(chapter, "stages.sink", "sink from a full topic, upserts of existing rows");
     process.stop().await?;
     bench.servers.clear(trial).await?;

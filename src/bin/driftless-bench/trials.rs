@@ -33,6 +33,8 @@ pub(crate) struct Outcome {
     changes: u64,
     /// What the process has used from its start to the last row.
     usage: Usage,
+    /// Processor seconds of each server in that time.
+    servers: Vec<(&'static str, f64)>,
     /// Bytes in the topics.
     log_bytes: u64,
 }
@@ -55,6 +57,21 @@ impl Mover {
     }
 }
 
+/// What the servers had used and held before a program was started.
+pub(crate) struct Before {
+    /// Processor seconds by server.
+    cpu: Vec<(&'static str, f64)>,
+    /// Bytes in the topics.
+    log_bytes: u64,
+}
+
+impl Before {
+    /// As it is now.
+    pub(crate) fn look(servers: &Servers, trial: &Trial) -> anyhow::Result<Self> {
+        Ok(Self { cpu: servers.cpu()?, log_bytes: servers.topic_bytes(&trial.prefix)? })
+    }
+}
+
 /// Starts it on an empty target and waits for all rows; it goes on running.
 pub(crate) async fn snapshot(
     servers: &Servers,
@@ -63,16 +80,10 @@ pub(crate) async fn snapshot(
     rows: u64,
 ) -> anyhow::Result<(Process, Outcome)> {
     let client = servers.postgres(&trial.target).await?;
+    let before = Before::look(servers, trial)?;
     let mut process = mover.start(servers, trial)?;
     let span = watch::span(&client, &mut process, &format!("SELECT count(*) FROM {USERS}"), rows).await?;
-    let outcome = Outcome {
-        first: (span.first - process.started).as_secs_f64(),
-        last: (span.last - process.started).as_secs_f64(),
-        rate: span.rate(rows),
-        changes: rows,
-        usage: process.usage()?,
-        log_bytes: servers.topic_bytes(&trial.prefix)?,
-    };
+    let outcome = Outcome::new(servers, trial, &process, before, (span.first, span, rows))?;
     Ok((process, outcome))
 }
 
@@ -83,7 +94,7 @@ pub(crate) async fn backlog(
     trial: &Trial,
     backlog: &Backlog,
 ) -> anyhow::Result<(Process, Outcome)> {
-    let before = servers.topic_bytes(&trial.prefix)?;
+    let before = Before::look(servers, trial)?;
     let mut process = mover.start(servers, trial)?;
     let outcome = drained(servers, trial, &mut process, backlog, before).await?;
     Ok((process, outcome))
@@ -95,24 +106,37 @@ pub(crate) async fn drained(
     trial: &Trial,
     process: &mut Process,
     backlog: &Backlog,
-    log_bytes_before: u64,
+    before: Before,
 ) -> anyhow::Result<Outcome> {
     let client = servers.postgres(&trial.target).await?;
     let seen = watch::markers(&client, process, backlog.head, false).await?;
     let first = Instant::now();
     let already = client.query_one(&backlog.applied, &[]).await?.get::<_, i64>(0) as u64;
     let last = watch::markers(&client, process, backlog.tail, true).await?;
-    Ok(Outcome {
-        first: (seen - process.started).as_secs_f64(),
-        last: (last - process.started).as_secs_f64(),
-        rate: Span { first, already, last }.rate(backlog.changes),
-        changes: backlog.changes,
-        usage: process.usage()?,
-        log_bytes: servers.topic_bytes(&trial.prefix)?.saturating_sub(log_bytes_before),
-    })
+    Outcome::new(servers, trial, process, before, (seen, Span { first, already, last }, backlog.changes))
 }
 
 impl Outcome {
+    /// So many rows or changes were there after `span`; the first was seen at `seen`.
+    fn new(
+        servers: &Servers,
+        trial: &Trial,
+        process: &Process,
+        before: Before,
+        (seen, span, changes): (Instant, Span, u64),
+    ) -> anyhow::Result<Self> {
+        let used = servers.cpu()?.into_iter().zip(before.cpu).map(|((name, now), (_, then))| (name, now - then));
+        Ok(Self {
+            first: (seen - process.started).as_secs_f64(),
+            last: (span.last - process.started).as_secs_f64(),
+            rate: span.rate(changes),
+            changes,
+            usage: process.usage()?,
+            servers: used.collect(),
+            log_bytes: servers.topic_bytes(&trial.prefix)?.saturating_sub(before.log_bytes),
+        })
+    }
+
     /// Adds the figures of one run: `<id>.rate` and so on.
     pub(crate) fn add_to(&self, chapter: &mut Chapter, id: &str, what: &str) {
         let changes = self.changes as f64;
@@ -125,6 +149,14 @@ impl Outcome {
         add("rate_from_start", "process start to last row", "changes/s", changes / self.last);
         add("first_row", "process start to first row", "s", self.first);
         add("cpu", "processor time of the process", "s per million", self.usage.cpu_seconds / changes * 1e6);
+        for (name, seconds) in &self.servers {
+            let text = format!("processor time of {name} meanwhile");
+            add(&format!("cpu.{}", name.to_lowercase()), &text, "s per million", seconds / changes * 1e6);
+        }
+        let all: f64 = self.servers.iter().map(|(_, seconds)| seconds).sum();
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as f64;
+        let text = "where the servers' processor time alone would fill every core";
+        add("servers_alone", text, "changes/s", cores * changes / all);
         add("memory", "peak memory", "MB", self.usage.peak_mb);
         if self.log_bytes > 0 {
             add("log_bytes", "bytes in Kafka's files", "bytes per change", self.log_bytes as f64 / changes);
