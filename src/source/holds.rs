@@ -50,10 +50,15 @@ struct Hold {
 }
 
 impl Holds {
+    /// Of a stream that goes on from there.
+    pub(crate) fn after(last: Position) -> Self {
+        Self { last: Some(last), ..Self::default() }
+    }
+
     /// What may be announced when the stream stands at `position`, which is behind the segment that gave `changes` and has
     /// this `gap`.
     ///
-    /// Before its first position a stream has none to go back to, so that one is never held.
+    /// The first position of a stream that begins at a cluster time is never held: there is none to go back to.
     pub(crate) fn announce(&mut self, position: Position, changes: &[Change], gap: Option<Gap>) -> Position {
         // First what was given: a document may have come back, and be gone again.
         if !self.awaited.is_empty() {
@@ -176,6 +181,13 @@ mod tests {
             );
         }
         assert!(holds.open.is_empty() && holds.awaited.is_empty(), "nothing is remembered for ever");
+    }
+
+    #[test]
+    fn a_stream_that_goes_on_has_a_position_to_go_back_to() {
+        let mut holds = Holds::after(position(5));
+        assert_eq!(holds.announce(position(7), &[], Some(gap([1], 90))), position(5));
+        assert_eq!(holds.announce(position(8), &[change(1, Op::Delete)], None), position(8));
     }
 
     #[test]

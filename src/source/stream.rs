@@ -87,9 +87,12 @@ impl ChangeStream {
         // Replies are bounded by their bytes, in `Prefetch`.
         let (send_reply, replies) = mpsc::channel(64);
         let (send_batch, batches) = mpsc::channel(1);
-        let (place, frontier) = match start {
-            Start::After { token, frontier } => (Place::After(token), frontier),
-            Start::At(time) => (Place::At(time), Frontier(time)),
+        let (place, frontier, holds) = match start {
+            Start::After { token, frontier } => {
+                let last = Position { token: token.clone(), frontier, as_of_ms: 0 };
+                (Place::After(token), frontier, Holds::after(last))
+            }
+            Start::At(time) => (Place::At(time), Frontier(time), Holds::default()),
         };
         let tracker = Tracker::new(source.server().completes_instants(), frontier);
         let prefetch = Prefetch::new(source.clone(), scope.clone(), place, backoff, cancel.clone(), send_reply);
@@ -99,7 +102,7 @@ impl ChangeStream {
             backoff,
             cancel: cancel.clone(),
             tracker,
-            holds: Holds::default(),
+            holds,
             fragments: Fragments::default(),
             lookups: source.config().lookup_batch.clamp(1, FIRST_LOOKUPS),
             batches: send_batch,
