@@ -147,7 +147,8 @@ mod tests {
     #[test]
     fn a_family_is_the_program_its_children_and_those_that_have_ended() {
         let spend = "i=0; while [ $i -lt 300000 ]; do i=$((i + 1)); done";
-        let script = format!("({spend}); ({spend}; echo ready; read wait) & {spend}; wait");
+        // A child that has ended, one that waits for the end of its input, and the shell itself.
+        let script = format!("exec 3<&0; ({spend}); ({spend}; echo ready; read end <&3) & {spend}; wait");
         let mut command = std::process::Command::new("sh");
         command.args(["-c", &script]).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut family = command.spawn().expect("sh is everywhere");
