@@ -21,7 +21,7 @@ use crate::model::{Change, ClusterTime, Key, Namespace, Op};
 const MOST: usize = 50_000;
 
 /// What a segment of the stream lacks.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Gap {
     /// Documents that were gone when they were looked up.
     pub(crate) documents: HashSet<(Namespace, Key)>,
@@ -90,8 +90,7 @@ impl Holds {
     }
 
     fn hold(&mut self, before: Position, Gap { documents, by }: Gap) {
-        let remembered: usize = self.open.iter().filter_map(|hold| hold.missing).sum();
-        let missing = (remembered + documents.len() <= MOST).then_some(documents.len());
+        let missing = (self.awaited.len() + documents.len() <= MOST).then_some(documents.len());
         if missing.is_some() {
             let number = self.ended + self.open.len();
             documents.into_iter().for_each(|document| self.awaited.entry(document).or_default().push(number));

@@ -125,7 +125,7 @@ pub(crate) fn settle(events: Vec<Placed>, fates: &[Fate], mut found: BTreeMap<St
                     .and_then(|found| found.documents.remove(&change.key).map(|document| (document, found.upper)));
                 let Some((document, upper)) = image else {
                     let by = found.get(collection).map_or_else(ClusterTime::default, |found| found.upper);
-                    let gap = outcome.gap.get_or_insert_with(|| Gap { documents: HashSet::new(), by });
+                    let gap = outcome.gap.get_or_insert_default();
                     gap.by = gap.by.max(by);
                     gap.documents.insert((change.namespace, change.key));
                     continue;

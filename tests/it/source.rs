@@ -190,7 +190,8 @@ async fn a_lookup_that_finds_nothing_gives_nothing() {
 /// A stream that is far behind saves how far it has come: a hold ends with the delete, not with the time of the lookup.
 #[tokio::test]
 async fn a_missing_image_holds_a_position_until_its_delete() {
-    let shop = Shop::with("holds", |config| config.stream_batch = 1).await;
+    // One event a batch: an update and its delete never share one.
+    let shop = Shop::with("holds", |config| (config.stream_batch, config.lookup_batch) = (1, 1)).await;
     let orders = shop.collection("orders");
     let start = shop.now().await;
     orders.insert_one(doc! { "_id": 1, "v": 0 }).await.expect("the server answers");

@@ -36,7 +36,7 @@ impl Machine {
         let system = value(&release, "PRETTY_NAME", '=').unwrap_or_default();
         Self {
             processor: value(&cpu, "model name", ':').unwrap_or_default(),
-            processors: std::thread::available_parallelism().map_or(0, usize::from),
+            processors: processors(),
             memory_bytes: value(&memory, "MemTotal", ':').and_then(|text| kibibytes(&text)).unwrap_or(0),
             system: format!("{system}, Linux {}", kernel.trim()),
             load_before: fs::read_to_string("/proc/loadavg").unwrap_or_default().trim().to_owned(),
@@ -62,6 +62,11 @@ impl Machine {
             ("commit", self.commit.clone()),
         ]
     }
+}
+
+/// Processors that may be used; 0 when the system does not tell.
+pub(crate) fn processors() -> usize {
+    std::thread::available_parallelism().map_or(0, usize::from)
 }
 
 fn commit() -> String {

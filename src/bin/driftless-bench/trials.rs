@@ -6,6 +6,7 @@ use crate::{
     changes::Backlog,
     daemon::Daemon,
     debezium::Debezium,
+    machine,
     process::{Process, Usage},
     report::Chapter,
     servers::{Servers, Trial},
@@ -154,9 +155,8 @@ impl Outcome {
             add(&format!("cpu.{}", name.to_lowercase()), &text, "s per million", seconds / changes * 1e6);
         }
         let all: f64 = self.servers.iter().map(|(_, seconds)| seconds).sum();
-        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as f64;
         let text = "where the servers' processor time alone would fill every core";
-        add("servers_alone", text, "changes/s", cores * changes / all);
+        add("servers_alone", text, "changes/s", machine::processors() as f64 * changes / all);
         add("memory", "peak memory", "MB", self.usage.peak_mb);
         if self.log_bytes > 0 {
             add("log_bytes", "bytes in Kafka's files", "bytes per change", self.log_bytes as f64 / changes);
