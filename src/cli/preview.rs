@@ -79,7 +79,7 @@ struct ShownLoss {
 impl Preview {
     pub(super) async fn execute(self, path: &Path) -> anyhow::Result<Exit> {
         let Some(setup) = Setup::load(path) else { return Ok(Exit::Faults) };
-        let session = Target::new(&setup.config.sink)?.open(Purpose::Read).await?;
+        let session = Target::new(&setup.config.sink, &setup.config.log.prefix)?.open(Purpose::Read).await?;
         let plan = match Plan::compile(&setup.mapping, &read_catalog(&session).await?) {
             Ok(plan) => plan,
             Err(faults) => {

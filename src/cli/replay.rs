@@ -53,7 +53,7 @@ impl Replay {
         }
         let config = setup.config;
         let topic = topic_name(&config.log.prefix, &Namespace::new(&config.source.database, &self.collection));
-        let session = Target::new(&config.sink)?.open(Purpose::Control).await?;
+        let session = Target::new(&config.sink, &config.log.prefix)?.open(Purpose::Control).await?;
         let to = self.to.to_offset.map_or(replay::To::Earliest, replay::To::Offset);
         let who = operator();
         let request =

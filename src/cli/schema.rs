@@ -46,7 +46,7 @@ impl Schema {
     pub(super) async fn execute(self, path: &Path) -> anyhow::Result<Exit> {
         let Self::Apply(apply) = self;
         let Some(setup) = Setup::load(path) else { return Ok(Exit::Faults) };
-        let session = Target::new(&setup.config.sink)?.open(Purpose::Control).await?;
+        let session = Target::new(&setup.config.sink, &setup.config.log.prefix)?.open(Purpose::Control).await?;
         if apply.dry_run {
             for name in rehearse(&session).await? {
                 print::line(format!("-- migration `{name}` of the schema driftless"));

@@ -114,7 +114,7 @@ impl Status {
 }
 
 async fn open(setup: &Setup) -> anyhow::Result<Session> {
-    Ok(Target::new(&setup.config.sink)?.open(Purpose::Control).await?)
+    Ok(Target::new(&setup.config.sink, &setup.config.log.prefix)?.open(Purpose::Control).await?)
 }
 
 /// One line for each collection.

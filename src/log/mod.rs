@@ -41,5 +41,5 @@ pub use murmur2::partition_of;
 pub use producer::Publisher;
 pub use republish::{RawRecord, republish};
 pub use state::{StoredState, StreamState, read_state};
-pub use topics::{Topic, Topics, topic_name};
+pub use topics::{Topic, Topics, database_of, topic_name};
 pub use transaction::Transaction;

@@ -143,6 +143,36 @@ pub fn topic_name(prefix: &str, namespace: &Namespace) -> String {
     name
 }
 
+/// The database in the name of a collection's topic; `None` where the name is none of this prefix, or may end in a hash.
+pub fn database_of(prefix: &str, topic: &str) -> Option<String> {
+    if topic.len() >= MAX_NAME {
+        return None;
+    }
+    let (database, collection) = topic.strip_prefix(prefix)?.strip_prefix('.')?.split_once('.')?;
+    // More dots: the prefix is longer than this one.
+    if collection.contains('.') {
+        return None;
+    }
+    let mut bytes = Vec::with_capacity(database.len());
+    let mut rest = database.as_bytes();
+    while let Some((&byte, after)) = rest.split_first() {
+        rest = after;
+        match (byte, rest) {
+            (b'-', [b'-', after @ ..]) => {
+                bytes.push(b'-');
+                rest = after;
+            }
+            (b'-', [high, low, after @ ..]) => {
+                bytes.push(u8::from_str_radix(std::str::from_utf8(&[*high, *low]).ok()?, 16).ok()?);
+                rest = after;
+            }
+            (b'-', _) => return None,
+            (byte, _) => bytes.push(byte),
+        }
+    }
+    String::from_utf8(bytes).ok()
+}
+
 fn escape(name: &mut String, text: &str) {
     for byte in text.bytes() {
         match byte {
@@ -407,6 +437,7 @@ mod tests {
     #[case("a", "é x", "p.a.-c3-a9-20x")]
     fn names(#[case] db: &str, #[case] collection: &str, #[case] expected: &str) {
         assert_eq!(topic_name("p", &Namespace::new(db, collection)), expected);
+        assert_eq!(database_of("p", expected).as_deref(), Some(db));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 
 mod change;
 mod decimal;
+mod identity;
 mod key;
 mod reason;
 mod resume_token;
@@ -12,6 +13,7 @@ mod time;
 
 pub use change::{Change, Control, ControlKind, Namespace, Op};
 pub use decimal::Decimal;
+pub use identity::{Mismatch, SourceIdentity, TargetIdentity};
 pub use key::Key;
 pub use reason::Reason;
 pub use resume_token::{ResumeToken, TokenError, TokenKind};

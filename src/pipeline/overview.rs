@@ -146,7 +146,7 @@ impl OverviewRole {
     async fn look(&mut self, session: &mut Option<Session>) -> Result<(), Error> {
         let open = match session {
             Some(open) => open,
-            None => session.insert(Target::new(&self.config.sink)?.open(Purpose::Read).await?),
+            None => session.insert(Target::new(&self.config.sink, &self.config.log.prefix)?.open(Purpose::Read).await?),
         };
         let shared = status::read(open, 0).await?;
         let collections: Vec<CollectionOverview> =

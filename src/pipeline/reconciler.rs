@@ -10,10 +10,10 @@ use crate::{
     log::Topics,
     mapping::{MappingFile, Plan},
     metrics as names,
-    model::{Key, Version},
+    model::{Key, SourceIdentity, Version},
     reconcile::{self, Bounds, Coverage, Pass, Report},
     sink::{
-        self, Entry, Prepared, Purpose, Session, Target, migrate, read_catalog,
+        self, Entry, Prepared, Purpose, Session, Target, identity, migrate, read_catalog,
         status::{ReconcileResult, store_reconcile_result},
     },
     source::{self, Limits, Source},
@@ -45,8 +45,11 @@ impl Bench {
     /// # Errors
     /// Those of either side, and [`Error::Mapping`] when the mapping does not fit the target.
     pub async fn connect(config: &Config, mapping: &MappingFile) -> Result<Self, Error> {
-        let target = Target::new(&config.sink)?;
-        migrate(&target.open(Purpose::Control).await?).await?;
+        let target = Target::new(&config.sink, &config.log.prefix)?;
+        let control = target.open(Purpose::Control).await?;
+        migrate(&control).await?;
+        let source = SourceIdentity { database: config.source.database.clone(), ..SourceIdentity::default() };
+        identity::claim(&control, &source).await?;
         let session = target.open(Purpose::Read).await?;
         let catalog = read_catalog(&session).await?;
         let plan = Plan::compile(mapping, &catalog).map_err(Error::Mapping)?;

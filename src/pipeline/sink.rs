@@ -10,8 +10,9 @@ use crate::{
     config::Config,
     log::Topics,
     mapping::{MappingFile, Plan},
+    model::SourceIdentity,
     retry::Backoff,
-    sink::{Prepared, Purpose, Target, Worker, migrate, read_catalog},
+    sink::{Prepared, Purpose, Target, Worker, identity, migrate, read_catalog},
     status::{Phase, Role, Status},
 };
 
@@ -44,9 +45,11 @@ impl SinkRole {
 
     async fn prepare(&self) -> Result<Vec<Worker>, Error> {
         let config = &self.config;
-        let target = Target::new(&config.sink)?;
+        let target = Target::new(&config.sink, &config.log.prefix)?;
         let control = target.open(Purpose::Control).await?;
         migrate(&control).await?;
+        let source = SourceIdentity { database: config.source.database.clone(), ..SourceIdentity::default() };
+        identity::claim(&control, &source).await?;
         let catalog = read_catalog(&control).await?;
         let plan = Plan::compile(&self.mapping, &catalog).map_err(Error::Mapping)?;
         let topics = Topics::ensure(&config.log, &namespaces(config, &plan)).await?;

@@ -43,7 +43,7 @@ async fn once(
 ) -> Result<(), Error> {
     let open = match session {
         Some(open) => open,
-        None => session.insert(Target::new(&config.sink)?.open(Purpose::Read).await?),
+        None => session.insert(Target::new(&config.sink, &config.log.prefix)?.open(Purpose::Read).await?),
     };
     let wanted = snapshots::wishes(open).await?;
     wishes.send_if_modified(|known| {

@@ -11,6 +11,7 @@ use tokio_postgres::Row;
 
 use super::{
     Error,
+    identity::OURS,
     plan::Batch,
     session::{Session, field},
 };
@@ -131,9 +132,10 @@ pub(super) async fn lock(
     let (topics, numbers) = split(partitions);
     if expected.contains(&None) {
         let act = "create positions";
-        let sql = "INSERT INTO driftless.position (topic, partition) SELECT * FROM unnest($1::text[], $2::int4[]) \
+        let sql = "INSERT INTO driftless.position (migration, topic, partition) \
+                   SELECT i.id, e.* FROM driftless.identity AS i, unnest($1::text[], $2::int4[]) AS e WHERE i.prefix = $3 \
                    ON CONFLICT DO NOTHING";
-        session.execute(act, sql, &[&topics, &numbers]).await?;
+        session.execute(act, sql, &[&topics, &numbers, &session.prefix()]).await?;
     }
     let act = "lock positions";
     let sql = format!(
@@ -204,11 +206,11 @@ pub(super) async fn store_and_commit(
     Ok((positions, unmet))
 }
 
-/// Every position there is.
+/// Every position of this migration.
 pub(super) async fn all(session: &Session) -> Result<Vec<(TopicPartition, Position)>, Error> {
     let act = "read positions";
-    let sql = format!("SELECT {COLUMNS} FROM driftless.position ORDER BY topic, partition");
-    let rows = session.query(act, &sql, &[]).await?;
+    let sql = format!("SELECT {COLUMNS} FROM driftless.position WHERE {OURS} ORDER BY topic, partition");
+    let rows = session.query(act, &sql, &[&session.prefix()]).await?;
     rows.iter().map(|row| Ok((partition(row, act)?, position(row, act)?))).collect()
 }
 

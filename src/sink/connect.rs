@@ -7,7 +7,7 @@
 //! Rejected: a pool of connections. A worker has one connection and one transaction at a time; a pool would only hide
 //! which of them died.
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use secrecy::ExposeSecret;
 use tokio::sync::watch;
@@ -60,6 +60,7 @@ pub struct Target {
     tls: MakeRustlsConnect,
     constraints: Constraints,
     statement_timeout: Duration,
+    prefix: Arc<str>,
 }
 
 /// How long opening a connection may take.
@@ -68,11 +69,11 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const PEER_TIMEOUT: Duration = Duration::from_secs(20);
 
 impl Target {
-    /// Reads addresses, secrets and certificates.
+    /// Reads addresses, secrets and certificates. The prefix of the log names the migration whose state its sessions see.
     ///
     /// # Errors
     /// [`Error::Address`], [`Error::File`], [`Error::Url`] and [`Error::Tls`]; all of them halt.
-    pub fn new(config: &SinkConfig) -> Result<Self, Error> {
+    pub fn new(config: &SinkConfig, prefix: &str) -> Result<Self, Error> {
         let url = match (&config.url, &config.url_file) {
             (Some(url), None) => url.expose_secret().to_owned(),
             (None, Some(path)) => read(path)?,
@@ -98,6 +99,7 @@ impl Target {
             tls: tls::connector(trust, config.ca_file.as_deref())?,
             constraints: config.constraints,
             statement_timeout: config.statement_timeout,
+            prefix: Arc::from(prefix),
         })
     }
 
@@ -122,7 +124,7 @@ impl Target {
             ended.send_replace(Some(cause));
         });
         let limit = if purpose == Purpose::Control { None } else { Some(self.statement_timeout + PEER_TIMEOUT) };
-        let mut session = Session::new(client, death, limit);
+        let mut session = Session::new(client, death, limit, self.prefix.clone());
         if session.setting("driftless.mark").await?.as_deref() != Some(mark.as_str()) {
             return Err(Error::Pooler);
         }

@@ -110,15 +110,16 @@ impl<'a> Letter<'a> {
 }
 
 const WRITE: &str = "
-INSERT INTO driftless.dead_letter AS d (topic, partition, log_offset, collection, key, version, reason, detail,
+INSERT INTO driftless.dead_letter AS d (migration, topic, partition, log_offset, collection, key, version, reason, detail,
        record_key, value, headers, timestamp_ms, state, attempts, next_attempt_at)
-SELECT e.topic, e.partition, e.log_offset, e.collection, e.key, e.version, e.reason, e.detail,
+SELECT i.id, e.topic, e.partition, e.log_offset, e.collection, e.key, e.version, e.reason, e.detail,
        e.record_key, e.value, e.headers::jsonb, e.timestamp_ms, e.state, 1, now() + interval '1 second'
   FROM unnest($1::text[], $2::int4[], $3::int8[], $4::int4[], $5::bytea[], $6::bytea[], $7::text[], $8::text[],
               $9::bytea[], $10::bytea[], $11::text[], $12::int8[], $13::text[])
     AS e(topic, partition, log_offset, collection, key, version, reason, detail,
          record_key, value, headers, timestamp_ms, state)
-ON CONFLICT (topic, partition, log_offset) DO UPDATE
+  JOIN driftless.identity AS i ON i.prefix = $15
+ON CONFLICT (topic, topic_id, partition, log_offset) DO UPDATE
    SET reason = excluded.reason, detail = excluded.detail, closed_at = NULL,
        -- An attempt made for the sake of another document does not count.
        attempts = d.attempts + (d.next_attempt_at <= now())::int,
@@ -177,6 +178,7 @@ pub(super) async fn write(
                 &timestamps,
                 &states,
                 &i32::try_from(parked_attempts).unwrap_or(i32::MAX),
+                &session.prefix(),
             ],
         )
         .await?;
@@ -198,7 +200,7 @@ UPDATE driftless.dead_letter AS d
    SET state = CASE WHEN d.version = e.version THEN 'retried' ELSE 'superseded' END, closed_at = now()
   FROM unnest($1::int4[], $2::bytea[], $3::bytea[], $4::int8[]) AS e(collection, key, version, failed_at)
  WHERE d.state IN ('open', 'parked') AND d.collection = e.collection AND d.key = e.key AND d.version <= e.version
-   AND d.log_offset IS DISTINCT FROM e.failed_at";
+   AND (d.log_offset IS DISTINCT FROM e.failed_at OR d.topic_id <> '')";
 
 /// Closes the letters that the winners settle. Of a document that failed again only the letter of this record stays.
 pub(super) async fn close(

@@ -14,6 +14,7 @@ use tokio_postgres::Row;
 
 use super::{
     Error, Session,
+    identity::{self, OURS},
     replay::record_action,
     schema,
     session::{Param, field},
@@ -66,6 +67,7 @@ async fn drop_all(session: &Session, tables: &[String], who: &str, act: &str) ->
     session.batch(act, "SET LOCAL lock_timeout = '10s'").await?;
     // A dry run takes them back with everything else.
     schema::run_missing(session).await?;
+    identity::ensure(session).await?;
     let mut all = Vec::new();
     for row in session.query(act, FIND, &[&tables]).await? {
         let Remembered { table, name, kind, definition } = Remembered::read(&row, 0, act)?;
@@ -79,8 +81,9 @@ async fn drop_all(session: &Session, tables: &[String], who: &str, act: &str) ->
             _ => format!("ALTER TABLE {table} DROP CONSTRAINT {name}"),
         };
         if kept.is_none() {
-            let remember = "INSERT INTO driftless.deferred (relation, name, kind, definition) VALUES ($1, $2, $3, $4)";
-            session.execute(act, remember, &[&table, &name, &kind, &definition]).await?;
+            let remember = "INSERT INTO driftless.deferred (migration, relation, name, kind, definition) \
+                            SELECT id, $2, $3, $4, $5 FROM driftless.identity WHERE prefix = $1";
+            session.execute(act, remember, &[&session.prefix(), &table, &name, &kind, &definition]).await?;
             session.batch(act, &sql).await?;
         }
         all.push(Deferred { table, name, sql: kept.is_none().then_some(sql).into_iter().collect(), problem: kept });
@@ -99,9 +102,11 @@ pub async fn catch_up(session: &Session, who: &str, dry_run: bool) -> Result<Vec
         return Ok(Vec::new());
     }
     // Foreign keys last: to validate one is quicker with its indexes.
-    let sql = "SELECT relation, name, kind, definition FROM driftless.deferred ORDER BY kind = 'foreign key', id";
+    let sql = format!(
+        "SELECT relation, name, kind, definition FROM driftless.deferred WHERE {OURS} ORDER BY kind = 'foreign key', id"
+    );
     let mut all = Vec::new();
-    for row in session.query(act, sql, &[]).await? {
+    for row in session.query(act, &sql, &[&session.prefix()]).await? {
         let remembered = Remembered::read(&row, 0, act)?;
         let sql = remembered.missing(session).await?;
         let mut problem = None;

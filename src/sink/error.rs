@@ -8,8 +8,9 @@ use std::{fmt, path::PathBuf, time::Duration};
 use thiserror::Error;
 use tokio_postgres::error::DbError;
 
+use super::identity::TableTaken;
 use crate::{
-    model::Reason,
+    model::{Mismatch, Reason},
     retry::{Class, Classify},
 };
 
@@ -122,6 +123,12 @@ pub enum Error {
         /// Its name.
         table: String,
     },
+    /// The state in the schema is that of another source.
+    #[error("go on with the state in schema driftless")]
+    Mismatch(#[from] Mismatch),
+    /// Another migration writes the table.
+    #[error("write table {}: the migration with `log.prefix = \"{}\"` writes it, too", .0.table, .0.prefix)]
+    TableTaken(TableTaken),
     /// The rows of a table were remembered by another key than the mapping has now.
     #[error("find the rows of table {table} again: they are remembered by {known}, the mapping has {wanted}")]
     KeyChanged {
@@ -316,6 +323,11 @@ impl Error {
                 "the position did not move: see what is refused with `driftless check`, mend the mapping and start again; \
                  when the documents themselves are wrong, raise sink.breaker_dead_letters",
             ),
+            Self::Mismatch(mismatch) => Some(mismatch.hint()),
+            Self::TableTaken(_) => Some(
+                "let one of the two write another table; when the other migration is over, \
+                 `DELETE FROM driftless.identity WHERE prefix = '…'` forgets its state and leaves its rows",
+            ),
             Self::KeyChanged { .. } => Some(
                 "empty the table, delete its entries of driftless.owner, and replay its collections from the earliest",
             ),
@@ -326,6 +338,7 @@ impl Error {
             Self::Statement { source: Cause::Refused(refusal), .. } if refusal.code == "42501" => {
                 Some("grant the right to the role that driftless connects as")
             }
+            Self::Log(error) => error.hint(),
             _ => None,
         }
     }
@@ -344,6 +357,8 @@ impl Classify for Error {
             | Self::NewerRecord { .. }
             | Self::SchemaNewer { .. }
             | Self::TableGone { .. }
+            | Self::Mismatch(_)
+            | Self::TableTaken(_)
             | Self::KeyChanged { .. }
             | Self::Task { .. } => Class::Halt,
             Self::Silent { .. } | Self::OffsetMoved { .. } | Self::CopyRefused { .. } => Class::Transient,

@@ -25,6 +25,7 @@ mod connect;
 pub mod dead_letter;
 pub mod deferred;
 mod error;
+pub mod identity;
 mod intake;
 mod isolate;
 mod ledger;

@@ -8,7 +8,9 @@ use std::{
 
 use super::{
     Error,
+    identity::{self, OURS},
     owner::Owned,
+    schema::LOCK,
     session::{Session, field},
     statements::{CollectionStatements, TableStatements},
 };
@@ -33,22 +35,12 @@ impl Prepared {
     /// Writes the statements and registers collections and tables.
     ///
     /// # Errors
-    /// [`Error::TableGone`] and [`Error::KeyChanged`] halt; [`Error::Statement`] by its cause.
+    /// [`Error::TableGone`], [`Error::TableTaken`] and [`Error::KeyChanged`] halt; [`Error::Statement`] by its cause.
     pub async fn new(session: &Session, plan: Arc<Plan>, catalog: &Catalog) -> Result<Self, Error> {
         let statements = plan.collections().iter().map(|collection| CollectionStatements::new(collection, catalog));
         let statements = statements.collect::<Result<Vec<_>, Error>>()?;
-        let names = plan.collections().iter().map(|collection| collection.collection.as_str()).collect::<Vec<_>>();
-        let act = "register collections";
-        let sql = "INSERT INTO driftless.collection (name) SELECT unnest($1::text[]) ON CONFLICT (name) DO NOTHING";
-        session.execute(act, sql, &[&names]).await?;
-        let sql = "SELECT c.id FROM unnest($1::text[]) WITH ORDINALITY AS e(name, place) \
-                   JOIN driftless.collection AS c USING (name) ORDER BY e.place";
-        let rows = session.query(act, sql, &[&names]).await?;
-        let ids = rows.iter().map(|row| field(row, 0, act)).collect::<Result<_, Error>>()?;
-        let mut relations = Vec::with_capacity(statements.len());
-        for collection in &statements {
-            relations.push(register(session, &collection.tables).await?);
-        }
+        let registered = register(session, &plan, &statements);
+        let (ids, relations) = session.transaction("register the mapping", true, registered).await?;
         Ok(Self { plan, statements, ids, relations, refused_copies: Mutex::default() })
     }
 
@@ -139,20 +131,58 @@ impl Prepared {
     }
 }
 
+/// Numbers collections and their tables, unless another migration writes one of these.
+async fn register(
+    session: &Session,
+    plan: &Plan,
+    statements: &[CollectionStatements],
+) -> Result<(Vec<i32>, Vec<Vec<i32>>), Error> {
+    // Two migrations that start at once must not both find a table free.
+    session.execute("register the mapping", "SELECT pg_advisory_xact_lock($1)", &[&LOCK]).await?;
+    identity::ensure(session).await?;
+    let names = plan.collections().iter().map(|collection| collection.collection.as_str()).collect::<Vec<_>>();
+    let act = "register collections";
+    let sql = "INSERT INTO driftless.collection (migration, name) \
+               SELECT i.id, e.* FROM driftless.identity AS i, unnest($1::text[]) AS e WHERE i.prefix = $2 \
+               ON CONFLICT DO NOTHING";
+    session.execute(act, sql, &[&names, &session.prefix()]).await?;
+    let sql = "SELECT c.id FROM unnest($1::text[]) WITH ORDINALITY AS e(name, place) \
+               JOIN driftless.identity AS i ON i.prefix = $2 \
+               JOIN driftless.collection AS c ON c.migration = i.id AND c.name = e.name ORDER BY e.place";
+    let rows = session.query(act, sql, &[&names, &session.prefix()]).await?;
+    let ids = rows.iter().map(|row| field(row, 0, act)).collect::<Result<_, Error>>()?;
+    let tables = statements.iter().flat_map(|collection| &collection.tables);
+    let tables = tables.map(|table| table.quoted.as_str()).collect::<Vec<_>>();
+    if let Some(taken) = identity::tables_taken(session, plan).await?.into_iter().next() {
+        return Err(Error::TableTaken(taken));
+    }
+    let sql = format!("UPDATE driftless.relation SET written = name = ANY ($2) WHERE {OURS}");
+    session.execute("register tables", &sql, &[&session.prefix(), &tables]).await?;
+    let mut relations = Vec::with_capacity(statements.len());
+    for collection in statements {
+        relations.push(register_tables(session, &collection.tables).await?);
+    }
+    Ok((ids, relations))
+}
+
 /// Numbers the tables of a collection, and makes sure that what is remembered of them can still be read.
-async fn register(session: &Session, tables: &[TableStatements]) -> Result<Vec<i32>, Error> {
+async fn register_tables(session: &Session, tables: &[TableStatements]) -> Result<Vec<i32>, Error> {
     let act = "register tables";
     let names = tables.iter().map(|table| table.quoted.as_str()).collect::<Vec<_>>();
     let keys = tables.iter().map(|table| table.owned.as_ref().map(|owned| owned.key.as_str())).collect::<Vec<_>>();
-    let sql = "INSERT INTO driftless.relation (name) SELECT DISTINCT unnest($1::text[]) ON CONFLICT (name) DO NOTHING";
-    session.execute(act, sql, &[&names]).await?;
+    let sql = "INSERT INTO driftless.relation (migration, name) \
+               SELECT DISTINCT i.id, e.* FROM driftless.identity AS i, unnest($1::text[]) AS e WHERE i.prefix = $2 \
+               ON CONFLICT DO NOTHING";
+    session.execute(act, sql, &[&names, &session.prefix()]).await?;
     let sql = "UPDATE driftless.relation AS r SET key = e.key FROM unnest($1::text[], $2::text[]) AS e(name, key) \
                 WHERE r.name = e.name AND r.key IS DISTINCT FROM e.key AND e.key IS NOT NULL \
+                  AND r.migration = (SELECT id FROM driftless.identity WHERE prefix = $3) \
                   AND NOT EXISTS (SELECT FROM driftless.owner AS o WHERE o.relation = r.id)";
-    session.execute(act, sql, &[&names, &keys]).await?;
+    session.execute(act, sql, &[&names, &keys, &session.prefix()]).await?;
     let sql = "SELECT r.id, r.key FROM unnest($1::text[]) WITH ORDINALITY AS e(name, place) \
-               JOIN driftless.relation AS r USING (name) ORDER BY e.place";
-    let rows = session.query(act, sql, &[&names]).await?;
+               JOIN driftless.identity AS i ON i.prefix = $2 \
+               JOIN driftless.relation AS r ON r.migration = i.id AND r.name = e.name ORDER BY e.place";
+    let rows = session.query(act, sql, &[&names, &session.prefix()]).await?;
     let mut relations = Vec::with_capacity(rows.len());
     for ((row, table), wanted) in rows.iter().zip(tables).zip(keys) {
         let known: Option<&str> = field(row, 1, act)?;

@@ -6,7 +6,7 @@
 
 use tokio_postgres::Row;
 
-use super::{Error, Session, session::field};
+use super::{Error, Session, identity, session::field};
 
 /// Where to read again from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,7 +94,9 @@ pub async fn record_action(
     command: &str,
     detail: &serde_json::Value,
 ) -> Result<(), Error> {
-    let sql = "INSERT INTO driftless.action (who, command, detail) VALUES ($1, $2, $3)";
-    session.execute("record the action", sql, &[&who, &command, detail]).await?;
+    identity::ensure(session).await?;
+    let sql = "INSERT INTO driftless.action (migration, who, command, detail) \
+               SELECT id, $2, $3, $4 FROM driftless.identity WHERE prefix = $1";
+    session.execute("record the action", sql, &[&session.prefix(), &who, &command, detail]).await?;
     Ok(())
 }

@@ -18,10 +18,11 @@ const MIGRATIONS: &[Migration] = &[
     Migration { id: 1, name: "tables", sql: include_str!("migrations/0001_tables.sql") },
     Migration { id: 2, name: "snapshots", sql: include_str!("migrations/0002_snapshots.sql") },
     Migration { id: 3, name: "deferred", sql: include_str!("migrations/0003_deferred.sql") },
+    Migration { id: 4, name: "identity", sql: include_str!("migrations/0004_identity.sql") },
 ];
 
 /// Key of the advisory lock: "driftless" as a number, roughly.
-const LOCK: i64 = 0x6472_6966_746c_6573;
+pub(super) const LOCK: i64 = 0x6472_6966_746c_6573;
 
 const ACT: &str = "bring the schema driftless up to date";
 

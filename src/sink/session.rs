@@ -29,12 +29,23 @@ pub struct Session {
     death: watch::Receiver<Option<Cause>>,
     limit: Option<Duration>,
     statements: Mutex<HashMap<Arc<str>, Statement>>,
+    prefix: Arc<str>,
     pub(super) constraint_mode: ConstraintMode,
 }
 
 impl Session {
-    pub(super) fn new(client: Client, death: watch::Receiver<Option<Cause>>, limit: Option<Duration>) -> Self {
-        Self { client, death, limit, statements: Mutex::default(), constraint_mode: ConstraintMode::Enforce }
+    pub(super) fn new(
+        client: Client,
+        death: watch::Receiver<Option<Cause>>,
+        limit: Option<Duration>,
+        prefix: Arc<str>,
+    ) -> Self {
+        Self { client, death, limit, statements: Mutex::default(), prefix, constraint_mode: ConstraintMode::Enforce }
+    }
+
+    /// The migration whose state this session sees: the prefix of its log.
+    pub(super) fn prefix(&self) -> &str {
+        &self.prefix
     }
 
     /// How foreign keys and triggers behave here.

@@ -4,7 +4,12 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::{Error, Session, replay::record_action, session::field};
+use super::{
+    Error, Session,
+    identity::{self, OURS},
+    replay::record_action,
+    session::field,
+};
 use crate::status::SnapshotStatus;
 
 /// What operators want of a snapshot.
@@ -61,7 +66,8 @@ pub struct Listed {
 /// [`Error::Statement`] by its cause, also while the schema has not been made.
 pub async fn wishes(session: &Session) -> Result<Wishes, Error> {
     let act = "read wishes for snapshots";
-    let rows = session.query(act, "SELECT collection, run, paused FROM driftless.snapshot", &[]).await?;
+    let sql = format!("SELECT collection, run, paused FROM driftless.snapshot WHERE {OURS}");
+    let rows = session.query(act, &sql, &[&session.prefix()]).await?;
     let wishes = rows.iter().map(|row| Ok((field(row, 0, act)?, wish(field(row, 1, act)?, field(row, 2, act)?))));
     wishes.collect()
 }
@@ -73,10 +79,10 @@ pub async fn wishes(session: &Session) -> Result<Wishes, Error> {
 pub async fn tell(session: &Session, lines: Vec<(&String, &SnapshotStatus)>) -> Result<(), Error> {
     let (names, lines): (Vec<_>, Vec<_>) =
         lines.into_iter().map(|(name, line)| (name.clone(), serde_json::to_value(line).unwrap_or_default())).unzip();
-    let sql = "INSERT INTO driftless.snapshot AS s (collection, told, told_at) \
-               SELECT *, now() FROM unnest($1::text[], $2::jsonb[]) \
-               ON CONFLICT (collection) DO UPDATE SET told = excluded.told, told_at = excluded.told_at";
-    session.execute("tell how snapshots are", sql, &[&names, &lines]).await?;
+    let sql = "INSERT INTO driftless.snapshot AS s (migration, collection, told, told_at) \
+               SELECT i.id, e.*, now() FROM driftless.identity AS i, unnest($1::text[], $2::jsonb[]) AS e WHERE i.prefix = $3 \
+               ON CONFLICT (migration, collection) DO UPDATE SET told = excluded.told, told_at = excluded.told_at";
+    session.execute("tell how snapshots are", sql, &[&names, &lines, &session.prefix()]).await?;
     Ok(())
 }
 
@@ -87,12 +93,15 @@ pub async fn tell(session: &Session, lines: Vec<(&String, &SnapshotStatus)>) -> 
 pub async fn ask(session: &Session, ask: Ask, collections: &[String], who: &str) -> Result<(), Error> {
     let act = "ask for snapshots";
     let asked = async {
+        identity::ensure(session).await?;
         // Of a start the run is above all that are known: the wish's and the leader's.
-        let sql = "INSERT INTO driftless.snapshot AS s (collection, run, paused, who, at) \
-                   SELECT name, CASE WHEN $2 THEN 1 ELSE 0 END, $3, $4, now() FROM unnest($1::text[]) AS name \
-                   ON CONFLICT (collection) DO UPDATE SET paused = excluded.paused, who = excluded.who, at = excluded.at, \
+        let sql = "INSERT INTO driftless.snapshot AS s (migration, collection, run, paused, who, at) \
+                   SELECT i.id, name, CASE WHEN $2 THEN 1 ELSE 0 END, $3, $4, now() \
+                     FROM driftless.identity AS i, unnest($1::text[]) AS name WHERE i.prefix = $5 \
+                   ON CONFLICT (migration, collection) DO UPDATE SET paused = excluded.paused, who = excluded.who, at = excluded.at, \
                      run = CASE WHEN $2 THEN greatest(s.run, coalesce((s.told->>'run')::int8, 0)) + 1 ELSE s.run END";
-        session.execute(act, sql, &[&collections, &(ask == Ask::Start), &(ask == Ask::Pause), &who]).await?;
+        let (start, pause) = (ask == Ask::Start, ask == Ask::Pause);
+        session.execute(act, sql, &[&collections, &start, &pause, &who, &session.prefix()]).await?;
         record_action(session, who, ask.as_str(), &serde_json::json!({ "collections": collections })).await
     };
     session.transaction(act, true, asked).await
@@ -107,9 +116,11 @@ pub async fn list(session: &Session) -> Result<Vec<Listed>, Error> {
     if !session.has_table(act, "driftless.snapshot").await? {
         return Ok(Vec::new());
     }
-    let sql = "SELECT collection, run, paused, told, (extract(epoch FROM told_at) * 1000)::int8, \
-                      extract(epoch FROM now() - told_at)::int8 FROM driftless.snapshot ORDER BY collection";
-    let rows = session.query(act, sql, &[]).await?;
+    let sql = format!(
+        "SELECT collection, run, paused, told, (extract(epoch FROM told_at) * 1000)::int8, \
+                extract(epoch FROM now() - told_at)::int8 FROM driftless.snapshot WHERE {OURS} ORDER BY collection"
+    );
+    let rows = session.query(act, &sql, &[&session.prefix()]).await?;
     let listed = rows.iter().map(|row| {
         let told: Option<serde_json::Value> = field(row, 3, act)?;
         let at: Option<i64> = field(row, 4, act)?;

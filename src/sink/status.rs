@@ -3,7 +3,11 @@
 use serde::Serialize;
 use tokio_postgres::Row;
 
-use super::{Error, Session, checkpoint, session::field};
+use super::{
+    Error, Session, checkpoint,
+    identity::OURS,
+    session::{Param, field},
+};
 use crate::model::ClusterTime;
 
 /// The sink at a glance.
@@ -120,10 +124,12 @@ pub async fn read(session: &Session, actions: u32) -> Result<Status, Error> {
 /// # Errors
 /// [`Error::Statement`] by its cause.
 pub async fn dead_letters(session: &Session) -> Result<Vec<Letters>, Error> {
-    let sql = "SELECT coalesce(c.name, d.topic), d.reason, d.state, count(*) \
-                 FROM driftless.dead_letter AS d LEFT JOIN driftless.collection AS c ON c.id = d.collection \
-                WHERE d.state IN ('open', 'parked') GROUP BY 1, 2, 3 ORDER BY 1, 2, 3";
-    let rows = session.query(ACT, sql, &[]).await?;
+    let sql = format!(
+        "SELECT coalesce(c.name, d.topic), d.reason, d.state, count(*) \
+           FROM driftless.dead_letter AS d LEFT JOIN driftless.collection AS c ON c.id = d.collection \
+          WHERE d.state IN ('open', 'parked') AND d.{OURS} GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"
+    );
+    let rows = session.query(ACT, &sql, &[&session.prefix()]).await?;
     let letters = rows.iter().map(|row| {
         Ok(Letters {
             collection: field(row, 0, ACT)?,
@@ -140,10 +146,12 @@ pub async fn dead_letters(session: &Session) -> Result<Vec<Letters>, Error> {
 /// # Errors
 /// [`Error::Statement`] by its cause.
 pub async fn reconcile_results(session: &Session) -> Result<Vec<ReconcileResult>, Error> {
-    let sql = "SELECT DISTINCT ON (collection, tier) collection, tier, (extract(epoch FROM finished_at) * 1000)::int8, \
-                      as_of_t, as_of_i, checked, total, missing, extra, different, undecided, detail \
-                 FROM driftless.reconcile_result ORDER BY collection, tier, id DESC";
-    let rows = session.query(ACT, sql, &[]).await?;
+    let sql = format!(
+        "SELECT DISTINCT ON (collection, tier) collection, tier, (extract(epoch FROM finished_at) * 1000)::int8, \
+                as_of_t, as_of_i, checked, total, missing, extra, different, undecided, detail \
+           FROM driftless.reconcile_result WHERE {OURS} ORDER BY collection, tier, id DESC"
+    );
+    let rows = session.query(ACT, &sql, &[&session.prefix()]).await?;
     rows.iter().map(reconcile_result).collect()
 }
 
@@ -174,13 +182,14 @@ const RESULTS_KEPT: i64 = 1_000;
 pub async fn store_reconcile_result(session: &Session, result: &ReconcileResult) -> Result<(), Error> {
     let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
     let sql = "INSERT INTO driftless.reconcile_result \
-                 (collection, tier, as_of_t, as_of_i, checked, total, missing, extra, different, undecided, detail) \
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
+                 (migration, collection, tier, as_of_t, as_of_i, checked, total, missing, extra, different, undecided, detail) \
+               SELECT id, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12 FROM driftless.identity WHERE prefix = $1";
     session
         .execute(
             "store a result",
             sql,
             &[
+                &session.prefix(),
                 &result.collection,
                 &result.tier,
                 &i64::from(result.as_of.t),
@@ -195,16 +204,21 @@ pub async fn store_reconcile_result(session: &Session, result: &ReconcileResult)
             ],
         )
         .await?;
-    let sql = "DELETE FROM driftless.reconcile_result WHERE id IN (SELECT id FROM driftless.reconcile_result \
-                WHERE collection = $1 AND tier = $2 ORDER BY id DESC OFFSET $3)";
-    session.execute("forget old results", sql, &[&result.collection, &result.tier, &RESULTS_KEPT]).await?;
+    let sql = format!(
+        "DELETE FROM driftless.reconcile_result WHERE id IN (SELECT id FROM driftless.reconcile_result \
+          WHERE {OURS} AND collection = $2 AND tier = $3 ORDER BY id DESC OFFSET $4)"
+    );
+    let params: [Param<'_>; 4] = [&session.prefix(), &result.collection, &result.tier, &RESULTS_KEPT];
+    session.execute("forget old results", &sql, &params).await?;
     Ok(())
 }
 
 async fn last_actions(session: &Session, limit: u32) -> Result<Vec<Action>, Error> {
-    let sql = "SELECT (extract(epoch FROM at) * 1000)::int8, who, command, detail \
-                 FROM driftless.action ORDER BY id DESC LIMIT $1";
-    let rows = session.query(ACT, sql, &[&i64::from(limit)]).await?;
+    let sql = format!(
+        "SELECT (extract(epoch FROM at) * 1000)::int8, who, command, detail \
+           FROM driftless.action WHERE {OURS} ORDER BY id DESC LIMIT $2"
+    );
+    let rows = session.query(ACT, &sql, &[&session.prefix(), &i64::from(limit)]).await?;
     let actions = rows.iter().map(|row| {
         Ok(Action {
             at_ms: field(row, 0, ACT)?,

@@ -89,7 +89,8 @@ async fn every_example_fits_its_schema() {
         let migration = Migration::new(stack, stack.mongo_uri(), &test, &file(example, "schema.sql"), &mapping).await;
         let url = stack.postgres_url(&migration.name);
         let config: SinkConfig = toml::from_str(&format!("url = {url:?}")).expect("a configuration");
-        let session = Target::new(&config).expect("a target").open(Purpose::Control).await.expect("connect");
+        let session =
+            Target::new(&config, &migration.name).expect("a target").open(Purpose::Control).await.expect("connect");
         let catalog = read_catalog(&session).await.expect("read the catalog");
         match MappingFile::parse(&mapping, example).and_then(|file| Plan::compile(&file, &catalog)) {
             Ok(plan) => {

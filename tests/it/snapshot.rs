@@ -34,7 +34,7 @@ fn succeeds(database: &Database, arguments: &[&str]) -> String {
 }
 
 async fn session(database: &Database) -> Session {
-    let target = Target::new(&database.sink_config()).expect("a target");
+    let target = Target::new(&database.sink_config(), "t").expect("a target");
     target.open(Purpose::Control).await.expect("connects")
 }
 

@@ -152,7 +152,8 @@ fn codec(bench: &Bench, chapter: &mut Chapter) -> anyhow::Result<()> {
 async fn mapping(bench: &Bench, chapter: &mut Chapter) -> anyhow::Result<()> {
     let application = users::application();
     let trial = bench.servers.trial("mapping", "bench_mapping", &application).await?;
-    let session = Target::new(&config(&trial)?.sink)?.open(Purpose::Control).await?;
+    let config = config(&trial)?;
+    let session = Target::new(&config.sink, &config.log.prefix)?.open(Purpose::Control).await?;
     let catalog = read_catalog(&session).await?;
     let file = MappingFile::parse(&application.mapping, "mapping.toml").map_err(|faults| anyhow!("{faults:?}"))?;
     let plan = Plan::compile(&file, &catalog).map_err(|faults| anyhow!("{faults:?}"))?;

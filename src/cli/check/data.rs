@@ -30,7 +30,7 @@ pub(super) async fn survey(setup: &Setup, source: &Source, target: &Target, exte
         Extent::Sample(_) => Coverage::Sample,
         Extent::All => Coverage::All,
     };
-    let opened = async { sink::Target::new(&setup.config.sink)?.open(Purpose::Read).await };
+    let opened = async { sink::Target::new(&setup.config.sink, &setup.config.log.prefix)?.open(Purpose::Read).await };
     let session = match opened.await {
         Ok(session) => session,
         Err(error) => {

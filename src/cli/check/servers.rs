@@ -8,9 +8,9 @@ use crate::{
     },
     log::Topics,
     mapping::{Plan, target::Catalog},
-    model::Namespace,
+    model::{Namespace, SourceIdentity},
     retry,
-    sink::{self, ConstraintMode, Purpose, Trigger, missing_rights, read_catalog, triggers},
+    sink::{self, ConstraintMode, Purpose, Trigger, identity, missing_rights, read_catalog, triggers},
     source::Source,
 };
 
@@ -84,9 +84,17 @@ pub(super) async fn sink(setup: &Setup, report: &mut Report) -> Option<Target> {
     const PLACE: &str = "sink";
     let outcome = async {
         // A connection that applies has the rights to show: session_replication_role among them.
-        let session = sink::Target::new(&setup.config.sink)?.open(Purpose::Apply).await?;
+        let session = sink::Target::new(&setup.config.sink, &setup.config.log.prefix)?.open(Purpose::Apply).await?;
+        let database = setup.config.source.database.clone();
+        identity::compare(&session, &SourceIdentity { database, ..SourceIdentity::default() }).await?;
         let catalog = read_catalog(&session).await?;
         let plan = Plan::compile(&setup.mapping, &catalog);
+        if let Ok(plan) = &plan {
+            for taken in identity::tables_taken(&session, plan).await? {
+                let error = sink::Error::TableTaken(taken);
+                report.fault(PLACE, retry::chain(&error), error.hint().unwrap_or_default());
+            }
+        }
         let (missing, triggers) = match &plan {
             Ok(plan) => (missing_rights(&session, plan).await?, triggers(&session, plan).await?),
             Err(_) => (Vec::new(), Vec::new()),

@@ -50,5 +50,5 @@ impl Dlq {
 }
 
 async fn open(setup: &Setup) -> anyhow::Result<Session> {
-    Ok(Target::new(&setup.config.sink)?.open(Purpose::Control).await?)
+    Ok(Target::new(&setup.config.sink, &setup.config.log.prefix)?.open(Purpose::Control).await?)
 }

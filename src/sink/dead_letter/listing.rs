@@ -32,8 +32,8 @@ pub struct Filter {
     pub until: Option<Timestamp>,
 }
 
-/// Parameters 1 to 6, as [`Filter::params`] gives them.
-const MEANT: &str = "(cardinality($1::text[]) = 0 OR c.name = ANY ($1)) \
+/// Parameters 1 to 7, as [`Filter::params`] gives them.
+const MEANT: &str = "d.migration = (SELECT id FROM driftless.identity WHERE prefix = $7) AND (cardinality($1::text[]) = 0 OR c.name = ANY ($1)) \
      AND (cardinality($2::text[]) = 0 OR d.reason = ANY ($2)) AND (cardinality($3::int8[]) = 0 OR d.id = ANY ($3)) \
      AND d.state = ANY ($4::text[]) \
      AND ($5::int8 IS NULL OR d.created_at >= 'epoch'::timestamptz + $5 * interval '1 microsecond') \
@@ -42,24 +42,27 @@ const MEANT: &str = "(cardinality($1::text[]) = 0 OR c.name = ANY ($1)) \
 const LETTERS: &str = "driftless.dead_letter AS d LEFT JOIN driftless.collection AS c ON c.id = d.collection";
 
 /// The parts of a filter that live as long as a statement.
-struct Bounds {
+struct Bounds<'a> {
+    prefix: &'a str,
     states: Vec<&'static str>,
     since: Option<i64>,
     until: Option<i64>,
 }
 
 impl Filter {
-    fn bounds(&self) -> Bounds {
+    fn bounds<'a>(&self, session: &'a Session) -> Bounds<'a> {
         let states = if self.states.is_empty() { &State::WAITING[..] } else { &self.states[..] };
         Bounds {
+            prefix: session.prefix(),
             states: states.iter().map(|state| state.as_str()).collect(),
             since: self.since.map(Timestamp::as_microsecond),
             until: self.until.map(Timestamp::as_microsecond),
         }
     }
 
-    fn params<'a>(&'a self, bounds: &'a Bounds) -> Vec<Param<'a>> {
-        vec![&self.collections, &self.reasons, &self.ids, &bounds.states, &bounds.since, &bounds.until]
+    fn params<'a>(&'a self, bounds: &'a Bounds<'_>) -> Vec<Param<'a>> {
+        let Bounds { prefix, states, since, until } = bounds;
+        vec![&self.collections, &self.reasons, &self.ids, states, since, until, prefix]
     }
 
     /// As it is written down beside a decision.
@@ -144,8 +147,8 @@ fn time(row: &Row, at: usize, act: &str) -> Result<Option<Timestamp>, Error> {
 /// [`Error::Statement`] by its cause.
 pub async fn list(session: &Session, filter: &Filter, limit: u32) -> Result<Vec<Listed>, Error> {
     let act = "list dead letters";
-    let sql = format!("SELECT {LISTED} FROM {LETTERS} WHERE {MEANT} ORDER BY d.id LIMIT $7");
-    let (bounds, limit) = (filter.bounds(), i64::from(limit));
+    let sql = format!("SELECT {LISTED} FROM {LETTERS} WHERE {MEANT} ORDER BY d.id LIMIT $8");
+    let (bounds, limit) = (filter.bounds(session), i64::from(limit));
     let mut params = filter.params(&bounds);
     params.push(&limit);
     session.query(act, &sql, &params).await?.iter().map(|row| listed(row, act)).collect()
@@ -180,9 +183,9 @@ pub async fn groups(session: &Session, filter: &Filter, limit: u32) -> Result<Ve
         "SELECT coalesce(c.name, d.topic), d.reason, d.detail, count(*), \
                 (extract(epoch FROM min(d.created_at)) * 1000000)::int8, \
                 (extract(epoch FROM max(d.created_at)) * 1000000)::int8, max(d.id) \
-           FROM {LETTERS} WHERE {MEANT} GROUP BY 1, 2, 3 ORDER BY 4 DESC, 1, 2, 3 LIMIT $7"
+           FROM {LETTERS} WHERE {MEANT} GROUP BY 1, 2, 3 ORDER BY 4 DESC, 1, 2, 3 LIMIT $8"
     );
-    let (bounds, limit) = (filter.bounds(), i64::from(limit));
+    let (bounds, limit) = (filter.bounds(session), i64::from(limit));
     let mut params = filter.params(&bounds);
     params.push(&limit);
     let rows = session.query(act, &sql, &params).await?;
@@ -208,9 +211,9 @@ pub async fn records(session: &Session, filter: &Filter, limit: u32) -> Result<V
     let act = "read dead letters";
     let sql = format!(
         "SELECT d.id, d.topic, d.partition, d.log_offset, d.timestamp_ms, d.record_key, d.value, d.headers \
-           FROM {LETTERS} WHERE {MEANT} ORDER BY d.id LIMIT $7"
+           FROM {LETTERS} WHERE {MEANT} ORDER BY d.id LIMIT $8"
     );
-    let (bounds, limit) = (filter.bounds(), i64::from(limit));
+    let (bounds, limit) = (filter.bounds(session), i64::from(limit));
     let mut params = filter.params(&bounds);
     params.push(&limit);
     let rows = session.query(act, &sql, &params).await?;
@@ -251,9 +254,9 @@ pub async fn show(session: &Session, id: i64) -> Result<Option<Shown>, Error> {
     let act = "show a dead letter";
     let sql = format!(
         "SELECT {LISTED}, d.topic, d.partition, d.log_offset, d.timestamp_ms, d.record_key, d.value, d.headers, d.version \
-           FROM {LETTERS} WHERE d.id = $1"
+           FROM {LETTERS} WHERE d.id = $1 AND d.migration = (SELECT id FROM driftless.identity WHERE prefix = $2)"
     );
-    let Some(row) = session.query_opt(act, &sql, &[&id]).await? else { return Ok(None) };
+    let Some(row) = session.query_opt(act, &sql, &[&id, &session.prefix()]).await? else { return Ok(None) };
     let sql = "SELECT (extract(epoch FROM at) * 1000000)::int8, who, command, detail ->> 'why' FROM driftless.action \
                 WHERE command LIKE 'dlq %' AND detail -> 'letters' @> to_jsonb($1::int8) ORDER BY id";
     let decision = |row: &Row| {
@@ -283,7 +286,7 @@ pub async fn discard(session: &Session, filter: &Filter, who: &str, why: &str) -
             "UPDATE driftless.dead_letter SET state = 'discarded', closed_at = now() \
               WHERE state IN ('open', 'parked') AND id IN (SELECT d.id FROM {LETTERS} WHERE {MEANT}) RETURNING id"
         );
-        let bounds = filter.bounds();
+        let bounds = filter.bounds(session);
         let rows = session.query(act, &sql, &filter.params(&bounds)).await?;
         let mut letters = rows.iter().map(|row| field(row, 0, act)).collect::<Result<Vec<i64>, Error>>()?;
         letters.sort_unstable();

@@ -121,10 +121,10 @@ async fn a_role_without_the_right_enforces_unless_told_otherwise() {
     client.batch_execute(&format!("CREATE ROLE {role} LOGIN")).await.expect("ok");
     let mut config = world.database.sink_config();
     config.url = Some(world.database.url_as(Some(&role)).into());
-    let session = Target::new(&config).expect("a target").open(Purpose::Apply).await.expect("connects");
+    let session = Target::new(&config, "t").expect("a target").open(Purpose::Apply).await.expect("connects");
     assert_eq!(session.constraint_mode(), ConstraintMode::Enforce);
     config.constraints = Constraints::Replica;
-    let refused = Target::new(&config).expect("a target").open(Purpose::Apply).await;
+    let refused = Target::new(&config, "t").expect("a target").open(Purpose::Apply).await;
     assert!(matches!(refused.err(), Some(sink::Error::ReplicaDenied)));
     drop(session);
     client.batch_execute(&format!("DROP ROLE {role}")).await.expect("ok");
@@ -142,7 +142,7 @@ async fn rights_that_the_role_lacks_are_all_named() {
     client.batch_execute(&grant).await.expect("ok");
     let mut config = world.database.sink_config();
     config.url = Some(world.database.url_as(Some(&role)).into());
-    let session = Target::new(&config).expect("a target").open(Purpose::Apply).await.expect("connects");
+    let session = Target::new(&config, "t").expect("a target").open(Purpose::Apply).await.expect("connects");
     let missing = sink::missing_rights(&session, world.prepared.all()).await.expect("answers");
     let users: Vec<&str> =
         missing.iter().filter(|right| right.what.contains("users")).map(|right| &*right.hint).collect();

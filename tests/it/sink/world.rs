@@ -93,7 +93,7 @@ impl World {
         database.client().await.batch_execute(tables).await.expect("creates the tables");
         let mut config = database.sink_config();
         config.constraints = constraints;
-        let target = Target::new(&config).expect("a target");
+        let target = Target::new(&config, "t").expect("a target");
         let control = target.open(Purpose::Control).await.expect("connects");
         sink::migrate(&control).await.expect("migrates");
         let catalog = sink::read_catalog(&control).await.expect("reads the catalog");

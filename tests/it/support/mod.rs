@@ -53,6 +53,11 @@ impl Database {
         Self { name, admin }
     }
 
+    /// Another handle of the same database.
+    pub(crate) async fn again(&self) -> Self {
+        Self { name: self.name.clone(), admin: client(&setting("POSTGRES_URL")).await }
+    }
+
     /// Its connection string.
     pub(crate) fn url(&self) -> String {
         self.url_as(None)

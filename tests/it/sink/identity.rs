@@ -1,0 +1,204 @@
+//! Whose state the schema holds: two migrations in one database share nothing, and what does not belong is refused.
+
+use driftless::{
+    mapping::{MappingFile, Plan},
+    model::{Mismatch, SourceIdentity},
+    retry::chain,
+    sink::{
+        Error, Prepared, Purpose, Session, Target, dead_letter, identity, migrate, read_catalog,
+        snapshots::{self, Ask},
+        status,
+    },
+};
+use std::sync::Arc;
+
+use super::world::{World, change, user};
+use crate::support::Database;
+use bson::rawdoc;
+
+const OTHER_TABLES: &str = "CREATE SCHEMA other; CREATE TABLE other.users (id uuid PRIMARY KEY, email text, name text)";
+const OTHER_MAPPING: &str = r#"
+namespace = "dns"
+[collections.users]
+table = "other.users"
+id = "uuid5"
+"#;
+
+async fn session(database: &Database, prefix: &str) -> Session {
+    let target = Target::new(&database.sink_config(), prefix).expect("a target");
+    target.open(Purpose::Control).await.expect("connects")
+}
+
+async fn prepare(session: &Session, mapping: &str) -> Result<Prepared, Error> {
+    let catalog = read_catalog(session).await.expect("reads the catalog");
+    let file = MappingFile::parse(mapping, "test.mapping.toml").expect("a mapping file");
+    let plan = Plan::compile(&file, &catalog).expect("a plan");
+    Prepared::new(session, Arc::new(plan), &catalog).await
+}
+
+fn source(database: &str) -> SourceIdentity {
+    SourceIdentity { database: database.to_owned(), ..SourceIdentity::default() }
+}
+
+#[tokio::test]
+async fn two_migrations_with_a_collection_of_one_name_share_nothing() {
+    let mut world = World::new().await;
+    world.execute(OTHER_TABLES).await;
+    let other = session(&world.database, "other").await;
+    let prepared = prepare(&other, OTHER_MAPPING).await.expect("prepares");
+    // The same key in both, newer in the first: the second's change must not lose against it.
+    world.apply(&[user(1, 9, "first")]).await;
+    let mut second = World { prepared: Arc::new(prepared), ..world_of(&world, "other").await };
+    second.apply(&[user(1, 5, "second"), change("users", 2, 5, Some(rawdoc! { "_id": 2, "email": "a\0b" }))]).await;
+    assert_eq!(world.rows("SELECT email FROM app.users").await, ["first"]);
+    assert_eq!(second.rows("SELECT email FROM other.users").await, ["second"], "one document is a dead letter");
+    for (session, letters) in [(&world.session, 0), (&second.session, 1)] {
+        let listed = dead_letter::list(session, &dead_letter::Filter::default(), 10).await.expect("lists");
+        assert_eq!(listed.len(), letters);
+        let counted = status::read(session, 10).await.expect("reads").dead_letters;
+        assert_eq!(counted.len(), letters);
+    }
+    let letter = dead_letter::list(&second.session, &dead_letter::Filter::default(), 10).await.expect("lists")[0].id;
+    assert!(dead_letter::show(&world.session, letter).await.expect("looks").is_none(), "it is not the first's letter");
+    let discarded = dead_letter::discard(&world.session, &dead_letter::Filter::default(), "test", "test").await;
+    assert_eq!(discarded.expect("discards"), [0_i64; 0]);
+
+    snapshots::ask(&other, Ask::Pause, &["users".to_owned()], "test").await.expect("asks");
+    assert!(snapshots::wishes(&world.session).await.expect("reads").is_empty());
+    assert_eq!(snapshots::wishes(&other).await.expect("reads").len(), 1);
+    let actions = async |session: &Session| {
+        let actions = status::read(session, 10).await.expect("reads").actions;
+        actions.into_iter().map(|action| action.command).collect::<Vec<_>>()
+    };
+    assert_eq!(actions(&world.session).await, ["dlq discard"]);
+    assert_eq!(actions(&other).await, ["snapshot pause"]);
+    drop(second.session);
+    world.end().await;
+}
+
+/// A world over the same database, whose log begins at the first offset of a topic of its own name.
+async fn world_of(world: &World, prefix: &str) -> World {
+    let database = world.database.again().await;
+    let target = Target::new(&database.sink_config(), prefix).expect("a target");
+    let session = target.open(Purpose::Apply).await.expect("connects");
+    let (prepared, limits) = (world.prepared.clone(), world.limits);
+    World { database, target, session, prepared, offset: 1_000, applied: Some(1), limits }
+}
+
+#[tokio::test]
+async fn a_table_that_another_migration_writes_is_refused_until_that_one_is_forgotten() {
+    let world = World::new().await;
+    world.execute(OTHER_TABLES).await;
+    let other = session(&world.database, "other").await;
+    prepare(&other, OTHER_MAPPING).await.expect("its table is free");
+    let mapping = OTHER_MAPPING.replace("other.users", "app.users");
+    let taken = prepare(&other, &mapping).await.expect_err("the table is another's");
+    let text = chain(&taken);
+    assert!(text.contains("\"app\".\"users\"") && text.contains("log.prefix = \"t\""), "{text}");
+    world.execute("DELETE FROM driftless.identity WHERE prefix = 't'").await;
+    for table in ["ledger", "owner", "relation", "position", "dead_letter"] {
+        let left = format!("SELECT count(*) FROM driftless.{table}");
+        let expected = if table == "relation" { "1" } else { "0" };
+        assert_eq!(world.rows(&left).await, [expected], "{table}");
+    }
+    prepare(&other, &mapping).await.expect("the table is free");
+    // What a mapping no longer names is free, too.
+    prepare(&session(&world.database, "third").await, OTHER_MAPPING).await.expect("its table is free");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn another_source_under_the_same_prefix_is_refused_by_name() {
+    let world = World::new().await;
+    let control = session(&world.database, "t").await;
+    identity::compare(&control, &source("anything")).await.expect("nothing is recorded");
+    identity::claim(&control, &source("shop")).await.expect("the first one");
+    identity::claim(&control, &source("shop")).await.expect("the same one");
+    for refused in
+        [identity::claim(&control, &source("store")).await, identity::compare(&control, &source("store")).await]
+    {
+        let refused = refused.expect_err("another one");
+        assert!(matches!(&refused, Error::Mismatch(Mismatch::Database { recorded, configured, .. })
+            if recorded == "shop" && configured == "store"));
+        assert!(refused.hint().is_some_and(|hint| hint.contains("log.prefix")));
+    }
+    let replica = |name: &str| SourceIdentity { replica_set: Some(name.to_owned()), ..source("shop") };
+    identity::claim(&control, &replica("rs0")).await.expect("now it is known");
+    assert!(identity::claim(&control, &replica("rs1")).await.is_err());
+    identity::claim(&control, &source("shop")).await.expect("who cannot ask the source compares what it knows");
+    identity::claim(&session(&world.database, "u").await, &source("store")).await.expect("another migration");
+    world.end().await;
+}
+
+/// The schema as it was before there were identities, at work for the migrations `p.q` and `z`.
+async fn old_schema(database: &Database, rows: &str) {
+    let client = database.client().await;
+    client
+        .batch_execute(
+            "CREATE SCHEMA driftless; \
+             CREATE TABLE driftless.migration (id integer PRIMARY KEY, name text NOT NULL, at timestamptz NOT NULL DEFAULT now())",
+        )
+        .await
+        .expect("creates");
+    for (id, sql) in [
+        (1, include_str!("../../../src/sink/migrations/0001_tables.sql")),
+        (2, include_str!("../../../src/sink/migrations/0002_snapshots.sql")),
+        (3, include_str!("../../../src/sink/migrations/0003_deferred.sql")),
+    ] {
+        client.batch_execute(sql).await.expect("migrates");
+        let record = format!("INSERT INTO driftless.migration VALUES ({id}, 'x')");
+        client.batch_execute(&record).await.expect("records");
+    }
+    client.batch_execute(rows).await.expect("fills");
+}
+
+#[tokio::test]
+async fn an_old_schema_belongs_to_the_migration_whose_topics_it_names() {
+    let database = Database::create().await;
+    let rows = "INSERT INTO driftless.collection (name) VALUES ('users'); \
+        INSERT INTO driftless.relation (name) VALUES ('app.users'); \
+        INSERT INTO driftless.ledger (collection, key, version, deleted, upper_t, upper_i) VALUES (1, 'k', 'v', false, 1, 1); \
+        INSERT INTO driftless.position (topic, partition, next_offset, complete) \
+             VALUES ('p.q.shop-2d.users', 0, 7, true), ('z.shop.users', 0, 3, true); \
+        INSERT INTO driftless.dead_letter (topic, partition, log_offset, collection, reason, headers, timestamp_ms, state) \
+             VALUES ('p.q.shop-2d.users', 0, 1, 1, 'r', '[]', 1, 'open'), ('z.shop.users', 0, 1, 1, 'r', '[]', 1, 'open'); \
+        INSERT INTO driftless.snapshot (collection, run) VALUES ('users', 4); \
+        INSERT INTO driftless.action (who, command, detail) VALUES ('a', 'replay', '{}')";
+    old_schema(&database, rows).await;
+    let ours = session(&database, "p.q").await;
+    assert!(identity::compare(&ours, &source("other")).await.is_err(), "also before it is brought up to date");
+    migrate(&ours).await.expect("migrates");
+    assert!(matches!(
+        identity::claim(&ours, &source("other")).await,
+        Err(Error::Mismatch(Mismatch::Database { recorded, .. })) if recorded == "shop-"
+    ));
+    identity::claim(&ours, &source("shop-")).await.expect("it is the one");
+    let all = async |prefix| {
+        let session = session(&database, prefix).await;
+        let status = status::read(&session, 10).await.expect("reads");
+        let offsets = status.positions.iter().map(|position| position.next_offset).collect::<Vec<_>>();
+        (
+            offsets,
+            status.dead_letters.len(),
+            status.actions.len(),
+            snapshots::wishes(&session).await.expect("reads").len(),
+        )
+    };
+    assert_eq!(all("p.q").await, (vec![Some(7)], 1, 1, 1));
+    assert_eq!(all("z").await, (vec![None], 0, 0, 0), "it had no ledger of its own, so it reads its log again");
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn an_old_schema_that_names_no_topic_belongs_to_the_first_that_starts() {
+    let database = Database::create().await;
+    old_schema(&database, "INSERT INTO driftless.snapshot (collection, run) VALUES ('users', 4)").await;
+    let ours = session(&database, "p").await;
+    migrate(&ours).await.expect("migrates");
+    for _ in 0..2 {
+        identity::claim(&ours, &source("shop")).await.expect("takes it");
+    }
+    identity::claim(&session(&database, "q").await, &source("shop")).await.expect("a new one");
+    assert_eq!(snapshots::wishes(&ours).await.expect("reads")["users"].run, 4);
+    database.drop().await;
+}
