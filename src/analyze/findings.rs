@@ -273,6 +273,7 @@ fn lost(loss: Loss) -> &'static str {
         | Loss::FellBack
         | Loss::Trimmed
         | Loss::Emptied
+        | Loss::Dropped
         | Loss::Collapsed
         | Loss::Unlisted => "the mapping says so; look at some with `driftless preview`",
     }

@@ -5,7 +5,8 @@
 //! for a delimiter, a brace or the word NULL.
 //!
 //! Nested arrays are dimensions: they must be rectangular, as PostgreSQL's are, else `TYPE_MISMATCH`. An array that holds
-//! nothing but empty arrays becomes `{}`, which is the only empty array PostgreSQL has; that is counted.
+//! nothing but empty arrays becomes `{}`, which is the only empty array PostgreSQL has; that is counted. Elements that the
+//! column's policy leaves out have no place in the dimensions.
 //!
 //! Source: PostgreSQL manual, section 8.15.6, "Array Input and Output Syntax"; `MAXDIM` is 6.
 
@@ -13,7 +14,8 @@ use super::{
     Loss, Losses, encode,
     ids::IdStep,
     json,
-    policy::Policy,
+    policy::{EmptyElements, Policy},
+    prepare::{is_empty_element, is_left_out, prepared},
     target::ColumnType,
     value::{Raw, Value},
 };
@@ -39,9 +41,12 @@ pub(super) fn write(
     let element = element.base();
     let lengths = match element {
         // Arrays inside are elements.
-        ColumnType::Point | ColumnType::Vector(_) => vec![array.fields().count()],
-        _ => dimensions(array, 1)?,
+        ColumnType::Point | ColumnType::Vector(_) => vec![kept(array, policy).count()],
+        _ => dimensions(array, policy, 1)?,
     };
+    if policy.empty_elements == Some(EmptyElements::Drop) {
+        (0..dropped(array, policy, lengths.len())?).for_each(|_| losses.add(Loss::Dropped));
+    }
     if lengths.contains(&0) {
         losses.add_if(lengths.len() > 1, Loss::EmptyArray);
         out.extend_from_slice(b"{}");
@@ -55,16 +60,40 @@ pub(super) fn write(
     writer.array(array, lengths.len())
 }
 
+/// The elements that have a place in the column.
+fn kept<'a>(array: Raw<'a>, policy: &Policy) -> impl Iterator<Item = Result<Value<'a>, Reason>> {
+    array.fields().filter_map(|field| {
+        let element = field.map(|(_, value)| value);
+        match element.and_then(|value| is_left_out(value, policy)) {
+            Ok(true) => None,
+            Ok(false) => Some(element),
+            Err(reason) => Some(Err(reason)),
+        }
+    })
+}
+
+/// How many elements have none.
+fn dropped(array: Raw<'_>, policy: &Policy, dimensions: usize) -> Result<usize, Reason> {
+    let mut count = 0;
+    for field in array.fields() {
+        count += match field?.1 {
+            Value::Array(inner) if dimensions > 1 => dropped(inner, policy, dimensions - 1)?,
+            value => usize::from(is_left_out(value, policy)?),
+        };
+    }
+    Ok(count)
+}
+
 /// The length of each dimension.
-fn dimensions(array: Raw<'_>, depth: usize) -> Result<Vec<usize>, Reason> {
+fn dimensions(array: Raw<'_>, policy: &Policy, depth: usize) -> Result<Vec<usize>, Reason> {
     if depth > MAX_DIMENSIONS {
         return Err(Reason::TypeMismatch);
     }
     let mut length = 0;
     let mut below: Option<Option<Vec<usize>>> = None;
-    for field in array.fields() {
-        let inner = match field?.1 {
-            Value::Array(inner) => Some(dimensions(inner, depth + 1)?),
+    for element in kept(array, policy) {
+        let inner = match element? {
+            Value::Array(inner) => Some(dimensions(inner, policy, depth + 1)?),
             _ => None,
         };
         match &below {
@@ -95,11 +124,11 @@ impl Writer<'_> {
     /// Recursion ends with the dimensions, of which there are six at most.
     fn array(&mut self, array: Raw<'_>, dimensions: usize) -> Result<(), Reason> {
         self.out.push(b'{');
-        for (at, field) in array.fields().enumerate() {
+        for (at, element) in kept(array, self.policy).enumerate() {
             if at > 0 {
                 self.out.push(self.delimiter);
             }
-            match field?.1 {
+            match element? {
                 Value::Array(inner) if dimensions > 1 => self.array(inner, dimensions - 1)?,
                 value => self.element(value)?,
             }
@@ -109,13 +138,25 @@ impl Writer<'_> {
     }
 
     fn element(&mut self, value: Value<'_>) -> Result<(), Reason> {
+        let is_null = matches!(value, Value::Null | Value::Undefined);
+        if is_null || self.policy.empty_elements == Some(EmptyElements::Null) && is_empty_element(value, self.policy) {
+            self.losses.add_if(!is_null, Loss::Emptied);
+            self.out.extend_from_slice(b"NULL");
+            return Ok(());
+        }
         match (self.element, value) {
-            (_, Value::Null | Value::Undefined) => self.out.extend_from_slice(b"NULL"),
-            (ColumnType::Json | ColumnType::Jsonb, _) => {
-                self.text.clear();
-                json::write(value, self.losses, &mut self.text)?;
-                quote(&self.text, self.out);
-            }
+            (ColumnType::Json | ColumnType::Jsonb, _) => match prepared(value, self.policy, self.losses) {
+                Ok(Some(value)) => {
+                    self.text.clear();
+                    json::write(value, self.losses, &mut self.text)?;
+                    quote(&self.text, self.out);
+                }
+                Ok(None) => self.out.extend_from_slice(b"NULL"),
+                Err(reason) => {
+                    encode::nulled(reason, self.policy, self.losses)?;
+                    self.out.extend_from_slice(b"NULL");
+                }
+            },
             (kind, _) => match encode::convert(value, kind, self.id, self.policy, self.losses)? {
                 None => self.out.extend_from_slice(b"NULL"),
                 Some(scalar) => {

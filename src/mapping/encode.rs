@@ -36,6 +36,7 @@ use super::{
     interval::{self, Interval},
     iso, json, literal, number, numeric,
     policy::{Epoch, Policy, REFUSING, Written},
+    prepare::prepared,
     range, shape,
     target::ColumnType,
     text,
@@ -90,15 +91,13 @@ pub(super) fn write<'v>(
     let start = out.len();
     let written = match kind.base() {
         ColumnType::Array(element) => array::write(value, element, id, policy, losses, out).map(|()| Written::Value),
-        ColumnType::Json | ColumnType::Jsonb => match trimmed(value, policy, losses) {
-            None => Ok(Written::Null),
-            Some(value) => {
-                if *kind.base() == ColumnType::Jsonb {
-                    out.push(JSONB_VERSION);
-                }
-                json::write(value, losses, out).map(|()| Written::Value)
+        ColumnType::Json | ColumnType::Jsonb => prepared(value, policy, losses).and_then(|value| {
+            let Some(value) = value else { return Ok(Written::Null) };
+            if *kind.base() == ColumnType::Jsonb {
+                out.push(JSONB_VERSION);
             }
-        },
+            json::write(value, losses, out).map(|()| Written::Value)
+        }),
         kind => {
             return convert(value, kind, id, policy, losses).map(|scalar| match scalar {
                 None => Written::Null,
@@ -129,30 +128,14 @@ pub(super) fn convert<'v>(
     if !policy.declared {
         return keyed(value, kind, id, policy, losses).map(Some);
     }
-    let Some(value) = trimmed(value, policy, losses) else { return Ok(None) };
-    let found = match translated(value, kind, policy, losses) {
-        Some(known) => scalar(Value::from(known.as_raw_bson_ref()), kind, &REFUSING, losses),
-        None => keyed(value, kind, id, policy, losses),
-    };
-    match found {
-        Ok(scalar) => Ok(Some(scalar)),
-        Err(reason) => nulled(reason, policy, losses).map(|()| None),
-    }
-}
-
-/// The value without white space around it where it is a text; `None` where that leaves nothing and nothing is NULL.
-fn trimmed<'v>(value: Value<'v>, policy: &Policy, losses: &mut Losses) -> Option<Value<'v>> {
-    let (Value::String(bytes) | Value::Symbol(bytes)) = value else { return Some(value) };
-    let mut kept = bytes;
-    if policy.trim {
-        kept = std::str::from_utf8(bytes).map_or(bytes.trim_ascii(), |text| text.trim().as_bytes());
-        losses.add_if(kept.len() < bytes.len(), Loss::Trimmed);
-    }
-    if kept.is_empty() && policy.empty_is_null {
-        losses.add(Loss::Emptied);
-        return None;
-    }
-    Some(Value::String(kept))
+    let found = prepared(value, policy, losses).and_then(|value| {
+        let Some(value) = value else { return Ok(None) };
+        match translated(value, kind, policy, losses) {
+            Some(known) => scalar(Value::from(known.as_raw_bson_ref()), kind, &REFUSING, losses).map(Some),
+            None => keyed(value, kind, id, policy, losses).map(Some),
+        }
+    });
+    found.or_else(|reason| nulled(reason, policy, losses).map(|()| None))
 }
 
 /// What stands for the value by its text; `None` where it stands for itself.
@@ -172,7 +155,10 @@ fn translated<'v>(value: Value<'_>, kind: &ColumnType, policy: &'v Policy, losse
 }
 
 /// Counts a value that becomes NULL, where that is allowed.
-fn nulled(reason: Reason, policy: &Policy, losses: &mut Losses) -> Result<(), Reason> {
+///
+/// # Errors
+/// The reason, where it is not.
+pub(super) fn nulled(reason: Reason, policy: &Policy, losses: &mut Losses) -> Result<(), Reason> {
     losses.add_if(policy.misfit.nulls(reason), Loss::Nulled);
     if policy.misfit.nulls(reason) { Ok(()) } else { Err(reason) }
 }
@@ -493,8 +479,8 @@ impl Scalar<'_> {
             Self::Int4(value) => value.to_string().into(),
             Self::Int8(value) => value.to_string().into(),
             Self::Float4(value) if value.is_finite() => format!("{value:?}").into(),
-            Self::Float4(value) => numeric::double_text(f64::from(*value)).into(),
-            Self::Float8(value) => numeric::double_text(*value).into(),
+            Self::Float4(value) => numeric::shortest_text(f64::from(*value)).into(),
+            Self::Float8(value) => numeric::shortest_text(*value).into(),
             Self::Number(value) => numeric::text(*value).into(),
             Self::Digits(digits) => digits.text().into(),
             Self::Text(text) => Cow::Borrowed(text),
@@ -505,7 +491,7 @@ impl Scalar<'_> {
             Self::Time(micros) => time::clock_text(*micros).into(),
             Self::Timetz(micros, east) => format!("{}{}", time::clock_text(*micros), time::offset_text(*east)).into(),
             Self::Interval(interval) => interval.text().into(),
-            Self::Point(x, y) => format!("({},{})", numeric::double_text(*x), numeric::double_text(*y)).into(),
+            Self::Point(x, y) => format!("({},{})", numeric::shortest_text(*x), numeric::shortest_text(*y)).into(),
             Self::Bytes(bytes) => format!("\\x{}", hex::encode(bytes)).into(),
         }
     }

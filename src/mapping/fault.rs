@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+/// How many lines a fault names besides its own; a person corrects the cause, and it holds for all.
+const SHOWN_LINES: usize = 10;
+
 /// A place in a mapping file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Location {
@@ -42,6 +45,41 @@ impl fmt::Display for Fault {
 
 impl std::error::Error for Fault {}
 
+/// Faults in the order of their places, each cause once: of those that say the same, the first, which names the lines of the
+/// others.
+pub(super) fn each_cause_once(mut faults: Vec<Fault>) -> Vec<Fault> {
+    faults.sort_by(|a, b| a.location.cmp(&b.location));
+    let mut causes: Vec<(Fault, Vec<u32>)> = Vec::new();
+    for fault in faults {
+        let line = fault.location.as_ref().map(|location| location.line);
+        match causes.iter_mut().find(|(first, _)| first.what == fault.what && first.hint == fault.hint) {
+            Some((first, lines)) => {
+                let known = first.location.as_ref().map(|location| location.line);
+                lines.extend(line.filter(|line| known != Some(*line) && !lines.contains(line)));
+            }
+            None => causes.push((fault, Vec::new())),
+        }
+    }
+    let named = causes.into_iter().map(|(fault, lines)| match lines.as_slice() {
+        [] => fault,
+        lines => Fault { what: format!("{} ({})", fault.what, also_on(lines)), ..fault },
+    });
+    named.collect()
+}
+
+/// Lines in words, the first few of many.
+fn also_on(lines: &[u32]) -> String {
+    let (shown, more) = lines.split_at(lines.len().min(SHOWN_LINES));
+    let mut words: Vec<_> = shown.iter().map(ToString::to_string).collect();
+    if !more.is_empty() {
+        words.push(format!("{} more", more.len()));
+    }
+    let last = words.pop().unwrap_or_default();
+    let plural = if lines.len() > 1 { "s" } else { "" };
+    let and = if words.is_empty() { "" } else { " and " };
+    format!("also on line{plural} {}{and}{last}", words.join(", "))
+}
+
 /// The known name nearest to a mistyped one, when it is near enough to be meant.
 pub(super) fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let limit = 1 + wrong.chars().count() / 4;
@@ -74,6 +112,25 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
+
+    fn fault(line: u32, what: &str) -> Fault {
+        Fault {
+            location: Some(Location { file: "m.toml".to_owned(), line, column: 1 }),
+            what: what.to_owned(),
+            hint: String::new(),
+        }
+    }
+
+    #[rstest]
+    #[case(&[7], "m.toml:3:1: x (also on line 7)")]
+    #[case(&[7, 9, 7, 3], "m.toml:3:1: x (also on lines 7 and 9)")]
+    #[case(&[4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15], "m.toml:3:1: x (also on lines 4, 5, 6, 7, 8, 9, 10, 11, 12, 13 and 2 more)")]
+    fn one_cause_is_one_fault(#[case] others: &[u32], #[case] expected: &str) {
+        let mut faults = vec![fault(8, "y"), fault(3, "x")];
+        faults.extend(others.iter().map(|line| fault(*line, "x")));
+        let told: Vec<_> = each_cause_once(faults).iter().map(ToString::to_string).collect();
+        assert_eq!(told, [expected, "m.toml:8:1: y"]);
+    }
 
     #[rstest]
     #[case("tabel", Some("table"))]

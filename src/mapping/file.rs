@@ -7,7 +7,7 @@
 use bson::raw::RawBson;
 use uuid::Uuid;
 
-use super::{Fault, Location, Path, PolicyFile, read, target::TableName};
+use super::{BsonTypes, EmptyElements, Fault, Location, Path, PolicyFile, read, target::TableName};
 
 /// A mapping file.
 #[derive(Clone, Debug)]
@@ -62,6 +62,8 @@ pub struct VariantFile {
     pub name: At<String>,
     /// The values of the field that mean it.
     pub is: Vec<At<RawBson>>,
+    /// Whether documents without the field, or with null in it, are of this kind.
+    pub missing: bool,
     /// The column that takes the id.
     pub id_column: Option<At<String>>,
     /// Its table.
@@ -115,6 +117,8 @@ pub enum TestFile {
     Not(Vec<At<RawBson>>),
     /// Whether it is there and not null.
     Exists(bool),
+    /// It is there and of one of these types.
+    Type(BsonTypes),
 }
 
 /// How `_id` becomes the primary key.
@@ -128,6 +132,10 @@ pub struct IdFile {
     pub namespace: Uuid,
     /// Where ids are looked up, for [`IdRule::Lookup`].
     pub lookup: Option<LookupFile>,
+    /// What a text begins with, which is no part of the id.
+    pub strip_prefix: Option<String>,
+    /// What a text ends with, which is no part of the id.
+    pub strip_suffix: Option<String>,
     /// The column; `None` for the table's primary key.
     pub column: Option<At<String>>,
 }
@@ -253,6 +261,8 @@ pub struct ChildFile {
     pub id: Option<ChildIdFile>,
     /// Whether elements with the same key become one row.
     pub distinct: bool,
+    /// What becomes of empty elements; `None` for what the columns make of them.
+    pub empty_elements: Option<At<EmptyElements>>,
 }
 
 /// What is embedded.

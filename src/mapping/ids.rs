@@ -31,6 +31,7 @@ use uuid::Uuid;
 use super::{
     IdFile, IdRule, IdType, Lookup, numeric,
     target::ColumnType,
+    text,
     value::{Raw, Value},
 };
 use crate::model::Reason;
@@ -48,6 +49,14 @@ pub(super) struct IdStep {
     only: Option<IdType>,
     namespace: Uuid,
     lookup: Option<Box<Lookup>>,
+    strip: Option<Box<Strip>>,
+}
+
+/// What a text must begin and end with, and what is no part of the id.
+#[derive(Clone, Debug)]
+struct Strip {
+    prefix: Option<String>,
+    suffix: Option<String>,
 }
 
 /// A key of the target, not yet in the form of its column.
@@ -80,7 +89,11 @@ impl IdStep {
             from: (lookup.from.value.clone(), String::new()),
             to: lookup.to.value.clone(),
         });
-        Self { rule: file.rule, only: file.only, namespace: file.namespace, lookup: lookup.map(Box::new) }
+        let strip = Strip { prefix: file.strip_prefix.clone(), suffix: file.strip_suffix.clone() };
+        let strip = (strip.prefix.is_some() || strip.suffix.is_some()).then(|| Box::new(strip));
+        // Where all texts lose the same part and nothing else is taken, two documents stay two.
+        let only = if strip.is_some() { Some(IdType::String) } else { file.only };
+        Self { rule: file.rule, only, namespace: file.namespace, lookup: lookup.map(Box::new), strip }
     }
 
     /// Where PostgreSQL finds the id; the type of the column that is searched is the catalog's to say.
@@ -93,7 +106,7 @@ impl IdStep {
     /// # Errors
     /// `KEY_UNSUPPORTED` for a type the rule does not take; reasons of the value itself besides.
     pub(super) fn own<'a>(&self, value: Value<'a>) -> Result<Id<'a>, Reason> {
-        let identity = identity(value)?.ok_or(Reason::KeyUnsupported)?;
+        let identity = self.identity(value)?.ok_or(Reason::KeyUnsupported)?;
         let unsupported = Err(Reason::KeyUnsupported);
         match (self.kind(), self.rule, identity) {
             (_, IdRule::Uuid, Identity::Text(text)) if self.only == Some(IdType::String) => {
@@ -114,7 +127,7 @@ impl IdStep {
     /// # Errors
     /// `TYPE_MISMATCH` for what cannot be such a reference; reasons of the value itself besides.
     pub(super) fn reference<'a>(&self, value: Value<'a>) -> Result<Id<'a>, Reason> {
-        let identity = identity(value)?.ok_or(Reason::TypeMismatch)?;
+        let identity = self.identity(value)?.ok_or(Reason::TypeMismatch)?;
         let identity = match (self.kind(), identity) {
             (Some(IdType::ObjectId) | None, Identity::Text(text)) => match object_id(text) {
                 Some(id) => Identity::ObjectId(id),
@@ -134,6 +147,20 @@ impl IdStep {
             }
             (_, identity) if self.kind().is_some_and(|only| only != identity.kind()) => Err(Reason::TypeMismatch),
             (_, identity) => self.key(identity).unwrap_or(Err(Reason::TypeMismatch)),
+        }
+    }
+
+    /// What a value identifies; `None` also for one that lacks what the rule strips off.
+    fn identity<'a>(&self, value: Value<'a>) -> Result<Option<Identity<'a>>, Reason> {
+        match (&self.strip, value) {
+            (None, _) => identity(value),
+            (Some(strip), Value::String(text) | Value::Symbol(text)) => {
+                match text::stripped(text, strip.prefix.as_deref(), strip.suffix.as_deref()) {
+                    Some(text) => identity(Value::String(text)),
+                    None => Ok(None),
+                }
+            }
+            (Some(_), _) => Ok(None),
         }
     }
 
@@ -345,7 +372,7 @@ mod tests {
     const GUID_BYTES: &[u8] = &0xc02b_b386_0c9e_5f4e_a2b9_7e8f_3a6d_1c05_u128.to_be_bytes();
 
     fn step(rule: IdRule) -> IdStep {
-        IdStep { rule, only: None, namespace: Uuid::NAMESPACE_DNS, lookup: None }
+        IdStep { rule, only: None, namespace: Uuid::NAMESPACE_DNS, lookup: None, strip: None }
     }
 
     fn only(rule: IdRule, only: IdType) -> IdStep {
@@ -479,6 +506,8 @@ mod tests {
             rule: IdRule::Lookup,
             only: None,
             namespace: Uuid::nil(),
+            strip_prefix: None,
+            strip_suffix: None,
             lookup: Some(LookupFile {
                 table: At { value: TableName::new("app", "ids"), line: 1, column: 1 },
                 from: at("old_id"),
@@ -492,6 +521,24 @@ mod tests {
             to: "new_id".to_owned(),
         };
         assert_eq!(IdStep::new(&file).lookup(), Some(&expected));
+    }
+
+    #[test]
+    fn what_a_rule_strips_off() {
+        let strips = |rule| IdStep {
+            strip: Some(Box::new(Strip { prefix: Some("user:".to_owned()), suffix: None })),
+            ..only(rule, IdType::String)
+        };
+        let value = |text: &'static str| Value::String(text.as_bytes());
+        for (rule, own) in [(IdRule::Text, text("abc")), (IdRule::Uuid5, uuid5("abc"))] {
+            assert_eq!(strips(rule).own(value("user:abc")), own);
+            assert_eq!(strips(rule).reference(value("user:abc")), own);
+            for other in [value("abc"), value("user:"), value("User:abc"), Value::Int32(1), Value::ObjectId(OID)] {
+                assert_eq!(strips(rule).own(other), NONE);
+                assert_eq!(strips(rule).reference(other), NO_REFERENCE);
+            }
+        }
+        assert_eq!(strips(IdRule::Uuid).own(value("user:c02bb386-0c9e-5f4e-a2b9-7e8f3a6d1c05")), Ok(Id::Uuid(guid())));
     }
 
     const NO_REFERENCE: Result<Id<'static>, Reason> = Err(Reason::TypeMismatch);

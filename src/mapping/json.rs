@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | string, symbol | string |
 //! | int32, int64, decimal | number with exactly these digits |
-//! | double | number, the shortest digits that read back as the same double |
+//! | double | number: a whole one with exactly its digits, any other with the shortest that read back as the same double |
 //! | boolean, null, document, array | the same |
 //! | ObjectId | string of 24 hexadecimal digits |
 //! | UUID (binary subtype 4) | string `xxxxxxxx-xxxx-…` |

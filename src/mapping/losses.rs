@@ -37,8 +37,10 @@ pub enum Loss {
     FellBack,
     /// `trim`: white space around a text was removed.
     Trimmed,
-    /// `empty = "null"`: an empty text became NULL.
+    /// `empty`, `null_values`: a value that says nothing became NULL, or gave way to the next candidate.
     Emptied,
+    /// `empty_elements = "drop"`: an empty element of an array was left out.
+    Dropped,
     /// `distinct`: an element that came before in the same array gave no second row.
     Collapsed,
     /// `unlisted = "ignore"`: a document of a kind that no variant names gave no rows.
@@ -134,6 +136,7 @@ impl Loss {
             Self::FellBack => "fell_back",
             Self::Trimmed => "trimmed",
             Self::Emptied => "emptied",
+            Self::Dropped => "dropped",
             Self::Collapsed => "collapsed",
             Self::Unlisted => "unlisted",
         }

@@ -14,6 +14,7 @@
 //! Reading order: [`target`], [`file`](MappingFile), [`plan`](Plan), `compile`, `map`, `encode`, then the leaves.
 
 mod array;
+mod bson_type;
 mod compile;
 mod digits;
 mod encode;
@@ -32,6 +33,7 @@ mod order;
 mod path;
 mod plan;
 mod policy;
+mod prepare;
 mod range;
 mod read;
 mod reads;
@@ -43,6 +45,7 @@ mod time;
 mod tree;
 mod value;
 
+pub use bson_type::BsonTypes;
 pub use fault::{Fault, Location};
 pub use file::{
     At, ChildFile, ChildIdFile, CollectionFile, ColumnFile, ConditionFile, IdFile, IdRule, IdType, KeyFrom, LookupFile,
@@ -52,6 +55,6 @@ pub use losses::{Entry as LossEntry, Loss, Losses};
 pub use map::digest;
 pub use path::Path;
 pub use plan::{CollectionPlan, Found, Lookup, Plan, PlanColumn, TablePlan};
-pub use policy::{Coerce, Epoch, Misfit, PolicyFile};
+pub use policy::{Coerce, EmptyElements, Epoch, Misfit, PolicyFile};
 pub use reads::{Reached, Reads};
 pub use row::{Fields, Reject, Row, Rows};

@@ -67,26 +67,13 @@ pub(super) fn exact(
     policy: &Policy,
     losses: &mut Losses,
 ) -> Result<Scalar<'static>, Reason> {
-    let plain = match value {
-        // Two unsigned halves: a signed shift would turn the far future into the past.
-        Value::Timestamp { t, i } => {
-            let bits = u64::from(t) << 32 | u64::from(i);
-            Ok(Decimal::Finite { negative: false, coefficient: u128::from(bits), exponent: 0 })
-        }
-        _ => numeric::decimal(value).ok_or(Reason::TypeMismatch),
-    };
-    let plain = plain.and_then(|number| {
-        limit.map_or(Ok(()), |(precision, scale)| numeric::fits(number, precision, scale)).map(|()| number)
-    });
-    let reason = match plain {
-        Ok(number) => {
+    match plain(value, limit) {
+        Some(Ok(number)) => {
             losses.add_if(numeric::is_negative_zero(number), Loss::ZeroSign);
             return Ok(Scalar::Number(number));
         }
-        Err(reason) => reason,
-    };
-    if !policy.declared || matches!(value, Value::Timestamp { .. }) {
-        return Err(reason);
+        Some(Err(reason)) if !policy.declared || matches!(value, Value::Timestamp { .. }) => return Err(reason),
+        Some(Err(_)) | None => {}
     }
     let digits = match (number(value, policy, losses)?, limit) {
         (Number::NaN, _) => return Ok(Scalar::Number(Decimal::NaN)),
@@ -115,6 +102,22 @@ pub(super) fn exact(
     };
     losses.add_if(negative_zero, Loss::ZeroSign);
     Ok(Scalar::Digits(digits))
+}
+
+/// The number that a value is, within the limit; `None` where that has more digits than a [`Decimal`] has room for.
+fn plain(value: Value<'_>, limit: Option<(u16, i16)>) -> Option<Result<Decimal, Reason>> {
+    let number = match value {
+        // Two unsigned halves: a signed shift would turn the far future into the past.
+        Value::Timestamp { t, i } => {
+            let bits = u64::from(t) << 32 | u64::from(i);
+            Ok(Decimal::Finite { negative: false, coefficient: u128::from(bits), exponent: 0 })
+        }
+        Value::Double(value) if numeric::exceeds_decimal(value) => return None,
+        _ => numeric::decimal(value).ok_or(Reason::TypeMismatch),
+    };
+    Some(number.and_then(|number| {
+        limit.map_or(Ok(()), |(precision, scale)| numeric::fits(number, precision, scale)).map(|()| number)
+    }))
 }
 
 /// An amount for `money`, which is a 64-bit number of its smallest unit.
@@ -171,7 +174,7 @@ pub(super) fn double(value: Value<'_>, policy: &Policy, losses: &mut Losses) -> 
         clamp(policy, losses, Reason::RangeNum)?;
         return Ok(f64::MAX.copysign(near));
     }
-    if Digits::parse(&format!("{near:e}"))?.normalised() != digits.normalised() {
+    if !is_printed_by(&digits.normalised(), &format!("{near:e}"), near)? {
         give_up_digits(policy, losses)?;
     }
     Ok(near)
@@ -196,10 +199,16 @@ pub(super) fn single(value: Value<'_>, policy: &Policy, losses: &mut Losses) -> 
         clamp(policy, losses, Reason::RangeNum)?;
         return Ok(f32::MAX.copysign(near));
     }
-    if Digits::parse(&format!("{near:e}"))?.normalised() != digits.normalised() {
+    if !is_printed_by(&digits.normalised(), &format!("{near:e}"), f64::from(near))? {
         give_up_digits(policy, losses)?;
     }
     Ok(near)
+}
+
+/// Whether normalised digits are what a float prints, or the number it is.
+fn is_printed_by(digits: &Digits, printed: &str, float: f64) -> Result<bool, Reason> {
+    Ok(Digits::parse(printed)?.normalised() == *digits
+        || Digits::parse(&numeric::double_text(float))?.normalised() == *digits)
 }
 
 /// The number that a value is, or that its text says where texts are taken.
@@ -216,6 +225,9 @@ fn number(value: Value<'_>, policy: &Policy, losses: &mut Losses) -> Result<Numb
             let digits = Digits::parse(&utf8(bytes)?)?;
             losses.add(Loss::Coerced);
             Ok(Number::Finite(digits))
+        }
+        Value::Double(value) if numeric::exceeds_decimal(value) => {
+            Digits::parse(&numeric::double_text(value)).map(Number::Finite)
         }
         _ => Ok(match numeric::decimal(value).ok_or(Reason::TypeMismatch)? {
             Decimal::Finite { negative, coefficient, exponent } => {

@@ -1,7 +1,9 @@
 //! Numbers: exact comparison of what MongoDB stores with what a PostgreSQL type can hold.
 //!
-//! Every number is brought to [`Decimal`] (sign, coefficient, exponent) where it must be exact. A double stands for its
-//! shortest decimal digits that read back as the same double, which is also what PostgreSQL prints for it.
+//! Every number is brought to [`Decimal`] (sign, coefficient, exponent) where it must be exact. A double that is whole is
+//! that whole number, with all its digits; any other double stands for its shortest decimal digits that read back as the
+//! same double. This one rule holds wherever a double becomes digits: numbers, texts, JSON, keys, comparisons. Columns of
+//! doubles hold the double itself.
 //!
 //! Source: `numeric_recv` and `numeric_in` of PostgreSQL for the binary form and its limits.
 
@@ -30,8 +32,24 @@ pub(super) fn of_integer(value: i64) -> Decimal {
     Decimal::Finite { negative: value < 0, coefficient: u128::from(value.unsigned_abs()), exponent: 0 }
 }
 
-/// A double by its shortest digits.
+/// First double with more digits than a [`Decimal`] has room for: 2^128.
+const DECIMAL_END: f64 = 340_282_366_920_938_463_463_374_607_431_768_211_456.0;
+
+/// Whether a double is a whole number of more digits than a [`Decimal`] has room for; [`of_double`] rounds those.
+pub(super) fn exceeds_decimal(value: f64) -> bool {
+    value.is_finite() && value.abs() >= DECIMAL_END
+}
+
+/// A double: a whole one exactly, any other by its shortest digits.
 pub(super) fn of_double(value: f64) -> Decimal {
+    if value.fract() == 0.0 && value.abs() < DECIMAL_END {
+        return Decimal::Finite { negative: value.is_sign_negative(), coefficient: value.abs() as u128, exponent: 0 };
+    }
+    shortest(value)
+}
+
+/// A double by the shortest digits that read back as the same double.
+fn shortest(value: f64) -> Decimal {
     if value.is_nan() {
         return Decimal::NaN;
     }
@@ -46,7 +64,6 @@ pub(super) fn of_double(value: f64) -> Decimal {
         digits.bytes().filter(u8::is_ascii_digit).fold(0, |sum, digit| sum * 10 + u128::from(digit - b'0'));
     let fraction = digits.split_once('.').map_or(0, |(_, fraction)| fraction.len());
     let exponent = exponent.parse::<i32>().unwrap_or(0) - i32::try_from(fraction).unwrap_or(0);
-    // An integer keeps scale 0: `1e20` is no less whole than `100`.
     Decimal::Finite { negative, coefficient, exponent }
 }
 
@@ -93,7 +110,7 @@ pub(super) fn integer(value: Value<'_>) -> Result<i64, Reason> {
     i64::try_from(if negative { -magnitude } else { magnitude }).map_err(|_| Reason::RangeInt)
 }
 
-/// The double that a value is, where both print the same digits.
+/// The double that a value is, where both are the same number or print the same digits.
 ///
 /// # Errors
 /// `TYPE_MISMATCH` for what is no number, `RANGE_NUM` beyond the largest double, `LOSSY` where digits would be lost.
@@ -114,7 +131,7 @@ pub(super) fn double(value: Value<'_>) -> Result<f64, Reason> {
     }
     let same = match value {
         Value::Int64(value) => near as i128 == i128::from(value),
-        _ => normalised(of_double(near)) == normalised(exact),
+        _ => [of_double(near), shortest(near)].into_iter().any(|near| normalised(near) == normalised(exact)),
     };
     if same { Ok(near) } else { Err(Reason::Lossy) }
 }
@@ -227,8 +244,13 @@ pub(super) fn text(value: Decimal) -> String {
     format!("{sign}{whole}.{fraction}")
 }
 
-/// A finite double as text: the shortest digits that read back as the same double, without a `.0`. Also JSON.
+/// A double as text: a whole one with all its digits, any other as [`shortest_text`]. A finite one is also JSON.
 pub(super) fn double_text(value: f64) -> String {
+    if value.fract() == 0.0 { format!("{value:.0}") } else { shortest_text(value) }
+}
+
+/// The shortest digits that read back as the same double, without a `.0`: for columns that hold doubles themselves.
+pub(super) fn shortest_text(value: f64) -> String {
     if value.is_nan() {
         return "NaN".to_owned();
     }

@@ -2,20 +2,20 @@
 //!
 //! A value passes them in this order; in an array, each element does. Without any of them it is taken as it is, or refused.
 //!
-//! 1. `trim`, `empty = "null"`: of a text.
+//! 1. `type`, `trim`, `empty`, `null_values`, `strip_prefix` and `strip_suffix`, see `prepare`.
 //! 2. `translate`, `fallback`: by the value's text. What `translate` lists is final. Of the rest, a label of the column's enum
 //!    stays; everything else with a text becomes the fallback, where there is one.
 //! 3. The conversion, helped by `coerce` and `epoch`. White space around what `coerce` reads as a number, boolean or date is no
 //!    part of it. A date without an offset from UTC is UTC.
 //! 4. `misfit`, when the conversion refuses the value.
 //!
-//! Every use is a [`Loss`](super::Loss) that is counted. In JSON columns, which hold every value, only the first and the last
+//! Every use that gives something up is a [`Loss`](super::Loss) that is counted. In JSON columns, which hold every value, only the first and the last
 //! apply, to the value itself and not to what is inside.
 
 use bson::raw::RawBson;
 
 use super::{
-    At, Losses, encode,
+    At, BsonTypes, Losses, encode,
     target::{ColumnType, Finest},
     value::Value,
 };
@@ -28,6 +28,16 @@ pub struct PolicyFile {
     pub trim: bool,
     /// Whether an empty text is NULL.
     pub empty_is_null: bool,
+    /// Other values that are NULL, by their text.
+    pub null_values: Vec<At<String>>,
+    /// The types that are taken; all others do not fit.
+    pub types: Option<At<BsonTypes>>,
+    /// What a text begins with, which is no part of the value.
+    pub strip_prefix: Option<At<String>>,
+    /// What a text ends with, which is no part of the value.
+    pub strip_suffix: Option<At<String>>,
+    /// What becomes of empty elements of an array.
+    pub empty_elements: Option<At<EmptyElements>>,
     /// Other types that are read as the column's.
     pub coerce: Vec<At<Coerce>>,
     /// The unit of numbers that are times since 1970.
@@ -38,6 +48,17 @@ pub struct PolicyFile {
     pub fallback: Option<At<RawBson>>,
     /// What becomes of a value that does not fit: the first that applies; none refuses the document.
     pub misfit: Vec<At<Misfit>>,
+}
+
+/// What becomes of an element that is null, undefined, an empty text, or nothing under `empty` and `null_values`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EmptyElements {
+    /// It is left out.
+    Drop,
+    /// It becomes NULL.
+    Null,
+    /// It refuses the document.
+    Reject,
 }
 
 /// A type that is read as the column's own.
@@ -83,6 +104,11 @@ impl Coerce {
         [("text", Self::Text), ("number", Self::Number), ("boolean", Self::Boolean), ("date", Self::Date)];
 }
 
+impl EmptyElements {
+    /// Every outcome and its name in the file.
+    pub(super) const NAMES: [(&str, Self); 3] = [("drop", Self::Drop), ("null", Self::Null), ("reject", Self::Reject)];
+}
+
 impl Epoch {
     /// Every unit and its name in the file.
     pub(super) const NAMES: [(&str, Self); 2] = [("seconds", Self::Seconds), ("milliseconds", Self::Milliseconds)];
@@ -106,6 +132,11 @@ pub(super) struct Policy {
     pub(super) declared: bool,
     pub(super) trim: bool,
     pub(super) empty_is_null: bool,
+    pub(super) null_values: Vec<String>,
+    pub(super) types: Option<BsonTypes>,
+    pub(super) strip_prefix: Option<String>,
+    pub(super) strip_suffix: Option<String>,
+    pub(super) empty_elements: Option<EmptyElements>,
     pub(super) coerce: Coercions,
     pub(super) epoch: Option<Epoch>,
     pub(super) translate: Vec<(String, RawBson)>,
@@ -118,6 +149,11 @@ pub(super) static REFUSING: Policy = Policy {
     declared: false,
     trim: false,
     empty_is_null: false,
+    null_values: Vec::new(),
+    types: None,
+    strip_prefix: None,
+    strip_suffix: None,
+    empty_elements: None,
     coerce: Coercions { text: false, number: false, boolean: false, date: false },
     epoch: None,
     translate: Vec::new(),
@@ -166,17 +202,20 @@ impl Policy {
     /// # Errors
     /// Every policy that means nothing for the type: where it stands, what is wrong, what to do.
     pub(super) fn compile(file: &PolicyFile, kind: &ColumnType) -> Result<Self, Vec<At<(String, String)>>> {
-        let kind = match kind.base() {
-            ColumnType::Array(element) => element.base(),
-            kind => kind,
+        let (kind, is_array) = match kind.base() {
+            ColumnType::Array(element) => (element.base(), true),
+            kind => (kind, false),
         };
         let mut checker = Checker { kind, file, faults: Vec::new() };
-        let mut policy = Self {
-            declared: file.trim || file.empty_is_null,
-            trim: file.trim,
-            empty_is_null: file.empty_is_null,
-            ..Self::default()
-        };
+        let mut policy = Self::preparing(file);
+        if let Some(empty) = &file.empty_elements {
+            checker.applies(
+                empty,
+                is_array,
+                "empty_elements",
+                "it is for columns that hold an array, and for children",
+            );
+        }
         for coerce in &file.coerce {
             policy.declared = true;
             checker.coerce(coerce);
@@ -229,9 +268,42 @@ impl Policy {
         if checker.faults.is_empty() { Ok(policy) } else { Err(checker.faults) }
     }
 
-    /// Whether a value that does not fit may become NULL: then the column must have a default or take NULL.
+    /// What is done to a value of whatever type before it is converted.
+    fn preparing(file: &PolicyFile) -> Self {
+        let text = |text: &Option<At<String>>| text.as_ref().map(|text| text.value.clone());
+        let mut policy = Self {
+            declared: false,
+            trim: file.trim,
+            empty_is_null: file.empty_is_null,
+            null_values: file.null_values.iter().map(|text| text.value.clone()).collect(),
+            types: file.types.as_ref().map(|types| types.value),
+            strip_prefix: text(&file.strip_prefix),
+            strip_suffix: text(&file.strip_suffix),
+            empty_elements: file.empty_elements.as_ref().map(|empty| empty.value),
+            ..Self::default()
+        };
+        policy.declared = policy.trim
+            || policy.gives_nothing()
+            || policy.types.is_some()
+            || policy.strip_prefix.is_some()
+            || policy.strip_suffix.is_some()
+            || policy.empty_elements.is_some();
+        policy
+    }
+
+    /// The part of the policy that a value of the mapping file passes: it is written as a document would hold it.
+    pub(super) fn reading(&self) -> Self {
+        Self { declared: true, coerce: self.coerce, epoch: self.epoch, ..Self::default() }
+    }
+
+    /// Whether a value may be taken for none.
+    pub(super) fn gives_nothing(&self) -> bool {
+        self.empty_is_null || !self.null_values.is_empty()
+    }
+
+    /// Whether a value may become NULL: then the column must have a default or take NULL.
     pub(super) fn gives_null(&self) -> bool {
-        self.misfit.null
+        self.misfit.null || self.gives_nothing()
     }
 }
 

@@ -62,6 +62,13 @@ pub(super) fn wanted<'a>(value: Value<'a>, policy: &Policy, losses: &mut Losses)
     }
 }
 
+/// What is left of a text without what it must begin and end with; `None` for a text that does not, or is nothing more.
+pub(super) fn stripped<'v>(text: &'v [u8], prefix: Option<&str>, suffix: Option<&str>) -> Option<&'v [u8]> {
+    let text = text.strip_prefix(prefix.unwrap_or_default().as_bytes())?;
+    let text = text.strip_suffix(suffix.unwrap_or_default().as_bytes())?;
+    Some(text).filter(|text| !text.is_empty())
+}
+
 /// Bytes as text.
 ///
 /// # Errors

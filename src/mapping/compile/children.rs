@@ -48,10 +48,11 @@ impl<'a> Compiler<'a> {
         let wanted = wanted(id.as_ref(), &columns);
         let mut draft = Draft::new(&child.table, table, key, filter, columns);
         let mut around: Vec<Around<'a>> = around.iter().map(Around::copy).collect();
-        around.push(Around::child(&draft));
+        around.push(Around::child(child, &draft));
         let children = child.table.children.iter();
         draft.children = children.filter_map(|inner| self.child(collection, inner, &around)).collect();
-        Some(ChildDraft { path: &child.path.value, shape: child.shape, wanted, id, repeats, draft })
+        let empty_elements = child.empty_elements.as_ref().map(|empty| empty.value);
+        Some(ChildDraft { path: &child.path.value, shape: child.shape, wanted, id, repeats, empty_elements, draft })
     }
 
     /// The columns that a child's rules fill.
@@ -90,7 +91,7 @@ impl<'a> Compiler<'a> {
         if let Some(own) = &child.id
             && let Some(column) = self.ruled(table, &own.column)
         {
-            ruled.push(self.own_id(collection, own, table, column));
+            ruled.push(self.own_id(collection, own, table, column, around));
         }
         ruled
     }
@@ -102,6 +103,7 @@ impl<'a> Compiler<'a> {
         own: &'a ChildIdFile,
         table: &Table,
         column: &'a Column,
+        around: &[Around<'a>],
     ) -> Ruled<'a> {
         let mut lookup = None;
         if let Some(id) = &own.rule {
@@ -119,13 +121,14 @@ impl<'a> Compiler<'a> {
                 let what = format!("the id column {:?} of {} is {}", column.name, table.name, column.kind);
                 self.fault(&own.column, what, "ids of child rows are UUIDs: make it uuid or text");
             }
-            let lacks = match &collection.id {
+            let lacks = match around.iter().rev().find_map(|around| around.id.or(around.own_rule)) {
                 Some(id) => IdStep::new(&id.value).lacks_namespace(),
                 None => collection.namespace.is_none(),
             };
             if lacks {
+                let what = "ids of child rows need a namespace, because the ids of the rows around them are no UUIDs";
                 let hint = "set `namespace` at the top of the file: dns, url, oid, x500 or a UUID";
-                self.fault(&own.column, "ids of child rows need a namespace", hint);
+                self.fault(&own.column, what, hint);
             }
         }
         Ruled { column, place: own.column.with(()), source: Source::Own, lookup }
@@ -184,7 +187,7 @@ fn child_id(child: &ChildFile, id: &ChildIdFile, scalar: bool) -> ChildIdDraft {
 
 impl<'a> Around<'a> {
     fn copy(&self) -> Self {
-        Self { id: self.id, column: self.column, lookup: self.lookup.clone() }
+        Self { id: self.id, own_rule: self.own_rule, column: self.column, lookup: self.lookup.clone() }
     }
 }
 

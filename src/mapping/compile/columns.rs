@@ -120,12 +120,13 @@ impl<'a> Compiler<'a> {
             self.reaches(path, level);
         }
         let (convert, lookup) = self.convert(file, column, level);
-        let default = file.default.as_ref().and_then(|value| self.literal(&name, "default", value, column));
         if let (Some(default), Some(_)) = (&file.default, &lookup) {
             let what = format!("{name} is looked up, and a default is not");
             self.fault(default, what, "remove it, or convert by another rule");
         }
         let policy = self.policy(&name, file, column);
+        let reading = policy.as_ref().map(Policy::reading).unwrap_or_default();
+        let default = file.default.as_ref().and_then(|value| self.literal(&name, "default", value, column, &reading));
         let source = self.source(&name, file, column);
         let when = self.conditions(&file.when, level);
         Some(ColumnDraft { column, place, source: source?, convert, when, default, policy: policy?, lookup })
@@ -141,7 +142,7 @@ impl<'a> Compiler<'a> {
             return Some(Source::Rest(Path::whole(), Omit::default()));
         }
         if let Some(value) = &file.constant {
-            return self.literal(name, "constant", value, column).map(Source::Constant);
+            return self.literal(name, "constant", value, column, &Policy::default()).map(Source::Constant);
         }
         let mut paths: Vec<Path> = Vec::new();
         for path in &file.paths {
@@ -157,10 +158,17 @@ impl<'a> Compiler<'a> {
     }
 
     /// A value of the mapping file in the column's binary form.
-    fn literal(&mut self, name: &str, what: &str, value: &At<RawBson>, column: &Column) -> Option<Vec<u8>> {
+    fn literal(
+        &mut self,
+        name: &str,
+        what: &str,
+        value: &At<RawBson>,
+        column: &Column,
+        policy: &Policy,
+    ) -> Option<Vec<u8>> {
         let mut bytes = Vec::new();
         let bson = RawBsonRef::from(&value.value).into();
-        match encode::write(bson, &column.kind, None, &Policy::default(), &mut Losses::default(), &mut bytes) {
+        match encode::write(bson, &column.kind, None, policy, &mut Losses::default(), &mut bytes) {
             Ok(_) => Some(bytes),
             Err(reason) => {
                 let what = format!("{name} is {} and cannot take this {what}: {reason}", column.kind);
@@ -173,7 +181,7 @@ impl<'a> Compiler<'a> {
     fn policy(&mut self, name: &str, file: &ColumnFile, column: &Column) -> Option<Policy> {
         match Policy::compile(&file.policy, &column.kind) {
             Ok(policy) => {
-                if column.not_null && file.default.is_none() && (policy.gives_null() || policy.empty_is_null) {
+                if column.not_null && file.default.is_none() && policy.gives_null() {
                     let what = format!("{name} is NOT NULL, and what becomes NULL has no default to take");
                     self.fault(&file.name, what, "give it a `default`, or make the column nullable");
                 }

@@ -2,7 +2,7 @@
 
 use super::{
     super::{
-        CollectionFile, Lookup, Shape, TableFile,
+        ChildFile, CollectionFile, EmptyElements, Lookup, Shape, TableFile,
         ids::IdStep,
         map::{Condition, Convert, ElementKey, Repeats, Source, Wanted},
         policy::Policy,
@@ -51,6 +51,7 @@ pub(super) struct ChildDraft<'a> {
     pub(super) wanted: Wanted,
     pub(super) id: Option<ChildIdDraft>,
     pub(super) repeats: Repeats,
+    pub(super) empty_elements: Option<EmptyElements>,
     pub(super) draft: Draft<'a>,
 }
 
@@ -64,6 +65,8 @@ pub(super) struct ChildIdDraft {
 pub(super) struct Around<'a> {
     /// The id rule of the collection; the document's row only.
     pub(super) id: Option<&'a At<IdFile>>,
+    /// The rule that makes an element's own id of a value alone.
+    pub(super) own_rule: Option<&'a At<IdFile>>,
     /// The column that holds the row's own id, or else its only key column, and its position.
     pub(super) column: Option<(usize, &'a Column)>,
     pub(super) lookup: Option<Lookup>,
@@ -154,8 +157,9 @@ impl<'a> Around<'a> {
     }
 
     /// The row of an element.
-    pub(super) fn child(draft: &Draft<'a>) -> Self {
-        Self::new(draft, draft.columns.iter().position(|column| matches!(column.source, Source::Own)))
+    pub(super) fn child(child: &'a ChildFile, draft: &Draft<'a>) -> Self {
+        let own = draft.columns.iter().position(|column| matches!(column.source, Source::Own));
+        Self { own_rule: child.id.as_ref().and_then(|id| id.rule.as_ref()), ..Self::new(draft, own) }
     }
 
     fn new(draft: &Draft<'a>, own: Option<usize>) -> Self {
@@ -167,6 +171,7 @@ impl<'a> Around<'a> {
         let column = at.and_then(|at| draft.columns.get(at).map(|column| (at, column)));
         Self {
             id: None,
+            own_rule: None,
             column: column.map(|(at, draft)| (at, draft.column)),
             lookup: column.and_then(|(_, draft)| draft.lookup.clone()),
         }

@@ -104,6 +104,7 @@ impl Finisher {
             wanted: child.wanted,
             id,
             repeats: child.repeats,
+            empty_elements: child.empty_elements,
             level,
         }
     }

@@ -10,7 +10,7 @@
 use super::{
     At, CollectionFile, CollectionPlan, ConditionFile, Fault, IdFile, Location, MappingFile, Path, Plan, RootsFile,
     SplitFile, TableFile, TestFile,
-    fault::nearest,
+    fault::{each_cause_once, nearest},
     ids::IdStep,
     map::{Condition, Kind, Literal, Place, Program, Split, Test},
     order,
@@ -38,14 +38,12 @@ impl Plan {
         compiler.check_shares();
         let mut collections: Vec<_> =
             file.collections.iter().filter_map(|collection| compiler.collection(collection)).collect();
-        let Compiler { mut faults, warnings, .. } = compiler;
+        let Compiler { faults, warnings, .. } = compiler;
         if !faults.is_empty() {
-            faults.sort_by(|a, b| a.location.cmp(&b.location));
-            faults.dedup();
-            return Err(faults);
+            return Err(each_cause_once(faults));
         }
         rank(&mut collections, catalog);
-        Ok(Self { collections, warnings })
+        Ok(Self { collections, warnings: each_cause_once(warnings) })
     }
 }
 
@@ -129,6 +127,7 @@ impl<'a> Compiler<'a> {
         self.reaches(&split.by, 0);
         let filter = self.conditions(&collection.filter, 0);
         let mut values: Vec<(Literal, usize)> = Vec::new();
+        let mut missing: Option<usize> = None;
         for (kind, variant) in split.variants.iter().enumerate() {
             for value in &variant.is {
                 let Some(literal) = Literal::new((&value.value).into()) else { continue };
@@ -144,6 +143,22 @@ impl<'a> Compiler<'a> {
                 }
             }
         }
+        for (kind, variant) in split.variants.iter().enumerate().filter(|(_, variant)| variant.missing) {
+            match missing.and_then(|at| split.variants.get(at)) {
+                Some(other) => {
+                    let what = format!(
+                        "variant `{}` never gets a document without `{}`: it means `{}`",
+                        variant.name.value, split.by.value, other.name.value
+                    );
+                    self.fault(
+                        &variant.name,
+                        what,
+                        "let one variant say so; a variant named `missing` does without `is`",
+                    );
+                }
+                None => missing = Some(kind),
+            }
+        }
         if split.variants.is_empty() {
             let hint = "add a table [….variants.<value>] for each kind of document";
             self.fault(&split.by, "`split` has no variants", hint);
@@ -155,7 +170,7 @@ impl<'a> Compiler<'a> {
         let place = |path: Path| Place { up: 0, slot: tree.slot(&path).unwrap_or(usize::MAX), path: path.to_string() };
         let by = place(split.by.value.clone());
         let filter = filter.into_iter().map(|condition| condition.resolve(&place)).collect();
-        Some(Split { filter, by, values, unlisted: split.unlisted, tree })
+        Some(Split { filter, by, values, missing, unlisted: split.unlisted, tree })
     }
 
     fn root(&mut self, collection: &'a CollectionFile, root: &Root<'a>) -> Option<Draft<'a>> {
@@ -199,6 +214,7 @@ impl<'a> Compiler<'a> {
                 TestFile::Is(values) => Test::Is(literals(values)),
                 TestFile::Not(values) => Test::Not(literals(values)),
                 TestFile::Exists(wanted) => Test::Exists(*wanted),
+                TestFile::Type(types) => Test::Type(*types),
             };
             compiled.push(Condition { at: condition.path.value.clone(), test });
         }

@@ -154,7 +154,7 @@ id = "text"
         hint: did you mean `app.plans`?
     shop.toml:7:9: table "app"."users" is written twice, for `others` and for `users`
         hint: give each its own table, or say `shared = true` in both
-    shop.toml:7:9: column "place" of "app"."users" has type point, which is not supported
+    shop.toml:7:9: column "place" of "app"."users" has type point, which is not supported (also on line 20)
         hint: list it in `ignore`, or give it a type that this version writes
     shop.toml:8:35: the id column "email" of "app"."users" is citext, which this id rule cannot fill
         hint: it needs smallint, integer, bigint or numeric
@@ -174,8 +174,6 @@ id = "text"
         hint: add it to the table, or remove it here
     shop.toml:18:9: the order column "title" of "app"."parts" is varchar
         hint: it takes the element's index: make it integer
-    shop.toml:20:9: column "place" of "app"."users" has type point, which is not supported
-        hint: list it in `ignore`, or give it a type that this version writes
     shop.toml:21:6: the primary key "id" of "app"."users" is uuid, which this id rule cannot fill
         hint: it needs text or varchar
     "#);
@@ -430,4 +428,129 @@ fn ids_that_are_looked_up() {
         assert_eq!((lookup.from.0.as_str(), lookup.from.1.as_str(), lookup.to.as_str()), ("old", "text", "new"));
         assert_eq!((column.param_type.as_str(), column.sql_type.as_str()), ("text", "uuid"));
     }
+}
+
+#[test]
+fn one_missing_namespace_is_one_fault() {
+    let child = |name: &str| {
+        let mut table = table(name, &["id"], vec![column("id", ColumnType::Uuid), column("plan_id", ColumnType::Text)]);
+        table.columns[1].not_null = true;
+        table
+    };
+    let plans = table("plans", &["id"], vec![column("id", ColumnType::Text)]);
+    let catalog = Catalog { tables: vec![plans, child("a"), child("b"), child("c")] };
+    let children = |rule: &str| {
+        let child = |name| {
+            format!("[collections.plans.children.{name}]\ntable = \"app.{name}\"\nparent = \"plan_id\"\nid = \"id\"\n")
+        };
+        format!("[collections.plans]\ntable = \"app.plans\"\n{rule}\n{}", ["a", "b", "c"].map(child).concat())
+    };
+    assert_snapshot!(faults(&children("id = \"hex\""), &catalog), @r#"
+    shop.toml:7:6: ids of child rows need a namespace, because the ids of the rows around them are no UUIDs (also on lines 11 and 15)
+        hint: set `namespace` at the top of the file: dns, url, oid, x500 or a UUID
+    "#);
+    let plan = compile(&children("id = \"hex\"\nnamespace = \"dns\""), &catalog);
+    assert!(plan.is_ok(), "{plan:?}");
+}
+
+#[test]
+fn an_id_below_an_element_whose_id_is_no_uuid_needs_a_namespace() {
+    let plans = table("plans", &["id"], vec![column("id", ColumnType::Uuid)]);
+    let mut parts = table("parts", &["id"], vec![column("id", ColumnType::Text), column("plan_id", ColumnType::Uuid)]);
+    parts.columns[1].not_null = true;
+    let bits = table("bits", &["id"], vec![column("id", ColumnType::Uuid), column("part_id", ColumnType::Text)]);
+    let catalog = Catalog { tables: vec![plans, parts, bits] };
+    let text = r#"
+[collections.plans]
+table = "app.plans"
+id = "pad_left"
+[collections.plans.children.parts]
+table = "app.parts"
+parent = "plan_id"
+id = { column = "id", rule = "hex" }
+[collections.plans.children.parts.children.bits]
+table = "app.bits"
+parent = "part_id"
+id = "id"
+"#;
+    assert_snapshot!(faults(text, &catalog), @r#"
+    shop.toml:12:6: ids of child rows need a namespace, because the ids of the rows around them are no UUIDs
+        hint: set `namespace` at the top of the file: dns, url, oid, x500 or a UUID
+    "#);
+}
+
+#[test]
+fn a_default_is_written_as_a_document_would_hold_it() {
+    let moments = vec![
+        column("id", ColumnType::Text),
+        column("day", ColumnType::Date),
+        column("at", ColumnType::Timestamptz { precision: 6 }),
+        column("read", ColumnType::Date),
+        column("counted", ColumnType::Timestamptz { precision: 6 }),
+        column("plain", ColumnType::Date),
+    ];
+    let catalog = Catalog { tables: vec![table("moments", &["id"], moments)] };
+    let text = r#"
+[collections.moments]
+table = "app.moments"
+id = "text"
+[collections.moments.columns]
+day = { default = 2020-02-29 }
+at = { default = 2020-02-29T12:00:00+01:00 }
+read = { coerce = "date", default = "2020-02-29" }
+counted = { epoch = "seconds", default = 1582934400 }
+PLAIN
+"#;
+    let plan = compile(&text.replace("PLAIN", ""), &catalog).expect("a plan");
+    let rows = plan.collections()[0].map(&bson::rawdoc! { "_id": "a" }).expect("rows");
+    let fields: Vec<_> = rows.tables[0][0].fields().map(|field| field.map(hex::encode)).collect();
+    // 7,364 days and 636,292,800 seconds after 2000-01-01, the second one hour less and 12 more.
+    let (day, midnight, noon) = (7_364_i32, 636_249_600_000_000_i64, 636_289_200_000_000_i64);
+    let hex = |bytes: &[u8]| Some(hex::encode(bytes));
+    assert_eq!(
+        fields[1..],
+        [
+            hex(&day.to_be_bytes()),
+            hex(&noon.to_be_bytes()),
+            hex(&day.to_be_bytes()),
+            hex(&midnight.to_be_bytes()),
+            None
+        ]
+    );
+    assert_snapshot!(faults(&text.replace("PLAIN", "plain = { default = \"2020-02-29\" }"), &catalog), @r#"
+    shop.toml:10:21: column "plain" of "app"."moments" is date and cannot take this default: TYPE_MISMATCH
+        hint: write it as a document would hold it
+    "#);
+}
+
+#[test]
+fn two_kinds_for_documents_without_one_are_a_fault() {
+    let tables = ["a", "b"].map(|name| table(name, &["id"], vec![column("id", ColumnType::Text)]));
+    let catalog = Catalog { tables: tables.to_vec() };
+    let text = r#"
+[collections.things]
+id = "text"
+split = { by = "__t" }
+[collections.things.variants.missing]
+table = "app.a"
+[collections.things.variants.thing]
+table = "app.b"
+missing = true
+"#;
+    assert_snapshot!(faults(text, &catalog), @r#"
+    shop.toml:7:30: variant `thing` never gets a document without `__t`: it means `missing`
+        hint: let one variant say so; a variant named `missing` does without `is`
+    "#);
+}
+
+#[test]
+fn empty_elements_are_those_of_an_array() {
+    let catalog = Catalog {
+        tables: vec![table("a", &["id"], vec![column("id", ColumnType::Text), column("v", ColumnType::Text)])],
+    };
+    let text = "[collections.a]\ntable = \"app.a\"\nid = \"text\"\ncolumns.v = { empty_elements = \"drop\" }";
+    assert_snapshot!(faults(text, &catalog), @r#"
+    shop.toml:4:32: `empty_elements` means nothing for text
+        hint: it is for columns that hold an array, and for children
+    "#);
 }

@@ -138,7 +138,12 @@ fn refusals(#[case] value: Value<'_>, #[case] kind: ColumnType, #[case] expected
 #[case::input_066_nan_limited(Value::Double(f64::NAN), numeric(10, 2), "NaN")]
 #[case::input_066_nan_double(Value::Double(f64::NAN), ColumnType::Float8, "NaN")]
 #[case::input_067_infinite(Value::Double(f64::NEG_INFINITY), NUMERIC, "-Infinity")]
-#[case::input_068_large(Value::Double(1e308), NUMERIC, "1E+308")]
+#[case::whole_double(Value::Double(4_611_686_018_427_387_904.0), NUMERIC, "4611686018427387904")]
+#[case::whole_double_of_any_size(
+    Value::Double(6.805_647_338_418_769e38),
+    NUMERIC,
+    "680564733841876926926749214863536422912e0"
+)]
 #[case::input_069_small(Value::Double(5e-324), NUMERIC, "5E-324")]
 #[case::input_081_integer_text(Value::Int32(1), ColumnType::Text, "1")]
 #[case::input_082_double_text(Value::Double(0.1), ColumnType::Text, "0.1")]

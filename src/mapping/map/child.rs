@@ -4,7 +4,7 @@ use uuid::Uuid;
 
 use super::{
     super::{
-        Loss, Losses, Reject, Row, Shape,
+        EmptyElements, Loss, Losses, Reject, Row, Shape,
         ids::{self, Id, IdStep},
         tree::Slot,
         value::{Raw, Value},
@@ -26,6 +26,7 @@ pub(in super::super) struct Child {
     pub(in super::super) wanted: Wanted,
     pub(in super::super) id: Option<ChildId>,
     pub(in super::super) repeats: Repeats,
+    pub(in super::super) empty_elements: Option<EmptyElements>,
     /// Its elements.
     pub(in super::super) level: Level,
 }
@@ -100,6 +101,13 @@ impl Child {
         level.tree.read(value, slots, &mut output.losses).map_err(|reason| self.refuse(reason))?;
         let mut scope = around.element(slots, index, name);
         if !all_hold(&level.filter, &scope) {
+            return Ok(());
+        }
+        if self.empty_elements.is_some() && level.is_empty(value) {
+            if self.empty_elements == Some(EmptyElements::Reject) {
+                return Err(self.refuse(Reason::NotNull));
+            }
+            output.losses.add(Loss::Dropped);
             return Ok(());
         }
         // A null or a scalar where documents are expected is no row, and may not vanish either.

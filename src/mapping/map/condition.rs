@@ -3,7 +3,7 @@
 use bson::raw::RawBsonRef;
 
 use super::{
-    super::{numeric, tree::Slot, value::Value},
+    super::{BsonTypes, numeric, tree::Slot, value::Value},
     Place, Scope,
 };
 use crate::model::Decimal;
@@ -15,7 +15,8 @@ pub(in super::super) struct Condition<P = Place> {
     pub(in super::super) test: Test,
 }
 
-/// What must be true of a value. Null and absent are the same, and so is a value that something else hides.
+/// What must be true of a value. Null and absent are the same, save for their type, and so is a value that something else
+/// hides.
 #[derive(Clone, Debug)]
 pub(in super::super) enum Test {
     /// It is one of these.
@@ -24,6 +25,8 @@ pub(in super::super) enum Test {
     Not(Vec<Literal>),
     /// Whether it is there and not null.
     Exists(bool),
+    /// It is of one of these types; what is absent has none.
+    Type(BsonTypes),
 }
 
 /// A value of the mapping file that values of documents are compared with.
@@ -59,6 +62,7 @@ impl Test {
             Self::Is(literals) => among(literals),
             Self::Not(literals) => !among(literals),
             Self::Exists(wanted) => value.is_some() == *wanted,
+            Self::Type(types) => matches!(slot, Slot::Present(value) if types.has(value)),
         }
     }
 }

@@ -11,6 +11,8 @@ use crate::mapping::{
     target::{Catalog, Column, ColumnType, Filled, Table, TableName},
 };
 
+mod values;
+
 /// A table by its columns, `name:type`, with `!` for NOT NULL; the first are the key.
 fn table(name: &str, key: usize, columns: &str) -> Table {
     let columns: Vec<Column> = columns
@@ -23,6 +25,7 @@ fn table(name: &str, key: usize, columns: &str) -> Table {
                 "int" => ColumnType::Int4,
                 "bool" => ColumnType::Bool,
                 "jsonb" => ColumnType::Jsonb,
+                "texts" => ColumnType::Array(Box::new(ColumnType::Text)),
                 "uuids" => ColumnType::Array(Box::new(ColumnType::Uuid)),
                 _ => ColumnType::Text,
             };

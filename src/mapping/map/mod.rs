@@ -12,8 +12,10 @@ use bson::raw::RawDocument;
 use uuid::Uuid;
 
 use super::{
-    CollectionPlan, Loss, Losses, Reads, Reject, Row, Rows, Unlisted, encode,
+    CollectionPlan, Loss, Losses, Path, Reads, Reject, Row, Rows, Unlisted, encode,
     ids::{self, Id, IdStep},
+    policy::REFUSING,
+    prepare,
     tree::{Slot, Tree},
     value::{Raw, Value},
 };
@@ -56,6 +58,8 @@ pub(super) struct Split {
     pub(super) by: Place,
     /// The values of the field, and the kind that each means.
     pub(super) values: Vec<(Literal, usize)>,
+    /// The kind of a document without the field, or with null in it.
+    pub(super) missing: Option<usize>,
     pub(super) unlisted: Unlisted,
 }
 
@@ -210,10 +214,15 @@ impl Split {
         if !all_hold(&self.filter, &scope) {
             return Ok(None);
         }
-        if let Slot::Present(value) = scope.slot(&self.by)
-            && let Some((_, kind)) = self.values.iter().find(|(literal, _)| literal.equals(value))
-        {
-            return Ok(Some(*kind));
+        let kind = match scope.slot(&self.by) {
+            Slot::Absent | Slot::Present(Value::Null | Value::Undefined) => self.missing,
+            Slot::Present(value) => {
+                self.values.iter().find(|(literal, _)| literal.equals(value)).map(|(_, kind)| *kind)
+            }
+            Slot::Blocked => None,
+        };
+        if kind.is_some() {
+            return Ok(kind);
         }
         match self.unlisted {
             Unlisted::Reject => {
@@ -261,6 +270,15 @@ impl Level {
             step.write(scope, losses, &mut row).map_err(|reason| step.reject(reason, scope))?;
         }
         Ok(row)
+    }
+
+    /// Whether an element is empty: in itself, or for a column that takes it whole.
+    fn is_empty(&self, element: Value<'_>) -> bool {
+        let whole = self.tree.slot(&Path::whole());
+        let takes = |step: &&Step| whole.is_some_and(|slot| step.takes(slot));
+        let mut policies = self.steps.iter().filter(takes).map(|step| &step.policy);
+        prepare::is_empty_element(element, &REFUSING)
+            || policies.any(|policy| prepare::is_empty_element(element, policy))
     }
 
     /// The rows of what is embedded.

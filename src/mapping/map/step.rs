@@ -2,10 +2,11 @@
 
 use super::{
     super::{
-        Losses, Reject, Row, encode,
+        Loss, Losses, Reject, Row, encode,
         ids::IdStep,
         json::{self, Omit},
         policy::{Policy, Written},
+        prepare,
         target::ColumnType,
         tree::Slot,
         value::Value,
@@ -60,6 +61,14 @@ pub(in super::super) enum Convert<P = Place> {
     By(P, Vec<(Literal, IdStep)>),
 }
 
+/// The value of a column among its candidates.
+struct Chosen<'s, 'a> {
+    place: Option<&'s Place>,
+    slot: Slot<'a>,
+    /// How many candidates held a value that the policy takes for nothing.
+    emptied: usize,
+}
+
 impl Step {
     pub(super) fn write(&self, scope: &Scope<'_, '_>, losses: &mut Losses, row: &mut Row) -> Result<(), Reason> {
         if !all_hold(&self.when, scope) {
@@ -67,7 +76,7 @@ impl Step {
         }
         // Index, name and own id belong to children only; their plans are made so.
         match &self.source {
-            Source::Fields(_) => return self.write_field(self.chosen(scope).1, scope, losses, row),
+            Source::Fields(_) => return self.write_field(&self.chosen(scope), scope, losses, row),
             Source::Rest(place, omit) => return self.write_rest(scope.slot(place), omit, losses, row),
             Source::Name => return self.write_value(Value::String(scope.name), None, losses, row),
             Source::Constant(bytes) => row.push(Some(bytes)),
@@ -92,22 +101,33 @@ impl Step {
 
     /// The path that gives the value, and what is there.
     ///
-    /// JSON has a null of its own, and knows undefined by a wrapper: there, null is something. A path that something else
-    /// blocks gives way to one that leads to something, and else refuses.
-    fn chosen<'s, 'a>(&'s self, scope: &Scope<'_, 'a>) -> (Option<&'s Place>, Slot<'a>) {
-        let Source::Fields(places) = &self.source else { return (None, Slot::Absent) };
+    /// JSON has a null of its own, and knows undefined by a wrapper: there, null is something. What the policy takes for
+    /// nothing is passed over as null is. A path that something else blocks gives way to one that leads to something, and
+    /// else refuses.
+    fn chosen<'s, 'a>(&'s self, scope: &Scope<'_, 'a>) -> Chosen<'s, 'a> {
+        let mut chosen = Chosen { place: None, slot: Slot::Absent, emptied: 0 };
+        let Source::Fields(places) = &self.source else { return chosen };
+        chosen.place = places.first();
         let is_json = self.is_json();
-        let mut chosen = (places.first(), Slot::Absent);
         for place in places {
             match scope.slot(place) {
-                Slot::Present(value) if is_json || !matches!(value, Value::Null | Value::Undefined) => {
-                    return (Some(place), Slot::Present(value));
+                Slot::Present(value) if prepare::is_nothing(value, &self.policy) => chosen.emptied += 1,
+                slot @ Slot::Present(value) if is_json || !matches!(value, Value::Null | Value::Undefined) => {
+                    return Chosen { place: Some(place), slot, ..chosen };
                 }
-                Slot::Blocked if chosen.1 == Slot::Absent => chosen = (Some(place), Slot::Blocked),
+                Slot::Blocked if chosen.slot == Slot::Absent => {
+                    chosen = Chosen { place: Some(place), slot: Slot::Blocked, ..chosen };
+                }
                 Slot::Present(_) | Slot::Absent | Slot::Blocked => {}
             }
         }
         chosen
+    }
+
+    /// Whether its only source is this slot of its own document or element.
+    pub(super) fn takes(&self, slot: usize) -> bool {
+        matches!(&self.source, Source::Fields(places)
+            if matches!(places.as_slice(), [place] if place.up == 0 && place.slot == slot))
     }
 
     fn is_json(&self) -> bool {
@@ -116,12 +136,13 @@ impl Step {
 
     fn write_field(
         &self,
-        slot: Slot<'_>,
+        chosen: &Chosen<'_, '_>,
         scope: &Scope<'_, '_>,
         losses: &mut Losses,
         row: &mut Row,
     ) -> Result<(), Reason> {
-        match slot {
+        (0..chosen.emptied).for_each(|_| losses.add(Loss::Emptied));
+        match chosen.slot {
             Slot::Absent => self.write_nothing(row),
             Slot::Blocked => Err(Reason::TypeMismatch),
             Slot::Present(value) => {
@@ -171,7 +192,7 @@ impl Step {
     pub(super) fn reject(&self, reason: Reason, scope: &Scope<'_, '_>) -> Reject {
         let path = match &self.source {
             Source::Root => Some("_id".to_owned()),
-            Source::Fields(_) => self.chosen(scope).0.map(|place| place.path.clone()),
+            Source::Fields(_) => self.chosen(scope).place.map(|place| place.path.clone()),
             Source::Rest(place, _) => Some(place.path.clone()),
             Source::Above { .. } | Source::Index | Source::Name | Source::Own | Source::Constant(_) => None,
         };

@@ -188,12 +188,33 @@ fn limits(#[case] value: &str, #[case] precision: u16, #[case] scale: i16, #[cas
 #[rstest]
 #[case(3.0, "3")]
 #[case(0.1, "0.1")]
-#[case::input_068(1e308, "1e308")]
 #[case::input_069(5e-324, "5e-324")]
 #[case(1_700_000_000_000.0, "1700000000000")]
 #[case(-0.0, "-0")]
-fn input_082_shortest_digits(#[case] value: f64, #[case] expected: &str) {
+#[case(1e21, "1000000000000000000000")]
+#[case(4_611_686_018_427_387_904.0, "4611686018427387904")]
+#[case(-4_611_686_018_427_387_904.0, "-4611686018427387904")]
+// Python: int(1e23), int(3.4028234663852886e38), int(2.0**128).
+#[case(1e23, "99999999999999991611392")]
+#[case(3.402_823_466_385_288_6e38, "340282346638528859811704183484516925440")]
+#[case(DECIMAL_END, "340282366920938463463374607431768211456")]
+#[case(f64::NAN, "NaN")]
+#[case(f64::NEG_INFINITY, "-Infinity")]
+fn input_082_digits_of_a_double(#[case] value: f64, #[case] expected: &str) {
     assert_eq!(double_text(value), expected);
+    if value.is_finite() && !exceeds_decimal(value) && value != 0.0 && value.fract() == 0.0 {
+        assert_eq!(text(of_double(value)), expected);
+    }
+}
+
+#[rstest]
+#[case("4611686018427387904", Ok(4_611_686_018_427_387_904.0))]
+#[case::prints_the_same("4611686018427388000", Ok(4_611_686_018_427_387_904.0))]
+#[case::neither("4611686018427387905", Err(Reason::Lossy))]
+#[case("1E+23", Ok(1e23))]
+#[case("99999999999999991611392", Ok(1e23))]
+fn decimals_that_a_double_is_or_prints(#[case] value: &str, #[case] expected: Result<f64, Reason>) {
+    assert_eq!(double(Value::Decimal(value.parse().expect("a decimal"))), expected);
 }
 
 proptest! {
@@ -218,5 +239,15 @@ proptest! {
     #[test]
     fn integers_keep_their_digits(value: i64) {
         prop_assert_eq!(printed(&binary(of_integer(value))), value.to_string());
+    }
+
+    #[test]
+    fn a_whole_double_is_the_integer_it_equals(value: i64) {
+        let double = value as f64;
+        prop_assume!(double < i64::MAX as f64);
+        let whole = (double as i64).to_string();
+        prop_assert_eq!(integer(Value::Double(double)).expect("whole").to_string(), whole.clone());
+        prop_assert_eq!(printed(&binary(of_double(double))), whole.clone());
+        prop_assert_eq!(double_text(double), whole);
     }
 }

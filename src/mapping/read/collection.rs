@@ -5,8 +5,8 @@ use uuid::Uuid;
 
 use super::{
     super::{
-        At, ChildFile, ChildIdFile, CollectionFile, IdRule, KeyFrom, OnDrop, RootsFile, Shape, SplitFile, TableFile,
-        Unlisted, VariantFile, target::TableName,
+        At, ChildFile, ChildIdFile, CollectionFile, EmptyElements, IdRule, KeyFrom, OnDrop, RootsFile, Shape,
+        SplitFile, TableFile, Unlisted, VariantFile, target::TableName,
     },
     Key, Node, Reader,
     value::listed,
@@ -14,6 +14,9 @@ use super::{
 
 /// What a table says of itself, wherever it is declared.
 const TABLE: [&str; 7] = ["table", "key", "shared", "filter", "ignore", "columns", "children"];
+
+/// The variant of that name, without `is`, takes the documents that do not say their kind.
+const MISSING: &str = "missing";
 
 impl Reader<'_> {
     pub(super) fn collection(
@@ -89,16 +92,18 @@ impl Reader<'_> {
 
     fn variant(&mut self, key: &Key<'_>, node: &Node<'_>, namespace: Option<Uuid>) -> Option<VariantFile> {
         let table = self.table(node, "a variant")?;
-        self.unknown(table, &[&TABLE[..], &["is", "id_column"]].concat());
+        self.unknown(table, &[&TABLE[..], &["is", "missing", "id_column"]].concat());
         let name = self.at(key.span().start, key.get_ref().to_string());
-        let is = match table.get("is") {
-            Some(node) => self.one_or_more(node, Self::literal),
-            None => vec![name.with(bson::raw::RawBson::String(name.value.clone()))],
+        let missing = self.flag(table, "missing");
+        let (is, missing) = match table.get("is") {
+            Some(node) => (self.one_or_more(node, Self::literal), missing),
+            None if missing || name.value == MISSING => (Vec::new(), true),
+            None => (vec![name.with(bson::raw::RawBson::String(name.value.clone()))], false),
         };
         let id_column = table.get("id_column").map(|node| self.string(node));
         self.required(table, key.span().start, "table");
         let table = self.table_file(table, None, namespace)?;
-        Some(VariantFile { name, is, id_column: id_column.flatten(), table })
+        Some(VariantFile { name, is, missing, id_column: id_column.flatten(), table })
     }
 
     /// What a table says of itself.
@@ -130,7 +135,7 @@ impl Reader<'_> {
     fn child(&mut self, key: &Key<'_>, node: &Node<'_>, namespace: Option<Uuid>) -> Option<ChildFile> {
         let start = key.span().start;
         let table = self.table(node, "a child")?;
-        let own = ["path", "shape", "parent", "root", "order", "map_key", "id", "distinct"];
+        let own = ["path", "shape", "parent", "root", "order", "map_key", "id", "distinct", "empty_elements"];
         self.unknown(table, &[&TABLE[..], &own[..]].concat());
         let path = match table.get("path") {
             Some(node) => self.path_node(node),
@@ -148,6 +153,15 @@ impl Reader<'_> {
         let (order, map_key) = (column("order"), column("map_key"));
         let id = table.get("id").map(|node| self.child_id(node, shape.unwrap_or_default(), namespace));
         let distinct = self.flag(table, "distinct");
+        let empty_elements = self.empty_elements(table);
+        if let Some(empty) = &empty_elements {
+            if shape == Some(Shape::Document) {
+                self.fault_at(empty, "a document has no elements", "remove `empty_elements`, or use `filter`");
+            } else if empty.value == EmptyElements::Null {
+                let hint = "use \"drop\" or \"reject\"; the columns say by `empty` what becomes NULL";
+                self.fault_at(empty, "an element of a child is a row, which is not NULL", hint);
+            }
+        }
         self.required(table, start, "table");
         let table = self.table_file(table, None, namespace);
         let (order, map_key) = (order.flatten(), map_key.flatten());
@@ -167,6 +181,7 @@ impl Reader<'_> {
             map_key,
             id: id.flatten(),
             distinct,
+            empty_elements,
         })
     }
 
@@ -175,7 +190,7 @@ impl Reader<'_> {
             return Some(ChildIdFile { column: self.string(node)?, from: KeyFrom::Auto, rule: None });
         }
         let table = self.table(node, "`id` of a child")?;
-        self.unknown(table, &["column", "from", "rule", "type", "namespace"]);
+        self.unknown(table, &["column", "from", "rule", "type", "namespace", "strip_prefix", "strip_suffix"]);
         let column = self.required(table, node.span().start, "column").and_then(|node| self.string(node));
         let from = match table.get("from").map(|node| self.string(node)) {
             None => KeyFrom::Auto,
@@ -199,7 +214,7 @@ impl Reader<'_> {
                 Some(id)
             }
             None => {
-                for key in ["type", "namespace"] {
+                for key in ["type", "namespace", "strip_prefix", "strip_suffix"] {
                     if let Some(node) = table.get(key) {
                         let what = format!("`{key}` says nothing without a `rule`");
                         self.fault(node.span().start, what, "add `rule`, or remove it");

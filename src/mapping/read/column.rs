@@ -4,34 +4,30 @@ use toml::de::{DeTable, DeValue};
 use uuid::Uuid;
 
 use super::{
-    super::{At, Coerce, ColumnFile, Epoch, Misfit, PolicyFile, ReferenceFile},
+    super::{At, BsonTypes, Coerce, ColumnFile, EmptyElements, Epoch, Misfit, PolicyFile, ReferenceFile},
     Key, Node, Reader,
 };
 
 const SOURCES: [&str; 8] = ["path", "constant", "rest", "default", "reference", "id", "when", "translate"];
-const POLICIES: [&str; 6] = ["fallback", "trim", "empty", "coerce", "epoch", "misfit"];
+const POLICIES: [&str; 11] = [
+    "type",
+    "trim",
+    "empty",
+    "null_values",
+    "strip_prefix",
+    "strip_suffix",
+    "empty_elements",
+    "fallback",
+    "coerce",
+    "epoch",
+    "misfit",
+];
 
-/// Pairs of keys that contradict each other: the first makes the second mean nothing.
-const CONTRADICTIONS: [(&str, &[&str]); 3] = [
-    (
-        "constant",
-        &[
-            "path",
-            "rest",
-            "default",
-            "reference",
-            "id",
-            "translate",
-            "fallback",
-            "trim",
-            "empty",
-            "coerce",
-            "epoch",
-            "misfit",
-        ],
-    ),
-    ("rest", &["path", "reference", "id", "translate", "fallback", "trim", "empty", "coerce", "epoch", "misfit"]),
-    ("reference", &["id", "translate", "fallback", "coerce", "epoch"]),
+/// Keys that contradict each other: the first makes the others mean nothing. Beside the first two, no policy does anything.
+const CONTRADICTIONS: [(&str, &[&str], &[&str]); 3] = [
+    ("constant", &["path", "rest", "default", "reference", "id", "translate"], &POLICIES),
+    ("rest", &["path", "reference", "id", "translate"], &POLICIES),
+    ("reference", &["id", "translate", "fallback", "coerce", "epoch"], &[]),
 ];
 
 impl Reader<'_> {
@@ -92,11 +88,11 @@ impl Reader<'_> {
     }
 
     fn contradictions(&mut self, table: &DeTable<'_>) {
-        for (key, others) in CONTRADICTIONS {
+        for (key, others, policies) in CONTRADICTIONS {
             if !table.contains_key(key) {
                 continue;
             }
-            for other in others {
+            for other in others.iter().chain(policies) {
                 if let Some(node) = table.get(*other) {
                     let what = format!("`{other}` means nothing beside `{key}`");
                     self.fault(node.span().start, what, "keep one of the two");
@@ -133,6 +129,11 @@ impl Reader<'_> {
         if let Some(node) = table.get("empty") {
             policy.empty_is_null = self.choice(node, &[("null", ())]).is_some();
         }
+        policy.null_values = table.get("null_values").map(|node| self.texts(node)).unwrap_or_default();
+        policy.types = self.types(table, "type");
+        policy.strip_prefix = table.get("strip_prefix").and_then(|node| self.stripped(node));
+        policy.strip_suffix = table.get("strip_suffix").and_then(|node| self.stripped(node));
+        policy.empty_elements = self.empty_elements(table);
         policy.coerce = self.choices(table, "coerce", &Coerce::NAMES);
         policy.epoch = table.get("epoch").and_then(|node| {
             let epoch = self.choice(node, &Epoch::NAMES)?;
@@ -147,6 +148,34 @@ impl Reader<'_> {
         }
         policy.fallback = table.get("fallback").and_then(|node| self.literal(node));
         policy
+    }
+
+    /// One text or several.
+    fn texts(&mut self, node: &Node<'_>) -> Vec<At<String>> {
+        self.one_or_more(node, Self::string)
+    }
+
+    /// What a text begins or ends with.
+    pub(super) fn stripped(&mut self, node: &Node<'_>) -> Option<At<String>> {
+        let text = self.string(node)?;
+        if text.value.is_empty() {
+            self.fault_at(&text, "an empty text strips nothing", "write what the texts begin or end with");
+            return None;
+        }
+        Some(text)
+    }
+
+    pub(super) fn empty_elements(&mut self, table: &DeTable<'_>) -> Option<At<EmptyElements>> {
+        let node = table.get("empty_elements")?;
+        let outcome = self.choice(node, &EmptyElements::NAMES)?;
+        Some(self.at(node.span().start, outcome))
+    }
+
+    /// The types of BSON under a key, all together.
+    pub(super) fn types(&mut self, table: &DeTable<'_>, key: &str) -> Option<At<BsonTypes>> {
+        let types = self.choices(table, key, &BsonTypes::NAMES);
+        let first = types.first()?;
+        Some(first.with(types.iter().fold(BsonTypes::default(), |all, one| all.with(one.value))))
     }
 
     /// One choice or several, each once.

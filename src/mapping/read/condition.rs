@@ -15,15 +15,15 @@ impl Reader<'_> {
 
     fn condition(&mut self, node: &Node<'_>) -> Option<ConditionFile> {
         let table = self.table(node, "a condition")?;
-        self.unknown(table, &["path", "is", "not", "exists"]);
+        self.unknown(table, &["path", "is", "not", "exists", "type"]);
         let path = self.required(table, node.span().start, "path").and_then(|node| self.path_node(node));
-        let tests = ["is", "not", "exists"].iter().filter(|key| table.contains_key(**key)).count();
+        let tests = ["is", "not", "exists", "type"].iter().filter(|key| table.contains_key(**key)).count();
         if tests != 1 {
             let what = if tests == 0 { "this condition says nothing" } else { "this condition says several things" };
             self.fault(
                 node.span().start,
                 what,
-                "use exactly one of `is`, `not` and `exists`; write a list for several",
+                "use exactly one of `is`, `not`, `exists` and `type`; write a list for several",
             );
             return None;
         }
@@ -31,6 +31,8 @@ impl Reader<'_> {
             TestFile::Is(self.one_or_more(node, Self::literal))
         } else if let Some(node) = table.get("not") {
             TestFile::Not(self.one_or_more(node, Self::literal))
+        } else if table.contains_key("type") {
+            TestFile::Type(self.types(table, "type")?.value)
         } else {
             TestFile::Exists(self.boolean(table.get("exists")?)?)
         };

@@ -24,7 +24,7 @@ impl Reader<'_> {
             let id = self.id_rule(node, rule, &DeTable::new(), namespace)?;
             return self.id_lookup(node, rule, &DeTable::new()).map(|_| id);
         };
-        let known = ["rule", "type", "namespace", "table", "from", "to", "column"];
+        let known = ["rule", "type", "namespace", "strip_prefix", "strip_suffix", "table", "from", "to", "column"];
         self.unknown(table, &known[..known.len() - usize::from(!column)]);
         let Some(rule) = table.get("rule") else {
             self.fault(node.span().start, "`id` has no `rule`", format!("one of {}", listed(&IdRule::NAMES)));
@@ -65,7 +65,15 @@ impl Reader<'_> {
         namespace: Option<Uuid>,
     ) -> Option<At<IdFile>> {
         let at = node.span().start;
-        let mut id = IdFile { rule, only: None, namespace: Uuid::nil(), lookup: None, column: None };
+        let mut id = IdFile {
+            rule,
+            only: None,
+            namespace: Uuid::nil(),
+            lookup: None,
+            strip_prefix: None,
+            strip_suffix: None,
+            column: None,
+        };
         if let Some(node) = table.get("type") {
             id.only = Some(self.choice(node, &IdType::NAMES)?);
         }
@@ -76,11 +84,7 @@ impl Reader<'_> {
         match namespace {
             Some(namespace) => id.namespace = namespace,
             None if id.rule == IdRule::Uuid5 => {
-                self.fault(
-                    at,
-                    "a uuid5 id has no namespace",
-                    "set `namespace` at the top of the file, once and for ever: dns, url, oid, x500 or a UUID",
-                );
+                self.without_namespace(at);
                 return None;
             }
             None => {}
@@ -97,7 +101,37 @@ impl Reader<'_> {
             self.fault(at, "this `type` does not go with this `rule`", "leave `type` out, or use rule uuid5");
             return None;
         }
+        self.strips(&mut id, table)?;
         Some(self.at(at, id))
+    }
+
+    fn without_namespace(&mut self, start: usize) {
+        let fault = self.fault_of(
+            start,
+            "a uuid5 id has no namespace",
+            "set `namespace` at the top of the file, once, and never change it: dns, url, oid, x500 or a UUID",
+        );
+        self.without_namespace.push(fault);
+    }
+
+    /// What a rule strips off a text. What is left must be a text still: an id in two spellings would be two documents.
+    fn strips(&mut self, id: &mut IdFile, table: &DeTable<'_>) -> Option<()> {
+        let texts = match id.rule {
+            IdRule::Uuid5 | IdRule::Md5 | IdRule::Lookup => matches!(id.only, None | Some(IdType::String)),
+            IdRule::Text => true,
+            IdRule::Uuid => id.only == Some(IdType::String),
+            IdRule::Hex | IdRule::PadLeft | IdRule::PadRight | IdRule::Bytes | IdRule::Integer => false,
+        };
+        for (key, part) in [("strip_prefix", &mut id.strip_prefix), ("strip_suffix", &mut id.strip_suffix)] {
+            let Some(node) = table.get(key) else { continue };
+            if !texts {
+                let hint = "use rule uuid5, md5, text or lookup, or rule uuid with type = \"string\"";
+                self.fault(node.span().start, format!("`{key}` is for ids that are texts"), hint);
+                return None;
+            }
+            *part = Some(self.stripped(node)?.value);
+        }
+        Some(())
     }
 
     pub(super) fn namespace(&mut self, node: &Node<'_>) -> Option<Uuid> {

@@ -5,7 +5,7 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-use super::{CollectionFile, Fault, MappingFile};
+use super::{CollectionFile, Fault, MappingFile, fault::each_cause_once};
 
 mod collection;
 mod column;
@@ -18,13 +18,15 @@ type Key<'t> = Spanned<std::borrow::Cow<'t, str>>;
 
 /// See [`MappingFile::parse`].
 pub(super) fn mapping_file(text: &str, name: &str) -> Result<MappingFile, Vec<Fault>> {
-    let mut reader = Reader { name, text, faults: Vec::new() };
+    let mut reader = Reader { name, text, faults: Vec::new(), without_namespace: Vec::new() };
     let (table, errors) = DeTable::parse_recoverable(text);
     for error in &errors {
         let start = error.span().map_or(0, |span| span.start);
         reader.fault(start, error.message().to_owned(), "this is no valid TOML");
     }
     let file = if errors.is_empty() { reader.root(table.get_ref()) } else { Vec::new() };
+    let without_namespace = std::mem::take(&mut reader.without_namespace);
+    reader.faults.extend(each_cause_once(without_namespace));
     if reader.faults.is_empty() {
         return Ok(MappingFile { name: name.to_owned(), collections: file });
     }
@@ -37,6 +39,8 @@ struct Reader<'t> {
     name: &'t str,
     text: &'t str,
     faults: Vec<Fault>,
+    /// Ids that need a namespace: all have one cause.
+    without_namespace: Vec<Fault>,
 }
 
 impl Reader<'_> {

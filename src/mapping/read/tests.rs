@@ -176,7 +176,7 @@ extra = true
     shop.toml:22:6: `column` is missing
         hint: it has no default: name it
     shop.toml:29:1: `extra` is not known here
-        hint: known here: table, key, shared, filter, ignore, columns, children, path, shape, parent, root, order, map_key, id, distinct
+        hint: known here: table, key, shared, filter, ignore, columns, children, path, shape, parent, root, order, map_key, id, distinct, empty_elements
     "#);
 }
 
@@ -194,7 +194,7 @@ fn broken_syntax_is_all_there_is() {
 fn a_uuid5_needs_a_namespace() {
     assert_snapshot!(faults("[collections.a]\nid = \"uuid5\""), @r#"
     shop.toml:2:6: a uuid5 id has no namespace
-        hint: set `namespace` at the top of the file, once and for ever: dns, url, oid, x500 or a UUID
+        hint: set `namespace` at the top of the file, once, and never change it: dns, url, oid, x500 or a UUID
     "#);
 }
 
@@ -251,7 +251,7 @@ split = { by = "kind", unlisted = "drop" }
     shop.toml:5:11: `on` is not known here
         hint: known here: by, unlisted
     shop.toml:6:10: this condition says nothing
-        hint: use exactly one of `is`, `not` and `exists`; write a list for several
+        hint: use exactly one of `is`, `not`, `exists` and `type`; write a list for several
     shop.toml:8:6: `from` is missing
         hint: it has no default: name it
     shop.toml:8:6: `to` is missing
@@ -263,7 +263,7 @@ split = { by = "kind", unlisted = "drop" }
     shop.toml:10:7: `key` is no list
         hint: write ["column", …]
     shop.toml:11:11: this condition says several things
-        hint: use exactly one of `is`, `not` and `exists`; write a list for several
+        hint: use exactly one of `is`, `not`, `exists` and `type`; write a list for several
     shop.toml:11:63: this list is empty
         hint: name at least one, or leave it out
     shop.toml:13:5: this list is empty
@@ -291,7 +291,7 @@ split = { by = "kind", unlisted = "drop" }
     shop.toml:19:47: a single value is expected here, not a list
         hint: write a text, a number, true, false or a date
     shop.toml:20:28: `column` is not known here
-        hint: known here: rule, type, namespace, table, from, to
+        hint: known here: rule, type, namespace, strip_prefix, strip_suffix, table, from, to
     shop.toml:20:49: `from` is for rule lookup
         hint: remove it
     shop.toml:21:5: `a[x]` is no path
@@ -359,4 +359,56 @@ proptest::proptest! {
     ) {
         let _ = MappingFile::parse(&text, "any");
     }
+}
+
+#[test]
+fn faults_of_what_prepares_a_value() {
+    let text = r#"
+[collections.a]
+id = { rule = "hex", strip_prefix = "x" }
+filter = { path = "k", type = "objectid" }
+[collections.b]
+id = { rule = "text", strip_prefix = "" }
+[collections.b.columns]
+a = { type = ["string", "string"] }
+b = { constant = 1, strip_prefix = "x" }
+c = { rest = true, empty_elements = "drop" }
+d = { null_values = [] }
+[collections.b.children.p]
+table = "p"
+empty_elements = "null"
+[collections.b.children.q]
+table = "q"
+shape = "document"
+empty_elements = "drop"
+"#;
+    assert_snapshot!(faults(text), @r#"
+    shop.toml:3:37: `strip_prefix` is for ids that are texts
+        hint: use rule uuid5, md5, text or lookup, or rule uuid with type = "string"
+    shop.toml:4:31: `objectid` is not known here
+        hint: one of double, string, object, array, binData, undefined, objectId, bool, date, null, regex, dbPointer, javascript, symbol, javascriptWithScope, int, timestamp, long, decimal, minKey, maxKey, number
+    shop.toml:6:38: an empty text strips nothing
+        hint: write what the texts begin or end with
+    shop.toml:8:25: `type` names this twice
+        hint: once is enough
+    shop.toml:9:36: `strip_prefix` means nothing beside `constant`
+        hint: keep one of the two
+    shop.toml:10:37: `empty_elements` means nothing beside `rest`
+        hint: keep one of the two
+    shop.toml:11:21: this list is empty
+        hint: name at least one, or leave it out
+    shop.toml:14:18: an element of a child is a row, which is not NULL
+        hint: use "drop" or "reject"; the columns say by `empty` what becomes NULL
+    shop.toml:18:18: a document has no elements
+        hint: remove `empty_elements`, or use `filter`
+    "#);
+}
+
+#[test]
+fn one_cause_is_reported_once() {
+    let text = "[collections.a]\nid = \"uuid5\"\n[collections.b]\nid = \"uuid5\"\n[collections.c]\nid = \"uuid5\"";
+    assert_snapshot!(faults(text), @r#"
+    shop.toml:2:6: a uuid5 id has no namespace (also on lines 4 and 6)
+        hint: set `namespace` at the top of the file, once, and never change it: dns, url, oid, x500 or a UUID
+    "#);
 }

@@ -180,9 +180,15 @@ impl Reader<'_> {
     }
 
     pub(super) fn fault(&mut self, start: usize, what: impl Into<String>, hint: impl Into<String>) {
+        let fault = self.fault_of(start, what, hint);
+        self.faults.push(fault);
+    }
+
+    /// A fault, for the caller to keep.
+    pub(super) fn fault_of(&self, start: usize, what: impl Into<String>, hint: impl Into<String>) -> Fault {
         let at = self.at(start, ());
         let location = Some(Location { file: self.name.to_owned(), line: at.line, column: at.column });
-        self.faults.push(Fault { location, what: what.into(), hint: hint.into() });
+        Fault { location, what: what.into(), hint: hint.into() }
     }
 
     pub(super) fn fault_at<T>(&mut self, at: &At<T>, what: impl Into<String>, hint: impl Into<String>) {

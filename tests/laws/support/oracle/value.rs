@@ -112,7 +112,8 @@ fn number_digits(number: &Bson) -> Option<String> {
         Bson::Decimal128(number) => Some(digits(&number.to_string())),
         Bson::Int32(number) => Some(digits(&number.to_string())),
         Bson::Int64(number) => Some(digits(&number.to_string())),
-        // Printed without an exponent, with the fewest digits that read back as the same double.
+        // A whole number exactly; any other with the fewest digits that read back as the same double.
+        Bson::Double(number) if number.is_finite() && number.fract() == 0.0 => Some(digits(&format!("{number:.0}"))),
         Bson::Double(number) if number.is_finite() => Some(digits(&number.to_string())),
         _ => None,
     }
