@@ -255,14 +255,25 @@ pub struct ChildFile {
     pub root: Option<At<String>>,
     /// The column that takes the place in the array or map.
     pub order: Option<At<String>>,
-    /// The column that takes the name in a map.
-    pub map_key: Option<At<String>>,
+    /// What takes the name in a map.
+    pub map_key: Option<MapKeyFile>,
     /// The column that takes an id of the element's own.
     pub id: Option<ChildIdFile>,
     /// Whether elements with the same key become one row.
     pub distinct: bool,
     /// What becomes of empty elements; `None` for what the columns make of them.
     pub empty_elements: Option<At<EmptyElements>>,
+}
+
+/// The column that takes the names of a map, which may be ids.
+#[derive(Clone, Debug)]
+pub struct MapKeyFile {
+    /// The column.
+    pub column: At<String>,
+    /// The collection whose `_id`s the names are.
+    pub reference: Option<At<String>>,
+    /// The rule that converts the names as ids.
+    pub id: Option<At<IdFile>>,
 }
 
 /// What is embedded.

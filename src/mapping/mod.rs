@@ -49,7 +49,8 @@ pub use bson_type::BsonTypes;
 pub use fault::{Fault, Location};
 pub use file::{
     At, ChildFile, ChildIdFile, CollectionFile, ColumnFile, ConditionFile, IdFile, IdRule, IdType, KeyFrom, LookupFile,
-    MappingFile, OnDrop, ReferenceFile, RootsFile, Shape, SplitFile, TableFile, TestFile, Unlisted, VariantFile,
+    MapKeyFile, MappingFile, OnDrop, ReferenceFile, RootsFile, Shape, SplitFile, TableFile, TestFile, Unlisted,
+    VariantFile,
 };
 pub use losses::{Entry as LossEntry, Loss, Losses};
 pub use map::digest;

@@ -27,6 +27,7 @@ mod bytes;
 mod table;
 mod world;
 
+mod applications;
 mod constraints;
 mod dates;
 mod events;

@@ -14,7 +14,7 @@ CREATE TABLE typed (
     -- The same values where the column's policy decides.
     s_replace text, v5_cut varchar(5), i4_read integer, i4_empty integer, b_read boolean, d_read date, e_other phase,
     i2_clamp smallint, i4_round integer, n10_round numeric(10, 2), n10_null numeric(10, 2),
-    tz0_round timestamptz(0), tz_seconds timestamptz
+    tz0_round timestamptz(0), tz_seconds timestamptz, s_prefix text, u_prefix uuid, s_typed text, ss_full text[]
 );
 -- The whole document.
 CREATE TABLE docs (id text PRIMARY KEY, doc jsonb NOT NULL);
@@ -63,6 +63,15 @@ END $$;
 CREATE TRIGGER guard BEFORE INSERT OR UPDATE ON guarded FOR EACH ROW EXECUTE FUNCTION guard();
 CREATE TABLE wide (id text PRIMARY KEY, s text);
 ALTER TABLE wide ALTER COLUMN s SET STORAGE PLAIN;
+
+-- What applications write.
+CREATE TABLE apps (
+    id text PRIMARY KEY, created_by text, country text, tags text[], codes integer[], owner uuid, legacy text, only_text text
+);
+CREATE TABLE app_members (app text, member text, PRIMARY KEY (app, member));
+CREATE TABLE app_votes (app text, voter uuid, vote integer, PRIMARY KEY (app, voter));
+CREATE TABLE kinds (id text PRIMARY KEY, name text);
+CREATE TABLE kinds_teacher (id text PRIMARY KEY, name text);
 
 -- What no mapping may write: only `driftless check` hears of these.
 CREATE TABLE padded (id char(24) PRIMARY KEY);

@@ -17,8 +17,9 @@ const SECTIONS: &[(&str, &[Input], &str)] = &[
     ("Structure", STRUCTURE, include_str!("structure.rs")),
     ("Events and records", EVENTS, include_str!("events.rs")),
     ("Constraints", CONSTRAINTS, include_str!("constraints.rs")),
+    ("What applications write", APPLICATIONS, include_str!("applications.rs")),
 ];
-const COUNT: u16 = 174;
+const COUNT: u16 = 180;
 
 /// Number, input, outcome.
 type Input = (u16, &'static str, &'static str);
@@ -220,6 +221,16 @@ const CONSTRAINTS: &[Input] = &[
     (172, "row longer than a page", "`TOO_BIG`"),
     (173, "delete of a dead letter's document", "a tombstone; the letter is closed"),
     (174, "a good version after a dead letter", "applied; the letter is closed"),
+];
+
+#[rustfmt::skip]
+const APPLICATIONS: &[Input] = &[
+    (175, r#""" under the first of two names"#, r#"the text; `empty = "null"`: what is under the second, else the `default` or NULL"#),
+    (176, r#"`["a", "", null]`"#, r#"kept, null as NULL; `empty_elements = "drop"`: `{a}`, or one row of a child; `"null"`: NULL; `"reject"`: `NOT_NULL`"#),
+    (177, "a document without the field that says its kind, or with null in it", "the variant `missing`; without one, `TYPE_MISMATCH`"),
+    (178, "text reference with a prefix, and one without", "`strip_prefix`: the id behind it; without the prefix `TYPE_MISMATCH`, never hashed"),
+    (179, "a field of mixed types", r#"`type`: the types that it lists, else `TYPE_MISMATCH`, or NULL with `misfit = "null"`; in a condition, it holds or not"#),
+    (180, "object whose names are ids", "rows whose key is the reference that `map_key` says; two spellings of one id: `UNIQUE_CONFLICT`"),
 ];
 
 /// Names of all tests.

@@ -2,8 +2,8 @@
 
 use super::{
     super::{
-        ChildFile, ChildIdFile, KeyFrom, Shape, encode,
-        map::{ElementKey, Repeats, Source, Wanted},
+        ChildFile, ChildIdFile, KeyFrom, MapKeyFile, Shape, encode,
+        map::{Convert, ElementKey, Repeats, Source, Wanted},
         path::Segment,
     },
     Around, At, CollectionFile, Column, ColumnType, Compiler, Draft, IdStep, Path, Table,
@@ -77,16 +77,16 @@ impl<'a> Compiler<'a> {
                 let what = format!("the order column {:?} of {} is {}", column.name, table.name, column.kind);
                 self.fault(name, what, "it takes the element's index: make it integer");
             }
-            ruled.push(Ruled { column, place: name.with(()), source: Source::Index, lookup: None });
+            ruled.push(Ruled {
+                column,
+                place: name.with(()),
+                source: Source::Index,
+                convert: Convert::Nothing,
+                lookup: None,
+            });
         }
-        if let Some(name) = &child.map_key
-            && let Some(column) = self.ruled(table, name)
-        {
-            if !takes_names(&column.kind) {
-                let what = format!("the map_key column {:?} of {} is {}", column.name, table.name, column.kind);
-                self.fault(name, what, "names are texts: make it text");
-            }
-            ruled.push(Ruled { column, place: name.with(()), source: Source::Name, lookup: None });
+        if let Some(key) = &child.map_key {
+            ruled.extend(self.map_key(key, table));
         }
         if let Some(own) = &child.id
             && let Some(column) = self.ruled(table, &own.column)
@@ -94,6 +94,29 @@ impl<'a> Compiler<'a> {
             ruled.push(self.own_id(collection, own, table, column, around));
         }
         ruled
+    }
+
+    /// The column that takes the names of a map.
+    fn map_key(&mut self, key: &'a MapKeyFile, table: &'a Table) -> Option<Ruled<'a>> {
+        let column = self.ruled(table, &key.column)?;
+        let id = match (&key.reference, &key.id) {
+            (Some(name), _) => Some(self.reference(name, column)?),
+            (None, id) => id.as_ref(),
+        };
+        let rule = id.map(|id| IdStep::new(&id.value));
+        if !rule.as_ref().map_or_else(|| takes_names(&column.kind), |rule| rule.fits(&column.kind)) {
+            let what = format!("the map_key column {:?} of {} is {}", column.name, table.name, column.kind);
+            let hint = match &rule {
+                None => {
+                    "names are texts: make it text, or say whose ids they are: { column = …, reference = … }".to_owned()
+                }
+                Some(rule) => format!("it needs {}", rule.wants()),
+            };
+            self.fault(&key.column, what, hint);
+        }
+        let lookup = rule.as_ref().zip(id).and_then(|(rule, id)| self.lookup(rule, id));
+        let convert = rule.map_or(Convert::Nothing, Convert::Id);
+        Some(Ruled { column, place: key.column.with(()), source: Source::Name, convert, lookup })
     }
 
     /// The column that takes an id of the element's own.
@@ -131,7 +154,7 @@ impl<'a> Compiler<'a> {
                 self.fault(&own.column, what, hint);
             }
         }
-        Ruled { column, place: own.column.with(()), source: Source::Own, lookup }
+        Ruled { column, place: own.column.with(()), source: Source::Own, convert: Convert::Nothing, lookup }
     }
 
     /// A column that takes the id of a row around; `up` is how many levels that row is away.
@@ -164,7 +187,7 @@ impl<'a> Compiler<'a> {
             self.fault(name, what, "give both the same type");
         }
         let source = if rule.is_some() { Source::Root } else { Source::Above { up, column: at } };
-        Some(Ruled { column, place: name.with(()), source, lookup: around.lookup.clone() })
+        Some(Ruled { column, place: name.with(()), source, convert: Convert::Nothing, lookup: around.lookup.clone() })
     }
 }
 
@@ -213,6 +236,14 @@ fn takes_names(kind: &ColumnType) -> bool {
     )
 }
 
+/// Whether two names of a map are two values in the column: an id or a UUID has several spellings, and other texts fold or
+/// lose spaces.
+fn keeps_names(draft: &ColumnDraft<'_>) -> bool {
+    let is_exact =
+        matches!(draft.column.kind.base(), ColumnType::Text | ColumnType::Varchar(_) | ColumnType::Enum { .. });
+    is_exact && matches!(draft.convert, Convert::Nothing)
+}
+
 /// What becomes of elements with the same key. There are none where the place of an element is part of the key; below
 /// another child, places repeat unless the row around is part of it too.
 fn repeats(
@@ -229,7 +260,8 @@ fn repeats(
     let mut around = level == 1;
     for draft in columns.iter().filter(|draft| key.contains(&draft.column.name)) {
         match draft.source {
-            Source::Index | Source::Name => by_place = true,
+            Source::Index => by_place = true,
+            Source::Name => by_place |= keeps_names(draft),
             Source::Above { up: 1, .. } => around = true,
             Source::Own => {
                 let place = id.is_some_and(|id| matches!(id.from, ElementKey::Index | ElementKey::Name));

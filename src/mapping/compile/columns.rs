@@ -36,7 +36,7 @@ impl<'a> Compiler<'a> {
                     column,
                     place: self.file.location(&rule.place),
                     source: rule.source,
-                    convert: Convert::Nothing,
+                    convert: rule.convert,
                     when: Vec::new(),
                     default: None,
                     policy: Policy::default(),
@@ -241,7 +241,7 @@ impl<'a> Compiler<'a> {
     }
 
     /// The id rule of the collection that a column refers to.
-    fn reference(&mut self, name: &At<String>, column: &Column) -> Option<&'a At<IdFile>> {
+    pub(super) fn reference(&mut self, name: &At<String>, column: &Column) -> Option<&'a At<IdFile>> {
         let known = || self.file.collections.iter().map(|collection| collection.name.value.as_str());
         let Some(collection) = self.file.collections.iter().find(|collection| collection.name.value == name.value)
         else {

@@ -41,6 +41,7 @@ pub(super) struct Ruled<'a> {
     pub(super) column: &'a Column,
     pub(super) place: At<()>,
     pub(super) source: Source<Path>,
+    pub(super) convert: Convert<Path>,
     pub(super) lookup: Option<Lookup>,
 }
 

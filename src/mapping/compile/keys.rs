@@ -1,7 +1,7 @@
 //! Keys: by which columns a row is found again, and what fills them.
 
 use super::{
-    super::map::Source,
+    super::map::{Convert, Source},
     At, CollectionFile, Column, Compiler, Filled, IdStep, Root, Table, TableFile,
     draft::{ColumnDraft, Ruled},
 };
@@ -67,7 +67,7 @@ impl<'a> Compiler<'a> {
             return None;
         }
         let lookup = self.lookup(&rule, at);
-        Some(Ruled { column, place, source: Source::Root, lookup })
+        Some(Ruled { column, place, source: Source::Root, convert: Convert::Nothing, lookup })
     }
 
     /// The only column of the primary key, or else of the key.

@@ -78,7 +78,7 @@ impl Step {
         match &self.source {
             Source::Fields(_) => return self.write_field(&self.chosen(scope), scope, losses, row),
             Source::Rest(place, omit) => return self.write_rest(scope.slot(place), omit, losses, row),
-            Source::Name => return self.write_value(Value::String(scope.name), None, losses, row),
+            Source::Name => return self.write_value(Value::String(scope.name), self.convert.rule(scope)?, losses, row),
             Source::Constant(bytes) => row.push(Some(bytes)),
             Source::Above { up, column } => {
                 match scope.around(*up).and_then(|scope| scope.row).and_then(|row| row.field(*column)) {

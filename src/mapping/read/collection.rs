@@ -5,8 +5,8 @@ use uuid::Uuid;
 
 use super::{
     super::{
-        At, ChildFile, ChildIdFile, CollectionFile, EmptyElements, IdRule, KeyFrom, OnDrop, RootsFile, Shape,
-        SplitFile, TableFile, Unlisted, VariantFile, target::TableName,
+        At, ChildFile, ChildIdFile, CollectionFile, EmptyElements, IdRule, KeyFrom, MapKeyFile, OnDrop, RootsFile,
+        Shape, SplitFile, TableFile, Unlisted, VariantFile, target::TableName,
     },
     Key, Node, Reader,
     value::listed,
@@ -150,7 +150,8 @@ impl Reader<'_> {
         };
         let mut column = |key: &str| table.get(key).map(|node| self.string(node));
         let (parent, root) = (column("parent"), column("root"));
-        let (order, map_key) = (column("order"), column("map_key"));
+        let order = column("order");
+        let map_key = table.get("map_key").and_then(|node| self.map_key(node, namespace));
         let id = table.get("id").map(|node| self.child_id(node, shape.unwrap_or_default(), namespace));
         let distinct = self.flag(table, "distinct");
         let empty_elements = self.empty_elements(table);
@@ -164,12 +165,12 @@ impl Reader<'_> {
         }
         self.required(table, start, "table");
         let table = self.table_file(table, None, namespace);
-        let (order, map_key) = (order.flatten(), map_key.flatten());
+        let order = order.flatten();
         if let (Some(Shape::Document), Some(order)) = (shape, &order) {
             self.fault_at(order, "a document has no order", "remove `order`, or give the child another shape");
         }
         if let (Some(Shape::Array | Shape::Document), Some(name)) = (shape, &map_key) {
-            self.fault_at(name, "only a map has names for `map_key`", "add shape = \"map\", or remove it");
+            self.fault_at(&name.column, "only a map has names for `map_key`", "add shape = \"map\", or remove it");
         }
         Some(ChildFile {
             path: path?,
@@ -183,6 +184,21 @@ impl Reader<'_> {
             distinct,
             empty_elements,
         })
+    }
+
+    /// The column that takes the names of a map, or a table that also says whose ids they are.
+    fn map_key(&mut self, node: &Node<'_>, namespace: Option<Uuid>) -> Option<MapKeyFile> {
+        let DeValue::Table(table) = node.get_ref() else {
+            return Some(MapKeyFile { column: self.string(node)?, reference: None, id: None });
+        };
+        self.unknown(table, &["column", "reference", "id"]);
+        let column = self.required(table, node.span().start, "column").and_then(|node| self.string(node));
+        let reference = table.get("reference").and_then(|node| self.string(node));
+        let id = table.get("id").and_then(|node| self.id(node, namespace, false));
+        if let (Some(_), Some(id)) = (&reference, &id) {
+            self.fault_at(id, "`id` means nothing beside `reference`", "keep one of the two");
+        }
+        Some(MapKeyFile { column: column?, reference, id })
     }
 
     fn child_id(&mut self, node: &Node<'_>, shape: Shape, namespace: Option<Uuid>) -> Option<ChildIdFile> {

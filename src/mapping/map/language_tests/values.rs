@@ -239,3 +239,37 @@ columns.equal = { constant = true, when = { path = "n", is = 4611686018427387904
     assert_eq!(long, [format!("a: 1 {n} {n} {{\"{n}\"}} 2^62 true")]);
     assert_eq!(rows(&plan, &rawdoc! { "_id": 1, "n": n as f64, "ns": [n as f64] }), long);
 }
+
+#[rstest]
+#[case::object_id("010101010101010101010101", "a: 1\nm: 1 010101010101010101010101 5")]
+#[case::upper_case_is_the_same("0A0A0A0A0A0A0A0A0A0A0A0A", "a: 1\nm: 1 0a0a0a0a0a0a0a0a0a0a0a0a 5")]
+#[case::no_id("x", "TYPE_MISMATCH in column \"user\" at path \"m\"")]
+fn names_of_a_map_that_are_ids(#[case] name: &str, #[case] expected: &str) {
+    for key in [r#"{ column = "user", reference = "u" }"#, r#"{ column = "user", id = "hex" }"#] {
+        let text = format!(
+            "[collections.a]\nid = \"integer\"\n[collections.a.children.m]\nshape = \"map\"\ntable = \"m\"\nparent = \"a_id\"\n\
+             map_key = {key}\ncolumns.v = \"$\"\n[collections.u]\nid = \"hex\""
+        );
+        let plan = compile(&text, &[("a", 1, "id:int!"), ("m", 2, "a_id:int! user:text! v:int"), ("u", 1, "id:text!")]);
+        let mut entries = RawDocumentBuf::new();
+        entries.append(bson::raw::CString::try_from(name).expect("no NUL"), 5);
+        assert_eq!(rows(&plan, &rawdoc! { "_id": 1, "m": entries }).join("\n"), expected);
+    }
+}
+
+#[rstest]
+#[case::ids(r#"{ column = "user", reference = "u" }"#, "text", "0a0a0a0a0a0a0a0a0a0a0a0a", "0A0A0A0A0A0A0A0A0A0A0A0A")]
+#[case::uuids(r#""user""#, "uuid", "c02bb386-0c9e-5f4e-a2b9-7e8f3a6d1c05", "C02BB386-0C9E-5F4E-A2B9-7E8F3A6D1C05")]
+fn two_names_of_one_id_are_one_key(#[case] key: &str, #[case] kind: &str, #[case] lower: &str, #[case] upper: &str) {
+    let text = format!(
+        "[collections.a]\nid = \"integer\"\n[collections.a.children.m]\nshape = \"map\"\ntable = \"m\"\nparent = \"a_id\"\n\
+         map_key = {key}\ncolumns.v = \"$\"\n[collections.u]\nid = \"hex\""
+    );
+    let m = format!("a_id:int! user:{kind}! v:int");
+    let plan = compile(&text, &[("a", 1, "id:int!"), ("m", 2, &m), ("u", 1, "id:text!")]);
+    let mut entries = RawDocumentBuf::new();
+    for name in [lower, upper] {
+        entries.append(bson::raw::CString::try_from(name).expect("no NUL"), 5);
+    }
+    assert_eq!(rows(&plan, &rawdoc! { "_id": 1, "m": entries }), ["UNIQUE_CONFLICT at path \"m\""]);
+}
