@@ -281,6 +281,11 @@ pub struct ReconcileConfig {
     /// A proof older than this proves nothing.
     #[serde(deserialize_with = "duration")]
     pub fresh: Duration,
+    /// While the target is known to be complete only as of longer ago, the verdict is unknown. A write is there within a
+    /// second when all is well, and a leader that is gone is replaced within `log.session_timeout`, 6 s. The clocks of the
+    /// source's leader and of PostgreSQL must agree better than this.
+    #[serde(deserialize_with = "duration")]
+    pub max_staleness: Duration,
 }
 
 impl Default for ReconcileConfig {
@@ -290,6 +295,7 @@ impl Default for ReconcileConfig {
             sample: 500,
             settle: Duration::from_secs(30),
             fresh: Duration::from_secs(60),
+            max_staleness: Duration::from_secs(10),
         }
     }
 }

@@ -7,8 +7,10 @@ use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 
 /// `{version}` Which build is this? Always 1.
 pub const BUILD_INFO: &str = "driftless_build_info";
-/// `{role}` Does this role wait for something to come back? 1 while it does.
+/// `{role, task}` Does this task of the role wait for something to come back? 1 while it does.
 pub const STALLED: &str = "driftless_stalled";
+/// `{role, phase}` Is the role starting, standby, running, stalled or halted? 1 for the one that holds.
+pub const ROLE_PHASE: &str = "driftless_role_phase";
 /// `{role}` How often has this role had to try again?
 pub const RETRIES: &str = "driftless_retries_total";
 /// `{verdict}` in_sync, drift or unknown: 1 for the one that holds.
@@ -85,7 +87,8 @@ pub const DRIFT_HEALED: &str = "driftless_drift_healed_total";
 /// Tells the recorder what each metric means and in which unit it is.
 pub fn describe() {
     describe_gauge!(BUILD_INFO, "The running build.");
-    describe_gauge!(STALLED, "Whether a role waits for something to come back.");
+    describe_gauge!(STALLED, "Whether a task of a role waits for something to come back.");
+    describe_gauge!(ROLE_PHASE, "What a role is doing: starting, standby, running, stalled or halted.");
     describe_counter!(RETRIES, "Attempts that had to be repeated.");
     describe_gauge!(VERDICT, "The verdict that holds: in_sync, drift or unknown.");
     describe_gauge!(SOURCE_LEADER, "Whether this process leads the source.");

@@ -26,8 +26,39 @@ pub trait Classify: std::error::Error {
     fn class(&self) -> Class;
 }
 
-/// Hears of a stall, with the reason, and of its end (`None`): for whoever waits inside and is watched from outside.
-pub type Stalls = Arc<dyn Fn(Option<String>) + Send + Sync>;
+/// Where one named task reports that it waits, and that it goes on. Each task has a name of its own: one that works must not
+/// hide another that waits. Cheap to clone.
+#[derive(Clone)]
+pub struct Stalls {
+    task: Arc<str>,
+    hear: Arc<Hear>,
+}
+
+/// Hears the name of a task and why it waits; `None`: it goes on.
+type Hear = dyn Fn(&str, Option<String>) + Send + Sync;
+
+impl Stalls {
+    /// Those of the task of that name, which `hear` is told of.
+    pub fn new(task: &str, hear: impl Fn(&str, Option<String>) + Send + Sync + 'static) -> Self {
+        Self { task: task.into(), hear: Arc::new(hear) }
+    }
+
+    /// Those of another task, heard by the same.
+    #[must_use]
+    pub fn of(&self, task: &str) -> Self {
+        Self { task: task.into(), hear: Arc::clone(&self.hear) }
+    }
+
+    /// The task waits for something to come back.
+    pub fn waits(&self, reason: String) {
+        (self.hear)(&self.task, Some(reason));
+    }
+
+    /// The task goes on.
+    pub fn goes_on(&self) {
+        (self.hear)(&self.task, None);
+    }
+}
 
 /// Bounds of the delays between attempts. The number of attempts has none: a server that is away comes back.
 #[derive(Clone, Copy, Debug)]
@@ -49,7 +80,8 @@ impl Backoff {
     }
 }
 
-/// Runs `attempt` until it succeeds, fails for good, or the token is cancelled (then `None`).
+/// Runs `attempt` until it succeeds, fails for good, or the token is cancelled (then `None`). A failure for good is an error
+/// also after the cancellation: a stop must not hide that a person has to act.
 ///
 /// An attempt in flight is not dropped by the cancellation: it watches the token itself, so that it can finish what is open.
 /// `stalled` hears of each failure before the delay, so that the stall is visible while it lasts.
@@ -71,8 +103,8 @@ where
         let started = Instant::now();
         match attempt().await {
             Ok(value) => return Ok(Some(value)),
-            Err(_) if cancel.is_cancelled() => return Ok(None),
             Err(error) if error.class() != Class::Transient => return Err(error),
+            Err(_) if cancel.is_cancelled() => return Ok(None),
             Err(error) => {
                 // What has worked for a while is not the failure that was waited for before.
                 if started.elapsed() > backoff.max {
@@ -159,5 +191,16 @@ mod tests {
         )
         .await;
         assert_eq!(outcome.expect("no failure"), None);
+    }
+
+    #[tokio::test]
+    async fn what_fails_while_stopping_is_an_error_unless_it_may_pass() {
+        let cancel = CancellationToken::new();
+        cancel.cancel();
+        for class in [Class::Transient, Class::Poison, Class::Halt] {
+            let outcome: Result<Option<()>, _> =
+                until_settled(BACKOFF, &cancel, |_, _| (), || std::future::ready(Err(Failed(class)))).await;
+            assert_eq!(outcome.err().map(|error| error.class()), (class != Class::Transient).then_some(class));
+        }
     }
 }

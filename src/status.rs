@@ -55,10 +55,38 @@ pub enum Phase {
     Halted,
 }
 
+impl Phase {
+    /// All of them, in the order of a role's life.
+    pub const ALL: [Self; 5] = [Self::Starting, Self::Standby, Self::Running, Self::Stalled, Self::Halted];
+
+    /// The name used in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Standby => "standby",
+            Self::Running => "running",
+            Self::Stalled => "stalled",
+            Self::Halted => "halted",
+        }
+    }
+}
+
+/// Why a task waits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Stall {
+    /// Since when.
+    pub since: Timestamp,
+    /// For what.
+    pub reason: String,
+    /// Whether it concerns the role in every phase, not only the task of one attempt.
+    #[serde(skip)]
+    outage: bool,
+}
+
 /// One role's line.
 #[derive(Clone, Debug, Serialize)]
 pub struct RoleStatus {
-    /// What it is doing.
+    /// What it is doing: stalled while any of its tasks is.
     pub phase: Phase,
     /// Since when.
     pub since: Timestamp,
@@ -68,8 +96,57 @@ pub struct RoleStatus {
     /// What to do about it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
+    /// Its tasks that wait, by name; a failed attempt of the whole role has the name of the role.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub stalls: BTreeMap<String, Stall>,
     /// Attempts that had to be repeated since the start of the process.
     pub retries: u64,
+    /// What it is doing apart from its stalls.
+    #[serde(skip)]
+    set: Phase,
+}
+
+impl RoleStatus {
+    fn new() -> Self {
+        Self {
+            phase: Phase::Starting,
+            since: Timestamp::now(),
+            reason: None,
+            hint: None,
+            stalls: BTreeMap::new(),
+            retries: 0,
+            set: Phase::Starting,
+        }
+    }
+
+    /// Shows what follows from the phase that was set and from the stalls.
+    fn show(&mut self, role: Role) {
+        let phase = if self.set == Phase::Halted || self.stalls.is_empty() { self.set } else { Phase::Stalled };
+        if phase != self.phase {
+            if self.phase == Phase::Stalled && phase == Phase::Running {
+                tracing::info!(role = role.as_str(), "goes on");
+            }
+            self.since = Timestamp::now();
+            self.phase = phase;
+            self.export(role);
+        }
+        if phase != Phase::Halted {
+            let told = |(task, stall): (&String, &Stall)| match task.as_str() == role.as_str() {
+                true => stall.reason.clone(),
+                false => format!("{task}: {}", stall.reason),
+            };
+            let told = self.stalls.iter().map(told).collect::<Vec<_>>();
+            self.reason = (!told.is_empty()).then(|| told.join("; "));
+            self.hint = None;
+        }
+    }
+
+    fn export(&self, role: Role) {
+        for known in Phase::ALL {
+            metrics::gauge!(names::ROLE_PHASE, "role" => role.as_str(), "phase" => known.as_str())
+                .set(f64::from(known == self.phase));
+        }
+    }
 }
 
 /// What a snapshot is doing.
@@ -165,11 +242,10 @@ impl Status {
     pub fn new(roles: &[Role]) -> Self {
         let status = Self::default();
         for &role in roles {
-            status.lock().roles.insert(
-                role.as_str(),
-                RoleStatus { phase: Phase::Starting, since: Timestamp::now(), reason: None, hint: None, retries: 0 },
-            );
-            metrics::gauge!(names::STALLED, "role" => role.as_str()).set(0);
+            let line = RoleStatus::new();
+            line.export(role);
+            status.lock().roles.insert(role.as_str(), line);
+            gauge(role, role.as_str(), false);
             // Born at 0, so that its first step is seen as one.
             metrics::counter!(names::RETRIES, "role" => role.as_str()).increment(0);
         }
@@ -181,55 +257,64 @@ impl Status {
         self.lock().clone()
     }
 
-    /// The role is in that phase, without anything to complain about.
+    /// The role is in that phase; nothing that one of its tasks waited for before concerns it any more.
     pub fn phase(&self, role: Role, phase: Phase) {
-        if self.is_stalled(role) && phase == Phase::Running {
-            tracing::info!(role = role.as_str(), "goes on");
-        }
-        self.change(role, phase, None, None);
-        metrics::gauge!(names::STALLED, "role" => role.as_str()).set(0);
+        self.change(role, |line| {
+            line.set = phase;
+            line.stalls.retain(|task, stall| {
+                if !stall.outage {
+                    gauge(role, task, false);
+                }
+                stall.outage
+            });
+        });
     }
 
-    /// The role waits for something to come back.
+    /// An attempt of the role has failed and is repeated.
     pub fn stalled(&self, role: Role, reason: String) {
-        self.change(role, Phase::Stalled, Some(reason), None);
-        if let Some(line) = self.lock().roles.get_mut(role.as_str()) {
-            line.retries += 1;
-        }
-        metrics::gauge!(names::STALLED, "role" => role.as_str()).set(1);
-        metrics::counter!(names::RETRIES, "role" => role.as_str()).increment(1);
+        self.heard(role, role.as_str(), Some(reason), false);
     }
 
-    /// Hears of the stalls of a role that waits by itself. What is heard late, of a role that stands by or has halted
-    /// meanwhile, says nothing of it.
-    pub fn stalls(&self, role: Role) -> Stalls {
+    /// Hears of the stalls of one of the role's tasks. What is heard late, of a role that stands by or has halted meanwhile,
+    /// says nothing of it.
+    pub fn stalls(&self, role: Role, task: &str) -> Stalls {
         let status = self.clone();
-        Arc::new(move |stall| match stall {
-            Some(reason) if status.is_at_work(role) => status.stalled(role, reason),
-            Some(_) => {}
-            None => status.recovered(role),
-        })
+        Stalls::new(task, move |task, reason| status.heard(role, task, reason, false))
     }
 
-    fn is_at_work(&self, role: Role) -> bool {
-        let rests = |line: &RoleStatus| matches!(line.phase, Phase::Standby | Phase::Halted);
-        !self.lock().roles.get(role.as_str()).is_some_and(rests)
+    /// Hears whether something is away that the role needs in every phase, also while it stands by.
+    pub fn outages(&self, role: Role, what: &str) -> Stalls {
+        let status = self.clone();
+        Stalls::new(what, move |what, reason| status.heard(role, what, reason, true))
     }
 
-    /// The role goes on where it had to wait.
-    fn recovered(&self, role: Role) {
-        if self.is_stalled(role) {
-            self.phase(role, Phase::Running);
-        }
-    }
-
-    fn is_stalled(&self, role: Role) -> bool {
-        self.lock().roles.get(role.as_str()).is_some_and(|line| line.phase == Phase::Stalled)
+    fn heard(&self, role: Role, task: &str, reason: Option<String>, outage: bool) {
+        self.change(role, |line| {
+            let rests = line.set == Phase::Halted || (line.set == Phase::Standby && !outage);
+            match reason {
+                Some(reason) if !rests => {
+                    gauge(role, task, true);
+                    if !outage {
+                        line.retries += 1;
+                        metrics::counter!(names::RETRIES, "role" => role.as_str()).increment(1);
+                    }
+                    let stall = Stall { since: Timestamp::now(), reason: String::new(), outage };
+                    line.stalls.entry(task.to_owned()).or_insert(stall).reason = reason;
+                }
+                Some(_) => {}
+                None => {
+                    if line.stalls.remove(task).is_some() {
+                        gauge(role, task, false);
+                    }
+                }
+            }
+        });
     }
 
     /// The role has stopped until a person acts.
     pub fn halted(&self, role: Role, reason: String, hint: Option<String>) {
-        self.change(role, Phase::Halted, Some(reason), hint);
+        self.phase(role, Phase::Halted);
+        self.change(role, |line| (line.reason, line.hint) = (Some(reason), hint));
     }
 
     /// How far a snapshot is.
@@ -265,21 +350,22 @@ impl Status {
         self.lock().frontier = Some(frontier);
     }
 
-    fn change(&self, role: Role, phase: Phase, reason: Option<String>, hint: Option<String>) {
+    fn change(&self, role: Role, change: impl FnOnce(&mut RoleStatus)) {
         let mut process = self.lock();
         let Some(line) = process.roles.get_mut(role.as_str()) else { return };
-        if line.phase != phase {
-            line.since = Timestamp::now();
-        }
-        line.phase = phase;
-        line.reason = reason;
-        line.hint = hint;
+        change(line);
+        line.show(role);
     }
 
     fn lock(&self) -> MutexGuard<'_, ProcessStatus> {
         // A panic while a line was written leaves at worst an old line.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn gauge(role: Role, task: &str, stalled: bool) {
+    let labels = [("role", role.as_str().to_owned()), ("task", task.to_owned())];
+    metrics::gauge!(names::STALLED, &labels).set(f64::from(stalled));
 }
 
 #[cfg(test)]
@@ -289,16 +375,50 @@ mod tests {
     #[test]
     fn a_late_stall_does_not_touch_a_role_that_stands_by() {
         let status = Status::new(&[Role::Source]);
-        let stalls = status.stalls(Role::Source);
+        let stalls = status.stalls(Role::Source, "change stream");
         let phase = || status.read().roles["source"].phase;
         status.phase(Role::Source, Phase::Running);
-        stalls(Some("the server is away".to_owned()));
+        stalls.waits("the server is away".to_owned());
         assert_eq!(phase(), Phase::Stalled);
-        stalls(None);
+        stalls.goes_on();
         assert_eq!(phase(), Phase::Running);
+        stalls.waits("the server is away".to_owned());
         status.phase(Role::Source, Phase::Standby);
-        stalls(Some("the server was away".to_owned()));
-        stalls(None);
         assert_eq!(phase(), Phase::Standby);
+        stalls.waits("the server was away".to_owned());
+        stalls.goes_on();
+        assert_eq!(phase(), Phase::Standby);
+    }
+
+    #[test]
+    fn a_task_that_works_does_not_hide_one_that_waits() {
+        let status = Status::new(&[Role::Sink]);
+        status.phase(Role::Sink, Phase::Running);
+        let [first, second] = ["worker 1", "worker 2"].map(|task| status.stalls(Role::Sink, task));
+        first.waits("a lock".to_owned());
+        second.waits("a lock, too".to_owned());
+        second.goes_on();
+        let line = status.read().roles["sink"].clone();
+        assert_eq!((line.phase, line.reason.as_deref()), (Phase::Stalled, Some("worker 1: a lock")));
+        let since = line.stalls["worker 1"].since;
+        first.waits("a lock".to_owned());
+        assert_eq!(status.read().roles["sink"].stalls["worker 1"].since, since);
+        first.goes_on();
+        assert_eq!(status.read().roles["sink"].phase, Phase::Running);
+    }
+
+    #[test]
+    fn an_outage_is_shown_in_every_phase_but_never_hides_a_halt() {
+        let status = Status::new(&[Role::Source]);
+        let (log, phase) = (status.outages(Role::Source, "log"), || status.read().roles["source"].phase);
+        status.phase(Role::Source, Phase::Standby);
+        log.waits("the brokers are away".to_owned());
+        assert_eq!(phase(), Phase::Stalled);
+        status.phase(Role::Source, Phase::Standby);
+        assert_eq!(phase(), Phase::Stalled, "standing by does not bring the brokers back");
+        status.halted(Role::Source, "history is lost".to_owned(), None);
+        log.waits("the brokers are away".to_owned());
+        assert_eq!(phase(), Phase::Halted);
+        assert_eq!(status.read().roles["source"].reason.as_deref(), Some("history is lost"));
     }
 }

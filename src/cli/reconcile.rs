@@ -7,7 +7,7 @@ use clap::Args;
 use super::{Exit, print, setup::Setup};
 use crate::{
     pipeline::Bench,
-    reconcile::{Coverage, Report},
+    reconcile::{Bounds, Coverage, Report},
 };
 
 /// Compare both sides now, column by column, while writes go on.
@@ -22,6 +22,9 @@ pub struct Reconcile {
     /// So many random documents of each collection [default: reconcile.sample].
     #[arg(long)]
     sample: Option<usize>,
+    /// List so many findings of each collection at most; the numbers always count all.
+    #[arg(long, value_name = "NUMBER", default_value_t = Bounds::FINDINGS)]
+    findings: usize,
     /// As JSON.
     #[arg(long)]
     json: bool,
@@ -34,7 +37,7 @@ impl Reconcile {
             (true, _) => Coverage::Full,
             (false, size) => Coverage::Sample(size.unwrap_or(setup.config.reconcile.sample)),
         };
-        let bench = Bench::connect(&setup.config, &setup.mapping).await?;
+        let bench = Bench::connect(&setup.config, &setup.mapping).await?.with_findings(self.findings);
         let known = bench.collections();
         if let Some(unknown) = self.collections.iter().find(|name| !known.contains(name)) {
             anyhow::bail!("find collection {unknown} in the mapping: it has {}", known.join(", "));
@@ -106,6 +109,13 @@ fn table(reports: &[Report], unfinished: &[String]) {
                 finding.kind,
                 finding.key,
                 finding.columns.join(", ")
+            ));
+        }
+        if report.findings_left_out > 0 {
+            let all = report.findings.len() as u64 + report.findings_left_out;
+            print::line(format!(
+                "{}: {} more; `--findings {all}` lists all of them",
+                report.collection, report.findings_left_out
             ));
         }
     }

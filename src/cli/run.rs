@@ -10,7 +10,8 @@ use tokio_util::sync::CancellationToken;
 use super::{Exit, setup::Setup};
 use crate::{
     http,
-    pipeline::{Overview, OverviewRole, ReconcilerRole, SinkRole, SourceRole},
+    log::Watch,
+    pipeline::{LogWatchRole, Overview, OverviewRole, ReconcilerRole, SinkRole, SourceRole},
     status::{Phase, Role, Status},
     supervisor::{self, Supervisor},
     telemetry,
@@ -48,6 +49,12 @@ impl Run {
             let role = OverviewRole::new(&config, collections.keys().cloned().collect(), overview.clone());
             supervisor.spawn("overview", |cancel| endless(async move { role.run(cancel).await }));
         }
+        let users: Vec<Role> = roles.iter().copied().filter(|role| *role != Role::Reconciler).collect();
+        // Settings that the client library refuses halt the roles, which say so.
+        if let (false, Ok(watch)) = (users.is_empty(), Watch::new(&config.log)) {
+            let role = LogWatchRole::new(watch, &status, &users);
+            supervisor.spawn("log watch", |cancel| endless(role.run(cancel)));
+        }
         for role in &roles {
             match role {
                 Role::Source => {
@@ -60,12 +67,21 @@ impl Run {
                     supervisor.spawn("source", |cancel| endless(role.run(cancel)));
                 }
                 Role::Sink => {
-                    let role = SinkRole { config: config.clone(), mapping: mapping.clone(), status: status.clone() };
+                    let role = SinkRole {
+                        config: config.clone(),
+                        mapping: mapping.clone(),
+                        status: status.clone(),
+                        overview: overview.clone(),
+                    };
                     supervisor.spawn("sink", |cancel| endless(role.run(cancel)));
                 }
                 Role::Reconciler => {
-                    let role =
-                        ReconcilerRole { config: config.clone(), mapping: mapping.clone(), status: status.clone() };
+                    let role = ReconcilerRole {
+                        config: config.clone(),
+                        mapping: mapping.clone(),
+                        status: status.clone(),
+                        overview: overview.clone(),
+                    };
                     supervisor.spawn("reconciler", |cancel| endless(role.run(cancel)));
                 }
             }

@@ -134,6 +134,12 @@ impl Config {
         must(sink.batch_changes > 0, "sink.batch_changes", "must be above 0", "2000 is a good value");
         must(self.reconcile.sample > 0, "reconcile.sample", "must be above 0", "500 is a good value");
         must(
+            self.log.idle_frontier < self.reconcile.max_staleness,
+            "reconcile.max_staleness",
+            "must be above `log.idle_frontier`, which is how often an idle log is heard of",
+            "10s is a good value",
+        );
+        must(
             self.retry.min <= self.retry.max,
             "retry.min",
             "must not exceed `retry.max`",

@@ -31,6 +31,7 @@ mod republish;
 mod state;
 mod topics;
 mod transaction;
+mod watch;
 
 pub use consumer::{Consumer, ConsumerEvent, Fetched, StartOffsets, TopicPartition};
 pub use envelope::{Encoded, FrontierRecord, Malformed, Record};
@@ -43,3 +44,4 @@ pub use republish::{RawRecord, republish};
 pub use state::{StoredState, StreamState, read_state};
 pub use topics::{Topic, Topics, database_of, topic_name};
 pub use transaction::Transaction;
+pub use watch::Watch;

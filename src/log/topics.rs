@@ -20,7 +20,7 @@ use rdkafka::{
 use tokio::time::Instant;
 
 use super::{
-    Error, Fault,
+    Error, Fault, TopicPartition,
     client::{self, Context},
     envelope::MAX_RECORD,
 };
@@ -110,6 +110,15 @@ impl Topics {
     /// Every collection topic, in the order of the namespaces given.
     pub fn collections(&self) -> &[Topic] {
         &self.collections
+    }
+
+    /// Every partition of every collection topic.
+    pub fn partitions(&self) -> Vec<TopicPartition> {
+        let of = |topic: &Topic| {
+            let name = Arc::clone(&topic.name);
+            (0..topic.partitions).map(move |partition| TopicPartition { topic: Arc::clone(&name), partition })
+        };
+        self.collections.iter().flat_map(of).collect()
     }
 
     /// The topic of a collection.

@@ -44,6 +44,11 @@ impl CollectionPlan {
         self.tables.iter().filter(|table| table.root)
     }
 
+    /// Changes whenever the same document could become other rows: with the mapping, the target's catalog, or this program.
+    pub fn digest(&self) -> [u8; 16] {
+        xxhash_rust::xxh3::xxh3_128(format!("{self:?}").as_bytes()).to_be_bytes()
+    }
+
     /// Which paths of a document are read.
     pub fn reads(&self) -> &Reads {
         &self.program.reads

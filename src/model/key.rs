@@ -94,16 +94,10 @@ impl Key {
     }
 }
 
-/// Hex of the canonical bytes, at most 32 of them: enough to find the document, no text of the application in a log.
-impl fmt::Display for Key {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex::encode(&self.0[..self.0.len().min(32)]))
-    }
-}
-
+/// Hex of the canonical bytes, at most 32 of them: for tests. People read an `_id`, which is `log::ejson::id_text`.
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Key({self})")
+        write!(f, "Key({})", hex::encode(&self.0[..self.0.len().min(32)]))
     }
 }
 

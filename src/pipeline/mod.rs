@@ -3,6 +3,8 @@
 //! A role runs in attempts: a transient error ends an attempt and is shown as a stall until the next one works; an error
 //! that only a person can mend ends the role, not the process, so that its status can be read.
 
+mod drift;
+mod log_watch;
 mod overview;
 mod publish;
 mod reconciler;
@@ -17,6 +19,7 @@ use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
 pub use self::{
+    log_watch::LogWatchRole,
     overview::{CollectionOverview, Overview, OverviewRole},
     reconciler::{Bench, ReconcilerRole},
     sink::SinkRole,

@@ -3,10 +3,10 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
@@ -14,9 +14,10 @@ use super::{Error, reconciler::FULL};
 use crate::{
     config::Config,
     log::topic_name,
+    mapping::Plan,
     metrics as names,
     model::{Frontier, Namespace},
-    reconcile::verdict::{CollectionFacts, Facts, Judged, Proof, judge},
+    reconcile::verdict::{Aged, CollectionFacts, Evidence, Facts, Judged, Proof, judge},
     sink::{
         Purpose, Session, Target,
         status::{self, Letters, PartitionStatus, ReconcileResult},
@@ -35,21 +36,26 @@ pub struct CollectionOverview {
     pub watermark: Option<Frontier>,
     /// As of which wall-clock time the target is complete.
     pub as_of: Option<Timestamp>,
+    /// How long before the look that was, by PostgreSQL's clock.
+    #[serde(skip)]
+    pub staleness: Option<SignedDuration>,
     /// Whether the snapshot is applied.
     pub snapshot_complete: bool,
     /// Open dead letters.
     pub dead_letters: u64,
     /// Parked documents.
     pub parked: u64,
-    /// The last comparison.
+    /// The numbers that hold; see [`Evidence::found`].
     pub proof: Option<Proof>,
+    /// What the last passes have shown.
+    pub evidence: Evidence,
 }
 
 /// What was seen last.
 #[derive(Clone, Debug, Default)]
 pub struct Seen {
     /// When; `None` before the first look and while PostgreSQL is away.
-    pub at: Option<Timestamp>,
+    pub at: Option<Instant>,
     /// The mapped collections.
     pub collections: Vec<CollectionOverview>,
     /// Their partitions.
@@ -57,8 +63,11 @@ pub struct Seen {
     /// Open dead letters by reason.
     pub dead_letters_by_reason: BTreeMap<String, u64>,
     fresh: Duration,
+    max_staleness: Duration,
     /// Whether this process looks at all.
     looks: bool,
+    /// Digests of the present plan, by collection; a result under another one proves nothing. Empty until it is compiled.
+    plans: BTreeMap<String, [u8; 16]>,
 }
 
 /// The shared view. Cheap to clone.
@@ -75,6 +84,12 @@ impl Overview {
         change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
+    /// What rows are held against from now on.
+    pub fn compiled(&self, plan: &Plan) {
+        let plans = plan.collections().iter().map(|plan| (plan.collection.clone(), plan.digest())).collect();
+        self.write(|seen| seen.plans = plans);
+    }
+
     /// The verdict as of now; `None` in a process that does not look at the target.
     pub fn judge(&self, status: &Status) -> Option<Judged> {
         let seen = self.read();
@@ -82,7 +97,9 @@ impl Overview {
             return None;
         }
         let mut troubles = Vec::new();
-        if seen.at.is_none() {
+        // What was seen grows old while the next answer does not come.
+        let since = seen.at.map(|at| at.elapsed()).unwrap_or_default();
+        if seen.at.is_none() || since > seen.max_staleness {
             troubles.push("PostgreSQL has not answered".to_owned());
         }
         for (role, line) in status.read().roles {
@@ -95,11 +112,13 @@ impl Overview {
         let collections = seen.collections.into_iter().map(|collection| CollectionFacts {
             name: collection.name,
             snapshot_complete: collection.snapshot_complete,
-            proof: collection.proof,
+            staleness: collection.staleness.map(|staleness| later(staleness, since)),
+            evidence: collection.evidence.grown_old(since),
             dead_letters: collection.dead_letters,
             parked: collection.parked,
         });
-        Some(judge(&Facts { now: Timestamp::now(), fresh: seen.fresh, collections: collections.collect(), troubles }))
+        let (fresh, max_staleness) = (seen.fresh, seen.max_staleness);
+        Some(judge(&Facts { fresh, max_staleness, collections: collections.collect(), troubles }))
     }
 }
 
@@ -120,6 +139,7 @@ impl OverviewRole {
         overview.write(|seen| {
             seen.looks = true;
             seen.fresh = config.reconcile.fresh;
+            seen.max_staleness = config.reconcile.max_staleness;
         });
         for collection in &collections {
             // Counters are born at 0, so that their first step is seen as one.
@@ -148,9 +168,11 @@ impl OverviewRole {
             Some(open) => open,
             None => session.insert(Target::new(&self.config.sink, &self.config.log.prefix)?.open(Purpose::Read).await?),
         };
+        let at = Instant::now();
         let shared = status::read(open, 0).await?;
+        let plans = self.overview.read().plans;
         let collections: Vec<CollectionOverview> =
-            self.collections.iter().map(|name| self.collection(name, &shared)).collect();
+            self.collections.iter().map(|name| self.collection(name, &shared, plans.get(name))).collect();
         self.export(&collections, &shared.dead_letters);
         let mut dead_letters_by_reason = BTreeMap::new();
         for letters in shared.dead_letters.iter().filter(|letters| letters.state == OPEN) {
@@ -158,7 +180,7 @@ impl OverviewRole {
         }
         let partitions = shared.positions;
         self.overview.write(|seen| {
-            seen.at = Some(Timestamp::now());
+            seen.at = Some(at);
             seen.collections = collections;
             seen.partitions = partitions;
             seen.dead_letters_by_reason = dead_letters_by_reason;
@@ -166,7 +188,7 @@ impl OverviewRole {
         Ok(())
     }
 
-    fn collection(&self, name: &str, shared: &status::Status) -> CollectionOverview {
+    fn collection(&self, name: &str, shared: &status::Status, plan: Option<&[u8; 16]>) -> CollectionOverview {
         let topic = topic_name(&self.config.log.prefix, &Namespace::new(&self.config.source.database, name));
         let positions: Vec<_> = shared.positions.iter().filter(|position| position.topic == topic).collect();
         let letters = |state: &str| {
@@ -175,17 +197,19 @@ impl OverviewRole {
             ours.map(count).sum()
         };
         let as_of = positions.iter().map(|position| position.as_of_ms).min().flatten();
-        // The newest result, whatever its coverage: an older full one says nothing about what came since.
-        let results = shared.reconcile.iter().filter(|result| result.collection == name);
+        let ours = |result: &&ReconcileResult| result.collection == name && result.plan.as_ref() == plan;
+        let evidence = evidence(shared.reconcile.iter().filter(|result| plan.is_some() && ours(result)));
         CollectionOverview {
             name: name.to_owned(),
             watermark: positions.iter().map(|position| position.watermark).min().flatten().map(Frontier),
             as_of: as_of.and_then(|ms| Timestamp::from_millisecond(ms).ok()),
+            staleness: as_of.map(|ms| SignedDuration::from_millis(shared.now_ms.saturating_sub(ms))),
             snapshot_complete: !positions.is_empty() && positions.iter().all(|position| position.complete),
             dead_letters: letters(OPEN),
             parked: letters(PARKED),
             topic,
-            proof: results.max_by_key(|result| result.finished_ms).map(proof),
+            proof: evidence.found().map(|aged| aged.proof.clone()),
+            evidence,
         }
     }
 
@@ -202,7 +226,8 @@ impl OverviewRole {
                     .set(as_of.as_millisecond() as f64 / 1000.0);
             }
             metrics::gauge!(names::PARKED, "collection" => collection()).set(line.parked as f64);
-            let at = line.proof.as_ref().map_or(0.0, |proof| proof.at.as_millisecond() as f64 / 1000.0);
+            let last = line.evidence.last();
+            let at = last.map_or(0.0, |last| last.proof.at.as_millisecond() as f64 / 1000.0);
             metrics::gauge!(names::RECONCILE_TIMESTAMP, "collection" => collection()).set(at);
             let Some(proof) = &line.proof else { continue };
             metrics::gauge!(names::UNDECIDED_DOCUMENTS, "collection" => collection()).set(proof.undecided as f64);
@@ -230,9 +255,27 @@ fn count(letters: &Letters) -> u64 {
     u64::try_from(letters.count).unwrap_or(0)
 }
 
+fn later(staleness: SignedDuration, since: Duration) -> SignedDuration {
+    staleness.saturating_add(SignedDuration::try_from(since).unwrap_or(SignedDuration::MAX))
+}
+
+/// The newest result of each kind; a sample only when it is the later one.
+fn evidence<'a>(results: impl Iterator<Item = &'a ReconcileResult>) -> Evidence {
+    let mut evidence = Evidence::default();
+    for result in results {
+        let aged = Some(Aged { proof: proof(result), age: result.age });
+        if result.tier == FULL { evidence.full = aged } else { evidence.sample = aged }
+    }
+    let full_is_later = |full: &Aged| evidence.sample.as_ref().is_some_and(|sample| full.age <= sample.age);
+    if evidence.full.as_ref().is_some_and(full_is_later) {
+        evidence.sample = None;
+    }
+    evidence
+}
+
 fn proof(result: &ReconcileResult) -> Proof {
     Proof {
-        at: Timestamp::from_millisecond(result.finished_ms).unwrap_or_default(),
+        at: Timestamp::from_millisecond(result.began_ms).unwrap_or_default(),
         full: result.tier == FULL,
         documents: result.checked,
         missing: result.missing,

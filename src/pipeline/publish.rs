@@ -266,7 +266,7 @@ impl<'a> Term<'a> {
 
 /// A source that can be followed.
 async fn connect(role: &SourceRole) -> Result<Source, Error> {
-    let source = Source::connect(&role.config.source).await?.with_stalls(role.status.stalls(Role::Source));
+    let source = Source::connect(&role.config.source).await?.with_stalls(role.status.stalls(Role::Source, "connection"));
     let faults = source.faults(role.collections.keys().map(String::as_str)).await?;
     if faults.is_empty() { Ok(source) } else { Err(Error::Unsuited(faults)) }
 }

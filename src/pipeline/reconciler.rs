@@ -1,16 +1,16 @@
 //! The reconciler role: pass after pass over all collections.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Error, attempts, namespaces};
+use super::{Error, Overview, attempts, drift::Known, namespaces};
 use crate::{
     config::Config,
-    log::Topics,
+    log::{Topics, ejson},
     mapping::{MappingFile, Plan},
     metrics as names,
-    model::{Key, SourceIdentity, Version},
+    model::{Key, SourceIdentity},
     reconcile::{self, Bounds, Coverage, Pass, Report},
     sink::{
         self, Entry, Prepared, Purpose, Session, Target, identity, migrate, read_catalog,
@@ -28,6 +28,8 @@ pub struct ReconcilerRole {
     pub mapping: Arc<MappingFile>,
     /// Where this role tells how it is.
     pub status: Status,
+    /// Hears of the plan.
+    pub overview: Overview,
 }
 
 /// Both sides, ready to be compared.
@@ -60,8 +62,20 @@ impl Bench {
             documents: config.source.chunk_documents,
             bytes: usize::try_from(config.source.chunk_bytes.as_u64()).unwrap_or(usize::MAX),
         };
-        let bounds = Bounds { limits, read_time: config.source.chunk_time, settle: config.reconcile.settle };
+        let bounds = Bounds {
+            limits,
+            read_time: config.source.chunk_time,
+            settle: config.reconcile.settle,
+            findings: Bounds::FINDINGS,
+        };
         Ok(Self { source, session, prepared, topics, bounds })
+    }
+
+    /// Lists more findings in its reports, or fewer. What is stored stays within [`Bounds::FINDINGS`].
+    #[must_use]
+    pub fn with_findings(mut self, findings: usize) -> Self {
+        self.bounds.findings = findings;
+        self
     }
 
     /// The mapped collections, by place.
@@ -87,7 +101,10 @@ impl Bench {
         let result = ReconcileResult {
             collection: report.collection.clone(),
             tier: if report.proof.full { FULL } else { SAMPLE }.to_owned(),
-            finished_ms: report.proof.at.as_millisecond(),
+            took: report.took,
+            began_ms: 0,
+            age: Duration::ZERO,
+            plan: Some(self.prepared.all().collections()[collection].digest()),
             as_of: report.as_of,
             checked: report.proof.documents,
             total: report.proof.documents,
@@ -95,7 +112,7 @@ impl Bench {
             extra: report.proof.extra,
             different: report.proof.different,
             undecided: report.proof.undecided,
-            detail: serde_json::json!(report.findings),
+            detail: serde_json::json!(&report.findings[..report.findings.len().min(Bounds::FINDINGS)]),
         };
         store_reconcile_result(&self.session, &result).await?;
         Ok(Some(report))
@@ -124,7 +141,8 @@ impl ReconcilerRole {
             return Ok(());
         };
         let bench = bench?;
-        let mut drifting: HashMap<usize, HashMap<Key, Option<Version>>> = HashMap::new();
+        self.overview.compiled(bench.prepared.all());
+        let mut known: HashMap<usize, Known> = HashMap::new();
         let mut beat = tokio::time::interval(self.config.reconcile.interval);
         beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         while cancel.run_until_cancelled(beat.tick()).await.is_some() {
@@ -135,15 +153,13 @@ impl ReconcilerRole {
                 let report = report?;
                 self.status.phase(Role::Reconciler, Phase::Running);
                 let Some(report) = report else { continue };
-                let before = drifting.insert(place, report.drifting.clone()).unwrap_or_default();
-                let gone = |key: &&Key| report.proof.full && !report.drifting.contains_key(*key);
-                let gone: Vec<Key> = before.keys().filter(gone).cloned().collect();
-                let now = if gone.is_empty() { HashMap::new() } else { bench.entries(place, &gone).await? };
-                for key in &gone {
-                    let version = now.get(key).map(|entry| entry.version);
-                    if before.get(key).copied().flatten() == version {
-                        healed(name, key);
-                    }
+                let known = known.entry(place).or_default();
+                let gone = known.gone(&report);
+                if !gone.is_empty() {
+                    healed(name, &known.healed(&gone, &bench.entries(place, &gone).await?));
+                }
+                if let Some(news) = known.take(&report) {
+                    drifts(&report, &news.new.iter().collect::<Vec<_>>());
                 }
             }
         }
@@ -151,8 +167,48 @@ impl ReconcilerRole {
     }
 }
 
-/// Drift that is gone although its document was not written again was no drift, or somebody else wrote the target.
-fn healed(collection: &str, key: &Key) {
-    tracing::error!(collection, key = %key, "drift healed without a new version: the watermark was wrong, or the target was written by hand");
-    metrics::counter!(names::DRIFT_HEALED, "collection" => collection.to_owned()).increment(1);
+/// One line for a pass that found other drift than the one before, however many documents that are.
+fn drifts(report: &Report, new: &[&Key]) {
+    let (collection, proof) = (&report.collection, &report.proof);
+    if proof.drift() == 0 {
+        tracing::info!(collection, "drift is gone");
+        return;
+    }
+    let tables: Vec<_> = report.findings.iter().filter(|finding| finding.key.is_empty()).collect();
+    let tables: Vec<_> = tables.iter().flat_map(|finding| &finding.columns).map(String::as_str).collect();
+    tracing::warn!(
+        collection,
+        full = proof.full,
+        missing = proof.missing,
+        extra = proof.extra,
+        different = proof.different,
+        new = new.len(),
+        new_keys = named(new),
+        tables_with_extra_rows = tables.join(","),
+        "drift"
+    );
+}
+
+/// Drift that is gone although nothing was applied was no drift, or somebody else wrote the target.
+fn healed(collection: &str, keys: &[&Key]) {
+    if keys.is_empty() {
+        return;
+    }
+    tracing::error!(
+        collection,
+        count = keys.len(),
+        keys = named(keys),
+        "drift healed without a cause: the watermark was wrong, or the target was written by hand"
+    );
+    metrics::counter!(names::DRIFT_HEALED, "collection" => collection.to_owned()).increment(keys.len() as u64);
+}
+
+/// Keys that a log line names; the report of `driftless reconcile` lists more.
+const MAX_NAMED: usize = 10;
+
+/// The first keys, as `_id`s.
+fn named(keys: &[&Key]) -> String {
+    let more = if keys.len() > MAX_NAMED { format!(" and {} more", keys.len() - MAX_NAMED) } else { String::new() };
+    let keys: Vec<_> = keys.iter().take(MAX_NAMED).map(|key| ejson::id_text(key)).collect();
+    format!("{}{more}", keys.join(" "))
 }

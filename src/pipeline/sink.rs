@@ -5,14 +5,14 @@ use std::sync::Arc;
 use futures_util::future::try_join_all;
 use tokio_util::sync::CancellationToken;
 
-use super::{Error, attempts, namespaces};
+use super::{Error, Overview, attempts, namespaces};
 use crate::{
     config::Config,
     log::Topics,
     mapping::{MappingFile, Plan},
     model::SourceIdentity,
     retry::Backoff,
-    sink::{Prepared, Purpose, Target, Worker, identity, migrate, read_catalog},
+    sink::{Prepared, Purpose, Target, Worker, checkpoint, identity, migrate, read_catalog},
     status::{Phase, Role, Status},
 };
 
@@ -24,6 +24,8 @@ pub struct SinkRole {
     pub mapping: Arc<MappingFile>,
     /// Where this role tells how it is.
     pub status: Status,
+    /// Hears of the plan.
+    pub overview: Overview,
 }
 
 impl SinkRole {
@@ -53,17 +55,19 @@ impl SinkRole {
         let catalog = read_catalog(&control).await?;
         let plan = Plan::compile(&self.mapping, &catalog).map_err(Error::Mapping)?;
         let topics = Topics::ensure(&config.log, &namespaces(config, &plan)).await?;
+        checkpoint::register(&control, &topics.partitions()).await?;
+        self.overview.compiled(&plan);
         let prepared = Arc::new(Prepared::new(&control, Arc::new(plan), &catalog).await?);
-        let worker = || Worker {
+        let worker = |number: usize| Worker {
             target: target.clone(),
             prepared: prepared.clone(),
             config: config.sink.clone(),
             log: config.log.clone(),
             topics: topics.clone(),
             backoff: Backoff { min: config.retry.min, max: config.retry.max },
-            stalls: self.status.stalls(Role::Sink),
+            stalls: self.status.stalls(Role::Sink, &format!("worker {number}")),
             status: self.status.clone(),
         };
-        Ok((0..config.sink.workers).map(|_| worker()).collect())
+        Ok((1..=config.sink.workers).map(worker).collect())
     }
 }

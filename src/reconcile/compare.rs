@@ -87,7 +87,7 @@ mod tests {
     const AFTER: ClusterTime = ClusterTime { t: 101, i: 1 };
 
     fn entry(time: ClusterTime, upper: ClusterTime) -> Entry {
-        Entry { version: Version { epoch: 1, time, op: 0 }, deleted: false, upper, digest: None }
+        Entry { version: Version { epoch: 1, time, op: 0 }, deleted: false, upper, digest: None, applied: 1 }
     }
 
     fn different() -> RowState {

@@ -13,7 +13,7 @@ pub mod verdict;
 
 use thiserror::Error;
 
-pub use pass::{Bounds, Coverage, Finding, Pass, Report, Target};
+pub use pass::{Bounds, Coverage, Drifting, Finding, Pass, Report, Target};
 
 use crate::{
     retry::{Class, Classify},

@@ -49,6 +49,13 @@ pub struct Bounds {
     pub read_time: Duration,
     /// Longest wait for the watermark, and for undecided documents to become decidable.
     pub settle: Duration,
+    /// Most findings that a report lists; the numbers always count all.
+    pub findings: usize,
+}
+
+impl Bounds {
+    /// Findings listed unless more are asked for: a wrong mapping makes every document drift.
+    pub const FINDINGS: usize = 100;
 }
 
 /// One document that drifts, or a table with rows that no document stands behind. Its `_id`, and names: other values never
@@ -73,16 +80,25 @@ pub struct Report {
     pub proof: Proof,
     /// Cluster time of the newest read.
     pub as_of: ClusterTime,
-    /// The first documents that drift, at most [`Report::FINDINGS`].
-    pub findings: Vec<Finding>,
-    /// The drifting keys and the versions they were judged at, for the next pass to look at again.
+    /// How long the pass took.
     #[serde(skip)]
-    pub drifting: HashMap<Key, Option<Version>>,
+    pub took: Duration,
+    /// The first findings, at most [`Bounds::findings`].
+    pub findings: Vec<Finding>,
+    /// How many more there are.
+    pub findings_left_out: u64,
+    /// The documents that drift, for the next pass to look at again.
+    #[serde(skip)]
+    pub drifting: HashMap<Key, Drifting>,
 }
 
-impl Report {
-    /// Most findings that a report lists.
-    pub const FINDINGS: usize = 100;
+/// What a document that drifts was when it was judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drifting {
+    /// Version and writer of its ledger entry; `None` where there is none.
+    pub entry: Option<(Version, i64)>,
+    /// Whether its last change is a dead letter: nothing was said of its rows.
+    pub refused: bool,
 }
 
 /// As a majority has it by now.
@@ -114,10 +130,12 @@ pub struct Pass<'a> {
     plan: &'a CollectionPlan,
     bounds: Bounds,
     pace: Pace,
+    /// Before the first read; what the pass says is as old as that.
+    began: (Timestamp, Instant),
     matched: u64,
     undecided: Vec<Key>,
     as_of: ClusterTime,
-    drifting: BTreeMap<Key, (Judgement, Option<Version>)>,
+    drifting: BTreeMap<Key, (Judgement, Option<Entry>)>,
 }
 
 impl<'a> Pass<'a> {
@@ -138,6 +156,7 @@ impl<'a> Pass<'a> {
             plan,
             bounds,
             pace: Pace::new(bounds.limits, bounds.read_time),
+            began: (Timestamp::now(), Instant::now()),
             matched: 0,
             undecided: Vec::new(),
             as_of: ClusterTime::default(),
@@ -155,7 +174,8 @@ impl<'a> Pass<'a> {
             _ => pass.everything().await?,
         }
         pass.settle().await?;
-        let strays = pass.strays(full).await?;
+        // It takes a look at every row.
+        let strays = if full { pass.strays().await? } else { Vec::new() };
         Ok(Some(pass.report(full, strays)))
     }
 
@@ -342,33 +362,32 @@ impl<'a> Pass<'a> {
             }
             Judgement::Undecided => self.undecided.push(key),
             drift => {
-                self.drifting.insert(key, (drift, entry.map(|entry| entry.version)));
+                self.drifting.insert(key, (drift, entry));
             }
         }
     }
 
-    /// Rows that nothing in the source ever stood behind, by table. What takes a look at every row waits for a full pass.
-    async fn strays(&self, full: bool) -> Result<Vec<(String, u64)>, Error> {
+    /// Rows that nothing in the source ever stood behind, by table.
+    async fn strays(&self) -> Result<Vec<(String, u64)>, Error> {
         let reader = self.begin().await?;
-        let strays = reader.strays(self.target.collection, full).await?;
+        let strays = reader.strays(self.target.collection).await?;
         reader.end().await?;
         Ok(strays)
     }
 
     fn report(self, full: bool, strays: Vec<(String, u64)>) -> Report {
         let mut proof = Proof {
-            at: Timestamp::now(),
+            at: self.began.0,
             full,
             extra: strays.iter().map(|(_, rows)| rows).sum(),
             undecided: self.undecided.len() as u64,
             ..Proof::default()
         };
-        let (mut drifting, mut findings) = (HashMap::new(), Vec::new());
-        for (table, rows) in strays {
-            tracing::warn!(collection = self.plan.collection, table, rows, kind = "extra", "drift");
-            findings.push(Finding { key: String::new(), kind: "extra", columns: vec![table] });
-        }
-        for (key, (judgement, version)) in self.drifting {
+        let all = strays.len() + self.drifting.len();
+        let table = |(table, _)| Finding { key: String::new(), kind: "extra", columns: vec![table] };
+        let mut findings: Vec<Finding> = strays.into_iter().map(table).take(self.bounds.findings).collect();
+        let mut drifting = HashMap::new();
+        for (key, (judgement, entry)) in self.drifting {
             let (kind, columns) = match judgement {
                 Judgement::Missing => ("missing", Vec::new()),
                 Judgement::Extra => ("extra", Vec::new()),
@@ -380,17 +399,25 @@ impl<'a> Pass<'a> {
                 "extra" => proof.extra += 1,
                 _ => proof.different += 1,
             }
-            // A wrong mapping makes every document drift: the numbers say the rest.
-            if findings.len() < Report::FINDINGS {
-                tracing::warn!(collection = self.plan.collection, key = %key, kind, columns = columns.join(","), "drift");
+            let refused = kind == "different" && columns.is_empty();
+            if findings.len() < self.bounds.findings {
                 findings.push(Finding { key: ejson::id_text(&key), kind, columns });
             }
-            drifting.insert(key, version);
+            let entry = entry.map(|entry| (entry.version, entry.applied));
+            drifting.insert(key, Drifting { entry, refused });
         }
         proof.documents = self.matched + proof.drift() + proof.undecided;
         metrics::counter!(names::RECONCILE_DOCUMENTS, "collection" => self.plan.collection.clone())
             .increment(proof.documents);
-        Report { collection: self.plan.collection.clone(), proof, as_of: self.as_of, findings, drifting }
+        Report {
+            collection: self.plan.collection.clone(),
+            proof,
+            as_of: self.as_of,
+            took: self.began.1.elapsed(),
+            findings_left_out: (all - findings.len()) as u64,
+            findings,
+            drifting,
+        }
     }
 }
 

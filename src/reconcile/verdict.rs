@@ -1,11 +1,15 @@
 //! From facts to the one word that people act on. Pure.
 //!
-//! "In sync" needs a proof for every collection: all documents compared, none drifting, none undecided, and fresh. What is
-//! not known is said to be unknown, with the reason; it never looks like the good case.
+//! "In sync" needs two things of every collection. A proof: all documents compared, none drifting, none undecided, and fresh.
+//! And that the target is complete *now*: a proof says nothing about a change that has not been applied since. What is not
+//! known is said to be unknown, with the reason; it never looks like the good case.
+//!
+//! A sample proves drift, never equality. So a full proof holds until its age ends it or a later pass finds more, and is not
+//! replaced by a clean sample.
 
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 /// The word.
@@ -37,7 +41,7 @@ impl Verdict {
 /// What a pass found in one collection.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Proof {
-    /// When the pass ended.
+    /// Since when it speaks: before the first read of the pass, by PostgreSQL's clock where the result is stored.
     pub at: Timestamp,
     /// Whether every document of both sides was compared, not a sample.
     pub full: bool,
@@ -60,6 +64,48 @@ impl Proof {
     }
 }
 
+/// A proof and its age, which one clock has measured.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Aged {
+    /// The proof.
+    #[serde(flatten)]
+    pub proof: Proof,
+    /// How long ago its pass began.
+    #[serde(skip)]
+    pub age: Duration,
+}
+
+/// What the passes over one collection have shown.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Evidence {
+    /// The last pass that compared everything.
+    pub full: Option<Aged>,
+    /// The last sample, if that was later.
+    pub sample: Option<Aged>,
+}
+
+impl Evidence {
+    /// The numbers that hold: those of the full pass, unless a later sample has found more drift.
+    pub fn found(&self) -> Option<&Aged> {
+        match (&self.full, &self.sample) {
+            (Some(full), Some(sample)) if sample.proof.drift() <= full.proof.drift() => Some(full),
+            (full, sample) => sample.as_ref().or(full.as_ref()),
+        }
+    }
+
+    /// The same, so much later.
+    #[must_use]
+    pub fn grown_old(self, since: Duration) -> Self {
+        let older = |aged: Option<Aged>| aged.map(|aged| Aged { age: aged.age + since, ..aged });
+        Self { full: older(self.full), sample: older(self.sample) }
+    }
+
+    /// The pass that read last, of whichever kind.
+    pub fn last(&self) -> Option<&Aged> {
+        self.sample.as_ref().or(self.full.as_ref())
+    }
+}
+
 /// What is known of one collection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CollectionFacts {
@@ -67,8 +113,10 @@ pub struct CollectionFacts {
     pub name: String,
     /// Whether its snapshot is applied.
     pub snapshot_complete: bool,
-    /// The last pass.
-    pub proof: Option<Proof>,
+    /// How long ago the target was complete, in every partition; below zero where clocks disagree. `None`: it never was.
+    pub staleness: Option<SignedDuration>,
+    /// What was found under the present mapping.
+    pub evidence: Evidence,
     /// Open dead letters.
     pub dead_letters: u64,
     /// Parked documents.
@@ -78,10 +126,10 @@ pub struct CollectionFacts {
 /// Everything the verdict rests on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Facts {
-    /// Now.
-    pub now: Timestamp,
     /// Age above which a proof proves nothing.
     pub fresh: Duration,
+    /// Staleness above which nobody knows whether the target is complete.
+    pub max_staleness: Duration,
     /// One entry per mapped collection.
     pub collections: Vec<CollectionFacts>,
     /// Roles that have halted or wait for something, with the reason.
@@ -110,6 +158,9 @@ pub fn judge(facts: &Facts) -> Judged {
         if !collection.snapshot_complete {
             block("the snapshot is not finished".to_owned());
         }
+        if let Some(text) = incomplete(collection.staleness, facts.max_staleness) {
+            block(text);
+        }
         if collection.dead_letters > 0 {
             drift = true;
             block(format!("dead letters open: {}", collection.dead_letters));
@@ -117,8 +168,8 @@ pub fn judge(facts: &Facts) -> Judged {
         if collection.parked > 0 {
             block(format!("documents parked: {}", collection.parked));
         }
-        let Some(proof) = &collection.proof else {
-            block("nothing has been compared yet".to_owned());
+        let Some(Aged { proof, age }) = collection.evidence.found() else {
+            block("nothing has been compared yet under the present mapping".to_owned());
             continue;
         };
         if proof.drift() > 0 {
@@ -137,8 +188,7 @@ pub fn judge(facts: &Facts) -> Judged {
         if !proof.full {
             block(format!("only a sample of {} documents was compared", proof.documents));
         }
-        let age = Duration::try_from(facts.now.duration_since(proof.at)).unwrap_or(Duration::ZERO);
-        if age > facts.fresh {
+        if *age > facts.fresh {
             block(format!("the proof is {} s old", age.as_secs()));
         }
     }
@@ -150,20 +200,39 @@ pub fn judge(facts: &Facts) -> Judged {
     Judged { verdict, blockers }
 }
 
+/// Why nobody knows whether the target is complete now.
+fn incomplete(staleness: Option<SignedDuration>, max: Duration) -> Option<String> {
+    let Some(staleness) = staleness else {
+        return Some("not every partition has been heard of: it is not known how far the target is complete".to_owned());
+    };
+    let seconds = staleness.unsigned_abs().as_secs();
+    if staleness.unsigned_abs() <= max {
+        None
+    } else if staleness.is_negative() {
+        Some(format!(
+            "the target is complete as of {seconds} s in the future: the clock of the source is ahead of PostgreSQL's"
+        ))
+    } else {
+        Some(format!(
+            "the target is complete as of {seconds} s ago only: the source, the log or the sink is away or behind"
+        ))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn proven() -> Facts {
-        let now = Timestamp::from_second(1_000).expect("a time");
-        let proof = Proof { at: now, full: true, documents: 10, ..Proof::default() };
+        let proof = Proof { full: true, documents: 10, ..Proof::default() };
         Facts {
-            now,
             fresh: Duration::from_secs(60),
+            max_staleness: Duration::from_secs(10),
             collections: vec![CollectionFacts {
                 name: "users".to_owned(),
                 snapshot_complete: true,
-                proof: Some(proof),
+                staleness: Some(SignedDuration::from_secs(1)),
+                evidence: Evidence { full: Some(Aged { proof, age: Duration::from_secs(60) }), sample: None },
                 dead_letters: 0,
                 parked: 0,
             }],
@@ -182,20 +251,53 @@ mod tests {
     }
 
     fn proof(users: &mut CollectionFacts) -> &mut Proof {
-        users.proof.as_mut().expect("a proof")
+        &mut users.evidence.full.as_mut().expect("a proof").proof
+    }
+
+    fn sample(change: Proof) -> Option<Aged> {
+        Some(Aged { proof: Proof { documents: 5, ..change }, age: Duration::from_secs(1) })
     }
 
     #[test]
     fn in_sync_needs_a_full_fresh_clean_proof_of_everything() {
         assert_eq!(verdict(|_, _| ()), Verdict::InSync);
-        assert_eq!(verdict(|_, users| users.proof = None), Verdict::Unknown);
+        assert_eq!(verdict(|_, users| users.evidence.full = None), Verdict::Unknown);
         assert_eq!(verdict(|_, users| users.snapshot_complete = false), Verdict::Unknown);
         assert_eq!(verdict(|_, users| users.parked = 1), Verdict::Unknown);
-        assert_eq!(verdict(|_, users| proof(users).full = false), Verdict::Unknown);
         assert_eq!(verdict(|_, users| proof(users).undecided = 1), Verdict::Unknown);
-        assert_eq!(verdict(|facts, _| facts.now = Timestamp::from_second(1_061).expect("a time")), Verdict::Unknown);
+        assert_eq!(verdict(|facts, _| facts.fresh = Duration::from_secs(59)), Verdict::Unknown);
         assert_eq!(verdict(|facts, _| facts.troubles.push("the source has halted".to_owned())), Verdict::Unknown);
         assert_eq!(judge(&Facts { collections: Vec::new(), ..proven() }).verdict, Verdict::Unknown);
+    }
+
+    #[test]
+    fn in_sync_needs_a_target_that_is_complete_now() {
+        for (seconds, expected) in [
+            (0, Verdict::InSync),
+            (10, Verdict::InSync),
+            (11, Verdict::Unknown),
+            (-10, Verdict::InSync),
+            // A clock that is ahead would keep a leader that is gone fresh for as long.
+            (-11, Verdict::Unknown),
+        ] {
+            assert_eq!(verdict(|_, users| users.staleness = Some(SignedDuration::from_secs(seconds))), expected);
+        }
+        assert_eq!(verdict(|_, users| users.staleness = None), Verdict::Unknown);
+    }
+
+    #[test]
+    fn a_sample_proves_drift_and_never_equality() {
+        let clean = || sample(Proof::default());
+        let dirty = || sample(Proof { missing: 1, ..Proof::default() });
+        assert_eq!(verdict(|_, users| users.evidence.sample = clean()), Verdict::InSync);
+        assert_eq!(verdict(|_, users| users.evidence.sample = dirty()), Verdict::Drift);
+        assert_eq!(verdict(|_, users| users.evidence = Evidence { full: None, sample: clean() }), Verdict::Unknown);
+        assert_eq!(verdict(|_, users| users.evidence = Evidence { full: None, sample: dirty() }), Verdict::Drift);
+        let remains = |_: &mut Facts, users: &mut CollectionFacts| {
+            proof(users).different = 3;
+            users.evidence.sample = clean();
+        };
+        assert_eq!(verdict(remains), Verdict::Drift, "a clean sample takes no drift back");
     }
 
     #[test]

@@ -95,11 +95,13 @@ impl Position {
         self.complete = frontier.complete;
         self.pending = Some(0);
         // A new publisher may start below the old one's bound (a restored source does); its word is the newer one.
+        // A publisher that has not heard of the source yet says 0; what held before it holds still.
+        let as_of_ms = Some(frontier.as_of_ms).filter(|ms| *ms > 0);
         if first || self.watermark.is_none_or(|known| known < frontier.before) {
             self.watermark = Some(frontier.before);
-            self.as_of_ms = Some(frontier.as_of_ms);
+            self.as_of_ms = as_of_ms.or(self.as_of_ms);
         } else {
-            self.as_of_ms = self.as_of_ms.max(Some(frontier.as_of_ms));
+            self.as_of_ms = self.as_of_ms.max(as_of_ms);
         }
         met
     }
@@ -129,14 +131,10 @@ pub(super) async fn lock(
     partitions: &[TopicPartition],
     expected: &[Option<i64>],
 ) -> Result<Vec<Position>, Error> {
-    let (topics, numbers) = split(partitions);
     if expected.contains(&None) {
-        let act = "create positions";
-        let sql = "INSERT INTO driftless.position (migration, topic, partition) \
-                   SELECT i.id, e.* FROM driftless.identity AS i, unnest($1::text[], $2::int4[]) AS e WHERE i.prefix = $3 \
-                   ON CONFLICT DO NOTHING";
-        session.execute(act, sql, &[&topics, &numbers, &session.prefix()]).await?;
+        register(session, partitions).await?;
     }
+    let (topics, numbers) = split(partitions);
     let act = "lock positions";
     let sql = format!(
         "SELECT {COLUMNS} FROM driftless.position \
@@ -204,6 +202,20 @@ pub(super) async fn store_and_commit(
         )
         .await?;
     Ok((positions, unmet))
+}
+
+/// Makes a position for each of these partitions that has none: it is known from now on that it exists, and that nothing of
+/// it is applied.
+///
+/// # Errors
+/// [`Error::Statement`] by its cause.
+pub async fn register(session: &Session, partitions: &[TopicPartition]) -> Result<(), Error> {
+    let sql = "INSERT INTO driftless.position (migration, topic, partition) \
+               SELECT i.id, e.* FROM driftless.identity AS i, unnest($1::text[], $2::int4[]) AS e WHERE i.prefix = $3 \
+               ON CONFLICT DO NOTHING";
+    let (topics, numbers) = split(partitions);
+    session.execute("create positions", sql, &[&topics, &numbers, &session.prefix()]).await?;
+    Ok(())
 }
 
 /// Every position of this migration.
@@ -319,6 +331,19 @@ mod tests {
         let end = run(Position::default(), &[changes(1, 3), frontier(1, 1, 3, 10), changes(1, 2)]);
         let replayed = run(Position { pending: None, ..end }, &[changes(1, 1), frontier(1, 2, 2, 11)]);
         assert_eq!((replayed.gaps, replayed.pending), (0, Some(0)));
+    }
+
+    #[test]
+    fn a_publisher_that_knows_no_time_yet_takes_none_back() {
+        let unheard = |before| {
+            let before = Frontier(ClusterTime { t: before, i: 0 });
+            let record = FrontierRecord { before, as_of_ms: 0, seq: 1, publisher: 2, changes: 0, complete: true };
+            Mark::Frontier(record)
+        };
+        for before in [9, 10, 11] {
+            assert_eq!(run(Position::default(), &[frontier(1, 1, 0, 10), unheard(before)]).as_of_ms, Some(10_000));
+        }
+        assert_eq!(run(Position::default(), &[unheard(9)]).as_of_ms, None);
     }
 
     #[test]

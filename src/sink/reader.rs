@@ -32,6 +32,8 @@ pub struct Entry {
     pub upper: ClusterTime,
     /// Digest of the source document; none for a delete.
     pub digest: Option<[u8; 16]>,
+    /// Number of the transaction that wrote the entry: another one whenever a change is applied, be it one that was known.
+    pub applied: i64,
 }
 
 /// How the rows of one document differ from the expected ones.
@@ -95,7 +97,7 @@ impl<'a> Reader<'a> {
     /// [`Error::Statement`] by its cause.
     pub async fn entries(&self, collection: usize, keys: &[Key]) -> Result<HashMap<Key, Entry>, Error> {
         let act = "read the ledger";
-        let sql = "SELECT key, version, deleted, upper_t, upper_i, digest FROM driftless.ledger \
+        let sql = "SELECT key, version, deleted, upper_t, upper_i, digest, xmin::text::int8 FROM driftless.ledger \
                     WHERE collection = $1 AND key = ANY ($2)";
         let rows = self.session.query(act, sql, &[&self.prepared.id(collection), &bytes(keys)]).await?;
         let mut entries = HashMap::with_capacity(rows.len());
@@ -110,6 +112,7 @@ impl<'a> Reader<'a> {
                 deleted: field(row, 2, act)?,
                 upper: checkpoint::cluster_time(field(row, 3, act)?, field(row, 4, act)?).unwrap_or_default(),
                 digest: field::<Option<&[u8]>>(row, 5, act)?.and_then(|digest| digest.try_into().ok()),
+                applied: field(row, 6, act)?,
             };
             entries.insert(Key::from_bytes(field(row, 0, act)?), entry);
         }
@@ -233,12 +236,12 @@ impl<'a> Reader<'a> {
     /// Counts the rows that no document stands behind: by table, only those that have any.
     ///
     /// Exact at any time, because rows, ledger and owners commit together and are counted in one transaction: a root table
-    /// has as many rows as the ledger says, a remembered one as many as are owned. `thorough` also looks for the root row of
-    /// every child row. A table that several collections write is counted for the first of them.
+    /// has as many rows as the ledger says, a remembered one as many as are owned, and each child row has a root row. A table
+    /// that several collections write is counted for the first of them. It reads every row.
     ///
     /// # Errors
     /// [`Error::Statement`] by its cause.
-    pub async fn strays(&self, collection: usize, thorough: bool) -> Result<Vec<(String, u64)>, Error> {
+    pub async fn strays(&self, collection: usize) -> Result<Vec<(String, u64)>, Error> {
         let mut strays = Vec::new();
         for (table, statements) in self.prepared.statements(collection).tables.iter().enumerate() {
             let act = format!("count rows of {}", statements.name);
@@ -257,7 +260,7 @@ impl<'a> Reader<'a> {
                 let sql = "SELECT count(*) FROM driftless.ledger WHERE collection = $1 AND root = $2";
                 let known = count(sql, &[&self.prepared.id(collection), &relation]).await?;
                 count(&statements.count, &[]).await?.saturating_sub(known)
-            } else if let (true, Some(adrift)) = (thorough, &statements.adrift) {
+            } else if let Some(adrift) = &statements.adrift {
                 count(adrift, &[]).await?
             } else {
                 continue;

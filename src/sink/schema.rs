@@ -19,6 +19,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { id: 2, name: "snapshots", sql: include_str!("migrations/0002_snapshots.sql") },
     Migration { id: 3, name: "deferred", sql: include_str!("migrations/0003_deferred.sql") },
     Migration { id: 4, name: "identity", sql: include_str!("migrations/0004_identity.sql") },
+    Migration { id: 5, name: "proof_age", sql: include_str!("migrations/0005_proof_age.sql") },
 ];
 
 /// Key of the advisory lock: "driftless" as a number, roughly.

@@ -78,7 +78,7 @@ impl<'a> Settler<'a> {
             None => Ok(Settled::GivenUp),
             Some(Attempt::Moved(positions)) => Ok(Settled::Moved(positions)),
             Some(Attempt::Applied(outcome)) => {
-                (self.worker.stalls)(None);
+                self.worker.stalls.goes_on();
                 histogram!(names::SINK_BATCH_SECONDS).record(started.elapsed());
                 histogram!(names::SINK_BATCH_CHANGES).record(batch.changes as f64);
                 self.tell(batch, outcome);

@@ -1,5 +1,7 @@
 //! What the sink knows of itself, read for the status page, the metrics and the gate of a cutover.
 
+use std::time::Duration;
+
 use serde::Serialize;
 use tokio_postgres::Row;
 
@@ -13,6 +15,8 @@ use crate::model::ClusterTime;
 /// The sink at a glance.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Status {
+    /// PostgreSQL's clock, milliseconds since 1970: the one that ages are counted by.
+    pub now_ms: i64,
     /// How far each partition is applied.
     pub positions: Vec<PartitionStatus>,
     /// Waiting dead letters.
@@ -75,8 +79,14 @@ pub struct ReconcileResult {
     pub collection: String,
     /// Which kind of comparison: counts, sample, digest, deep, …
     pub tier: String,
-    /// When it ended, milliseconds since 1970; set by PostgreSQL when the result is stored.
-    pub finished_ms: i64,
+    /// How long the pass took; what it read first is older than its end by that.
+    pub took: Duration,
+    /// When it began, milliseconds since 1970; set by PostgreSQL when the result is stored.
+    pub began_ms: i64,
+    /// How long ago that is by PostgreSQL's clock, likewise; never below zero.
+    pub age: Duration,
+    /// Digest of the compiled plan that rows were held against.
+    pub plan: Option<[u8; 16]>,
     /// The cluster time both sides were read at.
     pub as_of: ClusterTime,
     /// Documents judged.
@@ -111,7 +121,9 @@ pub async fn read(session: &Session, actions: u32) -> Result<Status, Error> {
         complete: position.complete,
         gaps: position.gaps,
     });
+    let now = session.query_one(ACT, "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::int8", &[]).await?;
     Ok(Status {
+        now_ms: field(&now, 0, ACT)?,
         positions: positions.collect(),
         dead_letters: dead_letters(session).await?,
         reconcile: reconcile_results(session).await?,
@@ -147,7 +159,9 @@ pub async fn dead_letters(session: &Session) -> Result<Vec<Letters>, Error> {
 /// [`Error::Statement`] by its cause.
 pub async fn reconcile_results(session: &Session) -> Result<Vec<ReconcileResult>, Error> {
     let sql = format!(
-        "SELECT DISTINCT ON (collection, tier) collection, tier, (extract(epoch FROM finished_at) * 1000)::int8, \
+        "SELECT DISTINCT ON (collection, tier) collection, tier, (extract(epoch FROM finished_at - began_at) * 1000)::int8, \
+                (extract(epoch FROM began_at) * 1000)::int8, \
+                (extract(epoch FROM clock_timestamp() - began_at) * 1000)::int8, plan, \
                 as_of_t, as_of_i, checked, total, missing, extra, different, undecided, detail \
            FROM driftless.reconcile_result WHERE {OURS} ORDER BY collection, tier, id DESC"
     );
@@ -160,15 +174,18 @@ fn reconcile_result(row: &Row) -> Result<ReconcileResult, Error> {
     Ok(ReconcileResult {
         collection: field(row, 0, ACT)?,
         tier: field(row, 1, ACT)?,
-        finished_ms: field(row, 2, ACT)?,
-        as_of: checkpoint::cluster_time(field(row, 3, ACT)?, field(row, 4, ACT)?).unwrap_or_default(),
-        checked: number(5)?,
-        total: number(6)?,
-        missing: number(7)?,
-        extra: number(8)?,
-        different: number(9)?,
-        undecided: number(10)?,
-        detail: field(row, 11, ACT)?,
+        took: Duration::from_millis(number(2)?),
+        began_ms: field(row, 3, ACT)?,
+        age: Duration::from_millis(number(4)?),
+        plan: field::<Option<&[u8]>>(row, 5, ACT)?.and_then(|digest| digest.try_into().ok()),
+        as_of: checkpoint::cluster_time(field(row, 6, ACT)?, field(row, 7, ACT)?).unwrap_or_default(),
+        checked: number(8)?,
+        total: number(9)?,
+        missing: number(10)?,
+        extra: number(11)?,
+        different: number(12)?,
+        undecided: number(13)?,
+        detail: field(row, 14, ACT)?,
     })
 }
 
@@ -182,8 +199,10 @@ const RESULTS_KEPT: i64 = 1_000;
 pub async fn store_reconcile_result(session: &Session, result: &ReconcileResult) -> Result<(), Error> {
     let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
     let sql = "INSERT INTO driftless.reconcile_result \
-                 (migration, collection, tier, as_of_t, as_of_i, checked, total, missing, extra, different, undecided, detail) \
-               SELECT id, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12 FROM driftless.identity WHERE prefix = $1";
+                 (migration, collection, tier, as_of_t, as_of_i, checked, total, missing, extra, different, undecided, detail, \
+                  began_at, plan) \
+               SELECT id, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, now() - $13::float8 * interval '1 second', $14 \
+                 FROM driftless.identity WHERE prefix = $1";
     session
         .execute(
             "store a result",
@@ -201,6 +220,8 @@ pub async fn store_reconcile_result(session: &Session, result: &ReconcileResult)
                 &number(result.different),
                 &number(result.undecided),
                 &result.detail,
+                &result.took.as_secs_f64(),
+                &result.plan.as_ref().map(<[u8; 16]>::as_slice),
             ],
         )
         .await?;

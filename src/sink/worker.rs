@@ -87,7 +87,7 @@ impl Worker {
     pub(super) fn stalled(&self, error: &Error, delay: Duration) {
         let reason = retry::chain(error);
         warn!(reason, delay_ms = delay.as_millis(), "sink waits and tries again");
-        (self.stalls)(Some(reason));
+        self.stalls.waits(reason);
     }
 
     /// Joins the group and applies until cancelled or until the consumer ends.
@@ -204,7 +204,10 @@ impl Reading<'_> {
 
     fn take(&mut self, event: ConsumerEvent) {
         match &event {
-            ConsumerEvent::Assigned(partitions) => info!(count = partitions.len(), "partitions assigned"),
+            ConsumerEvent::Assigned(partitions) => {
+                info!(count = partitions.len(), "partitions assigned");
+                self.worker.stalls.goes_on();
+            }
             ConsumerEvent::Revoked(partitions) => info!(count = partitions.len(), "partitions revoked"),
             ConsumerEvent::Fetched(_) | ConsumerEvent::Sought { .. } => {}
         }

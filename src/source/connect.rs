@@ -87,10 +87,15 @@ impl Source {
         Ok(Self { client, database, config: Arc::new(config.clone()), server, stalls: None })
     }
 
-    /// Tells `stalls` when this source has to wait, and when it goes on.
+    /// Reports to `stalls` when this source has to wait, and when it goes on.
     #[must_use]
     pub fn with_stalls(self, stalls: Stalls) -> Self {
         Self { stalls: Some(stalls), ..self }
+    }
+
+    /// The same source for the task of that name: its stalls are told apart from those of others.
+    pub(crate) fn of_task(&self, task: &str) -> Self {
+        Self { stalls: self.stalls.as_ref().map(|stalls| stalls.of(task)), ..self.clone() }
     }
 
     /// Tells that the source waits for something to come back.
@@ -98,7 +103,7 @@ impl Source {
         let reason = retry::chain(error);
         tracing::warn!(delay_ms = delay.as_millis() as u64, reason, "source stalled");
         if let Some(stalls) = &self.stalls {
-            stalls(Some(reason));
+            stalls.waits(reason);
         }
     }
 
@@ -114,7 +119,7 @@ impl Source {
     {
         let settled = retry::until_settled(backoff, cancel, |error, delay| self.stalled(error, delay), attempt).await?;
         if let Some(stalls) = &self.stalls {
-            stalls(None);
+            stalls.goes_on();
         }
         Ok(settled)
     }

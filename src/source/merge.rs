@@ -464,7 +464,7 @@ mod tests {
             let mut highest: HashMap<Key, Version> = HashMap::new();
             for change in &world.log.records {
                 if let Some(before) = highest.insert(change.key.clone(), change.version) {
-                    prop_assert!(before <= change.version, "{} goes from {} back to {}", change.key, before, change.version);
+                    prop_assert!(before <= change.version, "{:?} goes from {} back to {}", change.id, before, change.version);
                 }
             }
             prop_assert!(world.snapshot_taken);

@@ -90,9 +90,9 @@ impl Snapshot {
         let units = usize::try_from(config.snapshot_bytes.as_u64()).unwrap_or(usize::MAX) / UNIT;
         let units = units.clamp(1, Semaphore::MAX_PERMITS.min(u32::MAX as usize));
         let room = Arc::new(Semaphore::new(units));
-        for _ in 0..readers {
+        for number in 1..=readers {
             let reading = Reading {
-                source: source.clone(),
+                source: source.of_task(&format!("snapshot reader {number}")),
                 backoff,
                 cancel: cancel.clone(),
                 items: sender.clone(),

@@ -95,7 +95,8 @@ impl ChangeStream {
             Start::At(time) => (Place::At(time), Frontier(time), Holds::default()),
         };
         let tracker = Tracker::new(source.server().completes_instants(), frontier);
-        let prefetch = Prefetch::new(source.clone(), scope.clone(), place, backoff, cancel.clone(), send_reply);
+        let reading = source.of_task("change stream");
+        let prefetch = Prefetch::new(reading, scope.clone(), place, backoff, cancel.clone(), send_reply);
         let decoder = Decoder {
             source: source.clone(),
             scope,
@@ -276,7 +277,8 @@ impl Decoder {
         let (database, timeout) = (self.source.database(), self.source.config().timeout);
         let reads = wanted.iter().map(async |(collection, ids)| {
             let attempt = || lookup::images(database, timeout, collection, ids, after, self.lookup_bytes());
-            match self.source.settled(self.backoff, &self.cancel, attempt).await? {
+            let source = self.source.of_task(&format!("lookup in {collection}"));
+            match source.settled(self.backoff, &self.cancel, attempt).await? {
                 Some(found) => Ok::<_, End>(found.map(|found| ((*collection).to_owned(), found))),
                 None => Err(End::Unheard),
             }

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use mongodb::bson::oid::ObjectId;
 use rand::Rng;
 
 use crate::support::{
     PATIENCE, beside_others,
-    load::{Load, fill},
+    load::{Load, fill, organisation},
     migration::Migration,
-    oracle, random,
+    oracle, random, wait,
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -45,5 +46,35 @@ async fn stop_before_anything_works_ends_too() {
     assert!(status.process.roles["source"].reason.is_some(), "a stall says why");
     assert_eq!(status.verdict, "unknown");
     daemon.stop(0).await;
+    migration.finish().await;
+}
+
+/// The batch that is open when the daemon is told to stop turns out to need a person.
+#[tokio::test(flavor = "multi_thread")]
+async fn stop_does_not_hide_a_halt() {
+    let _machine = beside_others().await;
+    let mut migration = Migration::demo("stop_halt").await;
+    migration.set("sink", "breaker_dead_letters", 1);
+    fill(&migration, 37, 50).await;
+    let daemon = migration.daemon();
+    migration.quiesce(&daemon, PATIENCE).await;
+
+    let mut other = migration.connect().await;
+    let lock = other.transaction().await.expect("begin");
+    lock.batch_execute("LOCK TABLE app.organisations IN ACCESS EXCLUSIVE MODE").await.expect("lock the table");
+    let documents = (0..50).map(|_| organisation(ObjectId::new()));
+    migration.collection("organisations").insert_many(documents).await.expect("insert documents");
+    let waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'app.organisations'::regclass
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+    wait::until("a batch waits for the table", PATIENCE, async || {
+        let waiting = migration.number(waits).await;
+        wait::holds(waiting > 0, waiting)
+    })
+    .await;
+    let stopping = daemon.stop_begins().await;
+    let refuse = "ALTER TABLE app.organisations ADD CHECK (name <> 'Marker') NOT VALID";
+    lock.batch_execute(refuse).await.expect("refuse what waits");
+    lock.commit().await.expect("commit");
+    stopping.ends(3).await;
     migration.finish().await;
 }

@@ -11,7 +11,7 @@ use crate::support::{
     drill,
     load::{Load, Marker, fill, organisation},
     migration::Migration,
-    oracle, random,
+    oracle, random, wait,
 };
 
 /// Findings of all passes but those that name a document which waits for another one: those have no columns.
@@ -116,6 +116,74 @@ async fn verdict_names_a_row_that_no_document_stands_behind() {
     let remove = "DELETE FROM app.organisations WHERE name = 'Stray'";
     migration.target.execute(remove, &[]).await.expect("remove the row again");
     daemon.wait_for("the verdict is in sync again", PATIENCE, |status| status.verdict == "in_sync").await;
+    daemon.stop(0).await;
+    migration.finish().await;
+}
+
+/// Rows that were changed by hand are put right by a replay, which applies the versions that are there: no fault of anybody.
+#[tokio::test(flavor = "multi_thread")]
+async fn verdict_knows_a_replay_as_a_cause() {
+    let _machine = beside_others().await;
+    let mut migration = Migration::demo("replay_heals").await;
+    migration.set("reconcile", "sample", 5_000);
+    migration.set("reconcile", "interval", "100ms");
+    fill(&migration, 41, 100).await;
+    let daemon = migration.daemon();
+    migration.quiesce(&daemon, PATIENCE).await;
+    daemon.wait_for("the verdict is in sync", PATIENCE, |status| status.verdict == "in_sync").await;
+
+    let by_hand = "UPDATE app.organisations SET employees = employees + 1";
+    assert!(migration.target.execute(by_hand, &[]).await.expect("change rows by hand") > 0);
+    daemon.wait_for("the verdict is drift", PATIENCE, |status| status.verdict == "drift").await;
+    migration.succeed(&["replay", "--collection", "organisations", "--to-earliest"]).await;
+    daemon.wait_for("the verdict is in sync again", PATIENCE, |status| status.verdict == "in_sync").await;
+    no_false_alarm(&migration, &daemon).await;
+    daemon.stop(0).await;
+    migration.finish().await;
+}
+
+/// More drift than a report lists: it says how much more, and the log does not repeat it document by document.
+#[tokio::test(flavor = "multi_thread")]
+async fn verdict_says_how_much_more_drifts_than_it_lists() {
+    let _machine = beside_others().await;
+    let mut migration = Migration::demo("many").await;
+    migration.set("reconcile", "sample", 5_000);
+    migration.set("reconcile", "interval", "100ms");
+    let daemon = migration.daemon();
+    let ids: Vec<ObjectId> = (0..105).map(|_| ObjectId::new()).collect();
+    let organisations = migration.collection("organisations");
+    organisations.insert_many(ids.iter().map(|id| organisation(*id))).await.expect("insert documents");
+    migration.quiesce(&daemon, PATIENCE).await;
+    migration.target.batch_execute("DELETE FROM app.organisations").await.expect("remove rows by hand");
+    daemon.wait_for("the verdict is drift", PATIENCE, |status| status.verdict == "drift").await;
+
+    let full = ["reconcile", "--full", "--collection", "organisations"];
+    let report = async |more: &[&str]| {
+        let output = migration.command(&[&full[..], more].concat()).await;
+        assert_eq!(output.status.code(), Some(4), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("text")
+    };
+    let text = report(&[]).await;
+    let lines = |text: &str| text.lines().filter(|line| line.starts_with("organisations missing {\"$oid\":")).count();
+    assert_eq!(lines(&text), 100, "{text}");
+    assert!(text.ends_with("organisations: 5 more; `--findings 105` lists all of them\n"), "{text}");
+    let text = report(&["--findings", "105"]).await;
+    assert_eq!((lines(&text), text.contains("more;")), (105, false), "{text}");
+    let json: serde_json::Value = serde_json::from_str(&report(&["--json"]).await).expect("JSON");
+    let listed = &json["reports"][0];
+    assert_eq!((&listed["missing"], &listed["findings_left_out"]), (&105.into(), &5.into()));
+
+    let passes = "SELECT count(*) FROM driftless.reconcile_result WHERE collection = 'organisations' AND missing = 105";
+    wait::until("it was found by several passes", PATIENCE, async || {
+        let found = migration.number(passes).await;
+        wait::holds(found >= 10, found)
+    })
+    .await;
+    let log = daemon.log();
+    let told: Vec<&str> = log.lines().filter(|line| line.contains("drift") && line.contains("organisations")).collect();
+    assert!((1..=3).contains(&told.len()), "{} lines: {told:?}", told.len());
+    let first = ids.iter().min().expect("some");
+    assert!(told.iter().any(|line| line.contains(&first.to_hex())), "{told:?}");
     daemon.stop(0).await;
     migration.finish().await;
 }

@@ -1,6 +1,6 @@
 //! What operators and the reconciler do beside the workers: positions, replay, comparison, status.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use bson::rawdoc;
 use driftless::{
@@ -177,7 +177,7 @@ async fn the_reader_counts_and_finds() {
     let users = world.prepared.named("users").expect("mapped");
     let at = Version::snapshot(1, ClusterTime { t: 5, i: 9 });
     assert_eq!(reader.ledger_counts(users, at).await.expect("counts"), LedgerCounts { live: 2, newer: 1 });
-    assert_eq!(reader.strays(users, true).await.expect("counts"), []);
+    assert_eq!(reader.strays(users).await.expect("counts"), []);
     assert_eq!(reader.watermark(TOPIC, 1).await.expect("reads"), Some(Frontier(ClusterTime { t: 9, i: 0 })));
     assert_eq!(reader.watermark(TOPIC, 2).await.expect("reads"), None);
     let keys = [1, 2, 3, 4, 5].map(|id| user(id, 1, "").key);
@@ -197,7 +197,10 @@ async fn results_are_stored_and_the_last_of_each_tier_is_told() {
     let result = |checked| ReconcileResult {
         collection: "users".to_owned(),
         tier: "sample".to_owned(),
-        finished_ms: 0,
+        took: Duration::from_secs(90),
+        began_ms: 0,
+        age: Duration::ZERO,
+        plan: Some([7; 16]),
         as_of: ClusterTime { t: 5, i: 1 },
         checked,
         total: 10,
@@ -211,8 +214,8 @@ async fn results_are_stored_and_the_last_of_each_tier_is_told() {
         status::store_reconcile_result(&world.session, &result(checked)).await.expect("stores");
     }
     let last = status::reconcile_results(&world.session).await.expect("reads");
-    assert_eq!(last, [ReconcileResult { finished_ms: last[0].finished_ms, ..result(4) }]);
-    assert!(last[0].finished_ms > 0);
+    assert_eq!(last, [ReconcileResult { began_ms: last[0].began_ms, age: last[0].age, ..result(4) }]);
+    assert!(last[0].age >= Duration::from_secs(90), "it is as old as its first read: {:?}", last[0].age);
     world.end().await;
 }
 

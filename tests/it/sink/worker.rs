@@ -1,13 +1,13 @@
 //! The worker between a real broker and a real PostgreSQL.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, time::Duration};
 
 use bson::rawdoc;
 use driftless::{
     config::{Constraints, LogConfig},
     log::{Publisher, StreamState, Topics, Transaction},
     model::{Change, ClusterTime, Frontier, Namespace, ResumeToken},
-    retry::Backoff,
+    retry::{Backoff, Stalls},
     sink::{
         Error, Purpose, Worker,
         replay::{self, Request, To},
@@ -72,7 +72,7 @@ impl Kafka {
             log: self.log.clone(),
             topics: self.topics.clone(),
             backoff: Backoff { min: Duration::from_millis(20), max: Duration::from_millis(200) },
-            stalls: Arc::new(|_| {}),
+            stalls: Stalls::new("worker", |_, _| {}),
             status: driftless::status::Status::default(),
         };
         tokio::spawn(worker.run(cancel.clone()))

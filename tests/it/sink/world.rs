@@ -216,7 +216,7 @@ impl World {
         let session = self.target.open(Purpose::Read).await.expect("connects");
         let reader = Reader::begin(&session, &self.prepared).await.expect("begins");
         let collection = self.prepared.named(collection).expect("mapped");
-        reader.strays(collection, true).await.expect("counts")
+        reader.strays(collection).await.expect("counts")
     }
 
     /// The columns and tables in which documents differ.

@@ -116,8 +116,23 @@ impl Daemon {
     }
 
     /// SIGTERM; it must end within its grace, with this exit code.
-    pub(crate) async fn stop(mut self, code: i32) {
+    pub(crate) async fn stop(self, code: i32) {
         self.signal("TERM").await;
+        self.ends(code).await;
+    }
+
+    /// SIGTERM; gives the daemon back when it has heard of it.
+    pub(crate) async fn stop_begins(self) -> Self {
+        self.signal("TERM").await;
+        wait::until("the daemon hears that it is to stop", GRACE, async || {
+            wait::holds(self.log().contains("stopping: reading ends"), "no word of it")
+        })
+        .await;
+        self
+    }
+
+    /// It must end within its grace, with this exit code.
+    pub(crate) async fn ends(mut self, code: i32) {
         let ended = timeout(GRACE, self.child.wait()).await;
         let status = ended.expect("the daemon ends within its grace").expect("wait for the daemon");
         assert_eq!(status.code(), Some(code), "the daemon ended with {status}");

@@ -86,6 +86,16 @@ impl Stack {
         call(&self.instance, "restart", &[server, "--mode", mode]).await;
     }
 
+    /// `stack stop-server SERVER --mode MODE`.
+    pub(crate) async fn stop(&self, server: &str, mode: &str) {
+        call(&self.instance, "stop-server", &[server, "--mode", mode]).await;
+    }
+
+    /// `stack start-server SERVER`.
+    pub(crate) async fn start(&self, server: &str) {
+        call(&self.instance, "start-server", &[server]).await;
+    }
+
     /// Stops all its servers; they keep their data.
     pub(crate) async fn down(&self) {
         call(&self.instance, "down", &[]).await;

@@ -1,0 +1,50 @@
+//! Shows within seconds that the log is away, for the roles that need it.
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    log::Watch,
+    retry::{self, Stalls},
+    status::{Role, Status},
+};
+
+/// Pause between two questions.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// The task that asks.
+pub struct LogWatchRole {
+    watch: Watch,
+    roles: Vec<Stalls>,
+}
+
+impl LogWatchRole {
+    /// Will report for these roles.
+    pub fn new(watch: Watch, status: &Status, roles: &[Role]) -> Self {
+        Self { watch, roles: roles.iter().map(|role| status.outages(*role, "log")).collect() }
+    }
+
+    /// Asks until cancelled.
+    pub async fn run(self, cancel: CancellationToken) {
+        let mut away = false;
+        while let Some(answer) = cancel.run_until_cancelled(self.watch.ask()).await {
+            match answer {
+                Ok(()) => {
+                    away = false;
+                    self.roles.iter().for_each(Stalls::goes_on);
+                }
+                Err(error) => {
+                    let reason = retry::chain(&error);
+                    if !std::mem::replace(&mut away, true) {
+                        tracing::warn!(reason, "the log is away");
+                    }
+                    self.roles.iter().for_each(|role| role.waits(reason.clone()));
+                }
+            }
+            if cancel.run_until_cancelled(tokio::time::sleep(PAUSE)).await.is_none() {
+                return;
+            }
+        }
+    }
+}

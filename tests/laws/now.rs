@@ -1,0 +1,132 @@
+//! "In sync" means now: a proof says nothing of what has not been applied since. Whatever keeps changes from the target ends
+//! the verdict within seconds and is named, however young and whole the proof is.
+
+use std::time::Duration;
+
+use tokio::sync::OnceCell;
+
+use crate::support::{
+    PATIENCE, beside_others,
+    daemon::Daemon,
+    load::{Marker, fill},
+    migration::Migration,
+    stack::Stack,
+    status::Status,
+};
+
+/// Servers that this test may stop without harm to others.
+static AWAY: OnceCell<Stack> = OnceCell::const_new();
+/// Several times what it takes; without a look at the servers of their own it takes the timeouts of the clients, 30 s and more.
+const SOON: Duration = Duration::from_secs(20);
+
+/// In sync, with a proof that no age ends.
+async fn proven(migration: &mut Migration, daemons: impl Fn(&Migration) -> Daemon) -> Daemon {
+    migration.set("reconcile", "interval", "1h");
+    migration.set("reconcile", "fresh", "1h");
+    fill(migration, 31, 100).await;
+    let daemon = daemons(migration);
+    migration.quiesce(&daemon, PATIENCE).await;
+    migration.succeed(&["reconcile", "--full"]).await;
+    in_sync(&daemon).await;
+    daemon
+}
+
+async fn in_sync(daemon: &Daemon) {
+    daemon.wait_for("the verdict is in sync", PATIENCE, |status| status.verdict == "in_sync").await;
+}
+
+fn blocked_by(status: &Status, text: &str) -> bool {
+    status.verdict == "unknown" && status.blockers.iter().any(|blocker| blocker.to_string().contains(text))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn now_is_unknown_while_the_log_is_away() {
+    let _machine = beside_others().await;
+    let stack = AWAY.get_or_init(|| Stack::running("away", &[])).await;
+    let mut migration = Migration::demo_on(stack, "away").await;
+    let daemon = proven(&mut migration, Migration::daemon).await;
+
+    stack.stop("kafka", "kill").await;
+    let marker = Marker::write(&migration).await;
+    let brokers = stack.kafka();
+    let status = daemon.wait_for("the verdict names the brokers", SOON, |status| blocked_by(status, brokers)).await;
+    assert!(!marker.is_in(&migration.target).await, "nothing can be applied");
+    for role in ["source", "sink"] {
+        assert_eq!(status.phase(role), "stalled", "{}", status.summary());
+        let reason = status.process.roles[role].reason.as_deref().unwrap_or_default();
+        assert!(reason.contains(brokers), "the {role} says what it waits for: {reason}");
+    }
+    let (ready, told) = daemon.page("/readyz").await.expect("the page answers");
+    assert_eq!(ready, 503, "{told}");
+
+    stack.start("kafka").await;
+    migration.quiesce(&daemon, PATIENCE).await;
+    assert!(marker.is_in(&migration.target).await);
+    in_sync(&daemon).await;
+    daemon.stop(0).await;
+    migration.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn now_is_unknown_while_nobody_leads_the_source() {
+    let _machine = beside_others().await;
+    let mut migration = Migration::demo("leaderless").await;
+    let leader = migration.daemon_with(&["source"]);
+    let daemon = proven(&mut migration, |migration| migration.daemon_with(&["sink", "reconciler"])).await;
+
+    leader.kill9().await;
+    let marker = Marker::write(&migration).await;
+    let told = "organisations: the target is complete as of";
+    let status = daemon.wait_for("the verdict is unknown", SOON, |status| blocked_by(status, told)).await;
+    assert_eq!((status.phase("sink"), status.phase("reconciler")), ("running", "running"), "{}", status.summary());
+    assert!(!marker.is_in(&migration.target).await, "nothing can be applied");
+
+    let leader = migration.daemon_with(&["source"]);
+    migration.quiesce(&daemon, PATIENCE).await;
+    in_sync(&daemon).await;
+    for daemon in [leader, daemon] {
+        daemon.stop(0).await;
+    }
+    migration.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn now_counts_partitions_of_which_nothing_was_applied() {
+    let _machine = beside_others().await;
+    let migration = Migration::demo("unheard").await;
+    // Nobody publishes, so there is nothing to apply.
+    let daemon = migration.daemon_with(&["sink"]);
+    let status = daemon.wait_for("the partitions are there", PATIENCE, |status| !status.partitions.is_empty()).await;
+    assert_eq!(status.partitions.len(), 4 * status.collections.len(), "{}", status.summary());
+    assert!(status.partitions.iter().all(|partition| partition.watermark.is_none()), "{}", status.summary());
+    assert!(!status.snapshot_complete() && status.collections.iter().all(|one| one.watermark.is_none()));
+    daemon.stop(0).await;
+    migration.finish().await;
+}
+
+/// One worker waits for a lock while its sibling goes on committing: the role stalls all the time.
+#[tokio::test(flavor = "multi_thread")]
+async fn now_a_worker_that_waits_is_not_hidden_by_its_sibling() {
+    let _machine = beside_others().await;
+    let mut migration = Migration::demo("sibling").await;
+    migration.set("sink", "statement_timeout", "1s");
+    let mut daemon = proven(&mut migration, Migration::daemon).await;
+
+    let mut other = migration.connect().await;
+    let lock = other.transaction().await.expect("begin");
+    let topic = migration.topic("organisations");
+    let sql = "SELECT FROM driftless.position WHERE topic = $1 AND partition = 0 FOR UPDATE";
+    assert_eq!(lock.query(sql, &[&topic]).await.expect("lock a position").len(), 1);
+    daemon.wait_for("the sink stalls", PATIENCE, |status| status.phase("sink") == "stalled").await;
+    for _ in 0..30 {
+        daemon.lives_for(Duration::from_millis(100)).await;
+        let status = daemon.status().await.expect("the page answers");
+        assert_eq!(status.phase("sink"), "stalled", "{}", status.summary());
+        assert!(blocked_by(&status, "worker "), "{}", status.summary());
+        assert_eq!(daemon.metric("driftless_stalled").await, Some(1.0));
+    }
+    lock.rollback().await.expect("roll back");
+    in_sync(&daemon).await;
+    daemon.stop(0).await;
+    migration.finish().await;
+}
