@@ -15,7 +15,7 @@ const MAX_KNOWN: usize = 10_000;
 #[derive(Debug, Default)]
 pub(super) struct Known {
     drifting: HashMap<Key, Drifting>,
-    /// Missing, extra and different documents of the last pass.
+    /// Missing, extra and different documents of the last pass over everything.
     counts: [u64; 3],
 }
 
@@ -49,16 +49,16 @@ impl Known {
             report.drifting.keys().filter(|key| !self.drifting.contains_key(*key)).cloned().collect();
         new.sort_unstable();
         let proof = &report.proof;
-        let counts = [proof.missing, proof.extra, proof.different];
-        let before = std::mem::replace(&mut self.counts, counts);
+        let mut changed = false;
         if proof.full {
-            // A sample cannot say what is gone.
+            // A sample can say neither how much there is nor what is gone.
+            let counts = [proof.missing, proof.extra, proof.different];
+            changed = std::mem::replace(&mut self.counts, counts) != counts;
             self.drifting.clear();
         }
         let room = MAX_KNOWN.saturating_sub(self.drifting.len());
         self.drifting.extend(report.drifting.iter().take(room).map(|(key, drifting)| (key.clone(), *drifting)));
-        let news = !new.is_empty() || (proof.full && counts != before);
-        news.then_some(News { new })
+        (changed || !new.is_empty()).then_some(News { new })
     }
 }
 

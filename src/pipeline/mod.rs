@@ -8,6 +8,7 @@ mod log_watch;
 mod overview;
 mod publish;
 mod reconciler;
+mod repairs;
 mod sink;
 mod snapshots;
 mod source;

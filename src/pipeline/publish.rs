@@ -3,7 +3,8 @@
 //! ```text
 //!  ChangeStream ──batches──▶ ┌───────┐
 //!                            │ Merge │──▶ Draft ──▶ Publisher (one Kafka transaction: changes, frontiers, resume token)
-//!  Snapshots ────chunks────▶ └───────┘
+//!  Snapshots ────chunks────▶ │       │
+//!  Repairs ──────documents─▶ └───────┘
 //! ```
 //! While one transaction is being settled the next is drafted, and encoded when it is full; there is never a third.
 //!
@@ -13,10 +14,10 @@
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{Error, SourceRole, snapshots::Snapshots};
+use super::{Error, SourceRole, repairs::RepairItem, snapshots::Snapshots};
 use crate::{
     log::{Publisher, StreamState, Topics, Transaction},
     model::{Change, Control, Frontier, SnapshotState, SnapshotStep},
@@ -34,11 +35,13 @@ struct Draft {
     controls: Vec<Control>,
     /// Memory of the snapshot rows among the changes; free again when they are published.
     rooms: Vec<Room>,
+    /// Repairs among the changes; told when they are published.
+    repairs: Vec<oneshot::Sender<()>>,
 }
 
 impl Draft {
     fn is_empty(&self) -> bool {
-        self.changes.is_empty() && self.controls.is_empty()
+        self.changes.is_empty() && self.controls.is_empty() && self.repairs.is_empty()
     }
 
     fn add(&mut self, mut changes: Vec<Change>) {
@@ -55,15 +58,27 @@ struct UnderWay {
     moved: Vec<SnapshotState>,
     /// Memory of the snapshot rows in it.
     rooms: Vec<Room>,
+    /// Repairs in it.
+    repairs: Vec<oneshot::Sender<()>>,
+}
+
+/// What comes back with the rows of a read.
+enum Tag {
+    /// A chunk of a snapshot.
+    Chunk(SnapshotStep, Room),
+    /// Documents that are repaired.
+    Repair(oneshot::Sender<()>),
 }
 
 /// A term under way.
 pub(super) struct Term<'a> {
     role: &'a SourceRole,
+    source: Source,
     publisher: Publisher,
     stream: ChangeStream,
     snapshots: Snapshots,
-    merge: Merge<(SnapshotStep, Room)>,
+    repairs: mpsc::Receiver<RepairItem>,
+    merge: Merge<Tag>,
     /// Where the stream stands; everything up to here is in the draft or the log.
     position: Position,
     draft: Draft,
@@ -78,6 +93,7 @@ impl<'a> Term<'a> {
         role: &'a SourceRole,
         topics: &Topics,
         wishes: watch::Receiver<Wishes>,
+        repairs: mpsc::Receiver<RepairItem>,
     ) -> Result<Self, Error> {
         let publisher = async { Ok(Publisher::connect(&role.config.log, topics).await?) };
         // At the same time, for the sake of a quick start.
@@ -103,6 +119,8 @@ impl<'a> Term<'a> {
             publisher,
             stream,
             snapshots: Snapshots::begin(role, &source, &stored, wishes),
+            source,
+            repairs,
             merge: Merge::new(epoch, began),
             position: first.position.clone(),
             draft: Draft::default(),
@@ -122,6 +140,11 @@ impl<'a> Term<'a> {
         );
         role.status.phase(Role::Source, Phase::Running);
         Ok(term)
+    }
+
+    /// What it reads.
+    pub(super) fn source(&self) -> &Source {
+        &self.source
     }
 
     /// Publishes until cancelled; then what is drafted is published too.
@@ -146,6 +169,9 @@ impl<'a> Term<'a> {
         while let Some(item) = self.snapshots.next_item().now_or_never() {
             self.take_item(item?);
         }
+        while let Ok(item) = self.repairs.try_recv() {
+            self.take_repair(item);
+        }
         let (mut ready, mut taken) = (false, self.take_released());
         while self.has_room() && !(ready && taken) {
             tokio::select! {
@@ -163,6 +189,8 @@ impl<'a> Term<'a> {
                     taken = true;
                 }
                 item = self.snapshots.next_item() => self.take_item(item?),
+                // Ends with the term.
+                Some(item) = self.repairs.recv() => self.take_repair(item),
             }
             taken |= self.take_released();
         }
@@ -204,18 +232,37 @@ impl<'a> Term<'a> {
                 }
             }
             SnapshotItem::Chunk { ticket, read_at, changes, step, room } => {
-                self.merge.hold(ticket, read_at, changes, (step, room));
+                self.merge.hold(ticket, read_at, changes, Tag::Chunk(step, room));
             }
         }
     }
 
-    /// Takes the rows of one chunk that waits for nothing any more; whether there was one.
+    fn take_repair(&mut self, item: RepairItem) {
+        match item {
+            RepairItem::Begin { collection, ready } => {
+                let ticket = self.merge.begin(&collection, None);
+                if let Err(unheard) = ready.send(ticket) {
+                    self.merge.abandon(unheard);
+                }
+            }
+            RepairItem::GivenUp(ticket) => self.merge.abandon(ticket),
+            RepairItem::Rows { ticket, read_at, changes, durable } => {
+                self.merge.hold(ticket, read_at, changes, Tag::Repair(durable));
+            }
+        }
+    }
+
+    /// Takes the rows of one read that waits for nothing any more; whether there was one.
     fn take_released(&mut self) -> bool {
         let Some(released) = self.merge.release() else { return false };
         self.draft.add(released.changes);
-        let (step, room) = released.tag;
-        self.snapshots.advance(&step);
-        self.draft.rooms.push(room);
+        match released.tag {
+            Tag::Chunk(step, room) => {
+                self.snapshots.advance(&step);
+                self.draft.rooms.push(room);
+            }
+            Tag::Repair(durable) => self.draft.repairs.push(durable),
+        }
         true
     }
 
@@ -244,7 +291,7 @@ impl<'a> Term<'a> {
         // It has waited for the transaction before.
         self.tell();
         let frontier = self.position.frontier;
-        self.under_way = Some(UnderWay { frontier, moved, rooms: draft.rooms });
+        self.under_way = Some(UnderWay { frontier, moved, rooms: draft.rooms, repairs: draft.repairs });
         Ok(())
     }
 
@@ -257,8 +304,12 @@ impl<'a> Term<'a> {
 
     /// Tells what the last transaction brought, now that it is durable.
     fn tell(&mut self) {
-        let Some(UnderWay { frontier, moved, rooms }) = self.under_way.take() else { return };
+        let Some(UnderWay { frontier, moved, rooms, repairs }) = self.under_way.take() else { return };
         drop(rooms);
+        for durable in repairs {
+            // Whoever does not listen any more serves the request again.
+            let _ = durable.send(());
+        }
         self.role.status.frontier(frontier);
         self.snapshots.published(frontier, moved);
     }
@@ -266,7 +317,8 @@ impl<'a> Term<'a> {
 
 /// A source that can be followed.
 async fn connect(role: &SourceRole) -> Result<Source, Error> {
-    let source = Source::connect(&role.config.source).await?.with_stalls(role.status.stalls(Role::Source, "connection"));
+    let source =
+        Source::connect(&role.config.source).await?.with_stalls(role.status.stalls(Role::Source, "connection"));
     let faults = source.faults(role.collections.keys().map(String::as_str)).await?;
     if faults.is_empty() { Ok(source) } else { Err(Error::Unsuited(faults)) }
 }

@@ -2,13 +2,13 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     Error, Overview, attempts,
     publish::{LAST_PUBLISH, Term},
-    wishes,
+    repairs, wishes,
 };
 use crate::{
     config::Config,
@@ -100,13 +100,17 @@ impl SourceRole {
 
     async fn lead(&self, topics: &Topics, cancel: &CancellationToken) -> Result<(), Error> {
         let (sender, wanted) = watch::channel(Wishes::new());
-        let begin = Term::begin(self, topics, wanted);
+        let (repairing, repairs) = mpsc::channel(1);
+        let begin = Term::begin(self, topics, wanted, repairs);
         let Some(term) = cancel.run_until_cancelled(begin).await else { return Ok(()) };
         let mut term = term?;
+        let collections = self.collections.keys().cloned().collect();
+        let repairing = repairs::serve(self.config.clone(), term.source().clone(), collections, repairing);
         let ended = cancel.cancelled();
         tokio::select! {
             outcome = term.run(cancel) => outcome,
             () = wishes::exchange(self.config.clone(), self.status.clone(), sender) => Ok(()),
+            () = repairing => Ok(()),
             () = async { ended.await; tokio::time::sleep(LAST_PUBLISH).await } => Ok(()),
         }
     }

@@ -203,7 +203,9 @@ pub fn judge(facts: &Facts) -> Judged {
 /// Why nobody knows whether the target is complete now.
 fn incomplete(staleness: Option<SignedDuration>, max: Duration) -> Option<String> {
     let Some(staleness) = staleness else {
-        return Some("not every partition has been heard of: it is not known how far the target is complete".to_owned());
+        return Some(
+            "not every partition has been heard of: it is not known how far the target is complete".to_owned(),
+        );
     };
     let seconds = staleness.unsigned_abs().as_secs();
     if staleness.unsigned_abs() <= max {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!            ┌── refused for good, unreadable ──▶ open ──┬── a newer version came ──▶ superseded
-//!  a record ─┤                                     ▲     ├── produced again, applied ▶ retried
+//!  a record ─┤                                     ▲     ├── its document was read again and applied ▶ retried
 //!            └── parent or unique value missing ▶ parked ┘── an operator's decision ─▶ discarded
 //!                                        (open after so many attempts)
 //! ```
@@ -30,7 +30,7 @@ use crate::{
     model::Reason,
 };
 
-pub use listing::{Decision, Filter, Group, Listed, Shown, discard, groups, list, note_retry, records, show};
+pub use listing::{Decision, Filter, Group, Listed, Retried, Shown, discard, groups, list, records, retry, show};
 
 /// Where a dead letter stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
@@ -40,7 +40,7 @@ pub enum State {
     Open,
     /// Waits for another document.
     Parked,
-    /// Produced again, and settled by that.
+    /// Its document was read again at an operator's request, or the same version came again: settled by that.
     Retried,
     /// Settled by a newer version.
     Superseded,
@@ -197,8 +197,9 @@ pub(super) async fn write(
 
 const CLOSE: &str = "
 UPDATE driftless.dead_letter AS d
-   SET state = CASE WHEN d.version = e.version THEN 'retried' ELSE 'superseded' END, closed_at = now()
-  FROM unnest($1::int4[], $2::bytea[], $3::bytea[], $4::int8[]) AS e(collection, key, version, failed_at)
+   SET closed_at = now(),
+       state = CASE WHEN d.version = e.version OR (e.repair AND e.failed_at IS NULL) THEN 'retried' ELSE 'superseded' END
+  FROM unnest($1::int4[], $2::bytea[], $3::bytea[], $4::int8[], $5::bool[]) AS e(collection, key, version, failed_at, repair)
  WHERE d.state IN ('open', 'parked') AND d.collection = e.collection AND d.key = e.key AND d.version <= e.version
    AND (d.log_offset IS DISTINCT FROM e.failed_at OR d.topic_id <> '')";
 
@@ -214,14 +215,15 @@ pub(super) async fn close(
         .filter_map(|letter| letter.document.map(|document| (document.collection, &document.key)))
         .collect::<std::collections::HashSet<_>>();
     let (mut keys, mut versions) = (Column::default(), Column::default());
-    let (mut collections, mut failed_at) = (Vec::new(), Vec::new());
+    let (mut collections, mut failed_at, mut repairs) = (Vec::new(), Vec::new(), Vec::new());
     for Winner { document, .. } in winners {
         collections.push(prepared.id(document.collection));
         keys.push(Some(document.key.as_bytes()));
         versions.push(Some(&document.version.to_bytes()));
+        repairs.push(document.repair);
         failed_at.push(failed.contains(&(document.collection, &document.key)).then_some(document.record.offset));
     }
-    session.execute("close dead letters", CLOSE, &[&collections, &keys, &versions, &failed_at]).await?;
+    session.execute("close dead letters", CLOSE, &[&collections, &keys, &versions, &failed_at, &repairs]).await?;
     Ok(())
 }
 

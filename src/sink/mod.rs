@@ -36,6 +36,7 @@ pub mod plan;
 mod prepared;
 mod printer;
 pub mod reader;
+pub mod repairs;
 pub mod replay;
 mod rights;
 mod schema;

@@ -65,6 +65,8 @@ pub struct Document {
     pub id: Option<RawDocumentBuf>,
     /// Whether its change says that it has none before it: an insert, or a reading of the snapshot. It may be wrong.
     pub new: bool,
+    /// Whether it was read again at an operator's request.
+    pub repair: bool,
     /// What it asks for.
     pub content: Content,
     /// The record it came in, as it was.
@@ -184,7 +186,8 @@ impl Batch {
             let Change { key, version, upper, id, op, .. } = change;
             let id = Some(id).filter(|_| key.is_hashed());
             let new = matches!(op, Op::Insert | Op::Snapshot);
-            documents.push(Document { collection, key, version, upper, id, new, content, record });
+            let repair = op == Op::Repair;
+            documents.push(Document { collection, key, version, upper, id, new, repair, content, record });
         }
         documents
     }

@@ -20,6 +20,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { id: 3, name: "deferred", sql: include_str!("migrations/0003_deferred.sql") },
     Migration { id: 4, name: "identity", sql: include_str!("migrations/0004_identity.sql") },
     Migration { id: 5, name: "proof_age", sql: include_str!("migrations/0005_proof_age.sql") },
+    Migration { id: 6, name: "repair", sql: include_str!("migrations/0006_repair.sql") },
 ];
 
 /// Key of the advisory lock: "driftless" as a number, roughly.

@@ -10,8 +10,8 @@ use bson::{raw::RawDocumentBuf, rawdoc};
 use driftless::{
     config::{Codec, LogConfig},
     log::{
-        Consumer, ConsumerEvent, Error, Fetched, Headers, Leadership, Publisher, RawRecord, Record, StartOffsets,
-        StoredState, StreamState, TopicPartition, Topics, Transaction, envelope, partition_of, read_state, republish,
+        Consumer, ConsumerEvent, Error, Fetched, Leadership, Publisher, Record, StartOffsets, StoredState, StreamState,
+        TopicPartition, Topics, Transaction, envelope, partition_of, read_state,
     },
     model::{
         Change, ClusterTime, Control, ControlKind, Frontier, Key, Namespace, Op, ResumeToken, SnapshotState, Version,
@@ -24,6 +24,7 @@ use rdkafka::{
     admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
     client::DefaultClientContext,
     consumer::{BaseConsumer, Consumer as _},
+    message::{Header, OwnedHeaders},
     producer::{BaseProducer, BaseRecord, Producer as _},
 };
 use tokio_util::sync::CancellationToken;
@@ -496,20 +497,28 @@ async fn two_members_share_the_partitions_and_one_inherits_them() {
 }
 
 #[tokio::test]
-async fn foreign_records_are_malformed_and_retries_are_not_counted() {
+async fn foreign_records_are_malformed_and_retries_of_earlier_versions_are_not_counted() {
     let cfg = config(&unique("foreign"));
     let topics = topics(&cfg).await;
     let topic = topics.of(&orders()).expect("a topic").name.to_string();
     let encoded = envelope::encode(&change(orders(), 1, 1), "x");
     let mut headers = encoded.headers;
     headers.push(envelope::header::PUBLISHER, b"1");
-    let good = RawRecord { topic: topic.clone(), key: Some(encoded.key.clone()), value: Some(encoded.value), headers };
-    let tombstone = RawRecord { topic, key: Some(encoded.key), value: None, headers: Headers::default() };
-    republish(&cfg, vec![good.clone(), tombstone]).await.expect("republished");
+    headers.push(envelope::header::RETRY, b"1");
+    let producer: BaseProducer =
+        ClientConfig::new().set("bootstrap.servers", setting("KAFKA_BROKERS")).create().expect("a producer");
+    let headers = headers
+        .iter()
+        .fold(OwnedHeaders::new(), |headers, (key, value)| headers.insert(Header { key, value: Some(value) }));
+    let partition = partition_of(&encoded.key, 3);
+    let record = || BaseRecord::to(&topic).partition(partition).key(&encoded.key);
+    producer.send(record().payload(&encoded.value).headers(headers)).map_err(|(error, _)| error).expect("sent");
+    // Kafka's own tombstone.
+    producer.send(record() as BaseRecord<'_, Vec<u8>, Vec<u8>>).map_err(|(error, _)| error).expect("sent");
+    producer.flush(Duration::from_secs(30)).expect("arrived");
     let mut consumer = join(&cfg, &topics, Starts::default());
     let records = fetch(&mut consumer, 2).await;
     assert_eq!(decode(&records[0]), Record::Change(change(orders(), 1, 1)));
-    assert_eq!(records[0].partition, partition_of(good.key.as_deref().expect("a key"), 3));
     assert_eq!(envelope::counted_by(&records[0].headers), None);
     let tombstone = &records[1];
     assert!(envelope::decode(tombstone.key.as_deref(), tombstone.value.as_deref(), &tombstone.headers).is_err());

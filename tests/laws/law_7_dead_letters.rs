@@ -9,10 +9,10 @@ use mongodb::bson::{Document, doc, oid::ObjectId};
 use crate::support::{
     PATIENCE, beside_others,
     daemon::Daemon,
-    load::fill,
+    load::{fill, organisation},
     migration::Migration,
     oracle::{self, root_id},
-    wait,
+    topic, wait,
 };
 
 /// A dead letter as the table has it.
@@ -103,6 +103,8 @@ async fn law_7_a_refused_document_is_kept_named_and_mended() {
     migration.quiesce(&daemon, PATIENCE).await;
     oracle::assert_equal(&migration).await;
     in_sync(&daemon).await;
+    let healed = daemon.metric("driftless_drift_healed_total").await;
+    assert_eq!(healed, Some(0.0), "a retry is a cause");
     daemon.stop(0).await;
     migration.finish().await;
 }
@@ -121,14 +123,11 @@ async fn law_7_a_retry_succeeds_after_the_column_is_made_wider() {
     let daemon = migration.daemon();
     migration.quiesce(&daemon, PATIENCE).await;
     assert_eq!(letter_of(&migration, id(&long)).await.reason, "TOO_LONG");
-    // A retry without a repair leaves it where it was, and adds no second entry.
-    migration.succeed(&["dlq", "retry"]).await;
-    migration.quiesce(&daemon, PATIENCE).await;
-    wait::until("it is refused once more", PATIENCE, async || {
-        let open = migration.number(OPEN).await;
-        wait::holds(open == 1, open)
-    })
-    .await;
+    // A retry without a repair is refused once more, says so, and leaves one letter open.
+    let refused = migration.command(&["dlq", "retry"]).await;
+    let told = String::from_utf8_lossy(&refused.stdout);
+    assert!(refused.status.code() == Some(1) && told.contains("Refused again") && told.contains("TOO_LONG"), "{told}");
+    assert_eq!(migration.number(OPEN).await, 1);
     assert!(!row_exists(&migration, id(&long)).await);
     daemon.stop(0).await;
 
@@ -147,42 +146,111 @@ async fn law_7_a_retry_succeeds_after_the_column_is_made_wider() {
     migration.finish().await;
 }
 
+/// People retry while the sink is behind, or has halted. What the log holds of the document by then is newer than the dead
+/// letter; a retry may put nothing older behind it, for that is all that compaction would leave.
 #[tokio::test(flavor = "multi_thread")]
-async fn law_7_a_retry_loses_to_a_newer_version() {
+async fn law_7_a_retry_keeps_the_log_in_order() {
     let _machine = beside_others().await;
-    let migration = Migration::demo("retry_loses").await;
+    let migration = Migration::demo("retry_order").await;
     fill(&migration, 10, 50).await;
     let plans = migration.collection("plans");
-    let mut long = Generator::new(10, 50).document(Collection::Plans, 1);
-    long.insert("_id", ObjectId::new());
-    long.insert("title", "long ".repeat(80));
-    long.insert("milestones", mongodb::bson::Array::new());
-    plans.insert_one(&long).await.expect("insert the plan");
+    let model = Generator::new(10, 50).document(Collection::Plans, 1);
+    let long = |email: &str| {
+        let mut long = model.clone();
+        long.insert("_id", ObjectId::new());
+        long.insert("title", format!("{email} {}", "long ".repeat(80)));
+        long.insert("milestones", mongodb::bson::Array::new());
+        long
+    };
+    let [kept, gone] = ["kept", "gone"].map(long);
+    plans.insert_many([&kept, &gone]).await.expect("insert the plans");
     let daemon = migration.daemon();
     migration.quiesce(&daemon, PATIENCE).await;
-    assert_eq!(letter_of(&migration, id(&long)).await.state, "open");
+    assert_eq!(migration.number(OPEN).await, 2);
     daemon.stop(0).await;
 
-    // The newer version lies in the log before the retried one, and the sink meets both.
-    let daemon = migration.daemon_with(&["source"]);
-    plans.update_one(doc! { "_id": id(&long) }, doc! { "$set": { "title": "Newer" } }).await.expect("mend the title");
-    wait::until("the newer version is in the log", PATIENCE, async || {
+    // The newer versions lie in the log before the retry, and the sink has met none of them.
+    let leader = migration.daemon_with(&["source"]);
+    plans.update_one(doc! { "_id": id(&kept) }, doc! { "$set": { "title": "Newer" } }).await.expect("repair the title");
+    plans.delete_one(doc! { "_id": id(&gone) }).await.expect("delete the plan");
+    wait::until("the newer versions are in the log", PATIENCE, async || {
         let records = migration.records("plans").await;
-        let there = records.iter().any(|record| record.header("driftless.op") == Some("update"));
-        wait::holds(there, records.len())
+        let there = |op: &str| records.iter().any(|record| record.header("driftless.op") == Some(op));
+        wait::holds(there("update") && there("delete"), records.len())
     })
     .await;
-    migration.succeed(&["dlq", "retry", "--reason", "TOO_LONG"]).await;
-    daemon.stop(0).await;
-    let retried = "SELECT count(*) FROM driftless.action WHERE command = 'dlq retry' AND detail -> 'letters' <> '[]'";
-    assert_eq!(migration.number(retried).await, 1);
+    migration.succeed(&["dlq", "retry", "--reason", "TOO_LONG", "--wait", "0s"]).await;
+    let done = "SELECT count(*) FROM driftless.repair WHERE done_at IS NOT NULL AND refused IS NULL";
+    migration.wait_for_number(done, PATIENCE, 2).await;
+    leader.stop(0).await;
+
+    let mut last = std::collections::BTreeMap::new();
+    for record in migration.records("plans").await.into_iter().filter(topic::Record::is_change) {
+        let version = record.header("driftless.version").expect("a change has a version").to_owned();
+        let before = last.insert(record.key.clone(), (version.clone(), record));
+        let before = before.map(|(version, _)| version).unwrap_or_default();
+        assert!(before <= version, "a key goes from {before} back to {version}");
+    }
+    // Compaction leaves the last record of each key: the newest.
+    let left = |document: &Document| {
+        let key = format!("{{\"id\":\"{{\\\"$oid\\\": \\\"{}\\\"}}\"}}", id(document).to_hex());
+        last.get(&Some(key.into_bytes())).map(|(_, record)| record)
+    };
+    let value = left(&kept).and_then(|record| record.value.as_deref()).expect("the document is in the log");
+    assert!(String::from_utf8_lossy(value).contains("Newer"));
+    assert_eq!(left(&gone).and_then(|record| record.header("driftless.op")), Some("delete"));
 
     let daemon = migration.daemon();
     migration.quiesce(&daemon, PATIENCE).await;
-    assert_eq!(letter_of(&migration, id(&long)).await.state, "superseded");
-    let title = format!("SELECT title::text FROM app.plans WHERE id = '{}'", root_id(&id(&long).to_hex()));
+    for document in [&kept, &gone] {
+        assert_ne!(letter_of(&migration, id(document)).await.state, "open");
+    }
+    let title = format!("SELECT title::text FROM app.plans WHERE id = '{}'", root_id(&id(&kept).to_hex()));
     assert_eq!(migration.texts(&title).await, [Some("Newer".to_owned())]);
-    assert_eq!(migration.number("SELECT count(*) FROM driftless.dead_letter").await, 1, "no second letter");
+    assert!(!row_exists(&migration, id(&gone)).await);
+    assert_eq!(migration.number("SELECT count(*) FROM driftless.dead_letter").await, 2, "no further letter");
+    oracle::assert_equal(&migration).await;
+    daemon.stop(0).await;
+    migration.finish().await;
+}
+
+/// A retry that no leader takes up says so, and is done when one comes.
+#[tokio::test(flavor = "multi_thread")]
+async fn law_7_a_retry_waits_for_a_leader_and_says_so() {
+    let _machine = beside_others().await;
+    let migration = Migration::demo("retry_waits").await;
+    let mut long = organisation(ObjectId::new());
+    long.insert("name", "long ".repeat(200));
+    let organisations = migration.collection("organisations");
+    organisations.insert_one(&long).await.expect("insert the organisation");
+    let daemon = migration.daemon();
+    migration.quiesce(&daemon, PATIENCE).await;
+    assert_eq!(migration.number(OPEN).await, 1);
+    daemon.stop(0).await;
+    migration.target.batch_execute("ALTER TABLE app.organisations ALTER COLUMN name TYPE text").await.expect("widen");
+
+    let asked = migration.command(&["dlq", "retry", "--wait", "1s"]).await;
+    let told = String::from_utf8_lossy(&asked.stdout);
+    assert!(asked.status.code() == Some(1) && told.contains("no daemon leads the source"), "{told}");
+    let daemon = migration.daemon();
+    migration.wait_for_number(OPEN, PATIENCE, 0).await;
+    assert_eq!(letter_of(&migration, id(&long)).await.state, "retried");
+    migration.quiesce(&daemon, PATIENCE).await;
+    oracle::assert_equal(&migration).await;
+    // A record that nobody can read names no document: the way out is said.
+    let foreign = topic::Record {
+        partition: 0,
+        offset: 0,
+        timestamp_ms: None,
+        key: Some(b"?".to_vec()),
+        value: None,
+        headers: Vec::new(),
+    };
+    topic::append(migration.stack.kafka(), &migration.topic("organisations"), vec![foreign]).await;
+    migration.wait_for_number(OPEN, PATIENCE, 1).await;
+    let asked = migration.command(&["dlq", "retry"]).await;
+    let told = String::from_utf8_lossy(&asked.stdout);
+    assert!(asked.status.code() == Some(1) && told.contains("driftless dlq discard"), "{told}");
     daemon.stop(0).await;
     migration.finish().await;
 }

@@ -22,10 +22,11 @@ pub enum Dlq {
     List(list::List),
     /// Show everything about one dead letter, and what to do about it.
     Show(show::Show),
-    /// Send dead letters through the log again; each loses to a newer version of its document.
+    /// Read the documents of dead letters again, as they are now, and apply them.
     ///
-    /// Do it after the mapping, the target or what a document refers to was mended. A letter closes itself when its document is
-    /// applied; one that is refused again stays as it is.
+    /// Do it after the mapping, the target or what a document refers to was repaired. The daemon that leads the source reads
+    /// each document and sends it through the log like any other change, so nothing newer is overwritten. A letter closes
+    /// itself when its document is applied; a document that is refused again gets a new letter.
     Retry(retry::Retry),
     /// Give dead letters up; who did it and why is written down.
     ///

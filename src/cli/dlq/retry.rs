@@ -1,6 +1,9 @@
 //! `driftless dlq retry`.
 
+use std::time::{Duration, Instant};
+
 use clap::Args;
+use serde::Serialize;
 
 use super::which::Which;
 use crate::{
@@ -8,15 +11,21 @@ use crate::{
         Exit, print,
         setup::{Setup, operator},
     },
-    log::{RawRecord, republish},
-    sink::dead_letter::{self, Filter},
+    sink::{
+        Session,
+        dead_letter::{self, Filter, Retried},
+        repairs::{self, Progress},
+    },
 };
 
-/// Send dead letters through the log again; each loses to a newer version of its document.
+/// Read the documents of dead letters again, as they are now, and apply them.
 #[derive(Debug, Args)]
 pub struct Retry {
     #[command(flatten)]
     which: Which,
+    /// Wait so long for what becomes of them; `0s` only asks.
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = wait)]
+    wait: Duration,
     /// Only tell which they are.
     #[arg(long)]
     dry_run: bool,
@@ -25,43 +34,112 @@ pub struct Retry {
     json: bool,
 }
 
-/// Dead letters sent in one go.
-const PAGE: u32 = 500;
+/// Pause between two looks at what has become of the requests.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// What has become of a retry.
+#[derive(Serialize)]
+struct Report {
+    dry_run: bool,
+    /// The letters that are retried.
+    letters: Vec<i64>,
+    /// Those that name no document.
+    unreadable: Vec<i64>,
+    /// The requests for their documents.
+    #[serde(flatten)]
+    progress: Progress,
+    /// Letters of their documents that wait at the end: refused again, or not reached yet.
+    left: Vec<i64>,
+}
 
 impl Retry {
     pub(super) async fn execute(self, setup: &Setup) -> anyhow::Result<Exit> {
         let session = super::open(setup).await?;
+        let (wait, json, dry_run) = (self.wait, self.json, self.dry_run);
         let filter = self.which.filter(&[]);
-        let letters = dead_letter::list(&session, &filter, u32::MAX).await?;
-        let ids: Vec<i64> = letters.iter().map(|letter| letter.id).collect();
-        if !self.dry_run {
-            if !ids.is_empty() {
-                dead_letter::note_retry(&session, &filter, &operator(), &ids).await?;
-            }
-            for page in ids.chunks(PAGE as usize) {
-                // Those that were settled meanwhile are left out.
-                let filter = Filter { ids: page.to_vec(), ..Filter::default() };
-                let records = dead_letter::records(&session, &filter, PAGE).await?;
-                let records = records.into_iter().map(|(_, record)| RawRecord {
-                    topic: record.topic.to_string(),
-                    key: record.key,
-                    value: record.value,
-                    headers: record.headers,
-                });
-                republish(&setup.config.log, records.collect()).await?;
-            }
+        if dry_run {
+            return preview(&session, &filter, json).await;
         }
-        if self.json {
-            print::json(&serde_json::json!({ "dry_run": self.dry_run, "letters": ids }))?;
-            return Ok(Exit::Success);
-        }
-        let count = print::count(ids.len(), "dead letter");
-        if self.dry_run {
-            super::list::print_groups(&dead_letter::groups(&session, &filter, u32::MAX).await?);
-            print::line("Nothing was sent (--dry-run).");
+        let Retried { letters, requests, unreadable } = dead_letter::retry(&session, &filter, &operator()).await?;
+        let progress = follow(&session, &requests, wait).await?;
+        let left = repairs::letters(&session, &requests).await?;
+        let report = Report { dry_run, letters, unreadable, progress, left };
+        // Who does not wait has asked, and that is done.
+        let done = wait.is_zero() || (report.left.is_empty() && progress.ended() && progress.refused == 0);
+        if json {
+            print::json(&report)?
         } else {
-            print::line(format!("{count} sent through the log again."));
+            report.print(&session, wait).await?
         }
-        Ok(Exit::Success)
+        Ok(if done && report.unreadable.is_empty() { Exit::Success } else { Exit::Failure })
     }
+}
+
+async fn preview(session: &Session, filter: &Filter, json: bool) -> anyhow::Result<Exit> {
+    if json {
+        let letters = dead_letter::list(session, filter, u32::MAX).await?;
+        let (read, unread): (Vec<_>, Vec<_>) = letters.iter().partition(|letter| letter.key.is_some());
+        let ids = |letters: Vec<&dead_letter::Listed>| letters.iter().map(|letter| letter.id).collect();
+        let (letters, unreadable) = (ids(read), ids(unread));
+        print::json(&Report { dry_run: true, letters, unreadable, progress: Progress::default(), left: Vec::new() })?;
+    } else {
+        super::list::print_groups(&dead_letter::groups(session, filter, u32::MAX).await?);
+        print::line("Nothing was asked for (--dry-run).");
+    }
+    Ok(Exit::Success)
+}
+
+/// Waits until nothing more will happen to the requests, or for so long.
+async fn follow(session: &Session, requests: &[i64], wait: Duration) -> anyhow::Result<Progress> {
+    let started = Instant::now();
+    let mut look = tokio::time::interval(PAUSE);
+    loop {
+        look.tick().await;
+        let progress = repairs::progress(session, requests).await?;
+        if progress.ended() || started.elapsed() >= wait {
+            return Ok(progress);
+        }
+    }
+}
+
+impl Report {
+    async fn print(&self, session: &Session, wait: Duration) -> anyhow::Result<()> {
+        let Progress { asked, logged, applied, refused } = self.progress;
+        let documents = print::count(usize::try_from(asked + logged + applied + refused)?, "document");
+        print::line(format!(
+            "{} retried: {documents} to be read again; {applied} applied, {logged} in the log and not applied yet, \
+             {asked} not taken up, {refused} impossible.",
+            print::count(self.letters.len(), "dead letter")
+        ));
+        if asked > 0 && !wait.is_zero() {
+            print::line(format!(
+                "No leader has taken {asked} up within {wait:?}: no daemon leads the source, or it does not reach PostgreSQL. \
+                 They are done as soon as one does."
+            ));
+        }
+        if logged > 0 {
+            print::line("The sink is behind, or away: what is in the log is applied when it comes there.");
+        }
+        if self.progress.ended() && !self.left.is_empty() {
+            print::line("Refused again:");
+            let filter = Filter { ids: self.left.clone(), ..Filter::default() };
+            super::list::print_groups(&dead_letter::groups(session, &filter, u32::MAX).await?);
+        }
+        if !self.unreadable.is_empty() {
+            print::line(format!(
+                "{} cannot be retried: the record cannot be read, so nobody knows its document ({}). Where a newer driftless can \
+                 read it, `driftless replay --partition P --to-offset N` applies it (`dlq show` has both); else give it up with \
+                 `driftless dlq discard`.",
+                print::count(self.unreadable.len(), "dead letter"),
+                self.unreadable.iter().map(|id| format!("--id {id}")).collect::<Vec<_>>().join(" ")
+            ));
+        }
+        Ok(())
+    }
+}
+
+fn wait(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("`{text}` is no duration: write a number and a unit, for example \"60s\"");
+    let parsed: jiff::SignedDuration = text.parse().map_err(|_| wrong())?;
+    Duration::try_from(parsed).map_err(|_| wrong())
 }

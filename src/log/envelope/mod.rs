@@ -55,7 +55,7 @@ pub mod header {
     pub const CODEC: &str = "driftless.codec";
     /// See [`CODEC`].
     pub const BSON: &[u8] = b"bson";
-    /// A dead letter published again; no frontier counts it.
+    /// A dead letter that an earlier version of this program published again, beside its publisher; no frontier counts it.
     pub const RETRY: &str = "driftless.retry";
 }
 

@@ -3,6 +3,8 @@
 //! Nothing here reads a value of a document but [`records`] and [`show`], which give back the records as they lie in the
 //! table; what of them is shown is the caller's to decide.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
@@ -12,7 +14,7 @@ use super::{Error, State, field, record};
 use crate::{
     log::{Fetched, ejson},
     model::{Key, Version},
-    sink::{Session, replay::record_action, session::Param},
+    sink::{Session, repairs, replay::record_action, session::Param},
 };
 
 /// Which dead letters are meant. Every part narrows; an empty list and `None` leave all.
@@ -203,7 +205,7 @@ pub async fn groups(session: &Session, filter: &Filter, limit: u32) -> Result<Ve
     rows.iter().map(group).collect()
 }
 
-/// Dead letters with their records, oldest first. A letter is closed by the change that settles it, not by being produced.
+/// Dead letters with their records, oldest first.
 ///
 /// # Errors
 /// [`Error::Statement`] by its cause.
@@ -296,12 +298,49 @@ pub async fn discard(session: &Session, filter: &Filter, who: &str, why: &str) -
     session.transaction(act, true, discarded).await
 }
 
-/// Writes down that these dead letters are sent through the log again.
+/// What a retry has asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Retried {
+    /// The dead letters that name a document.
+    pub letters: Vec<i64>,
+    /// The requests for their documents, one each, to be followed with [`repairs::progress`].
+    pub requests: Vec<i64>,
+    /// Those whose record cannot be read, so that nobody knows which document they are about.
+    pub unreadable: Vec<i64>,
+}
+
+const RETRY: &str = "dlq retry";
+
+/// Asks the source's leader to read the documents of these dead letters again, and writes down who did, in one transaction.
+///
+/// A letter is closed by the change that settles it, not by this.
 ///
 /// # Errors
 /// [`Error::Statement`] by its cause.
-pub async fn note_retry(session: &Session, filter: &Filter, who: &str, letters: &[i64]) -> Result<(), Error> {
-    note(session, "dlq retry", who, None, filter, letters).await
+pub async fn retry(session: &Session, filter: &Filter, who: &str) -> Result<Retried, Error> {
+    let act = "retry dead letters";
+    let asked = async {
+        let sql = format!("SELECT d.id, d.collection, d.key FROM {LETTERS} WHERE {MEANT} ORDER BY d.id");
+        let bounds = filter.bounds();
+        let mut retried = Retried::default();
+        let mut documents = BTreeSet::new();
+        for row in session.query(act, &sql, &filter.params(&bounds)).await? {
+            let id: i64 = field(&row, 0, act)?;
+            match (field::<Option<i32>>(&row, 1, act)?, field::<Option<Vec<u8>>>(&row, 2, act)?) {
+                (Some(collection), Some(key)) => {
+                    retried.letters.push(id);
+                    documents.insert((collection, Key::from_bytes(key)));
+                }
+                _ => retried.unreadable.push(id),
+            }
+        }
+        if !documents.is_empty() {
+            retried.requests = repairs::ask(session, who, RETRY, &Vec::from_iter(documents)).await?;
+            note(session, RETRY, who, None, filter, &retried.letters).await?;
+        }
+        Ok(retried)
+    };
+    session.transaction(act, true, asked).await
 }
 
 async fn note(

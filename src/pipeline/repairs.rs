@@ -1,0 +1,172 @@
+//! Serves requests for repairs while this process leads: reads the documents again and has the term publish them, merged with
+//! the stream like the chunks of a snapshot.
+//!
+//! ```text
+//!  driftless.repair                    this task                                term
+//!     waiting ──────────────────────▶ Begin { collection, ready } ────────────▶ ticket = merge.begin(collection, None)
+//!                                     read the documents at T ≥ its floor
+//!                                     Rows { ticket, T, changes, durable } ───▶ merge.hold … merge.release, published
+//!     done, version ◀──────────────── durable: the transaction is committed ◀──
+//! ```
+//! One batch at a time. A request is noted as done when its change is in the log; a term that ends before serves it again in
+//! the next one, which harms nothing.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bson::raw::RawDocumentBuf;
+use tokio::sync::{mpsc, oneshot};
+
+use super::Error;
+use crate::{
+    config::Config,
+    model::{Change, ClusterTime, Key, Version},
+    retry,
+    sink::{
+        Purpose, Session, Target,
+        repairs::{self, Request},
+    },
+    source::{Limits, Pace, Reread, Source, Ticket, reread},
+};
+
+/// Pause between two looks for requests.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Longest command that names documents: an `_id` may be as large as a document, a command may not.
+const MAX_ID_BYTES: usize = 4 << 20;
+
+/// What this task says to the term.
+#[derive(Debug)]
+pub(super) enum RepairItem {
+    /// It wants to read documents of this collection and waits for its ticket.
+    Begin {
+        /// The collection.
+        collection: String,
+        /// Takes what `Merge::begin` gave.
+        ready: oneshot::Sender<Ticket>,
+    },
+    /// It could not read them.
+    GivenUp(Ticket),
+    /// It has read them.
+    Rows {
+        /// The ticket they were read with.
+        ticket: Ticket,
+        /// Cluster time they were read at.
+        read_at: ClusterTime,
+        /// The documents.
+        changes: Vec<Change>,
+        /// Told once they are in the log.
+        durable: oneshot::Sender<()>,
+    },
+}
+
+/// Serves requests for as long as it is not dropped.
+pub(super) async fn serve(
+    config: Arc<Config>,
+    source: Source,
+    mapped: BTreeSet<String>,
+    items: mpsc::Sender<RepairItem>,
+) {
+    let limits = Limits {
+        documents: config.source.chunk_documents,
+        bytes: usize::try_from(config.source.chunk_bytes.as_u64()).unwrap_or(usize::MAX),
+    };
+    let pace = Pace::new(limits, config.source.chunk_time);
+    let mut server = Server { config, source, mapped, items, pace, session: None };
+    loop {
+        let pause = match server.batch().await {
+            Ok(true) => Duration::ZERO,
+            Ok(false) => PAUSE,
+            Err(error) => {
+                tracing::warn!(reason = retry::chain(&error), "requests for repairs wait");
+                server.session = None;
+                server.config.retry.max.max(PAUSE)
+            }
+        };
+        tokio::time::sleep(pause).await;
+    }
+}
+
+struct Server {
+    config: Arc<Config>,
+    source: Source,
+    mapped: BTreeSet<String>,
+    items: mpsc::Sender<RepairItem>,
+    pace: Pace,
+    session: Option<Session>,
+}
+
+impl Server {
+    /// Serves the oldest requests of one collection; whether there were any.
+    async fn batch(&mut self) -> Result<bool, Error> {
+        let session = match &self.session {
+            Some(session) => session,
+            None => self.session.insert(Target::new(&self.config.sink)?.open(Purpose::Read).await?),
+        };
+        let waiting = repairs::waiting(session, self.pace.limits().documents).await?;
+        let Some(first) = waiting.first() else { return Ok(false) };
+        let collection = first.collection.clone();
+        let (documents, ids) = documents(waiting, &collection);
+        if !self.mapped.contains(&collection) {
+            repairs::refuse(session, &ids, "the mapping does not name the collection").await?;
+        } else if documents.is_empty() {
+            repairs::refuse(session, &ids, "the ledger does not hold the document's `_id`").await?;
+        } else {
+            let Some(version) = self.publish(&collection, documents).await? else { return Ok(false) };
+            let Some(session) = &self.session else { return Ok(false) };
+            repairs::done(session, &ids, version).await?;
+        }
+        Ok(true)
+    }
+
+    /// Reads documents and waits until they are in the log; `None` when the term ends before.
+    async fn publish(&mut self, collection: &str, ids: Vec<RawDocumentBuf>) -> Result<Option<Version>, Error> {
+        let (ready, ticket) = oneshot::channel();
+        self.say(RepairItem::Begin { collection: collection.to_owned(), ready }).await;
+        let Ok(ticket) = ticket.await else { return Ok(None) };
+        let began = Instant::now();
+        let Reread { read_at, changes, bytes } = match reread(&self.source, collection, &ids, ticket).await {
+            Ok(read) => read,
+            Err(error) => {
+                self.say(RepairItem::GivenUp(ticket)).await;
+                return Err(error.into());
+            }
+        };
+        self.pace.learn(ids.len(), bytes, began.elapsed());
+        let (durable, logged) = oneshot::channel();
+        self.say(RepairItem::Rows { ticket, read_at, changes, durable }).await;
+        Ok(logged.await.ok().map(|()| Version::snapshot(self.source.epoch(), read_at)))
+    }
+
+    async fn say(&self, item: RepairItem) {
+        // A term that has ended hears nothing; the answer that does not come says so.
+        let _ = self.items.send(item).await;
+    }
+}
+
+/// The first of the requests, as far as they are of one collection and fit into a command: each document once, and the numbers
+/// of the requests. One that does not say which document it is about comes alone.
+fn documents(requests: Vec<Request>, collection: &str) -> (Vec<RawDocumentBuf>, Vec<i64>) {
+    let (mut documents, mut ids, mut bytes) = (BTreeMap::<Key, RawDocumentBuf>::new(), Vec::new(), 0);
+    let mut lost = BTreeSet::new();
+    for request in requests.into_iter().filter(|request| request.collection == collection) {
+        match request.document() {
+            Some(document) => {
+                bytes += document.as_bytes().len();
+                if bytes > MAX_ID_BYTES && !documents.is_empty() {
+                    break;
+                }
+                documents.insert(request.key, document);
+                ids.push(request.id);
+            }
+            None => drop(lost.insert(request.id)),
+        }
+    }
+    if documents.is_empty() {
+        (Vec::new(), lost.into_iter().collect())
+    } else {
+        (documents.into_values().collect(), ids)
+    }
+}

@@ -1,0 +1,160 @@
+//! Where operators and the source's leader meet about single documents: which are to be read again and published as they are
+//! then, and what became of that.
+//!
+//! ```text
+//!  asked ──the leader reads the document, its change is in the log──▶ done ──the sink has passed that version──▶ applied
+//!    └──────────the leader cannot (its collection is not mapped)────▶ refused
+//! ```
+//! A request names a document and no version: whatever is read is newer than all that was published before it was read, so a
+//! request may be served twice, and by another leader than the one that began.
+
+use bson::raw::RawDocumentBuf;
+use serde::Serialize;
+
+use super::{
+    Error, Session,
+    params::Column,
+    session::{Param, field},
+};
+use crate::model::{Key, Version};
+
+/// How long requests that are done are kept for whoever asks what became of them.
+const KEPT: &str = "7 days";
+
+/// A document to be read again.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Request {
+    /// Its number.
+    pub id: i64,
+    /// The collection.
+    pub collection: String,
+    /// The document's key.
+    pub key: Key,
+    /// Its `{_id: …}`, where that cannot be read from the key.
+    pub target: Option<RawDocumentBuf>,
+}
+
+impl Request {
+    /// The document's `{_id: …}`; `None` where the ledger does not hold it either.
+    pub fn document(&self) -> Option<RawDocumentBuf> {
+        self.target.clone().or_else(|| self.key.to_id())
+    }
+}
+
+/// The oldest requests that wait.
+///
+/// # Errors
+/// [`Error::Statement`] by its cause, also while the schema has not been made.
+pub async fn waiting(session: &Session, limit: usize) -> Result<Vec<Request>, Error> {
+    let act = "read requests for repairs";
+    let sql = "SELECT r.id, c.name, r.key, r.target FROM driftless.repair AS r \
+                 JOIN driftless.collection AS c ON c.id = r.collection WHERE r.done_at IS NULL ORDER BY r.id LIMIT $1";
+    let rows = session.query(act, sql, &[&i64::try_from(limit).unwrap_or(i64::MAX)]).await?;
+    let request = |row: &tokio_postgres::Row| {
+        let target: Option<Vec<u8>> = field(row, 3, act)?;
+        Ok(Request {
+            id: field(row, 0, act)?,
+            collection: field(row, 1, act)?,
+            key: Key::from_bytes(field(row, 2, act)?),
+            target: target.and_then(|bytes| RawDocumentBuf::from_bytes(bytes).ok()),
+        })
+    };
+    rows.iter().map(request).collect()
+}
+
+/// Notes that these documents were read at this version, and that the log has them.
+///
+/// # Errors
+/// [`Error::Statement`] by its cause.
+pub async fn done(session: &Session, ids: &[i64], version: Version) -> Result<(), Error> {
+    let sql = "UPDATE driftless.repair SET done_at = now(), version = $2 WHERE id = ANY ($1) AND done_at IS NULL";
+    session.execute("note repairs", sql, &[&ids, &&version.to_bytes()[..]]).await?;
+    Ok(())
+}
+
+/// Notes that these requests cannot be served.
+///
+/// # Errors
+/// [`Error::Statement`] by its cause.
+pub async fn refuse(session: &Session, ids: &[i64], why: &str) -> Result<(), Error> {
+    let sql = "UPDATE driftless.repair SET done_at = now(), refused = $2 WHERE id = ANY ($1) AND done_at IS NULL";
+    session.execute("refuse repairs", sql, &[&ids, &why]).await?;
+    Ok(())
+}
+
+/// Asks for these documents, inside a transaction of the caller's; gives back the numbers of the requests.
+///
+/// # Errors
+/// [`Error::Statement`] by its cause.
+pub(super) async fn ask(
+    session: &Session,
+    who: &str,
+    command: &str,
+    documents: &[(i32, Key)],
+) -> Result<Vec<i64>, Error> {
+    let act = "ask for repairs";
+    let sql = format!("DELETE FROM driftless.repair WHERE done_at < now() - interval '{KEPT}'");
+    session.execute(act, &sql, &[]).await?;
+    let (mut collections, mut keys) = (Vec::new(), Column::default());
+    for (collection, key) in documents {
+        collections.push(*collection);
+        keys.push(Some(key.as_bytes()));
+    }
+    let sql = "INSERT INTO driftless.repair (collection, key, target, who, command) \
+               SELECT e.collection, e.key, l.target, $3, $4 FROM unnest($1::int4[], $2::bytea[]) AS e(collection, key) \
+                 LEFT JOIN driftless.ledger AS l ON l.collection = e.collection AND l.key = e.key RETURNING id";
+    let params: [Param<'_>; 4] = [&collections, &keys, &who, &command];
+    session.query(act, sql, &params).await?.iter().map(|row| field(row, 0, act)).collect()
+}
+
+/// What became of requests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Progress {
+    /// No leader has taken them up.
+    pub asked: u64,
+    /// They are in the log, and not applied yet.
+    pub logged: u64,
+    /// They are applied, or something newer is.
+    pub applied: u64,
+    /// They cannot be served.
+    pub refused: u64,
+}
+
+impl Progress {
+    /// Whether nothing more will happen to them.
+    pub fn ended(&self) -> bool {
+        self.asked + self.logged == 0
+    }
+}
+
+/// Tells what became of these requests so far.
+///
+/// # Errors
+/// [`Error::Statement`] by its cause.
+pub async fn progress(session: &Session, ids: &[i64]) -> Result<Progress, Error> {
+    let act = "follow repairs";
+    // A change at or below the floor of an emptied collection is void: its entry never comes that far.
+    let sql = "SELECT count(*) FILTER (WHERE r.done_at IS NULL), \
+                      count(*) FILTER (WHERE r.version IS NOT NULL AND NOT passed), \
+                      count(*) FILTER (WHERE r.version IS NOT NULL AND passed), \
+                      count(*) FILTER (WHERE r.refused IS NOT NULL) \
+                 FROM driftless.repair AS r JOIN driftless.collection AS c ON c.id = r.collection \
+                 LEFT JOIN driftless.ledger AS l ON l.collection = r.collection AND l.key = r.key, \
+                 LATERAL (SELECT coalesce(l.version >= r.version, false) OR coalesce(c.floor >= r.version, false)) AS p(passed) \
+                WHERE r.id = ANY ($1)";
+    let row = session.query_one(act, sql, &[&ids]).await?;
+    let number = |at: usize| Ok::<_, Error>(u64::try_from(field::<i64>(&row, at, act)?).unwrap_or(0));
+    Ok(Progress { asked: number(0)?, logged: number(1)?, applied: number(2)?, refused: number(3)? })
+}
+
+/// Dead letters of these documents that wait, by number: of what was refused again, or refused meanwhile.
+///
+/// # Errors
+/// [`Error::Statement`] by its cause.
+pub async fn letters(session: &Session, ids: &[i64]) -> Result<Vec<i64>, Error> {
+    let act = "follow repairs";
+    let sql = "SELECT d.id FROM driftless.dead_letter AS d WHERE d.state IN ('open', 'parked') \
+                  AND (d.collection, d.key) IN (SELECT r.collection, r.key FROM driftless.repair AS r WHERE r.id = ANY ($1)) \
+                ORDER BY d.id";
+    session.query(act, sql, &[&ids]).await?.iter().map(|row| field(row, 0, act)).collect()
+}
