@@ -103,7 +103,9 @@ impl Server {
     async fn batch(&mut self) -> Result<bool, Error> {
         let session = match &self.session {
             Some(session) => session,
-            None => self.session.insert(Target::new(&self.config.sink)?.open(Purpose::Read).await?),
+            None => {
+                self.session.insert(Target::new(&self.config.sink, &self.config.log.prefix)?.open(Purpose::Read).await?)
+            }
         };
         let waiting = repairs::waiting(session, self.pace.limits().documents).await?;
         let Some(first) = waiting.first() else { return Ok(false) };

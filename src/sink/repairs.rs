@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use super::{
     Error, Session,
+    identity::OURS,
     params::Column,
     session::{Param, field},
 };
@@ -47,9 +48,12 @@ impl Request {
 /// [`Error::Statement`] by its cause, also while the schema has not been made.
 pub async fn waiting(session: &Session, limit: usize) -> Result<Vec<Request>, Error> {
     let act = "read requests for repairs";
-    let sql = "SELECT r.id, c.name, r.key, r.target FROM driftless.repair AS r \
-                 JOIN driftless.collection AS c ON c.id = r.collection WHERE r.done_at IS NULL ORDER BY r.id LIMIT $1";
-    let rows = session.query(act, sql, &[&i64::try_from(limit).unwrap_or(i64::MAX)]).await?;
+    let sql = format!(
+        "SELECT r.id, c.name, r.key, r.target FROM driftless.repair AS r \
+           JOIN driftless.collection AS c ON c.id = r.collection \
+          WHERE r.done_at IS NULL AND c.{OURS} ORDER BY r.id LIMIT $2"
+    );
+    let rows = session.query(act, &sql, &[&session.prefix(), &i64::try_from(limit).unwrap_or(i64::MAX)]).await?;
     let request = |row: &tokio_postgres::Row| {
         let target: Option<Vec<u8>> = field(row, 3, act)?;
         Ok(Request {

@@ -9,7 +9,7 @@ use mongodb::bson::{Document, doc, oid::ObjectId};
 use crate::support::{
     PATIENCE, beside_others,
     daemon::Daemon,
-    load::{fill, organisation},
+    load::fill,
     migration::Migration,
     oracle::{self, root_id},
     topic, wait,
@@ -219,22 +219,25 @@ async fn law_7_a_retry_keeps_the_log_in_order() {
 async fn law_7_a_retry_waits_for_a_leader_and_says_so() {
     let _machine = beside_others().await;
     let migration = Migration::demo("retry_waits").await;
-    let mut long = organisation(ObjectId::new());
-    long.insert("name", "long ".repeat(200));
-    let organisations = migration.collection("organisations");
-    organisations.insert_one(&long).await.expect("insert the organisation");
+    fill(&migration, 12, 50).await;
+    let mut plan = Generator::new(12, 50).document(Collection::Plans, 1);
+    plan.insert("_id", ObjectId::new());
+    plan.insert("status", "on_holiday");
+    plan.insert("milestones", mongodb::bson::Array::new());
+    migration.collection("plans").insert_one(&plan).await.expect("insert the plan");
     let daemon = migration.daemon();
     migration.quiesce(&daemon, PATIENCE).await;
     assert_eq!(migration.number(OPEN).await, 1);
     daemon.stop(0).await;
-    migration.target.batch_execute("ALTER TABLE app.organisations ALTER COLUMN name TYPE text").await.expect("widen");
+    let allow = "ALTER TABLE app.plans DROP CONSTRAINT plans_status_check";
+    migration.target.batch_execute(allow).await.expect("drop the list");
 
     let asked = migration.command(&["dlq", "retry", "--wait", "1s"]).await;
     let told = String::from_utf8_lossy(&asked.stdout);
     assert!(asked.status.code() == Some(1) && told.contains("no daemon leads the source"), "{told}");
     let daemon = migration.daemon();
     migration.wait_for_number(OPEN, PATIENCE, 0).await;
-    assert_eq!(letter_of(&migration, id(&long)).await.state, "retried");
+    assert_eq!(letter_of(&migration, id(&plan)).await.state, "retried");
     migration.quiesce(&daemon, PATIENCE).await;
     oracle::assert_equal(&migration).await;
     // A record that nobody can read names no document: the way out is said.
@@ -246,7 +249,7 @@ async fn law_7_a_retry_waits_for_a_leader_and_says_so() {
         value: None,
         headers: Vec::new(),
     };
-    topic::append(migration.stack.kafka(), &migration.topic("organisations"), vec![foreign]).await;
+    topic::append(migration.stack.kafka(), &migration.topic("plans"), vec![foreign]).await;
     migration.wait_for_number(OPEN, PATIENCE, 1).await;
     let asked = migration.command(&["dlq", "retry"]).await;
     let told = String::from_utf8_lossy(&asked.stdout);

@@ -321,7 +321,7 @@ pub async fn retry(session: &Session, filter: &Filter, who: &str) -> Result<Retr
     let act = "retry dead letters";
     let asked = async {
         let sql = format!("SELECT d.id, d.collection, d.key FROM {LETTERS} WHERE {MEANT} ORDER BY d.id");
-        let bounds = filter.bounds();
+        let bounds = filter.bounds(session);
         let mut retried = Retried::default();
         let mut documents = BTreeSet::new();
         for row in session.query(act, &sql, &filter.params(&bounds)).await? {

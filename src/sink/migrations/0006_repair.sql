@@ -1,7 +1,7 @@
 -- Documents that the source's leader is asked to read again and to publish as they are then.
 CREATE TABLE driftless.repair (
     id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    collection integer NOT NULL REFERENCES driftless.collection (id),
+    collection integer NOT NULL REFERENCES driftless.collection (id) ON DELETE CASCADE,
     key        bytea   NOT NULL,
     -- The document's `{_id: ...}`, where it cannot be read from `key` (a hash).
     target     bytea,
