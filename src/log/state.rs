@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     config::LogConfig,
-    model::{ClusterTime, Frontier, Part, ResumeToken, SnapshotState},
+    model::{ClusterTime, Frontier, Held, Key, Namespace, Part, ResumeToken, SnapshotState},
     retry::{Class, Classify},
 };
 
@@ -41,6 +41,8 @@ pub struct StreamState {
     pub token: ResumeToken,
     /// The last frontier published.
     pub frontier: Frontier,
+    /// While the token is held back: what was published beyond it.
+    pub held: Option<Box<Held>>,
 }
 
 /// What the state topic holds.
@@ -68,6 +70,22 @@ struct StreamValue {
     publisher: u64,
     token: String,
     frontier: ClusterTime,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    held: Option<HeldValue>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct HeldValue {
+    given: String,
+    by: ClusterTime,
+    missing: Vec<DocumentValue>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct DocumentValue {
+    db: String,
+    collection: String,
+    key: String,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -75,6 +93,12 @@ struct SnapshotValue {
     format: u32,
     epoch: u32,
     run: u64,
+    #[serde(default, skip_serializing_if = "is_default")]
+    since: ClusterTime,
+    #[serde(default, skip_serializing_if = "is_default")]
+    removed: bool,
+    #[serde(default, skip_serializing_if = "is_default")]
+    left: bool,
     paused: bool,
     /// Told for whoever reads the topic.
     done: bool,
@@ -82,6 +106,10 @@ struct SnapshotValue {
     bytes: u64,
     estimate: u64,
     parts: Vec<PartValue>,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 #[derive(Serialize, Deserialize)]
@@ -116,8 +144,27 @@ pub(super) fn encode_stream(state: &StreamState, publisher: u64) -> (Vec<u8>, Ve
         publisher,
         token: base64(state.token.raw()),
         frontier: state.frontier.0,
+        held: state.held.as_deref().map(encode_held),
     };
     (json(&StateKey::State(STREAM.to_owned())), json(&value))
+}
+
+fn encode_held(Held { given, by, missing }: &Held) -> HeldValue {
+    let document = |(Namespace { db, collection }, key): &(Namespace, Key)| DocumentValue {
+        db: db.to_string(),
+        collection: collection.to_string(),
+        key: STANDARD.encode(key.as_bytes()),
+    };
+    HeldValue { given: base64(given.raw()), by: *by, missing: missing.iter().map(document).collect() }
+}
+
+fn decode_held(HeldValue { given, by, missing }: HeldValue) -> Result<Held, Unreadable> {
+    let document = |DocumentValue { db, collection, key }| {
+        let key = STANDARD.decode(key).map_err(|_| Unreadable::What("it holds bad base64"))?;
+        Ok((Namespace::new(db, collection), Key::from_bytes(key)))
+    };
+    let missing = missing.into_iter().map(document).collect::<Result<_, _>>()?;
+    Ok(Held { given: token(&given)?, by, missing })
 }
 
 /// Key and value of a snapshot's record.
@@ -128,6 +175,9 @@ pub(super) fn encode_snapshot(state: &SnapshotState) -> (Vec<u8>, Vec<u8>) {
         format: SNAPSHOT_FORMAT,
         epoch: state.epoch,
         run: state.run,
+        since: state.since,
+        removed: state.removed,
+        left: state.left,
         paused: state.paused,
         done: state.done(),
         documents: state.documents,
@@ -151,6 +201,7 @@ fn decode_snapshot(collection: &str, value: &[u8]) -> Result<SnapshotState, Unre
     }
     let value: SnapshotValue = read(value, SNAPSHOT_FORMAT)?;
     (state.epoch, state.run, state.paused) = (value.epoch, value.run, value.paused);
+    (state.since, state.removed, state.left) = (value.since, value.removed, value.left);
     (state.documents, state.bytes, state.estimate) = (value.documents, value.bytes, value.estimate);
     for part in value.parts {
         state.parts.push(Part { until: id(part.until)?, after: id(part.after)?, done: part.done });
@@ -184,10 +235,10 @@ impl StoredState {
                     return Ok(());
                 };
                 let value: StreamValue = read(value, FORMAT)?;
-                let raw = document(&value.token)?;
-                let token = ResumeToken::from_raw(&raw).map_err(Unreadable::Token)?;
+                let token = token(&value.token)?;
+                let held = value.held.map(decode_held).transpose()?.map(Box::new);
                 self.publisher = value.publisher;
-                self.stream = Some(StreamState { epoch: value.epoch, token, frontier: Frontier(value.frontier) });
+                self.stream = Some(StreamState { epoch: value.epoch, token, frontier: Frontier(value.frontier), held });
             }
             (StateKey::State(_), _) => {
                 return Err(Unreadable::What("it is a kind of state this version does not know"));
@@ -221,6 +272,10 @@ fn fields<'a, T: Deserialize<'a>>(value: &'a [u8]) -> Result<T, Unreadable> {
 fn document(base64: &str) -> Result<RawDocumentBuf, Unreadable> {
     let bytes = STANDARD.decode(base64).map_err(|_| Unreadable::What("it holds bad base64"))?;
     RawDocumentBuf::from_bytes(bytes).map_err(|_| Unreadable::What("it holds base64 of no BSON document"))
+}
+
+fn token(base64: &str) -> Result<ResumeToken, Unreadable> {
+    ResumeToken::from_raw(&document(base64)?).map_err(Unreadable::Token)
 }
 
 /// Reads the state topic to its end, committed transactions only.
@@ -293,7 +348,15 @@ mod tests {
     fn stream() -> StreamState {
         let raw = rawdoc! { "_data": "8265000001000000022B022C0100296E5A" };
         let token = ResumeToken::from_raw(&raw).expect("a token");
-        StreamState { epoch: 2, frontier: token.frontier(), token }
+        StreamState { epoch: 2, frontier: token.frontier(), token, held: None }
+    }
+
+    fn held() -> StreamState {
+        let key = Key::from_id(&rawdoc! { "_id": 7 }).expect("a key");
+        let missing = vec![(Namespace::new("shop", "orders"), key)];
+        let given = ResumeToken::from_raw(&rawdoc! { "_data": "8265000001000000052B022C0100296E5A" });
+        let held = Held { given: given.expect("a token"), by: ClusterTime { t: 9, i: 1 }, missing };
+        StreamState { held: Some(Box::new(held)), ..stream() }
     }
 
     fn snapshot(done: bool) -> SnapshotState {
@@ -317,6 +380,11 @@ mod tests {
         }
         let snapshots = BTreeMap::from([("orders".to_owned(), snapshot(true))]);
         assert_eq!(state, StoredState { publisher: 7, stream: Some(stream()), snapshots });
+        let left = SnapshotState { since: ClusterTime { t: 9, i: 1 }, removed: true, left: true, ..snapshot(true) };
+        for record in [encode_stream(&held(), 7), encode_snapshot(&left)] {
+            assert!(take_in(&mut state, record).is_ok());
+        }
+        assert_eq!((&state.stream, &state.snapshots["orders"]), (&Some(held()), &left));
     }
 
     #[test]

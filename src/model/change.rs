@@ -100,8 +100,10 @@ pub struct Change {
 pub enum ControlKind {
     /// The collection was dropped, alone or with its database.
     Drop,
-    /// The collection was renamed away, or another one took its name.
+    /// The collection was renamed away.
     Rename,
+    /// Another collection took its name, and brought its documents along.
+    Replace,
 }
 
 /// A versioned fact about a whole collection: every change of it at or below the version is void.

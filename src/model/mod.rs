@@ -4,6 +4,7 @@
 
 mod change;
 mod decimal;
+mod held;
 mod identity;
 mod key;
 mod reason;
@@ -13,6 +14,7 @@ mod time;
 
 pub use change::{Change, Control, ControlKind, Namespace, Op};
 pub use decimal::Decimal;
+pub use held::Held;
 pub use identity::{Mismatch, SourceIdentity, TargetIdentity};
 pub use key::Key;
 pub use reason::Reason;

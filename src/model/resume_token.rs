@@ -92,6 +92,22 @@ impl ResumeToken {
         self.txn_op
     }
 
+    /// Whether a stream that stands here has come to `other`, or past it: the server gives the tokens of one stream in the order
+    /// of their texts.
+    pub fn reaches(&self, other: &Self) -> bool {
+        self.data() >= other.data()
+    }
+
+    /// Whether a stream that stands here has given the event with this `_data`.
+    pub fn has_given(&self, data: &str) -> bool {
+        self.data() >= data
+    }
+
+    fn data(&self) -> &str {
+        // It was there when the token was read.
+        self.raw.get_str("_data").unwrap_or_default()
+    }
+
     /// What a stream that stands at this token has certainly delivered: everything before the token's instant.
     pub fn frontier(&self) -> Frontier {
         Frontier(self.time)
@@ -163,6 +179,22 @@ mod tests {
         let token = token("8265000001000000022B0229296E1404").expect("a token");
         assert_eq!(token.kind(), TokenKind::HighWaterMark);
         assert_eq!(token.frontier(), Frontier(ClusterTime { t: 0x6500_0001, i: 2 }));
+    }
+
+    #[test]
+    fn tokens_are_ordered_as_their_stream_is() {
+        // The instant, two operations of its transaction, and the next instant.
+        let texts = [
+            "8265000001000000022B0229296E1404",
+            "8265000001000000022B022C010029296E5A",
+            "8265000001000000022B022C01002B02296E5A",
+            "8265000001000000032B0229296E1404",
+        ];
+        let tokens = texts.map(|text| token(text).expect("a token"));
+        for (at, token) in tokens.iter().enumerate() {
+            let reached = tokens.iter().filter(|other| token.reaches(other)).count();
+            assert_eq!((reached, texts.iter().filter(|text| token.has_given(text)).count()), (at + 1, at + 1));
+        }
     }
 
     #[test]

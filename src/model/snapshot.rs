@@ -9,6 +9,8 @@
 
 use bson::raw::{RawDocument, RawDocumentBuf};
 
+use super::ClusterTime;
+
 /// How far the snapshot of one collection has come.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SnapshotState {
@@ -18,6 +20,13 @@ pub struct SnapshotState {
     pub epoch: u32,
     /// Grows each time an operator wants the collection read again from its beginning.
     pub run: u64,
+    /// The cluster time at which the run began: it reads nothing older, and what happened until then is in what it reads.
+    /// 0 in a state that was saved before this was kept.
+    pub since: ClusterTime,
+    /// Whether the documents that the run did not find are removed.
+    pub removed: bool,
+    /// Whether the stream has gone on without the collection: what happened since is missing.
+    pub left: bool,
     /// Whether an operator wants it to stand still.
     pub paused: bool,
     /// Its parts, in the order of the index; none before they are chosen.
@@ -68,9 +77,25 @@ impl SnapshotState {
         Self { collection: collection.into(), epoch, run, ..Self::default() }
     }
 
-    /// Whether every document of the run is accounted for.
+    /// The run after this one, of which nothing was read.
+    #[must_use]
+    pub fn again(&self, epoch: u32, since: ClusterTime) -> Self {
+        Self { paused: self.paused, since, ..Self::new(&self.collection, epoch, self.run + 1) }
+    }
+
+    /// Whether every document of the run was read.
     pub fn done(&self) -> bool {
         !self.parts.is_empty() && self.parts.iter().all(|part| part.done)
+    }
+
+    /// Whether the run ended, and what it did not find has still to be removed.
+    pub fn leaves(&self) -> bool {
+        self.done() && !self.removed && self.since != ClusterTime::default()
+    }
+
+    /// Whether the collection is as it was read: every document is accounted for, and so is what it did not find.
+    pub fn complete(&self) -> bool {
+        self.done() && !self.leaves()
     }
 
     /// `{_id: …}` where a part begins, inclusive; `None` for the first one.
@@ -137,6 +162,21 @@ mod tests {
         assert!(state.advance(&step(0, None, 4, false)) && !state.done());
         assert!(state.advance(&step(0, Some(4), 9, true)) && state.done());
         assert_eq!((state.documents, state.bytes), (15, 150));
+    }
+
+    #[test]
+    fn a_run_is_complete_when_what_it_did_not_find_is_removed() {
+        let mut state = SnapshotState { since: ClusterTime { t: 7, i: 1 }, ..cut() };
+        assert!(!state.leaves() && !state.complete());
+        state.parts.iter_mut().for_each(|part| part.done = true);
+        assert!(state.leaves() && !state.complete());
+        state.removed = true;
+        assert!(!state.leaves() && state.complete());
+        // Of a version that kept no beginning, nothing can be said to be older.
+        let old = SnapshotState { since: ClusterTime::default(), removed: false, ..state.clone() };
+        assert!(!old.leaves() && old.complete());
+        let again = state.again(2, ClusterTime { t: 9, i: 1 });
+        assert_eq!((again.run, again.epoch, again.since.t, again.done()), (2, 2, 9, false));
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod log_watch;
 mod overview;
 mod publish;
 mod reconciler;
+mod removal;
 mod repairs;
 mod sink;
 mod snapshots;

@@ -4,7 +4,8 @@
 //!  ChangeStream ──batches──▶ ┌───────┐
 //!                            │ Merge │──▶ Draft ──▶ Publisher (one Kafka transaction: changes, frontiers, resume token)
 //!  Snapshots ────chunks────▶ │       │
-//!  Repairs ──────documents─▶ └───────┘
+//!  Repairs ──────documents─▶ │       │
+//!  Removals ─────deletes───▶ └───────┘
 //! ```
 //! While one transaction is being settled the next is drafted, and encoded when it is full; there is never a third.
 //!
@@ -17,12 +18,17 @@ use futures_util::FutureExt;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{Error, SourceRole, repairs::RepairItem, snapshots::Snapshots};
+use super::{
+    Error, SourceRole,
+    removal::{RemovalItem, Removals},
+    repairs::RepairItem,
+    snapshots::{Item, Snapshots},
+};
 use crate::{
     log::{Publisher, StreamState, Topics, Transaction},
-    model::{Change, Control, Frontier, SnapshotState, SnapshotStep},
+    model::{Change, Control, ControlKind, Frontier, SnapshotState, SnapshotStep},
     sink::snapshots::Wishes,
-    source::{ChangeStream, Merge, Position, Room, SnapshotItem, Source, Start, StreamBatch},
+    source::{ChangeStream, Merge, Position, Room, SnapshotItem, Source, Start, StreamBatch, Ticket},
     status::{Phase, Role},
 };
 
@@ -66,7 +72,7 @@ struct UnderWay {
 enum Tag {
     /// A chunk of a snapshot.
     Chunk(SnapshotStep, Room),
-    /// Documents that are repaired.
+    /// Documents that are repaired, or removed.
     Repair(oneshot::Sender<()>),
 }
 
@@ -103,22 +109,24 @@ impl<'a> Term<'a> {
         if let Some(stream) = stream_state.filter(|stream| stream.epoch > epoch) {
             return Err(Error::EpochWentBack { configured: epoch, stored: stream.epoch });
         }
+        // Before anything is read, so that nothing falls between the first read and the stream.
+        let now = source.now().await?;
         let start = match stream_state {
-            Some(stream) => Start::After { token: stream.token.clone(), frontier: stream.frontier },
-            // Before anything is read, so that nothing falls between the first read and the stream.
-            None => Start::At(source.now().await?),
+            Some(StreamState { token, frontier, held, .. }) => {
+                Start::After { token: token.clone(), frontier: *frontier, held: held.clone() }
+            }
+            None => Start::At(now),
         };
-        let began = match &start {
-            Start::After { token, .. } => token.time(),
-            Start::At(time) => *time,
-        };
-        let mut stream = ChangeStream::open(&source, role.scope(), start, role.backoff());
+        let began = start.time();
+        let removals = Removals::start(&role.config, &source, topics, publisher.generation());
+        let snapshots = Snapshots::begin(role, &source, &stored, now, removals, wishes);
+        let mut stream = ChangeStream::open(&source, role.scope(snapshots.since()), start, role.backoff());
         let first = stream.next_batch().await?;
         let mut term = Self {
             role,
             publisher,
             stream,
-            snapshots: Snapshots::begin(role, &source, &stored, wishes),
+            snapshots,
             source,
             repairs,
             merge: Merge::new(epoch, began),
@@ -131,7 +139,7 @@ impl<'a> Term<'a> {
         // The position of the stream is durable before the first document is read.
         term.publish(true).await?;
         term.settle().await?;
-        term.snapshots.read(term.position.frontier);
+        term.snapshots.read(&term.position);
         tracing::info!(
             generation = term.publisher.generation(),
             frontier = %term.position.frontier,
@@ -163,7 +171,7 @@ impl<'a> Term<'a> {
     /// Collects what is to be published while the last transaction is being settled: until the log is ready for the next
     /// one and there is something to say, or the draft is full.
     async fn gather(&mut self, cancel: &CancellationToken) -> Result<(), Error> {
-        self.snapshots.take_wishes();
+        self.snapshots.take_wishes(self.position.time());
         // A snapshot beside a busy stream comes to an end, too: what it says is heard (its room bounds that), and one chunk
         // goes with each transaction.
         while let Some(item) = self.snapshots.next_item().now_or_never() {
@@ -217,34 +225,42 @@ impl<'a> Term<'a> {
     fn take_batch(&mut self, mut batch: StreamBatch) {
         self.merge.stream(&batch);
         self.draft.add(batch.changes);
+        for control in &batch.controls {
+            // What came with another collection has no events, and what an emptied one leaves behind has none either.
+            if control.kind == ControlKind::Replace || control.truncate {
+                self.snapshots.again(&control.namespace.collection, control.version.time);
+            }
+        }
         self.draft.controls.append(&mut batch.controls);
         self.position = batch.position;
     }
 
-    fn take_item(&mut self, item: SnapshotItem) {
+    fn take_item(&mut self, item: Item) {
         match item {
-            SnapshotItem::Cut(state) => self.snapshots.cut(state),
-            SnapshotItem::Begin { collection, run, ready } => {
-                let ticket = self.merge.begin(&collection, Some(run));
-                // The snapshot hears nothing only when it has failed, and then says so itself.
-                if ready.send(ticket).is_err() {
-                    self.merge.abandon(ticket);
-                }
+            Item::Snapshot(SnapshotItem::Cut(state)) => self.snapshots.cut(state),
+            Item::Snapshot(SnapshotItem::Begin { collection, run, ready }) => {
+                self.begin_read(&collection, Some(run), ready)
             }
-            SnapshotItem::Chunk { ticket, read_at, changes, step, room } => {
+            Item::Snapshot(SnapshotItem::GiveBack(ticket)) => self.merge.abandon(ticket),
+            Item::Snapshot(SnapshotItem::Chunk { ticket, read_at, changes, step, room }) => {
                 self.merge.hold(ticket, read_at, changes, Tag::Chunk(step, room));
             }
+            Item::Removal(RemovalItem::Read(item)) => self.take_repair(item),
+            Item::Removal(RemovalItem::Done { collection, run }) => self.snapshots.removed(&collection, run),
+        }
+    }
+
+    fn begin_read(&mut self, collection: &str, walk: Option<u64>, ready: oneshot::Sender<Ticket>) {
+        let ticket = self.merge.begin(collection, walk);
+        // A reader that hears nothing has failed, or was given up.
+        if ready.send(ticket).is_err() {
+            self.merge.abandon(ticket);
         }
     }
 
     fn take_repair(&mut self, item: RepairItem) {
         match item {
-            RepairItem::Begin { collection, ready } => {
-                let ticket = self.merge.begin(&collection, None);
-                if let Err(unheard) = ready.send(ticket) {
-                    self.merge.abandon(unheard);
-                }
-            }
+            RepairItem::Begin { collection, ready } => self.begin_read(&collection, None, ready),
             RepairItem::GivenUp(ticket) => self.merge.abandon(ticket),
             RepairItem::Rows { ticket, read_at, changes, durable } => {
                 self.merge.hold(ticket, read_at, changes, Tag::Repair(durable));
@@ -280,6 +296,7 @@ impl<'a> Term<'a> {
                 epoch: self.role.config.source.epoch,
                 token: self.position.token.clone(),
                 frontier: self.position.frontier,
+                held: self.position.held.clone(),
             },
             complete: self.snapshots.complete(),
             snapshots,

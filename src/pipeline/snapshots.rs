@@ -8,12 +8,15 @@ use std::{
 
 use tokio::sync::watch;
 
-use super::{Error, Overview, SourceRole};
+use super::{
+    Error, Overview, SourceRole,
+    removal::{Remains, RemovalItem, Removals},
+};
 use crate::{
     log::StoredState,
-    model::{Frontier, SnapshotState, SnapshotStep},
+    model::{ClusterTime, Frontier, SnapshotState, SnapshotStep},
     sink::snapshots::Wishes,
-    source::{Snapshot, SnapshotItem, Source},
+    source::{Position, Snapshot, SnapshotItem, Source},
     status::{SnapshotPhase, SnapshotStatus, Status},
 };
 
@@ -22,9 +25,16 @@ const LOOK: Duration = Duration::from_secs(1);
 /// How often a running snapshot is logged; its rate is that of as long a time.
 const WINDOW: Duration = Duration::from_secs(10);
 
+/// What the readers say.
+pub(super) enum Item {
+    Snapshot(SnapshotItem),
+    Removal(RemovalItem),
+}
+
 /// The snapshots of a term.
 pub(super) struct Snapshots {
     reading: Snapshot,
+    removals: Removals,
     epoch: u32,
     /// As they are once the next transaction is in the log.
     states: BTreeMap<String, SnapshotState>,
@@ -32,6 +42,8 @@ pub(super) struct Snapshots {
     logged: BTreeMap<String, SnapshotState>,
     /// Those that the next transaction moves.
     moved: BTreeSet<String>,
+    /// Those of collections that are no longer mapped: the next transaction says that the stream has left them.
+    left: Vec<SnapshotState>,
     meters: BTreeMap<String, Meter>,
     wishes: watch::Receiver<Wishes>,
     overview: Overview,
@@ -41,20 +53,25 @@ pub(super) struct Snapshots {
 }
 
 impl Snapshots {
-    /// Goes on where the stored states stand, and begins those that are not stored in this epoch.
+    /// Goes on where the stored states stand, and begins those that are not stored in this epoch, or that the stream had left.
+    /// What happened until `now` is in what they will read.
     pub(super) fn begin(
         role: &SourceRole,
         source: &Source,
         stored: &StoredState,
+        now: ClusterTime,
+        removals: Removals,
         wishes: watch::Receiver<Wishes>,
     ) -> Self {
         let epoch = role.config.source.epoch;
         let mut snapshots = Self {
             reading: Snapshot::start(source, role.backoff()),
+            removals,
             epoch,
             states: BTreeMap::new(),
             logged: BTreeMap::new(),
             moved: BTreeSet::new(),
+            left: Vec::new(),
             meters: BTreeMap::new(),
             wishes,
             overview: role.overview.clone(),
@@ -63,37 +80,57 @@ impl Snapshots {
             looked: None,
         };
         for collection in role.collections.keys() {
-            let known = stored.snapshots.get(collection);
-            let state = known.filter(|state| state.epoch == epoch).cloned().unwrap_or_else(|| {
-                // In another epoch it is read again, paused or not as it was.
-                let (run, paused) = known.map_or((0, false), |known| (known.run, known.paused));
-                SnapshotState { paused, ..SnapshotState::new(collection, epoch, run) }
-            });
+            let state = match stored.snapshots.get(collection) {
+                Some(known) if known.epoch == epoch && !known.left => known.clone(),
+                Some(known) => {
+                    let why = if known.left { "it was not mapped for a while" } else { "the epoch is another" };
+                    tracing::info!(collection, why, "the collection is read again");
+                    known.again(epoch, now)
+                }
+                None => SnapshotState { since: now, ..SnapshotState::new(collection, epoch, 0) },
+            };
+            snapshots.moved.extend((state.since == now).then(|| collection.clone()));
             snapshots.states.insert(collection.clone(), state);
+        }
+        let unmapped = stored.snapshots.values().filter(|state| !role.collections.contains_key(&state.collection));
+        snapshots.left = unmapped.filter(|state| !state.left).cloned().collect();
+        for state in &mut snapshots.left {
+            tracing::info!(collection = state.collection, "the stream leaves a collection that is not mapped any more");
+            state.left = true;
         }
         snapshots.logged = snapshots.states.clone();
         snapshots
     }
 
+    /// Where each collection begins: what happened until then is in what its snapshot reads.
+    pub(super) fn since(&self) -> BTreeMap<String, ClusterTime> {
+        self.states.iter().map(|(collection, state)| (collection.clone(), state.since)).collect()
+    }
+
     /// Begins to read: the place of the stream is in the log.
-    pub(super) fn read(&mut self, frontier: Frontier) {
-        self.reading.stands_at(frontier);
+    pub(super) fn read(&mut self, position: &Position) {
+        self.reading.stands_at(position.frontier);
         self.wishes.mark_changed();
-        self.take_wishes();
+        self.take_wishes(position.time());
         for state in self.states.values().filter(|state| !state.done()) {
             self.reading.read(state.clone());
         }
-        self.look(frontier);
+        self.remove(position.frontier);
+        self.look(position.frontier);
     }
 
-    /// The next item; for ever pending when there is nothing to read.
-    pub(super) async fn next_item(&mut self) -> Result<SnapshotItem, Error> {
-        Ok(self.reading.next_item().await?)
+    /// The next item; for ever pending when there is nothing to read. Cancel-safe.
+    pub(super) async fn next_item(&mut self) -> Result<Item, Error> {
+        tokio::select! {
+            biased;
+            item = self.reading.next_item() => Ok(Item::Snapshot(item?)),
+            item = self.removals.next_item() => Ok(Item::Removal(item?)),
+        }
     }
 
-    /// Collections whose snapshot is in the log once the next transaction is.
+    /// Collections whose snapshot is in the log once the next transaction is, with what it did not find.
     pub(super) fn complete(&self) -> BTreeSet<String> {
-        self.states.values().filter(|state| state.done()).map(|state| state.collection.clone()).collect()
+        self.states.values().filter(|state| state.complete()).map(|state| state.collection.clone()).collect()
     }
 
     /// Keeps the parts of a run that has just begun.
@@ -117,34 +154,67 @@ impl Snapshots {
         }
     }
 
+    /// What this run did not find is removed, once the next transaction is in the log.
+    pub(super) fn removed(&mut self, collection: &str, run: u64) {
+        if let Some(state) = self.states.get_mut(collection).filter(|state| state.run == run) {
+            state.removed = true;
+            self.moved.insert(collection.to_owned());
+        }
+    }
+
+    /// Reads a collection again: something happened to all of it.
+    pub(super) fn again(&mut self, collection: &str, since: ClusterTime) {
+        if let Some(state) = self.states.get(collection).filter(|state| state.since < since) {
+            tracing::info!(collection, at = %since, "the collection was emptied or replaced, and is read again");
+            self.restart(state.again(self.epoch, since));
+        }
+    }
+
+    fn restart(&mut self, state: SnapshotState) {
+        self.reading.read(state.clone());
+        self.meters.remove(&state.collection);
+        self.moved.insert(state.collection.clone());
+        self.states.insert(state.collection.clone(), state);
+    }
+
     /// The states that go into the next transaction.
     pub(super) fn take_moved(&mut self) -> Vec<SnapshotState> {
         let moved = std::mem::take(&mut self.moved);
-        moved.iter().filter_map(|collection| self.states.get(collection).cloned()).collect()
+        let states = moved.iter().filter_map(|collection| self.states.get(collection).cloned());
+        states.chain(std::mem::take(&mut self.left)).collect()
     }
 
     /// Whether there is any.
     pub(super) fn any_moved(&self) -> bool {
-        !self.moved.is_empty()
+        !self.moved.is_empty() || !self.left.is_empty()
     }
 
     /// A transaction with these states is in the log.
     pub(super) fn published(&mut self, frontier: Frontier, moved: Vec<SnapshotState>) {
         self.reading.stands_at(frontier);
-        for state in moved {
+        for state in moved.into_iter().filter(|state| !state.left) {
             let collection = state.collection.clone();
-            if state.done() {
+            if state.complete() {
                 let (documents, bytes) = (state.documents, state.bytes);
                 tracing::info!(collection, documents, bytes, "snapshot finished");
             }
             self.logged.insert(collection.clone(), state);
             self.show(&collection);
         }
+        self.remove(frontier);
         self.look(frontier);
     }
 
-    /// Does what operators have asked for since.
-    pub(super) fn take_wishes(&mut self) {
+    /// Names the runs that are read to their end, in the log, and leave something behind.
+    fn remove(&self, frontier: Frontier) {
+        let current =
+            |state: &&SnapshotState| self.states.get(&state.collection).is_some_and(|now| now.run == state.run);
+        let left = self.logged.values().filter(|state| state.leaves()).filter(current);
+        self.removals.want(left.map(|state| (state.collection.clone(), Remains::of(state, frontier))));
+    }
+
+    /// Does what operators have asked for, now that the stream stands at `since`.
+    pub(super) fn take_wishes(&mut self, since: ClusterTime) {
         if !self.wishes.has_changed().unwrap_or(false) {
             return;
         }
@@ -154,17 +224,18 @@ impl Snapshots {
             let Some(state) = self.states.get_mut(&collection) else { continue };
             if wish.run > state.run {
                 tracing::info!(collection, run = wish.run, "snapshot starts from the beginning");
-                *state = SnapshotState { paused: wish.paused, ..SnapshotState::new(&collection, self.epoch, wish.run) };
-                self.reading.read(state.clone());
-                self.meters.remove(&collection);
+                let begun = SnapshotState {
+                    since,
+                    paused: wish.paused,
+                    ..SnapshotState::new(&collection, self.epoch, wish.run)
+                };
+                self.restart(begun);
             } else if wish.paused != state.paused {
                 tracing::info!(collection, paused = wish.paused, "snapshot paused or resumed");
                 state.paused = wish.paused;
                 self.reading.pause(&collection, wish.paused);
-            } else {
-                continue;
+                self.moved.insert(collection);
             }
-            self.moved.insert(collection);
         }
     }
 
@@ -207,9 +278,10 @@ impl Snapshots {
 
 /// What is shown of a snapshot.
 fn line(state: &SnapshotState, rate: f64, held_back: Option<String>) -> SnapshotStatus {
-    let done = state.done();
+    let done = state.complete();
     let (phase, reason) = match held_back {
         _ if done => (SnapshotPhase::Done, None),
+        _ if state.done() => (SnapshotPhase::Running, Some("what it did not find is being removed".to_owned())),
         _ if state.paused => (SnapshotPhase::Paused, None),
         Some(reason) => (SnapshotPhase::HeldBack, Some(reason)),
         None if state.parts.is_empty() => (SnapshotPhase::Waiting, None),

@@ -14,7 +14,7 @@ use crate::{
     config::Config,
     log::{self, Leadership, Topics},
     metrics as names,
-    model::Namespace,
+    model::{ClusterTime, Namespace},
     retry::Backoff,
     sink::snapshots::Wishes,
     source::{OnDrop, Scope},
@@ -50,11 +50,12 @@ impl SourceRole {
         Backoff { min: self.config.retry.min, max: self.config.retry.max }
     }
 
-    pub(super) fn scope(&self) -> Scope {
+    pub(super) fn scope(&self, since: BTreeMap<String, ClusterTime>) -> Scope {
         Scope {
             database: self.config.source.database.clone(),
             collections: self.collections.clone(),
             epoch: self.config.source.epoch,
+            since,
         }
     }
 

@@ -14,7 +14,7 @@ use std::{collections::BTreeMap, future::Future};
 use futures_util::future::join;
 
 use super::{
-    ConstraintMode, Error, Prepared,
+    Error, Prepared,
     apply::Limits,
     error::Refusal,
     ledger::Winner,
@@ -165,11 +165,8 @@ impl<'a> Isolation<'a, '_> {
         let mut touched = Touched::new();
         let written = async {
             rows.write(self.session, way, &mut touched).await?;
-            match self.session.constraint_mode() {
-                ConstraintMode::Replica => Ok(()),
-                // What the target checks only at the end of a transaction has to be known here.
-                ConstraintMode::Enforce => self.session.batch("check deferred constraints", CHECK_DEFERRED).await,
-            }
+            // What the target checks only at the end of a transaction has to be known here.
+            self.session.check_deferred().await
         };
         let (begun, outcome) = join(self.savepoint(), written).await;
         begun?;
@@ -211,5 +208,3 @@ impl<'a> Isolation<'a, '_> {
         self.limits.check(lost, reason)
     }
 }
-
-const CHECK_DEFERRED: &str = "SET CONSTRAINTS ALL IMMEDIATE; SET CONSTRAINTS ALL DEFERRED";

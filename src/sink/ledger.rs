@@ -23,6 +23,7 @@ use super::{
 use crate::{
     mapping::Row,
     model::{Key, Version},
+    retry::{Class, Classify},
 };
 
 /// A document that is to be written.
@@ -248,8 +249,57 @@ fn raised(prepared: &Prepared, batch: &Batch) -> BTreeMap<usize, Version> {
 /// Documents emptied at a time.
 const STEP: i64 = 5_000;
 
+/// A document that is to be removed.
+struct Entry {
+    key: Vec<u8>,
+    id: Option<RawDocumentBuf>,
+    root: Option<i32>,
+}
+
+impl Entry {
+    fn read(row: &tokio_postgres::Row, act: &str) -> Result<Self, Error> {
+        let key = field::<Vec<u8>>(row, 0, act)?;
+        let id = match field::<Option<&[u8]>>(row, 1, act)? {
+            Some(id) => RawDocumentBuf::from_bytes(id.to_vec()).ok(),
+            None => Key::from_bytes(key.clone()).to_id(),
+        };
+        Ok(Self { key, id, root: field(row, 2, act)? })
+    }
+}
+
+/// Removes the rows of some documents, all or none: `false` when the target refuses that, because rows of others reference
+/// them.
+async fn remove(session: &Session, prepared: &Prepared, collection: usize, entries: &[Entry]) -> Result<bool, Error> {
+    let mut gone = write::Rows::none(prepared);
+    for entry in entries {
+        let ids = entry.id.as_ref().and_then(|id| prepared.plan(collection).keys(id).ok());
+        let had = Had::new(prepared, collection, entry.root);
+        gone.remove(collection, had, ids.as_ref(), &entry.key);
+    }
+    let written = async {
+        gone.write(session, write::Way::Upsert, &mut write::Touched::new()).await?;
+        session.check_deferred().await
+    };
+    let (begun, written) = join(session.batch("set a savepoint", "SAVEPOINT emptying"), written).await;
+    begun?;
+    match written {
+        Ok(()) => {
+            session.batch("release a savepoint", "RELEASE emptying").await?;
+            Ok(true)
+        }
+        Err(error) if error.class() == Class::Poison => {
+            session.batch("roll back to a savepoint", "ROLLBACK TO emptying; RELEASE emptying").await?;
+            Ok(false)
+        }
+        Err(error) => Err(error),
+    }
+}
+
 /// Removes every document of the collection at or below the version, in all partitions: the first that meets the control
 /// record does it for all, and the floor keeps what comes late from coming back.
+///
+/// A document that rows of others still reference stays, live in the ledger: the publisher reads the collection again, and
+/// sends a delete for each document that is gone, which waits for the others as every delete does.
 async fn empty(session: &Session, prepared: &Prepared, collection: usize, floor: Version) -> Result<(), Error> {
     let id = prepared.id(collection);
     let bytes = floor.to_bytes();
@@ -258,29 +308,29 @@ async fn empty(session: &Session, prepared: &Prepared, collection: usize, floor:
     let act = "list documents to remove";
     let list = "SELECT key, target, root FROM driftless.ledger WHERE collection = $1 AND version <= $2 AND key > $3 \
                    AND NOT (deleted AND root IS NULL) ORDER BY key LIMIT $4";
-    let mut after = Vec::new();
+    let (mut after, mut listed, mut removed) = (Vec::new(), 0, 0);
     loop {
         let rows = session.query(act, list, &[&id, &&bytes[..], &after, &STEP]).await?;
-        let mut keys = Vec::with_capacity(rows.len());
-        let mut gone = write::Rows::none(prepared);
-        for row in &rows {
-            let key = field::<Vec<u8>>(row, 0, act)?;
-            let id = match field::<Option<&[u8]>>(row, 1, act)? {
-                Some(id) => RawDocumentBuf::from_bytes(id.to_vec()).ok(),
-                None => Key::from_bytes(key.clone()).to_id(),
-            };
-            let ids = id.and_then(|id| prepared.plan(collection).keys(&id).ok());
-            let had = Had::new(prepared, collection, field(row, 2, act)?);
-            gone.remove(collection, had, ids.as_ref(), &key);
-            keys.push(key);
+        let entries = rows.iter().map(|row| Entry::read(row, act)).collect::<Result<Vec<_>, Error>>()?;
+        let Some(last) = entries.last() else { break };
+        after.clone_from(&last.key);
+        listed += entries.len();
+        let mut stack = vec![&entries[..]];
+        while let Some(part) = stack.pop() {
+            if remove(session, prepared, collection, part).await? {
+                let keys = part.iter().map(|entry| entry.key.as_slice()).collect::<Vec<_>>();
+                let sql = "UPDATE driftless.ledger SET deleted = true, digest = NULL, target = NULL, root = NULL, \
+                           was = NULL WHERE collection = $1 AND key = ANY ($2)";
+                session.execute("write tombstones", sql, &[&id, &keys]).await?;
+                removed += part.len();
+            } else if part.len() > 1 {
+                let (first, second) = part.split_at(part.len() / 2);
+                stack.extend([second, first]);
+            }
         }
-        let Some(last) = keys.last() else { break };
-        after.clone_from(last);
-        gone.write(session, write::Way::Upsert, &mut write::Touched::new()).await?;
-        let sql = "UPDATE driftless.ledger SET deleted = true, digest = NULL, target = NULL, root = NULL, was = NULL \
-                    WHERE collection = $1 AND key = ANY ($2)";
-        session.execute("write tombstones", sql, &[&id, &keys]).await?;
     }
+    let (collection, referenced) = (prepared.name(collection), listed - removed);
+    tracing::warn!(collection, version = %floor, removed, referenced, "emptied the tables of a collection that was dropped or replaced");
     let sql = "UPDATE driftless.dead_letter SET state = 'superseded', closed_at = now() \
                 WHERE state IN ('open', 'parked') AND collection = $1 AND version <= $2";
     session.execute("close dead letters", sql, &[&id, &&bytes[..]]).await?;

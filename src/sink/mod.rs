@@ -44,6 +44,7 @@ mod session;
 mod settle;
 pub mod snapshots;
 mod sql;
+pub mod stale;
 mod starts;
 pub mod statements;
 pub mod status;

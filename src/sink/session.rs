@@ -63,6 +63,17 @@ impl Session {
         self.bounded(act, self.client.batch_execute(sql)).await
     }
 
+    /// Makes the checks now that the target would make at the end of the transaction, where there are any.
+    pub(super) async fn check_deferred(&self) -> Result<(), Error> {
+        match self.constraint_mode {
+            ConstraintMode::Replica => Ok(()),
+            ConstraintMode::Enforce => {
+                let sql = "SET CONSTRAINTS ALL IMMEDIATE; SET CONSTRAINTS ALL DEFERRED";
+                self.batch("check deferred constraints", sql).await
+            }
+        }
+    }
+
     /// Does `work` in a transaction of its own, which is rolled back when it fails, and unless it is to be kept.
     pub(super) async fn transaction<T>(
         &self,

@@ -6,6 +6,10 @@
 //! The driver's `watch()` would resume by itself, but decodes every event, and panics when asked for its token after a
 //! dropped `next()`; so the resume loop is ours. Tokens always go into `startAfter`, which unlike `resumeAfter` also takes
 //! that of an `invalidate`.
+//!
+//! The server looks for the token's own event among those that pass the filter, and calls the history lost when it is not
+//! there. So it does after the mapping lost the collection of that event. Where the oplog still holds the instant, the cursor
+//! begins at it instead, and what was given before is passed over by the decoder.
 
 use std::{sync::Arc, time::Duration};
 
@@ -154,8 +158,9 @@ impl Prefetch {
         Ok((width == Width::Slim && !empty).then_some(Next::Reopen(Width::Whole)))
     }
 
-    async fn judge(&self, error: Error, width: Width) -> Next {
+    async fn judge(&mut self, error: Error, width: Width) -> Next {
         match error {
+            Error::HistoryLost { .. } if matches!(self.place, Place::After(_)) => self.look_back(error, width).await,
             Error::EventTooLarge { .. } if width == Width::Whole => {
                 tracing::warn!(position = %self.place.time(), "event too large for a reply, reading it without its document");
                 Next::Reopen(Width::Slim)
@@ -164,12 +169,29 @@ impl Prefetch {
                 self.source.stalled(&error, Duration::ZERO);
                 Next::Reopen(width)
             }
-            error => {
-                // If nobody listens, there is nobody to tell.
-                let _ = self.replies.send(Err(error)).await;
-                Next::Stop
-            }
+            error => self.fail(error).await,
         }
+    }
+
+    /// The token's event was not found behind the filter: begins at its instant, if the oplog still holds that.
+    async fn look_back(&mut self, error: Error, width: Width) -> Next {
+        let time = self.place.time();
+        match self.source.settled(self.backoff, &self.cancel, || holds(&self.source, time)).await {
+            Ok(Some(true)) => {
+                tracing::info!(position = %time, "the last event is not of a mapped collection, reading on at its instant");
+                self.place = Place::At(time);
+                Next::Reopen(width)
+            }
+            Ok(None) => Next::Stop,
+            // What the server said first is the reason.
+            Ok(Some(false)) | Err(_) => self.fail(error).await,
+        }
+    }
+
+    async fn fail(&self, error: Error) -> Next {
+        // If nobody listens, there is nobody to tell.
+        let _ = self.replies.send(Err(error)).await;
+        Next::Stop
     }
 }
 
@@ -181,14 +203,24 @@ struct Opened {
 }
 
 async fn open(source: &Source, scope: &Scope, place: &Place, width: Width) -> Result<Opened, Error> {
-    let config = source.config();
     let sent_ms = now_ms();
+    let mut cursor = begin(source, place.time(), pipeline(source, scope, place, width)?).await?;
+    let mut replies = Vec::new();
+    for _ in 0..2 {
+        let Some(batch) = next(source, &mut cursor, place.time()).await? else { break };
+        replies.push((batch, sent_ms));
+    }
+    Ok(Opened { cursor, replies, at: place.time() })
+}
+
+async fn begin(source: &Source, time: ClusterTime, pipeline: Vec<Document>) -> Result<RawBatchCursor, Error> {
+    let config = source.config();
     let command = doc! {
         "aggregate": 1,
-        "pipeline": pipeline(source, scope, place, width)?,
+        "pipeline": pipeline,
         "cursor": { "batchSize": config.stream_batch },
         // See `frontier.rs` for why the member must know as much as the one before it.
-        "readConcern": { "level": "majority", "afterClusterTime": Timestamp::from(place.time()) },
+        "readConcern": { "level": "majority", "afterClusterTime": Timestamp::from(time) },
     };
     // A command of this form goes to the primary; the time limit is that of an empty reply.
     let opening = source
@@ -197,14 +229,26 @@ async fn open(source: &Source, scope: &Scope, place: &Place, width: Width) -> Re
         .batch_size(config.stream_batch)
         .max_time(config.max_await)
         .batch();
-    let mut cursor =
-        bounded(config.timeout, OPEN, opening).await?.map_err(|source| Error::of_stream(OPEN, place.time(), source))?;
-    let mut replies = Vec::new();
-    for _ in 0..2 {
-        let Some(batch) = next(source, &mut cursor, place.time()).await? else { break };
-        replies.push((batch, sent_ms));
+    bounded(config.timeout, OPEN, opening).await?.map_err(|source| Error::of_stream(OPEN, time, source))
+}
+
+/// Whether the oplog still holds what happened in the database at this instant, in whichever collection.
+async fn holds(source: &Source, time: ClusterTime) -> Result<bool, Error> {
+    let pipeline = vec![
+        doc! { "$changeStream": change_stream(source, &Place::At(time))? },
+        doc! { "$match": { "clusterTime": Timestamp::from(time) } },
+        doc! { "$project": { "_id": 1 } },
+    ];
+    let mut cursor = begin(source, time, pipeline).await?;
+    while let Some(batch) = next(source, &mut cursor, time).await? {
+        if batch.doc_slices().is_ok_and(|events| !events.is_empty()) {
+            return Ok(true);
+        }
+        if token(&batch)?.time() > time {
+            break;
+        }
     }
-    Ok(Opened { cursor, replies, at: place.time() })
+    Ok(false)
 }
 
 /// The next reply. An idle server answers every `max_await`, so a longer silence is a broken connection.
@@ -214,7 +258,7 @@ async fn next(source: &Source, cursor: &mut RawBatchCursor, position: ClusterTim
     reply.transpose().map_err(|source| Error::of_stream(READ, position, source))
 }
 
-fn pipeline(source: &Source, scope: &Scope, place: &Place, width: Width) -> Result<Vec<Document>, Error> {
+fn change_stream(source: &Source, place: &Place) -> Result<Document, Error> {
     let mut stream = match place {
         Place::At(time) => doc! { "startAtOperationTime": Timestamp::from(*time) },
         Place::After(token) => {
@@ -225,9 +269,13 @@ fn pipeline(source: &Source, scope: &Scope, place: &Place, width: Width) -> Resu
     if source.server().expands_events() {
         stream.insert("showExpandedEvents", true);
     }
+    Ok(stream)
+}
+
+fn pipeline(source: &Source, scope: &Scope, place: &Place, width: Width) -> Result<Vec<Document>, Error> {
     let collections: Vec<Bson> = scope.collections.keys().map(|name| Bson::String(name.clone())).collect();
     let mut stages = vec![
-        doc! { "$changeStream": stream },
+        doc! { "$changeStream": change_stream(source, place)? },
         // No more than what leaves other collections out: the server asks it of every entry of its oplog, and what is no data is
         // passed over when it is decoded.
         doc! { "$match": { "$or": [

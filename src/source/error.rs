@@ -179,12 +179,12 @@ impl Error {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::HistoryLost { .. } => Some(
-                "the oplog was shorter than the stop: changes are missing for good; raise `source.epoch`, start a new \
-                 snapshot, and let a full reconcile prove it",
+                "the oplog was shorter than the stop: changes are missing for good; raise `source.epoch`: everything is \
+                 read again, and what is gone is removed; then let a full reconcile prove it",
             ),
             Self::Behind { .. } => Some(
-                "the source was restored or replaced: raise `source.epoch`, start a new snapshot, and let a full \
-                 reconcile prove it",
+                "the source was restored or replaced: raise `source.epoch`: everything is read again, and what is gone is \
+                 removed; then let a full reconcile prove it",
             ),
             Self::EventTooLarge { .. } => Some(
                 "MongoDB 6.0.9 or 7.0 can split such events; on an older server the `_id` alone exceeds what an event \
@@ -194,8 +194,8 @@ impl Error {
                 Some("decide what the target should do: set `on_drop` of this collection to \"ignore\" or \"truncate\"")
             }
             Self::Renamed { .. } => Some(
-                "decide what the target should do: set `on_drop` of this collection to \"ignore\" or \"truncate\"; \
-                 documents that came by a rename need a new snapshot",
+                "decide what the target should do: set `on_drop` of this collection to \"ignore\" or \"truncate\"; either \
+                 way the documents that came by a rename are read",
             ),
             Self::Token(_) => Some("this version of driftless does not know the server's token format: upgrade it"),
             Self::Server { source, .. } => match source.0.kind.as_ref() {

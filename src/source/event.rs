@@ -32,6 +32,14 @@ pub struct Scope {
     pub collections: BTreeMap<String, OnDrop>,
     /// Epoch of the versions.
     pub epoch: u32,
+    /// By collection: what happened at or before this is in what the snapshot reads, and is no news.
+    pub since: BTreeMap<String, ClusterTime>,
+}
+
+impl Scope {
+    fn knows(&self, namespace: &Namespace, time: ClusterTime) -> bool {
+        *namespace.db == *self.database && self.since.get(&*namespace.collection).is_some_and(|since| time <= *since)
+    }
 }
 
 /// An event, as far as the stream cares.
@@ -82,12 +90,16 @@ pub(crate) fn decode(raw: &RawDocument, scope: &Scope) -> Result<Placed, Error> 
         // dropDatabase: each collection's own drop came before it. invalidate: only the cursor ends. Others: no data.
         _ => return Ok(Placed { event: Event::Controls(Vec::new()), token, wall_ms }),
     };
+    let namespace = fields.namespace().ok_or(missing("ns"))?;
+    if scope.knows(&namespace, time) {
+        return Ok(Placed { event: Event::Controls(Vec::new()), token, wall_ms });
+    }
     let id = fields.document_key.and_then(id_of).ok_or(missing("documentKey._id"))?;
     let key = Key::from_id(&id).ok_or(missing("documentKey._id"))?;
     let document = if op == Op::Delete { None } else { fields.full_document.map(RawDocument::to_owned) };
     let lookup = op != Op::Delete && document.is_none();
     let change = Change {
-        namespace: fields.namespace().ok_or(missing("ns"))?,
+        namespace,
         id,
         key,
         version,
@@ -102,7 +114,7 @@ pub(crate) fn decode(raw: &RawDocument, scope: &Scope) -> Result<Placed, Error> 
 }
 
 fn dropped(namespace: Namespace, version: Version, scope: &Scope) -> Result<Vec<Control>, Error> {
-    match policy(&namespace, scope) {
+    match policy(&namespace, version, scope) {
         None => Ok(Vec::new()),
         Some(OnDrop::Halt) => Err(Error::Dropped { namespace, time: version.time }),
         Some(policy) => Ok(vec![control(namespace, ControlKind::Drop, version, policy)]),
@@ -112,20 +124,23 @@ fn dropped(namespace: Namespace, version: Version, scope: &Scope) -> Result<Vec<
 /// Both names may be mapped: one lost its documents, the other got new ones.
 fn renamed(from: &Namespace, to: &Namespace, version: Version, scope: &Scope) -> Result<Vec<Control>, Error> {
     let mut controls = Vec::new();
-    for namespace in [from, to] {
-        match policy(namespace, scope) {
+    for (namespace, kind) in [(from, ControlKind::Rename), (to, ControlKind::Replace)] {
+        match policy(namespace, version, scope) {
             None => {}
             Some(OnDrop::Halt) => {
                 return Err(Error::Renamed { from: from.clone(), to: to.clone(), time: version.time });
             }
-            Some(policy) => controls.push(control(namespace.clone(), ControlKind::Rename, version, policy)),
+            Some(policy) => controls.push(control(namespace.clone(), kind, version, policy)),
         }
     }
     Ok(controls)
 }
 
-fn policy(namespace: &Namespace, scope: &Scope) -> Option<OnDrop> {
-    (*namespace.db == *scope.database).then(|| scope.collections.get(&*namespace.collection).copied()).flatten()
+fn policy(namespace: &Namespace, version: Version, scope: &Scope) -> Option<OnDrop> {
+    if *namespace.db != *scope.database || scope.knows(namespace, version.time) {
+        return None;
+    }
+    scope.collections.get(&*namespace.collection).copied()
 }
 
 fn control(namespace: Namespace, kind: ControlKind, version: Version, policy: OnDrop) -> Control {
@@ -234,7 +249,7 @@ mod tests {
 
     fn scope(policy: OnDrop) -> Scope {
         let collections = BTreeMap::from([("orders".to_owned(), policy)]);
-        Scope { database: "shop".to_owned(), collections, epoch: 3 }
+        Scope { database: "shop".to_owned(), collections, epoch: 3, since: BTreeMap::new() }
     }
 
     fn event(operation: &str) -> RawDocumentBuf {
@@ -312,9 +327,26 @@ mod tests {
         for (policy, truncate) in [(OnDrop::Ignore, false), (OnDrop::Truncate, true)] {
             let controls = controls(policy).expect("controls");
             assert_eq!(controls.first().map(|control| &*control.namespace.collection), concerned);
-            assert!(controls.iter().all(|control| control.truncate == truncate && control.kind == ControlKind::Rename));
+            let kind = if to == "orders" { ControlKind::Replace } else { ControlKind::Rename };
+            assert!(controls.iter().all(|control| control.truncate == truncate && control.kind == kind));
         }
         assert_eq!(controls(OnDrop::Halt).is_err(), concerned.is_some());
+    }
+
+    /// Whatever its policy, a collection is not told what the snapshot of it holds already.
+    #[test]
+    fn what_happened_before_a_collection_is_read_is_no_news() {
+        let rename = with(event("rename"), "to", rawdoc! { "db": "shop", "coll": "orders" });
+        let read = with(event("insert"), "fullDocument", rawdoc! { "_id": 1 });
+        for event in [event("drop"), rename, event("delete"), read] {
+            for (since, news) in [(TIME, false), (ClusterTime { t: TIME.t, i: TIME.i - 1 }, true)] {
+                let mut scope = scope(OnDrop::Halt);
+                scope.since.insert("orders".to_owned(), since);
+                let decoded = decode(&event, &scope).map(|placed| placed.event);
+                let quiet = matches!(&decoded, Ok(Event::Controls(controls)) if controls.is_empty());
+                assert_eq!(quiet, !news, "{decoded:?}");
+            }
+        }
     }
 
     #[rstest]

@@ -56,7 +56,7 @@ impl Tracker {
     fn advance(&mut self, token: &ResumeToken, frontier: Frontier, as_of_ms: i64) -> Position {
         self.frontier = self.frontier.max(frontier);
         self.as_of_ms = self.as_of_ms.max(as_of_ms);
-        Position { token: token.clone(), frontier: self.frontier, as_of_ms: self.as_of_ms }
+        Position { token: token.clone(), frontier: self.frontier, as_of_ms: self.as_of_ms, held: None }
     }
 }
 

@@ -9,13 +9,14 @@
 //!  saved    ────────────▶│  held                  │──────────────▶
 //! ```
 //! A hold ends with the deletes of its documents, wherever the stream is: one that catches up with hours saves how far it has
-//! come. Of a document that went with its whole collection no delete comes; it went at or before the time of the lookup, so
+//! come. Where the stream was when it stopped is saved beside a held position ([`Held`]): what was given beyond the position is
+//! not given again, and the hold goes on. Of a document that went with its whole collection no delete comes; it went at or before the time of the lookup, so
 //! no hold lasts longer than the stream needs to pass that.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use super::Position;
-use crate::model::{Change, ClusterTime, Key, Namespace, Op};
+use crate::model::{Change, ClusterTime, Held, Key, Namespace, Op};
 
 /// Documents that are waited for one by one, about 10 MB of them; what goes beyond waits for the time of its lookup.
 const MOST: usize = 50_000;
@@ -51,8 +52,15 @@ struct Hold {
 
 impl Holds {
     /// Of a stream that goes on from there.
-    pub(crate) fn after(last: Position) -> Self {
-        Self { last: Some(last), ..Self::default() }
+    pub(crate) fn after(mut last: Position) -> Self {
+        let mut holds = Self::default();
+        if let Some(held) = last.held.take() {
+            let missing = (!held.missing.is_empty()).then_some(held.missing.len());
+            holds.awaited = held.missing.into_iter().map(|document| (document, vec![0])).collect();
+            holds.open.push_back(Hold { before: last.clone(), missing, by: held.by });
+        }
+        holds.last = Some(last);
+        holds
     }
 
     /// What may be announced when the stream stands at `position`, which is behind the segment that gave `changes` and has
@@ -74,9 +82,22 @@ impl Holds {
         if self.open.is_empty() {
             self.awaited.clear();
         }
-        let announced = self.open.front().map_or(&position, |hold| &hold.before).clone();
+        let announced = match self.open.front() {
+            None => position.clone(),
+            Some(hold) => Position { held: Some(Box::new(self.held(&position))), ..hold.before.clone() },
+        };
         self.last = Some(position);
         announced
+    }
+
+    /// What is saved beside the position of the first hold while the stream stands at `position`.
+    fn held(&self, position: &Position) -> Held {
+        let by = self.open.iter().map(|hold| hold.by).max().unwrap_or_default();
+        let few = self.awaited.len() <= Held::MOST && self.open.iter().all(|hold| hold.missing.is_some());
+        let open = |numbers: &[usize]| numbers.iter().any(|number| *number >= self.ended);
+        let missing = self.awaited.iter().filter(|(_, numbers)| few && open(numbers));
+        let missing = missing.map(|(document, _)| document.clone()).collect();
+        Held { given: position.token.clone(), by, missing }
     }
 
     fn given(&mut self, delete: &Change) {
@@ -114,7 +135,7 @@ mod tests {
     fn position(i: u32) -> Position {
         let token = rawdoc! { "_data": format!("8265000001{i:08X}2B022C010029296E5A") };
         let token = ResumeToken::from_raw(&token).expect("a token");
-        Position { token, frontier: Frontier(time(i)), as_of_ms: i64::from(i) }
+        Position { token, frontier: Frontier(time(i)), as_of_ms: i64::from(i), held: None }
     }
 
     fn key(id: i32) -> Key {
@@ -173,11 +194,10 @@ mod tests {
                     (_, None) => panic!("{kind}{rest}"),
                 }
             }
-            assert_eq!(
-                holds.announce(position(stands), &changes, missing),
-                position(announced),
-                "standing at {stands}"
-            );
+            let told = holds.announce(position(stands), &changes, missing);
+            assert_eq!(Position { held: None, ..told.clone() }, position(announced), "standing at {stands}");
+            let given = told.held.map(|held| held.given);
+            assert_eq!(given, (stands != announced).then(|| position(stands).token), "standing at {stands}");
         }
         assert!(holds.open.is_empty() && holds.awaited.is_empty(), "nothing is remembered for ever");
     }
@@ -185,8 +205,25 @@ mod tests {
     #[test]
     fn a_stream_that_goes_on_has_a_position_to_go_back_to() {
         let mut holds = Holds::after(position(5));
-        assert_eq!(holds.announce(position(7), &[], Some(gap([1], 90))), position(5));
+        assert_eq!(holds.announce(position(7), &[], Some(gap([1], 90))).token, position(5).token);
         assert_eq!(holds.announce(position(8), &[change(1, Op::Delete)], None), position(8));
+    }
+
+    /// What is saved of a hold is all that the next process needs: it waits for the same deletes, or for the same time.
+    #[rstest]
+    #[case::few(2, &[(8, -1, 5), (9, -2, 9)])]
+    #[case::few_by_their_time(2, &[(8, -1, 5), (11, 0, 11)])]
+    #[case::many(Held::MOST as i32 + 1, &[(8, -1, 5), (10, -2, 5), (11, 0, 11)])]
+    fn a_hold_survives_a_restart(#[case] missing: i32, #[case] steps: &[(u32, i32, u32)]) {
+        let mut holds = Holds::after(position(5));
+        let mut saved = holds.announce(position(7), &[], Some(gap((0..missing).map(|id| id + 1), 10)));
+        for &(stands, deleted, announced) in steps {
+            let mut holds = Holds::after(saved);
+            let changes = (deleted < 0).then(|| change(-deleted, Op::Delete));
+            saved = holds.announce(position(stands), changes.as_slice(), None);
+            assert_eq!(saved.token, position(announced).token, "standing at {stands}");
+            assert_eq!(saved.held.is_some(), stands != announced);
+        }
     }
 
     #[test]
@@ -194,10 +231,10 @@ mod tests {
         let mut holds = Holds::default();
         let many = i32::try_from(MOST).expect("a number") + 1;
         holds.announce(position(5), &[], None);
-        assert_eq!(holds.announce(position(6), &[], Some(gap(0..many, 10))), position(5));
+        assert_eq!(holds.announce(position(6), &[], Some(gap(0..many, 10))).token, position(5).token);
         assert!(holds.awaited.is_empty());
         let deletes = (0..many).map(|id| change(id, Op::Delete)).collect::<Vec<_>>();
-        assert_eq!(holds.announce(position(10), &deletes, None), position(5));
+        assert_eq!(holds.announce(position(10), &deletes, None).token, position(5).token);
         assert_eq!(holds.announce(position(11), &[], None), position(11));
     }
 }

@@ -305,7 +305,7 @@ mod tests {
 
     fn position(frontier: Frontier) -> Position {
         let token = rawdoc! { "_data": "8265000001000000022B0229296E1404" };
-        Position { token: ResumeToken::from_raw(&token).expect("a token"), frontier, as_of_ms: 0 }
+        Position { token: ResumeToken::from_raw(&token).expect("a token"), frontier, as_of_ms: 0, held: None }
     }
 
     fn batch(changes: Vec<Change>, frontier: ClusterTime) -> StreamBatch {

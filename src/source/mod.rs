@@ -46,5 +46,5 @@ pub use merge::{Merge, Released, Ticket};
 pub use reader::{Chunk, Limits, Range, Read, ReadTime, Reader};
 pub use repair::{Reread, reread};
 pub(crate) use snapshot::Pace;
-pub use snapshot::{Room, Snapshot, SnapshotItem, snapshot_changes};
+pub use snapshot::{Room, Snapshot, SnapshotItem, deletes, snapshot_changes};
 pub use stream::{ChangeStream, Position, Start, StreamBatch};

@@ -1,9 +1,11 @@
 //! Documents read again, for a repair.
 
+use std::collections::HashSet;
+
 use bson::raw::RawDocumentBuf;
 
-use super::{Error, ReadTime, Source, Ticket, snapshot_changes};
-use crate::model::{Change, ClusterTime, Key, Namespace, Op, Version};
+use super::{Error, ReadTime, Source, Ticket, deletes, snapshot_changes};
+use crate::model::{Change, ClusterTime, Key, Namespace, Op};
 
 /// Documents as they were at one cluster time.
 #[derive(Debug)]
@@ -31,19 +33,8 @@ pub async fn reread(
     let bytes = read.value.iter().map(|document| document.as_bytes().len()).sum();
     let namespace = Namespace::new(source.database_name(), collection);
     let mut changes = snapshot_changes(&namespace, source.epoch(), read_at, read.value, Op::Repair)?;
-    let found: std::collections::HashSet<Key> = changes.iter().map(|change| change.key.clone()).collect();
-    let keyed = ids.iter().filter_map(|id| Some((Key::from_id(id)?, id)));
-    changes.extend(keyed.filter(|(key, _)| !found.contains(key)).map(|(key, id)| Change {
-        namespace: namespace.clone(),
-        key,
-        id: id.clone(),
-        version: Version::snapshot(source.epoch(), read_at),
-        op: Op::Delete,
-        document: None,
-        upper: read_at,
-        wall_ms: read_at.unix_ms(),
-        update_description: None,
-        collection_uuid: None,
-    }));
+    let found: HashSet<Key> = changes.iter().map(|change| change.key.clone()).collect();
+    let gone = ids.iter().filter(|id| Key::from_id(id).is_some_and(|key| !found.contains(&key)));
+    changes.extend(deletes(&namespace, source.epoch(), read_at, gone.cloned().collect()));
     Ok(Reread { read_at, changes, bytes })
 }

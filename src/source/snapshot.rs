@@ -9,6 +9,7 @@
 //!    │ ── Chunk { ticket, T, rows, step, room } ───▶ │  merge.hold(ticket, T, rows, (step, room)) … merge.release()
 //! ```
 //! The read waits for the ticket, because a change that the stream gives between `Begin` and the read must be recorded.
+//! An attempt that fails gives its ticket back (`GiveBack`), and the next one waits for another.
 //! It never writes progress: that is saved with the rows, when they are released and logged. What has been read and is not
 //! logged takes up *room*; when there is none left, nothing is read.
 //!
@@ -46,6 +47,8 @@ pub enum SnapshotItem {
         /// Takes what `Merge::begin` gave.
         ready: oneshot::Sender<Ticket>,
     },
+    /// It could not read it, and will ask for another ticket.
+    GiveBack(Ticket),
     /// It has read one.
     Chunk {
         /// The ticket it was read with.
@@ -169,4 +172,24 @@ pub fn snapshot_changes(
         })
     };
     documents.into_iter().map(change).collect()
+}
+
+/// Documents that a read at `read_at` did not find, as deletes. Each id is a document `{_id: …}`.
+pub fn deletes(namespace: &Namespace, epoch: u32, read_at: ClusterTime, ids: Vec<RawDocumentBuf>) -> Vec<Change> {
+    let delete = |id: RawDocumentBuf| {
+        let key = Key::from_id(&id)?;
+        Some(Change {
+            namespace: namespace.clone(),
+            key,
+            id,
+            version: Version::snapshot(epoch, read_at),
+            op: Op::Delete,
+            document: None,
+            upper: read_at,
+            wall_ms: read_at.unix_ms(),
+            update_description: None,
+            collection_uuid: None,
+        })
+    };
+    ids.into_iter().filter_map(delete).collect()
 }

@@ -11,6 +11,8 @@
 //! its last event, or the last reply's own token behind the last segment. It is formed only once there is a place for it:
 //! what has to wait are replies, which the next batch takes together, and not a batch that grows old.
 //!
+//! No event is given twice, wherever a cursor begins: what a cursor repeats is passed over by its token.
+//!
 //! The stream saves nothing: a position is the caller's to save once its batch is durable.
 
 use std::collections::{BTreeMap, HashMap};
@@ -31,7 +33,7 @@ use super::{
 };
 use crate::{
     metrics,
-    model::{Change, ClusterTime, Control, Frontier, Op, ResumeToken},
+    model::{Change, ClusterTime, Control, Frontier, Held, Op, ResumeToken},
     retry::Backoff,
 };
 
@@ -44,9 +46,21 @@ pub enum Start {
         token: ResumeToken,
         /// Its frontier: the stream announces no earlier one.
         frontier: Frontier,
+        /// What was given beyond it, and is not given again.
+        held: Option<Box<Held>>,
     },
     /// At a cluster time; its own changes are given too. For the first start: `Source::now`, before the first read.
     At(ClusterTime),
+}
+
+impl Start {
+    /// Everything that was ever given lies at or before this.
+    pub fn time(&self) -> ClusterTime {
+        match self {
+            Self::At(time) => *time,
+            Self::After { token, held, .. } => held.as_ref().map_or(token, |held| &held.given).time(),
+        }
+    }
 }
 
 /// How far a stream has come.
@@ -58,6 +72,15 @@ pub struct Position {
     pub frontier: Frontier,
     /// Wall clock, milliseconds since 1970, as of which everything was given.
     pub as_of_ms: i64,
+    /// While the position is held back: what was given beyond it. To be saved with it.
+    pub held: Option<Box<Held>>,
+}
+
+impl Position {
+    /// The cluster time that the stream has come to; everything that was given lies at or before it.
+    pub fn time(&self) -> ClusterTime {
+        self.held.as_ref().map_or(&self.token, |held| &held.given).time()
+    }
 }
 
 /// Consecutive changes; `position` may stand before them, while an image is missing whose delete is still to come.
@@ -87,12 +110,13 @@ impl ChangeStream {
         // Replies are bounded by their bytes, in `Prefetch`.
         let (send_reply, replies) = mpsc::channel(64);
         let (send_batch, batches) = mpsc::channel(1);
-        let (place, frontier, holds) = match start {
-            Start::After { token, frontier } => {
-                let last = Position { token: token.clone(), frontier, as_of_ms: 0 };
-                (Place::After(token), frontier, Holds::after(last))
+        let (place, frontier, given, holds) = match start {
+            Start::After { token, frontier, held } => {
+                let given = held.as_ref().map_or(&token, |held| &held.given).clone();
+                let last = Position { token: token.clone(), frontier, as_of_ms: 0, held };
+                (Place::After(token), frontier, Some(given), Holds::after(last))
             }
-            Start::At(time) => (Place::At(time), Frontier(time), Holds::default()),
+            Start::At(time) => (Place::At(time), Frontier(time), None, Holds::default()),
         };
         let tracker = Tracker::new(source.server().completes_instants(), frontier);
         let reading = source.of_task("change stream");
@@ -104,6 +128,7 @@ impl ChangeStream {
             cancel: cancel.clone(),
             tracker,
             holds,
+            given,
             fragments: Fragments::default(),
             lookups: source.config().lookup_batch.clamp(1, FIRST_LOOKUPS),
             batches: send_batch,
@@ -130,6 +155,8 @@ struct Decoder {
     cancel: CancellationToken,
     tracker: Tracker,
     holds: Holds,
+    /// Everything up to here was given, by this process or another; a cursor that begins before it repeats some of that.
+    given: Option<ResumeToken>,
     fragments: Fragments,
     /// Lookups that a segment may need; fewer while documents are large.
     lookups: usize,
@@ -197,11 +224,13 @@ impl Decoder {
     fn take(&mut self, reply: Reply, taken: &mut Taken) -> Result<(), Error> {
         self.tracker.replied(reply.opened);
         let token = cursor::token(&reply.batch)?;
-        let before = taken.events.len();
         taken.bytes += reply.batch.as_raw_document().as_bytes().len();
         taken.end = None;
-        self.events(&reply, &mut taken.events)?;
-        taken.end = Some((token, taken.events.len() == before, reply.sent_ms));
+        let empty = self.events(&reply, &mut taken.events)?;
+        if self.given.as_ref().is_none_or(|given| token.reaches(given)) {
+            self.given = Some(token.clone());
+        }
+        taken.end = Some((token, empty, reply.sent_ms));
         Ok(())
     }
 
@@ -215,25 +244,46 @@ impl Decoder {
             if events.is_empty()
                 && let Some((token, empty, sent_ms)) = end.take()
             {
-                batch.position = self.tracker.reply(&token, empty, sent_ms);
+                batch.position = self.position(&token, empty, sent_ms);
             }
             self.send(batch, gap).await?;
         }
         if let Some((token, empty, sent_ms)) = end {
-            let position = self.tracker.reply(&token, empty, sent_ms);
+            let position = self.position(&token, empty, sent_ms);
             self.send(StreamBatch { changes: Vec::new(), controls: Vec::new(), position }, None).await?;
         }
         failure.map_or(Ok(()), |error| Err(error.into()))
     }
 
-    /// The events of a reply; the ones before an event that cannot be taken are still given.
-    fn events(&mut self, reply: &Reply, events: &mut Vec<Placed>) -> Result<(), Error> {
+    /// The events of a reply that are news, and whether it held none at all; the ones before an event that cannot be taken are
+    /// still given.
+    fn events(&mut self, reply: &Reply, events: &mut Vec<Placed>) -> Result<bool, Error> {
+        let mut empty = true;
         for raw in reader::in_reply(&reply.batch, "read the change stream")? {
-            if let Some(whole) = self.fragments.take(raw?)? {
+            let raw = raw?;
+            empty = false;
+            if self.was_given(raw) {
+                continue;
+            }
+            if let Some(whole) = self.fragments.take(raw)? {
                 events.push(event::decode(&whole, &self.scope)?);
             }
         }
-        Ok(())
+        Ok(empty)
+    }
+
+    fn was_given(&self, raw: &RawDocument) -> bool {
+        let data = raw.get_document("_id").and_then(|token| token.get_str("_data"));
+        self.given.as_ref().is_some_and(|given| data.is_ok_and(|data| given.has_given(data)))
+    }
+
+    /// The position behind a reply: not before what was given, because the stream would begin there next time.
+    fn position(&mut self, token: &ResumeToken, empty: bool, sent_ms: i64) -> Position {
+        let mut position = self.tracker.reply(token, empty, sent_ms);
+        if let Some(given) = self.given.as_ref().filter(|given| given.reaches(token)) {
+            position.token = given.clone();
+        }
+        position
     }
 
     /// Takes the next segment off the events and looks up what it needs; see [`Holds`] for what it lacks.

@@ -57,7 +57,8 @@ fn time(i: u32) -> ClusterTime {
 
 fn state(i: u32) -> StreamState {
     let raw = rawdoc! { "_data": format!("82{:08X}{i:08X}2B022C0100296E5A", 1_700_000_000) };
-    StreamState { epoch: 1, token: ResumeToken::from_raw(&raw).expect("a token"), frontier: Frontier(time(i)) }
+    let token = ResumeToken::from_raw(&raw).expect("a token");
+    StreamState { epoch: 1, token, frontier: Frontier(time(i)), held: None }
 }
 
 fn change(namespace: Namespace, id: i32, i: u32) -> Change {

@@ -63,7 +63,7 @@ impl Shop {
 
     fn scope(&self, collections: &[&str], on_drop: OnDrop) -> Scope {
         let collections = collections.iter().map(|name| ((*name).to_owned(), on_drop)).collect::<BTreeMap<_, _>>();
-        Scope { database: self.database.name().to_owned(), collections, epoch: 1 }
+        Scope { database: self.database.name().to_owned(), collections, epoch: 1, since: BTreeMap::new() }
     }
 
     async fn now(&self) -> ClusterTime {
@@ -128,7 +128,7 @@ async fn an_idle_stream_covers_its_last_instant() {
     assert!(last.position.as_of_ms > 0);
     drop(stream);
     let frontier = Frontier::default();
-    let mut stream = shop.stream(&["orders"], Start::After { token: last.position.token, frontier });
+    let mut stream = shop.stream(&["orders"], Start::After { token: last.position.token, frontier, held: None });
     assert!(seen(&stream.until(inserted).await).is_empty());
     shop.close().await;
 }
@@ -207,9 +207,24 @@ async fn a_missing_image_holds_a_position_until_its_delete() {
     let at_delete = batches.iter().position(|batch| batch.changes.iter().any(|change| change.op == Op::Delete));
     let (held, free) = batches.split_at(at_delete.expect("the delete was given"));
     assert!(held.iter().all(|batch| !batch.position.frontier.covers(updated)), "the update is not made good yet");
+    // A process that ends while the position is held has given more than it saved: none of that comes again.
+    for (ended, last) in held.iter().enumerate().filter(|(_, batch)| batch.position.held.is_some()) {
+        let Position { token, frontier, held, .. } = last.position.clone();
+        let rest = shop.stream(&["orders"], Start::After { token, frontier, held }).until(shop.now().await).await;
+        let again = [seen(&batches[..=ended]), seen(&rest)].concat();
+        assert_eq!(again, seen(&batches), "ended behind batch {ended}");
+        // Nor does it forget what it waits for.
+        let deleted = rest.iter().position(|batch| batch.changes.iter().any(|change| change.op == Op::Delete));
+        let waits = &rest[..deleted.expect("the delete is still to come")];
+        assert!(waits.iter().all(|batch| !batch.position.frontier.covers(updated) && batch.position.held.is_some()));
+    }
+    assert!(
+        held.iter().filter(|batch| batch.position.held.is_some()).count() > 1,
+        "nothing was held: the test proves nothing"
+    );
     let Position { frontier, token, .. } = &free[0].position;
     assert!(frontier.covers(updated) && !frontier.covers(deleted), "{frontier}");
-    let after = Start::After { token: token.clone(), frontier: *frontier };
+    let after = Start::After { token: token.clone(), frontier: *frontier, held: None };
     let rest = shop.stream(&["orders"], after).until(shop.now().await).await;
     assert_eq!(seen(&rest), (3..20).map(|id| (id, Op::Insert, Some(0))).collect::<Vec<_>>());
     shop.close().await;
@@ -262,7 +277,10 @@ async fn resuming_anywhere_loses_nothing() {
         let Position { token, frontier: announced, .. } = batch.position;
         assert!(announced >= frontier, "the frontier goes backwards");
         frontier = announced;
-        let rest = shop.stream(&["orders"], Start::After { token, frontier: Frontier::default() }).until(end).await;
+        let rest = shop
+            .stream(&["orders"], Start::After { token, frontier: Frontier::default(), held: None })
+            .until(end)
+            .await;
         assert_eq!(seen(&rest), everything[given..]);
     }
     shop.close().await;
@@ -291,7 +309,7 @@ async fn drops_and_renames_become_controls() {
     let batches = shop.stream_on_drop(&mapped, start.clone(), OnDrop::Truncate).until(end).await;
     let controls: Vec<_> = batches.iter().flat_map(|batch| &batch.controls).collect();
     assert!(controls.iter().all(|control| control.truncate));
-    let expected = [("orders", ControlKind::Drop), ("items", ControlKind::Rename), ("archive", ControlKind::Rename)];
+    let expected = [("orders", ControlKind::Drop), ("items", ControlKind::Rename), ("archive", ControlKind::Replace)];
     let kinds: Vec<_> = controls.iter().map(|control| (&*control.namespace.collection, control.kind)).collect();
     assert_eq!(kinds[..3], expected);
     let mut dropped: Vec<_> = kinds[3..].to_vec();
@@ -338,7 +356,7 @@ async fn lost_history_halts() {
     // The same event, decades earlier: no oplog reaches back to it, and what follows it is there to be seen.
     let moved = format!("{}10000000{}", &data[..2], &data[10..]);
     let token = ResumeToken::from_raw(&rawdoc! { "_data": moved }).expect("a token");
-    let start = Start::After { token, frontier: Frontier(shop.now().await) };
+    let start = Start::After { token, frontier: Frontier(shop.now().await), held: None };
     let mut stream = shop.stream(&["orders"], start);
     let ending = async {
         loop {
@@ -350,6 +368,87 @@ async fn lost_history_halts() {
     let error = soon("an end", ending).await;
     assert!(matches!(error, Error::HistoryLost { .. }), "{}", driftless::retry::chain(&error));
     assert_eq!(error.class(), Class::Halt);
+    shop.close().await;
+}
+
+/// The last event before a restart may be one that the mapping no longer asks for: its history is not lost by that.
+#[tokio::test]
+async fn a_stream_goes_on_where_its_last_event_is_filtered_out() {
+    let shop = Shop::with("narrower", |config| config.stream_batch = 3).await;
+    let (orders, items) = (shop.collection("orders"), shop.collection("items"));
+    items.insert_one(doc! { "_id": 0, "v": 0 }).await.expect("the server answers");
+    let start = shop.now().await;
+    orders.insert_one(doc! { "_id": 1, "v": 1 }).await.expect("the server answers");
+    items.insert_one(doc! { "_id": 1, "v": 1 }).await.expect("the server answers");
+    let mut session = shop.client.start_session().await.expect("the server answers");
+    session.start_transaction().await.expect("the server answers");
+    for (collection, id) in [(&items, 2), (&orders, 2), (&items, 3), (&orders, 3), (&items, 4)] {
+        collection.insert_one(doc! { "_id": id, "v": 1 }).session(&mut session).await.expect("the server answers");
+    }
+    session.commit_transaction().await.expect("the server answers");
+    let rename = doc! {
+        "renameCollection": format!("{}.items", shop.database.name()), "to": format!("{}.archive", shop.database.name()),
+    };
+    shop.client.database("admin").run_command(rename).await.expect("the server answers");
+    shop.collection("archive").drop().await.expect("the server answers");
+    let seen_before = shop.now().await;
+    let all = shop.stream_on_drop(&["orders", "items", "archive"], Start::At(start), OnDrop::Ignore);
+    let all = { all }.until(seen_before).await;
+    orders.insert_one(doc! { "_id": 5, "v": 1 }).await.expect("the server answers");
+    items.insert_one(doc! { "_id": 5, "v": 1 }).await.expect("the server answers");
+    let end = shop.now().await;
+
+    // From each event in turn, into mappings that know it, know it no longer, know more.
+    let mut given: Vec<(String, i32)> = Vec::new();
+    let place =
+        |change: &Change| (change.namespace.collection.to_string(), change.id.get_i32("_id").expect("a number"));
+    let everything =
+        |batches: &[StreamBatch]| batches.iter().flat_map(|batch| &batch.changes).map(place).collect::<Vec<_>>();
+    let rest = [("orders".to_owned(), 5), ("items".to_owned(), 5)];
+    let whole = [everything(&all), rest.to_vec()].concat();
+    let mut events = 0;
+    for batch in all {
+        given.extend(everything(std::slice::from_ref(&batch)));
+        events += usize::from(batch.position.token.kind() == TokenKind::Event);
+        let Position { token, frontier, .. } = batch.position;
+        for mapped in [&["orders"][..], &["items"], &["elsewhere"], &["orders", "items", "archive", "elsewhere"]] {
+            let start = Start::After { token: token.clone(), frontier, held: None };
+            let found = shop.stream_on_drop(mapped, start, OnDrop::Ignore);
+            let found = everything(&{ found }.until(end).await);
+            let expected = whole[given.len()..].iter().filter(|(collection, _)| mapped.contains(&collection.as_str()));
+            assert_eq!(found, expected.cloned().collect::<Vec<_>>(), "{mapped:?} behind {given:?}");
+        }
+    }
+    assert!(events > 2, "{events} positions that were an event's");
+    shop.close().await;
+}
+
+/// The instant at which a collection is begun is no news of it, nor is anything before: whatever the policy.
+#[tokio::test]
+async fn a_drop_at_the_first_instant_is_no_news() {
+    let shop = Shop::open("first_instant").await;
+    let orders = shop.collection("orders");
+    orders.insert_one(doc! { "_id": 1, "v": 1 }).await.expect("the server answers");
+    let reply = shop.database.run_command(doc! { "drop": "orders" }).await.expect("the server answers");
+    let dropped = ClusterTime::from(reply.get_timestamp("operationTime").expect("a replica set tells its time"));
+    orders.insert_one(doc! { "_id": 2, "v": 2 }).await.expect("the server answers");
+    let end = shop.now().await;
+    for since in [None, Some(dropped)] {
+        let mut scope = shop.scope(&["orders"], OnDrop::Halt);
+        scope.since.extend(since.map(|since| ("orders".to_owned(), since)));
+        let mut stream = Stream { inner: ChangeStream::open(&shop.source, scope, Start::At(dropped), BACKOFF) };
+        match since {
+            None => {
+                let error = loop {
+                    if let Err(error) = soon("a batch", stream.inner.next_batch()).await {
+                        break error;
+                    }
+                };
+                assert!(matches!(error, Error::Dropped { .. }), "the drop is at the instant: {error}");
+            }
+            Some(_) => assert_eq!(seen(&stream.until(end).await), [(2, Op::Insert, Some(2))]),
+        }
+    }
     shop.close().await;
 }
 
@@ -469,7 +568,10 @@ async fn nothing_comes_behind_the_frontier() {
                 }
                 batches += 1;
                 if restart > 0 && batches % restart == 0 {
-                    stream = shop.stream(&["orders"], Start::After { token: batch.position.token, frontier });
+                    stream = shop.stream(
+                        &["orders"],
+                        Start::After { token: batch.position.token, frontier, held: batch.position.held },
+                    );
                 }
             }
         }

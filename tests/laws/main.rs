@@ -13,6 +13,7 @@
 mod support;
 
 mod breaker;
+mod continuity;
 mod law_1_crash;
 mod law_2_replay;
 mod law_3_order;

@@ -74,7 +74,8 @@ async fn source(bench: &Bench, chapter: &mut Chapter) -> anyhow::Result<()> {
 async fn follow(config: &Config, start: Timestamp, updates: u64, encode: bool) -> anyhow::Result<f64> {
     let source = Source::connect(&config.source).await?;
     let collections = BTreeMap::from([(USERS.to_owned(), OnDrop::Halt)]);
-    let scope = Scope { database: config.source.database.clone(), collections, epoch: config.source.epoch };
+    let (database, epoch) = (config.source.database.clone(), config.source.epoch);
+    let scope = Scope { database, collections, epoch, since: BTreeMap::new() };
     let began = Instant::now();
     let mut stream = ChangeStream::open(&source, scope, Start::At(ClusterTime::from(start)), BACKOFF);
     let mut seen = 0;

@@ -41,7 +41,7 @@ pub(super) struct Stretch {
     pub(super) limits: Limits,
     /// About how many bytes it will be.
     pub(super) bytes: usize,
-    /// The chunk before it was read then; this one must not be older, so that they are released in order.
+    /// The chunk before it was read then, or the run began then; this one must not be older.
     pub(super) floor: ClusterTime,
 }
 
@@ -113,7 +113,7 @@ impl Board {
         self.change(|inner| {
             let pace = Pace::new(inner.most, inner.target);
             let parts = state.parts.len();
-            let (busy, read_at) = (vec![false; parts], vec![ClusterTime::default(); parts]);
+            let (busy, read_at) = (vec![false; parts], vec![state.since; parts]);
             let walk = Walk { cutting: false, busy, read_at, pace, state };
             inner.walks.insert(walk.state.collection.clone(), walk);
         });
@@ -193,7 +193,7 @@ impl Board {
             if let Some(walk) = inner.walks.get_mut(&state.collection).filter(|walk| walk.state.run == state.run) {
                 walk.state.parts.clone_from(&state.parts);
                 walk.busy = vec![false; state.parts.len()];
-                walk.read_at = vec![ClusterTime::default(); state.parts.len()];
+                walk.read_at = vec![state.since; state.parts.len()];
             }
         });
     }

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     model::{Change, Namespace, Op, SnapshotState, SnapshotStep},
     retry::Backoff,
-    source::{Error, ReadTime, Source, Ticket},
+    source::{Chunk, Error, ReadTime, Source, Ticket},
 };
 
 /// Parts for each reader: so many that no reader is left with a long one at the end.
@@ -78,29 +78,9 @@ impl Reading {
     }
 
     async fn chunk(&self, stretch: Stretch) -> Result<(), Stop> {
-        let Stretch { collection, run, part, range, limits, bytes, floor } = stretch;
-        let mut room = self.room(bytes + limits.documents * OVERHEAD).await?;
-        let ticket = self.ticket(&collection, run).await?;
-        let at = ReadTime::AtLeast(ticket.floor.max(floor));
-        let (reader, mut began) = (self.source.reader(), Instant::now());
-        let chunk = self
-            .settled(|| {
-                began = Instant::now();
-                // As of now: an attempt may have shown that the chunk was too large.
-                let limits = self.board.limits(&collection);
-                let read = reader.range(&collection, &range, limits, at);
-                let board = &self.board;
-                let collection = &collection;
-                async move {
-                    let read = read.await;
-                    if matches!(read, Err(Error::SnapshotTooOld { .. })) {
-                        board.shrink(collection);
-                    }
-                    read
-                }
-            })
-            .await?;
-        let took = began.elapsed();
+        let mut room = self.room(stretch.bytes + stretch.limits.documents * OVERHEAD).await?;
+        let (ticket, chunk, took) = self.settled(|| self.attempt(&stretch)).await?;
+        let Stretch { collection, run, part, range, .. } = stretch;
         let (read_at, documents) = (chunk.read_at, chunk.documents.len());
         let step = SnapshotStep {
             collection: collection.clone(),
@@ -126,6 +106,26 @@ impl Reading {
         self.send(SnapshotItem::Chunk { ticket, read_at, changes, step: step.clone(), room }).await?;
         self.board.read(&step, read_at, took);
         Ok(())
+    }
+
+    /// Reads a chunk once. A ticket is held no longer than that: while one is, every key that changes is remembered.
+    async fn attempt(&self, stretch: &Stretch) -> Result<(Ticket, Chunk, Duration), Error> {
+        let Stretch { collection, run, range, floor, .. } = stretch;
+        let ticket = self.ticket(collection, *run).await.map_err(|Stop| Error::Ended)?;
+        let began = Instant::now();
+        // As of now: an attempt may have shown that the chunk was too large.
+        let limits = self.board.limits(collection);
+        let at = ReadTime::AtLeast(ticket.floor.max(*floor));
+        match self.source.reader().range(collection, range, limits, at).await {
+            Ok(chunk) => Ok((ticket, chunk, began.elapsed())),
+            Err(error) => {
+                if matches!(error, Error::SnapshotTooOld { .. }) {
+                    self.board.shrink(collection);
+                }
+                self.send(SnapshotItem::GiveBack(ticket)).await.map_err(|Stop| Error::Ended)?;
+                Err(error)
+            }
+        }
     }
 
     /// Waits until there is room for so many bytes; a chunk that is larger than all room takes all of it.

@@ -192,6 +192,33 @@ async fn a_truncation_voids_what_came_before_it_and_nothing_after() {
     world.end().await;
 }
 
+/// Where the target enforces its foreign keys, a truncation takes what may go, and halts for nothing.
+#[tokio::test]
+async fn a_truncation_leaves_what_others_reference() {
+    let mut world = World::with(driftless::config::Constraints::Enforce).await;
+    let users = (1..=9).map(|id| user(id, 1, &format!("{id}@x"))).collect::<Vec<_>>();
+    world.apply(&users).await;
+    world.apply(&[plan(1, 1, Some(3), &[(1, "m")]), plan(2, 1, Some(7), &[])]).await;
+    let control = Control {
+        namespace: Namespace::new("shop", "users"),
+        kind: ControlKind::Drop,
+        version: Version { epoch: 1, time: driftless::model::ClusterTime { t: 5, i: 1 }, op: 0 },
+        truncate: true,
+    };
+    let record = world.append_control(&control);
+    world.apply_records(record).await.expect("applies");
+    assert_eq!(world.rows("SELECT email FROM app.users ORDER BY 1").await, ["3@x", "7@x"]);
+    let live = "SELECT count(*) FROM driftless.ledger AS l JOIN driftless.collection AS c ON c.id = l.collection \
+                 WHERE c.name = 'users' AND NOT l.deleted";
+    assert_eq!(world.rows(live).await, ["2"], "the ledger says what is there");
+    // What comes late is void all the same; a delete waits for the rows that reference its own.
+    world.apply(&[user(3, 4, "late"), change("users", 3, 6, None), change("users", 7, 6, None)]).await;
+    world.apply(&[change("plans", 1, 6, None), change("plans", 2, 6, None)]).await;
+    world.retry_parked().await;
+    assert_eq!(world.counts(&["users", "plans", "milestones"]).await, [0, 0, 0]);
+    world.end().await;
+}
+
 #[tokio::test]
 async fn a_hashed_key_is_found_again_by_a_truncation() {
     let tables = "CREATE TABLE docs (id text PRIMARY KEY, n integer)";

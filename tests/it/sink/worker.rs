@@ -51,7 +51,7 @@ impl Kafka {
             controls: Vec::new(),
             frontier: Some((frontier, i64::from(t) * 1000)),
             idle: true,
-            state: StreamState { epoch: 1, token: token.expect("a token"), frontier },
+            state: StreamState { epoch: 1, token: token.expect("a token"), frontier, held: None },
             snapshots: Vec::new(),
             complete: BTreeSet::from(["users".to_owned(), "plans".to_owned()]),
         };

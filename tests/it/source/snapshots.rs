@@ -15,7 +15,10 @@ use driftless::{
 use mongodb::Database;
 
 use super::{BACKOFF, Shop, Stream, reads};
-use crate::support::soon;
+use crate::support::{
+    proxy::{Line, Proxy},
+    setting, soon,
+};
 
 /// Room for a chunk or two of ten small documents, so that it cannot run ahead of who takes them.
 const FEW_CHUNKS: ByteSize = ByteSize::kib(8);
@@ -75,6 +78,7 @@ impl Term {
                 SnapshotItem::Begin { collection, run, ready } => {
                     ready.send(self.merge.begin(&collection, Some(run))).expect("the reader waits");
                 }
+                SnapshotItem::GiveBack(ticket) => self.merge.abandon(ticket),
                 SnapshotItem::Chunk { ticket, read_at, changes, step, room } => {
                     self.merge.hold(ticket, read_at, changes, (step, room));
                 }
@@ -336,5 +340,46 @@ async fn it_is_paused_resumed_and_started_again() {
     term.until_done(&mut log, async || Some(ClusterTime::default())).await;
     assert_eq!((log.rows - before, log.states["orders"].documents), (400, 400));
     assert_eq!(log.documents("orders"), truth(&shop.database, "orders").await);
+    shop.close().await;
+}
+
+/// While a chunk cannot be read, nothing is remembered for it: each attempt has a ticket of its own.
+#[tokio::test]
+async fn a_chunk_that_cannot_be_read_holds_no_ticket() {
+    const FAILURES: usize = 4;
+    let shop = Shop::open("tickets").await;
+    numbered(&shop, "orders", 20).await;
+    let uri = setting("MONGO_URI");
+    let server = uri.trim_start_matches("mongodb://").split(['/', ',', '?']).next().expect("an address").to_owned();
+    let proxy = Proxy::to(server).await;
+    let behind = Shop::again(&shop, |config| {
+        config.uri = Some(format!("mongodb://{}/?directConnection=true", proxy.address).into());
+        config.timeout = std::time::Duration::from_millis(500);
+        config.snapshot_readers = 1;
+    })
+    .await;
+    let mut merge: Merge<SnapshotStep> = Merge::new(1, shop.now().await);
+    let mut snapshot = Snapshot::start(&behind.source, BACKOFF);
+    let mut state = SnapshotState::new("orders", 1, 0);
+    state.cut(Vec::new());
+    snapshot.read(state);
+    let mut given_back = 0;
+    let step = loop {
+        match soon("the snapshot goes on", snapshot.next_item()).await.expect("no error that halts") {
+            SnapshotItem::Begin { collection, run, ready } => {
+                assert_eq!(merge.pending(), 0, "the ticket before it is still held");
+                proxy.set(if given_back < FAILURES { Line::Cut } else { Line::Open });
+                ready.send(merge.begin(&collection, Some(run))).expect("the reader waits");
+            }
+            SnapshotItem::GiveBack(ticket) => {
+                merge.abandon(ticket);
+                given_back += 1;
+            }
+            SnapshotItem::Chunk { step, .. } => break step,
+            SnapshotItem::Cut(_) => panic!("it was cut before"),
+        }
+    };
+    assert!(given_back >= FAILURES, "{given_back} attempts failed");
+    assert_eq!((step.documents, step.done), (20, true));
     shop.close().await;
 }
