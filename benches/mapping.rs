@@ -23,6 +23,7 @@ fn plan() -> CollectionPlan {
     let column = |name: &str, kind: ColumnType| Column {
         name: name.to_owned(),
         sql_type: kind.to_string(),
+        folds: false,
         kind,
         not_null: false,
         has_default: false,

@@ -251,6 +251,9 @@ pub struct SinkConfig {
     /// Longest time a statement may take.
     #[serde(default = "defaults::statement_timeout", deserialize_with = "duration")]
     pub statement_timeout: Duration,
+    /// How often the catalog is looked at for changes, and how often a role tries again that a fault of the target has halted.
+    #[serde(default = "defaults::catalog_interval", deserialize_with = "duration")]
+    pub catalog_interval: Duration,
 }
 
 /// How the target's constraints and triggers are treated.
@@ -433,6 +436,9 @@ mod defaults {
     }
     pub(super) fn statement_timeout() -> Duration {
         Duration::from_secs(60)
+    }
+    pub(super) fn catalog_interval() -> Duration {
+        Duration::from_secs(10)
     }
 }
 

@@ -46,7 +46,15 @@ id = "uuid5"
 
 fn column(name: impl Into<String>, kind: ColumnType) -> Column {
     let sql_type = kind.to_string();
-    Column { name: name.into(), kind, sql_type, not_null: false, has_default: false, filled: Filled::ByUs }
+    Column {
+        name: name.into(),
+        folds: false,
+        kind,
+        sql_type,
+        not_null: false,
+        has_default: false,
+        filled: Filled::ByUs,
+    }
 }
 
 fn table(name: &str, columns: Vec<Column>) -> Table {

@@ -67,12 +67,7 @@ impl Run {
                     supervisor.spawn("source", |cancel| endless(role.run(cancel)));
                 }
                 Role::Sink => {
-                    let role = SinkRole {
-                        config: config.clone(),
-                        mapping: mapping.clone(),
-                        status: status.clone(),
-                        overview: overview.clone(),
-                    };
+                    let role = SinkRole::new(config.clone(), mapping.clone(), status.clone(), overview.clone());
                     supervisor.spawn("sink", |cancel| endless(role.run(cancel)));
                 }
                 Role::Reconciler => {

@@ -244,6 +244,20 @@ impl IdStep {
         }
     }
 
+    /// The rule in words, with its namespace where that has a part in the keys: of the documents, or of what they embed.
+    pub(super) fn in_words(&self, embeds: bool) -> String {
+        let named = IdRule::NAMES.iter().find(|(_, rule)| *rule == self.rule);
+        let mut words = named.map_or("id", |(name, _)| name).to_owned();
+        if let Some(Lookup { table, from: (from, _), to }) = self.lookup() {
+            words.push_str(&format!(" in {table} (from {from} to {to})"));
+        }
+        let gives_uuids = matches!(self.rule, IdRule::Uuid | IdRule::Md5 | IdRule::PadLeft | IdRule::PadRight);
+        if self.rule == IdRule::Uuid5 || embeds && !gives_uuids {
+            words.push_str(&format!(" in namespace {}", self.namespace));
+        }
+        words
+    }
+
     /// Whether ids of child rows need a namespace that the mapping does not give.
     pub(super) fn lacks_namespace(&self) -> bool {
         let gives_uuids =

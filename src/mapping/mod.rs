@@ -15,6 +15,7 @@
 
 mod array;
 mod bson_type;
+mod changes;
 mod compile;
 mod digits;
 mod encode;

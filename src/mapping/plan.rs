@@ -49,6 +49,13 @@ impl CollectionPlan {
         xxhash_rust::xxh3::xxh3_128(format!("{self:?}").as_bytes()).to_be_bytes()
     }
 
+    /// By which rule the keys of its rows are made, in words: what may not change while there are rows.
+    pub fn key_rule(&self) -> String {
+        let Some(rule) = &self.program.id else { return "the columns of the key".to_owned() };
+        let embeds = self.tables.iter().any(|table| !table.root);
+        rule.in_words(embeds)
+    }
+
     /// Which paths of a document are read.
     pub fn reads(&self) -> &Reads {
         &self.program.reads

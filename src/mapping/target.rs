@@ -61,8 +61,11 @@ pub struct Column {
     pub name: String,
     /// What it stores.
     pub kind: ColumnType,
-    /// The type as SQL, schema-qualified where needed, with its modifier: the result of `format_type`.
+    /// The type as SQL, schema-qualified where needed, with its modifier: the result of `format_type`. Where the column has
+    /// a collation that is not deterministic, that belongs to it, so that values are compared as the column compares them.
     pub sql_type: String,
+    /// Whether texts that differ may be equal here: `citext`, or a collation that is not deterministic.
+    pub folds: bool,
     /// Whether it refuses NULL.
     pub not_null: bool,
     /// Whether an INSERT may leave it out although it is NOT NULL.

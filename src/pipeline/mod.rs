@@ -4,6 +4,7 @@
 //! that only a person can mend ends the role, not the process, so that its status can be read.
 
 mod drift;
+mod fit;
 mod log_watch;
 mod overview;
 mod publish;
@@ -28,14 +29,14 @@ pub use self::{
     source::SourceRole,
 };
 use crate::{
-    config::{Config, RetryConfig},
+    config::Config,
     log,
     mapping::{self, Plan},
     model::Namespace,
     reconcile,
     retry::{self, Backoff, Class, Classify},
     sink as target, source as origin,
-    status::{Role, Status},
+    status::{Phase, Role, RoleStatus, Status},
 };
 
 /// What ends an attempt of a role.
@@ -59,6 +60,9 @@ pub enum Error {
     /// The mapping does not fit the target.
     #[error("fit the mapping to the target: {}", list(.0))]
     Mapping(Vec<mapping::Fault>),
+    /// The target cannot be written as it is.
+    #[error("write the target: {}", .0.iter().map(|fault| fault.what.as_str()).collect::<Vec<_>>().join("; "))]
+    TargetUnsuited(Vec<target::Fault>),
     /// The stored state is of a later epoch than the configuration.
     #[error("go on from the stored state: it is of epoch {stored}, the configuration says {configured}")]
     EpochWentBack {
@@ -70,13 +74,24 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether another catalog, other rights or another setting of the target may be all that is needed.
+    fn concerns_the_target(&self) -> bool {
+        match self {
+            Self::Mapping(_) | Self::TargetUnsuited(_) => true,
+            Self::Sink(error) | Self::Reconcile(reconcile::Error::Target(error)) => error.concerns_the_target(),
+            _ => false,
+        }
+    }
+
     /// What a person can do about it, where that is known.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Source(error) => error.hint().map(str::to_owned),
             Self::Log(error) => error.hint().map(str::to_owned),
             Self::Sink(error) => error.hint().map(str::to_owned),
-            Self::Unsuited(_) | Self::Mapping(_) => Some("run `driftless check`".to_owned()),
+            Self::Unsuited(_) => Some("run `driftless check`".to_owned()),
+            Self::TargetUnsuited(faults) => Some(all(faults.iter().map(|fault| fault.hint.as_str()))),
+            Self::Mapping(faults) => Some(all(faults.iter().map(|fault| fault.hint.as_str()))),
             Self::EpochWentBack { stored, .. } => {
                 Some(format!("set source.epoch to {stored}, or choose another log.prefix"))
             }
@@ -92,7 +107,7 @@ impl Classify for Error {
             Self::Log(error) => error.class(),
             Self::Sink(error) => error.class(),
             Self::Reconcile(error) => error.class(),
-            Self::Unsuited(_) | Self::Mapping(_) | Self::EpochWentBack { .. } => Class::Halt,
+            Self::Unsuited(_) | Self::TargetUnsuited(_) | Self::Mapping(_) | Self::EpochWentBack { .. } => Class::Halt,
         }
     }
 }
@@ -102,30 +117,61 @@ fn namespaces(config: &Config, plan: &Plan) -> Vec<Namespace> {
     plan.collections().iter().map(|plan| Namespace::new(&config.source.database, &plan.collection)).collect()
 }
 
+/// Each with its place in the file.
 fn list(faults: &[mapping::Fault]) -> String {
-    faults.iter().map(|fault| fault.what.as_str()).collect::<Vec<_>>().join("; ")
+    let place = |fault: &mapping::Fault| match &fault.location {
+        Some(location) => format!("{}, {location}", fault.what),
+        None => fault.what.clone(),
+    };
+    faults.iter().map(place).collect::<Vec<_>>().join("; ")
 }
 
-/// Repeats a role's attempts until it is cancelled. A halted role waits for the cancellation, for its status to be read.
+/// Different hints, in their order, and where more is said.
+fn all<'a>(hints: impl Iterator<Item = &'a str>) -> String {
+    let mut all = Vec::new();
+    for hint in hints {
+        if !all.contains(&hint) {
+            all.push(hint);
+        }
+    }
+    format!("{}; `driftless check` names all of it", all.join("; "))
+}
+
+/// Repeats a role's attempts until it is cancelled. A halted role waits for the cancellation, for its status to be read; one that
+/// the target has halted tries again at the pace of `config.sink.catalog_interval`, because the target may have been repaired.
 async fn attempts<F>(
     role: Role,
     status: &Status,
-    retry: RetryConfig,
+    config: &Config,
     cancel: CancellationToken,
-    attempt: impl FnMut() -> F,
+    mut attempt: impl FnMut() -> F,
 ) where
     F: Future<Output = Result<(), Error>>,
 {
-    let backoff = Backoff { min: retry.min, max: retry.max };
+    let backoff = Backoff { min: config.retry.min, max: config.retry.max };
     let stalled = |error: &Error, delay: Duration| {
         let reason = retry::chain(error);
         tracing::warn!(role = role.as_str(), reason, retry_in = ?delay, "stalled");
         status.stalled(role, reason);
     };
-    if let Err(error) = retry::until_settled(backoff, &cancel, stalled, attempt).await {
-        let (reason, hint) = (retry::chain(&error), error.hint());
-        tracing::error!(role = role.as_str(), reason, hint, "halted: a person must act, the position is intact");
-        status.halted(role, reason, hint);
-        cancel.cancelled().await;
+    while let Err(error) = retry::until_settled(backoff, &cancel, stalled, &mut attempt).await {
+        halt(role, status, &error);
+        if !error.concerns_the_target() {
+            cancel.cancelled().await;
+        }
+        if cancel.run_until_cancelled(tokio::time::sleep(config.sink.catalog_interval)).await.is_none() {
+            return;
+        }
     }
+}
+
+/// Shows the role as halted; it is logged once, however often the same is met again.
+fn halt(role: Role, status: &Status, error: &Error) {
+    let (reason, hint) = (retry::chain(error), error.hint());
+    let known = |line: &RoleStatus| line.phase == Phase::Halted && line.reason.as_ref() == Some(&reason);
+    if status.read().roles.get(role.as_str()).is_some_and(known) {
+        return;
+    }
+    tracing::error!(role = role.as_str(), reason, hint, "halted: a person must act, the position is intact");
+    status.halted(role, reason, hint);
 }

@@ -4,16 +4,21 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Error, Overview, attempts, drift::Known, namespaces};
+use super::{
+    Error, Overview, attempts,
+    drift::Known,
+    fit::{Fit, fit, outdated},
+    halt, namespaces,
+};
 use crate::{
     config::Config,
     log::{Topics, ejson},
-    mapping::{MappingFile, Plan},
+    mapping::MappingFile,
     metrics as names,
-    model::{Key, SourceIdentity},
+    model::Key,
     reconcile::{self, Bounds, Coverage, Pass, Report},
     sink::{
-        self, Entry, Prepared, Purpose, Session, Target, identity, migrate, read_catalog,
+        self, Entry, Prepared, Purpose, Session, Watch,
         status::{ReconcileResult, store_reconcile_result},
     },
     source::{self, Limits, Source},
@@ -37,6 +42,7 @@ pub struct Bench {
     source: source::Reader,
     session: Session,
     prepared: Prepared,
+    watch: Watch,
     topics: Topics,
     bounds: Bounds,
 }
@@ -47,15 +53,10 @@ impl Bench {
     /// # Errors
     /// Those of either side, and [`Error::Mapping`] when the mapping does not fit the target.
     pub async fn connect(config: &Config, mapping: &MappingFile) -> Result<Self, Error> {
-        let target = Target::new(&config.sink, &config.log.prefix)?;
-        let control = target.open(Purpose::Control).await?;
-        migrate(&control).await?;
-        let source = SourceIdentity { database: config.source.database.clone(), ..SourceIdentity::default() };
-        identity::claim(&control, &source).await?;
+        let fit = fit(config, mapping).await?;
+        let watch = fit.watch(config);
+        let Fit { target, prepared, .. } = fit;
         let session = target.open(Purpose::Read).await?;
-        let catalog = read_catalog(&session).await?;
-        let plan = Plan::compile(mapping, &catalog).map_err(Error::Mapping)?;
-        let prepared = Prepared::new(&session, Arc::new(plan), &catalog).await?;
         let topics = Topics::ensure(&config.log, &namespaces(config, prepared.all())).await?;
         let source = Source::connect(&config.source).await?.reader();
         let limits = Limits {
@@ -68,7 +69,7 @@ impl Bench {
             settle: config.reconcile.settle,
             findings: Bounds::FINDINGS,
         };
-        Ok(Self { source, session, prepared, topics, bounds })
+        Ok(Self { source, session, prepared, watch, topics, bounds })
     }
 
     /// Lists more findings in its reports, or fewer. What is stored stays within [`Bounds::FINDINGS`].
@@ -133,19 +134,37 @@ const SAMPLE: &str = "sample";
 impl ReconcilerRole {
     /// Runs until cancelled.
     pub async fn run(self, cancel: CancellationToken) {
-        attempts(Role::Reconciler, &self.status, self.config.retry, cancel.clone(), || self.passes(&cancel)).await;
+        attempts(Role::Reconciler, &self.status, &self.config, cancel.clone(), || self.passes(&cancel)).await;
     }
 
+    /// Compares with one plan after the other.
     async fn passes(&self, cancel: &CancellationToken) -> Result<(), Error> {
-        let Some(bench) = cancel.run_until_cancelled(Bench::connect(&self.config, &self.mapping)).await else {
-            return Ok(());
-        };
-        let bench = bench?;
+        while !cancel.is_cancelled() {
+            let connected = cancel.run_until_cancelled(Bench::connect(&self.config, &self.mapping)).await;
+            let bench = match connected {
+                None => break,
+                Some(Err(Error::Sink(sink::Error::CatalogChanged))) => continue,
+                Some(bench) => bench?,
+            };
+            if let Err(error) = self.compare(&bench, cancel).await {
+                let halt = |error: &Error| halt(Role::Reconciler, &self.status, error);
+                outdated(error, &bench.watch, bench.prepared.look(), halt, cancel).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Passes over all collections until cancelled.
+    ///
+    /// # Errors
+    /// [`sink::Error::CatalogChanged`] when the plan is older than the catalog; else those of either side.
+    async fn compare(&self, bench: &Bench, cancel: &CancellationToken) -> Result<(), Error> {
         self.overview.compiled(bench.prepared.all());
         let mut known: HashMap<usize, Known> = HashMap::new();
         let mut beat = tokio::time::interval(self.config.reconcile.interval);
         beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         while cancel.run_until_cancelled(beat.tick()).await.is_some() {
+            bench.prepared.still_fits(&bench.session).await?;
             for (place, name) in bench.collections().iter().enumerate() {
                 // A pass writes nothing but its result, so it can be dropped anywhere.
                 let pass = bench.pass(place, Coverage::Sample(self.config.reconcile.sample));

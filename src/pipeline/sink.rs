@@ -1,63 +1,106 @@
 //! The sink role: as many apply workers as configured, each with a consumer and a connection of its own.
+//!
+//! While they work, the catalog of the target is looked at. When it has changed, they finish their batches, and the plan is made again:
+//! between two batches, by the same process. What no longer fits halts the role, by name, until it fits again.
 
-use std::sync::Arc;
+use std::{
+    pin::pin,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use futures_util::future::try_join_all;
 use tokio_util::sync::CancellationToken;
 
-use super::{Error, Overview, attempts, namespaces};
+use super::{
+    Error, Overview, attempts,
+    fit::{Fit, fit, outdated},
+    halt, namespaces,
+};
 use crate::{
     config::Config,
     log::Topics,
     mapping::{MappingFile, Plan},
-    model::SourceIdentity,
     retry::Backoff,
-    sink::{Prepared, Purpose, Target, Worker, checkpoint, identity, migrate, read_catalog},
+    sink::{self, Prepared, Watch, Worker, checkpoint},
     status::{Phase, Role, Status},
 };
 
 /// Reads the log and writes PostgreSQL.
 pub struct SinkRole {
-    /// The configuration.
-    pub config: Arc<Config>,
-    /// The mapping.
-    pub mapping: Arc<MappingFile>,
-    /// Where this role tells how it is.
-    pub status: Status,
+    config: Arc<Config>,
+    mapping: Arc<MappingFile>,
+    status: Status,
     /// Hears of the plan.
-    pub overview: Overview,
+    overview: Overview,
+    /// The plan that was applied last.
+    applied: Mutex<Option<Arc<Plan>>>,
 }
 
 impl SinkRole {
-    /// Runs until cancelled.
-    pub async fn run(self, cancel: CancellationToken) {
-        attempts(Role::Sink, &self.status, self.config.retry, cancel.clone(), || self.apply(&cancel)).await;
+    /// A role that says in `status` how it is.
+    pub fn new(config: Arc<Config>, mapping: Arc<MappingFile>, status: Status, overview: Overview) -> Self {
+        Self { config, mapping, status, overview, applied: Mutex::new(None) }
     }
 
+    /// Runs until cancelled.
+    pub async fn run(self, cancel: CancellationToken) {
+        attempts(Role::Sink, &self.status, &self.config, cancel.clone(), || self.apply(&cancel)).await;
+    }
+
+    /// Applies with one plan after the other.
     async fn apply(&self, cancel: &CancellationToken) -> Result<(), Error> {
-        let Some(workers) = cancel.run_until_cancelled(self.prepare()).await else { return Ok(()) };
-        let workers = workers?;
-        self.status.phase(Role::Sink, Phase::Running);
-        // The first error of one ends all: they share the target, and start again together.
-        let all = cancel.child_token();
-        let _end = all.clone().drop_guard();
-        try_join_all(workers.into_iter().map(|worker| worker.run(all.clone()))).await?;
+        while !cancel.is_cancelled() {
+            let Some(prepared) = cancel.run_until_cancelled(self.prepare()).await else { break };
+            let (workers, watch, prepared) = match prepared {
+                Err(Error::Sink(sink::Error::CatalogChanged)) => continue,
+                prepared => prepared?,
+            };
+            self.status.phase(Role::Sink, Phase::Running);
+            if let Err(error) = self.work(workers, &watch, &prepared, cancel).await {
+                let halt = |error: &Error| halt(Role::Sink, &self.status, error);
+                outdated(error, &watch, prepared.look(), halt, cancel).await?;
+            }
+            if !cancel.is_cancelled() {
+                tracing::info!("the target has changed: the plan is made again");
+            }
+        }
         Ok(())
     }
 
-    async fn prepare(&self) -> Result<Vec<Worker>, Error> {
+    /// Works until cancelled, or until the plan is older than the catalog.
+    async fn work(
+        &self,
+        workers: Vec<Worker>,
+        watch: &Watch,
+        prepared: &Prepared,
+        cancel: &CancellationToken,
+    ) -> Result<(), Error> {
+        // The first error of one ends all: they share the target, and start again together.
+        let all = cancel.child_token();
+        let _end = all.clone().drop_guard();
+        let mut work = pin!(try_join_all(workers.into_iter().map(|worker| worker.run(all.clone()))));
+        let before = prepared.look();
+        tokio::select! {
+            biased;
+            ended = &mut work => { ended?; }
+            () = watch.until(|look| !look.has_same_tables(&before)) => {
+                all.cancel();
+                work.await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn prepare(&self) -> Result<(Vec<Worker>, Watch, Arc<Prepared>), Error> {
         let config = &self.config;
-        let target = Target::new(&config.sink, &config.log.prefix)?;
-        let control = target.open(Purpose::Control).await?;
-        migrate(&control).await?;
-        let source = SourceIdentity { database: config.source.database.clone(), ..SourceIdentity::default() };
-        identity::claim(&control, &source).await?;
-        let catalog = read_catalog(&control).await?;
-        let plan = Plan::compile(&self.mapping, &catalog).map_err(Error::Mapping)?;
-        let topics = Topics::ensure(&config.log, &namespaces(config, &plan)).await?;
-        checkpoint::register(&control, &topics.partitions()).await?;
-        self.overview.compiled(&plan);
-        let prepared = Arc::new(Prepared::new(&control, Arc::new(plan), &catalog).await?);
+        let fit = fit(config, &self.mapping).await?;
+        self.compare(&fit)?;
+        let topics = Topics::ensure(&config.log, &namespaces(config, fit.prepared.all())).await?;
+        checkpoint::register(&fit.control, &topics.partitions()).await?;
+        self.overview.compiled(fit.prepared.all());
+        let watch = fit.watch(config);
+        let Fit { target, prepared, .. } = fit;
+        let prepared = Arc::new(prepared);
         let worker = |number: usize| Worker {
             target: target.clone(),
             prepared: prepared.clone(),
@@ -68,6 +111,32 @@ impl SinkRole {
             stalls: self.status.stalls(Role::Sink, &format!("worker {number}")),
             status: self.status.clone(),
         };
-        Ok((1..=config.sink.workers).map(worker).collect())
+        Ok(((1..=config.sink.workers).map(worker).collect(), watch, prepared))
+    }
+
+    /// Compares the new plan with the one that was applied last.
+    ///
+    /// # Errors
+    /// [`Error::Mapping`] when a column is gone that was filled because a field has its name.
+    fn compare(&self, fit: &Fit) -> Result<(), Error> {
+        let plan = fit.prepared.all();
+        let mut applied = self.applied.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(before) = applied.as_ref() {
+            let lost = plan.lost_since(before, &fit.catalog);
+            if !lost.is_empty() {
+                return Err(Error::Mapping(lost));
+            }
+            for gained in plan.gained_since(before) {
+                tracing::warn!(
+                    collection = gained.collection,
+                    table = %gained.table,
+                    columns = gained.columns.join(", "),
+                    hint = format!("driftless replay --collection {} --to-earliest", gained.collection),
+                    "columns are filled from now on; older rows lack their values until the collection is replayed"
+                );
+            }
+        }
+        *applied = Some(plan.clone());
+        Ok(())
     }
 }

@@ -43,7 +43,7 @@ impl SourceRole {
                 metrics::counter!(counter, "collection" => collection.clone()).increment(0);
             }
         }
-        attempts(Role::Source, &self.status, self.config.retry, cancel.clone(), || self.candidate(&cancel)).await;
+        attempts(Role::Source, &self.status, &self.config, cancel.clone(), || self.candidate(&cancel)).await;
     }
 
     pub(super) fn backoff(&self) -> Backoff {

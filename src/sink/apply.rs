@@ -93,7 +93,8 @@ pub struct Counts {
 /// Applies the batch. `expected` are the offsets that the caller believes in, in the order of `batch.passages`.
 ///
 /// # Errors
-/// [`Error::OffsetMoved`]: read the positions and go on from there. [`Error::Breaker`] halts. Others by their cause; nothing
+/// [`Error::OffsetMoved`]: read the positions and go on from there. [`Error::CatalogChanged`]: make the plan again.
+/// [`Error::Breaker`] halts. Others by their cause; nothing
 /// was written, unless the connection broke while committing: then the positions tell.
 pub async fn apply(
     session: &Session,
@@ -140,6 +141,10 @@ async fn inside(
     let (rejected, accepted): (Vec<_>, Vec<_>) =
         winners.iter().copied().partition(|winner| matches!(winner.document.content, Content::Rejected { .. }));
     letters.extend(rejected.iter().filter_map(|winner| Letter::rejected(winner.document)));
+    if !rejected.is_empty() {
+        // No document is given up by a plan that is older than the catalog: a column may have become wider meanwhile.
+        prepared.still_fits(session).await?;
+    }
     if let Some(letter) = letters.last() {
         limits.check(letters.len(), letter.reason)?;
     }

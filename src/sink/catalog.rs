@@ -22,13 +22,19 @@ SELECT c.oid, n.nspname::text, c.relname::text
    AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'driftless') AND n.nspname !~ '^pg_'
  ORDER BY n.nspname, c.relname";
 
-const COLUMNS: &str = "
-SELECT a.attrelid, a.attname::text, a.atttypid, a.atttypmod, format_type(a.atttypid, a.atttypmod),
+/// With the type in words, or without: a session with another search path says it in others.
+fn columns(kind: &str) -> String {
+    format!(
+        "SELECT a.attrelid, a.attname::text, a.atttypid, a.atttypmod, {kind},
        a.attnotnull OR t.typnotnull, a.atthasdef OR a.attidentity <> '' OR t.typdefault IS NOT NULL,
-       CASE WHEN a.attgenerated <> '' THEN 'generated' WHEN a.attidentity <> '' THEN 'identity' ELSE '' END
+       CASE WHEN a.attgenerated <> '' THEN 'generated' WHEN a.attidentity <> '' THEN 'identity' ELSE '' END,
+       (SELECT format('%I.%I', n.nspname, l.collname) FROM pg_collation AS l JOIN pg_namespace AS n ON n.oid = l.collnamespace
+         WHERE l.oid = a.attcollation AND NOT l.collisdeterministic)
   FROM pg_attribute AS a JOIN pg_type AS t ON t.oid = a.atttypid
  WHERE a.attrelid = ANY ($1) AND a.attnum > 0 AND NOT a.attisdropped
- ORDER BY a.attrelid, a.attnum";
+ ORDER BY a.attrelid, a.attnum"
+    )
+}
 
 /// What a type is made of: below a domain its base, of an array its elements, of a range its bounds. `int2vector` has elements
 /// but is no array of them.
@@ -66,6 +72,27 @@ SELECT f.conrelid, f.conname::text, n.nspname::text, c.relname::text,
  WHERE f.contype = 'f' AND f.conrelid = ANY ($1) AND f.conparentid = 0
  ORDER BY f.conrelid, f.conname";
 
+/// One number for everything that these queries say of some tables (`$1`, their oids): it changes when that does. The oids count
+/// too, because a table that was dropped and made again has lost its rows.
+pub(super) fn digest() -> String {
+    let all = |query: &str| format!("(SELECT string_agg(q::text, '|' ORDER BY q::text) FROM ({query}) AS q)");
+    let referring = "SELECT conrelid, confrelid FROM pg_constraint WHERE contype = 'f' AND confrelid = ANY ($1)";
+    format!(
+        "WITH RECURSIVE types AS (
+           SELECT * FROM ({TYPES}) AS t (oid, name, kind, made_of, typmod, is_array, delimiter, is_system, labels)
+         ), used (oid) AS (
+           SELECT atttypid FROM pg_attribute WHERE attrelid = ANY ($1) AND attnum > 0 AND NOT attisdropped
+           UNION SELECT types.made_of FROM used JOIN types USING (oid)
+         )
+         SELECT hashtextextended(concat_ws('|', $1::oid[], {}, {}, {}, {},
+                                           (SELECT string_agg(types::text, '|' ORDER BY types.oid) FROM types JOIN used USING (oid))), 0)",
+        all(&columns("t.typnamespace")),
+        all(UNIQUES),
+        all(FOREIGN_KEYS),
+        all(referring),
+    )
+}
+
 /// Reads every table of the application.
 ///
 /// # Errors
@@ -86,7 +113,7 @@ pub async fn read_catalog(session: &Session) -> Result<Catalog, Error> {
     }
     let oids = place.keys().copied().collect::<Vec<_>>();
     let types = Types::read(session).await?;
-    for row in session.query(ACT, COLUMNS, &[&oids]).await? {
+    for row in session.query(ACT, &columns("format_type(a.atttypid, a.atttypmod)"), &[&oids]).await? {
         if let Some(table) = owner(&mut tables, &place, &row)? {
             table.columns.push(column(&row, &types)?);
         }
@@ -125,10 +152,16 @@ fn column(row: &Row, types: &Types) -> Result<Column, Error> {
     if matches!(kind.base(), ColumnType::Array(element) if matches!(element.base(), ColumnType::Money { .. })) {
         sql_type = format!("numeric[]::money[]::{sql_type}");
     }
+    let is_citext = *kind.base() == ColumnType::Citext;
+    let folding: Option<String> = field(row, 8, ACT)?;
+    if let Some(collation) = folding.as_ref().filter(|_| !is_citext) {
+        sql_type.push_str(&format!(" COLLATE {collation}"));
+    }
     Ok(Column {
         name: field(row, 1, ACT)?,
         kind,
         sql_type,
+        folds: is_citext || folding.is_some(),
         not_null: field(row, 5, ACT)?,
         has_default: field(row, 6, ACT)?,
         filled: match field::<&str>(row, 7, ACT)? {

@@ -20,6 +20,7 @@ use super::{
     error::Cause,
     session::Session,
     tls::{self, Trust},
+    url,
 };
 use crate::config::{Constraints, SinkConfig};
 
@@ -68,6 +69,40 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A peer that acknowledges nothing for so long is dead.
 const PEER_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// Settings that change what a statement means, what its text becomes or how long a session lives: a role or a database may
+/// have any of them as its default, and ours come after.
+///
+/// Not among them: `default_transaction_read_only`, by which an administrator says that nothing may be written here, so that is
+/// reported and not overridden; `lc_monetary`, which says how the application's own sessions read `money`.
+///
+/// Source: PostgreSQL manual, chapter 20 (Server Configuration).
+const PINNED: [(&str, &str); 21] = [
+    ("DateStyle", "ISO,YMD"),
+    ("IntervalStyle", "postgres"),
+    ("TimeZone", "UTC"),
+    ("timezone_abbreviations", "Default"),
+    ("array_nulls", "on"),
+    ("backslash_quote", "safe_encoding"),
+    ("bytea_output", "hex"),
+    // Batches are written at read committed, and so is what a waiting migration has to see.
+    ("default_transaction_isolation", "read committed"),
+    ("default_transaction_deferrable", "off"),
+    ("extra_float_digits", "1"),
+    ("idle_session_timeout", "0"),
+    ("quote_all_identifiers", "off"),
+    // A policy that hides rows is an error then, and never an answer that lacks them.
+    ("row_security", "off"),
+    ("standard_conforming_strings", "on"),
+    ("transform_null_equals", "off"),
+    ("xmlbinary", "base64"),
+    ("xmloption", "content"),
+    ("client_min_messages", "warning"),
+    // Batches differ in size by orders of magnitude; a plan for ten rows is ruinous for ten thousand.
+    ("plan_cache_mode", "force_custom_plan"),
+    ("jit", "off"),
+    ("exit_on_error", "off"),
+];
+
 impl Target {
     /// Reads addresses, secrets and certificates. The prefix of the log names the migration whose state its sessions see.
     ///
@@ -80,8 +115,7 @@ impl Target {
             _ => return Err(Error::Address),
         };
         let (url, trust) = Trust::take_from(url.trim());
-        let mut parsed: tokio_postgres::Config =
-            url.parse().map_err(|error: tokio_postgres::Error| Error::Url { what: crate::retry::chain(&error) })?;
+        let mut parsed: tokio_postgres::Config = url.parse().map_err(|error| url::refused(&url, &error))?;
         if trust != Trust::Anyone {
             parsed.ssl_mode(SslMode::Require);
         }
@@ -128,6 +162,9 @@ impl Target {
         if session.setting("driftless.mark").await?.as_deref() != Some(mark.as_str()) {
             return Err(Error::Pooler);
         }
+        // PostgreSQL 17 and later; an older server refuses a startup option that it does not know.
+        let unbounded = "SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'transaction_timeout'";
+        session.query_once("pin transaction_timeout", unbounded).await?;
         if purpose == Purpose::Apply {
             session.constraint_mode = self.settle_constraints(&session).await?;
         }
@@ -141,27 +178,23 @@ impl Target {
 
     fn options(&self, purpose: Purpose, mark: &str) -> String {
         let timeout_ms = self.statement_timeout.as_millis();
-        let mut settings = vec![
+        // A command may build an index for hours, and waits for locks as long as it takes.
+        let (statement_ms, lock_ms) = match purpose {
+            Purpose::Control => (0, 0),
+            Purpose::Apply | Purpose::Read => (timeout_ms, (timeout_ms / 2).max(1)),
+        };
+        // A crash of the server takes rows and position back together, and the position is read again.
+        let durability = if purpose == Purpose::Apply { "off" } else { "on" };
+        let of_this_session = [
             ("driftless.mark", mark.to_owned()),
-            ("TimeZone", "UTC".to_owned()),
-            ("DateStyle", "ISO".to_owned()),
-            ("extra_float_digits", "1".to_owned()),
-            ("bytea_output", "hex".to_owned()),
-            ("client_min_messages", "warning".to_owned()),
-            // Batches differ in size by orders of magnitude; a plan for ten rows is ruinous for ten thousand.
-            ("plan_cache_mode", "force_custom_plan".to_owned()),
-            ("jit", "off".to_owned()),
+            ("statement_timeout", statement_ms.to_string()),
+            ("lock_timeout", lock_ms.to_string()),
+            ("idle_in_transaction_session_timeout", statement_ms.to_string()),
+            ("synchronous_commit", durability.to_owned()),
         ];
-        if purpose != Purpose::Control {
-            settings.push(("statement_timeout", timeout_ms.to_string()));
-            settings.push(("lock_timeout", (timeout_ms / 2).max(1).to_string()));
-            settings.push(("idle_in_transaction_session_timeout", timeout_ms.to_string()));
-        }
-        if purpose == Purpose::Apply {
-            // A crash of the server takes rows and position back together, and the position is read again.
-            settings.push(("synchronous_commit", "off".to_owned()));
-        }
-        let ours = settings.iter().map(|(name, value)| format!("-c {name}={value}"));
+        let settings =
+            PINNED.iter().copied().chain(of_this_session.iter().map(|(name, value)| (*name, value.as_str())));
+        let ours = settings.map(|(name, value)| format!("-c {name}={}", value.replace(' ', "\\ ")));
         self.config.get_options().map(str::to_owned).into_iter().chain(ours).collect::<Vec<_>>().join(" ")
     }
 

@@ -33,6 +33,8 @@ pub enum Error {
     Url {
         /// Which part, never its value.
         what: String,
+        /// What to do about it.
+        hint: &'static str,
     },
     /// The certificates cannot be used.
     #[error("prepare TLS to PostgreSQL: {what}")]
@@ -49,6 +51,17 @@ pub enum Error {
     /// The role may not quiet triggers and foreign keys, but the configuration insists.
     #[error("set session_replication_role: grant it to the role, or configure `constraints = \"enforce\"`")]
     ReplicaDenied,
+    /// The server repeats what another one writes.
+    #[error("write to PostgreSQL: this server is a standby and takes no writes until it is promoted")]
+    Standby,
+    /// The settings of the role or the database keep every transaction from writing.
+    #[error("write to PostgreSQL: default_transaction_read_only is on for role {role} in database {database}")]
+    ReadOnly {
+        /// The role.
+        role: String,
+        /// The database.
+        database: String,
+    },
     /// A statement failed.
     #[error("{act}")]
     Statement {
@@ -117,6 +130,9 @@ pub enum Error {
         /// In this binary.
         known: i32,
     },
+    /// The plan was made from another catalog than the target has now. Nothing was written.
+    #[error("use the plan: the catalog of the target has changed since it was made")]
+    CatalogChanged,
     /// A planned table is not in the database.
     #[error("find table {table}, which the mapping names")]
     TableGone {
@@ -137,6 +153,20 @@ pub enum Error {
         /// Columns and types of the remembered keys.
         known: String,
         /// Those of the mapping.
+        wanted: String,
+    },
+    /// The rows of a collection have keys of another rule than the mapping has now.
+    #[error(
+        "go on with collection {collection} (number {id}): its rows have keys by {known}, the mapping says {wanted}"
+    )]
+    KeyRuleChanged {
+        /// The collection.
+        collection: String,
+        /// Its number in the schema `driftless`.
+        id: i32,
+        /// The recorded rule.
+        known: String,
+        /// That of the mapping.
         wanted: String,
     },
     /// The log cannot be read.
@@ -228,6 +258,36 @@ impl Refusal {
         }
     }
 
+    /// What a person can do about it, where that does not depend on what was tried.
+    fn hint(&self) -> Option<&'static str> {
+        let hides_rows = |message: &String| message.contains("row-level security");
+        Some(match self.code.as_str() {
+            "42501" if self.message.as_ref().is_some_and(hides_rows) => {
+                "rows must not be hidden from driftless: ALTER ROLE … BYPASSRLS, or make its role the owner of the table \
+                 without FORCE ROW LEVEL SECURITY"
+            }
+            "42501" => "run `driftless check`: it prints the statements that grant what the role lacks",
+            "42P01" | "42703" => {
+                "the table or column is gone or has another name: run `driftless check`, and change the mapping or the table; a \
+                 trigger or a default of the table may name it, too"
+            }
+            "42883" => {
+                "types that are compared have no operator for each other, or a trigger calls a function that is not found: run \
+                 `driftless check`; name functions in triggers with their schema"
+            }
+            "42804" => "a column has another type than it had: run `driftless check`",
+            "42P10" | "55000" => {
+                "the key needs a unique constraint that is valid and NOT DEFERRABLE: run `driftless check`, which names it"
+            }
+            "0A000" => {
+                "the table does not take what is asked of it, because of a rule or its kind: run `driftless check`"
+            }
+            "3D000" => "the connection string names a database that does not exist: create it, or correct the name",
+            "28P01" | "28000" => "the role, its password or pg_hba.conf is not as the connection string has it",
+            _ => return None,
+        })
+    }
+
     /// Whether a change elsewhere may make the same document acceptable: its parent arrives, a value is freed.
     pub fn may_pass_later(&self) -> bool {
         matches!(self.code.as_str(), "23503" | "23505" | "23P01" | "P0001")
@@ -316,6 +376,25 @@ impl Error {
         }
     }
 
+    /// Whether another catalog, other rights or another setting of the target may be all that is needed.
+    pub fn concerns_the_target(&self) -> bool {
+        match self {
+            Self::CatalogChanged
+            | Self::TableGone { .. }
+            | Self::TableTaken(_)
+            | Self::KeyChanged { .. }
+            | Self::KeyRuleChanged { .. }
+            | Self::Mismatch(_)
+            | Self::Pooler
+            | Self::ReplicaDenied
+            | Self::ReadOnly { .. } => true,
+            Self::Connect(Cause::Refused(_)) | Self::Statement { source: Cause::Refused(_), .. } => {
+                self.class() == Class::Halt
+            }
+            _ => false,
+        }
+    }
+
     /// What a person can do about it, where that is not in the error itself.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
@@ -331,15 +410,21 @@ impl Error {
             Self::KeyChanged { .. } => Some(
                 "empty the table, delete its entries of driftless.owner, and replay its collections from the earliest",
             ),
+            Self::KeyRuleChanged { .. } => Some(
+                "put the rule and the namespace back; or begin anew: stop the daemon, empty the tables of the collection, delete its \
+                 entries of driftless.ledger and driftless.owner (their column `collection` holds that number), start, and replay \
+                 it from the earliest",
+            ),
             Self::Pooler => Some("a pooler in session mode works when it passes startup options on"),
             Self::SchemaNewer { .. } | Self::NewerRecord { .. } => {
                 Some("run the version that wrote it, or a newer one")
             }
-            Self::Statement { source: Cause::Refused(refusal), .. } if refusal.code == "42501" => {
-                Some("grant the right to the role that driftless connects as")
-            }
             Self::Log(error) => error.hint(),
-            _ => None,
+            Self::Url { hint, .. } => Some(hint),
+            Self::ReadOnly { .. } => Some(
+                "ALTER ROLE … RESET, or ALTER DATABASE … RESET, default_transaction_read_only; or connect as another role",
+            ),
+            _ => self.refusal().and_then(Refusal::hint),
         }
     }
 }
@@ -353,15 +438,20 @@ impl Classify for Error {
             | Self::Tls { .. }
             | Self::Pooler
             | Self::ReplicaDenied
+            | Self::ReadOnly { .. }
             | Self::Breaker { .. }
             | Self::NewerRecord { .. }
             | Self::SchemaNewer { .. }
+            | Self::CatalogChanged
             | Self::TableGone { .. }
             | Self::Mismatch(_)
             | Self::TableTaken(_)
             | Self::KeyChanged { .. }
+            | Self::KeyRuleChanged { .. }
             | Self::Task { .. } => Class::Halt,
-            Self::Silent { .. } | Self::OffsetMoved { .. } | Self::CopyRefused { .. } => Class::Transient,
+            Self::Standby | Self::Silent { .. } | Self::OffsetMoved { .. } | Self::CopyRefused { .. } => {
+                Class::Transient
+            }
             Self::Connect(cause) | Self::Statement { source: cause, .. } => cause.class(),
             Self::Log(error) => error.class(),
         }

@@ -20,6 +20,7 @@ fn users() -> Plan {
         name: name.to_owned(),
         kind,
         sql_type: sql_type.to_owned(),
+        folds: false,
         not_null: false,
         has_default: false,
         filled: Filled::ByUs,

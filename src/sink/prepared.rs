@@ -7,8 +7,10 @@ use std::{
 };
 
 use super::{
-    Error,
+    Error, Look, Tables,
+    catalog::read_catalog,
     identity::{self, OURS},
+    key_rule,
     owner::Owned,
     schema::LOCK,
     session::{Session, field},
@@ -26,6 +28,8 @@ pub struct Prepared {
     relations: Vec<Vec<i32>>,
     /// Tables that have refused a `COPY`, and until when none is tried; for good, where it is refused as such.
     refused_copies: Mutex<HashMap<String, Option<Instant>>>,
+    tables: Tables,
+    look: Look,
 }
 
 /// How long a table is written row by row after it has refused a copied row: where one was there already, others are, too.
@@ -35,13 +39,40 @@ impl Prepared {
     /// Writes the statements and registers collections and tables.
     ///
     /// # Errors
-    /// [`Error::TableGone`], [`Error::TableTaken`] and [`Error::KeyChanged`] halt; [`Error::Statement`] by its cause.
+    /// [`Error::TableGone`], [`Error::TableTaken`], [`Error::KeyRuleChanged`] and [`Error::KeyChanged`] halt; [`Error::Statement`] by its cause.
     pub async fn new(session: &Session, plan: Arc<Plan>, catalog: &Catalog) -> Result<Self, Error> {
         let statements = plan.collections().iter().map(|collection| CollectionStatements::new(collection, catalog));
         let statements = statements.collect::<Result<Vec<_>, Error>>()?;
         let registered = register(session, &plan, &statements);
         let (ids, relations) = session.transaction("register the mapping", true, registered).await?;
-        Ok(Self { plan, statements, ids, relations, refused_copies: Mutex::default() })
+        let tables = Tables::of(&plan);
+        let look = Look::at(session, &tables).await?;
+        // What is looked at again and again has to be what the plan was made from.
+        if read_catalog(session).await? != *catalog {
+            return Err(Error::CatalogChanged);
+        }
+        Ok(Self { plan, statements, ids, relations, refused_copies: Mutex::default(), tables, look })
+    }
+
+    /// What the target was like when the plan was made ready.
+    pub fn look(&self) -> Look {
+        self.look
+    }
+
+    /// The tables that decide whether the plan still fits.
+    pub fn tables(&self) -> &Tables {
+        &self.tables
+    }
+
+    /// Makes sure that the catalog is the one that the plan was made from.
+    ///
+    /// # Errors
+    /// [`Error::CatalogChanged`]: make the plan again. [`Error::Statement`] by its cause.
+    pub async fn still_fits(&self, session: &Session) -> Result<(), Error> {
+        match Look::at(session, &self.tables).await?.has_same_tables(&self.look) {
+            true => Ok(()),
+            false => Err(Error::CatalogChanged),
+        }
     }
 
     /// The plan itself.
@@ -151,6 +182,7 @@ async fn register(
                JOIN driftless.collection AS c ON c.migration = i.id AND c.name = e.name ORDER BY e.place";
     let rows = session.query(act, sql, &[&names, &session.prefix()]).await?;
     let ids = rows.iter().map(|row| field(row, 0, act)).collect::<Result<_, Error>>()?;
+    key_rule::record(session, plan).await?;
     let tables = statements.iter().flat_map(|collection| &collection.tables);
     let tables = tables.map(|table| table.quoted.as_str()).collect::<Vec<_>>();
     if let Some(taken) = identity::tables_taken(session, plan).await?.into_iter().next() {

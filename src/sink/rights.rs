@@ -1,49 +1,161 @@
-//! What the sink's role must be allowed to do, asked before anything runs.
+//! The rights that the sink's role needs, and the statements that grant what it lacks.
+//!
+//! The role that creates the schema `driftless` owns it, and needs no further right there. Where somebody else made that schema,
+//! the rights on what stands in it are asked for like those on the tables of the application.
 
-use super::{Error, Session, session::field};
-use crate::mapping::Plan;
+use std::collections::BTreeMap;
 
-/// A right that the role lacks.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MissingRight {
-    /// Which one, and on what.
-    pub what: String,
-    /// The statement that grants it.
-    pub hint: String,
-}
+use super::{Error, Session, fault::Fault, schema, session::field};
+use crate::mapping::{Plan, TablePlan, target::TableName};
 
-const TABLE_RIGHTS: [&str; 4] = ["SELECT", "INSERT", "UPDATE", "DELETE"];
+const ACT: &str = "ask for the rights of the role";
 
-/// Names every right that the role lacks: on the tables of the plan, and to keep its own schema.
+/// Tables of the application, each with whether it is written; those that are only read say where ids are looked up.
+const TABLES: &str = "
+SELECT 'TABLE', format('%I.%I', n.nspname, c.relname), array_agg(r.name ORDER BY r.place)
+  FROM unnest($1::text[], $2::text[], $3::bool[]) AS e(schema, name, written)
+  JOIN pg_namespace AS n ON n.nspname = e.schema JOIN pg_class AS c ON c.relnamespace = n.oid AND c.relname = e.name
+ CROSS JOIN unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) WITH ORDINALITY AS r(name, place)
+ WHERE (e.written OR r.name = 'SELECT') AND NOT has_table_privilege(c.oid, r.name)
+ GROUP BY n.nspname, c.relname ORDER BY n.nspname, c.relname";
+
+const SCHEMAS: &str = "
+SELECT 'SCHEMA', quote_ident(nspname), ARRAY['USAGE'] FROM pg_namespace
+ WHERE nspname = ANY ($1) AND NOT has_schema_privilege(oid, 'USAGE') ORDER BY nspname";
+
+/// Sequences behind columns that no row brings along. An identity column asks for no right.
+const SEQUENCES: &str = "
+SELECT DISTINCT 'SEQUENCE', format('%I.%I', m.nspname, s.relname), ARRAY['USAGE']
+  FROM unnest($1::text[], $2::text[]) AS e(schema, name)
+  JOIN pg_namespace AS n ON n.nspname = e.schema JOIN pg_class AS c ON c.relnamespace = n.oid AND c.relname = e.name
+  JOIN pg_attrdef AS d ON d.adrelid = c.oid
+  JOIN pg_attribute AS a ON a.attrelid = d.adrelid AND a.attnum = d.adnum
+  JOIN pg_depend AS p ON p.classid = 'pg_attrdef'::regclass AND p.objid = d.oid AND p.refclassid = 'pg_class'::regclass
+  JOIN pg_class AS s ON s.oid = p.refobjid JOIN pg_namespace AS m ON m.oid = s.relnamespace
+ WHERE (n.nspname, c.relname, a.attname) NOT IN (SELECT * FROM unnest($3::text[], $4::text[], $5::text[]))
+   AND CASE WHEN s.relkind = 'S' THEN NOT has_sequence_privilege(s.oid, 'USAGE') ELSE false END
+ ORDER BY 2";
+
+const CREATE_SCHEMA: &str = "
+SELECT 'DATABASE', quote_ident(current_database()), ARRAY['CREATE']
+ WHERE to_regnamespace('driftless') IS NULL AND NOT has_database_privilege(current_database(), 'CREATE')";
+
+const CONTROL: &str = "
+SELECT 'TABLE', format('%I.%I', 'driftless', c.relname), array_agg(r.name ORDER BY r.place)
+  FROM pg_class AS c
+ CROSS JOIN unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) WITH ORDINALITY AS r(name, place)
+ WHERE c.relnamespace = to_regnamespace('driftless') AND c.relkind = 'r'
+   AND (c.relname <> 'migration' OR r.name = 'SELECT') AND NOT has_table_privilege(c.oid, r.name)
+ GROUP BY c.relname
+UNION ALL
+SELECT 'FUNCTION', p.oid::regprocedure::text, ARRAY['EXECUTE'] FROM pg_proc AS p
+ WHERE p.pronamespace = to_regnamespace('driftless') AND p.prorettype <> 'trigger'::regtype
+   AND NOT has_function_privilege(p.oid, 'EXECUTE')
+ ORDER BY 1 DESC, 2";
+
+/// A migration changes tables, which only their owner may.
+const OWNED_BY_OTHERS: &str = "
+SELECT 'ALTER SCHEMA driftless' FROM pg_namespace WHERE nspname = 'driftless' AND NOT pg_has_role(nspowner, 'USAGE')
+UNION ALL
+SELECT format('ALTER TABLE driftless.%I', relname) FROM pg_class
+ WHERE relnamespace = to_regnamespace('driftless') AND relkind = 'r' AND NOT pg_has_role(relowner, 'USAGE')
+UNION ALL
+SELECT 'ALTER FUNCTION ' || oid::regprocedure FROM pg_proc
+ WHERE pronamespace = to_regnamespace('driftless') AND NOT pg_has_role(proowner, 'USAGE')";
+
+/// What the role lacks, in one fault whose hint is the whole block of statements; `None` when nothing is missing.
 ///
 /// # Errors
 /// [`Error::Statement`] by its cause.
-pub async fn missing_rights(session: &Session, plan: &Plan) -> Result<Vec<MissingRight>, Error> {
-    let act = "ask what the role may do";
-    let tables: Vec<String> =
-        plan.collections().iter().flat_map(|plan| &plan.tables).map(|plan| plan.table.to_string()).collect();
-    let sql = "SELECT t.name, r.right_name, quote_ident(current_user) \
-                 FROM unnest($1::text[]) WITH ORDINALITY AS t(name, n), unnest($2::text[]) WITH ORDINALITY AS r(right_name, n) \
-                WHERE NOT has_table_privilege(t.name, r.right_name) ORDER BY t.n, r.n";
-    let mut missing = Vec::new();
-    for row in session.query(act, sql, &[&tables, &&TABLE_RIGHTS[..]]).await? {
-        let (table, right): (&str, &str) = (field(&row, 0, act)?, field(&row, 1, act)?);
-        let role: &str = field(&row, 2, act)?;
-        missing.push(MissingRight {
-            what: format!("the role {role} lacks {right} on {table}"),
-            hint: format!("GRANT {right} ON {table} TO {role}"),
-        });
+pub(super) async fn missing_rights(session: &Session, plan: &Plan) -> Result<Option<Fault>, Error> {
+    let wanted = Wanted::of(plan);
+    let (schemas, names) =
+        wanted.tables.keys().map(|table| (&*table.schema, &*table.name)).unzip::<_, _, Vec<_>, Vec<_>>();
+    let written = wanted.tables.values().copied().collect::<Vec<_>>();
+    let mut all_schemas = schemas.clone();
+    all_schemas.push("driftless");
+    let mut lacks = Lacks::default();
+    lacks.add(&session.query(ACT, CREATE_SCHEMA, &[]).await?)?;
+    lacks.add(&session.query(ACT, SCHEMAS, &[&all_schemas]).await?)?;
+    lacks.add(&session.query(ACT, TABLES, &[&schemas, &names, &written]).await?)?;
+    let [of, at, columns] = &wanted.columns;
+    lacks.add(&session.query(ACT, SEQUENCES, &[&schemas, &names, of, at, columns]).await?)?;
+    let mut foreign = Vec::new();
+    if schema::is_behind(session).await? {
+        let rows = session.query(ACT, OWNED_BY_OTHERS, &[]).await?;
+        foreign = rows.iter().map(|row| field(row, 0, ACT)).collect::<Result<Vec<String>, Error>>()?;
     }
-    let sql = "SELECT quote_ident(current_database()), quote_ident(current_user) \
-                WHERE to_regnamespace('driftless') IS NULL AND NOT has_database_privilege(current_database(), 'CREATE')";
-    if let Some(row) = session.query_opt(act, sql, &[]).await? {
-        let (database, role): (&str, &str) = (field(&row, 0, act)?, field(&row, 1, act)?);
-        missing.push(MissingRight {
-            what: format!("the role {role} may not create the schema driftless"),
-            hint: format!(
-                "GRANT CREATE ON DATABASE {database} TO {role}, or CREATE SCHEMA driftless AUTHORIZATION {role}"
-            ),
-        });
+    if foreign.is_empty() {
+        lacks.add(&session.query(ACT, CONTROL, &[]).await?)?;
     }
-    Ok(missing)
+    let role: String = field(&session.query_one(ACT, "SELECT quote_ident(current_user)", &[]).await?, 0, ACT)?;
+    Ok(lacks.fault(&role, &foreign))
+}
+
+/// What a plan reads and writes.
+struct Wanted<'a> {
+    /// Every table, and whether it is written.
+    tables: BTreeMap<&'a TableName, bool>,
+    /// Schemas, tables and names of the columns that every row brings along.
+    columns: [Vec<&'a str>; 3],
+}
+
+impl<'a> Wanted<'a> {
+    fn of(plan: &'a Plan) -> Self {
+        let mut wanted = Self { tables: BTreeMap::new(), columns: Default::default() };
+        for TablePlan { table, columns, .. } in plan.collections().iter().flat_map(|plan| &plan.tables) {
+            wanted.tables.insert(table, true);
+            for column in columns {
+                let [schemas, names, own] = &mut wanted.columns;
+                schemas.push(&table.schema);
+                names.push(&table.name);
+                own.push(&column.name);
+                if let Some(lookup) = &column.lookup {
+                    wanted.tables.entry(&lookup.table).or_insert(false);
+                }
+            }
+        }
+        wanted
+    }
+}
+
+/// Objects by the rights that are missing on them, in the order in which they were found.
+#[derive(Default)]
+struct Lacks(Vec<(String, Vec<String>, Vec<String>)>);
+
+impl Lacks {
+    fn add(&mut self, rows: &[tokio_postgres::Row]) -> Result<(), Error> {
+        for row in rows {
+            let (kind, object, rights): (String, String, Vec<String>) =
+                (field(row, 0, ACT)?, field(row, 1, ACT)?, field(row, 2, ACT)?);
+            match self.0.iter_mut().find(|(known, same, _)| *known == kind && *same == rights) {
+                Some((_, _, objects)) => objects.push(object),
+                None => self.0.push((kind, rights, vec![object])),
+            }
+        }
+        Ok(())
+    }
+
+    fn fault(self, role: &str, foreign: &[String]) -> Option<Fault> {
+        let lists = self.0.iter().map(|(kind, rights, objects)| (kind, rights.join(", "), objects.join(", ")));
+        let mut what = Vec::new();
+        let mut block = Vec::new();
+        for (kind, rights, objects) in lists {
+            what.push(match kind.as_str() {
+                "TABLE" => format!("{rights} on {objects}"),
+                kind => format!("{rights} on {} {objects}", kind.to_lowercase()),
+            });
+            block.push(format!("GRANT {rights} ON {kind} {objects} TO {role};"));
+        }
+        if !foreign.is_empty() {
+            what.push("ownership of the schema driftless, which a newer version has to change".to_owned());
+            block.extend(foreign.iter().map(|object| format!("{object} OWNER TO {role};")));
+        }
+        let hint = format!("let the owner of the tables, or an administrator, run:\n{}", block.join("\n"));
+        (!block.is_empty()).then(|| Fault {
+            what: format!("the role {role} lacks {}", what.join("; ")),
+            hint,
+            stops: true,
+        })
+    }
 }

@@ -21,6 +21,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { id: 4, name: "identity", sql: include_str!("migrations/0004_identity.sql") },
     Migration { id: 5, name: "proof_age", sql: include_str!("migrations/0005_proof_age.sql") },
     Migration { id: 6, name: "repair", sql: include_str!("migrations/0006_repair.sql") },
+    Migration { id: 7, name: "key_rule", sql: include_str!("migrations/0007_key_rule.sql") },
 ];
 
 /// Key of the advisory lock: "driftless" as a number, roughly.
@@ -48,12 +49,29 @@ pub async fn rehearse(session: &Session) -> Result<Vec<&'static str>, Error> {
     Ok(run.into_iter().map(|migration| migration.name).collect())
 }
 
+/// Whether the schema is there and lacks migrations of this version, as far as the role may see that.
+pub(super) async fn is_behind(session: &Session) -> Result<bool, Error> {
+    let act = "find migrations";
+    let readable = "SELECT has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT') \
+                      FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace \
+                     WHERE n.nspname = 'driftless' AND c.relname = 'migration'";
+    match session.query_opt(act, readable, &[]).await? {
+        Some(row) if field(&row, 0, act)? => {}
+        _ => return Ok(false),
+    }
+    let row = session.query_one(act, "SELECT coalesce(max(id), 0) FROM driftless.migration", &[]).await?;
+    let found: i32 = field(&row, 0, act)?;
+    Ok(MIGRATIONS.last().is_some_and(|last| last.id > found))
+}
+
 /// Inside a transaction of the caller's.
 pub(super) async fn run_missing(session: &Session) -> Result<Vec<&'static Migration>, Error> {
     session.execute("lock migrations", "SELECT pg_advisory_xact_lock($1)", &[&LOCK]).await?;
     let act = "find schema driftless";
     // Asked first, because IF NOT EXISTS wants the right to create even where there is nothing to do.
-    let known = session.query_one(act, "SELECT to_regnamespace('driftless') IS NOT NULL", &[]).await?;
+    // From the table itself: a cache of the session may not have heard yet of what was made while this one waited for the lock.
+    let found = "SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = 'driftless')";
+    let known = session.query_one(act, found, &[]).await?;
     if !field::<bool>(&known, 0, act)? {
         session.batch("create schema driftless", "CREATE SCHEMA driftless").await?;
     }

@@ -25,7 +25,10 @@ impl Sql<'_> {
 
     /// What a row with this key may still differ in: every other column, and those of the key whose `=` forgives.
     pub(super) fn beside_key(&self) -> Vec<usize> {
-        let forgiving = |at: &usize| self.kind(*at).is_some_and(forgives);
+        let forgiving = |at: &usize| {
+            let found = self.found.column(&self.plan.columns[*at].name);
+            found.is_some_and(|column| column.folds || forgives(column.kind.base()))
+        };
         self.positions().filter(|at| !self.plan.key.contains(at) || forgiving(at)).collect()
     }
 

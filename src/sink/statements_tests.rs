@@ -13,6 +13,7 @@ fn column(name: &str, kind: ColumnType, sql_type: &str) -> Column {
         name: name.to_owned(),
         kind,
         sql_type: sql_type.to_owned(),
+        folds: false,
         not_null: false,
         has_default: false,
         filled: Filled::ByUs,

@@ -27,6 +27,7 @@ mod now;
 mod odd_ids;
 mod oracle;
 mod roles;
+mod schema_changes;
 mod snapshots;
 mod staleness;
 mod stop;

@@ -10,7 +10,7 @@ use crate::{
     mapping::{Plan, target::Catalog},
     model::{Namespace, SourceIdentity},
     retry,
-    sink::{self, ConstraintMode, Purpose, Trigger, identity, missing_rights, read_catalog, triggers},
+    sink::{self, ConstraintMode, Purpose, Trigger, faults_of_target, identity, key_rule, read_catalog, triggers},
     source::Source,
 };
 
@@ -85,6 +85,7 @@ pub(super) async fn sink(setup: &Setup, report: &mut Report) -> Option<Target> {
     let outcome = async {
         // A connection that applies has the rights to show: session_replication_role among them.
         let session = sink::Target::new(&setup.config.sink, &setup.config.log.prefix)?.open(Purpose::Apply).await?;
+        sink::suited::writable(&session).await?;
         let database = setup.config.source.database.clone();
         identity::compare(&session, &SourceIdentity { database, ..SourceIdentity::default() }).await?;
         let catalog = read_catalog(&session).await?;
@@ -95,13 +96,18 @@ pub(super) async fn sink(setup: &Setup, report: &mut Report) -> Option<Target> {
                 report.fault(PLACE, retry::chain(&error), error.hint().unwrap_or_default());
             }
         }
-        let (missing, triggers) = match &plan {
-            Ok(plan) => (missing_rights(&session, plan).await?, triggers(&session, plan).await?),
+        if let Ok(plan) = &plan
+            && let Err(error) = key_rule::compare(&session, plan).await
+        {
+            report.fault(PLACE, retry::chain(&error), error.hint().unwrap_or_default());
+        }
+        let (faults, triggers) = match &plan {
+            Ok(plan) => (faults_of_target(&session, plan).await?, triggers(&session, plan).await?),
             Err(_) => (Vec::new(), Vec::new()),
         };
-        Ok::<_, sink::Error>((session.constraint_mode(), catalog, plan, missing, triggers))
+        Ok::<_, sink::Error>((session.constraint_mode(), catalog, plan, faults, triggers))
     };
-    let (mode, catalog, plan, missing, triggers) = match outcome.await {
+    let (mode, catalog, plan, faults, triggers) = match outcome.await {
         Ok(outcome) => outcome,
         Err(error) => {
             let hint = error.hint().unwrap_or("is the server up, and is the connection string right?").to_owned();
@@ -110,7 +116,7 @@ pub(super) async fn sink(setup: &Setup, report: &mut Report) -> Option<Target> {
         }
     };
     report.notes.push(format!("sink: constraints and triggers in {mode:?} mode"));
-    missing.into_iter().for_each(|right| report.fault(PLACE, right.what, right.hint));
+    faults.into_iter().for_each(|fault| report.fault(PLACE, fault.what, fault.hint));
     tell_triggers(&triggers, mode, report);
     match plan {
         Ok(plan) => {

@@ -131,7 +131,7 @@ impl<'a> Compiler<'a> {
         let mut lookup = None;
         if let Some(id) = &own.rule {
             let rule = IdStep::new(&id.value);
-            if !rule.fits(&column.kind) {
+            if !self.folds(&own.column, table, "id column", column) && !rule.fits(&column.kind) {
                 let what = format!(
                     "the id column {:?} of {} is {}, which this id rule cannot fill",
                     column.name, table.name, column.kind
@@ -173,6 +173,9 @@ impl<'a> Compiler<'a> {
             self.fault(name, what, "fill the column by a path that leads up, such as \"^.field\"");
             return None;
         };
+        if self.folds(name, table, &format!("{role} column"), column) {
+            return None;
+        }
         let rule = around.id.map(|id| IdStep::new(&id.value));
         let fits = match &rule {
             Some(rule) => rule.fits(&column.kind) && column.kind.param() == theirs.kind.param(),

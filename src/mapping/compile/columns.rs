@@ -279,6 +279,7 @@ impl<'a> Compiler<'a> {
             let what = format!("column {:?} of {} is not unique: an id could be found twice", from.name, table.name);
             self.fault(&names.from, what, "give it a unique constraint");
         }
+        self.folds(&names.from, table, "lookup column", from);
         lookup.from.1.clone_from(&from.sql_type);
         Some(lookup)
     }

@@ -2,7 +2,7 @@
 
 use super::{
     super::map::{Convert, Source},
-    At, CollectionFile, Column, Compiler, Filled, IdStep, Root, Table, TableFile,
+    At, CollectionFile, Column, ColumnType, Compiler, Filled, IdStep, Root, Table, TableFile,
     draft::{ColumnDraft, Ruled},
 };
 
@@ -57,8 +57,11 @@ impl<'a> Compiler<'a> {
             None => (at.with(()), self.default_id_column(root.file, table, key?, at)?),
         };
         let rule = IdStep::new(&at.value);
+        let role = if table.primary_key == [column.name.clone()] { "primary key" } else { "id column" };
+        if self.folds(&place, table, role, column) {
+            return None;
+        }
         if !rule.fits(&column.kind) {
-            let role = if table.primary_key == [column.name.clone()] { "primary key" } else { "id column" };
             let what = format!(
                 "the {role} {:?} of {} is {}, which this id rule cannot fill",
                 column.name, table.name, column.kind
@@ -68,6 +71,22 @@ impl<'a> Compiler<'a> {
         }
         let lookup = self.lookup(&rule, at);
         Some(Ruled { column, place, source: Source::Root, convert: Convert::Nothing, lookup })
+    }
+
+    /// Faults a column that is to tell documents apart and takes different texts for one.
+    pub(super) fn folds<T>(&mut self, place: &At<T>, table: &Table, role: &str, column: &Column) -> bool {
+        if column.folds {
+            let by = match column.kind.base() {
+                ColumnType::Citext => "is citext",
+                _ => "has a collation that is not deterministic",
+            };
+            let what = format!(
+                "the {role} {:?} of {} {by}: ids that differ would be equal there, and two documents one row",
+                column.name, table.name
+            );
+            self.fault(place, what, "make it text with a deterministic collation, such as COLLATE \"C\"");
+        }
+        column.folds
     }
 
     /// The only column of the primary key, or else of the key.

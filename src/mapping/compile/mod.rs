@@ -235,7 +235,10 @@ impl<'a> Compiler<'a> {
             let known = table.columns.iter().map(|column| column.name.as_str());
             let hint = match nearest(&name.value, known) {
                 Some(meant) => format!("did you mean `{meant}`?"),
-                None => "add it to the table, or remove it here".to_owned(),
+                None => {
+                    let has = table.columns.iter().map(|column| column.name.as_str()).collect::<Vec<_>>().join(", ");
+                    format!("add it to the table, or remove it here; the table has {has}")
+                }
             };
             self.fault(name, format!("table {} has no column {:?}", table.name, name.value), hint);
         }

@@ -6,7 +6,15 @@ use crate::mapping::{Found, TablePlan, target::ForeignKey};
 
 fn column(name: &str, kind: ColumnType) -> Column {
     let sql_type = kind.to_string();
-    Column { name: name.to_owned(), kind, sql_type, not_null: false, has_default: false, filled: Filled::ByUs }
+    Column {
+        name: name.to_owned(),
+        folds: false,
+        kind,
+        sql_type,
+        not_null: false,
+        has_default: false,
+        filled: Filled::ByUs,
+    }
 }
 
 fn table(name: &str, key: &[&str], columns: Vec<Column>) -> Table {

@@ -30,7 +30,15 @@ fn table(name: &str, key: usize, columns: &str) -> Table {
                 _ => ColumnType::Text,
             };
             let sql_type = kind.to_string();
-            Column { name: name.to_owned(), kind, sql_type, not_null, has_default: false, filled: Filled::ByUs }
+            Column {
+                name: name.to_owned(),
+                kind,
+                sql_type,
+                folds: false,
+                not_null,
+                has_default: false,
+                filled: Filled::ByUs,
+            }
         })
         .collect();
     Table {

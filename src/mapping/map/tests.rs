@@ -39,7 +39,15 @@ id = { column = "id", from = "code" }
 
 fn column(name: &str, kind: ColumnType) -> Column {
     let sql_type = kind.to_string();
-    Column { name: name.to_owned(), kind, sql_type, not_null: false, has_default: true, filled: Filled::ByUs }
+    Column {
+        name: name.to_owned(),
+        folds: false,
+        kind,
+        sql_type,
+        not_null: false,
+        has_default: true,
+        filled: Filled::ByUs,
+    }
 }
 
 fn required(name: &str, kind: ColumnType) -> Column {

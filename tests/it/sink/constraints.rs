@@ -130,26 +130,3 @@ async fn a_role_without_the_right_enforces_unless_told_otherwise() {
     client.batch_execute(&format!("DROP ROLE {role}")).await.expect("ok");
     world.end().await;
 }
-
-#[tokio::test]
-async fn rights_that_the_role_lacks_are_all_named() {
-    let world = World::new().await;
-    let role = format!("it_{}", uuid::Uuid::new_v4().simple());
-    let client = world.database.client().await;
-    let grant = format!(
-        "CREATE ROLE {role} LOGIN; GRANT USAGE ON SCHEMA app TO {role}; GRANT SELECT, INSERT, UPDATE ON app.users TO {role}"
-    );
-    client.batch_execute(&grant).await.expect("ok");
-    let mut config = world.database.sink_config();
-    config.url = Some(world.database.url_as(Some(&role)).into());
-    let session = Target::new(&config, "t").expect("a target").open(Purpose::Apply).await.expect("connects");
-    let missing = sink::missing_rights(&session, world.prepared.all()).await.expect("answers");
-    let users: Vec<&str> =
-        missing.iter().filter(|right| right.what.contains("users")).map(|right| &*right.hint).collect();
-    assert_eq!(users, [format!("GRANT DELETE ON \"app\".\"users\" TO {role}")]);
-    let all = sink::missing_rights(&world.session, world.prepared.all()).await.expect("answers");
-    assert_eq!(all, [], "the owner lacks nothing");
-    drop(session);
-    client.batch_execute(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).await.expect("ok");
-    world.end().await;
-}

@@ -9,6 +9,7 @@ mod laws;
 mod operate;
 mod refusals;
 mod shapes;
+mod target;
 mod types;
 mod worker;
 pub(crate) mod world;

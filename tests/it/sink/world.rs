@@ -133,20 +133,8 @@ impl World {
     }
 
     fn record(&mut self, encoded: envelope::Encoded) -> Fetched {
-        let mut headers = encoded.headers;
-        if headers.get(envelope::header::PUBLISHER).is_none() {
-            headers.push(envelope::header::PUBLISHER, b"1");
-        }
         self.offset += 1;
-        Fetched {
-            topic: Arc::from(TOPIC),
-            partition: 0,
-            offset: self.offset - 1,
-            timestamp_ms: 1_700_000_000_000,
-            key: Some(encoded.key),
-            value: Some(encoded.value),
-            headers,
-        }
+        record(encoded, self.offset - 1)
     }
 
     pub(crate) fn batch(&self, records: Vec<Fetched>) -> Batch {
@@ -244,6 +232,27 @@ impl World {
     pub(crate) async fn end(self) {
         drop(self.session);
         self.database.drop().await;
+    }
+}
+
+/// The records of changes, from an offset on.
+pub(crate) fn records(changes: &[Change], from: i64) -> Vec<Fetched> {
+    changes.iter().zip(from..).map(|(change, offset)| record(envelope::encode(change, "t"), offset)).collect()
+}
+
+fn record(encoded: envelope::Encoded, offset: i64) -> Fetched {
+    let mut headers = encoded.headers;
+    if headers.get(envelope::header::PUBLISHER).is_none() {
+        headers.push(envelope::header::PUBLISHER, b"1");
+    }
+    Fetched {
+        topic: Arc::from(TOPIC),
+        partition: 0,
+        offset,
+        timestamp_ms: 1_700_000_000_000,
+        key: Some(encoded.key),
+        value: Some(encoded.value),
+        headers,
     }
 }
 

@@ -1,0 +1,157 @@
+//! Whether the target can be written safely as it is: properties of its tables that no statement shows and that would lose rows,
+//! or stop the sink later.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Error, Session, fault::Fault, rights::missing_rights, session::field};
+use crate::mapping::{Plan, TablePlan, target::TableName};
+
+const ACT: &str = "look at the tables of the target";
+
+/// The flags of [`FLAGS`], each with what is wrong and what to do; `{t}` is the table and `{r}` the role.
+const FLAWS: [(&str, &str); 4] = [
+    (
+        "row-level security of {t} applies to the role {r}: rows that a policy hides are neither found nor deleted",
+        "ALTER ROLE {r} BYPASSRLS, or make it the owner of the table without FORCE ROW LEVEL SECURITY",
+    ),
+    (
+        "{t} is unlogged: a crash of the server empties it, and the ledger goes on to say that its rows are there",
+        "ALTER TABLE {t} SET LOGGED; after a crash, `driftless replay` the collection from the earliest",
+    ),
+    (
+        "other tables inherit from {t}: their rows are read and deleted with its own, and its key does not cover them",
+        "ALTER TABLE … NO INHERIT {t}, or partition the table instead",
+    ),
+    (
+        "a rule rewrites what is written to {t}, and PostgreSQL takes no ON CONFLICT there",
+        "DROP RULE, and let a trigger do its work",
+    ),
+];
+
+const FLAGS: &str = "
+SELECT n.nspname::text, c.relname::text, quote_ident(current_user), row_security_active(c.oid),
+       c.relpersistence = 'u' OR EXISTS (SELECT FROM pg_partition_tree(c.oid) AS p JOIN pg_class AS l ON l.oid = p.relid
+                                          WHERE l.relpersistence = 'u'),
+       c.relkind = 'r' AND EXISTS (SELECT FROM pg_inherits AS i WHERE i.inhparent = c.oid),
+       EXISTS (SELECT FROM pg_rewrite AS w WHERE w.ev_class = c.oid AND w.ev_type IN ('2', '3', '4') AND w.ev_enabled <> 'D')
+  FROM unnest($1::text[], $2::text[]) AS e(schema, name)
+  JOIN pg_namespace AS n ON n.nspname = e.schema JOIN pg_class AS c ON c.relnamespace = n.oid AND c.relname = e.name
+ ORDER BY 1, 2";
+
+/// Every index with its flags, and the columns of one that covers all rows. One that is being built is not valid yet.
+const INDEXES: &str = "
+SELECT n.nspname::text, c.relname::text, format('%I.%I', n.nspname, x.relname), i.indisvalid, i.indimmediate,
+       EXISTS (SELECT FROM pg_stat_progress_create_index AS p WHERE p.index_relid = i.indexrelid),
+       CASE WHEN NOT i.indisunique OR i.indpred IS NOT NULL OR 0 = ANY (i.indkey) THEN ARRAY[]::text[]
+            ELSE ARRAY(SELECT a.attname::text FROM unnest(i.indkey) WITH ORDINALITY AS k(attnum, place)
+                         JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
+                        WHERE k.place <= i.indnkeyatts) END
+  FROM unnest($1::text[], $2::text[]) AS e(schema, name)
+  JOIN pg_namespace AS n ON n.nspname = e.schema JOIN pg_class AS c ON c.relnamespace = n.oid AND c.relname = e.name
+  JOIN pg_index AS i ON i.indrelid = c.oid JOIN pg_class AS x ON x.oid = i.indexrelid
+ ORDER BY 1, 2, 3";
+
+/// Makes sure that this session may write at all.
+///
+/// # Errors
+/// [`Error::Standby`] waits for the server to be promoted; [`Error::ReadOnly`] halts.
+pub async fn writable(session: &Session) -> Result<(), Error> {
+    let act = "ask whether the server takes writes";
+    let sql = "SELECT pg_is_in_recovery(), current_setting('transaction_read_only')::bool, quote_ident(current_user), \
+                      quote_ident(current_database())";
+    let row = session.query_one(act, sql, &[]).await?;
+    match (field(&row, 0, act)?, field(&row, 1, act)?) {
+        (true, _) => Err(Error::Standby),
+        (false, true) => Err(Error::ReadOnly { role: field(&row, 2, act)?, database: field(&row, 3, act)? }),
+        (false, false) => Ok(()),
+    }
+}
+
+/// Everything that the role lacks and that does not suit of the tables that the plan writes.
+///
+/// # Errors
+/// [`Error::Statement`] by its cause.
+pub async fn faults(session: &Session, plan: &Plan) -> Result<Vec<Fault>, Error> {
+    let mut faults = of_tables(session, plan).await?;
+    faults.extend(missing_rights(session, plan).await?);
+    Ok(faults)
+}
+
+async fn of_tables(session: &Session, plan: &Plan) -> Result<Vec<Fault>, Error> {
+    let plans = plan.collections().iter().flat_map(|plan| &plan.tables).map(|plan| (&plan.table, plan));
+    let plans = plans.collect::<BTreeMap<_, _>>();
+    let (schemas, names): (Vec<&str>, Vec<&str>) = plans.keys().map(|table| (&*table.schema, &*table.name)).unzip();
+    let mut faults = Vec::new();
+    for row in session.query(ACT, FLAGS, &[&schemas, &names]).await? {
+        let table = TableName::new(field::<String>(&row, 0, ACT)?, field::<String>(&row, 1, ACT)?);
+        let role: String = field(&row, 2, ACT)?;
+        for (at, (what, hint)) in FLAWS.iter().enumerate() {
+            if field(&row, 3 + at, ACT)? {
+                let fill = |text: &str| text.replace("{t}", &table.to_string()).replace("{r}", &role);
+                faults.push(Fault { what: fill(what), hint: fill(hint), stops: true });
+            }
+        }
+    }
+    let mut indexes: BTreeMap<TableName, Vec<Index>> = BTreeMap::new();
+    for row in session.query(ACT, INDEXES, &[&schemas, &names]).await? {
+        let table = TableName::new(field::<String>(&row, 0, ACT)?, field::<String>(&row, 1, ACT)?);
+        indexes.entry(table).or_default().push(Index {
+            name: field(&row, 2, ACT)?,
+            valid: field(&row, 3, ACT)?,
+            immediate: field(&row, 4, ACT)?,
+            in_the_making: field(&row, 5, ACT)?,
+            columns: field::<Vec<String>>(&row, 6, ACT)?.into_iter().collect(),
+        });
+    }
+    for (table, indexes) in &indexes {
+        faults.extend(plans.get(table).and_then(|plan| unusable_key(plan, indexes)));
+        faults.extend(
+            indexes.iter().filter(|index| !index.valid && !index.in_the_making).map(|index| left_behind(table, index)),
+        );
+    }
+    Ok(faults)
+}
+
+struct Index {
+    name: String,
+    valid: bool,
+    immediate: bool,
+    in_the_making: bool,
+    /// Empty where it is no key.
+    columns: BTreeSet<String>,
+}
+
+/// `ON CONFLICT` needs a unique index that is valid and checked at once.
+fn unusable_key(plan: &TablePlan, indexes: &[Index]) -> Option<Fault> {
+    let key = plan.key.iter().map(|&at| plan.columns[at].name.clone()).collect::<BTreeSet<_>>();
+    let mut candidates = indexes.iter().filter(|index| index.columns == key).peekable();
+    candidates.peek()?;
+    if candidates.clone().any(|index| index.valid && index.immediate) {
+        return None;
+    }
+    let (table, first) = (&plan.table, candidates.next()?);
+    Some(if first.immediate {
+        Fault {
+            what: format!("the index {} behind the key of {table} is not valid", first.name),
+            hint: format!("REINDEX INDEX CONCURRENTLY {}", first.name),
+            stops: true,
+        }
+    } else {
+        Fault {
+            what: format!(
+                "the key of {table} is DEFERRABLE ({}), and PostgreSQL takes no ON CONFLICT for it",
+                first.name
+            ),
+            hint: "make it NOT DEFERRABLE, or name another unique constraint in `key`".to_owned(),
+            stops: true,
+        }
+    })
+}
+
+fn left_behind(table: &TableName, index: &Index) -> Fault {
+    Fault {
+        what: format!("the index {} of {table} is not valid: its build was interrupted", index.name),
+        hint: format!("REINDEX INDEX CONCURRENTLY {0}, or DROP INDEX CONCURRENTLY {0}", index.name),
+        stops: false,
+    }
+}

@@ -1,0 +1,124 @@
+//! Notices that the catalog of the target has changed since a plan was made.
+//!
+//! A look is a few digests that the server makes of its own rows: of everything that [`read_catalog`](super::read_catalog) says of
+//! the tables of the plan, and of what else decides whether the target takes a statement. It costs a few milliseconds, whatever
+//! the size of the tables.
+//!
+//! Rejected: an event trigger that notifies. Only a superuser may create one, and it misses what happens while nobody listens.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use super::{Error, Purpose, Session, Target, catalog, session::field};
+use crate::mapping::Plan;
+
+/// What the target was like at a moment, as far as it decides what may be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Look {
+    /// Columns, types, keys and references of the tables.
+    plan: i64,
+    /// Rights, policies, indexes, triggers, rules and functions.
+    around: i64,
+}
+
+/// The tables of a plan, those that only translate ids among them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tables {
+    schemas: Vec<String>,
+    names: Vec<String>,
+}
+
+const ACT: &str = "look at the catalog of the target";
+
+const OIDS: &str = "
+SELECT coalesce(array_agg(c.oid ORDER BY c.oid), '{}') FROM unnest($1::text[], $2::text[]) AS e(schema, name)
+  JOIN pg_namespace AS n ON n.nspname = e.schema JOIN pg_class AS c ON c.relnamespace = n.oid AND c.relname = e.name";
+
+/// In `around`: functions that triggers may call, by the newest change of any; the rights of the role at hand, whoever gave them.
+const AROUND: &str = "
+SELECT hashtextextended(concat_ws('|',
+    (SELECT string_agg(concat_ws(' ', c.oid, c.relpersistence, row_security_active(c.oid), c.relhasrules,
+                                 has_schema_privilege(c.relnamespace, 'USAGE'), has_table_privilege(c.oid, 'SELECT'),
+                                 has_table_privilege(c.oid, 'INSERT'), has_table_privilege(c.oid, 'UPDATE'),
+                                 has_table_privilege(c.oid, 'DELETE')), '|' ORDER BY c.oid)
+       FROM pg_class AS c
+      WHERE c.oid = ANY ($1) OR c.relnamespace = to_regnamespace('driftless') AND c.relkind = 'r'),
+    (SELECT string_agg(concat_ws(' ', i.indexrelid, i.indisvalid, i.indimmediate), '|' ORDER BY i.indexrelid)
+       FROM pg_index AS i WHERE i.indrelid = ANY ($1)),
+    (SELECT string_agg(concat_ws(' ', t.oid, t.tgenabled), '|' ORDER BY t.oid) FROM pg_trigger AS t WHERE t.tgrelid = ANY ($1)),
+    (SELECT concat_ws(' ', count(*), max(p.xmin::text::bigint)) FROM pg_proc AS p)), 0)";
+
+impl Tables {
+    /// Of a plan.
+    pub fn of(plan: &Plan) -> Self {
+        let plans = plan.collections().iter().flat_map(|collection| &collection.tables);
+        let named = plans.flat_map(|table| {
+            let lookups = table.columns.iter().filter_map(|column| column.lookup.as_ref()).map(|lookup| &lookup.table);
+            std::iter::once(&table.table).chain(lookups)
+        });
+        let named = named.collect::<BTreeSet<_>>();
+        let (schemas, names) = named.into_iter().map(|table| (table.schema.clone(), table.name.clone())).unzip();
+        Self { schemas, names }
+    }
+}
+
+impl Look {
+    /// Looks through this session.
+    ///
+    /// # Errors
+    /// [`Error::Statement`] by its cause.
+    pub async fn at(session: &Session, tables: &Tables) -> Result<Self, Error> {
+        let oids: Vec<u32> = field(&session.query_one(ACT, OIDS, &[&tables.schemas, &tables.names]).await?, 0, ACT)?;
+        let plan = session.query_one(ACT, &catalog::digest(), &[&oids]).await?;
+        let around = session.query_one(ACT, AROUND, &[&oids]).await?;
+        Ok(Self { plan: field(&plan, 0, ACT)?, around: field(&around, 0, ACT)? })
+    }
+
+    /// Whether a plan made then would be made now.
+    pub fn has_same_tables(&self, other: &Self) -> bool {
+        self.plan == other.plan
+    }
+}
+
+/// Looks again and again, on a connection of its own.
+pub struct Watch {
+    target: Target,
+    tables: Tables,
+    interval: Duration,
+}
+
+impl Watch {
+    /// Will look at these tables, once in the interval.
+    pub fn new(target: Target, tables: Tables, interval: Duration) -> Self {
+        Self { target, tables, interval }
+    }
+
+    /// Looks once.
+    ///
+    /// # Errors
+    /// As [`Target::open`] and [`Look::at`].
+    pub async fn look(&self) -> Result<Look, Error> {
+        Look::at(&self.target.open(Purpose::Read).await?, &self.tables).await
+    }
+
+    /// Waits until what it sees is `wanted`. A look that fails says nothing. Cancel safe.
+    pub async fn until(&self, wanted: impl Fn(&Look) -> bool) {
+        let mut session = None;
+        loop {
+            tokio::time::sleep(self.interval).await;
+            let looked = async {
+                let session = match session.take() {
+                    Some(session) => session,
+                    None => self.target.open(Purpose::Read).await?,
+                };
+                Ok::<_, Error>((Look::at(&session, &self.tables).await?, session))
+            };
+            match looked.await {
+                Ok((look, _)) if wanted(&look) => return,
+                Ok((_, kept)) => session = Some(kept),
+                Err(error) => {
+                    tracing::debug!(reason = crate::retry::chain(&error), "the catalog could not be looked at")
+                }
+            }
+        }
+    }
+}
