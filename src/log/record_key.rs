@@ -8,7 +8,7 @@
 
 use bson::raw::{RawBsonRef, RawDocument};
 
-use super::ejson::{hex_of, json_string, write_spaced};
+use super::ejson::{exact_double, hex_of, json_string, relaxed_date, write_spaced};
 use crate::model::Key;
 
 /// The bytes.
@@ -48,24 +48,13 @@ fn relaxed(key: &Key, id: &RawDocument) -> Option<Vec<u8>> {
             Some(double) => format!("{double:?}"),
             None => return value_of(id),
         },
-        RawBsonRef::DateTime(value) => {
-            let time = jiff::Timestamp::from_millisecond(value.timestamp_millis()).ok()?;
-            let year = time.to_zoned(jiff::tz::TimeZone::UTC).year();
-            if !(1970..=9999).contains(&year) {
-                return value_of(id);
-            }
-            let places = if value.timestamp_millis() % 1000 == 0 { 0 } else { 3 };
-            format!("{{\"$date\": \"{time:.places$}\"}}")
-        }
+        RawBsonRef::DateTime(value) => match relaxed_date(value.timestamp_millis()) {
+            Some(text) => format!("{{\"$date\": \"{text}\"}}"),
+            None => return value_of(id),
+        },
         _ => return value_of(id),
     };
     Some(text.into_bytes())
-}
-
-/// A number that a double holds exactly is one key with that double: MongoDB calls them equal.
-fn exact_double(key: &Key, text: &str) -> Option<f64> {
-    let double: f64 = text.parse().ok()?;
-    (Key::from_id(&bson::rawdoc! { "_id": double }).as_ref() == Some(key)).then_some(double)
 }
 
 fn value_of(id: &RawDocument) -> Option<Vec<u8>> {

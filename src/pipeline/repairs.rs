@@ -172,3 +172,41 @@ fn documents(requests: Vec<Request>, collection: &str) -> (Vec<RawDocumentBuf>, 
         (documents.into_values().collect(), ids)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bson::rawdoc;
+
+    use super::*;
+
+    fn request(id: i64, collection: &str, document: Option<RawDocumentBuf>) -> Request {
+        let key = document.as_deref().and_then(Key::from_id).unwrap_or_else(|| Key::from_bytes(vec![0; 17]));
+        let target = document.filter(|_| key.is_hashed());
+        Request { id, collection: collection.to_owned(), key, target }
+    }
+
+    #[test]
+    fn a_batch_names_each_document_of_one_collection_once() {
+        let (one, two) = (|| Some(rawdoc! { "_id": 1 }), || Some(rawdoc! { "_id": 2 }));
+        let requests = vec![
+            request(7, "a", one()),
+            request(8, "b", one()),
+            request(9, "a", two()),
+            request(10, "a", None),
+            request(11, "a", one()),
+        ];
+        let (documents, ids) = super::documents(requests, "a");
+        assert_eq!(documents.len(), 2);
+        assert_eq!(ids, [7, 9, 11], "the one that names no document comes alone");
+        assert_eq!(super::documents(vec![request(10, "a", None)], "a"), (Vec::new(), vec![10]));
+    }
+
+    #[test]
+    fn a_command_holds_no_more_than_it_may_but_at_least_one_document() {
+        let long = |id: i64| request(id, "a", Some(rawdoc! { "_id": format!("{id}{}", "x".repeat(3 << 20)) }));
+        let (documents, ids) = super::documents(vec![long(1), long(2)], "a");
+        assert_eq!((documents.len(), ids), (1, vec![1]));
+        let huge = request(1, "a", Some(rawdoc! { "_id": "x".repeat(5 << 20) }));
+        assert_eq!(super::documents(vec![huge], "a").1, [1]);
+    }
+}

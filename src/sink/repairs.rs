@@ -151,6 +151,19 @@ pub async fn progress(session: &Session, ids: &[i64]) -> Result<Progress, Error>
     Ok(Progress { asked: number(0)?, logged: number(1)?, applied: number(2)?, refused: number(3)? })
 }
 
+/// Why requests among these cannot be served, and how many each time.
+///
+/// # Errors
+/// [`Error::Statement`] by its cause.
+pub async fn refusals(session: &Session, ids: &[i64]) -> Result<Vec<(String, i64)>, Error> {
+    let act = "follow repairs";
+    let sql = "SELECT c.name || ': ' || r.refused, count(*) FROM driftless.repair AS r \
+                 JOIN driftless.collection AS c ON c.id = r.collection \
+                WHERE r.id = ANY ($1) AND r.refused IS NOT NULL GROUP BY 1 ORDER BY 1";
+    let rows = session.query(act, sql, &[&ids]).await?;
+    rows.iter().map(|row| Ok((field(row, 0, act)?, field(row, 1, act)?))).collect()
+}
+
 /// Dead letters of these documents that wait, by number: of what was refused again, or refused meanwhile.
 ///
 /// # Errors

@@ -1,7 +1,10 @@
 //! `driftless dlq`: what operators see of dead letters and what they do about them.
 
 use bson::{oid::ObjectId, raw::RawBson, rawdoc};
-use driftless::model::Key;
+use driftless::{
+    model::{ClusterTime, Key, Op, Version},
+    sink::{dead_letter, repairs},
+};
 
 use crate::{
     cli::{Said, driftless},
@@ -145,5 +148,54 @@ async fn an_export_holds_contents_only_when_they_are_asked_for() {
     let again = dlq(&world, &["export", "--output", path]);
     assert!(again.code == 1 && again.stderr.contains("create "), "a file is never overwritten: {}", again.stderr);
     std::fs::remove_file(file).expect("removed");
+    world.end().await;
+}
+
+/// What the leader is asked for, and what becomes of it: each document once, those with long `_id`s too.
+#[tokio::test]
+async fn a_retry_asks_for_each_document_and_follows_it() {
+    let mut world = world_with_letters().await;
+    let long = rawdoc! { "_id": "x".repeat(2_000) };
+    let mut hashed = change("users", 6, 1, Some(rawdoc! { "_id": "x".repeat(2_000), "email": "6@x", "age": -1 }));
+    (hashed.key, hashed.id) = (Key::from_id(&long).expect("a key"), long.clone());
+    world.apply(&[hashed]).await;
+    let mut foreign = world.append(&[user(7, 1, "7@x")]);
+    foreign[0].value = None;
+    world.apply_records(foreign).await.expect("applies");
+
+    let filter = dead_letter::Filter::default();
+    let retried = dead_letter::retry(&world.session, &filter, "me").await.expect("asks");
+    assert_eq!((&retried.letters[..], &retried.unreadable[..]), (&[1, 2, 3, 4, 5][..], &[6][..]));
+    let waiting = repairs::waiting(&world.session, 10).await.expect("reads");
+    let ids: Vec<i64> = waiting.iter().map(|request| request.id).collect();
+    assert_eq!((ids.len(), &ids), (5, &retried.requests));
+    assert!(waiting.iter().any(|request| request.document() == Some(long.clone())), "from the ledger");
+    assert!(waiting.iter().all(|request| request.document().is_some()));
+
+    let version = |t| Version::snapshot(1, ClusterTime { t, i: 0 });
+    repairs::done(&world.session, &ids[..4], version(9)).await.expect("notes");
+    repairs::refuse(&world.session, &ids[4..], "no").await.expect("notes");
+    let progress = async || repairs::progress(&world.session, &ids).await.expect("reads");
+    let logged = progress().await;
+    assert_eq!((logged.asked, logged.logged, logged.applied, logged.refused), (0, 4, 0, 1));
+    assert_eq!(repairs::refusals(&world.session, &ids).await.expect("reads"), [("users: no".to_owned(), 1)]);
+    assert_eq!(repairs::letters(&world.session, &ids).await.expect("reads").len(), 5);
+
+    // One is applied as it was read, one is gone, one is refused again.
+    let read = |id: i32, document| {
+        let mut read = change("users", id, 9, Some(document));
+        (read.op, read.version) = (Op::Repair, version(9));
+        read
+    };
+    let mut gone = change("users", 2, 9, None);
+    gone.version = version(9);
+    let applied = read(1, rawdoc! { "_id": 1, "email": "1@x" });
+    let refused = read(4, rawdoc! { "_id": 4, "email": "4@x", "age": -2 });
+    world.apply(&[applied, gone, refused]).await;
+    let states = "SELECT state FROM driftless.dead_letter WHERE id IN (1, 2, 4) ORDER BY id";
+    assert_eq!(world.rows(states).await, ["retried", "superseded", "superseded"]);
+    let passed = repairs::progress(&world.session, &ids).await.expect("reads");
+    assert_eq!((passed.logged, passed.applied), (1, 3));
+    assert_eq!(repairs::letters(&world.session, &ids).await.expect("reads").len(), 3);
     world.end().await;
 }

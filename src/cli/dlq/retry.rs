@@ -45,9 +45,11 @@ struct Report {
     letters: Vec<i64>,
     /// Those that name no document.
     unreadable: Vec<i64>,
-    /// The requests for their documents.
+    /// What has become of the requests for their documents.
     #[serde(flatten)]
     progress: Progress,
+    /// Why some of them are refused, and how many each time.
+    refusals: Vec<(String, i64)>,
     /// Letters of their documents that wait at the end: refused again, or not reached yet.
     left: Vec<i64>,
 }
@@ -63,7 +65,8 @@ impl Retry {
         let Retried { letters, requests, unreadable } = dead_letter::retry(&session, &filter, &operator()).await?;
         let progress = follow(&session, &requests, wait).await?;
         let left = repairs::letters(&session, &requests).await?;
-        let report = Report { dry_run, letters, unreadable, progress, left };
+        let refusals = repairs::refusals(&session, &requests).await?;
+        let report = Report { dry_run, letters, unreadable, progress, refusals, left };
         // Who does not wait has asked, and that is done.
         let done = wait.is_zero() || (report.left.is_empty() && progress.ended() && progress.refused == 0);
         if json {
@@ -81,7 +84,8 @@ async fn preview(session: &Session, filter: &Filter, json: bool) -> anyhow::Resu
         let (read, unread): (Vec<_>, Vec<_>) = letters.iter().partition(|letter| letter.key.is_some());
         let ids = |letters: Vec<&dead_letter::Listed>| letters.iter().map(|letter| letter.id).collect();
         let (letters, unreadable) = (ids(read), ids(unread));
-        print::json(&Report { dry_run: true, letters, unreadable, progress: Progress::default(), left: Vec::new() })?;
+        let (progress, refusals, left) = (Progress::default(), Vec::new(), Vec::new());
+        print::json(&Report { dry_run: true, letters, unreadable, progress, refusals, left })?;
     } else {
         super::list::print_groups(&dead_letter::groups(session, filter, u32::MAX).await?);
         print::line("Nothing was asked for (--dry-run).");
@@ -108,7 +112,7 @@ impl Report {
         let documents = print::count(usize::try_from(asked + logged + applied + refused)?, "document");
         print::line(format!(
             "{} retried: {documents} to be read again; {applied} applied, {logged} in the log and not applied yet, \
-             {asked} not taken up, {refused} impossible.",
+             {asked} not taken up, {refused} refused.",
             print::count(self.letters.len(), "dead letter")
         ));
         if asked > 0 && !wait.is_zero() {
@@ -116,6 +120,9 @@ impl Report {
                 "No leader has taken {asked} up within {wait:?}: no daemon leads the source, or it does not reach PostgreSQL. \
                  They are done as soon as one does."
             ));
+        }
+        for (why, count) in &self.refusals {
+            print::line(format!("{}, {why}", print::count(usize::try_from(*count)?, "document")));
         }
         if logged > 0 {
             print::line("The sink is behind, or away: what is in the log is applied when it comes there.");

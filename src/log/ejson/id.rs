@@ -9,10 +9,13 @@ use bson::{
     spec::BinarySubtype,
 };
 
+use jiff::{Timestamp, tz::TimeZone};
+
 use super::{json_string, read, write};
 use crate::model::Key;
 
-/// The `_id` as Extended JSON, integers and texts plainly: `{"$oid":"…"}`, `5`, `"abc"`.
+/// The `_id` as relaxed Extended JSON: `{"$oid":"…"}`, `5`, `1.5`, `"abc"`, `{"$date":"2026-01-31T12:00:00Z"}`. Inside of an
+/// embedded document numbers and dates are canonical, because there `1` and `1.0` are two keys.
 ///
 /// What has no `_id` that JSON could show is told by name: `{"hash":"…"}` for a key that is too long to be kept, `{"bson":"…"}`
 /// (base64) for one that no text can carry.
@@ -20,6 +23,12 @@ pub fn id_text(key: &Key) -> String {
     let Some(id) = key.to_id() else { return format!("{{\"hash\":\"{}\"}}", hex::encode(&key.as_bytes()[1..])) };
     let plain = match id.get("_id") {
         Ok(Some(RawBsonRef::Int64(value))) => Some(value.to_string().into_bytes()),
+        Ok(Some(RawBsonRef::Decimal128(value))) => {
+            exact_double(key, &value.to_string()).map(|double| format!("{double:?}").into_bytes())
+        }
+        Ok(Some(RawBsonRef::DateTime(value))) => {
+            relaxed_date(value.timestamp_millis()).map(|text| format!("{{\"$date\":\"{text}\"}}").into_bytes())
+        }
         Ok(Some(RawBsonRef::String(value))) => {
             let mut text = Vec::new();
             json_string(&mut text, value);
@@ -38,6 +47,28 @@ pub fn id_text(key: &Key) -> String {
     }
 }
 
+/// A number that a double holds exactly is one key with that double: MongoDB calls them equal.
+pub(in crate::log) fn exact_double(key: &Key, text: &str) -> Option<f64> {
+    let double: f64 = text.parse().ok()?;
+    let same = double.is_finite() && Key::from_id(&rawdoc! { "_id": double }).as_ref() == Some(key);
+    same.then_some(double)
+}
+
+/// An instant of the years that relaxed Extended JSON writes as text, 1970 to 9999.
+pub(in crate::log) fn relaxed_date(millis: i64) -> Option<String> {
+    let time = Timestamp::from_millisecond(millis).ok()?;
+    let year = time.to_zoned(TimeZone::UTC).year();
+    let places = if millis % 1000 == 0 { 0 } else { 3 };
+    (1970..=9999).contains(&year).then(|| format!("{time:.places$}"))
+}
+
+/// The instant that `{"$date":"…"}` names.
+fn date(text: &str) -> Option<bson::DateTime> {
+    let text = text.strip_prefix("{\"$date\":")?.strip_suffix('}')?.trim();
+    let time: Timestamp = text.strip_prefix('"')?.strip_suffix('"')?.parse().ok()?;
+    Some(bson::DateTime::from_millis(time.as_millisecond()))
+}
+
 /// Every `{_id: …}` that a typed text may mean: Extended JSON, a number, an ObjectId or UUID by its digits, and the text itself.
 pub fn ids_of(text: &str) -> Vec<RawDocumentBuf> {
     let mut ids = Vec::new();
@@ -46,11 +77,16 @@ pub fn ids_of(text: &str) -> Vec<RawDocumentBuf> {
     {
         ids.push(id);
     }
+    if let Some(date) = date(text) {
+        ids.push(rawdoc! { "_id": date });
+    }
     // Quoted or tagged, it is Extended JSON and nothing else.
     if !ids.is_empty() && text.starts_with(['"', '{']) {
         return ids;
     }
     if let Ok(number) = text.parse::<i64>() {
+        ids.push(rawdoc! { "_id": number });
+    } else if let Some(number) = text.parse::<f64>().ok().filter(|number| number.is_finite()) {
         ids.push(rawdoc! { "_id": number });
     }
     if let Ok(id) = ObjectId::parse_str(text) {
@@ -77,7 +113,10 @@ mod tests {
     #[rstest]
     #[case(rawdoc! { "_id": ObjectId::from_bytes([7; 12]) }, r#"{"$oid":"070707070707070707070707"}"#)]
     #[case(rawdoc! { "_id": 5 }, "5")]
-    #[case(rawdoc! { "_id": 1.5 }, r#"{"$numberDecimal":"1.5"}"#)]
+    #[case(rawdoc! { "_id": 1.5 }, "1.5")]
+    #[case(rawdoc! { "_id": "0.1".parse::<bson::Decimal128>().expect("a decimal") }, r#"{"$numberDecimal":"0.1"}"#)]
+    #[case(rawdoc! { "_id": bson::DateTime::from_millis(1_500) }, r#"{"$date":"1970-01-01T00:00:01.500Z"}"#)]
+    #[case(rawdoc! { "_id": bson::DateTime::from_millis(-1_500) }, r#"{"$date":{"$numberLong":"-1500"}}"#)]
     #[case(rawdoc! { "_id": "a\"b" }, r#""a\"b""#)]
     #[case(rawdoc! { "_id": true }, "true")]
     #[case(rawdoc! { "_id": { "a": 1 } }, r#"{"a":{"$numberInt":"1"}}"#)]

@@ -17,6 +17,7 @@ mod id;
 mod reader;
 mod writer;
 
+pub(in crate::log) use id::{exact_double, relaxed_date};
 pub use id::{id_text, ids_of};
 pub use reader::{NotExtendedJson, read};
 pub use writer::{MAX_DEPTH, Unfaithful, write};
