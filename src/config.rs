@@ -248,6 +248,9 @@ pub struct SinkConfig {
     /// Attempts of a parked document (its parent or its unique value is missing) before it becomes a dead letter.
     #[serde(default = "defaults::parked_attempts")]
     pub parked_attempts: u32,
+    /// Bytes of parked records, in all, that stop the sink: a wrong reference must not copy a collection into the target.
+    #[serde(default = "defaults::parked_bytes")]
+    pub parked_bytes: ByteSize,
     /// Longest time a statement may take.
     #[serde(default = "defaults::statement_timeout", deserialize_with = "duration")]
     pub statement_timeout: Duration,
@@ -433,6 +436,9 @@ mod defaults {
     }
     pub(super) fn parked_attempts() -> u32 {
         60
+    }
+    pub(super) fn parked_bytes() -> ByteSize {
+        ByteSize::gib(1)
     }
     pub(super) fn statement_timeout() -> Duration {
         Duration::from_secs(60)

@@ -29,6 +29,10 @@ pub fn of(reason: Reason) -> (&'static str, &'static str) {
             "a text is not valid UTF-8",
             "mend the document in MongoDB, or give the column `misfit = \"replace\"` and retry",
         ),
+        Reason::Encoding => (
+            "a text holds a character that the encoding of the target's database lacks",
+            "migrate into a database that was created with ENCODING 'UTF8', or change the text in MongoDB; then retry",
+        ),
         Reason::TooLong => (
             "a text is longer than its column",
             "make the column wider, shorten the text in MongoDB, or give the column `misfit = \"truncate\"`; then retry",

@@ -103,13 +103,15 @@ fn table(reports: &[Report], unfinished: &[String]) {
     print::line(table);
     for report in reports {
         for finding in &report.findings {
-            print::line(format!(
-                "{} {} {} {}",
-                report.collection,
-                finding.kind,
-                finding.key,
-                finding.columns.join(", ")
-            ));
+            let mut line = format!("{} {} {}", report.collection, finding.kind, finding.key);
+            let letter = finding.letter.map(|letter| format!("dead letter {letter}"));
+            let refused = finding.refused.as_ref().map(|refused| format!("PostgreSQL takes no such value: {refused}"));
+            let columns = (!finding.columns.is_empty()).then(|| finding.columns.join(", "));
+            for more in [columns, letter, refused].into_iter().flatten() {
+                line.push_str(": ");
+                line.push_str(&more);
+            }
+            print::line(line);
         }
         if report.findings_left_out > 0 {
             let all = report.findings.len() as u64 + report.findings_left_out;

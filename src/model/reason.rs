@@ -22,6 +22,8 @@ pub enum Reason {
     NulInText,
     /// A text is not valid UTF-8.
     BadUtf8,
+    /// A text holds a character that the encoding of the target's database lacks.
+    Encoding,
     /// A text is longer than its column.
     TooLong,
     /// A value has a type that its column does not take.
@@ -64,6 +66,7 @@ impl Reason {
             Self::KeyTooLong => "KEY_TOO_LONG",
             Self::NulInText => "NUL_IN_TEXT",
             Self::BadUtf8 => "BAD_UTF8",
+            Self::Encoding => "ENCODING",
             Self::TooLong => "TOO_LONG",
             Self::TypeMismatch => "TYPE_MISMATCH",
             Self::RangeInt => "RANGE_INT",

@@ -68,6 +68,12 @@ pub struct Finding {
     pub kind: &'static str,
     /// Columns that differ; the table.
     pub columns: Vec<String>,
+    /// The dead letter that waits for the document.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub letter: Option<i64>,
+    /// Why PostgreSQL takes no such values, where it refuses even to compare them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
 }
 
 /// What a pass found.
@@ -135,7 +141,16 @@ pub struct Pass<'a> {
     matched: u64,
     undecided: Vec<Key>,
     as_of: ClusterTime,
-    drifting: BTreeMap<Key, (Judgement, Option<Entry>)>,
+    drifting: BTreeMap<Key, Drift>,
+}
+
+/// A document that drifts.
+struct Drift {
+    judgement: Judgement,
+    /// The entry that it was judged by.
+    entry: Option<Entry>,
+    letter: Option<i64>,
+    refused: Option<String>,
 }
 
 impl<'a> Pass<'a> {
@@ -240,11 +255,11 @@ impl<'a> Pass<'a> {
         self.wait_for(read_at).await?;
         let mut keys = Vec::with_capacity(documents.len());
         let mut expected = Vec::with_capacity(documents.len());
-        let mut waiting = HashMap::new();
+        let mut unmappable = HashSet::new();
         for document in documents {
             let key = key_of(document).ok_or(Error::NoKey { collection: self.plan.collection.clone() })?;
             expected.push(self.plan.map(document).unwrap_or_else(|_| {
-                waiting.insert(key.clone(), true);
+                unmappable.insert(key.clone());
                 // No rows are compared for it.
                 Rows { tables: vec![Vec::new(); self.plan.tables.len()], ..Rows::default() }
             }));
@@ -253,19 +268,24 @@ impl<'a> Pass<'a> {
         let reader = self.begin().await?;
         let watermark = self.watermark(&reader).await?;
         let entries = reader.entries(self.target.collection, &keys).await?;
-        waiting.extend(reader.dead_letters(self.target.collection, &keys).await?);
+        let letters = reader.dead_letters(self.target.collection, &keys).await?;
         let mut differences = reader.compare(self.target.collection, &keys, &expected).await?;
         reader.end().await?;
         for (place, key) in keys.into_iter().enumerate() {
-            let rows = match (waiting.get(&key), differences.remove(&place)) {
-                (Some(false), _) => RowState::Parked,
-                (_, Some(difference)) if difference.missing => RowState::Missing,
-                (Some(true), _) => RowState::Refused,
-                (None, Some(difference)) => RowState::Different(difference.columns),
-                (None, None) => RowState::Equal,
+            let (letter, difference) = (letters.get(&key), differences.remove(&place));
+            let refused =
+                difference.as_ref().and_then(|difference| difference.refused.as_ref()).map(ToString::to_string);
+            let known = letter.is_some() || unmappable.contains(&key) || refused.is_some();
+            let rows = match difference {
+                _ if letter.is_some_and(|letter| !letter.open) => RowState::Parked,
+                Some(difference) if difference.missing => RowState::Missing,
+                _ if known => RowState::Refused,
+                Some(difference) => RowState::Different(difference.columns),
+                None => RowState::Equal,
             };
             let entry = entries.get(&key).copied();
-            self.note(key, judge_present(read_at, watermark, entry.as_ref(), rows), entry);
+            let judgement = judge_present(read_at, watermark, entry.as_ref(), rows);
+            self.note(key, Drift { judgement, entry, letter: letter.map(|letter| letter.id), refused });
         }
         Ok(())
     }
@@ -294,7 +314,7 @@ impl<'a> Pass<'a> {
             let judgement = entry.map_or(Judgement::Match, |entry| judge_absent(read_at, watermark, &entry));
             // A tombstone is no document of either side: it is not counted as one.
             if judgement != Judgement::Match {
-                self.note(key.clone(), judgement, entry);
+                self.note(key.clone(), Drift { judgement, entry, letter: None, refused: None });
             }
         }
         Ok(())
@@ -354,15 +374,15 @@ impl<'a> Pass<'a> {
         Ok(reader.watermark(self.target.topic, self.target.partitions).await?.unwrap_or_default())
     }
 
-    fn note(&mut self, key: Key, judgement: Judgement, entry: Option<Entry>) {
-        match judgement {
+    fn note(&mut self, key: Key, judged: Drift) {
+        match judged.judgement {
             Judgement::Match => {
                 self.matched += 1;
                 self.drifting.remove(&key);
             }
             Judgement::Undecided => self.undecided.push(key),
-            drift => {
-                self.drifting.insert(key, (drift, entry));
+            _ => {
+                self.drifting.insert(key, judged);
             }
         }
     }
@@ -384,10 +404,16 @@ impl<'a> Pass<'a> {
             ..Proof::default()
         };
         let all = strays.len() + self.drifting.len();
-        let table = |(table, _)| Finding { key: String::new(), kind: "extra", columns: vec![table] };
+        let table = |(table, _)| Finding {
+            key: String::new(),
+            kind: "extra",
+            columns: vec![table],
+            letter: None,
+            refused: None,
+        };
         let mut findings: Vec<Finding> = strays.into_iter().map(table).take(self.bounds.findings).collect();
         let mut drifting = HashMap::new();
-        for (key, (judgement, entry)) in self.drifting {
+        for (key, Drift { judgement, entry, letter, refused: values_refused }) in self.drifting {
             let (kind, columns) = match judgement {
                 Judgement::Missing => ("missing", Vec::new()),
                 Judgement::Extra => ("extra", Vec::new()),
@@ -401,7 +427,8 @@ impl<'a> Pass<'a> {
             }
             let refused = kind == "different" && columns.is_empty();
             if findings.len() < self.bounds.findings {
-                findings.push(Finding { key: ejson::id_text(&key), kind, columns });
+                let key = ejson::id_text(&key);
+                findings.push(Finding { key, kind, columns, letter, refused: values_refused });
             }
             let entry = entry.map(|entry| (entry.version, entry.applied));
             drifting.insert(key, Drifting { entry, refused });

@@ -11,7 +11,8 @@
 //!  COMMIT
 //! ```
 //!
-//! What needs no answer of the statement before it travels with it: a quiet batch takes four round trips.
+//! What needs no answer of the statement before it travels with it: a quiet batch takes four round trips. `locks` says in which
+//! order workers lock what they may both want.
 //!
 //! Whatever happens between BEGIN and COMMIT, and however often the batch comes again, PostgreSQL holds either the state
 //! before or the state after. When the answer to COMMIT is lost, the positions tell which.
@@ -73,8 +74,10 @@ pub struct Outcome {
     pub touched: Touched,
     /// What the mapping gave up in the documents that were written: by collection, column (`table.column`) and kind.
     pub losses: BTreeMap<(String, String, Loss), u64>,
-    /// New dead letters, by collection (or topic, where the record was unreadable) and reason.
+    /// New dead letters, by collection (or topic, where that carries none of ours) and reason.
     pub dead_letters: BTreeMap<(String, Reason), usize>,
+    /// Whether any dead letter waited already, of which the rows that were touched may free one.
+    pub letters_waited: bool,
 }
 
 /// What became of the changes of one collection.
@@ -135,7 +138,7 @@ async fn inside(
     let mut floors = floors?;
     floors.raise(session, prepared, batch).await?;
     let winners = ledger::take(session, prepared, &floors, batch).await?;
-    let mut outcome = Outcome::default();
+    let mut outcome = Outcome { letters_waited: floors.letters_wait, ..Outcome::default() };
     count_beaten(&mut outcome, prepared, batch, &winners);
     let mut letters = batch.unreadable.iter().map(Letter::unreadable).collect::<Vec<_>>();
     let (rejected, accepted): (Vec<_>, Vec<_>) =
@@ -214,11 +217,12 @@ fn count_settled(
 ) {
     debug_assert!(winners.len() + letters.len() >= states.len());
     for (letter, state) in letters.iter().zip(states) {
-        let owner = match letter.document {
-            Some(document) => {
-                let name = prepared.name(document.collection);
+        let owner = match letter.collection {
+            Some(collection) => {
+                let name = prepared.name(collection);
                 let counts = outcome.counts.entry(name.clone()).or_default();
-                counts.applied -= 1;
+                // A record that could not be read was not counted as a change.
+                counts.applied -= u64::from(letter.document.is_some());
                 match state {
                     State::Parked => counts.parked += 1,
                     _ => counts.dead_lettered += 1,

@@ -165,6 +165,7 @@ impl Target {
         // PostgreSQL 17 and later; an older server refuses a startup option that it does not know.
         let unbounded = "SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'transaction_timeout'";
         session.query_once("pin transaction_timeout", unbounded).await?;
+        session.encoding = session.setting("server_encoding").await?.unwrap_or_default();
         if purpose == Purpose::Apply {
             session.constraint_mode = self.settle_constraints(&session).await?;
         }

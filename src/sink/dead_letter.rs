@@ -11,6 +11,7 @@
 //! one. Whatever settles the document closes its letters in the same transaction.
 
 mod listing;
+mod parked;
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -26,11 +27,12 @@ use super::{
     session::{Session, field},
 };
 use crate::{
-    log::{Fetched, Headers, TopicPartition},
+    log::{Fetched, Headers},
     model::Reason,
 };
 
 pub use listing::{Decision, Filter, Group, Listed, Retried, Shown, discard, groups, list, records, retry, show};
+pub use parked::{Bounds, Parked, Standing, due, freed, standing};
 
 /// Where a dead letter stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
@@ -76,6 +78,8 @@ impl State {
 pub(super) struct Letter<'a> {
     pub(super) record: &'a Fetched,
     pub(super) document: Option<&'a Document>,
+    /// Place of the collection in the plan; none where the record lies in no topic of ours.
+    pub(super) collection: Option<usize>,
     pub(super) reason: Reason,
     detail: String,
     state: State,
@@ -83,8 +87,15 @@ pub(super) struct Letter<'a> {
 
 impl<'a> Letter<'a> {
     pub(super) fn unreadable(unreadable: &'a Unreadable) -> Self {
-        let Unreadable { record, reason, detail } = unreadable;
-        Self { record, document: None, reason: *reason, detail: detail.clone(), state: State::Open }
+        let Unreadable { record, collection, reason, detail } = unreadable;
+        Self {
+            record,
+            document: None,
+            collection: *collection,
+            reason: *reason,
+            detail: detail.clone(),
+            state: State::Open,
+        }
     }
 
     pub(super) fn rejected(document: &'a Document) -> Option<Self> {
@@ -92,6 +103,7 @@ impl<'a> Letter<'a> {
         Some(Self {
             record: &document.record,
             document: Some(document),
+            collection: Some(document.collection),
             reason: reject.reason,
             detail: reject.to_string(),
             state: State::Open,
@@ -102,6 +114,7 @@ impl<'a> Letter<'a> {
         Self {
             record: &document.record,
             document: Some(document),
+            collection: Some(document.collection),
             reason: refusal.reason(),
             detail: refusal.to_string(),
             state: if refusal.may_pass_later() { State::Parked } else { State::Open },
@@ -149,13 +162,14 @@ pub(super) async fn write(
     let topics = letters.iter().map(|letter| &*letter.record.topic).collect::<Vec<_>>();
     let partitions = letters.iter().map(|letter| letter.record.partition).collect::<Vec<_>>();
     let offsets = letters.iter().map(|letter| letter.record.offset).collect::<Vec<_>>();
-    let collections = letters
-        .iter()
-        .map(|letter| letter.document.map(|document| prepared.id(document.collection)))
-        .collect::<Vec<_>>();
+    let collections =
+        letters.iter().map(|letter| letter.collection.map(|collection| prepared.id(collection))).collect::<Vec<_>>();
     let reasons = letters.iter().map(|letter| letter.reason.as_str()).collect::<Vec<_>>();
-    let details = letters.iter().map(|letter| without_nul(&letter.detail)).collect::<Vec<_>>();
-    let headers = letters.iter().map(|letter| headers_to_json(&letter.record.headers)).collect::<Vec<_>>();
+    let details = letters.iter().map(|letter| session.storable(&letter.detail)).collect::<Vec<_>>();
+    let headers = letters
+        .iter()
+        .map(|letter| headers_to_json(&letter.record.headers, |name| session.storable(name)))
+        .collect::<Vec<_>>();
     let timestamps = letters.iter().map(|letter| letter.record.timestamp_ms).collect::<Vec<_>>();
     let states = letters.iter().map(|letter| letter.state.as_str()).collect::<Vec<_>>();
     let act = "write dead letters";
@@ -227,25 +241,6 @@ pub(super) async fn close(
     Ok(())
 }
 
-/// Takes the parked records of every collection in which one of these partitions has one that is due, the most overdue first,
-/// so that none waits for ever behind the bound.
-///
-/// All of the collection, of whichever partition: documents that trade a unique value each wait for the other, and only an
-/// attempt with both can end that. The ledger decides by version, so it does not matter which worker tries.
-pub(super) async fn due(session: &Session, partitions: &[TopicPartition], limit: usize) -> Result<Vec<Fetched>, Error> {
-    let act = "read parked documents";
-    let sql = "SELECT topic, partition, log_offset, timestamp_ms, record_key, value, headers \
-                 FROM driftless.dead_letter \
-                WHERE state = 'parked' AND collection IN (SELECT collection FROM driftless.dead_letter \
-                        WHERE state = 'parked' AND next_attempt_at <= now() \
-                          AND (topic, partition) IN (SELECT * FROM unnest($1::text[], $2::int4[]))) \
-                ORDER BY next_attempt_at, id LIMIT $3";
-    let (topics, numbers): (Vec<_>, Vec<_>) =
-        partitions.iter().map(|partition| (&*partition.topic, partition.partition)).unzip();
-    let rows = session.query(act, sql, &[&topics, &numbers, &i64::try_from(limit).unwrap_or(i64::MAX)]).await?;
-    rows.iter().map(|row| record(row, 0, act)).collect()
-}
-
 /// A record out of seven columns: topic, partition, offset, timestamp, key, value, headers.
 fn record(row: &Row, first: usize, act: &str) -> Result<Fetched, Error> {
     Ok(Fetched {
@@ -260,8 +255,8 @@ fn record(row: &Row, first: usize, act: &str) -> Result<Fetched, Error> {
 }
 
 /// `[["name", "value in base64"], …]`: in order, with repetitions.
-fn headers_to_json(headers: &Headers) -> String {
-    let pairs = headers.iter().map(|(name, value)| [without_nul(name), STANDARD.encode(value)]);
+fn headers_to_json(headers: &Headers, storable: impl Fn(&str) -> String) -> String {
+    let pairs = headers.iter().map(|(name, value)| [storable(name), STANDARD.encode(value)]);
     serde_json::to_string(&pairs.collect::<Vec<_>>()).unwrap_or_else(|_| "[]".to_owned())
 }
 
@@ -272,11 +267,6 @@ fn headers_from_json(json: &serde_json::Value) -> Headers {
     json.as_array().map(|pairs| pairs.iter().filter_map(pair).collect()).unwrap_or_default()
 }
 
-/// PostgreSQL stores no NUL; names that hold one are foreign.
-fn without_nul(text: &str) -> String {
-    text.replace('\0', "\u{fffd}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -284,7 +274,7 @@ mod tests {
     #[test]
     fn headers_come_back_with_order_repetition_and_any_bytes() {
         let headers = [("b", vec![0, 255]), ("a", vec![]), ("b", b"x".to_vec())].into_iter().collect();
-        let json = serde_json::from_str(&headers_to_json(&headers)).expect("JSON");
+        let json = serde_json::from_str(&headers_to_json(&headers, str::to_owned)).expect("JSON");
         assert_eq!(headers_from_json(&json), headers);
     }
 }

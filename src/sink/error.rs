@@ -110,6 +110,39 @@ pub enum Error {
         /// The reason met last.
         reason: Reason,
     },
+    /// One document of a collection after the other was refused for a reason of no known kind, and none was written: that is
+    /// the table's fault. Nothing was written.
+    #[error(
+        "write documents of {collection}: {count} one after the other were refused, and none was written: {refusal}"
+    )]
+    AllRefused {
+        /// The collection.
+        collection: String,
+        /// How many.
+        count: usize,
+        /// The last refusal.
+        refusal: Box<Refusal>,
+    },
+    /// Parked documents that wait although everything before them is applied count like dead letters.
+    #[error(
+        "apply parked documents: {count} wait for what the source does not have, though all that it had is applied; the limit is {limit}"
+    )]
+    WaitInVain {
+        /// How many.
+        count: usize,
+        /// The configured bound.
+        limit: usize,
+    },
+    /// Parked documents are kept with their records, and may not fill the target.
+    #[error("park documents: {count} of them hold {bytes} bytes; the limit is {limit}")]
+    ParkedBytes {
+        /// How many.
+        count: usize,
+        /// The bytes of their records.
+        bytes: u64,
+        /// The configured bound.
+        limit: u64,
+    },
     /// A record of a format that this version does not know. Dead-lettering it would lose a good change.
     #[error("read {topic}/{partition} at offset {offset}: {detail}")]
     NewerRecord {
@@ -208,34 +241,83 @@ pub struct Refusal {
     pub column: Option<String>,
     /// Constraint.
     pub constraint: Option<String>,
+    /// Encoding of the database, where that is what was refused: a character that it does not have.
+    pub encoding: Option<String>,
 }
+
+/// The encoding that has every character.
+pub(super) const UTF8: &str = "UTF8";
 
 impl Refusal {
     /// The one that a row meets at a constraint, known before it was tried.
     pub(super) fn of_constraint(code: &str, table: &str, constraint: Option<String>) -> Self {
-        Self { code: code.to_owned(), message: None, table: Some(table.to_owned()), column: None, constraint }
+        Self {
+            code: code.to_owned(),
+            message: None,
+            table: Some(table.to_owned()),
+            column: None,
+            constraint,
+            encoding: None,
+        }
     }
 
-    /// Whether a value of a row that is only looked at was refused: by a cast, a constraint or a limit.
+    /// Whether only values can be what was refused. Of any other refusal that is a row's by its class, the row is guilty only
+    /// where other rows pass: a type's own input function or a trigger may raise whatever its author chose, and so may a table
+    /// that is broken as a whole.
     pub(super) fn is_of_a_value(&self) -> bool {
-        ["22", "23", "54"].iter().any(|class| self.code.starts_with(class))
+        ["22", "23", "44", "54", "P0", "21"].iter().any(|class| self.code.starts_with(class))
+    }
+
+    /// What it means for the one who waits.
+    ///
+    /// Source: PostgreSQL manual, appendix A.
+    pub(super) fn class(&self) -> Class {
+        match self.code.as_str() {
+            // A lock that was not free; a server that became a standby; a session that idled too long.
+            "55P03" | "25006" | "25P03" | "25P04" => Class::Transient,
+            // A statement that was prepared has neither: these are of a value's own syntax, as in seg and ltree.
+            "42601" | "42602" | "42622" => Class::Poison,
+            // A damaged table or index.
+            "XX001" | "XX002" => Class::Halt,
+            code => match code.get(..2) {
+                // Connection, rollback, resources, shutdown and cancellation, disk.
+                Some("08" | "40" | "53" | "57" | "58") => Class::Transient,
+                // Access, names, transactions, statements and objects that are not what they should be: of no single row.
+                Some(
+                    "0B" | "0L" | "0P" | "24" | "25" | "26" | "28" | "2B" | "2D" | "34" | "3B" | "3D" | "3F" | "42"
+                    | "55",
+                )
+                | Some("F0") => Class::Halt,
+                _ => Class::Poison,
+            },
+        }
     }
 
     /// Keeps what may be shown.
     pub fn of(error: &DbError) -> Self {
         let code = error.code().code().to_owned();
-        let message = (!speaks_of_values(&code)).then(|| error.message().to_owned());
         let table = error.table().map(|table| match error.schema() {
             Some(schema) => format!("{schema}.{table}"),
             None => table.to_owned(),
         });
-        Self {
+        let mut refusal = Self {
             code,
-            message,
+            message: None,
             table,
             column: error.column().map(str::to_owned),
             constraint: error.constraint().map(str::to_owned),
-        }
+            encoding: None,
+        };
+        // What a row may be guilty of may quote the row.
+        refusal.message = (refusal.class() != Class::Poison).then(|| error.message().to_owned());
+        refusal
+    }
+
+    /// The same, met in a database of this encoding.
+    pub(super) fn with_encoding(mut self, encoding: &str) -> Self {
+        let refused = self.code == "22P05" && encoding != UTF8;
+        self.encoding = refused.then(|| encoding.to_owned());
+        self
     }
 
     /// Why a document that met this refusal is dead-lettered.
@@ -246,6 +328,8 @@ impl Refusal {
             "22001" => Reason::TooLong,
             "22003" => Reason::RangeNum,
             "22007" | "22008" => Reason::RangeTs,
+            // A character that the encoding lacks; in UTF-8 only NUL, as an escape in a type's own syntax.
+            "22P05" if self.encoding.is_some() => Reason::Encoding,
             "22P05" => Reason::NulInText,
             "22021" => Reason::BadUtf8,
             "22P02" | "22P03" => Reason::TypeMismatch,
@@ -308,16 +392,14 @@ impl fmt::Display for Refusal {
                 write!(f, ", {name} {value}")?;
             }
         }
+        if let Some(encoding) = &self.encoding {
+            write!(f, ", a character that the encoding of the database, {encoding}, does not have")?;
+        }
         match &self.message {
             Some(message) => write!(f, ": {message}"),
             None => Ok(()),
         }
     }
-}
-
-/// Classes of refusals whose message may quote what was to be stored.
-fn speaks_of_values(code: &str) -> bool {
-    ["22", "23", "44", "54", "P0", "38", "39", "21"].iter().any(|class| code.starts_with(class))
 }
 
 impl fmt::Display for Cause {
@@ -345,22 +427,19 @@ impl From<&tokio_postgres::Error> for Cause {
 }
 
 impl Cause {
-    /// Source: PostgreSQL manual, appendix A.
+    /// The same, met in a database of this encoding.
+    pub(super) fn in_encoding(self, encoding: &str) -> Self {
+        match self {
+            Self::Refused(refusal) => Self::Refused(Box::new(refusal.with_encoding(encoding))),
+            other => other,
+        }
+    }
+
     fn class(&self) -> Class {
         match self {
             Self::Broken(_) => Class::Transient,
             Self::Unusable(_) => Class::Halt,
-            Self::Refused(refusal) => match refusal.code.as_str() {
-                // A lock that was not free; a server that became a standby; a session that idled too long.
-                "55P03" | "25006" | "25P03" | "25P04" => Class::Transient,
-                code => match code.get(..2) {
-                    // Connection, rollback, resources, shutdown and cancellation, disk.
-                    Some("08" | "40" | "53" | "57" | "58") => Class::Transient,
-                    // Data, constraints, a view's check, limits, raised by a trigger, the same row twice.
-                    Some("22" | "23" | "44" | "54" | "P0" | "21") => Class::Poison,
-                    _ => Class::Halt,
-                },
-            },
+            Self::Refused(refusal) => refusal.class(),
         }
     }
 }
@@ -407,6 +486,18 @@ impl Error {
                 "let one of the two write another table; when the other migration is over, \
                  `DELETE FROM driftless.identity WHERE prefix = '…'` forgets its state and leaves its rows",
             ),
+            Self::AllRefused { .. } => Some(
+                "the position did not move: look the SQLSTATE up, and see the log of PostgreSQL for its words; repair the table, \
+                 or the function or type that it uses, and start again",
+            ),
+            Self::WaitInVain { .. } => Some(
+                "see `driftless dlq list --state parked --group` for the constraint: correct the reference in the mapping, or \
+                 write the missing documents in MongoDB; when so many are wrong indeed, raise sink.breaker_dead_letters",
+            ),
+            Self::ParkedBytes { .. } => Some(
+                "see `driftless dlq list --state parked --group` for the constraint: correct a wrong reference in the mapping; \
+                 when the parents are only slower to come, raise sink.parked_bytes and start again",
+            ),
             Self::KeyChanged { .. } => Some(
                 "empty the table, delete its entries of driftless.owner, and replay its collections from the earliest",
             ),
@@ -440,6 +531,9 @@ impl Classify for Error {
             | Self::ReplicaDenied
             | Self::ReadOnly { .. }
             | Self::Breaker { .. }
+            | Self::AllRefused { .. }
+            | Self::WaitInVain { .. }
+            | Self::ParkedBytes { .. }
             | Self::NewerRecord { .. }
             | Self::SchemaNewer { .. }
             | Self::CatalogChanged
@@ -471,6 +565,7 @@ mod tests {
             table: None,
             column: None,
             constraint: None,
+            encoding: None,
         }))
     }
 
@@ -491,9 +586,25 @@ mod tests {
     #[case("3F000", Class::Halt)]
     #[case("42P01", Class::Halt)]
     #[case("42501", Class::Halt)]
-    #[case("XX000", Class::Halt)]
+    #[case("42703", Class::Halt)]
+    #[case("55000", Class::Halt)]
+    #[case("XX001", Class::Halt)]
+    #[case("XX000", Class::Poison)]
+    #[case("0A000", Class::Poison)]
+    #[case("38001", Class::Poison)]
+    #[case("HV000", Class::Poison)]
+    #[case("U0001", Class::Poison)]
+    #[case("42601", Class::Poison)]
     fn class_by_sqlstate(#[case] code: &str, #[case] class: Class) {
         assert_eq!(refused(code).class(), class);
+    }
+
+    #[test]
+    fn a_character_is_refused_by_name_of_the_encoding_that_lacks_it() {
+        let refusal = Refusal::of_constraint("22P05", "app.users", None);
+        let latin = refusal.clone().with_encoding("LATIN1");
+        assert_eq!((latin.reason(), latin.to_string().contains("LATIN1")), (Reason::Encoding, true));
+        assert_eq!(refusal.with_encoding(UTF8).reason(), Reason::NulInText);
     }
 
     #[test]
@@ -504,8 +615,8 @@ mod tests {
             table: Some("app.users".to_owned()),
             column: None,
             constraint: Some("users_email_key".to_owned()),
+            encoding: None,
         };
         assert_eq!(refusal.to_string(), "SQLSTATE 23505, table app.users, constraint users_email_key");
-        assert!(speaks_of_values("22P02") && !speaks_of_values("57P01"));
     }
 }

@@ -7,17 +7,23 @@
 //!  what failed for the sake of another document is tried again after the others, as long as that helps
 //! ```
 //!
-//! Only refusals of data are isolated. Anything else ends the transaction, and the batch is tried again as a whole.
+//! An error that no single row can be guilty of ends the transaction, and the batch is tried again as a whole. Any other is the
+//! row's that is left, whatever its SQLSTATE: input functions and triggers raise what their authors chose. Should such an
+//! error meet one document after the other and none be written, it is the table's, and halts.
 
-use std::{collections::BTreeMap, future::Future};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    future::Future,
+};
 
 use futures_util::future::join;
 
 use super::{
-    Error, Prepared,
+    ConstraintMode, Error, Prepared,
     apply::Limits,
     error::Refusal,
     ledger::Winner,
+    locks,
     plan::Content,
     session::Session,
     write::{Blocker, Rows, Touched, Way},
@@ -35,6 +41,10 @@ pub(super) struct Failed<'a> {
 /// Rounds in which what failed is tried again; each must have written something, so chains of parents get this deep.
 const ROUNDS: usize = 8;
 
+/// Documents in a row that may meet an error of no known kind before it is said to be the table's. Enough that a few odd
+/// documents beside each other are told from it, few enough that a broken table is not searched row by row.
+pub(super) const MOST_UNKNOWN: usize = 20;
+
 /// Writes what can be written. Gives up when more documents are refused for good than `limits` still allow.
 pub(super) async fn write<'a>(
     session: &Session,
@@ -42,8 +52,17 @@ pub(super) async fn write<'a>(
     winners: Vec<Winner<'a>>,
     limits: &Limits,
 ) -> Result<(Vec<Failed<'a>>, Touched), Error> {
-    let mut isolation =
-        Isolation { session, prepared, limits, failed: Vec::new(), touched: Touched::new(), open: false };
+    let mut isolation = Isolation {
+        session,
+        prepared,
+        limits,
+        locks: locks::of(&Rows::of(prepared, &winners), session.constraint_mode()),
+        failed: Vec::new(),
+        touched: Touched::new(),
+        written: BTreeSet::new(),
+        unknown: HashMap::new(),
+        open: false,
+    };
     let mut pending = winners;
     // Parents first, so that a half that is cut off finds its parents in an earlier one.
     pending.sort_by_cached_key(|winner| depth(prepared, winner));
@@ -74,58 +93,85 @@ struct Isolation<'a, 's> {
     session: &'s Session,
     prepared: &'a Prepared,
     limits: &'s Limits,
+    /// The locks that the first savepoint is set behind; empty once they are taken.
+    locks: String,
     failed: Vec<Failed<'a>>,
     touched: Touched,
+    /// Collections of which rows were written.
+    written: BTreeSet<usize>,
+    /// Documents of each collection that met an error of no known kind.
+    unknown: HashMap<usize, usize>,
     /// Whether the savepoint of the last attempt, which stands, is still there.
     open: bool,
 }
 
-impl<'a> Isolation<'a, '_> {
+/// How an attempt to write a set ended.
+enum Attempt {
+    /// It stands.
+    Written,
+    /// It was rolled back: PostgreSQL refused it.
+    Refused(Refusal),
+    /// It was rolled back: these documents, by their places, break a constraint that PostgreSQL did not look at.
+    Contested(BTreeMap<usize, Refusal>),
+}
+
+impl<'a, 's> Isolation<'a, 's> {
     async fn settle(&mut self, set: Vec<Winner<'a>>) -> Result<(), Error> {
         let mut stack = vec![set];
         while let Some(set) = stack.pop() {
-            if set.is_empty() {
-                continue;
-            }
-            let rows = Rows::of(self.prepared, &set);
-            if rows.may_copy() && self.attempt(&rows, Way::Copy).await?.is_none() {
-                continue;
-            }
-            let Some(refusal) = self.attempt(&rows, Way::Upsert).await? else { continue };
-            let Some((mut set, refusal)) = self.set_aside(set, refusal).await? else { continue };
-            match set.as_slice() {
-                [] => {}
-                [winner] => self.fail(*winner, refusal)?,
-                _ => {
-                    let second = set.split_off(set.len() / 2);
-                    stack.push(second);
-                    stack.push(set);
-                }
+            if !set.is_empty() {
+                stack.extend(self.step(set).await?);
             }
         }
         Ok(())
     }
 
+    /// Tries a set; gives back the sets that are left to be tried, the next one last.
+    async fn step(&mut self, set: Vec<Winner<'a>>) -> Result<Vec<Vec<Winner<'a>>>, Error> {
+        let rows = Rows::of(self.prepared, &set);
+        if rows.may_copy() && matches!(self.attempt(&rows, Way::Copy).await?, Attempt::Written) {
+            self.note_written(&set);
+            return Ok(Vec::new());
+        }
+        let (mut set, attempt) = match self.attempt(&rows, Way::Upsert).await? {
+            Attempt::Refused(refusal) => self.set_aside(set, refusal).await?,
+            attempt => (set, attempt),
+        };
+        match attempt {
+            Attempt::Written => self.note_written(&set),
+            Attempt::Contested(blocked) => {
+                self.take_out(&mut set, blocked)?;
+                return Ok(vec![set]);
+            }
+            Attempt::Refused(refusal) => match set.as_slice() {
+                [] => {}
+                [winner] => self.fail(*winner, refusal)?,
+                _ => {
+                    let second = set.split_off(set.len() / 2);
+                    return Ok(vec![second, set]);
+                }
+            },
+        }
+        Ok(Vec::new())
+    }
+
     /// Takes out of the set what stands for sure in the way of a unique value or lacks its parent, and tries the others.
-    /// Gives back what is still refused.
+    /// Gives back those, and how that ended.
     async fn set_aside(
         &mut self,
         mut set: Vec<Winner<'a>>,
         refusal: Refusal,
-    ) -> Result<Option<(Vec<Winner<'a>>, Refusal)>, Error> {
+    ) -> Result<(Vec<Winner<'a>>, Attempt), Error> {
         let blocker = match refusal.code.as_str() {
             "23505" => Blocker::UniqueValue,
             "23503" => Blocker::MissingParent,
-            _ => return Ok(Some((set, refusal))),
+            _ => return Ok((set, Attempt::Refused(refusal))),
         };
         let before = set.len();
         loop {
             let blocked = self.blocked(&set, blocker).await?;
             let settled = blocked.is_empty() || blocker == Blocker::MissingParent;
-            for (place, own) in blocked.into_iter().rev() {
-                let winner = set.remove(place);
-                self.fail(winner, own)?;
-            }
+            self.take_out(&mut set, blocked)?;
             // What was taken out keeps the values it has, which may block others in turn.
             if settled || set.is_empty() {
                 break;
@@ -135,10 +181,19 @@ impl<'a> Isolation<'a, '_> {
         let rows = Rows::of(self.prepared, &set);
         let trade = blocker == Blocker::UniqueValue && rows.may_trade(mode);
         if set.is_empty() || (set.len() == before && !trade) {
-            return Ok(Some((set, refusal)));
+            return Ok((set, Attempt::Refused(refusal)));
         }
         let way = if trade { Way::Trade } else { Way::Upsert };
-        Ok(self.attempt(&rows, way).await?.map(|refusal| (set, refusal)))
+        let attempt = self.attempt(&rows, way).await?;
+        Ok((set, attempt))
+    }
+
+    fn take_out(&mut self, set: &mut Vec<Winner<'a>>, blocked: BTreeMap<usize, Refusal>) -> Result<(), Error> {
+        for (place, refusal) in blocked.into_iter().rev() {
+            let winner = set.remove(place);
+            self.fail(winner, refusal)?;
+        }
+        Ok(())
     }
 
     /// Looks for what is in the way, as it would be in the middle of an attempt, and leaves everything as it was.
@@ -160,40 +215,46 @@ impl<'a> Isolation<'a, '_> {
         }
     }
 
-    /// Writes a set inside a savepoint; `None` when it stands.
-    async fn attempt(&mut self, rows: &Rows<'a>, way: Way) -> Result<Option<Refusal>, Error> {
+    /// Writes a set inside a savepoint.
+    async fn attempt(&mut self, rows: &Rows<'a>, way: Way) -> Result<Attempt, Error> {
         let mut touched = Touched::new();
+        let session = self.session;
         let written = async {
-            rows.write(self.session, way, &mut touched).await?;
-            // What the target checks only at the end of a transaction has to be known here.
-            self.session.check_deferred().await
+            rows.write(session, way, &mut touched).await?;
+            // What the target checks only at the end of a transaction, or not at all, has to be known here.
+            session.check_deferred().await?;
+            match session.constraint_mode() {
+                ConstraintMode::Replica => rows.unguarded(session).await,
+                ConstraintMode::Enforce => Ok(BTreeMap::new()),
+            }
         };
         let (begun, outcome) = join(self.savepoint(), written).await;
         begun?;
         self.open = true;
-        match outcome {
-            Ok(()) => {
+        let attempt = match outcome {
+            Ok(contested) if contested.is_empty() => {
                 for (table, (written, removed)) in touched {
                     let total = self.touched.entry(table).or_default();
                     *total = (total.0 + written, total.1 + removed);
                 }
-                Ok(None)
+                return Ok(Attempt::Written);
             }
+            Ok(contested) => Attempt::Contested(contested),
             Err(error) => match error.refusal() {
-                Some(refusal) if error.class() == Class::Poison => {
-                    let refusal = refusal.clone();
-                    self.roll_back().await?;
-                    Ok(Some(refusal))
-                }
-                _ => Err(error),
+                Some(refusal) if error.class() == Class::Poison => Attempt::Refused(refusal.clone()),
+                _ => return Err(error),
             },
-        }
+        };
+        self.roll_back().await?;
+        Ok(attempt)
     }
 
-    /// Sets a savepoint, and lets go that of the last attempt, which stands.
-    fn savepoint(&self) -> impl Future<Output = Result<(), Error>> {
-        let sql = if self.open { "RELEASE attempt; SAVEPOINT attempt" } else { "SAVEPOINT attempt" };
-        self.session.batch("set a savepoint", sql)
+    /// Sets a savepoint, and lets go that of the last attempt, which stands. The locks come first, in the same message.
+    fn savepoint(&mut self) -> impl Future<Output = Result<(), Error>> + use<'a, 's> {
+        let mut sql = std::mem::take(&mut self.locks);
+        sql.push_str(if self.open { "RELEASE attempt; SAVEPOINT attempt" } else { "SAVEPOINT attempt" });
+        let session = self.session;
+        async move { session.batch("set a savepoint", &sql).await }
     }
 
     async fn roll_back(&mut self) -> Result<(), Error> {
@@ -201,7 +262,25 @@ impl<'a> Isolation<'a, '_> {
         self.session.batch("roll back to a savepoint", "ROLLBACK TO attempt; RELEASE attempt").await
     }
 
+    fn note_written(&mut self, set: &[Winner<'a>]) {
+        let rows = set.iter().filter(|winner| matches!(winner.document.content, Content::Rows { .. }));
+        self.written.extend(rows.map(|winner| winner.document.collection));
+    }
+
     fn fail(&mut self, winner: Winner<'a>, refusal: Refusal) -> Result<(), Error> {
+        // No row can have a key that its column does not take, so there is nothing to remove.
+        if matches!(winner.document.content, Content::Gone(_)) && refusal.code.starts_with("22") {
+            return Ok(());
+        }
+        if !refusal.is_of_a_value() {
+            let collection = winner.document.collection;
+            let count = self.unknown.entry(collection).or_default();
+            *count += 1;
+            if *count > MOST_UNKNOWN && !self.written.contains(&collection) {
+                let (collection, count) = (self.prepared.name(collection), *count);
+                return Err(Error::AllRefused { collection, count, refusal: Box::new(refusal) });
+            }
+        }
         let reason = refusal.reason();
         self.failed.push(Failed { winner, refusal });
         let lost = self.failed.iter().filter(|failed| !failed.refusal.may_pass_later()).count();

@@ -8,7 +8,7 @@
 //! It also says which table holds a document's root row, because that may follow from any of its fields. The last answer is
 //! kept beside the new one: it tells what a change has to remove, and it is put back when the change is refused.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bson::RawDocumentBuf;
 use futures_util::future::join;
@@ -198,11 +198,15 @@ impl Floors {
     /// Reads the floors and holds them until the end of the transaction.
     pub(super) async fn read(session: &Session, prepared: &Prepared, batch: &Batch) -> Result<Self, Error> {
         let raised = raised(prepared, batch);
-        let mut concerned = batch.documents.iter().map(|document| document.collection).collect::<Vec<_>>();
-        concerned.extend(raised.keys());
-        concerned.sort_unstable();
-        concerned.dedup();
-        let ids = concerned.iter().map(|&collection| prepared.id(collection)).collect::<Vec<_>>();
+        let documents = batch.documents.iter().map(|document| document.collection);
+        let letters = batch.unreadable.iter().filter_map(|unreadable| unreadable.collection);
+        let concerned = documents.chain(letters).collect::<BTreeSet<_>>();
+        // What empties a collection meets documents that are not of this batch, so it runs alone, see `locks`.
+        let ids = if raised.is_empty() {
+            concerned.into_iter().map(|collection| prepared.id(collection)).collect()
+        } else {
+            prepared.ids().to_vec()
+        };
         let act = "read the floors";
         // The stronger lock at once where it will be needed: two workers that upgrade a shared one would deadlock.
         let sql = if raised.is_empty() { SHARED } else { EXCLUSIVE };

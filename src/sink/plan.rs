@@ -99,6 +99,8 @@ pub enum Content {
 pub struct Unreadable {
     /// The record as it was.
     pub record: Fetched,
+    /// Place of the collection whose topic it lies in, once that is known.
+    pub collection: Option<usize>,
     /// Why.
     pub reason: Reason,
     /// Which part, without values.
@@ -116,7 +118,7 @@ pub fn plan(records: Vec<Fetched>, parked: Vec<Fetched>, plan: &Plan) -> Result<
     for record in parked {
         // It was read when it was parked; should it have become unreadable, it stays parked and visible.
         if let Ok(Record::Change(change)) = decode(&record) {
-            arrived.extend(batch.arrival(plan, change, record));
+            arrived.extend(batch.arrival(plan, change, record).map(|arrival| Arrival { known: true, ..arrival }));
         }
     }
     for record in records {
@@ -140,7 +142,9 @@ pub fn plan(records: Vec<Fetched>, parked: Vec<Fetched>, plan: &Plan) -> Result<
                     detail: malformed.detail,
                 });
             }
-            Err(Malformed { reason, detail, .. }) => batch.unreadable.push(Unreadable { record, reason, detail }),
+            Err(Malformed { reason, detail, .. }) => {
+                batch.unreadable.push(Unreadable { record, collection: None, reason, detail });
+            }
         }
     }
     batch.documents = batch.newest(plan, arrived);
@@ -152,6 +156,13 @@ fn decode(record: &Fetched) -> Result<Record, Malformed> {
 }
 
 impl Batch {
+    /// Files what cannot be read under the collection whose topic it lies in.
+    pub fn file(&mut self, carried: impl Fn(&str) -> Option<usize>) {
+        for unreadable in &mut self.unreadable {
+            unreadable.collection = carried(&unreadable.record.topic);
+        }
+    }
+
     fn pass(&mut self, record: &Fetched) -> &mut Passage {
         let partition = TopicPartition { topic: record.topic.clone(), partition: record.partition };
         let passage = self.passages.entry(partition).or_insert(Passage { next_offset: 0, marks: Vec::new() });
@@ -164,7 +175,7 @@ impl Batch {
         if collection.is_none() {
             self.unmapped += 1;
         }
-        Some(Arrival { collection: collection?, change, record })
+        Some(Arrival { collection: collection?, known: false, change, record })
     }
 
     /// The highest version of each document; of equal ones the later, though they say the same. Sorted by collection and key,
@@ -178,14 +189,14 @@ impl Batch {
         let mut arrived = arrived.into_iter().map(Some).collect::<Vec<_>>();
         let mut documents = Vec::with_capacity(newest.len());
         for (at, beaten) in newest {
-            let Some(Arrival { collection, change, record }) = arrived[at].take() else { continue };
+            let Some(Arrival { collection, known, change, record }) = arrived[at].take() else { continue };
             if beaten > 0 {
                 *self.beaten.entry(collection).or_default() += beaten;
             }
             let content = map(&plan.collections()[collection], &change);
             let Change { key, version, upper, id, op, .. } = change;
             let id = Some(id).filter(|_| key.is_hashed());
-            let new = matches!(op, Op::Insert | Op::Snapshot);
+            let new = !known && matches!(op, Op::Insert | Op::Snapshot);
             let repair = op == Op::Repair;
             documents.push(Document { collection, key, version, upper, id, new, repair, content, record });
         }
@@ -196,6 +207,8 @@ impl Batch {
 /// A change, the place of its collection in the plan, and the record that it came in.
 struct Arrival {
     collection: usize,
+    /// Whether the ledger surely has an entry for the document.
+    known: bool,
     change: Change,
     record: Fetched,
 }

@@ -9,6 +9,7 @@ use std::{
 use super::{
     Error, Look, Tables,
     catalog::read_catalog,
+    guards,
     identity::{self, OURS},
     key_rule,
     owner::Owned,
@@ -41,7 +42,13 @@ impl Prepared {
     /// # Errors
     /// [`Error::TableGone`], [`Error::TableTaken`], [`Error::KeyRuleChanged`] and [`Error::KeyChanged`] halt; [`Error::Statement`] by its cause.
     pub async fn new(session: &Session, plan: Arc<Plan>, catalog: &Catalog) -> Result<Self, Error> {
-        let statements = plan.collections().iter().map(|collection| CollectionStatements::new(collection, catalog));
+        let tables = plan.collections().iter().flat_map(|collection| &collection.tables);
+        let mut tables = tables.map(|table| table.table.to_string()).collect::<Vec<_>>();
+        tables.sort();
+        tables.dedup();
+        let guards = guards::find(session, &tables).await?;
+        let statements =
+            plan.collections().iter().map(|collection| CollectionStatements::new(collection, catalog, &guards));
         let statements = statements.collect::<Result<Vec<_>, Error>>()?;
         let registered = register(session, &plan, &statements);
         let (ids, relations) = session.transaction("register the mapping", true, registered).await?;
@@ -97,6 +104,11 @@ impl Prepared {
         self.ids[collection]
     }
 
+    /// All collections of the plan.
+    pub(super) fn ids(&self) -> &[i32] {
+        &self.ids
+    }
+
     pub(super) fn collection_of(&self, id: i32) -> Option<usize> {
         self.ids.iter().position(|known| *known == id)
     }
@@ -120,6 +132,26 @@ impl Prepared {
     /// The relation of a root table.
     pub(super) fn relation(&self, collection: usize, root: usize) -> Option<i32> {
         self.roots(collection).nth(root).map(|(_, relation)| relation)
+    }
+
+    /// The relation of any table of a collection.
+    pub(super) fn relation_of(&self, collection: usize, table: usize) -> i32 {
+        self.relations[collection][table]
+    }
+
+    /// The relations of those of the tables, quoted, that the plan writes.
+    pub(super) fn relations_named(&self, tables: &[String]) -> impl Iterator<Item = i32> {
+        let ours = self.statements.iter().zip(&self.relations);
+        let ours = ours.flat_map(|(statements, relations)| statements.tables.iter().zip(relations.iter().copied()));
+        ours.filter(|(table, _)| tables.contains(&table.quoted)).map(|(_, relation)| relation)
+    }
+
+    /// The collections, by number, of which a document may wait for rows of that table, `schema.table`: for a value that one
+    /// holds, or for a parent.
+    pub(super) fn waiters(&self, table: &str) -> impl Iterator<Item = i32> {
+        let waits = move |own: &TableStatements| own.name == table || own.parents.iter().any(|parent| parent == table);
+        let collections = self.statements.iter().zip(&self.ids);
+        collections.filter(move |(statements, _)| statements.tables.iter().any(waits)).map(|(_, id)| *id)
     }
 
     /// The root table of that relation; none when the plan no longer has it.

@@ -6,7 +6,7 @@
 
 use tokio_postgres::Row;
 
-use super::{Error, Session, identity, session::field};
+use super::{Error, Session, identity, session::field, status::storable};
 
 /// Where to read again from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,6 +97,12 @@ pub async fn record_action(
     identity::ensure(session).await?;
     let sql = "INSERT INTO driftless.action (migration, who, command, detail) \
                SELECT id, $2, $3, $4 FROM driftless.identity WHERE prefix = $1";
-    session.execute("record the action", sql, &[&session.prefix(), &who, &command, detail]).await?;
+    session
+        .execute(
+            "record the action",
+            sql,
+            &[&session.prefix(), &session.storable(who), &command, &storable(session, detail)],
+        )
+        .await?;
     Ok(())
 }

@@ -13,7 +13,10 @@ use futures_util::{SinkExt, future::join};
 use tokio::sync::watch;
 use tokio_postgres::{Client, Row, Statement, types::ToSql};
 
-use super::{ConstraintMode, Error, error::Cause};
+use super::{
+    ConstraintMode, Error,
+    error::{Cause, UTF8},
+};
 
 /// A parameter of a statement.
 pub(super) type Param<'a> = &'a (dyn ToSql + Sync);
@@ -31,6 +34,8 @@ pub struct Session {
     statements: Mutex<HashMap<Arc<str>, Statement>>,
     prefix: Arc<str>,
     pub(super) constraint_mode: ConstraintMode,
+    /// Encoding of the database.
+    pub(super) encoding: String,
 }
 
 impl Session {
@@ -40,7 +45,15 @@ impl Session {
         limit: Option<Duration>,
         prefix: Arc<str>,
     ) -> Self {
-        Self { client, death, limit, statements: Mutex::default(), prefix, constraint_mode: ConstraintMode::Enforce }
+        Self {
+            client,
+            death,
+            limit,
+            statements: Mutex::default(),
+            prefix,
+            constraint_mode: ConstraintMode::Enforce,
+            encoding: UTF8.to_owned(),
+        }
     }
 
     /// The migration whose state this session sees: the prefix of its log.
@@ -51,6 +64,23 @@ impl Session {
     /// How foreign keys and triggers behave here.
     pub fn constraint_mode(&self) -> ConstraintMode {
         self.constraint_mode
+    }
+
+    /// A text that the database surely holds: in an encoding that lacks characters all but ASCII is escaped. PostgreSQL stores
+    /// no NUL in any.
+    pub(super) fn storable(&self, text: &str) -> String {
+        let text = text.replace('\0', "\u{fffd}");
+        if self.encoding == UTF8 {
+            return text;
+        }
+        let units = text.encode_utf16();
+        // As JSON escapes it, because an `_id` is written as JSON.
+        units
+            .map(|unit| match u8::try_from(unit) {
+                Ok(letter) if letter.is_ascii() => char::from(letter).to_string(),
+                _ => format!("\\u{unit:04x}"),
+            })
+            .collect()
     }
 
     /// Whether the connection still stands, as far as is known.
@@ -190,7 +220,7 @@ impl Session {
             Ok(value) => Ok(value),
             Err(error) => {
                 let cause = if error.is_closed() { self.cause_of_death().await } else { None };
-                let source = cause.unwrap_or_else(|| Cause::from(&error));
+                let source = cause.unwrap_or_else(|| Cause::from(&error)).in_encoding(&self.encoding);
                 Err(Error::Statement { act: act.to_owned(), source })
             }
         }

@@ -11,12 +11,17 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::{
-    Error, Limits, Outcome, Purpose, Session, apply, checkpoint, dead_letter,
+    Error, Limits, Outcome, Purpose, Session, apply, checkpoint,
     intake::{Intake, Starts},
+    parked::ParkedDocuments,
     plan::Batch,
-    worker::{PARKED_AT_ONCE, PARKED_PAUSE, Worker},
+    worker::Worker,
 };
-use crate::{log::Fetched, metrics as names, retry};
+use crate::{
+    log::Fetched,
+    metrics as names,
+    retry::{self, Class, Classify},
+};
 
 /// A batch that is planned, and the positions that it starts from.
 pub(super) struct Planned {
@@ -41,7 +46,7 @@ pub(super) struct Settler<'a> {
     session: Mutex<Option<Session>>,
     /// New dead letters of the last while.
     lost: VecDeque<(Instant, usize)>,
-    looked_for_parked: Option<Instant>,
+    parked: ParkedDocuments,
 }
 
 /// How an attempt to apply a batch ended.
@@ -52,7 +57,7 @@ enum Attempt {
 
 impl<'a> Settler<'a> {
     pub(super) fn new(worker: &'a Worker) -> Self {
-        Self { worker, session: Mutex::new(None), lost: VecDeque::new(), looked_for_parked: None }
+        Self { worker, session: Mutex::new(None), lost: VecDeque::new(), parked: ParkedDocuments::default() }
     }
 
     /// Tries until it is settled; a stop lets the open attempt finish and ends the attempts that would follow.
@@ -81,6 +86,7 @@ impl<'a> Settler<'a> {
                 self.worker.stalls.goes_on();
                 histogram!(names::SINK_BATCH_SECONDS).record(started.elapsed());
                 histogram!(names::SINK_BATCH_CHANGES).record(batch.changes as f64);
+                self.parked.note(&self.worker.prepared, &outcome, batch.passages.is_empty(), started.elapsed());
                 self.tell(batch, outcome);
                 Ok(Settled::Applied)
             }
@@ -149,24 +155,27 @@ impl<'a> Settler<'a> {
         }
     }
 
-    /// Parked documents that are due, looked for now and then. A failure is no reason to hold a batch back: they stay parked.
-    pub(super) async fn parked(&mut self, intake: &Intake) -> Vec<Fetched> {
-        if self.looked_for_parked.is_some_and(|last| last.elapsed() < PARKED_PAUSE) {
-            return Vec::new();
-        }
-        self.looked_for_parked = Some(Instant::now());
+    /// Parked documents that are due, looked for now and then.
+    ///
+    /// # Errors
+    /// Those that halt. Any other is no reason to hold a batch back: the documents stay parked.
+    pub(super) async fn due(&mut self, intake: &Intake) -> Result<Vec<Fetched>, Error> {
         let mut slot = self.session.lock().await;
-        let Some(session) = slot.take() else { return Vec::new() };
-        match dead_letter::due(&session, &intake.partitions(), PARKED_AT_ONCE).await {
-            Ok(records) => {
-                *slot = Some(session);
-                records
-            }
-            Err(error) => {
-                warn!(error = retry::chain(&error), "parked documents could not be read");
-                Vec::new()
-            }
-        }
+        let Some(session) = slot.take_if(|_| self.parked.is_time()) else { return Ok(Vec::new()) };
+        let Worker { prepared, topics, config, .. } = self.worker;
+        let due = self.parked.due(&session, prepared, topics, config, &intake.partitions()).await;
+        Ok(keep(&mut slot, session, due)?.unwrap_or_default())
+    }
+
+    /// Parked documents that what was applied may have freed.
+    ///
+    /// # Errors
+    /// As [`Self::due`].
+    pub(super) async fn freed(&mut self) -> Result<Option<Vec<Fetched>>, Error> {
+        let mut slot = self.session.lock().await;
+        let Some(session) = slot.take() else { return Ok(None) };
+        let freed = self.parked.freed(&session, &self.worker.config).await;
+        Ok(keep(&mut slot, session, freed)?.flatten())
     }
 
     fn limits(&mut self) -> Limits {
@@ -180,6 +189,21 @@ impl<'a> Settler<'a> {
             dead_letters: limit,
             window,
             parked_attempts: self.worker.config.parked_attempts,
+        }
+    }
+}
+
+/// Keeps a session that has answered; after an error it is spent.
+fn keep<T>(slot: &mut Option<Session>, session: Session, answer: Result<T, Error>) -> Result<Option<T>, Error> {
+    match answer {
+        Ok(answer) => {
+            *slot = Some(session);
+            Ok(Some(answer))
+        }
+        Err(error) if error.class() == Class::Halt => Err(error),
+        Err(error) => {
+            warn!(error = retry::chain(&error), "parked documents could not be read");
+            Ok(None)
         }
     }
 }

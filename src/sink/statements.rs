@@ -20,11 +20,12 @@
 
 use crate::mapping::{
     CollectionPlan, Found, PlanColumn, TablePlan,
-    target::{Catalog, Filled, ForeignKey, quote_ident},
+    target::{Catalog, Filled, ForeignKey, TableName, quote_ident},
 };
 
 use super::{
     Error,
+    guards::{AllFound, Guard},
     owner::OwnerStatements,
     sql::{Sql, differs, differs_in_meaning, is_copied, join, quote_text, unnest},
 };
@@ -59,6 +60,12 @@ pub struct TableStatements {
     pub uniques: bool,
     /// Whether foreign keys of the target point at it.
     pub referenced: bool,
+    /// The tables that its foreign keys point at, and those that its values are looked up in; `schema.table`.
+    pub parents: Vec<String>,
+    /// Every table that foreign keys lead to from here, directly or not; quoted.
+    pub above: Vec<String>,
+    /// Deferrable unique constraints, and exclusion constraints.
+    pub guards: Vec<Guard>,
     /// Columns as arrays.
     pub upsert: String,
     /// Rows in the binary form of `COPY`. Of a table where every value is stored as it travels: no cast, no id to look up.
@@ -115,7 +122,7 @@ impl CollectionStatements {
     ///
     /// # Errors
     /// [`Error::TableGone`] when the catalog does not hold a table of the plan.
-    pub fn new(plan: &CollectionPlan, catalog: &Catalog) -> Result<Self, Error> {
+    pub(super) fn new(plan: &CollectionPlan, catalog: &Catalog, guards: &AllFound) -> Result<Self, Error> {
         let mut tables = Vec::with_capacity(plan.tables.len());
         let families = plan.tables.chunk_by(|_, next| !next.root);
         for (of, kin) in families.enumerate() {
@@ -125,7 +132,14 @@ impl CollectionStatements {
                 let mut keys = catalog.tables.iter().flat_map(|other| &other.foreign_keys);
                 let referenced = keys.any(|key| key.parent == table.table);
                 let sql = Sql { plan: table, found, root: &kin[0], kin };
-                tables.push(TableStatements::new(&sql, of, referenced));
+                let found = guards.get(&table.table.to_string()).map_or(&[][..], Vec::as_slice);
+                let above = above(catalog, &table.table);
+                tables.push(TableStatements {
+                    referenced,
+                    above,
+                    guards: sql.guards(found),
+                    ..TableStatements::new(&sql, of)
+                });
             }
         }
         Ok(Self { tables })
@@ -133,7 +147,7 @@ impl CollectionStatements {
 }
 
 impl TableStatements {
-    fn new(sql: &Sql<'_>, of: usize, referenced: bool) -> Self {
+    fn new(sql: &Sql<'_>, of: usize) -> Self {
         let plan = sql.plan;
         let (by_id, owned) = match plan.found {
             Found::ById { column, .. } => (Some(column), None),
@@ -150,7 +164,10 @@ impl TableStatements {
             root: plan.root,
             of,
             uniques: plan.uniques,
-            referenced,
+            referenced: false,
+            parents: parents(sql),
+            above: Vec::new(),
+            guards: Vec::new(),
             upsert: sql.upsert(),
             copy: sql.copy(),
             swap: sql.swap(),
@@ -166,6 +183,27 @@ impl TableStatements {
             adrift: child.map(|column| sql.adrift(column)),
         }
     }
+}
+
+fn parents(sql: &Sql<'_>) -> Vec<String> {
+    let referred = sql.found.foreign_keys.iter().map(|key| &key.parent);
+    let looked_up = sql.plan.columns.iter().filter_map(|column| column.lookup.as_ref()).map(|lookup| &lookup.table);
+    referred.chain(looked_up).map(|table| format!("{}.{}", table.schema, table.name)).collect()
+}
+
+/// The tables that foreign keys lead to, directly or through others.
+fn above(catalog: &Catalog, table: &TableName) -> Vec<String> {
+    let (mut found, mut open) = (Vec::<&TableName>::new(), vec![table]);
+    while let Some(table) = open.pop() {
+        let keys = catalog.table(table).map_or(&[][..], |table| &table.foreign_keys);
+        for parent in keys.iter().map(|key| &key.parent) {
+            if !found.contains(&parent) {
+                found.push(parent);
+                open.push(parent);
+            }
+        }
+    }
+    found.into_iter().map(ToString::to_string).collect()
 }
 
 fn plain(plan: &TablePlan) -> String {

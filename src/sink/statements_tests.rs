@@ -85,7 +85,7 @@ fn changed(change: impl FnOnce(&mut CollectionPlan)) -> Vec<TableStatements> {
     let plan = Plan::compile(&file, &catalog).expect("a plan");
     let mut plan = plan.collection("plans").expect("planned").clone();
     change(&mut plan);
-    CollectionStatements::new(&plan, &catalog).expect("statements").tables
+    CollectionStatements::new(&plan, &catalog, &std::collections::HashMap::new()).expect("statements").tables
 }
 
 #[test]

@@ -189,6 +189,19 @@ fn reconcile_result(row: &Row) -> Result<ReconcileResult, Error> {
     })
 }
 
+/// Texts as [`Session::storable`] makes them: an `_id` is written as Extended JSON, of which an escape is a part.
+pub(super) fn storable(session: &Session, value: &serde_json::Value) -> serde_json::Value {
+    use serde_json::Value;
+    match value {
+        Value::String(text) => session.storable(text).into(),
+        Value::Array(values) => values.iter().map(|value| storable(session, value)).collect(),
+        Value::Object(fields) => {
+            fields.iter().map(|(name, value)| (session.storable(name), storable(session, value))).collect()
+        }
+        other => other.clone(),
+    }
+}
+
 /// Results kept per collection and tier.
 const RESULTS_KEPT: i64 = 1_000;
 
@@ -219,7 +232,7 @@ pub async fn store_reconcile_result(session: &Session, result: &ReconcileResult)
                 &number(result.extra),
                 &number(result.different),
                 &number(result.undecided),
-                &result.detail,
+                &storable(session, &result.detail),
                 &result.took.as_secs_f64(),
                 &result.plan.as_ref().map(<[u8; 16]>::as_slice),
             ],

@@ -38,11 +38,6 @@ use crate::{
     status::Status,
 };
 
-/// Pause between looks for parked documents that are due; also the shortest delay between two attempts of one.
-pub(super) const PARKED_PAUSE: Duration = Duration::from_secs(1);
-/// Parked documents that are tried together.
-pub(super) const PARKED_AT_ONCE: usize = 1_000;
-
 /// A worker of the sink.
 pub struct Worker {
     /// PostgreSQL.
@@ -109,23 +104,43 @@ impl Worker {
             if cancel.run_until_cancelled(free).await.is_none() {
                 break;
             }
-            let parked = settler.parked(&reading.intake).await;
-            if !parked.is_empty() {
-                let batch = self.plan(Vec::new(), parked).await.map_err(lost)??;
-                settler.settle(&Planned { batch, starts: intake::Starts::new() }, cancel).await?;
-            }
+            let due = settler.due(&reading.intake).await?;
+            self.try_parked(&mut settler, due, cancel).await?;
             reading.look_ahead()?;
             if let Settled::Moved(positions) = settler.settle(&planned, cancel).await? {
                 reading.turn_back(&planned, &positions)?;
             }
+            // What the batch has freed may free others in turn.
+            while !cancel.is_cancelled()
+                && let Some(freed) = settler.freed().await?
+            {
+                self.try_parked(&mut settler, freed, cancel).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn try_parked(
+        &self,
+        settler: &mut Settler<'_>,
+        parked: Vec<Fetched>,
+        cancel: &CancellationToken,
+    ) -> Result<(), Error> {
+        if !parked.is_empty() {
+            let batch = self.plan(Vec::new(), parked).await.map_err(lost)??;
+            settler.settle(&Planned { batch, starts: intake::Starts::new() }, cancel).await?;
         }
         Ok(())
     }
 
     /// Decoding and mapping take a core for a while: away from the threads that serve connections.
     fn plan(&self, records: Vec<Fetched>, parked: Vec<Fetched>) -> JoinHandle<Result<Batch, Error>> {
-        let prepared = self.prepared.clone();
-        tokio::task::spawn_blocking(move || plan::plan(records, parked, prepared.all()))
+        let (prepared, topics) = (self.prepared.clone(), self.topics.clone());
+        tokio::task::spawn_blocking(move || {
+            let mut batch = plan::plan(records, parked, prepared.all())?;
+            batch.file(|topic| prepared.named(&topics.named(topic)?.namespace.collection));
+            Ok(batch)
+        })
     }
 
     /// This worker's part of the rate; none without a limit.

@@ -75,6 +75,18 @@ struct Parts<'a> {
     known: Column,
 }
 
+/// A table that is written, and how.
+pub(super) struct Concern<'a> {
+    /// The table.
+    pub(super) statements: &'a TableStatements,
+    /// Its number.
+    pub(super) relation: i32,
+    /// Whether rows may leave it.
+    pub(super) removes: bool,
+    /// The numbers of those of the plan's tables that foreign keys lead to from it.
+    pub(super) above: Vec<i32>,
+}
+
 /// The keys that were given back, by collection and table.
 type Freed = BTreeMap<(usize, usize), Released>;
 
@@ -124,6 +136,20 @@ impl<'a> Rows<'a> {
             stay: vec![Column::default(); roots],
             leave: vec![Column::default(); roots],
             known: Column::default(),
+        })
+    }
+
+    /// The tables that are concerned.
+    pub(super) fn concerns(&self) -> impl Iterator<Item = Concern<'a>> {
+        self.order().into_iter().filter_map(|(collection, table)| {
+            let (statements, parts) = (self.statements(collection, table), self.collections.get(&collection)?);
+            let of = statements.of;
+            let owned = statements.owned.is_some() && !parts.known.is_empty();
+            let pruned = !statements.root && !parts.stay[of].is_empty();
+            let removes = !parts.leave[of].is_empty() || pruned || owned;
+            let relation = self.prepared.relation_of(collection, table);
+            let above = self.prepared.relations_named(&statements.above).collect();
+            (removes || !parts.tables[table].is_empty()).then_some(Concern { statements, relation, removes, above })
         })
     }
 
@@ -192,15 +218,30 @@ impl<'a> Rows<'a> {
                 };
                 let refusal = Refusal::of_constraint(code, &obstacle.table, constraint);
                 let act = format!("find blocked rows of {}", statements.name);
-                for row in session.query(&act, &obstacle.sql, &refs(&arrays)).await? {
-                    let ordinal: i64 = field(&row, 0, &act)?;
-                    if let Some(wanted) = usize::try_from(ordinal - 1).ok().and_then(|at| rows.get(at)) {
-                        blocked.entry(wanted.place).or_insert_with(|| refusal.clone());
-                    }
+                for place in places(session, &act, &obstacle.sql, &arrays, rows).await? {
+                    blocked.entry(place).or_insert_with(|| refusal.clone());
                 }
             }
         }
         Ok(blocked)
+    }
+
+    /// As after [`Self::write`]: the places of documents whose rows break a constraint that PostgreSQL leaves unchecked, each
+    /// with the refusal that it would meet. Of documents that collide with each other only the first is not among them.
+    pub(super) async fn unguarded(&self, session: &Session) -> Result<BTreeMap<usize, Refusal>, Error> {
+        let mut broken = BTreeMap::new();
+        for (collection, table) in self.order() {
+            let (statements, rows) = (self.statements(collection, table), self.rows(collection, table));
+            for guard in statements.guards.iter().filter(|_| !rows.is_empty()) {
+                let Some(sql) = &guard.sql else { continue };
+                let keys = statements.key.iter().map(|&at| params::column(at, rows.iter().map(|wanted| wanted.row)));
+                let act = format!("check deferrable constraints of {}", statements.name);
+                for place in places(session, &act, sql, &keys.collect::<Vec<_>>(), rows).await? {
+                    broken.entry(place).or_insert_with(|| guard.refusal());
+                }
+            }
+        }
+        Ok(broken)
     }
 
     /// Whether exchanging unique values by delete and insert is safe for every table concerned.
@@ -313,15 +354,16 @@ impl<'a> Rows<'a> {
     /// Remembers a refusal. One that is not about a row (row security forbids every `COPY`) spends the session.
     fn copy_refused(&self, statements: &TableStatements, act: String, error: Error) -> Error {
         match (error.refusal(), error.class()) {
-            (Some(refusal), Class::Halt) => {
+            (_, Class::Transient) => error,
+            (Some(refusal), class) if class == Class::Halt || !refusal.is_of_a_value() => {
                 self.prepared.copy_refused(&statements.name, true);
                 Error::CopyRefused { act, refusal: Box::new(refusal.clone()) }
             }
-            (Some(_), Class::Poison) => {
+            (Some(_), _) => {
                 self.prepared.copy_refused(&statements.name, false);
                 error
             }
-            (_, _) => error,
+            (None, _) => error,
         }
     }
 
@@ -394,6 +436,22 @@ async fn prune(
         touched.entry(statements.name.clone()).or_default().1 += count;
     }
     Ok(())
+}
+
+/// The places of the documents whose rows a question names by their ordinals, from 1.
+async fn places(
+    session: &Session,
+    act: &str,
+    sql: &str,
+    arrays: &[Column],
+    rows: &[Wanted<'_>],
+) -> Result<Vec<usize>, Error> {
+    let mut places = Vec::new();
+    for row in session.query(act, sql, &refs(arrays)).await? {
+        let ordinal: i64 = field(&row, 0, act)?;
+        places.extend(usize::try_from(ordinal - 1).ok().and_then(|at| rows.get(at)).map(|wanted| wanted.place));
+    }
+    Ok(places)
 }
 
 /// What stands in the way of a row that may be written later.

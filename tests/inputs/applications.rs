@@ -119,3 +119,14 @@ fn input_180_names_of_a_map_that_are_ids() {
 fn uuid_of(text: &str) -> String {
     uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_DNS, text.as_bytes()).to_string()
 }
+
+#[test]
+fn input_181_error_of_a_type() {
+    run(async |world| {
+        let mut doc = world.insert("measures", rawdoc! { "_id": "181", "v": "no measure" }).await;
+        let mut fine = world.insert("measures", rawdoc! { "_id": "181 fine", "v": "1.5" }).await;
+        fine.is("v", "1.5").await;
+        let detail = doc.is_dead("REFUSED").await;
+        assert!(detail.starts_with("SQLSTATE 42601") && !detail.contains("measure"), "{detail}");
+    });
+}

@@ -19,7 +19,7 @@ const SECTIONS: &[(&str, &[Input], &str)] = &[
     ("Constraints", CONSTRAINTS, include_str!("constraints.rs")),
     ("What applications write", APPLICATIONS, include_str!("applications.rs")),
 ];
-const COUNT: u16 = 180;
+const COUNT: u16 = 181;
 
 /// Number, input, outcome.
 type Input = (u16, &'static str, &'static str);
@@ -231,6 +231,7 @@ const APPLICATIONS: &[Input] = &[
     (178, "text reference with a prefix, and one without", "`strip_prefix`: the id behind it; without the prefix `TYPE_MISMATCH`, never hashed"),
     (179, "a field of mixed types", r#"`type`: the types that it lists, else `TYPE_MISMATCH`, or NULL with `misfit = "null"`; in a condition, it holds or not"#),
     (180, "object whose names are ids", "rows whose key is the reference that `map_key` says; two spellings of one id: `UNIQUE_CONFLICT`"),
+    (181, "a type refuses with an error of its own class (`seg`)", "`REFUSED` with its SQLSTATE; other rows are written"),
 ];
 
 /// Names of all tests.

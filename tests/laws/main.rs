@@ -25,6 +25,7 @@ mod law_8_history;
 mod metrics;
 mod now;
 mod odd_ids;
+mod one_document;
 mod oracle;
 mod roles;
 mod schema_changes;

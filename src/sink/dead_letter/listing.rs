@@ -14,7 +14,7 @@ use super::{Error, State, field, record};
 use crate::{
     log::{Fetched, ejson},
     model::{Key, Version},
-    sink::{Session, repairs, replay::record_action, session::Param},
+    sink::{Session, identity::OURS, repairs, replay::record_action, session::Param},
 };
 
 /// Which dead letters are meant. Every part narrows; an empty list and `None` leave all.
@@ -284,6 +284,9 @@ pub async fn show(session: &Session, id: i64) -> Result<Option<Shown>, Error> {
 pub async fn discard(session: &Session, filter: &Filter, who: &str, why: &str) -> Result<Vec<i64>, Error> {
     let act = "discard dead letters";
     let discarded = async {
+        // Workers lock letters in the order that their batches have: none may be at it, see `locks`.
+        let sql = format!("SELECT FROM driftless.collection WHERE {OURS} ORDER BY id FOR UPDATE");
+        session.execute(act, &sql, &[&session.prefix()]).await?;
         let sql = format!(
             "UPDATE driftless.dead_letter SET state = 'discarded', closed_at = now() \
               WHERE state IN ('open', 'parked') AND id IN (SELECT d.id FROM {LETTERS} WHERE {MEANT}) RETURNING id"

@@ -3,10 +3,10 @@
 use bson::rawdoc;
 use driftless::{
     config::Constraints,
-    sink::{self, ConstraintMode, Purpose, Target},
+    sink::{self, ConstraintMode, Purpose, Target, dead_letter},
 };
 
-use super::world::{World, change, plan, user};
+use super::world::{World, change, partition, plan, user};
 
 #[tokio::test]
 async fn quiet_triggers_and_foreign_keys_as_in_logical_replication() {
@@ -61,6 +61,31 @@ async fn a_value_never_freed_becomes_a_dead_letter() {
     world.retry_parked().await;
     world.retry_parked().await;
     assert_eq!(world.letters().await, ["UNIQUE_CONFLICT|open|3"]);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn parked_records_are_read_within_bounds_and_none_is_left_out() {
+    let mut world = World::with(Constraints::Enforce).await;
+    let title = "x".repeat(10_000);
+    world.apply(&(0..9).map(|id| plan(id, 1, Some(1), &[(id, title.as_str())])).collect::<Vec<_>>()).await;
+    world.execute("UPDATE driftless.dead_letter SET next_attempt_at = '-infinity'").await;
+    let kib = |kib: u64| dead_letter::Bounds { documents: 1_000, bytes: kib << 10 };
+    let due = async |bounds| dead_letter::due(&world.session, &[partition()], bounds).await.expect("reads").len();
+    // One at least; the record that reaches the bound is the last.
+    assert_eq!((due(kib(0)).await, due(kib(1)).await, due(kib(30)).await, due(kib(1_000)).await), (1, 1, 3, 9));
+    assert_eq!(due(dead_letter::Bounds { documents: 4, bytes: 1 << 20 }).await, 4);
+    let plans =
+        world.rows("SELECT id FROM driftless.collection WHERE name = 'plans'").await[0].parse().expect("a number");
+    let (mut after, mut read) = (0, Vec::new());
+    loop {
+        let parked = dead_letter::freed(&world.session, &[plans], after, kib(30)).await.expect("reads");
+        read.extend(parked.records.iter().map(|record| record.offset));
+        let Some(last) = parked.more_after else { break };
+        after = last;
+    }
+    read.sort_unstable();
+    assert_eq!(read, (0..9).collect::<Vec<_>>());
     world.end().await;
 }
 

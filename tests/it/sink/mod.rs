@@ -2,10 +2,13 @@
 
 mod constraints;
 mod copy;
+mod deferrable;
 mod deferred;
 mod identity;
+mod isolation;
 mod keys;
 mod laws;
+mod locks;
 mod operate;
 mod refusals;
 mod shapes;

@@ -185,7 +185,8 @@ async fn the_reader_counts_and_finds() {
     assert_eq!(entries.len(), 4);
     assert!(entries[&keys[1]].deleted && entries[&keys[1]].digest.is_none() && !entries[&keys[0]].deleted);
     let letters = reader.dead_letters(users, &keys).await.expect("reads");
-    assert_eq!(letters, HashMap::from([(keys[3].clone(), true)]));
+    let open = letters.iter().map(|(key, letter)| (key.clone(), letter.open)).collect::<HashMap<_, _>>();
+    assert_eq!(open, HashMap::from([(keys[3].clone(), true)]));
     assert_eq!(reader.sample(users, 10).await.expect("samples").len(), 3);
     reader.end().await.expect("ends");
     world.end().await;

@@ -1,9 +1,9 @@
 //! Law 5: what cannot be applied is set aside with its record, and the rest goes on.
 
 use bson::rawdoc;
-use driftless::sink::{Error, dead_letter};
+use driftless::sink::{self, Error, dead_letter};
 
-use super::world::{World, change, user};
+use super::world::{TOPIC, World, change, user};
 
 #[tokio::test]
 async fn poison_is_isolated_with_its_record_and_closed_by_a_later_version() {
@@ -51,7 +51,13 @@ async fn bytes_that_are_no_record_are_kept_and_passed_over() {
     records[0].value = Some(vec![0, 159, 146, 150]);
     records[1].key = None;
     records[1].headers.push("odd", &[0, 255]);
-    world.apply_records(records.clone()).await.expect("applies");
+    // The topic says which collection has lost something.
+    let mut batch = world.batch(records.clone());
+    batch.file(|topic| world.prepared.named("users").filter(|_| topic == TOPIC));
+    let outcome = sink::apply(&world.session, &world.prepared, &batch, &[None], &world.limits).await.expect("applies");
+    assert_eq!((outcome.counts["users"].applied, outcome.counts["users"].dead_lettered), (1, 2));
+    let filed = dead_letter::groups(&world.session, &dead_letter::Filter::default(), 10).await.expect("reads");
+    assert!(filed.iter().all(|group| group.collection == "users"), "{filed:?}");
     assert_eq!(world.rows("SELECT email FROM app.users").await, ["c"]);
     let kept = dead_letter::records(&world.session, &dead_letter::Filter::default(), 10).await.expect("reads");
     assert_eq!(kept.into_iter().map(|(_, record)| record).collect::<Vec<_>>(), records[..2]);

@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use bson::rawdoc;
+use bytesize::ByteSize;
 use driftless::{
     config::{Constraints, LogConfig},
     log::{Publisher, StreamState, Topics, Transaction},
@@ -25,6 +26,8 @@ struct Kafka {
     log: LogConfig,
     topics: Topics,
     publisher: Publisher,
+    breaker_dead_letters: usize,
+    parked_bytes: ByteSize,
 }
 
 impl Kafka {
@@ -39,7 +42,8 @@ impl Kafka {
         let namespaces = [Namespace::new("shop", "users"), Namespace::new("shop", "plans")];
         let topics = Topics::ensure(&log, &namespaces).await.expect("topics");
         let (publisher, _) = Publisher::connect(&log, &topics).await.expect("a publisher");
-        Self { world, log, topics, publisher }
+        let (breaker_dead_letters, parked_bytes) = (1_000, ByteSize::gib(1));
+        Self { world, log, topics, publisher, breaker_dead_letters, parked_bytes }
     }
 
     /// Publishes in one transaction, with frontiers in every partition.
@@ -61,6 +65,8 @@ impl Kafka {
     fn start(&self, cancel: &CancellationToken) -> JoinHandle<Result<(), Error>> {
         let mut config = self.world.database.sink_config();
         config.batch_changes = 7;
+        config.breaker_dead_letters = self.breaker_dead_letters;
+        config.parked_bytes = self.parked_bytes;
         config.constraints = match self.world.session.constraint_mode() {
             driftless::sink::ConstraintMode::Replica => Constraints::Replica,
             driftless::sink::ConstraintMode::Enforce => Constraints::Enforce,
@@ -197,6 +203,77 @@ async fn a_parked_child_is_applied_soon_after_its_parent() {
     assert_eq!(kafka.world.rows("SELECT state FROM driftless.dead_letter").await, ["retried"]);
     cancel.cancel();
     soon("the worker stops", worker).await.expect("no panic").expect("a graceful end");
+    kafka.world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_parked_document_is_tried_as_soon_as_what_it_waits_for_is_there() {
+    let mut kafka = Kafka::new(Constraints::Enforce).await;
+    let cancel = CancellationToken::new();
+    let worker = kafka.start(&cancel);
+    kafka.publish(vec![user(1, 1, "held"), user(2, 1, "b")], 2).await;
+    kafka.publish(vec![plan(1, 2, Some(5), &[(1, "m")]), plan(2, 2, Some(3), &[]), user(3, 2, "held")], 3).await;
+    kafka.wait_for("SELECT count(*) FROM driftless.dead_letter WHERE state = 'parked'", &["3"]).await;
+    // The clock brings none of them back.
+    kafka.world.execute("UPDATE driftless.dead_letter SET next_attempt_at = 'infinity'").await;
+    // A parent comes, a value is freed; the last waits for who waited for the value.
+    kafka.publish(vec![user(5, 3, "parent"), user(1, 3, "free")], 4).await;
+    kafka.wait_for("SELECT email FROM app.users ORDER BY email", &["b", "free", "held", "parent"]).await;
+    kafka.wait_for("SELECT count(*) FROM app.plans", &["2"]).await;
+    kafka.wait_for("SELECT DISTINCT state, attempts FROM driftless.dead_letter", &["retried|1"]).await;
+    cancel.cancel();
+    soon("the worker stops", worker).await.expect("no panic").expect("a graceful end");
+    kafka.world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn documents_parked_in_vain_end_the_worker_and_others_do_not() {
+    let mut kafka = Kafka::new(Constraints::Enforce).await;
+    kafka.breaker_dead_letters = 20;
+    let cancel = CancellationToken::new();
+    let worker = kafka.start(&cancel);
+    // More than may be dead letters, all of which have their parent at last.
+    kafka.publish((0..60).map(|id| plan(id, 1, Some(1), &[])).collect(), 2).await;
+    kafka.wait_for("SELECT count(*) FROM driftless.dead_letter WHERE state = 'parked'", &["60"]).await;
+    kafka.publish(vec![user(1, 2, "late")], 3).await;
+    kafka.wait_for("SELECT count(*) FROM app.plans", &["60"]).await;
+    // A wrong reference: everything that the source had is applied, and no parent was among it.
+    kafka.publish((100..160).map(|id| plan(id, 3, Some(id), &[])).collect(), 4).await;
+    let mut t = 5;
+    let ended = async {
+        while !worker.is_finished() {
+            kafka.publish(Vec::new(), t).await;
+            t += 1;
+        }
+    };
+    soon("the worker ends", ended).await;
+    let error = worker.await.expect("no panic").expect_err("too many wait in vain");
+    assert!(matches!(error, Error::WaitInVain { count: 60, limit: 20 }), "{error:?}");
+    assert_eq!(
+        kafka.world.rows("SELECT count(*), min(state) FROM driftless.dead_letter WHERE state <> 'retried'").await,
+        ["60|parked"]
+    );
+    kafka.world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_bytes_of_parked_documents_are_bounded() {
+    let mut kafka = Kafka::new(Constraints::Enforce).await;
+    kafka.parked_bytes = ByteSize::kib(64);
+    let cancel = CancellationToken::new();
+    let worker = kafka.start(&cancel);
+    let title = "x".repeat(10_000);
+    kafka.publish((0..20).map(|id| plan(id, 1, Some(1), &[(id, title.as_str())])).collect(), 2).await;
+    let mut t = 3;
+    let ended = async {
+        while !worker.is_finished() {
+            kafka.publish(Vec::new(), t).await;
+            t += 1;
+        }
+    };
+    soon("the worker ends", ended).await;
+    let error = worker.await.expect("no panic").expect_err("too many bytes");
+    assert!(matches!(error, Error::ParkedBytes { limit: 65_536, .. }), "{error:?}");
     kafka.world.end().await;
 }
 

@@ -14,7 +14,7 @@ use driftless::{
 };
 use tokio_postgres::SimpleQueryMessage;
 
-use crate::support::Database;
+use crate::support::{Database, soon};
 
 pub(crate) const TABLES: &str = "
 CREATE SCHEMA app;
@@ -89,7 +89,10 @@ impl World {
     }
 
     pub(crate) async fn of(constraints: Constraints, tables: &str, mapping: &str) -> Self {
-        let database = Database::create().await;
+        Self::on(Database::create().await, constraints, tables, mapping).await
+    }
+
+    pub(crate) async fn on(database: Database, constraints: Constraints, tables: &str, mapping: &str) -> Self {
         database.client().await.batch_execute(tables).await.expect("creates the tables");
         let mut config = database.sink_config();
         config.constraints = constraints;
@@ -219,6 +222,37 @@ impl World {
         let found = reader.compare(collection, &keys, &expected).await.expect("compares");
         let missing = found.values().filter(|difference| difference.missing).map(|_| "missing".to_owned());
         missing.chain(found.values().flat_map(|difference| difference.columns.clone())).collect()
+    }
+
+    /// A batch of changes that have no part in positions, as parked ones.
+    pub(crate) fn parked(&self, changes: &[Change]) -> Batch {
+        let record = |(offset, change): (usize, &Change)| {
+            let envelope::Encoded { key, value, headers, .. } = envelope::encode(change, "t");
+            let (topic, offset) =
+                (Arc::from(format!("{:?}", change.key.as_bytes())), i64::try_from(offset).expect("few"));
+            Fetched { topic, partition: 0, offset, timestamp_ms: 0, key: Some(key), value: Some(value), headers }
+        };
+        let records = changes.iter().enumerate().map(record).collect();
+        sink::plan::plan(Vec::new(), records, self.prepared.all()).expect("a batch")
+    }
+
+    /// A session in a transaction that holds what the statement locks.
+    pub(crate) async fn hold(&self, sql: &str) -> tokio_postgres::Client {
+        let client = self.database.client().await;
+        client.batch_execute(&format!("BEGIN; {sql}")).await.expect("locks");
+        client
+    }
+
+    /// Waits until so many sessions of this database wait for a lock.
+    pub(crate) async fn blocked(&self, sessions: usize) {
+        let sql = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        let mut ticks = tokio::time::interval(std::time::Duration::from_millis(20));
+        soon("both sessions wait", async {
+            while self.rows(sql).await.len() < sessions {
+                ticks.tick().await;
+            }
+        })
+        .await;
     }
 
     pub(crate) async fn execute(&self, sql: &str) {

@@ -47,9 +47,14 @@ pub(crate) struct Database {
 impl Database {
     /// Creates it.
     pub(crate) async fn create() -> Self {
+        Self::create_with("").await
+    }
+
+    /// Creates it with these options of `CREATE DATABASE`.
+    pub(crate) async fn create_with(options: &str) -> Self {
         let name = unique("it");
         let admin = client(&setting("POSTGRES_URL")).await;
-        admin.batch_execute(&format!("CREATE DATABASE {name}")).await.expect("creates a database");
+        admin.batch_execute(&format!("CREATE DATABASE {name} {options}")).await.expect("creates a database");
         Self { name, admin }
     }
 
