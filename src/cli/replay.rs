@@ -8,11 +8,7 @@ use super::{
     Exit, print,
     setup::{Setup, operator},
 };
-use crate::{
-    log::topic_name,
-    model::Namespace,
-    sink::{Purpose, Target, replay},
-};
+use crate::{log::topic_name, model::Namespace, sink::replay};
 
 /// Apply a topic again from an earlier offset, while the daemon runs.
 #[derive(Debug, Args)]
@@ -51,9 +47,9 @@ impl Replay {
             let known = setup.collections().into_keys().collect::<Vec<_>>().join(", ");
             anyhow::bail!("find collection {} in the mapping: it has {known}", self.collection);
         }
-        let config = setup.config;
+        let config = &setup.config;
         let topic = topic_name(&config.log.prefix, &Namespace::new(&config.source.database, &self.collection));
-        let session = Target::new(&config.sink, &config.log.prefix)?.open(Purpose::Control).await?;
+        let session = setup.session().await?;
         let to = self.to.to_offset.map_or(replay::To::Earliest, replay::To::Offset);
         let who = operator();
         let request =

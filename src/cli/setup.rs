@@ -6,6 +6,8 @@ use super::print;
 use crate::{
     config::Config,
     mapping::{self, MappingFile},
+    pipeline::identity::configured,
+    sink::{self, Purpose, Session, Target, identity},
     source::OnDrop,
 };
 
@@ -53,6 +55,16 @@ impl Setup {
         let mapping = MappingFile::parse(&text, &name)
             .map_err(|faults| faults.into_iter().map(Finding::from).collect::<Vec<_>>())?;
         Ok(Self { config, mapping })
+    }
+
+    /// A connection for a command that works on the migration's state, once it is known to be of the configured source.
+    ///
+    /// # Errors
+    /// Those of opening it, and that the state is another source's.
+    pub(super) async fn session(&self) -> Result<Session, sink::Error> {
+        let session = Target::new(&self.config.sink, &self.config.log.prefix)?.open(Purpose::Control).await?;
+        identity::compare(&session, &configured(&self.config)).await?;
+        Ok(session)
     }
 
     /// The mapped collections, and what to do when one is dropped.

@@ -13,7 +13,7 @@ use super::{
     setup::{Setup, operator},
 };
 use crate::sink::{
-    Purpose, Session, Target, migrate,
+    Session, migrate,
     snapshots::{self, Ask},
 };
 
@@ -114,7 +114,7 @@ impl Status {
 }
 
 async fn open(setup: &Setup) -> anyhow::Result<Session> {
-    Ok(Target::new(&setup.config.sink, &setup.config.log.prefix)?.open(Purpose::Control).await?)
+    Ok(setup.session().await?)
 }
 
 /// One line for each collection.

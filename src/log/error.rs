@@ -115,6 +115,18 @@ pub enum Error {
         /// The topic, where the client library tells it.
         topic: String,
     },
+    /// A topic was deleted while it was in use.
+    #[error("use the topic `{topic}`: it is gone from the log")]
+    TopicGone {
+        /// The topic.
+        topic: String,
+    },
+    /// A topic was deleted and made again while it was in use: what its records were is lost.
+    #[error("use the topic `{topic}`: another one has taken its name")]
+    TopicReplaced {
+        /// The topic.
+        topic: String,
+    },
     /// The sink could not say where its partitions start.
     #[error("ask where the assigned partitions start")]
     StartOffsets {
@@ -154,9 +166,10 @@ impl Error {
             Self::TooLarge { .. } => {
                 Some("raise `max.message.bytes` of the topic and `message.max.bytes` of the client")
             }
-            Self::OffsetLost { .. } => {
-                Some("the topic was recreated or its retention removed unread records: start a new snapshot")
-            }
+            Self::OffsetLost { .. } => Some(
+                "retention has removed records that were not applied: run `driftless replay --collection … --to-earliest` and \
+                      `driftless snapshot start …`, which reads the collection again",
+            ),
             Self::State { .. } | Self::Token { .. } => Some("a newer version may have written it: run that one"),
             _ => None,
         }
@@ -173,6 +186,8 @@ impl Classify for Error {
             | Self::State { .. }
             | Self::Token { .. }
             | Self::OffsetLost { .. } => Class::Halt,
+            // The next attempt makes the topic again where it is gone, and starts with it from its beginning.
+            Self::TopicGone { .. } | Self::TopicReplaced { .. } => Class::Transient,
             Self::Timeout { .. } | Self::Fenced { .. } | Self::Unusable | Self::Ended(_) => Class::Transient,
             Self::StartOffsets { class, .. } => *class,
             Self::Kafka { source, .. } => class_of(source),

@@ -33,7 +33,7 @@ use super::{
     state::read_state,
     transaction::{Encoder, Outgoing, Sealed},
 };
-use crate::{config::LogConfig, metrics::LOG_TRANSACTION_SECONDS};
+use crate::{config::LogConfig, metrics::LOG_TRANSACTION_SECONDS, model::Identity};
 
 /// Between two looks at what the brokers have acknowledged.
 const LOOK: Duration = Duration::from_micros(500);
@@ -89,11 +89,18 @@ impl Publisher {
         .await?;
         // Only now: nobody older can add to it any more.
         let stored = read_state(cfg).await?;
-        let generation = stored.publisher + 1;
+        let generation = (stored.publisher + 1).max(now_ms());
         tracing::info!(id = session.transactional_id, generation, "publisher connected");
         let encoder = Some(Encoder::new(cfg, topics, generation));
         let standing = Standing::Idle(session, Instant::now());
         Ok((Self { encoder, standing, generation, gap: cfg.transaction_gap }, stored))
+    }
+
+    /// Records whose log this is, with the next transaction.
+    pub fn identify(&mut self, identity: Identity) {
+        if let Some(encoder) = &mut self.encoder {
+            encoder.identify(identity);
+        }
     }
 
     /// Publishes a transaction and waits until it is committed: [`Publisher::begin`], then [`Publisher::settled`].
@@ -168,7 +175,7 @@ impl Publisher {
         Ok(())
     }
 
-    /// This publisher's generation: one more than the last that published.
+    /// This publisher's generation: above that of any before. The clock helps where the state was lost, and with it the last one.
     pub fn generation(&self) -> u64 {
         self.generation
     }
@@ -345,8 +352,12 @@ fn flush(producer: &BaseProducer<Deliveries>, timeout: Duration) {
 
 /// The time a record lies under. Brokers refuse one from the future, and 0 means none; the value keeps the true one.
 fn timestamp(wall_ms: i64) -> i64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |now| now.as_millis() as i64);
-    wall_ms.clamp(1, now.max(1))
+    wall_ms.clamp(1, i64::try_from(now_ms()).unwrap_or(i64::MAX).max(1))
+}
+
+/// Milliseconds since 1970.
+fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis() as u64)
 }
 
 /// Remembers the first record that did not arrive.

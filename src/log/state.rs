@@ -17,11 +17,11 @@ use serde::{Deserialize, Serialize};
 use super::{
     Error,
     client::{self, Context},
-    topics::state_name,
+    topics::{database_of, state_name},
 };
 use crate::{
     config::LogConfig,
-    model::{ClusterTime, Frontier, Held, Key, Namespace, Part, ResumeToken, SnapshotState},
+    model::{ClusterTime, Frontier, Held, Identity, Key, Namespace, Part, ResumeToken, SnapshotState, SourceIdentity},
     retry::{Class, Classify},
 };
 
@@ -30,6 +30,7 @@ const FORMAT: u32 = 1;
 /// Version of a snapshot's value: 1 had one part only, and is still read.
 const SNAPSHOT_FORMAT: u32 = 2;
 const STREAM: &str = "stream";
+const IDENTITY: &str = "identity";
 const POLL: std::time::Duration = std::time::Duration::from_millis(100);
 
 /// Where the stream goes on after a restart.
@@ -48,12 +49,14 @@ pub struct StreamState {
 /// What the state topic holds.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct StoredState {
-    /// Generation of the last publisher that published; 0 when none has.
+    /// Generation of the last publisher that published; 0 when none has, or the state was lost.
     pub publisher: u64,
     /// The stream; `None` when nothing has been published yet.
     pub stream: Option<StreamState>,
     /// The snapshots, by collection.
     pub snapshots: BTreeMap<String, SnapshotState>,
+    /// Whose log this is; `None` when nothing has been published yet, or only by versions that did not say.
+    pub identity: Option<Identity>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -86,6 +89,13 @@ struct DocumentValue {
     db: String,
     collection: String,
     key: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct IdentityValue {
+    format: u32,
+    #[serde(flatten)]
+    identity: Identity,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -167,6 +177,12 @@ fn decode_held(HeldValue { given, by, missing }: HeldValue) -> Result<Held, Unre
     Ok(Held { given: token(&given)?, by, missing })
 }
 
+/// Key and value of the record that says whose log this is.
+pub(super) fn encode_identity(identity: &Identity) -> (Vec<u8>, Vec<u8>) {
+    let value = IdentityValue { format: FORMAT, identity: identity.clone() };
+    (json(&StateKey::State(IDENTITY.to_owned())), json(&value))
+}
+
 /// Key and value of a snapshot's record.
 pub(super) fn encode_snapshot(state: &SnapshotState) -> (Vec<u8>, Vec<u8>) {
     let id = |id: &Option<RawDocumentBuf>| id.as_ref().map(|id| base64(id));
@@ -240,6 +256,10 @@ impl StoredState {
                 self.publisher = value.publisher;
                 self.stream = Some(StreamState { epoch: value.epoch, token, frontier: Frontier(value.frontier), held });
             }
+            (StateKey::State(name), value) if name == IDENTITY => {
+                let value = value.map(|value| read::<IdentityValue>(value, FORMAT)).transpose()?;
+                self.identity = value.map(|value| value.identity);
+            }
             (StateKey::State(_), _) => {
                 return Err(Unreadable::What("it is a kind of state this version does not know"));
             }
@@ -288,6 +308,24 @@ fn token(base64: &str) -> Result<ResumeToken, Unreadable> {
 pub async fn read_state(cfg: &LogConfig) -> Result<StoredState, Error> {
     let cfg = cfg.clone();
     client::blocking("reader of the state", move || read_to_end(&cfg)).await
+}
+
+/// Whose log this is, where it can be known: from its record, else from the names of the topics that the state is of.
+///
+/// # Errors
+/// As [`read_state`].
+pub async fn stored_identity(cfg: &LogConfig) -> Result<Option<Identity>, Error> {
+    let found = super::topics::found(cfg).await?;
+    if !found.contains(&state_name(&cfg.prefix)) {
+        return Ok(None);
+    }
+    let stored = read_state(cfg).await?;
+    let named = || {
+        stored.stream.as_ref()?;
+        let database = found.iter().find_map(|topic| database_of(&cfg.prefix, topic))?;
+        Some(Identity { source: SourceIdentity { database, ..SourceIdentity::default() }, ..Identity::default() })
+    };
+    Ok(stored.identity.clone().or_else(named))
 }
 
 fn read_to_end(cfg: &LogConfig) -> Result<StoredState, Error> {
@@ -344,6 +382,7 @@ mod tests {
     use bson::rawdoc;
 
     use super::*;
+    use crate::model::TargetIdentity;
 
     fn stream() -> StreamState {
         let raw = rawdoc! { "_data": "8265000001000000022B022C0100296E5A" };
@@ -379,12 +418,20 @@ mod tests {
             assert!(take_in(&mut state, record).is_ok());
         }
         let snapshots = BTreeMap::from([("orders".to_owned(), snapshot(true))]);
-        assert_eq!(state, StoredState { publisher: 7, stream: Some(stream()), snapshots });
+        assert_eq!(state, StoredState { publisher: 7, stream: Some(stream()), snapshots, identity: None });
         let left = SnapshotState { since: ClusterTime { t: 9, i: 1 }, removed: true, left: true, ..snapshot(true) };
         for record in [encode_stream(&held(), 7), encode_snapshot(&left)] {
             assert!(take_in(&mut state, record).is_ok());
         }
         assert_eq!((&state.stream, &state.snapshots["orders"]), (&Some(held()), &left));
+        let target = TargetIdentity { system: Some("7".to_owned()), database: "app".to_owned() };
+        let source = SourceIdentity { database: "shop".to_owned(), ..SourceIdentity::default() };
+        let topics = BTreeMap::from([("p.shop.orders".to_owned(), "x".to_owned())]);
+        let identity = Identity { source, target: Some(target), topics };
+        let record = encode_identity(&identity);
+        assert_eq!(record.0, br#"{"state":"identity"}"#);
+        assert!(take_in(&mut state, record).is_ok());
+        assert_eq!(state.identity, Some(identity));
     }
 
     #[test]

@@ -9,6 +9,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
+    convert::Infallible,
     sync::Arc,
     time::Duration,
 };
@@ -23,6 +24,7 @@ use super::{
     Error, Fault, TopicPartition,
     client::{self, Context},
     envelope::MAX_RECORD,
+    topic_ids::topic_ids,
 };
 use crate::{config::LogConfig, model::Namespace};
 
@@ -32,6 +34,8 @@ const MAX_NAME: usize = 249;
 const MAX_PREFIX: usize = 100;
 /// `-h` and 32 digits: no escape starts like this.
 const HASH_BYTES: usize = 34;
+/// How often the brokers are asked whether the topics are those that were found.
+const WATCH: Duration = Duration::from_secs(1);
 /// How often the brokers are asked whether a new topic is there.
 const POLL: Duration = Duration::from_millis(100);
 
@@ -44,12 +48,15 @@ pub struct Topic {
     pub name: Arc<str>,
     /// Its partitions.
     pub partitions: i32,
+    /// Kafka's id of it, where the brokers give one: another topic of the same name has another.
+    pub id: Option<String>,
 }
 
 /// The topics of one source, all verified.
 #[derive(Clone, Debug)]
 pub struct Topics {
     state: String,
+    state_id: Option<String>,
     collections: Vec<Topic>,
 }
 
@@ -79,10 +86,13 @@ impl Topics {
         }
         let collections = namespaces.iter().map(|namespace| {
             let name = topic_name(&cfg.prefix, namespace);
-            let partitions = found.topics.get(&name).map_or(0, |topic| topic.partitions);
-            Topic { namespace: namespace.clone(), name: name.into(), partitions }
+            let found = found.topics.get(&name);
+            let (partitions, id) = found.map_or((0, None), |topic| (topic.partitions, topic.id.clone()));
+            Topic { namespace: namespace.clone(), name: name.into(), partitions, id }
         });
-        Ok(Self { state: state_name(&cfg.prefix), collections: collections.collect() })
+        let state = state_name(&cfg.prefix);
+        let state_id = found.topics.get(&state).and_then(|topic| topic.id.clone());
+        Ok(Self { state, state_id, collections: collections.collect() })
     }
 
     /// Verifies the topics that exist and creates none.
@@ -99,6 +109,38 @@ impl Topics {
             Ok((survey, wanted)) => Ok(survey.faults(&wanted)),
             Err(Error::Faults(faults)) => Ok(faults),
             Err(other) => Err(other),
+        }
+    }
+
+    /// Waits until one of the topics is gone, or another one has taken its name, and says which.
+    ///
+    /// # Errors
+    /// Always one: [`Error::TopicGone`] or [`Error::TopicReplaced`]. Brokers that do not answer are asked again.
+    pub async fn changed(&self, cfg: &LogConfig) -> Result<Infallible, Error> {
+        let admin = Arc::new(client::create(&client::settings(cfg)?, Context)?);
+        let mut known = HashMap::from([(self.state.clone(), self.state_id.clone())]);
+        known.extend(self.collections.iter().map(|topic| (topic.name.to_string(), topic.id.clone())));
+        let names: Vec<String> = known.keys().cloned().collect();
+        loop {
+            tokio::time::sleep(WATCH).await;
+            let (admin, names, timeout) = (Arc::clone(&admin), names.clone(), cfg.timeout);
+            let ids = client::blocking("ids of the topics", move || topic_ids(&admin, &names, timeout)).await;
+            let ids = match ids {
+                Ok(ids) => ids,
+                Err(error) => {
+                    tracing::debug!(error = %crate::retry::chain(&error), "ask for the ids of the topics");
+                    continue;
+                }
+            };
+            for (topic, known) in &known {
+                match ids.get(topic) {
+                    None => return Err(Error::TopicGone { topic: topic.clone() }),
+                    Some(Some(id)) if known.as_ref().is_some_and(|known| known != id) => {
+                        return Err(Error::TopicReplaced { topic: topic.clone() });
+                    }
+                    Some(_) => {}
+                }
+            }
         }
     }
 
@@ -180,6 +222,19 @@ pub fn database_of(prefix: &str, topic: &str) -> Option<String> {
         }
     }
     String::from_utf8(bytes).ok()
+}
+
+/// Names of all topics of the prefix.
+pub(super) async fn found(cfg: &LogConfig) -> Result<BTreeSet<String>, Error> {
+    let (admin, cfg) = (client::create::<_, AdminClient<Context>>(&client::settings(cfg)?, Context)?, cfg.clone());
+    client::blocking("metadata of the brokers", move || {
+        let metadata = admin.inner().fetch_metadata(None, cfg.timeout);
+        let metadata = metadata.map_err(Error::kafka("list the topics of", &cfg.brokers))?;
+        let ours = metadata.topics().iter().map(|topic| topic.name());
+        let ours = ours.filter(|name| name.strip_prefix(&cfg.prefix).is_some_and(|rest| rest.starts_with('.')));
+        Ok(ours.map(str::to_owned).collect())
+    })
+    .await
 }
 
 fn escape(name: &mut String, text: &str) {
@@ -315,6 +370,7 @@ struct Found {
     replicas: i32,
     /// Whether each partition has a leader.
     led: bool,
+    id: Option<String>,
     configs: HashMap<String, String>,
 }
 
@@ -338,11 +394,18 @@ impl Survey {
                     partitions: partitions.len() as i32,
                     replicas: partitions.iter().map(|one| one.replicas().len() as i32).min().unwrap_or(0),
                     led: !partitions.is_empty() && partitions.iter().all(|one| one.leader() >= 0),
+                    id: None,
                     configs: HashMap::new(),
                 };
                 (topic.name().to_owned(), found)
             });
-            Ok(Self { topics: topics.collect(), brokers: metadata.brokers().len() as i32 })
+            let mut survey = Self { topics: topics.collect(), brokers: metadata.brokers().len() as i32 };
+            let found: Vec<String> = survey.topics.keys().cloned().collect();
+            let ids = if found.is_empty() { HashMap::new() } else { topic_ids(&client, &found, timeout)? };
+            for (name, topic) in &mut survey.topics {
+                topic.id = ids.get(name).cloned().flatten();
+            }
+            Ok(survey)
         })
         .await?;
         survey.describe(cfg, admin).await?;
@@ -484,6 +547,7 @@ mod tests {
             partitions: 3,
             replicas: 1,
             led: true,
+            id: None,
             configs: configs.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
         };
         let faults = wanted[1].faults(&found);
@@ -501,6 +565,7 @@ mod tests {
             .map(|(key, value)| (key.to_owned(), value.to_owned()))
             .into(),
             led: true,
+            id: None,
         };
         assert_eq!(wanted[1].faults(&right), []);
     }

@@ -16,12 +16,12 @@ use super::{
     Error, StreamState, Topics,
     envelope::{self, Encoded, FrontierRecord, header},
     murmur2::partition_of,
-    state::{encode_snapshot, encode_stream},
+    state::{encode_identity, encode_snapshot, encode_stream},
 };
 use crate::{
     config::{Codec, LogConfig},
     metrics::{LOG_BYTES, LOG_CHANGES},
-    model::{Change, Control, Frontier, Namespace, Op, SnapshotState},
+    model::{Change, Control, Frontier, Identity, Namespace, Op, SnapshotState},
 };
 
 /// What becomes visible at once, or not at all.
@@ -71,6 +71,8 @@ pub(super) struct Encoder {
     codec: Codec,
     generation: u64,
     counts: Counts,
+    /// What the next transaction records.
+    identity: Option<Identity>,
 }
 
 /// What the frontier of each partition has to say: by position of the topic, then partition.
@@ -94,7 +96,13 @@ impl Encoder {
             codec: cfg.codec,
             generation,
             counts: Counts::new(),
+            identity: None,
         }
+    }
+
+    /// Records whose log this is, with the next transaction.
+    pub(super) fn identify(&mut self, identity: Identity) {
+        self.identity = Some(identity);
     }
 
     /// The bytes of a transaction. Each change is dropped as soon as it is encoded.
@@ -129,6 +137,7 @@ impl Encoder {
                 records.push(self.frontier(place, reached, complete));
             }
         }
+        records.extend(self.identity.take().map(|identity| self.state(encode_identity(&identity))));
         records.extend(transaction.snapshots.iter().map(|snapshot| self.state(encode_snapshot(snapshot))));
         records.push(self.state(encode_stream(&transaction.state, self.generation)));
         records.sort_by_key(|record| record.partition);

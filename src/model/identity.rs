@@ -3,7 +3,7 @@
 //! A migration is named by the prefix of its log. Its source and its target may not change under that name: what was read of
 //! one database is nothing to go on with in another.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -17,7 +17,10 @@ pub struct SourceIdentity {
     /// Name of the replica set; `None` behind a mongos, or where nobody has asked yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replica_set: Option<String>,
-    /// The UUIDs of the mapped collections. No two clusters share one, so they tell two clusters of one name apart.
+    /// The hosts of the replica set.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub hosts: BTreeSet<String>,
+    /// The UUIDs of the mapped collections: no two clusters share one.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub collections: BTreeMap<String, String>,
 }
@@ -30,6 +33,19 @@ pub struct TargetIdentity {
     pub system: Option<String>,
     /// The database.
     pub database: String,
+}
+
+/// What a log belongs to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// Where its changes come from.
+    pub source: SourceIdentity,
+    /// Where they go to; `None` while the publisher has not reached it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<TargetIdentity>,
+    /// Kafka's ids of its topics, by their names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub topics: BTreeMap<String, String>,
 }
 
 /// The recorded identity is not that of the configuration.
@@ -59,21 +75,17 @@ pub enum Mismatch {
         /// What the server says.
         found: String,
     },
-    /// A cluster of the same name, with none of the collections that were read.
+    /// A cluster of the same name: none of its hosts and none of its collections are those that were read.
     #[error(
-        "the state of `log.prefix = \"{prefix}\"` is of another cluster than the source: the collection `{collection}` of \
-         `{database}` had the UUID {recorded} and has {found}, and no other collection is the one that was read"
+        "the state of `log.prefix = \"{prefix}\"` is of the cluster at {recorded}, and the source is the one at {found}, with \
+         none of the collections that were read"
     )]
     Cluster {
         /// Prefix of the log.
         prefix: String,
-        /// The database.
-        database: String,
-        /// A collection of both.
-        collection: String,
-        /// Its UUID as recorded.
+        /// Its hosts as recorded.
         recorded: String,
-        /// Its UUID now.
+        /// Its hosts now.
         found: String,
     },
     /// Another target.
@@ -95,10 +107,7 @@ impl Mismatch {
     pub fn hint(&self) -> &'static str {
         match self {
             Self::Database { .. } => "set `source.database` back, or choose another `log.prefix`",
-            Self::ReplicaSet { .. } => "set `source.uri` back, or choose another `log.prefix`",
-            Self::Cluster { .. } => {
-                "set `source.uri` back, or choose another `log.prefix`; when this is the same source, restored, raise `source.epoch`"
-            }
+            Self::ReplicaSet { .. } | Self::Cluster { .. } => "set `source.uri` back, or choose another `log.prefix`",
             Self::Target { .. } => "set `sink.url` back, or choose another `log.prefix`",
         }
     }
@@ -107,8 +116,8 @@ impl Mismatch {
 impl SourceIdentity {
     /// Whether this is the source that was recorded.
     ///
-    /// A collection may be dropped and made again, so one UUID says nothing; when not one of them is left, it is another
-    /// cluster (or all of this one was replaced, which comes to the same).
+    /// Hosts move and collections are replaced, so that neither alone says anything. A cluster that has none of the hosts and
+    /// none of the collections is another one.
     ///
     /// # Errors
     /// How it differs.
@@ -123,22 +132,18 @@ impl SourceIdentity {
         {
             return Err(Mismatch::ReplicaSet { prefix, recorded: recorded.clone(), found: found.clone() });
         }
-        let both =
-            recorded.collections.iter().filter_map(|(name, then)| Some((name, then, self.collections.get(name)?)));
-        let both: Vec<_> = both.collect();
-        match both.first() {
-            Some((collection, recorded, found)) if both.iter().all(|(_, then, now)| then != now) => {
-                Err(Mismatch::Cluster {
-                    prefix,
-                    database: self.database.clone(),
-                    collection: (*collection).clone(),
-                    recorded: (*recorded).clone(),
-                    found: (*found).clone(),
-                })
-            }
-            _ => Ok(()),
+        let same = |(name, id): (&String, &String)| self.collections.get(name) == Some(id);
+        let none_of_it = !recorded.collections.is_empty() && !recorded.collections.iter().any(same);
+        let moved = !recorded.hosts.is_empty() && !self.hosts.is_empty() && self.hosts.is_disjoint(&recorded.hosts);
+        if none_of_it && moved {
+            return Err(Mismatch::Cluster { prefix, recorded: list(&recorded.hosts), found: list(&self.hosts) });
         }
+        Ok(())
     }
+}
+
+fn list(hosts: &BTreeSet<String>) -> String {
+    hosts.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
 }
 
 impl TargetIdentity {
@@ -165,5 +170,53 @@ impl std::fmt::Display for TargetIdentity {
             Some(system) => write!(f, "`{}` of the cluster {system}", self.database),
             None => write!(f, "`{}`", self.database),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    fn source(database: &str, replica_set: Option<&str>, hosts: &[&str], uuids: &[(&str, &str)]) -> SourceIdentity {
+        let owned = |text: &&str| (*text).to_owned();
+        SourceIdentity {
+            database: database.to_owned(),
+            replica_set: replica_set.map(str::to_owned),
+            hosts: hosts.iter().map(owned).collect(),
+            collections: uuids.iter().map(|(name, id)| (owned(name), owned(id))).collect(),
+        }
+    }
+
+    #[rstest]
+    #[case::same(source("a", Some("r"), &["h"], &[("c", "1")]), true)]
+    #[case::unknown(source("a", None, &[], &[]), true)]
+    #[case::database(source("b", Some("r"), &["h"], &[("c", "1")]), false)]
+    #[case::replica_set(source("a", Some("s"), &["h"], &[("c", "1")]), false)]
+    #[case::replaced_collections(source("a", Some("r"), &["h", "i"], &[("c", "2")]), true)]
+    #[case::moved(source("a", Some("r"), &["i"], &[("c", "1"), ("d", "9")]), true)]
+    #[case::cluster(source("a", Some("r"), &["i"], &[("c", "2")]), false)]
+    #[case::empty_cluster(source("a", Some("r"), &["i"], &[]), false)]
+    fn sources(#[case] now: SourceIdentity, #[case] same: bool) {
+        let recorded = source("a", Some("r"), &["h"], &[("c", "1"), ("d", "3")]);
+        let checked = now.check(&recorded, "p");
+        assert_eq!(checked.is_ok(), same, "{checked:?}");
+        assert!(checked.err().is_none_or(|mismatch| mismatch.hint().contains("log.prefix")));
+    }
+
+    #[rstest]
+    #[case(Some("1"), "a", true)]
+    #[case(None, "a", true)]
+    #[case(Some("2"), "a", false)]
+    #[case(Some("1"), "b", false)]
+    #[case(None, "b", false)]
+    fn targets(#[case] system: Option<&str>, #[case] database: &str, #[case] same: bool) {
+        let target = |system: Option<&str>, database: &str| TargetIdentity {
+            system: system.map(str::to_owned),
+            database: database.to_owned(),
+        };
+        let checked = target(system, database).check(&target(Some("1"), "a"), "p");
+        assert_eq!(checked.is_ok(), same, "{checked:?}");
     }
 }

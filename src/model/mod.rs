@@ -15,7 +15,7 @@ mod time;
 pub use change::{Change, Control, ControlKind, Namespace, Op};
 pub use decimal::Decimal;
 pub use held::Held;
-pub use identity::{Mismatch, SourceIdentity, TargetIdentity};
+pub use identity::{Identity, Mismatch, SourceIdentity, TargetIdentity};
 pub use key::Key;
 pub use reason::Reason;
 pub use resume_token::{ResumeToken, TokenError, TokenKind};

@@ -4,14 +4,12 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use super::Error;
+use super::{Error, identity};
 use crate::{
     config::Config,
     mapping::{MappingFile, Plan, target::Catalog},
-    model::SourceIdentity,
     sink::{
-        Look, Prepared, Purpose, Session, Target, Watch, faults_of_target, identity, migrate, read_catalog,
-        suited::writable,
+        Look, Prepared, Purpose, Session, Target, Watch, faults_of_target, migrate, read_catalog, suited::writable,
     },
 };
 
@@ -39,8 +37,7 @@ pub(super) async fn fit(config: &Config, mapping: &MappingFile) -> Result<Fit, E
         return Err(Error::TargetUnsuited(faults));
     }
     migrate(&control).await?;
-    let source = SourceIdentity { database: config.source.database.clone(), ..SourceIdentity::default() };
-    identity::claim(&control, &source).await?;
+    identity::claim(config, &control, &identity::configured(config)).await?;
     let prepared = Prepared::new(&control, Arc::new(plan), &catalog).await?;
     Ok(Fit { control, target, prepared, catalog })
 }

@@ -5,6 +5,7 @@
 
 mod drift;
 mod fit;
+pub mod identity;
 mod log_watch;
 mod overview;
 mod publish;
@@ -32,7 +33,7 @@ use crate::{
     config::Config,
     log,
     mapping::{self, Plan},
-    model::Namespace,
+    model::{Mismatch, Namespace},
     reconcile,
     retry::{self, Backoff, Class, Classify},
     sink as target, source as origin,
@@ -63,6 +64,9 @@ pub enum Error {
     /// The target cannot be written as it is.
     #[error("write the target: {}", .0.iter().map(|fault| fault.what.as_str()).collect::<Vec<_>>().join("; "))]
     TargetUnsuited(Vec<target::Fault>),
+    /// The stored state is of another source or target.
+    #[error("go on with the stored state")]
+    Mismatch(#[from] Mismatch),
     /// The stored state is of a later epoch than the configuration.
     #[error("go on from the stored state: it is of epoch {stored}, the configuration says {configured}")]
     EpochWentBack {
@@ -89,6 +93,7 @@ impl Error {
             Self::Source(error) => error.hint().map(str::to_owned),
             Self::Log(error) => error.hint().map(str::to_owned),
             Self::Sink(error) => error.hint().map(str::to_owned),
+            Self::Mismatch(mismatch) => Some(mismatch.hint().to_owned()),
             Self::Unsuited(_) => Some("run `driftless check`".to_owned()),
             Self::TargetUnsuited(faults) => Some(all(faults.iter().map(|fault| fault.hint.as_str()))),
             Self::Mapping(faults) => Some(all(faults.iter().map(|fault| fault.hint.as_str()))),
@@ -107,7 +112,11 @@ impl Classify for Error {
             Self::Log(error) => error.class(),
             Self::Sink(error) => error.class(),
             Self::Reconcile(error) => error.class(),
-            Self::Unsuited(_) | Self::TargetUnsuited(_) | Self::Mapping(_) | Self::EpochWentBack { .. } => Class::Halt,
+            Self::Mismatch(_)
+            | Self::Unsuited(_)
+            | Self::TargetUnsuited(_)
+            | Self::Mapping(_)
+            | Self::EpochWentBack { .. } => Class::Halt,
         }
     }
 }

@@ -19,14 +19,14 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Error, SourceRole,
+    Error, SourceRole, identity,
     removal::{RemovalItem, Removals},
     repairs::RepairItem,
     snapshots::{Item, Snapshots},
 };
 use crate::{
     log::{Publisher, StreamState, Topics, Transaction},
-    model::{Change, Control, ControlKind, Frontier, SnapshotState, SnapshotStep},
+    model::{Change, Control, ControlKind, Frontier, Identity, SnapshotState, SnapshotStep},
     sink::snapshots::Wishes,
     source::{ChangeStream, Merge, Position, Room, SnapshotItem, Source, Start, StreamBatch, Ticket},
     status::{Phase, Role},
@@ -98,12 +98,14 @@ impl<'a> Term<'a> {
     pub(super) async fn begin(
         role: &'a SourceRole,
         topics: &Topics,
+        identity: &Identity,
         wishes: watch::Receiver<Wishes>,
         repairs: mpsc::Receiver<RepairItem>,
     ) -> Result<Self, Error> {
         let publisher = async { Ok(Publisher::connect(&role.config.log, topics).await?) };
         // At the same time, for the sake of a quick start.
-        let (source, (publisher, stored)) = tokio::try_join!(connect(role), publisher)?;
+        let (source, (mut publisher, mut stored)) = tokio::try_join!(connect(role), publisher)?;
+        publisher.identify(identity::of_leader(identity, &mut stored, topics, &role.config.log.prefix)?);
         let epoch = role.config.source.epoch;
         let stream_state = stored.stream.as_ref().filter(|stream| stream.epoch >= epoch);
         if let Some(stream) = stream_state.filter(|stream| stream.epoch > epoch) {

@@ -8,7 +8,7 @@ use super::{
     Error, Overview, attempts,
     drift::Known,
     fit::{Fit, fit, outdated},
-    halt, namespaces,
+    halt, identity, namespaces,
 };
 use crate::{
     config::Config,
@@ -54,11 +54,13 @@ impl Bench {
     /// Those of either side, and [`Error::Mapping`] when the mapping does not fit the target.
     pub async fn connect(config: &Config, mapping: &MappingFile) -> Result<Self, Error> {
         let fit = fit(config, mapping).await?;
+        let source = Source::connect(&config.source).await?;
+        let collections = mapping.collections.iter().map(|collection| collection.name.value.as_str());
+        identity::claim(config, &fit.control, &source.identity(collections).await?).await?;
         let watch = fit.watch(config);
         let Fit { target, prepared, .. } = fit;
         let session = target.open(Purpose::Read).await?;
         let topics = Topics::ensure(&config.log, &namespaces(config, prepared.all())).await?;
-        let source = Source::connect(&config.source).await?.reader();
         let limits = Limits {
             documents: config.source.chunk_documents,
             bytes: usize::try_from(config.source.chunk_bytes.as_u64()).unwrap_or(usize::MAX),
@@ -69,7 +71,7 @@ impl Bench {
             settle: config.reconcile.settle,
             findings: Bounds::FINDINGS,
         };
-        Ok(Self { source, session, prepared, watch, topics, bounds })
+        Ok(Self { source: source.reader(), session, prepared, watch, topics, bounds })
     }
 
     /// Lists more findings in its reports, or fewer. What is stored stays within [`Bounds::FINDINGS`].

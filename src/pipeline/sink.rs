@@ -51,12 +51,12 @@ impl SinkRole {
     async fn apply(&self, cancel: &CancellationToken) -> Result<(), Error> {
         while !cancel.is_cancelled() {
             let Some(prepared) = cancel.run_until_cancelled(self.prepare()).await else { break };
-            let (workers, watch, prepared) = match prepared {
+            let (workers, topics, watch, prepared) = match prepared {
                 Err(Error::Sink(sink::Error::CatalogChanged)) => continue,
                 prepared => prepared?,
             };
             self.status.phase(Role::Sink, Phase::Running);
-            if let Err(error) = self.work(workers, &watch, &prepared, cancel).await {
+            if let Err(error) = self.work(workers, &topics, &watch, &prepared, cancel).await {
                 let halt = |error: &Error| halt(Role::Sink, &self.status, error);
                 outdated(error, &watch, prepared.look(), halt, cancel).await?;
             }
@@ -71,6 +71,7 @@ impl SinkRole {
     async fn work(
         &self,
         workers: Vec<Worker>,
+        topics: &Topics,
         watch: &Watch,
         prepared: &Prepared,
         cancel: &CancellationToken,
@@ -87,16 +88,23 @@ impl SinkRole {
                 all.cancel();
                 work.await?;
             }
+            Err(changed) = topics.changed(&self.config.log) => {
+                // What is open is finished: the positions are still those of the topics that were found.
+                all.cancel();
+                work.await?;
+                return Err(changed.into());
+            }
         }
         Ok(())
     }
 
-    async fn prepare(&self) -> Result<(Vec<Worker>, Watch, Arc<Prepared>), Error> {
+    async fn prepare(&self) -> Result<(Vec<Worker>, Topics, Watch, Arc<Prepared>), Error> {
         let config = &self.config;
         let fit = fit(config, &self.mapping).await?;
         self.compare(&fit)?;
         let topics = Topics::ensure(&config.log, &namespaces(config, fit.prepared.all())).await?;
         checkpoint::register(&fit.control, &topics.partitions()).await?;
+        checkpoint::bind(&fit.control, topics.collections()).await?;
         self.overview.compiled(fit.prepared.all());
         let watch = fit.watch(config);
         let Fit { target, prepared, .. } = fit;
@@ -111,7 +119,7 @@ impl SinkRole {
             stalls: self.status.stalls(Role::Sink, &format!("worker {number}")),
             status: self.status.clone(),
         };
-        Ok(((1..=config.sink.workers).map(worker).collect(), watch, prepared))
+        Ok(((1..=config.sink.workers).map(worker).collect(), topics, watch, prepared))
     }
 
     /// Compares the new plan with the one that was applied last.

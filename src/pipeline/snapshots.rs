@@ -83,7 +83,11 @@ impl Snapshots {
             let state = match stored.snapshots.get(collection) {
                 Some(known) if known.epoch == epoch && !known.left => known.clone(),
                 Some(known) => {
-                    let why = if known.left { "it was not mapped for a while" } else { "the epoch is another" };
+                    let why = if known.left {
+                        "the stream went on without it, or its topic is another one"
+                    } else {
+                        "the epoch is another"
+                    };
                     tracing::info!(collection, why, "the collection is read again");
                     known.again(epoch, now)
                 }

@@ -6,7 +6,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Error, Overview, attempts,
+    Error, Overview, attempts, identity,
     publish::{LAST_PUBLISH, Term},
     repairs, wishes,
 };
@@ -14,7 +14,7 @@ use crate::{
     config::Config,
     log::{self, Leadership, Topics},
     metrics as names,
-    model::{ClusterTime, Namespace},
+    model::{ClusterTime, Identity, Namespace},
     retry::Backoff,
     sink::snapshots::Wishes,
     source::{OnDrop, Scope},
@@ -63,11 +63,36 @@ impl SourceRole {
     async fn candidate(&self, cancel: &CancellationToken) -> Result<(), Error> {
         let namespaces: Vec<Namespace> =
             self.collections.keys().map(|name| Namespace::new(&self.config.source.database, name)).collect();
+        // Before it waits, and before anything is made: a standby of another migration must not take over one day.
+        let identity = identity::of_candidate(self).await?;
         let topics = Topics::ensure(&self.config.log, &namespaces).await?;
-        let (leadership, mut leads) = Leadership::join(&self.config.log)?;
+        let (leadership, leads) = Leadership::join(&self.config.log)?;
         let candidacy = CancellationToken::new();
         let member = tokio::spawn(leadership.run(candidacy.clone()));
         let _leave = candidacy.clone().drop_guard();
+        tokio::select! {
+            biased;
+            stood = self.stand(&topics, &identity, leads, cancel) => stood?,
+            Err(changed) = topics.changed(&self.config.log) => {
+                metrics::gauge!(names::SOURCE_LEADER).set(0);
+                return Err(changed.into());
+            }
+        }
+        candidacy.cancel();
+        match member.await {
+            Ok(left) => Ok(left?),
+            Err(_) => Err(log::Error::Ended("leadership").into()),
+        }
+    }
+
+    /// Stands by and leads in turn, until cancelled or no candidate any more.
+    async fn stand(
+        &self,
+        topics: &Topics,
+        identity: &Identity,
+        mut leads: watch::Receiver<bool>,
+        cancel: &CancellationToken,
+    ) -> Result<(), Error> {
         while !cancel.is_cancelled() {
             self.status.phase(Role::Source, Phase::Standby);
             let elected = tokio::select! {
@@ -84,7 +109,7 @@ impl SourceRole {
                 biased;
                 // Leadership saves work; what protects the log is the fencing by the next leader's publisher.
                 _ = leads.wait_for(|leads| !*leads) => Ok(()),
-                led = self.lead(&topics, cancel) => led,
+                led = self.lead(topics, identity, cancel) => led,
             };
             metrics::gauge!(names::SOURCE_LEADER).set(0);
             match led {
@@ -92,17 +117,13 @@ impl SourceRole {
                 led => led?,
             }
         }
-        candidacy.cancel();
-        match member.await {
-            Ok(left) => Ok(left?),
-            Err(_) => Err(log::Error::Ended("leadership").into()),
-        }
+        Ok(())
     }
 
-    async fn lead(&self, topics: &Topics, cancel: &CancellationToken) -> Result<(), Error> {
+    async fn lead(&self, topics: &Topics, identity: &Identity, cancel: &CancellationToken) -> Result<(), Error> {
         let (sender, wanted) = watch::channel(Wishes::new());
         let (repairing, repairs) = mpsc::channel(1);
-        let begin = Term::begin(self, topics, wanted, repairs);
+        let begin = Term::begin(self, topics, identity, wanted, repairs);
         let Some(term) = cancel.run_until_cancelled(begin).await else { return Ok(()) };
         let mut term = term?;
         let collections = self.collections.keys().cloned().collect();

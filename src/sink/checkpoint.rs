@@ -16,7 +16,7 @@ use super::{
     session::{Session, field},
 };
 use crate::{
-    log::{FrontierRecord, TopicPartition},
+    log::{FrontierRecord, Topic, TopicPartition},
     model::{ClusterTime, Frontier},
 };
 
@@ -53,6 +53,8 @@ pub struct Position {
     pub complete: bool,
     /// Frontiers whose count was not met, ever.
     pub gaps: u64,
+    /// During a replay: what lies before this offset was read before.
+    pub reread_to: Option<i64>,
 }
 
 impl Position {
@@ -70,9 +72,11 @@ impl Position {
         }
     }
 
-    /// A publisher never seen: all it wrote here was or will be seen, because it came after everything before.
+    /// Another publisher: all it wrote here was or will be seen, because it came after everything before. The order in the log
+    /// says so, whatever its generation is; only what a replay reads again may be of one before.
     fn succeed(&mut self, publisher: u64) {
-        if self.publisher.is_none_or(|known| known < publisher) {
+        let follows = |known| if self.reread_to.is_some() { known < publisher } else { known != publisher };
+        if self.publisher.is_none_or(follows) {
             self.publisher = Some(publisher);
             self.seq = 0;
             self.pending = Some(0);
@@ -107,8 +111,7 @@ impl Position {
     }
 }
 
-const COLUMNS: &str =
-    "topic, partition, next_offset, watermark_t, watermark_i, as_of_ms, publisher, seq, pending, gaps, complete";
+const COLUMNS: &str = "topic, partition, next_offset, watermark_t, watermark_i, as_of_ms, publisher, seq, pending, gaps, complete, reread_to";
 
 /// Reads the positions of some partitions; a partition without one starts at the earliest record.
 ///
@@ -170,14 +173,15 @@ pub(super) async fn store_and_commit(
                 unmet.push(partition.clone());
             }
         }
+        position.reread_to = position.reread_to.filter(|end| passage.next_offset < *end);
     }
     let sql = "UPDATE driftless.position AS p SET next_offset = e.next_offset, watermark_t = e.watermark_t, \
                  watermark_i = e.watermark_i, as_of_ms = e.as_of_ms, publisher = e.publisher, seq = e.seq, \
-                 pending = e.pending, gaps = e.gaps, complete = e.complete \
+                 pending = e.pending, gaps = e.gaps, complete = e.complete, reread_to = e.reread_to \
                 FROM unnest($1::text[], $2::int4[], $3::int8[], $4::int8[], $5::int8[], $6::int8[], $7::int8[], \
-                            $8::int8[], $9::int8[], $10::int8[], $11::bool[]) \
+                            $8::int8[], $9::int8[], $10::int8[], $11::bool[], $12::int8[]) \
                   AS e(topic, partition, next_offset, watermark_t, watermark_i, as_of_ms, publisher, seq, pending, gaps, \
-                       complete) \
+                       complete, reread_to) \
                WHERE p.topic = e.topic AND p.partition = e.partition";
     let topics = batch.passages.keys().map(|partition| &*partition.topic).collect::<Vec<_>>();
     let numbers = batch.passages.keys().map(|partition| partition.partition).collect::<Vec<_>>();
@@ -198,6 +202,7 @@ pub(super) async fn store_and_commit(
                 &each(|p| p.pending.and_then(|pending| i64::try_from(pending).ok())),
                 &each(|p| i64::try_from(p.gaps).ok()),
                 &positions.iter().map(|position| position.complete).collect::<Vec<_>>(),
+                &each(|p| p.reread_to),
             ],
         )
         .await?;
@@ -224,6 +229,59 @@ pub(super) async fn all(session: &Session) -> Result<Vec<(TopicPartition, Positi
     let sql = format!("SELECT {COLUMNS} FROM driftless.position WHERE {OURS} ORDER BY topic, partition");
     let rows = session.query(act, &sql, &[&session.prefix()]).await?;
     rows.iter().map(|row| Ok((partition(row, act)?, position(row, act)?))).collect()
+}
+
+/// Ties the positions of each topic to the topic that has its name now.
+///
+/// Offsets of a topic that was deleted and made again mean nothing in the new one: it is read from its beginning, its watermark
+/// and what was proven are void, and dead letters keep the id of the old one. The positions must be [registered](register).
+///
+/// # Errors
+/// [`Error::Statement`] by its cause.
+pub async fn bind(session: &Session, topics: &[Topic]) -> Result<(), Error> {
+    let act = "tie positions to their topics";
+    let bound = async {
+        for topic in topics {
+            let name = &*topic.name;
+            if let Some(id) = &topic.id
+                && let Some(old) = take_over(session, name, id, act).await?
+            {
+                tracing::warn!(topic = name, id, old, "another topic has the name: it is read from its beginning");
+                forget(session, topic, &old, act).await?;
+            }
+        }
+        Ok(())
+    };
+    session.transaction(act, true, bound).await
+}
+
+/// Gives the positions of a topic its id; the id that they had, if it was another one.
+async fn take_over(session: &Session, topic: &str, id: &str, act: &str) -> Result<Option<String>, Error> {
+    let sql = "WITH old AS (SELECT topic, partition, topic_id FROM driftless.position WHERE topic = $1 \
+                            AND topic_id IS DISTINCT FROM $2 ORDER BY topic, partition FOR UPDATE) \
+               UPDATE driftless.position AS p SET topic_id = $2 FROM old \
+                WHERE p.topic = old.topic AND p.partition = old.partition RETURNING old.topic_id";
+    let rows = session.query(act, sql, &[&topic, &id]).await?;
+    for row in &rows {
+        if let Some(old) = field(row, 0, act)? {
+            return Ok(Some(old));
+        }
+    }
+    Ok(None)
+}
+
+async fn forget(session: &Session, topic: &Topic, old: &str, act: &str) -> Result<(), Error> {
+    let name = &*topic.name;
+    let sql = "UPDATE driftless.position SET next_offset = NULL, watermark_t = NULL, watermark_i = NULL, as_of_ms = NULL, \
+                      publisher = NULL, seq = NULL, pending = NULL, complete = false, reread_to = NULL WHERE topic = $1";
+    session.execute(act, sql, &[&name]).await?;
+    // Parked ones are not tried again: the collection is read again, and that settles them.
+    let sql = "UPDATE driftless.dead_letter SET topic_id = $2, state = CASE state WHEN 'parked' THEN 'open' ELSE state END \
+                WHERE topic = $1 AND topic_id = ''";
+    session.execute(act, sql, &[&name, &old]).await?;
+    let sql = format!("DELETE FROM driftless.reconcile_result WHERE {OURS} AND collection = $2");
+    session.execute(act, &sql, &[&session.prefix(), &&*topic.namespace.collection]).await?;
+    Ok(())
 }
 
 fn split(partitions: &[TopicPartition]) -> (Vec<&str>, Vec<i32>) {
@@ -257,6 +315,7 @@ fn position(row: &Row, act: &str) -> Result<Position, Error> {
         pending: unsigned(8)?,
         gaps: unsigned(9)?.unwrap_or(0),
         complete: field(row, 10, act)?,
+        reread_to: number(11)?,
     })
 }
 
@@ -321,9 +380,12 @@ mod tests {
     fn a_replay_moves_no_watermark_back_and_counts_nothing_twice() {
         let marks = [changes(1, 3), frontier(1, 1, 3, 10), changes(1, 1), frontier(1, 2, 1, 11)];
         let end = run(Position::default(), &marks);
+        let end = Position { reread_to: Some(9), ..end };
         let replayed = run(Position { pending: None, ..end }, &marks);
         assert_eq!(replayed, end);
         assert_eq!(run(replayed, &[changes(1, 2), frontier(1, 3, 3, 12)]).gaps, 1);
+        let later = run(replayed, &[frontier(2, 1, 0, 13)]);
+        assert_eq!(run(later, &marks), later, "publishers before are read again, too");
     }
 
     #[test]
@@ -344,6 +406,14 @@ mod tests {
             assert_eq!(run(Position::default(), &[frontier(1, 1, 0, 10), unheard(before)]).as_of_ms, Some(10_000));
         }
         assert_eq!(run(Position::default(), &[unheard(9)]).as_of_ms, None);
+    }
+
+    #[test]
+    fn a_publisher_that_counts_from_one_again_is_a_new_one() {
+        // Its generation came from a state topic that was lost.
+        let end = run(Position::default(), &[frontier(17, 40, 0, 10), changes(1, 2), frontier(1, 1, 2, 11)]);
+        assert_eq!((end.publisher, end.seq, end.gaps), (Some(1), 1, 0));
+        assert_eq!(end.watermark, Some(Frontier(ClusterTime { t: 11, i: 0 })));
     }
 
     #[test]

@@ -64,7 +64,8 @@ async fn inside(session: &Session, request: &Request<'_>, offset: Option<i64>) -
     let sql = "WITH old AS (SELECT topic, partition, next_offset FROM driftless.position \
                              WHERE topic = $1 AND ($2::int4 IS NULL OR partition = $2) \
                              ORDER BY topic, partition FOR UPDATE) \
-               UPDATE driftless.position AS p SET next_offset = $3, pending = NULL FROM old \
+               UPDATE driftless.position AS p SET next_offset = $3, pending = NULL, \
+                      reread_to = greatest(p.reread_to, old.next_offset) FROM old \
                 WHERE p.topic = old.topic AND p.partition = old.partition AND old.next_offset IS NOT NULL \
                   AND ($3::int8 IS NULL OR old.next_offset > $3) \
                RETURNING p.topic, p.partition, old.next_offset, p.next_offset";

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bson::{Document, doc};
 
 use super::{Error, Server, Source};
-use crate::model::ClusterTime;
+use crate::model::{ClusterTime, SourceIdentity};
 
 /// Something that must be mended before the source can be followed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +62,8 @@ pub enum CollectionKind {
     Missing,
 }
 
+const LIST: &str = "list the collections of the source";
+
 /// What following a database takes.
 const ACTIONS: [&str; 3] = ["changeStream", "find", "listCollections"];
 
@@ -98,6 +100,28 @@ impl Source {
         Ok(faults)
     }
 
+    /// What tells this source from others, of which some may have the same names.
+    ///
+    /// # Errors
+    /// As [`Source::facts`].
+    pub async fn identity<'a>(&self, collections: impl IntoIterator<Item = &'a str>) -> Result<SourceIdentity, Error> {
+        let names: Vec<&str> = collections.into_iter().collect();
+        let mut identity = SourceIdentity {
+            database: self.database_name().to_owned(),
+            replica_set: self.server().replica_set.clone(),
+            hosts: self.server().hosts.iter().cloned().collect(),
+            ..SourceIdentity::default()
+        };
+        for info in self.infos(&names).await? {
+            let uuid = info.get_document("info").ok().and_then(|info| info.get_binary_generic("uuid").ok());
+            let uuid = uuid.and_then(|bytes| uuid::Uuid::from_slice(bytes).ok());
+            if let (Ok(name), Some(uuid)) = (info.get_str("name"), uuid) {
+                identity.collections.insert(name.to_owned(), uuid.to_string());
+            }
+        }
+        Ok(identity)
+    }
+
     /// `None` where the user may not ask, or behind a mongos.
     async fn feature_version(&self) -> Option<String> {
         let command = doc! { "getParameter": 1, "featureCompatibilityVersion": 1 };
@@ -115,18 +139,23 @@ impl Source {
     }
 
     async fn kinds(&self, names: &[&str]) -> Result<BTreeMap<String, CollectionKind>, Error> {
-        let act = "list the collections of the source";
         let mut kinds: BTreeMap<_, _> =
             names.iter().map(|name| ((*name).to_owned(), CollectionKind::Missing)).collect();
+        for info in self.infos(names).await? {
+            let name = info.get_str("name").map_err(|_| Error::Reply { act: LIST, field: "name" })?;
+            kinds.insert(name.to_owned(), kind(&info));
+        }
+        Ok(kinds)
+    }
+
+    /// What the server knows of those collections that there are.
+    async fn infos(&self, names: &[&str]) -> Result<Vec<Document>, Error> {
         let size = i32::try_from(names.len() + 1).unwrap_or(i32::MAX);
         let filter = doc! { "name": { "$in": names } };
         let command = doc! { "listCollections": 1, "filter": filter, "cursor": { "batchSize": size } };
-        let reply = self.command(self.database_name(), act, command).await?;
-        for info in first_batch(&reply).ok_or(Error::Reply { act, field: "cursor.firstBatch" })? {
-            let name = info.get_str("name").map_err(|_| Error::Reply { act, field: "name" })?;
-            kinds.insert(name.to_owned(), kind(info));
-        }
-        Ok(kinds)
+        let reply = self.command(self.database_name(), LIST, command).await?;
+        let infos = first_batch(&reply).ok_or(Error::Reply { act: LIST, field: "cursor.firstBatch" })?;
+        Ok(infos.cloned().collect())
     }
 }
 

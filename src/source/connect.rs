@@ -22,6 +22,8 @@ use crate::{
 pub struct Server {
     /// Name of the replica set; `None` for a mongos or a standalone server.
     pub replica_set: Option<String>,
+    /// Its members; none for a mongos or a standalone server.
+    pub hosts: Vec<String>,
     /// Whether it is a mongos.
     pub mongos: bool,
     /// Version: major, minor, patch.
@@ -210,9 +212,14 @@ async fn server(client: &Client, timeout: Duration) -> Result<Server, Error> {
     let text = build.get_str("version").map_err(|_| Error::Reply { act, field: "version" })?;
     Ok(Server {
         replica_set: hello.get_str("setName").ok().map(str::to_owned),
+        hosts: hello.get_array("hosts").map_or_else(|_| Vec::new(), |hosts| texts(hosts)),
         mongos: hello.get_str("msg").is_ok_and(|text| text == "isdbgrid"),
         version: version(text).ok_or(Error::Reply { act, field: "version" })?,
     })
+}
+
+fn texts(values: &[bson::Bson]) -> Vec<String> {
+    values.iter().filter_map(|value| value.as_str().map(str::to_owned)).collect()
 }
 
 /// `7.0.14-8` is 7, 0, 14: vendors append what they like.
@@ -245,7 +252,7 @@ mod tests {
     #[case([7, 0, 0], true, true)]
     #[case([5, 0, 31], false, false)]
     fn features(#[case] version: [u32; 3], #[case] expands: bool, #[case] splits: bool) {
-        let server = Server { replica_set: None, mongos: false, version };
+        let server = Server { replica_set: None, hosts: Vec::new(), mongos: false, version };
         assert_eq!((server.expands_events(), server.splits_large_events()), (expands, splits));
     }
 }

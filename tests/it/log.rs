@@ -164,14 +164,17 @@ async fn a_transaction_is_read_whole_with_its_counts() {
         let (seq, changes) = since.entry((record.topic.to_string(), record.partition)).or_default();
         match decode(record) {
             Record::Change(_) => {
-                assert_eq!(envelope::counted_by(&record.headers), Some(1));
+                assert_eq!(envelope::counted_by(&record.headers), Some(publisher.generation()));
                 assert_eq!(record.timestamp_ms, 1_700_000_000_000);
                 *changes += 1;
             }
             Record::Frontier(frontier) => {
                 *seq += 1;
                 assert_eq!(frontier.complete, frontier.before == Frontier(time(4)) && record.topic.ends_with(".users"));
-                assert_eq!((frontier.publisher, frontier.seq, frontier.changes), (1, *seq, *changes));
+                assert_eq!(
+                    (frontier.publisher, frontier.seq, frontier.changes),
+                    (publisher.generation(), *seq, *changes)
+                );
                 *changes = 0;
             }
             Record::Control(control) => assert_eq!(control, second.controls[0]),
@@ -180,7 +183,7 @@ async fn a_transaction_is_read_whole_with_its_counts() {
     assert_eq!(since.len(), 6, "a frontier in every partition of both topics");
 
     let stored = read_state(&cfg).await.expect("a state");
-    assert_eq!((stored.publisher, stored.stream), (1, Some(second.state)));
+    assert_eq!((stored.publisher, stored.stream), (publisher.generation(), Some(second.state)));
     assert_eq!(stored.snapshots.into_values().collect::<Vec<_>>(), first.snapshots);
 }
 
@@ -198,9 +201,10 @@ async fn a_failed_transaction_is_never_seen_and_ends_its_publisher() {
     let error = publisher.publish(transaction(vec![], 5)).await.expect_err("unusable");
     assert!(matches!(error, Error::Unusable), "{error}");
 
+    let first = publisher.generation();
     let (mut publisher, stored) = Publisher::connect(&cfg, &topics).await.expect("the next publisher");
-    assert_eq!((stored.publisher, stored.stream), (1, Some(state(2))));
-    assert_eq!(publisher.generation(), 2);
+    assert_eq!((stored.publisher, stored.stream), (first, Some(state(2))));
+    assert!(publisher.generation() > first);
     publisher.publish(transaction(vec![change(orders(), 2, 3)], 4)).await.expect("published");
 
     let mut consumer = join(&cfg, &topics, Starts::default());
@@ -266,7 +270,7 @@ async fn a_fenced_publisher_publishes_nothing() {
     assert_eq!(error.class(), Class::Transient);
     new.publish(transaction(vec![change(orders(), 3, 3)], 4)).await.expect("published");
     let stored = read_state(&cfg).await.expect("a state");
-    assert_eq!((stored.publisher, stored.stream), (2, Some(state(4))));
+    assert_eq!((stored.publisher, stored.stream), (new.generation(), Some(state(4))));
 
     let mut consumer = join(&cfg, &topics, Starts::default());
     let got = changed(&fetch(&mut consumer, 4).await);
@@ -278,9 +282,8 @@ async fn a_fenced_publisher_publishes_nothing() {
 async fn a_publish_given_up_half_way_is_whole_or_not_there() {
     let cfg = config(&unique("dropped"));
     let topics = topics(&cfg).await;
-    for patience in [0, 1, 20] {
+    for (i, patience) in [(10, 0), (20, 1), (30, 20)] {
         let (mut publisher, before) = Publisher::connect(&cfg, &topics).await.expect("a publisher");
-        let i = 10 * publisher.generation() as u32;
         let changes = (0..500).map(|id| change(orders(), id, i)).collect();
         let publish = publisher.publish(transaction(changes, i + 1));
         let _ = tokio::time::timeout(Duration::from_millis(patience), publish).await;
@@ -398,6 +401,72 @@ async fn a_consumer_starts_where_it_is_told_and_seeks() {
         }
     }
     assert_eq!(fetch(&mut consumer, 1).await[0].offset, 24);
+    consumer.close().await.expect("closed");
+}
+
+/// Starts at the earliest, and remembers what it was asked about.
+#[derive(Default)]
+struct Asked(tokio::sync::watch::Sender<Vec<Vec<TopicPartition>>>);
+
+impl StartOffsets for Asked {
+    fn start_offsets<'a>(&'a self, partitions: &'a [TopicPartition]) -> BoxFuture<'a, Result<Vec<Option<i64>>, Error>> {
+        // A member that is left with what it has is asked about nothing.
+        if !partitions.is_empty() {
+            self.0.send_modify(|asked| asked.push(partitions.to_vec()));
+        }
+        Box::pin(async move { Ok(vec![None; partitions.len()]) })
+    }
+}
+
+impl Asked {
+    /// Waits until it was asked so often, and gives what it was asked last.
+    async fn times(&self, times: usize) -> Vec<TopicPartition> {
+        let mut asked = self.0.subscribe();
+        let asked = tokio::time::timeout(DEADLINE, asked.wait_for(|asked| asked.len() >= times)).await;
+        asked.expect("asked in time").expect("the sender lives").last().cloned().unwrap_or_default()
+    }
+}
+
+#[tokio::test]
+async fn a_seek_that_was_asked_for_before_a_revocation_is_not_carried_out_after_it() {
+    let cfg = config(&unique("stale"));
+    let topics = topics(&cfg).await;
+    let (mut publisher, _) = Publisher::connect(&cfg, &topics).await.expect("a publisher");
+    for namespace in [orders(), users()] {
+        let changes = (0..40).map(|id| change(namespace.clone(), id, 1)).collect();
+        publisher.publish(transaction(changes, 2)).await.expect("published");
+    }
+    let starts = [Arc::new(Asked::default()), Arc::new(Asked::default())];
+    let join =
+        |starts: &Arc<Asked>| Consumer::join(&cfg, &topics, 16 << 20, 10_000, starts.clone()).expect("a consumer");
+    let mut consumer = join(&starts[0]);
+    while !matches!(next(&mut consumer).await, ConsumerEvent::Assigned(_)) {}
+    // Another member takes some of them and gives them back; this one has not looked yet.
+    let second = join(&starts[1]);
+    starts[1].times(1).await;
+    second.close().await.expect("closed");
+    let back = starts[0].times(2).await;
+    assert!(!back.is_empty());
+    for partition in &back {
+        consumer.seek(partition.clone(), 5);
+    }
+    // Where each partition that came back goes on.
+    let mut first = HashMap::new();
+    let mut again = false;
+    while first.len() < back.len() {
+        match next(&mut consumer).await {
+            ConsumerEvent::Assigned(partitions) => again = partitions == back,
+            ConsumerEvent::Fetched(record) if again => {
+                let partition = TopicPartition { topic: record.topic, partition: record.partition };
+                if back.contains(&partition) {
+                    first.entry(partition).or_insert(record.offset);
+                }
+            }
+            ConsumerEvent::Sought { partition, .. } => panic!("{partition:?} was sought"),
+            ConsumerEvent::Fetched(_) | ConsumerEvent::Revoked(_) => {}
+        }
+    }
+    assert!(first.values().all(|offset| *offset == 0), "{first:?}");
     consumer.close().await.expect("closed");
 }
 

@@ -14,6 +14,7 @@ mod support;
 
 mod breaker;
 mod continuity;
+mod law_10_identity;
 mod law_1_crash;
 mod law_2_replay;
 mod law_3_order;

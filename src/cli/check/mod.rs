@@ -65,6 +65,7 @@ impl Check {
         let source = servers::source(setup, report).await;
         servers::log(setup, report).await;
         let target = servers::sink(setup, report).await;
+        servers::state(setup, source.as_ref(), report).await;
         let extent = match (self.all, self.sample) {
             (true, _) => data::Extent::All,
             (false, 0) => return,

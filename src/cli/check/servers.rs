@@ -8,9 +8,10 @@ use crate::{
     },
     log::Topics,
     mapping::{Plan, target::Catalog},
-    model::{Namespace, SourceIdentity},
+    model::Namespace,
+    pipeline::{self, identity},
     retry,
-    sink::{self, ConstraintMode, Purpose, Trigger, faults_of_target, identity, key_rule, read_catalog, triggers},
+    sink::{self, ConstraintMode, Purpose, Trigger, faults_of_target, key_rule, read_catalog, triggers},
     source::Source,
 };
 
@@ -86,12 +87,10 @@ pub(super) async fn sink(setup: &Setup, report: &mut Report) -> Option<Target> {
         // A connection that applies has the rights to show: session_replication_role among them.
         let session = sink::Target::new(&setup.config.sink, &setup.config.log.prefix)?.open(Purpose::Apply).await?;
         sink::suited::writable(&session).await?;
-        let database = setup.config.source.database.clone();
-        identity::compare(&session, &SourceIdentity { database, ..SourceIdentity::default() }).await?;
         let catalog = read_catalog(&session).await?;
         let plan = Plan::compile(&setup.mapping, &catalog);
         if let Ok(plan) = &plan {
-            for taken in identity::tables_taken(&session, plan).await? {
+            for taken in sink::identity::tables_taken(&session, plan).await? {
                 let error = sink::Error::TableTaken(taken);
                 report.fault(PLACE, retry::chain(&error), error.hint().unwrap_or_default());
             }
@@ -133,6 +132,41 @@ pub(super) async fn sink(setup: &Setup, report: &mut Report) -> Option<Target> {
             report.faults.extend(faults.into_iter().map(Finding::from));
             None
         }
+    }
+}
+
+/// Whether the state of this prefix is of this source and this target. Servers that do not answer have their own faults.
+pub(super) async fn state(setup: &Setup, source: Option<&Source>, report: &mut Report) {
+    const PLACE: &str = "state";
+    let names = setup.collections();
+    let source = match source {
+        Some(source) => source.identity(names.keys().map(String::as_str)).await.ok(),
+        None => Some(identity::configured(&setup.config)),
+    };
+    let mut mismatches = Vec::new();
+    let sink = async {
+        let session = sink::Target::new(&setup.config.sink, &setup.config.log.prefix)?.open(Purpose::Read).await?;
+        if let Some(source) = &source {
+            sink::identity::compare(&session, source).await?;
+        }
+        sink::identity::target(&session).await
+    };
+    let target = match sink.await {
+        Ok(target) => Some(target),
+        Err(sink::Error::Mismatch(mismatch)) => {
+            mismatches.push(mismatch);
+            None
+        }
+        Err(_) => None,
+    };
+    if let Err(pipeline::Error::Mismatch(mismatch)) =
+        identity::compare(&setup.config, source.as_ref(), target.as_ref()).await
+        && !mismatches.contains(&mismatch)
+    {
+        mismatches.push(mismatch);
+    }
+    for mismatch in mismatches {
+        report.fault(PLACE, mismatch.to_string(), mismatch.hint());
     }
 }
 

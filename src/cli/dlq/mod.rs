@@ -13,7 +13,7 @@ use std::path::Path;
 use clap::Subcommand;
 
 use super::{Exit, setup::Setup};
-use crate::sink::{Purpose, Session, Target};
+use crate::sink::Session;
 
 /// Look at dead letters, try them again, or give them up.
 #[derive(Debug, Subcommand)]
@@ -51,5 +51,5 @@ impl Dlq {
 }
 
 async fn open(setup: &Setup) -> anyhow::Result<Session> {
-    Ok(Target::new(&setup.config.sink, &setup.config.log.prefix)?.open(Purpose::Control).await?)
+    Ok(setup.session().await?)
 }

@@ -1,10 +1,10 @@
 //! Assignments: called back from inside the library's poll, so always on the consumer's thread.
 
 use std::{
-    collections::HashSet,
+    collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -30,7 +30,9 @@ pub(super) struct Membership {
     timeout: Duration,
     /// Unbounded, because the budget bounds the records in it and the thread may never wait; the other events are few.
     events: Events,
-    pub(super) assigned: Mutex<HashSet<TopicPartition>>,
+    /// The partitions, and which of the assignments told so far gave each.
+    pub(super) assigned: Mutex<HashMap<TopicPartition, u64>>,
+    assignments: AtomicU64,
     pub(super) paused: AtomicBool,
     pub(super) failure: Mutex<Option<Error>>,
 }
@@ -43,6 +45,7 @@ impl Membership {
             timeout,
             events,
             assigned: Mutex::default(),
+            assignments: AtomicU64::new(0),
             paused: AtomicBool::new(false),
             failure: Mutex::default(),
         }
@@ -55,7 +58,7 @@ impl Membership {
 
     pub(super) fn assigned_list(&self) -> TopicPartitionList {
         let mut list = TopicPartitionList::new();
-        for TopicPartition { topic, partition } in lock(&self.assigned).iter() {
+        for TopicPartition { topic, partition } in lock(&self.assigned).keys() {
             list.add_partition(topic, *partition);
         }
         list
@@ -81,14 +84,15 @@ impl Membership {
             Ok(())
         };
         assign().map_err(Error::kafka("take", "the assigned partitions"))?;
-        lock(&self.assigned).extend(partitions.iter().cloned());
+        let assignment = self.assignments.fetch_add(1, Ordering::Relaxed) + 1;
+        lock(&self.assigned).extend(partitions.iter().map(|partition| (partition.clone(), assignment)));
         self.tell(Ok(ConsumerEvent::Assigned(partitions)));
         Ok(())
     }
 
     fn give(&self, member: &BaseConsumer<Self>, list: &TopicPartitionList) -> Result<(), Error> {
         let partitions = partitions(list);
-        lock(&self.assigned).retain(|partition| !partitions.contains(partition));
+        lock(&self.assigned).retain(|partition, _| !partitions.contains(partition));
         self.tell(Ok(ConsumerEvent::Revoked(partitions)));
         member.incremental_unassign(list).map_err(Error::kafka("give up", "the revoked partitions"))
     }

@@ -17,7 +17,7 @@
 mod membership;
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     panic::AssertUnwindSafe,
     sync::{
         Arc,
@@ -123,6 +123,9 @@ pub trait StartOffsets: Send + Sync + 'static {
 pub struct Consumer {
     events: mpsc::UnboundedReceiver<Result<ConsumerEvent, Error>>,
     seeks: std::sync::mpsc::Sender<Seek>,
+    /// Assignments that were told so far, and which of them gave each partition.
+    assignments: u64,
+    assigned: HashMap<TopicPartition, u64>,
     budget: Arc<Budget>,
     stop: CancellationToken,
     thread: Option<std::thread::JoinHandle<()>>,
@@ -179,7 +182,8 @@ impl Consumer {
             .name("log-consumer".to_owned())
             .spawn(move || reader.run())
             .map_err(|_| Error::Ended("consumer"))?;
-        Ok(Self { events, seeks, budget, stop, thread: Some(thread) })
+        let assigned = HashMap::new();
+        Ok(Self { events, seeks, assignments: 0, assigned, budget, stop, thread: Some(thread) })
     }
 
     /// Waits for the next event. Cancel-safe.
@@ -212,18 +216,25 @@ impl Consumer {
         self.budget.bytes.load(Ordering::Relaxed)
     }
 
-    fn taken(&self, event: &Result<ConsumerEvent, Error>) {
-        if let Ok(ConsumerEvent::Fetched(record)) = event {
-            self.budget.give_back(record.size_bytes());
+    fn taken(&mut self, event: &Result<ConsumerEvent, Error>) {
+        match event {
+            Ok(ConsumerEvent::Fetched(record)) => self.budget.give_back(record.size_bytes()),
+            Ok(ConsumerEvent::Assigned(partitions)) => {
+                self.assignments += 1;
+                self.assigned.extend(partitions.iter().map(|partition| (partition.clone(), self.assignments)));
+            }
+            _ => {}
         }
     }
 
     /// Asks for a partition to be read again from `offset`; [`ConsumerEvent::Sought`] marks the place.
     ///
-    /// Nothing happens when the partition has been revoked meanwhile.
+    /// Nothing happens when the partition has been revoked meanwhile, also when it has come back: where it goes on was asked
+    /// anew then. Meant is the assignment that was taken last as an event.
     pub fn seek(&self, partition: TopicPartition, offset: i64) {
+        let assignment = self.assigned.get(&partition).copied().unwrap_or(0);
         // Without a thread there is nothing to seek in, and `next` tells so.
-        let _ = self.seeks.send(Seek { partition, offset, since: Instant::now() });
+        let _ = self.seeks.send(Seek { partition, assignment, offset, since: Instant::now() });
     }
 
     /// Leaves the group, so that others take over at once, and waits until it is left.
@@ -285,6 +296,8 @@ impl Budget {
 #[derive(Clone, Debug)]
 struct Seek {
     partition: TopicPartition,
+    /// Which assignment of it is meant: its place among those that were told.
+    assignment: u64,
     offset: i64,
     since: Instant,
 }
@@ -395,8 +408,8 @@ impl Reader {
     fn seek(&mut self) -> Result<(), Error> {
         self.waiting.extend(self.seeks.try_iter());
         for seek in std::mem::take(&mut self.waiting) {
-            let Seek { partition: TopicPartition { topic, partition }, offset, since } = &seek;
-            if !lock(&self.membership().assigned).contains(&seek.partition) {
+            let Seek { partition: TopicPartition { topic, partition }, assignment, offset, since } = &seek;
+            if lock(&self.membership().assigned).get(&seek.partition) != Some(assignment) {
                 continue;
             }
             let mut list = TopicPartitionList::new();

@@ -4,10 +4,9 @@ CREATE TABLE driftless.identity (
     id          integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     -- NULL: rows from before there were identities, and no topic says whose; the first migration that starts takes them.
     prefix      text UNIQUE,
-    -- The source: its database, its replica set and the UUIDs of its collections. NULL: not known so far.
+    -- The source: its database and its replica set. NULL: not known so far.
     database    text,
     replica_set text,
-    collections jsonb,
     first_seen  timestamptz NOT NULL DEFAULT now()
 );
 

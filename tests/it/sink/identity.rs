@@ -1,20 +1,21 @@
 //! Whose state the schema holds: two migrations in one database share nothing, and what does not belong is refused.
 
+use std::sync::Arc;
+
+use super::world::{TOPIC, World, change, user};
+use crate::support::Database;
+use bson::rawdoc;
 use driftless::{
+    log::Topic,
     mapping::{MappingFile, Plan},
-    model::{Mismatch, SourceIdentity},
+    model::{Mismatch, Namespace, SourceIdentity},
     retry::chain,
     sink::{
-        Error, Prepared, Purpose, Session, Target, dead_letter, identity, migrate, read_catalog,
+        Error, Prepared, Purpose, Session, Target, checkpoint, dead_letter, identity, migrate, read_catalog,
         snapshots::{self, Ask},
         status,
     },
 };
-use std::sync::Arc;
-
-use super::world::{World, change, user};
-use crate::support::Database;
-use bson::rawdoc;
 
 const OTHER_TABLES: &str = "CREATE SCHEMA other; CREATE TABLE other.users (id uuid PRIMARY KEY, email text, name text)";
 const OTHER_MAPPING: &str = r#"
@@ -127,6 +128,41 @@ async fn another_source_under_the_same_prefix_is_refused_by_name() {
     assert!(identity::claim(&control, &replica("rs1")).await.is_err());
     identity::claim(&control, &source("shop")).await.expect("who cannot ask the source compares what it knows");
     identity::claim(&session(&world.database, "u").await, &source("store")).await.expect("another migration");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn another_topic_of_the_same_name_is_read_anew_and_its_letters_are_its_own() {
+    let mut world = World::new().await;
+    let topic = |id: &str| Topic {
+        namespace: Namespace::new("shop", "users"),
+        name: TOPIC.into(),
+        partitions: 1,
+        id: Some(id.to_owned()),
+    };
+    let unfit = |id: i32, t: u32| change("users", id, t, Some(rawdoc! { "_id": id, "email": "a\0b" }));
+    let control = session(&world.database, "t").await;
+    world.apply(&[unfit(1, 1)]).await;
+    let all = dead_letter::Filter::default();
+    dead_letter::discard(&control, &all, "test", "test").await.expect("discards");
+    for id in ["one", "one"] {
+        checkpoint::bind(&control, &[topic(id)]).await.expect("ties");
+    }
+    let positions = "SELECT next_offset, complete, topic_id FROM driftless.position";
+    assert_eq!(world.rows(positions).await, ["1|f|one"], "it is the topic that was read");
+    checkpoint::bind(&control, &[topic("two")]).await.expect("ties");
+    assert_eq!(world.rows(positions).await, ["NULL|f|two"]);
+    // The first offset of the new topic: the letter that was given up is another record's.
+    (world.offset, world.applied) = (0, None);
+    world.apply(&[unfit(2, 2)]).await;
+    let letters = "SELECT log_offset, state, topic_id FROM driftless.dead_letter ORDER BY id";
+    assert_eq!(world.rows(letters).await, ["0|discarded|one", "0|open|"]);
+    // A record that failed again keeps its letter, and those of the old topic are settled by it.
+    (world.offset, world.applied) = (0, Some(1));
+    checkpoint::bind(&control, &[topic("three")]).await.expect("ties");
+    world.applied = None;
+    world.apply(&[unfit(2, 3)]).await;
+    assert_eq!(world.rows(letters).await, ["0|discarded|one", "0|superseded|two", "0|open|"]);
     world.end().await;
 }
 

@@ -1,0 +1,122 @@
+//! Whose state this is: the configuration is held against what is recorded beside the state, before a role does anything.
+//!
+//! The record in the state topic is written by the leader, in the transaction with its changes; the one in PostgreSQL by the
+//! roles that write there. Either one is enough to refuse what does not belong.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use super::{Error, SourceRole};
+use crate::{
+    config::Config,
+    log::{StoredState, Topics, stored_identity},
+    model::{Identity, SourceIdentity, TargetIdentity},
+    sink::{Purpose, Session, Target, identity},
+    source::Source,
+};
+
+/// How long the source waits for PostgreSQL, which it can do without: less than anybody would call a slow start.
+const TARGET_PATIENCE: Duration = Duration::from_secs(3);
+
+/// Holds source and target against the record in the state topic, if there is one; what is not known is not compared.
+///
+/// # Errors
+/// [`Error::Mismatch`] halts; those of the log.
+pub async fn compare(
+    config: &Config,
+    source: Option<&SourceIdentity>,
+    target: Option<&TargetIdentity>,
+) -> Result<(), Error> {
+    match stored_identity(&config.log).await? {
+        Some(recorded) => held_against(&recorded, &config.log.prefix, source, target),
+        None => Ok(()),
+    }
+}
+
+fn held_against(
+    recorded: &Identity,
+    prefix: &str,
+    source: Option<&SourceIdentity>,
+    target: Option<&TargetIdentity>,
+) -> Result<(), Error> {
+    if let Some(source) = source {
+        source.check(&recorded.source, prefix)?;
+    }
+    if let (Some(target), Some(recorded)) = (target, &recorded.target) {
+        target.check(recorded, prefix)?;
+    }
+    Ok(())
+}
+
+/// For a role that writes PostgreSQL: holds both records against the configuration, and writes the one there.
+///
+/// # Errors
+/// Those of [`compare`] and of [`identity::claim`].
+pub(super) async fn claim(config: &Config, control: &Session, source: &SourceIdentity) -> Result<(), Error> {
+    let target = identity::target(control).await?;
+    compare(config, Some(source), Some(&target)).await?;
+    Ok(identity::claim(control, source).await?)
+}
+
+/// The source as the configuration names it, for a role that does not reach it.
+pub fn configured(config: &Config) -> SourceIdentity {
+    SourceIdentity { database: config.source.database.clone(), ..SourceIdentity::default() }
+}
+
+/// For a candidate: what it would publish, held against both records before it waits for its turn.
+///
+/// # Errors
+/// Those of [`compare`], of the source, and [`Error::Sink`] when PostgreSQL has recorded another source.
+pub(super) async fn of_candidate(role: &SourceRole) -> Result<Identity, Error> {
+    let config = &role.config;
+    let source = Source::connect(&config.source).await?.identity(role.collections.keys().map(String::as_str)).await?;
+    let looked = async {
+        let session = Target::new(&config.sink, &config.log.prefix)?.open(Purpose::Read).await?;
+        identity::compare(&session, &source).await?;
+        identity::target(&session).await
+    };
+    let target = match tokio::time::timeout(TARGET_PATIENCE, looked).await {
+        Ok(Ok(target)) => Some(target),
+        Ok(Err(error @ crate::sink::Error::Mismatch(_))) => return Err(error.into()),
+        // The sink says what is wrong with PostgreSQL.
+        Ok(Err(_)) | Err(_) => None,
+    };
+    compare(config, Some(&source), target.as_ref()).await?;
+    Ok(Identity { source, target, topics: BTreeMap::new() })
+}
+
+/// For the leader: holds what its predecessor left against what it publishes, and gives what is to be recorded.
+///
+/// A collection whose topic is another one is read again: what the topic held is lost, and so is what was not applied yet.
+///
+/// # Errors
+/// [`Error::Mismatch`] halts.
+pub(super) fn of_leader(
+    ours: &Identity,
+    stored: &mut StoredState,
+    topics: &Topics,
+    prefix: &str,
+) -> Result<Identity, Error> {
+    let recorded = stored.identity.clone().unwrap_or_default();
+    if stored.identity.is_some() {
+        held_against(&recorded, prefix, Some(&ours.source), ours.target.as_ref())?;
+    }
+    let mut identity = ours.clone();
+    identity.target = identity.target.or(recorded.target);
+    identity.topics = recorded.topics;
+    for topic in topics.collections() {
+        let Some(id) = &topic.id else { continue };
+        let collection = &*topic.namespace.collection;
+        let known = identity.topics.insert(topic.name.to_string(), id.clone());
+        if known.is_some_and(|known| known != *id) {
+            tracing::warn!(
+                collection,
+                topic = &*topic.name,
+                "the topic is another one than before: the collection is read again"
+            );
+            if let Some(snapshot) = stored.snapshots.get_mut(collection) {
+                snapshot.left = true;
+            }
+        }
+    }
+    Ok(identity)
+}
