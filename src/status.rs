@@ -190,7 +190,7 @@ pub struct SnapshotStatus {
     /// What holds it back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// How often it was started again by an operator, about.
+    /// How often it was begun again, by an operator or because the stream had left the collection, about.
     pub run: u64,
     /// Documents in the log.
     pub documents: u64,
