@@ -54,7 +54,7 @@ impl Prepared {
         let (ids, relations) = session.transaction("register the mapping", true, registered).await?;
         let tables = Tables::of(&plan);
         let look = Look::at(session, &tables).await?;
-        // What is looked at again and again has to be what the plan was made from.
+        // Later looks are compared with this one, so it has to be of the catalog that the plan was made from.
         if read_catalog(session).await? != *catalog {
             return Err(Error::CatalogChanged);
         }

@@ -198,6 +198,24 @@ async fn a_missing_right_heals_when_it_is_granted() {
     write(&migration, "users", doc! { "_id": 3, "name": "too long for it" }).await;
     migration.wait_for_number("SELECT count(*) FROM driftless.dead_letter WHERE state = 'open'", PATIENCE, 1).await;
     daemon.stop(0).await;
+    // So has a command, which asks about the documents in the types of the tables.
+    let checked = migration.command(&["check"]).await;
+    let told = String::from_utf8_lossy(&checked.stdout).into_owned();
+    assert!(told.contains("TOO_LONG") && told.contains("1 fault "), "{told}");
+
+    // Another role has the rights on the tables, and none on the schema that the first one made.
+    let other = format!("{role}_other");
+    let rights = format!(
+        "DROP ROLE IF EXISTS {other}; CREATE ROLE {other} LOGIN; GRANT SELECT, INSERT, UPDATE, DELETE ON users, pets TO {other}"
+    );
+    alter(&migration, &rights).await;
+    migration.set("sink", "url", format!("postgresql://{other}@{host}"));
+    let checked = migration.command(&["check"]).await;
+    let told = String::from_utf8_lossy(&checked.stdout).into_owned();
+    assert_eq!(checked.status.code(), Some(2), "{told}");
+    assert!(told.contains(&format!("GRANT USAGE ON SCHEMA driftless TO {other};")), "{told}");
+    assert!(told.contains("driftless.ledger"), "{told}");
+    alter(&migration, &format!("DROP OWNED BY {other}; DROP ROLE {other}")).await;
     alter(&migration, &format!("REASSIGN OWNED BY {role} TO postgres; DROP OWNED BY {role}; DROP ROLE {role}")).await;
     migration.finish().await;
 }

@@ -11,7 +11,7 @@ use crate::{
     model::Namespace,
     pipeline::{self, identity},
     retry,
-    sink::{self, ConstraintMode, Purpose, Trigger, faults_of_target, key_rule, read_catalog, triggers},
+    sink::{self, ConstraintMode, Purpose, Session, Trigger, faults_of_target, key_rule, read_catalog, triggers},
     source::Source,
 };
 
@@ -85,25 +85,24 @@ pub(super) async fn sink(setup: &Setup, report: &mut Report) -> Option<Target> {
     const PLACE: &str = "sink";
     let outcome = async {
         // A connection that applies has the rights to show: session_replication_role among them.
-        let session = sink::Target::new(&setup.config.sink, &setup.config.log.prefix)?.open(Purpose::Apply).await?;
+        let target = sink::Target::new(&setup.config.sink, &setup.config.log.prefix)?;
+        let session = target.open(Purpose::Apply).await?;
         sink::suited::writable(&session).await?;
-        let catalog = read_catalog(&session).await?;
+        // Names of types depend on the search path, which a session that enforces constraints keeps as it is.
+        let catalog = read_catalog(&target.open(Purpose::Read).await?).await?;
         let plan = Plan::compile(&setup.mapping, &catalog);
-        if let Ok(plan) = &plan {
-            for taken in sink::identity::tables_taken(&session, plan).await? {
-                let error = sink::Error::TableTaken(taken);
-                report.fault(PLACE, retry::chain(&error), error.hint().unwrap_or_default());
-            }
-        }
-        if let Ok(plan) = &plan
-            && let Err(error) = key_rule::compare(&session, plan).await
-        {
-            report.fault(PLACE, retry::chain(&error), error.hint().unwrap_or_default());
-        }
         let (faults, triggers) = match &plan {
             Ok(plan) => (faults_of_target(&session, plan).await?, triggers(&session, plan).await?),
             Err(_) => (Vec::new(), Vec::new()),
         };
+        // A role without rights on the schema `driftless` cannot read whose state it is.
+        if let Ok(plan) = &plan
+            && faults.iter().all(|fault| !fault.stops)
+        {
+            for error in foreign(&session, plan).await {
+                report.fault(PLACE, retry::chain(&error), error.hint().unwrap_or_default());
+            }
+        }
         Ok::<_, sink::Error>((session.constraint_mode(), catalog, plan, faults, triggers))
     };
     let (mode, catalog, plan, faults, triggers) = match outcome.await {
@@ -168,6 +167,17 @@ pub(super) async fn state(setup: &Setup, source: Option<&Source>, report: &mut R
     for mismatch in mismatches {
         report.fault(PLACE, mismatch.to_string(), mismatch.hint());
     }
+}
+
+/// What in the schema `driftless` does not let this plan be applied: tables of another migration, keys of another rule.
+async fn foreign(session: &Session, plan: &Plan) -> Vec<sink::Error> {
+    let mut errors = Vec::new();
+    match sink::identity::tables_taken(session, plan).await {
+        Ok(taken) => errors.extend(taken.into_iter().map(sink::Error::TableTaken)),
+        Err(error) => errors.push(error),
+    }
+    errors.extend(key_rule::compare(session, plan).await.err());
+    errors
 }
 
 fn tell_triggers(triggers: &[Trigger], mode: ConstraintMode, report: &mut Report) {
