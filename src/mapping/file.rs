@@ -9,6 +9,9 @@ use uuid::Uuid;
 
 use super::{BsonTypes, EmptyElements, Fault, Location, Path, PolicyFile, read, target::TableName};
 
+/// What stands for a value that is not there, where values are names: of variants, and of what a reference may mean.
+pub(super) const MISSING: &str = "missing";
+
 /// A mapping file.
 #[derive(Clone, Debug)]
 pub struct MappingFile {
@@ -235,7 +238,7 @@ pub enum ReferenceFile {
     By {
         /// The field.
         by: At<Path>,
-        /// Its values and the collections that they mean.
+        /// Its values and the collections that they mean; [`MISSING`] is for documents without one.
         to: Vec<(At<String>, At<String>)>,
     },
 }

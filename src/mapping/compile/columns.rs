@@ -5,8 +5,9 @@ use bson::raw::{RawBson, RawBsonRef};
 use super::{
     super::{
         ColumnFile, Lookup, Losses, ReferenceFile, encode,
+        file::MISSING,
         json::Omit,
-        map::{Convert, Source},
+        map::{Convert, Rules, Source},
         policy::Policy,
     },
     At, Column, ColumnType, Compiler, Filled, IdFile, IdStep, Literal, Path, Table, TableFile, TableName,
@@ -221,13 +222,17 @@ impl<'a> Compiler<'a> {
             },
             Some(ReferenceFile::By { by, to }) => {
                 self.reaches(by, level);
-                let mut rules = Vec::new();
+                let mut rules = Rules::default();
                 let mut lookups: Vec<Option<Lookup>> = Vec::new();
                 for (value, name) in to {
                     if let Some(id) = self.reference(name, column) {
                         let rule = IdStep::new(&id.value);
                         lookups.push(self.lookup(&rule, id));
-                        rules.push((Literal::Text(value.value.as_bytes().into()), rule));
+                        if value.value == MISSING {
+                            rules.missing = Some(rule);
+                        } else {
+                            rules.named.push((Literal::Text(value.value.as_bytes().into()), rule));
+                        }
                     }
                 }
                 lookups.dedup();

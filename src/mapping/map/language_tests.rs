@@ -227,6 +227,19 @@ fn references(#[case] document: RawDocumentBuf, #[case] expected: String) {
 }
 
 #[rstest]
+#[case::absent(rawdoc! { "_id": 1, "t": "p" }, "a: 1 p")]
+#[case::null(rawdoc! { "_id": 1, "t": "p", "kind": null }, "a: 1 p")]
+#[case::named(rawdoc! { "_id": 1, "t": oid(3), "kind": "user" }, "a: 1 030303030303030303030303")]
+#[case::another(rawdoc! { "_id": 1, "t": "p", "kind": "x" }, "TYPE_MISMATCH in column \"v\" at path \"t\"")]
+fn a_reference_without_a_kind(#[case] document: RawDocumentBuf, #[case] expected: &str) {
+    let text = "[collections.a]\nid = \"integer\"\n\
+                columns.v = { path = \"t\", reference = { by = \"kind\", to = { user = \"users\", missing = \"plans\" } } }\n\
+                [collections.users]\nid = \"hex\"\n[collections.plans]\nid = \"text\"";
+    let tables = [("a", 1, "id:int! v:text"), ("users", 1, "id:text!"), ("plans", 1, "id:text!")];
+    assert_eq!(rows(&compile(text, &tables), &document), [expected]);
+}
+
+#[rstest]
 #[case(r#"{ path = "k", is = "a" }"#, true, false, false)]
 #[case(r#"{ path = "k", not = "a" }"#, false, true, true)]
 #[case(r#"{ path = "k", exists = true }"#, true, true, false)]

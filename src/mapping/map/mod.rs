@@ -31,7 +31,7 @@ pub(super) use child::{Child, ChildId, ElementKey, Wanted};
 pub(super) use condition::{Condition, Literal, Test, all_hold};
 pub(super) use repeats::Repeats;
 pub(super) use scope::{Place, Scope};
-pub(super) use step::{Convert, Source, Step};
+pub(super) use step::{Convert, Rules, Source, Step};
 
 /// Digest of a document's bytes, for the ledger: XXH3, 128 bits, big-endian.
 pub fn digest(document: &RawDocument) -> [u8; 16] {

@@ -58,7 +58,16 @@ pub(in super::super) enum Convert<P = Place> {
     /// It is an id.
     Id(IdStep),
     /// It is an id, and the value of another field says by which rule.
-    By(P, Vec<(Literal, IdStep)>),
+    By(P, Rules),
+}
+
+/// The rules of ids of several collections.
+#[derive(Clone, Debug, Default)]
+pub(in super::super) struct Rules {
+    /// By the value of the other field.
+    pub(in super::super) named: Vec<(Literal, IdStep)>,
+    /// Where that is absent or null.
+    pub(in super::super) missing: Option<IdStep>,
 }
 
 /// The value of a column among its candidates.
@@ -206,9 +215,14 @@ impl Convert {
             Self::Nothing => Ok(None),
             Self::Id(rule) => Ok(Some(rule)),
             Self::By(place, rules) => {
-                let Slot::Present(value) = scope.slot(place) else { return Err(Reason::TypeMismatch) };
-                let rule = rules.iter().find(|(literal, _)| literal.equals(value));
-                rule.map(|(_, rule)| Some(rule)).ok_or(Reason::TypeMismatch)
+                let rule = match scope.slot(place) {
+                    Slot::Absent | Slot::Present(Value::Null | Value::Undefined) => rules.missing.as_ref(),
+                    Slot::Present(value) => {
+                        rules.named.iter().find(|(literal, _)| literal.equals(value)).map(|(_, rule)| rule)
+                    }
+                    Slot::Blocked => None,
+                };
+                rule.map(Some).ok_or(Reason::TypeMismatch)
             }
         }
     }

@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::{
     super::{
         At, ChildFile, ChildIdFile, CollectionFile, EmptyElements, IdRule, KeyFrom, MapKeyFile, OnDrop, RootsFile,
-        Shape, SplitFile, TableFile, Unlisted, VariantFile, target::TableName,
+        Shape, SplitFile, TableFile, Unlisted, VariantFile, file::MISSING, target::TableName,
     },
     Key, Node, Reader,
     value::listed,
@@ -14,9 +14,6 @@ use super::{
 
 /// What a table says of itself, wherever it is declared.
 const TABLE: [&str; 7] = ["table", "key", "shared", "filter", "ignore", "columns", "children"];
-
-/// The variant of that name, without `is`, takes the documents that do not say their kind.
-const MISSING: &str = "missing";
 
 impl Reader<'_> {
     pub(super) fn collection(
