@@ -22,13 +22,16 @@ identity() {
 
 pid_of() { cat "$DIR/$1/pid" 2>/dev/null; }
 
-# True when the process that this instance recorded for the server still runs.
+# True when the process that this instance recorded for the server still runs. While
+# other threads of a killed process end, its first one is a zombie already, but ports and
+# files are not free yet.
 running() {
-  local pid stat
+  local pid stat threads
   pid=$(pid_of "$1") || return 1
   [[ $pid =~ ^[0-9]+$ ]] || return 1
   stat=$(process_stat "$pid")
-  [[ -n $stat && ${stat%% *} != [ZX] ]] || return 1
+  threads=("/proc/$pid/task"/*)
+  [[ -n $stat ]] && { [[ ${stat%% *} != [ZX] ]] || ((${#threads[@]} > 1)); } || return 1
   [[ $(identity "$pid") == "$(cat "$DIR/$1/identity" 2>/dev/null)" ]]
 }
 
@@ -68,6 +71,7 @@ stop_server() {
       fi
       sleep 0.05
     done
+    [[ $server != postgres ]] || { place_postgres && end_orphans; }
     say "$server stopped"
   fi
   rm -f "$DIR/$server/pid" "$DIR/$server/identity"
@@ -219,8 +223,37 @@ postgres_refuge() {
   die "found no folder that user $(postgres_user) can reach; set TMPDIR to one"
 }
 
+# Prints the processes of PostgreSQL's data folder, where all of them are at home.
+postgres_processes() {
+  local process
+  for process in /proc/[0-9]*; do
+    [[ $process/cwd -ef $POSTGRES_DATA && $process/exe -ef $POSTGRES_BIN/postgres ]] || continue
+    echo "${process#/proc/}"
+  done
+}
+
+# Waits for the processes that a killed postmaster left behind: no server starts beside them.
+# Each ends when it notices; one that computes never does, and is killed. What is left then
+# of the postmaster is a file with a number that another process may have by now.
+end_orphans() {
+  local deadline=$((SECONDS + ORPHAN_SECONDS)) file=$POSTGRES_DATA/postmaster.pid postmaster='' orphans
+  [[ ! -r $file ]] || read -r postmaster <"$file" || true
+  while mapfile -t orphans < <(postgres_processes) && ((${#orphans[@]})); do
+    # A postmaster that runs has no orphans. It is not ours: PostgreSQL's log will say so.
+    [[ " ${orphans[*]} " != *" $postmaster "* ]] || return 0
+    if ((SECONDS >= deadline)); then
+      say "PostgreSQL's processes ${orphans[*]} outlived their postmaster: killing them"
+      kill -s KILL "${orphans[@]}" 2>/dev/null || true
+      deadline=$((SECONDS + ORPHAN_SECONDS))
+    fi
+    sleep 0.05
+  done
+  rm -f "$file"
+}
+
 launch_postgres() {
   place_postgres
+  end_orphans
   if [[ ! -e $POSTGRES_DATA/PG_VERSION ]]; then
     init_postgres >>"$DIR/postgres/log" 2>&1 || { report_start postgres 2 || return 1; }
   fi
@@ -247,20 +280,6 @@ init_postgres() {
       --no-instructions -D "$fresh") &&
     cat "$HERE/postgresql.conf" >>"$fresh/postgresql.conf" &&
     mv -T "$fresh" "$POSTGRES_DATA"
-}
-
-# After a kill the old backends may live for a moment, and the new server
-# refuses to start beside them: it is started again until they are gone.
-await_postgres() {
-  local deadline=$((SECONDS + STOP_SECONDS)) words
-  while ((SECONDS < deadline)); do
-    sleep 0.1
-    ! running postgres || break
-    words=$(tail -n 4 "$DIR/postgres/log")
-    [[ $words =~ 'pre-existing shared memory block'|'"postmaster.pid" already exists' ]] || break
-    launch_postgres
-  done
-  await postgres
 }
 
 # ---------------------------------------------------------------- Prometheus

@@ -60,11 +60,10 @@ impl Collection<'_> {
             (Coverage::All, n) => format!("data: {name}: {}", count(n, "document")),
             (Coverage::Sample, n) => format!("data: {name}: {} at random", count(n, "document")),
         };
-        let aside = match tally.without_rows {
-            0 => String::new(),
-            n => format!(", {n} of them without rows by the mapping"),
-        };
-        findings.notes.push(looked_at + &aside);
+        let of_them = |n: u64, what: &str| if n == 0 { String::new() } else { format!(", {n} of them {what}") };
+        let (aside, dead) =
+            (of_them(tally.without_rows, "without rows by the mapping"), of_them(tally.dead, "refused"));
+        findings.notes.push(looked_at + &aside + &dead);
         if self.seen.shape.is_cut() {
             findings.notes.push(format!("data: {name} has more paths than are told apart; the first ones are named"));
         }
@@ -78,7 +77,8 @@ impl Collection<'_> {
     }
 
     fn refused(&self, why: &Refused, Refusals { count: refused, example }: &Refusals) -> Finding {
-        let Refused { column, path, reason } = why;
+        let Refused { table, column, path, reason } = why;
+        let table = table.and_then(|at| self.plan.tables.get(at));
         let mut what = format!(
             "{refused} of {} of {} would become dead letters: {reason}",
             count(self.seen.tally.documents, "document"),
@@ -86,6 +86,9 @@ impl Collection<'_> {
         );
         if let Some(column) = column {
             what += &format!(" in column {column:?}");
+            if let Some(table) = table {
+                what += &format!(" of {}", shown(&table.table));
+            }
         }
         let mut nothing_there = false;
         if let Some(path) = path {
@@ -102,8 +105,9 @@ impl Collection<'_> {
             Some(other) => format!("the documents have {other:?}, which nothing reads: is that its path?"),
             None => hint.to_owned(),
         };
-        let place = column.as_deref().and_then(|column| self.column(column)).and_then(|column| column.place.clone());
-        Finding { place: place.or_else(|| self.place.clone()), what, hint }
+        let named = table.zip(column.as_ref()).and_then(|(table, name)| table.columns.iter().find(|c| c.name == *name));
+        let place = named.and_then(|column| column.place.clone()).or_else(|| self.place.clone());
+        Finding { place, what, hint }
     }
 
     fn violated(
@@ -174,7 +178,15 @@ impl Collection<'_> {
             let columns = table.columns.iter().zip(&filled.columns).filter(|(_, count)| **count == 0);
             columns.map(move |(column, _)| (table, column, filled.rows))
         });
+        let empty = empty.filter(|(table, column, _)| self.seen.tally.dead == 0 || !self.has_values(table, column));
         empty.map(|(table, column, rows)| self.empty(table, column, rows)).collect()
+    }
+
+    /// Whether documents have values for a column. Those that are refused make no rows, and may have the only ones.
+    fn has_values(&self, table: &TablePlan, column: &PlanColumn) -> bool {
+        let paths = self.plan.paths_of(&table.table, &column.name).into_iter();
+        let mut types = paths.flat_map(|path| self.seen.shape.types_at(names(path).iter().map(String::as_str)));
+        types.any(|(kind, _)| !matches!(kind, "null" | "undefined"))
     }
 
     fn empty(&self, table: &TablePlan, column: &PlanColumn, rows: u64) -> Finding {
@@ -211,10 +223,6 @@ impl Collection<'_> {
             })
         });
         told.collect()
-    }
-
-    fn column(&self, name: &str) -> Option<&PlanColumn> {
-        self.plan.tables.iter().flat_map(|table| &table.columns).find(|column| column.name == name)
     }
 }
 

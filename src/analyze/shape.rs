@@ -17,6 +17,9 @@ const NODES: usize = 20_000;
 /// Deepest level that is looked at; MongoDB allows 100.
 const DEPTH: usize = 32;
 
+/// What stands in a path for the names of a map.
+pub(super) const EVERY_NAME: &str = "*";
+
 /// Paths, types and counts of the documents seen so far.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Shape {
@@ -56,7 +59,7 @@ impl fmt::Display for Steps {
             let dot = if at == 0 { "" } else { "." };
             match step {
                 Step::Field(name) => write!(f, "{dot}{}", name.replace('\\', "\\\\").replace('.', "\\."))?,
-                Step::Others => write!(f, "{dot}*")?,
+                Step::Others => write!(f, "{dot}{EVERY_NAME}")?,
                 Step::Element => f.write_str("[]")?,
             }
         }
@@ -90,7 +93,11 @@ impl Shape {
     pub(super) fn types_at<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Vec<(&'static str, u64)> {
         let mut here = vec![&self.root];
         for name in names {
-            here = here.into_iter().flat_map(through_arrays).filter_map(|node| node.field(name)).collect();
+            let here_too = here.into_iter().flat_map(through_arrays);
+            here = match name {
+                EVERY_NAME => here_too.flat_map(|node| node.fields.values().chain(node.others.as_deref())).collect(),
+                name => here_too.filter_map(|node| node.field(name)).collect(),
+            };
         }
         let mut types = Vec::new();
         // A value that is refused inside of an array column is one of its elements.
@@ -135,6 +142,25 @@ impl Node {
         let mut steps: Vec<_> = fields.chain(others).chain(elements).collect();
         steps.sort_by(|a, b| a.0.cmp(&b.0));
         steps
+    }
+
+    /// Everything below, as if all fields had one name: what a map holds.
+    pub(super) fn entries(&self) -> Self {
+        let mut entries = Self::default();
+        self.fields.values().chain(self.others.as_deref()).for_each(|node| entries.merge(node));
+        entries
+    }
+
+    fn merge(&mut self, other: &Self) {
+        other.types.iter().for_each(|(kind, count)| add(&mut self.types, *kind, *count));
+        for (name, node) in &other.fields {
+            self.fields.entry(name.clone()).or_default().merge(node);
+        }
+        for (own, other) in [(&mut self.others, &other.others), (&mut self.elements, &other.elements)] {
+            if let Some(other) = other {
+                own.get_or_insert_default().merge(other);
+            }
+        }
     }
 
     fn see(&mut self, kind: ElementType) {

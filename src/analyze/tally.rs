@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    mapping::{CollectionPlan, Losses, Reject, Rows},
+    mapping::{CollectionPlan, Losses, Reject, Rejects, Rows},
     model::{Key, Reason},
 };
 
@@ -14,7 +14,9 @@ pub(super) struct Tally {
     pub(super) documents: u64,
     /// Documents that gave no rows and are not refused: filtered out, or of a kind that is left aside.
     pub(super) without_rows: u64,
-    /// Documents that would become dead letters, by what is wrong with them.
+    /// Documents that would become dead letters.
+    pub(super) dead: u64,
+    /// The same by what is wrong with them; one may be wrong in several ways.
     pub(super) refused: BTreeMap<Refused, Refusals>,
     /// Rows that the target itself would refuse, by table and constraint.
     pub(super) violated: BTreeMap<Violated, Refusals>,
@@ -27,6 +29,8 @@ pub(super) struct Tally {
 /// Why documents are refused.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Refused {
+    /// Place of the table in the plan, where one is named.
+    pub(super) table: Option<usize>,
     /// The column, where one is named.
     pub(super) column: Option<String>,
     /// The path, where one is named.
@@ -71,6 +75,7 @@ impl Tally {
         Self {
             documents: 0,
             without_rows: 0,
+            dead: 0,
             refused: BTreeMap::new(),
             violated: BTreeMap::new(),
             losses: Losses::default(),
@@ -79,15 +84,17 @@ impl Tally {
     }
 
     /// Counts what became of a document.
-    pub(super) fn add(&mut self, key: Option<Key>, mapped: &Result<Rows, Reject>) {
+    pub(super) fn add(&mut self, key: Option<Key>, mapped: &Result<Rows, Rejects>) {
         self.documents += 1;
         match mapped {
             Ok(rows) => self.rows(rows),
-            Err(reject) => {
-                let Reject { reason, column, path } = reject.clone();
-                let refusals =
-                    self.refused.entry(Refused { column, path, reason }).or_insert(Refusals { count: 0, example: key });
-                refusals.count += 1;
+            Err(rejects) => {
+                self.dead += 1;
+                for reject in rejects.iter().cloned() {
+                    let Reject { reason, table, column, path, .. } = reject;
+                    let refused = Refused { table, column, path, reason };
+                    self.refused.entry(refused).or_insert(Refusals { count: 0, example: key.clone() }).count += 1;
+                }
             }
         }
     }

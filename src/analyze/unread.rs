@@ -1,6 +1,6 @@
 //! What of the data lies outside of the paths that a mapping reads.
 
-use super::shape::{Node, Shape, Step, Steps};
+use super::shape::{EVERY_NAME, Node, Shape, Step, Steps};
 use crate::mapping::{Reached, Reads};
 
 /// A path of the data that the mapping does not read.
@@ -34,31 +34,97 @@ struct Walk<'r> {
 
 impl Walk<'_> {
     fn below(&mut self, node: &Node) {
-        for (step, next) in node.steps() {
-            let name = match &step {
-                Step::Field(name) => Some(name.clone()),
-                Step::Others => Some("*".to_owned()),
-                Step::Element => None,
-            };
-            let named = name.is_some();
-            self.names.extend(name);
-            self.path.push(step);
-            self.step(next, named);
-            self.path.pop();
-            if named {
-                self.names.pop();
-            }
+        let names: Vec<&str> = self.names.iter().map(String::as_str).collect();
+        if !self.reads.is_map(&names) {
+            return node.steps().into_iter().for_each(|(step, next)| self.step(step, next));
+        }
+        // One entry of a map is as good as another.
+        self.step(Step::Others, &node.entries());
+        for (step, next) in node.steps().into_iter().filter(|(step, _)| *step == Step::Element) {
+            self.step(step, next);
         }
     }
 
-    fn step(&mut self, node: &Node, named: bool) {
+    fn step(&mut self, step: Step, node: &Node) {
+        let name = match &step {
+            Step::Field(name) => Some(name.clone()),
+            Step::Others => Some(EVERY_NAME.to_owned()),
+            // An element has the names of its array, which was asked for already.
+            Step::Element => None,
+        };
+        let named = name.is_some();
+        self.names.extend(name);
+        self.path.push(step);
         let names: Vec<&str> = self.names.iter().map(String::as_str).collect();
-        // An element has the names of its array, which was asked for already.
-        let reached = if named { self.reads.reach(&names) } else { Reached::Inside };
-        match reached {
-            Reached::Not => self.found.push(Unread { path: Steps(self.path.clone()), types: node.types() }),
-            Reached::Inside => self.below(node),
+        match if named { self.reads.reach(&names) } else { Reached::Inside } {
+            Reached::Not => self.found(node.types()),
+            Reached::Inside => {
+                if self.reads.is_only_counted(&names) {
+                    self.found(node.types().into_iter().filter(|(kind, _)| says_something(kind)).collect());
+                }
+                self.below(node);
+            }
             Reached::Under | Reached::Mapped => {}
         }
+        self.path.pop();
+        if named {
+            self.names.pop();
+        }
+    }
+
+    fn found(&mut self, types: Vec<(&'static str, u64)>) {
+        if !types.is_empty() {
+            self.found.push(Unread { path: Steps(self.path.clone()), types });
+        }
+    }
+}
+
+/// Whether a value of that type says more than that it is there: a set is often kept as `{"a": true}`. What is in objects and
+/// arrays is looked at by itself.
+fn says_something(kind: &str) -> bool {
+    !matches!(kind, "object" | "array" | "bool" | "null" | "undefined")
+}
+
+#[cfg(test)]
+mod tests {
+    use bson::rawdoc;
+
+    use super::*;
+    use crate::mapping::Path;
+
+    fn paths(reads: &[(&[Option<&str>], bool)], document: &bson::RawDocumentBuf) -> Vec<String> {
+        let mut known = Reads::default();
+        for (names, taken) in reads {
+            let names: Vec<_> = names.iter().map(|name| name.map(str::to_owned)).collect();
+            known.add(&names, &Path::parse("$").expect("a path"), *taken);
+        }
+        let mut shape = Shape::default();
+        shape.add(document);
+        unread(&shape, &known).iter().map(|unread| unread.path.to_string()).collect()
+    }
+
+    #[test]
+    fn the_names_of_a_map_are_no_paths() {
+        let entry = |note: i32| rawdoc! { "points": 1, "note": note };
+        let document = rawdoc! { "days": { "a": entry(1), "b": entry(2), "c": { "points": 3 } } };
+        let days: &[Option<&str>] = &[Some("days")];
+        let every: &[Option<&str>] = &[Some("days"), None];
+        let points: &[Option<&str>] = &[Some("days"), None, Some("points")];
+        assert_eq!(paths(&[(days, false), (every, false), (points, true)], &document), ["days.*.note"]);
+        assert_eq!(paths(&[(days, false), (every, false), (every, true)], &document), [""; 0]);
+    }
+
+    #[rstest::rstest]
+    #[case::a_set(rawdoc! { "m": { "a": true, "b": null } }, &[])]
+    #[case::counts(rawdoc! { "m": { "a": 1, "b": 2 } }, &["m.*"])]
+    #[case::objects(rawdoc! { "m": { "a": { "x": 1 }, "b": {} } }, &["m.*.x"])]
+    fn of_a_map_whose_names_alone_are_read(#[case] document: bson::RawDocumentBuf, #[case] expected: &[&str]) {
+        assert_eq!(paths(&[(&[Some("m")], false), (&[Some("m"), None], false)], &document), expected);
+    }
+
+    #[test]
+    fn elements_that_are_only_counted() {
+        assert_eq!(paths(&[(&[Some("tags")], false)], &rawdoc! { "tags": ["a", "b"] }), ["tags[]"]);
+        assert_eq!(paths(&[(&[Some("tags")], false)], &rawdoc! { "tags": [{}, []] }), [""; 0]);
     }
 }

@@ -10,9 +10,9 @@ use serde_json::value::RawValue;
 use super::{Exit, print, setup::Setup};
 use crate::{
     log::ejson,
-    mapping::{CollectionPlan, Plan},
+    mapping::{CollectionPlan, Plan, Reject, Row, TablePlan},
     model::Key,
-    sink::{Purpose, Session, Target, print_rows, read_catalog},
+    sink::{Checks, Purpose, Session, Target, Violation, print_rows, read_catalog},
     source::{ReadTime, Source, id_of},
 };
 
@@ -49,7 +49,19 @@ struct Shown {
 #[serde(rename_all = "snake_case")]
 enum Outcome {
     Rows(Vec<ShownRow>),
-    Refused { reason: &'static str, column: Option<String>, path: Option<String> },
+    Refused(Vec<ShownReject>),
+}
+
+#[derive(Debug, Serialize)]
+struct ShownReject {
+    reason: &'static str,
+    table: Option<String>,
+    column: Option<String>,
+    path: Option<String>,
+    /// The path with the places of the elements on it.
+    element: Option<String>,
+    /// Elements that are refused alike.
+    times: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -57,9 +69,9 @@ struct ShownRow {
     table: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     columns: Option<Vec<ShownColumn>>,
-    /// Where PostgreSQL cannot read a value of the row.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    refused: Option<String>,
+    /// Where PostgreSQL cannot read a value of the row, or a constraint of the table refuses it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    refused: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -103,7 +115,7 @@ impl Preview {
             shown.iter().for_each(Shown::print);
             print::line(print::count(shown.len(), "document"));
         }
-        Ok(Exit::Success)
+        Ok(if shown.iter().any(Shown::is_refused) { Exit::Faults } else { Exit::Success })
     }
 
     async fn documents(&self, source: &Source) -> anyhow::Result<Vec<RawDocumentBuf>> {
@@ -131,22 +143,12 @@ impl Shown {
             Ok(rows) => {
                 let mut shown = Vec::new();
                 for (table, rows) in plan.tables.iter().zip(&rows.tables) {
-                    let name = format!("{}.{}", table.table.schema, table.table.name);
-                    for printed in print_rows(session, table, rows).await? {
-                        let (columns, refused) = match printed {
-                            Ok(texts) => {
-                                let columns = table.columns.iter().map(|column| column.name.clone()).zip(texts);
-                                (Some(columns.map(|(column, value)| ShownColumn { column, value }).collect()), None)
-                            }
-                            Err(refusal) => (None, Some(format!("{}: {refusal}", refusal.reason()))),
-                        };
-                        shown.push(ShownRow { table: name.clone(), columns, refused });
-                    }
+                    shown.extend(ShownRow::of(session, table, rows).await?);
                 }
                 let losses = rows.losses.iter().filter_map(|entry| {
                     let table = plan.tables.get(entry.table)?;
                     Some(ShownLoss {
-                        table: format!("{}.{}", table.table.schema, table.table.name),
+                        table: name(table),
                         column: table.columns.get(entry.column).map(|column| column.name.clone()),
                         loss: entry.loss.as_str(),
                         count: entry.count,
@@ -154,13 +156,20 @@ impl Shown {
                 });
                 (Outcome::Rows(shown), losses.collect())
             }
-            Err(reject) => {
-                let (reason, column, path) = (reject.reason.as_str(), reject.column, reject.path);
-                (Outcome::Refused { reason, column, path }, Vec::new())
+            Err(rejects) => {
+                (Outcome::Refused(rejects.iter().map(|one| ShownReject::of(plan, one)).collect()), Vec::new())
             }
         };
         let document = written.and_then(|text| RawValue::from_string(text).ok());
         Ok(Self { id, document, outcome, losses })
+    }
+
+    /// Whether it would become a dead letter.
+    fn is_refused(&self) -> bool {
+        match &self.outcome {
+            Outcome::Refused(_) => true,
+            Outcome::Rows(rows) => rows.iter().any(|row| !row.refused.is_empty()),
+        }
     }
 
     /// The document, then its rows, one below the other.
@@ -171,12 +180,7 @@ impl Shown {
             None => "a document that Extended JSON cannot carry".to_owned(),
         });
         match &self.outcome {
-            Outcome::Refused { reason, column, path } => {
-                let named = |name: &str, value: &Option<String>| {
-                    value.as_ref().map(|value| format!(" {name} {value:?}")).unwrap_or_default()
-                };
-                print::line(format!("refused: {reason}{}{}", named("in column", column), named("at path", path)));
-            }
+            Outcome::Refused(rejects) => rejects.iter().for_each(ShownReject::print),
             Outcome::Rows(rows) if rows.is_empty() => print::line("no rows: the mapping leaves this document aside"),
             Outcome::Rows(rows) => rows.iter().for_each(ShownRow::print),
         }
@@ -188,9 +192,58 @@ impl Shown {
     }
 }
 
-impl ShownRow {
+impl ShownReject {
+    fn of(plan: &CollectionPlan, reject: &Reject) -> Self {
+        let Reject { reason, table, column, path, element, times } = reject.clone();
+        let table = table.and_then(|at| plan.tables.get(at)).map(name);
+        Self { reason: reason.as_str(), table, column, path, element, times }
+    }
+
     fn print(&self) {
-        if let Some(refused) = &self.refused {
+        let mut line = format!("refused: {}", self.reason);
+        if let Some(column) = &self.column {
+            line += &format!(" in column {column:?}");
+        }
+        if let Some(table) = &self.table {
+            line += &format!(" of {table}");
+        }
+        if let Some(path) = self.element.as_ref().or(self.path.as_ref()) {
+            line += &format!(" at path {path:?}");
+        }
+        if self.times > 1 {
+            line += &format!(", and in {}", print::count(self.times as usize - 1, "more element"));
+        }
+        print::line(line);
+    }
+}
+
+impl ShownRow {
+    /// Rows of a table as PostgreSQL prints them, with what its constraints on single rows say to them.
+    async fn of(session: &Session, table: &TablePlan, rows: &[Row]) -> anyhow::Result<Vec<Self>> {
+        let mut shown: Vec<Self> = Vec::with_capacity(rows.len());
+        for printed in print_rows(session, table, rows).await? {
+            let (columns, refused) = match printed {
+                Ok(texts) => {
+                    let columns = table.columns.iter().map(|column| column.name.clone()).zip(texts);
+                    (Some(columns.map(|(column, value)| ShownColumn { column, value }).collect()), Vec::new())
+                }
+                Err(refusal) => (None, vec![format!("{}: {refusal}", refusal.reason())]),
+            };
+            shown.push(Self { table: name(table), columns, refused });
+        }
+        let mut checks = Checks::of(session, table).await?;
+        for (shown, row) in shown.iter_mut().zip(rows).filter(|(shown, _)| shown.columns.is_some()) {
+            let violations = checks.violated(session, std::slice::from_ref(row)).await?;
+            shown.refused.extend(violations.into_iter().map(|Violation { reason, name, .. }| match name {
+                Some(name) => format!("{reason} by {name}"),
+                None => reason.to_string(),
+            }));
+        }
+        Ok(shown)
+    }
+
+    fn print(&self) {
+        for refused in &self.refused {
             print::line(format!("{}: refused by PostgreSQL: {refused}", self.table));
         }
         if let Some(columns) = &self.columns {
@@ -207,6 +260,10 @@ impl ShownRow {
             print::line(table);
         }
     }
+}
+
+fn name(table: &TablePlan) -> String {
+    format!("{}.{}", table.table.schema, table.table.name)
 }
 
 /// Extended JSON with one field a line; a value with its type (`{"$oid": …}`) stays on its line.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  mapping file ──▶ MappingFile ─┐
-//!                                ├─ Plan::compile ──▶ Plan ── CollectionPlan::map(document) ──▶ Rows, or Reject{reason}
+//!                                ├─ Plan::compile ──▶ Plan ── CollectionPlan::map(document) ──▶ Rows, or Rejects
 //!  pg_catalog   ──▶ Catalog ─────┘
 //! ```
 //!
@@ -59,4 +59,4 @@ pub use path::Path;
 pub use plan::{CollectionPlan, Found, Lookup, Plan, PlanColumn, TablePlan};
 pub use policy::{Coerce, EmptyElements, Epoch, Misfit, PolicyFile};
 pub use reads::{Reached, Reads};
-pub use row::{Fields, Reject, Row, Rows};
+pub use row::{Fields, Reject, Rejects, Row, Rows};

@@ -56,6 +56,12 @@ impl CollectionPlan {
         rule.in_words(embeds)
     }
 
+    /// The paths that a column of a table takes its value from, by name.
+    pub fn paths_of(&self, table: &TableName, column: &str) -> Vec<&str> {
+        let at = |table_at: usize| self.tables.get(table_at).is_some_and(|plan| plan.table == *table);
+        self.program.paths_of(&at, column)
+    }
+
     /// Which paths of a document are read.
     pub fn reads(&self) -> &Reads {
         &self.program.reads

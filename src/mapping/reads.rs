@@ -34,8 +34,19 @@ impl Reads {
         self.0.iter().map(|read| read.reach(path)).max().unwrap_or(Reached::Not)
     }
 
+    /// Whether the names below a path are those of a map: data, where each is as good as another.
+    pub fn is_map(&self, path: &[&str]) -> bool {
+        self.0.iter().any(|read| read.goes_beyond(path) && read.names[path.len()].is_none())
+    }
+
+    /// Whether what stands at a path makes rows of which nothing takes the value.
+    pub fn is_only_counted(&self, path: &[&str]) -> bool {
+        let here = |read: &Read| read.names.len() == path.len() && read.is_along(path);
+        self.0.iter().any(here) && !self.0.iter().any(|read| read.goes_beyond(path) || (here(read) && read.taken))
+    }
+
     /// Adds a path below a prefix.
-    pub(super) fn add(&mut self, prefix: &[Option<String>], path: &Path, taken: bool) {
+    pub(crate) fn add(&mut self, prefix: &[Option<String>], path: &Path, taken: bool) {
         self.0.push(Read { names: joined(prefix, path), taken });
     }
 }
@@ -50,9 +61,17 @@ pub(super) fn joined(prefix: &[Option<String>], path: &Path) -> Vec<Option<Strin
 }
 
 impl Read {
+    /// Whether one of both leads through the other.
+    fn is_along(&self, path: &[&str]) -> bool {
+        self.names.iter().zip(path).all(|(name, other)| name.as_deref().is_none_or(|name| name == *other))
+    }
+
+    fn goes_beyond(&self, path: &[&str]) -> bool {
+        self.names.len() > path.len() && self.is_along(path)
+    }
+
     fn reach(&self, path: &[&str]) -> Reached {
-        let same = self.names.iter().zip(path).all(|(name, other)| name.as_deref().is_none_or(|name| name == *other));
-        match (same, path.len().cmp(&self.names.len()), self.taken) {
+        match (self.is_along(path), path.len().cmp(&self.names.len()), self.taken) {
             (false, ..) | (true, std::cmp::Ordering::Greater, false) => Reached::Not,
             (true, std::cmp::Ordering::Equal, true) => Reached::Mapped,
             (true, std::cmp::Ordering::Greater, true) => Reached::Under,

@@ -108,23 +108,86 @@ pub struct Rows {
     pub losses: Losses,
 }
 
-/// A document that cannot become rows, and why. Holds names only, never a value.
+/// One reason why a document cannot become rows. Holds names and places only, never a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reject {
-    /// The reason that the dead letter carries.
+    /// What is wrong.
     pub reason: Reason,
+    /// Position in the plan of the table that the value was for.
+    pub table: Option<usize>,
     /// The column that could not take the value.
     pub column: Option<String>,
-    /// The path in the document.
+    /// The path in the document, as the mapping names it.
     pub path: Option<String>,
+    /// The same path with the place of each element on it, such as `items[3].name`; in a map, the place of the entry. `None`
+    /// where the path leads through no element.
+    pub element: Option<String>,
+    /// Values that are refused alike; [`Self::element`] is the first of them.
+    pub times: u64,
 }
 
 impl Reject {
     /// A refusal that no column is named for yet.
     pub fn new(reason: Reason) -> Self {
-        Self { reason, column: None, path: None }
+        Self { reason, table: None, column: None, path: None, element: None, times: 1 }
+    }
+
+    /// Whether both say the same about different values.
+    fn is_like(&self, other: &Self) -> bool {
+        let of = |reject: &Self| (reject.reason, reject.table);
+        of(self) == of(other) && self.column == other.column && self.path == other.path
     }
 }
+
+/// A document that cannot become rows, with every reason, in the order of the plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejects {
+    /// The first, under whose reason the document becomes a dead letter.
+    pub first: Reject,
+    /// The others.
+    pub others: Vec<Reject>,
+}
+
+impl Rejects {
+    /// `None` where nothing was refused.
+    pub(super) fn new(rejects: Vec<Reject>) -> Option<Self> {
+        let mut rejects = rejects.into_iter();
+        Some(Self { first: rejects.next()?, others: rejects.collect() })
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Reject> {
+        std::iter::once(&self.first).chain(&self.others)
+    }
+
+    /// Notes a refusal; one like another counts there.
+    pub(super) fn note(rejects: &mut Vec<Reject>, reject: Reject) {
+        match rejects.iter_mut().find(|known| known.is_like(&reject)) {
+            // The same value may be looked at twice: only elements are counted.
+            Some(known) => known.times += u64::from(reject.element.is_some() && reject.element != known.element),
+            None => rejects.push(reject),
+        }
+    }
+}
+
+/// Refusals that a text names one by one; the further ones are counted.
+const NAMED: usize = 5;
+
+/// Without the places of elements, so that documents that fail alike have one text.
+impl fmt::Display for Rejects {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.first)?;
+        for reject in self.others.iter().take(NAMED - 1) {
+            write!(f, "; {reject}")?;
+        }
+        match self.others.len().saturating_sub(NAMED - 1) {
+            0 => Ok(()),
+            more => write!(f, "; and {more} more"),
+        }
+    }
+}
+
+impl std::error::Error for Rejects {}
 
 impl std::error::Error for Reject {}
 

@@ -99,13 +99,13 @@ impl<'a> Letter<'a> {
     }
 
     pub(super) fn rejected(document: &'a Document) -> Option<Self> {
-        let Content::Rejected { reject, .. } = &document.content else { return None };
+        let Content::Rejected { rejects, .. } = &document.content else { return None };
         Some(Self {
             record: &document.record,
             document: Some(document),
             collection: Some(document.collection),
-            reason: reject.reason,
-            detail: reject.to_string(),
+            reason: rejects.first.reason,
+            detail: rejects.to_string(),
             state: State::Open,
         })
     }

@@ -17,7 +17,7 @@ use bson::RawDocumentBuf;
 use super::{Error, checkpoint::Mark};
 use crate::{
     log::{Fetched, Malformed, Record, TopicPartition, envelope},
-    mapping::{self, CollectionPlan, Plan, Reject, Row, Rows},
+    mapping::{self, CollectionPlan, Plan, Rejects, Row, Rows},
     model::{Change, ClusterTime, Control, Key, Op, Reason, Version},
     retry::Class,
 };
@@ -88,7 +88,7 @@ pub enum Content {
     /// It cannot become rows; those it had stay.
     Rejected {
         /// Why.
-        reject: Reject,
+        rejects: Rejects,
         /// Digest of the source document.
         digest: [u8; 16],
     },
@@ -235,7 +235,7 @@ fn map(plan: &CollectionPlan, change: &Change) -> Content {
     let digest = mapping::digest(document);
     match plan.map(document) {
         Ok(rows) => Content::Rows { rows, digest },
-        Err(reject) => Content::Rejected { reject, digest },
+        Err(rejects) => Content::Rejected { rejects, digest },
     }
 }
 

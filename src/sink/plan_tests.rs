@@ -84,7 +84,7 @@ fn log(changes: &[Change]) -> Vec<Fetched> {
 fn meaning(document: &Document) -> (Key, Version, String, Vec<Vec<u8>>) {
     let (kind, rows) = match &document.content {
         Content::Gone(key) => ("gone".to_owned(), key.iter().map(|row| row.as_bytes().to_vec()).collect()),
-        Content::Rejected { reject, .. } => (reject.to_string(), Vec::new()),
+        Content::Rejected { rejects, .. } => (rejects.to_string(), Vec::new()),
         Content::Rows { rows, .. } => {
             ("rows".to_owned(), rows.tables.iter().flatten().map(|row| row.as_bytes().to_vec()).collect())
         }

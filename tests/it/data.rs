@@ -219,23 +219,81 @@ async fn a_preview_shows_documents_with_the_rows_that_postgresql_prints() {
     let born = DateTime::parse_rfc3339_str("1990-02-03T00:00:00Z").expect("a date");
     site.insert("users", [doc! { "_id": id, "contact": { "email": "" }, "born": born, "grade": 7i64 }]).await;
     site.insert("users", [doc! { "_id": 8, "contact": { "email": "8@x" }, "grade": 12 }]).await;
-    let preview = |arguments: &[&str]| {
+    let preview = |code: i32, arguments: &[&str]| {
         let said = site.run(&[&["preview", "--collection"], arguments].concat());
-        assert_eq!(said.code, 0, "{}{}", said.stdout, said.stderr);
+        assert_eq!(said.code, code, "{}{}", said.stdout, said.stderr);
         said.stdout
     };
-    let plan = preview(&["plans", "--id", "1"]);
-    let users = preview(&["users", "--id", &id.to_hex(), "--id", "2", "--id", "5", "--id", "8"]);
+    let plan = preview(0, &["plans", "--id", "1"]);
+    // Some are refused.
+    let users = preview(2, &["users", "--id", &id.to_hex(), "--id", "2", "--id", "5", "--id", "8"]);
     insta::assert_snapshot!(plan + &users);
-    let json = preview(&["users", "--json", "--id", r#"{"$oid":"070707070707070707070707"}"#]);
+    let json = preview(0, &["users", "--json", "--id", r#"{"$oid":"070707070707070707070707"}"#]);
     let shown: serde_json::Value = serde_json::from_str(&json).expect("JSON");
     let columns = &shown[0]["rows"][0]["columns"];
     assert_eq!((&columns[4]["column"], &columns[4]["value"]), (&"born".into(), &"1990-02-03".into()));
-    assert_eq!(preview(&["users", "--limit", "2", "--json"]).matches("\"document\"").count(), 2);
+    let two = site.run(&["preview", "--collection", "users", "--limit", "2", "--json"]);
+    assert_eq!(two.stdout.matches("\"document\"").count(), 2);
 
     let absent = site.run(&["preview", "--collection", "users", "--id", "77"]);
     assert!(absent.code == 1 && absent.stderr.contains("find document 77"), "{}", absent.stderr);
     let rows = site.target.client().await.query_one("SELECT count(*) FROM app.users", &[]).await.expect("counts");
     assert_eq!(rows.get::<_, i64>(0), 0, "nothing is written");
+    site.end().await;
+}
+
+/// A document with several faults, beside one that shows what only looks like one.
+async fn several_faults() -> Site {
+    let site = Site::new().await;
+    let step = |id: i32, name: bson::Bson| doc! { "_id": id, "name": name };
+    site.insert(
+        "plans",
+        [
+            doc! { "_id": 1, "title": "a", "steps": [step(1, "x".into())] },
+            doc! {
+                "_id": 2, "owner": true,
+                "steps": [step(1, "x".into()), step(2, true.into()), step(3, false.into()), { "name": "no _id" }],
+            },
+            doc! { "_id": 3, "owner": 7, "title": "much too long" },
+        ],
+    )
+    .await;
+    site
+}
+
+#[tokio::test]
+async fn a_preview_names_every_fault_of_a_document_with_its_element() {
+    let site = several_faults().await;
+    let said = site.run(&["preview", "--collection", "plans", "--id", "2", "--id", "3"]);
+    assert_eq!(said.code, 2, "{}", said.stdout);
+    for line in [
+        r#"refused: TYPE_MISMATCH in column "owner_id" of app.plans at path "owner""#,
+        r#"refused: NOT_NULL in column "title" of app.plans at path "title""#,
+        r#"refused: TYPE_MISMATCH in column "name" of app.steps at path "steps[1].name", and in 1 more element"#,
+        r#"refused: NOT_NULL in column "id" of app.steps at path "steps[3]""#,
+        // What only the target refuses.
+        "app.plans: refused by PostgreSQL: CHECK by plans_title",
+    ] {
+        assert!(said.stdout.lines().any(|told| told == line), "{line}\n{}", said.stdout);
+    }
+    let json = site.run(&["preview", "--collection", "plans", "--json", "--id", "2"]).stdout;
+    let shown: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    let refused = shown[0]["refused"].as_array().expect("refusals");
+    let elements: Vec<_> = refused.iter().map(|one| (one["element"].as_str(), one["times"].as_u64())).collect();
+    assert_eq!(elements[2..], [(Some("steps[1].name"), Some(2)), (Some("steps[3]"), Some(1))]);
+    site.end().await;
+}
+
+#[tokio::test]
+async fn check_names_every_fault_of_a_document_and_no_column_that_only_refused_ones_fill() {
+    let site = several_faults().await;
+    let (code, report) = site.check(&["--all"]);
+    let told = told(&report);
+    assert_eq!(code, 2);
+    for fault in ["column \"owner_id\" of app.plans", "column \"title\" of app.plans", "column \"name\" of app.steps"] {
+        assert!(told.contains("1 of 3 documents of plans would become dead letters: "), "{told}");
+        assert!(told.contains(fault), "{fault}\n{told}");
+    }
+    assert!(told.contains("data: plans: 3 documents, 1 of them refused"), "{told}");
     site.end().await;
 }

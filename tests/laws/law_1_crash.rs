@@ -107,6 +107,10 @@ async fn law_1_each_server_is_killed_once() {
     follows(&migration, &daemon, "the stepdown of MongoDB's primary").await;
     stack.restart("kafka", "kill").await;
     follows(&migration, &daemon, "the kill of Kafka").await;
+    let busy = compute(&migration).await;
+    stack.restart("postgres", "kill").await;
+    busy.await.expect("the query ends").expect_err("its backend is gone");
+    follows(&migration, &daemon, "the kill of PostgreSQL").await;
     stack.restart("postgres", "immediate").await;
     follows(&migration, &daemon, "the immediate restart of PostgreSQL").await;
 
@@ -121,6 +125,17 @@ async fn law_1_each_server_is_killed_once() {
     daemon.stop(0).await;
     migration.finish().await;
     stack.down().await;
+}
+
+/// Keeps a backend of PostgreSQL computing: it would outlive its postmaster, and no server starts beside it.
+async fn compute(migration: &Migration) -> tokio::task::JoinHandle<Result<(), tokio_postgres::Error>> {
+    let client = migration.connect().await;
+    let pid: i32 = client.query_one("SELECT pg_backend_pid()", &[]).await.expect("ask for the backend").get(0);
+    let endless = "SELECT count(*) FROM generate_series(1, 1000000000000) AS n WHERE random() < 0";
+    let query = tokio::spawn(async move { client.batch_execute(endless).await });
+    let computes = format!("SELECT count(*) FROM pg_stat_activity WHERE pid = {pid} AND query = '{endless}'");
+    migration.wait_for_number(&computes, PATIENCE, 1).await;
+    query
 }
 
 async fn step_down(migration: &Migration) {

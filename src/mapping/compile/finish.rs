@@ -2,9 +2,9 @@
 
 use super::{
     super::{
-        Found, PlanColumn, Reads, TablePlan,
+        Found, PlanColumn, Reads, Shape, TablePlan,
         json::Omit,
-        map::{Child, ChildId, Level, Place, Source, Step},
+        map::{Child, ChildId, EVERY_NAME, Level, Place, Source, Step},
         path::Segment,
         reads::joined,
         tree::Tree,
@@ -69,8 +69,12 @@ impl Finisher {
         let slot = self.open.last().and_then(|open| open.tree.slot(child.path)).unwrap_or(usize::MAX);
         self.reads.add(names, child.path, false);
         let mut names = joined(names, child.path);
-        if child.shape == super::super::Shape::Map {
+        let mut inside = path.clone();
+        if child.shape == Shape::Map {
             names.push(None);
+            inside.push_str(EVERY_NAME);
+            // The name of an entry is read, whatever else is.
+            self.reads.add(&names, &Path::whole(), false);
         }
         let mut paths = child.draft.paths(0);
         paths.extend(child.taken(0));
@@ -83,7 +87,7 @@ impl Finisher {
         if let Some(path) = child.key_path() {
             self.read(&names, path, self.open.len());
         }
-        let open = Open { tree: Tree::new(paths), path: path.clone(), names };
+        let open = Open { tree: Tree::new(paths), path: inside, names };
         let id = child.id.map(|id| (id.column, id.from, id.rule));
         // What the id is made of is a path of the element, whose tree is known here only.
         let places = |key: &Path| Place {

@@ -60,30 +60,31 @@ pub(in super::super) enum Wanted {
 
 impl Child {
     /// Appends the rows of what is embedded in the scope.
-    pub(super) fn map<'a>(&self, around: &Scope<'_, 'a>, output: &mut Output) -> Result<(), Reject> {
-        let refuse = |reason| self.refuse(reason);
+    pub(super) fn map<'a>(&self, around: &Scope<'_, 'a>, output: &mut Output) {
         let mut slots = Vec::new();
-        match (around.slots.get(self.slot).copied().unwrap_or_default(), self.shape) {
+        let read = match (around.slots.get(self.slot).copied().unwrap_or_default(), self.shape) {
             (Slot::Absent | Slot::Present(Value::Null | Value::Undefined), _) => Ok(()),
             (Slot::Present(Value::Array(array)), Shape::Array) => {
-                for (index, field) in array.fields().enumerate() {
-                    let (_, value) = field.map_err(refuse)?;
-                    self.element(around, value, index, b"", &mut slots, output)?;
-                }
-                Ok(())
+                array.fields().enumerate().try_for_each(|(index, field)| {
+                    field.map(|(_, value)| self.element(around, value, index, b"", &mut slots, output))
+                })
             }
             (Slot::Present(value @ Value::Document(_)), Shape::Document) => {
-                self.element(around, value, 0, b"", &mut slots, output)
+                self.element(around, value, 0, b"", &mut slots, output);
+                Ok(())
             }
             (Slot::Present(Value::Document(map)), Shape::Map) => {
                 output.losses.at(self.level.table, 0);
-                for (index, (name, value)) in entries(map, &mut output.losses).map_err(refuse)?.into_iter().enumerate()
-                {
-                    self.element(around, value, index, name, &mut slots, output)?;
-                }
-                Ok(())
+                entries(map, &mut output.losses).map(|entries| {
+                    for (index, (name, value)) in entries.into_iter().enumerate() {
+                        self.element(around, value, index, name, &mut slots, output);
+                    }
+                })
             }
-            (Slot::Present(_) | Slot::Blocked, _) => Err(refuse(Reason::TypeMismatch)),
+            (Slot::Present(_) | Slot::Blocked, _) => Err(Reason::TypeMismatch),
+        };
+        if let Err(reason) = read {
+            output.refuse(self.refuse(reason), around);
         }
     }
 
@@ -95,13 +96,16 @@ impl Child {
         name: &'a [u8],
         slots: &mut Vec<Slot<'a>>,
         output: &mut Output,
-    ) -> Result<(), Reject> {
+    ) {
         let level = &self.level;
         output.losses.at(level.table, 0);
-        level.tree.read(value, slots, &mut output.losses).map_err(|reason| self.refuse(reason))?;
-        let mut scope = around.element(slots, index, name);
+        let read = level.tree.read(value, slots, &mut output.losses);
+        let mut scope = around.element(self, slots, index, name);
+        if let Err(reason) = read {
+            return output.refuse(self.refuse(reason), &scope);
+        }
         if !all_hold(&level.filter, &scope) {
-            return Ok(());
+            return;
         }
         if self.empty_elements.is_some() && level.is_empty(value) {
             if self.empty_elements == Some(EmptyElements::Reject) {
@@ -112,34 +116,33 @@ impl Child {
         }
         // A null or a scalar where documents are expected is no row, and may not vanish either.
         if !self.wanted.takes(value) {
-            return Err(self.refuse(Reason::TypeMismatch));
+            return output.refuse(self.refuse(Reason::TypeMismatch), &scope);
         }
-        let own = match &self.id {
-            Some(id) => Some(
-                id.own(&self.name, around.namespace, &scope)
-                    .map_err(|reason| Reject { column: Some(id.column.clone()), ..self.refuse(reason) })?,
-            ),
+        let own = match self.id.as_ref().map(|id| (id, id.own(&self.name, around.namespace, &scope))) {
+            Some((_, Ok(own))) => Some(own),
+            Some((id, Err(reason))) => {
+                output.refuse(Reject { column: Some(id.column.clone()), ..self.refuse(reason) }, &scope);
+                None
+            }
             None => None,
         };
         scope.own = own.as_ref();
-        let row = level
-            .row(&scope, &mut output.losses)
-            .map_err(|reject| Reject { path: Some(reject.path.unwrap_or_else(|| self.path.clone())), ..reject })?;
+        let row = level.row(&scope, output);
         if !level.children.is_empty() {
             scope.namespace = match (self.id.as_ref().and_then(|id| id.rule.as_ref()), &own) {
                 (Some(rule), Some(id)) => rule.child_namespace(id),
                 (None, Some(Id::Uuid(id))) => *id,
-                _ => level.namespace(around.namespace, &self.name, &row),
+                _ => level.namespace(around.namespace, &self.name, row.as_ref()),
             };
-            scope.row = Some(&row);
-            level.embedded(&scope, output)?;
+            scope.row = row.as_ref();
+            level.embedded(&scope, output);
         }
-        output.tables[level.table].push(row);
-        Ok(())
+        output.tables[level.table].extend(row);
     }
 
+    /// What is wrong with it as a whole.
     pub(super) fn refuse(&self, reason: Reason) -> Reject {
-        Reject { reason, column: None, path: Some(self.path.clone()) }
+        Reject { table: Some(self.level.table), path: Some(self.path.clone()), ..Reject::new(reason) }
     }
 }
 

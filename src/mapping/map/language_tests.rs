@@ -77,7 +77,7 @@ fn shown(table: &TablePlan, row: &Row) -> String {
 /// All rows of a document: `table: row; row`.
 fn rows(plan: &CollectionPlan, document: &RawDocumentBuf) -> Vec<String> {
     match plan.map(document) {
-        Err(reject) => vec![reject.to_string()],
+        Err(rejects) => vec![rejects.to_string()],
         Ok(rows) => {
             let tables = plan.tables.iter().zip(&rows.tables).filter(|(_, rows)| !rows.is_empty());
             let shown = tables.map(|(table, rows)| {
@@ -213,7 +213,8 @@ id = "text"
 )]
 #[case::user(rawdoc! { "_id": 1, "t": oid(3), "kind": "user" }, "a: 1 - - 030303030303030303030303 030303030303030303030303".to_owned())]
 #[case::plan(rawdoc! { "_id": 1, "t": "p", "kind": "plan" }, "a: 1 - - p -".to_owned())]
-#[case::wrong_rule(rawdoc! { "_id": 1, "t": "p", "kind": "user" }, "TYPE_MISMATCH in column \"target\" at path \"t\"".to_owned())]
+#[case::wrong_rule(rawdoc! { "_id": 1, "t": "p", "kind": "user" },
+    "TYPE_MISMATCH in column \"target\" at path \"t\"; TYPE_MISMATCH in column \"user\" at path \"t\"".to_owned())]
 #[case::unknown_kind(rawdoc! { "_id": 1, "t": "p", "kind": "x" }, "TYPE_MISMATCH in column \"target\" at path \"t\"".to_owned())]
 #[case::no_kind(rawdoc! { "_id": 1, "t": "p" }, "TYPE_MISMATCH in column \"target\" at path \"t\"".to_owned())]
 #[case::nothing_to_convert(rawdoc! { "_id": 1, "kind": "x" }, "a: 1 - - - -".to_owned())]
@@ -267,7 +268,10 @@ fn what_is_left_out_needs_no_key() {
     let plan = compile(text, &[("a", 1, "id:int!")]);
     let rows = plan.map(&rawdoc! { "_id": "text" }).expect("no rows");
     assert_eq!((rows.tables, rows.key.fields().collect::<Vec<_>>()), (vec![vec![]], vec![None]));
-    assert_eq!(plan.map(&rawdoc! { "k": "b" }), Err(Reject::new(Reason::Malformed)));
+    assert_eq!(
+        plan.map(&rawdoc! { "k": "b" }),
+        Err(Rejects { first: Reject::new(Reason::Malformed), others: Vec::new() })
+    );
 }
 
 const TREE: &str = r#"

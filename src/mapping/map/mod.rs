@@ -6,13 +6,14 @@
 //! ```
 //!
 //! One pass over a document or element fills the slots of all paths into it, then each column takes its slot. All of a
-//! document's rows or none: the first value that cannot be stored refuses the document.
+//! document's rows or none: one value that cannot be stored refuses the document. The others are looked at all the same, so
+//! that a person hears of everything at once; what only follows from a refusal is not one.
 
 use bson::raw::RawDocument;
 use uuid::Uuid;
 
 use super::{
-    CollectionPlan, Loss, Losses, Path, Reads, Reject, Row, Rows, Unlisted, encode,
+    CollectionPlan, Loss, Losses, Path, Reads, Reject, Rejects, Row, Rows, Unlisted, encode,
     ids::{self, Id, IdStep},
     policy::REFUSING,
     prepare,
@@ -30,7 +31,7 @@ mod step;
 pub(super) use child::{Child, ChildId, ElementKey, Wanted};
 pub(super) use condition::{Condition, Literal, Test, all_hold};
 pub(super) use repeats::Repeats;
-pub(super) use scope::{Place, Scope};
+pub(super) use scope::{EVERY_NAME, Place, Scope};
 pub(super) use step::{Convert, Rules, Source, Step};
 
 /// Digest of a document's bytes, for the ledger: XXH3, 128 bits, big-endian.
@@ -96,23 +97,48 @@ pub(super) struct Level {
 struct Output {
     tables: Vec<Vec<Row>>,
     losses: Losses,
+    rejects: Vec<Reject>,
+}
+
+impl Output {
+    /// Notes that a value in scope is refused.
+    fn refuse(&mut self, reject: Reject, scope: &Scope<'_, '_>) {
+        let path = reject.path.or_else(|| scope.child.map(|child| child.path.clone()));
+        let element = path.as_deref().and_then(|path| scope.locate(path));
+        Rejects::note(&mut self.rejects, Reject { path, element, ..reject });
+    }
 }
 
 impl CollectionPlan {
     /// The rows of a document; no root row when the mapping leaves the document out.
     ///
     /// # Errors
-    /// [`Reject`]: the document goes to the dead letters under its reason.
-    pub fn map(&self, document: &RawDocument) -> Result<Rows, Reject> {
+    /// [`Rejects`]: the document goes to the dead letters under the first reason.
+    pub fn map(&self, document: &RawDocument) -> Result<Rows, Rejects> {
+        let tables = vec![Vec::new(); self.tables.len()];
+        let mut output = Output { tables, losses: Losses::default(), rejects: Vec::new() };
+        let key = self.fill(document, &mut output).unwrap_or_else(|reject| {
+            output.rejects.push(reject);
+            Row::default()
+        });
+        let Output { tables, mut losses, rejects } = output;
+        losses.at(0, 0);
+        Rejects::new(rejects).map_or(Ok(Rows { tables, key, losses }), Err)
+    }
+
+    /// Fills in the rows and gives back the keys.
+    ///
+    /// # Errors
+    /// [`Reject`] where nothing more can be said about the document; the others are in `output`.
+    fn fill(&self, document: &RawDocument, output: &mut Output) -> Result<Row, Reject> {
         let program = &self.program;
         let value = Value::Document(Raw::new(document.as_bytes()));
-        let mut output = Output { tables: vec![Vec::new(); self.tables.len()], losses: Losses::default() };
         let mut slots = Vec::new();
         let kind = match &program.split {
             None => program.kinds.first(),
             Some(split) => split.kind(value, &mut slots, &mut output.losses)?.and_then(|kind| program.kinds.get(kind)),
         };
-        let Some(kind) = kind else { return self.left_out(document, output) };
+        let Some(kind) = kind else { return self.left_out(document) };
         output.losses.at(kind.level.table, 0);
         kind.level.tree.read(value, &mut slots, &mut output.losses)?;
         let Some(Slot::Present(id)) = slots.get(kind.id_slot) else {
@@ -120,27 +146,30 @@ impl CollectionPlan {
         };
         let mut scope = Scope::new(&slots);
         if !all_hold(&kind.level.filter, &scope) {
-            return self.left_out(document, output);
+            return self.left_out(document);
         }
-        let id = match &program.id {
-            Some(rule) => Some(rule.own(*id).map_err(|reason| kind.id_reject(reason))?),
-            None => None,
-        };
-        let key = self.keys_of(id.as_ref())?;
+        let own = program.id.as_ref().map(|rule| rule.own(*id).map_err(|reason| kind.id_reject(reason))).transpose();
+        let keyed = own.and_then(|id| Ok((self.keys_of(id.as_ref())?, id)));
+        let (key, id) = keyed.unwrap_or_else(|reject| {
+            output.refuse(reject, &scope);
+            (Row::default(), None)
+        });
         scope.own = id.as_ref();
-        let row = kind.level.row(&scope, &mut output.losses)?;
+        let row = kind.level.row(&scope, output);
         if !kind.level.children.is_empty() {
             scope.namespace = match (&program.id, &id) {
                 (Some(rule), Some(id)) => rule.child_namespace(id),
-                _ => kind.level.namespace(kind.namespace, "", &row),
+                _ => kind.level.namespace(kind.namespace, "", row.as_ref()),
             };
-            scope.row = Some(&row);
-            kind.level.embedded(&scope, &mut output)?;
+            scope.row = row.as_ref();
+            kind.level.embedded(&scope, output);
         }
-        output.tables[kind.level.table].push(row);
-        kind.level.settle(&mut output)?;
-        output.losses.at(0, 0);
-        Ok(Rows { tables: output.tables, key, losses: output.losses })
+        output.tables[kind.level.table].extend(row);
+        // Rows that are not there have no key to be the same.
+        if output.rejects.is_empty() {
+            kind.level.settle(output);
+        }
+        Ok(key)
     }
 
     /// What an `_id` becomes in each root table, in their order; all that a delete carries. NULL for a root table whose rows
@@ -189,14 +218,12 @@ impl CollectionPlan {
     }
 
     /// A document without rows. What it became before the mapping left it out must still be found.
-    fn left_out(&self, document: &RawDocument, output: Output) -> Result<Rows, Reject> {
-        let key = match self.keys(document) {
-            Err(reject) if reject.reason == Reason::Malformed => return Err(reject),
+    fn left_out(&self, document: &RawDocument) -> Result<Row, Reject> {
+        match self.keys(document) {
             // No row has such a key, and no row is asked for.
-            Err(_) => self.keys_of(None)?,
-            Ok(key) => key,
-        };
-        Ok(Rows { tables: output.tables, key, losses: output.losses })
+            Err(reject) if reject.reason != Reason::Malformed => self.keys_of(None),
+            keys => keys,
+        }
     }
 }
 
@@ -225,9 +252,7 @@ impl Split {
             return Ok(kind);
         }
         match self.unlisted {
-            Unlisted::Reject => {
-                Err(Reject { reason: Reason::TypeMismatch, column: None, path: Some(self.by.path.clone()) })
-            }
+            Unlisted::Reject => Err(Reject { path: Some(self.by.path.clone()), ..Reject::new(Reason::TypeMismatch) }),
             Unlisted::Ignore => {
                 losses.at(0, 0);
                 losses.add(Loss::Unlisted);
@@ -238,6 +263,13 @@ impl Split {
 }
 
 impl Program {
+    /// The paths that a column takes its value from, in each table for which this holds.
+    pub(super) fn paths_of(&self, table: &impl Fn(usize) -> bool, column: &str) -> Vec<&str> {
+        let mut paths = Vec::new();
+        self.kinds.iter().for_each(|kind| kind.level.paths_of(table, column, &mut paths));
+        paths
+    }
+
     /// For each table, in their order, the table around it.
     pub(super) fn tables_around(&self) -> Vec<Option<usize>> {
         let mut around = Vec::new();
@@ -249,7 +281,7 @@ impl Program {
 impl Kind {
     fn id_reject(&self, reason: Reason) -> Reject {
         let column = self.id_column.and_then(|at| self.level.steps.get(at)).map(|step| step.column.clone());
-        Reject { reason, column, path: Some("_id".to_owned()) }
+        Reject { table: Some(self.level.table), column, path: Some("_id".to_owned()), ..Reject::new(reason) }
     }
 }
 
@@ -257,19 +289,35 @@ impl Kind {
 const USUAL_FIELD: usize = 40;
 
 impl Level {
+    fn paths_of<'l>(&'l self, table: &impl Fn(usize) -> bool, column: &str, paths: &mut Vec<&'l str>) {
+        if table(self.table) {
+            for step in self.steps.iter().filter(|step| step.column == column) {
+                if let Source::Fields(places) = &step.source {
+                    paths.extend(places.iter().map(|place| place.path.as_str()));
+                }
+            }
+        }
+        self.children.iter().for_each(|child| child.level.paths_of(table, column, paths));
+    }
+
     fn tables_around(&self, own: Option<usize>, around: &mut Vec<Option<usize>>) {
         around.push(own);
         self.children.iter().for_each(|child| child.level.tables_around(Some(self.table), around));
     }
 
-    /// The row of the document or element in scope.
-    fn row(&self, scope: &Scope<'_, '_>, losses: &mut Losses) -> Result<Row, Reject> {
+    /// The row of the document or element in scope; `None` when a column refuses its value.
+    fn row(&self, scope: &Scope<'_, '_>, output: &mut Output) -> Option<Row> {
         let mut row = Row::with_capacity(USUAL_FIELD * self.steps.len());
+        let mut whole = true;
         for (at, step) in self.steps.iter().enumerate() {
-            losses.at(self.table, at);
-            step.write(scope, losses, &mut row).map_err(|reason| step.reject(reason, scope))?;
+            output.losses.at(self.table, at);
+            if let Err(reason) = step.write(scope, &mut output.losses, &mut row) {
+                let reject = step.reject(reason, scope);
+                output.refuse(Reject { table: Some(self.table), ..reject }, scope);
+                whole = false;
+            }
         }
-        Ok(row)
+        whole.then_some(row)
     }
 
     /// Whether an element is empty: in itself, or for a column that takes it whole.
@@ -282,24 +330,25 @@ impl Level {
     }
 
     /// The rows of what is embedded.
-    fn embedded(&self, scope: &Scope<'_, '_>, output: &mut Output) -> Result<(), Reject> {
-        self.children.iter().try_for_each(|child| child.map(scope, output))
+    fn embedded(&self, scope: &Scope<'_, '_>, output: &mut Output) {
+        self.children.iter().for_each(|child| child.map(scope, output));
     }
 
-    /// Namespace of the ids below a row that has no id of its own: what its key holds.
-    fn namespace(&self, around: Uuid, path: &str, row: &Row) -> Uuid {
+    /// Namespace of the ids below a row that has no id of its own: what its key holds. Below a row that was refused there
+    /// will be no ids, and any namespace does.
+    fn namespace(&self, around: Uuid, path: &str, row: Option<&Row>) -> Uuid {
+        let Some(row) = row else { return around };
         let mut key = Row::default();
         self.key.iter().for_each(|at| key.push(row.field(*at)));
         Uuid::new_v5(&around, &[path.as_bytes(), b"/", key.as_bytes()].concat())
     }
 
     /// Judges rows of the same key, which only shows when all of a table's rows are there.
-    fn settle(&self, output: &mut Output) -> Result<(), Reject> {
+    fn settle(&self, output: &mut Output) {
         for child in &self.children {
-            child.repeats.settle(child, output)?;
-            child.level.settle(output)?;
+            child.repeats.settle(child, output);
+            child.level.settle(output);
         }
-        Ok(())
     }
 }
 

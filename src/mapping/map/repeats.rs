@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::{
-    super::{Loss, Reject},
+    super::{Loss, Rejects},
     Child, Output,
     child::key_of,
 };
@@ -21,24 +21,23 @@ pub(in super::super) enum Repeats {
 }
 
 impl Repeats {
-    pub(super) fn settle(self, child: &Child, output: &mut Output) -> Result<(), Reject> {
+    pub(super) fn settle(self, child: &Child, output: &mut Output) {
         let rows = &mut output.tables[child.level.table];
         if self == Self::Never || rows.len() < 2 {
-            return Ok(());
+            return;
         }
         let mut seen = HashSet::with_capacity(rows.len());
         let first: Vec<bool> = rows.iter().map(|row| seen.insert(key_of(row, &child.level.key))).collect();
         let repeated = first.iter().filter(|first| !**first).count();
         if repeated == 0 {
-            return Ok(());
+            return;
         }
         if self == Self::Refuse {
-            return Err(child.refuse(Reason::UniqueConflict));
+            return Rejects::note(&mut output.rejects, child.refuse(Reason::UniqueConflict));
         }
         let mut first = first.into_iter();
         rows.retain(|_| first.next().unwrap_or(true));
         output.losses.at(child.level.table, 0);
         (0..repeated).for_each(|_| output.losses.add(Loss::Collapsed));
-        Ok(())
     }
 }

@@ -2,7 +2,13 @@
 
 use uuid::Uuid;
 
-use super::super::{Row, ids::Id, tree::Slot};
+use super::{
+    super::{Row, Shape, ids::Id, tree::Slot},
+    Child,
+};
+
+/// What stands in a printed path for the names of a map.
+pub(in super::super) const EVERY_NAME: &str = ".*";
 
 /// A compiled path: a slot of the document or element, or of one further out.
 #[derive(Clone, Debug)]
@@ -18,11 +24,13 @@ pub(in super::super) struct Place {
 /// A document or element that is being mapped.
 pub(in super::super) struct Scope<'s, 'a> {
     pub(super) slots: &'s [Slot<'a>],
+    /// Of what it is an element; `None` for the document.
+    pub(super) child: Option<&'s Child>,
     /// What is around it; `None` for the document.
     pub(super) above: Option<&'s Scope<'s, 'a>>,
-    /// Its row, once written.
+    /// Its row, once written; `None` still when a column refused its value.
     pub(super) row: Option<&'s Row>,
-    /// The id of its row, where a rule makes one.
+    /// The id of its row, where a rule makes one and does not refuse.
     pub(super) own: Option<&'s Id<'a>>,
     /// Namespace of the ids of what is embedded in it; known when its row is.
     pub(super) namespace: Uuid,
@@ -35,17 +43,38 @@ pub(in super::super) struct Scope<'s, 'a> {
 impl<'s, 'a> Scope<'s, 'a> {
     /// A document.
     pub(super) fn new(slots: &'s [Slot<'a>]) -> Self {
-        Self { slots, above: None, row: None, own: None, namespace: Uuid::nil(), index: 0, name: b"" }
+        Self { slots, child: None, above: None, row: None, own: None, namespace: Uuid::nil(), index: 0, name: b"" }
     }
 
     /// An element of it.
-    pub(super) fn element(&'s self, slots: &'s [Slot<'a>], index: usize, name: &'a [u8]) -> Self {
-        Self { above: Some(self), index, name, ..Self::new(slots) }
+    pub(super) fn element(&'s self, child: &'s Child, slots: &'s [Slot<'a>], index: usize, name: &'a [u8]) -> Self {
+        Self { child: Some(child), above: Some(self), index, name, ..Self::new(slots) }
     }
 
     /// What a place holds. Every place is in the tree it was compiled for; one that were not would read as absent.
     pub(super) fn slot(&self, place: &Place) -> Slot<'a> {
         self.around(place.up).and_then(|scope| scope.slots.get(place.slot)).copied().unwrap_or_default()
+    }
+
+    /// A path from the document with the place of each element on it; `None` where it leads through none.
+    pub(super) fn locate(&self, path: &str) -> Option<String> {
+        let mut located = path.to_owned();
+        let mut scope = Some(self);
+        // From the inside out: what is put in moves only what lies further in.
+        while let Some(here) = scope {
+            if let Some(child) = here.child.filter(|child| child.shape != Shape::Document)
+                && let Some(rest) = path.strip_prefix(&child.path)
+                && (rest.is_empty() || rest.starts_with(['.', '[']))
+            {
+                let end = child.path.len();
+                let names =
+                    if child.shape == Shape::Map && rest.starts_with(EVERY_NAME) { EVERY_NAME.len() } else { 0 };
+                located.replace_range(end..end + names, &format!("[{}]", here.index));
+            }
+            scope = here.above;
+        }
+        let element = located.strip_suffix(".$").unwrap_or(&located);
+        (located != path).then(|| element.to_owned())
     }
 
     /// The scope that many steps further out.

@@ -89,20 +89,25 @@ impl Step {
             Source::Rest(place, omit) => return self.write_rest(scope.slot(place), omit, losses, row),
             Source::Name => return self.write_value(Value::String(scope.name), self.convert.rule(scope)?, losses, row),
             Source::Constant(bytes) => row.push(Some(bytes)),
-            Source::Above { up, column } => {
-                match scope.around(*up).and_then(|scope| scope.row).and_then(|row| row.field(*column)) {
+            Source::Above { up, column } => match scope.around(*up).and_then(|scope| scope.row) {
+                Some(around) => match around.field(*column) {
                     Some(field) => row.push(Some(field)),
                     None => return self.write_nothing(row),
-                }
-            }
+                },
+                // The row around was refused: that is noted there.
+                None => row.push(None),
+            },
             Source::Index => {
                 let index = i64::try_from(scope.index).map_err(|_| Reason::RangeInt)?;
                 row.push_scalar(&encode::integer(index, &self.kind)?);
             }
             Source::Root | Source::Own => {
                 let scope = if matches!(self.source, Source::Root) { scope.root() } else { scope };
-                let id = scope.own.ok_or(Reason::NotNull)?;
-                row.push_scalar(&encode::id(id.clone(), &self.kind, Reason::KeyTooLong)?);
+                match scope.own {
+                    Some(id) => row.push_scalar(&encode::id(id.clone(), &self.kind, Reason::KeyTooLong)?),
+                    // The id was refused: that is noted there.
+                    None => row.push(None),
+                }
             }
         }
         Ok(())
@@ -205,7 +210,7 @@ impl Step {
             Source::Rest(place, _) => Some(place.path.clone()),
             Source::Above { .. } | Source::Index | Source::Name | Source::Own | Source::Constant(_) => None,
         };
-        Reject { reason, column: Some(self.column.clone()), path }
+        Reject { column: Some(self.column.clone()), path, ..Reject::new(reason) }
     }
 }
 

@@ -128,7 +128,7 @@ fn mapped(document: &RawDocumentBuf) -> Rows {
 }
 
 fn refused(document: &RawDocumentBuf) -> (Reason, String, String) {
-    let reject = plan().map(document).expect_err("a reject");
+    let reject = plan().map(document).expect_err("a reject").first;
     (reject.reason, reject.column.unwrap_or_default(), reject.path.unwrap_or_default())
 }
 
@@ -254,6 +254,58 @@ fn input_126_a_deep_document() {
         deep = rawdoc! { "a": deep };
     }
     assert_eq!(refused(&rawdoc! { "_id": 1, "title": "", "settings": deep }).0, Reason::Depth);
+}
+
+/// Every refusal of a document, with the element it stands in.
+fn all_refused(document: &RawDocumentBuf) -> Vec<String> {
+    let rejects = plan().map(document).expect_err("a refusal");
+    rejects
+        .iter()
+        .map(|reject| format!("{reject} ({}, {})", reject.element.as_deref().unwrap_or("no element"), reject.times))
+        .collect()
+}
+
+#[test]
+fn every_refusal_of_a_document_is_named() {
+    let part = |name: RawBson| rawdoc! { "_id": 1, "name": name };
+    let document = rawdoc! {
+        "_id": 1,
+        "profile": "no object",
+        "owner": true,
+        "parts": [part("a".into()), part(1.into()), part(RawBson::Array([1].into_iter().collect())), part(true.into()), "no object"],
+        "tags": ["x", true],
+        "inner": { "keyed": [{ "code": "no number" }] },
+    };
+    assert_eq!(
+        all_refused(&document),
+        [
+            r#"NOT_NULL in column "title" at path "title" (no element, 1)"#,
+            r#"TYPE_MISMATCH in column "city" at path "profile.address.city" (no element, 1)"#,
+            r#"TYPE_MISMATCH in column "owner_id" at path "owner" (no element, 1)"#,
+            r#"TYPE_MISMATCH in column "code" at path "inner.keyed.code" (inner.keyed[0].code, 1)"#,
+            r#"TYPE_MISMATCH in column "title" at path "parts.name" (parts[2].name, 2)"#,
+            r#"TYPE_MISMATCH at path "parts" (parts[4], 1)"#,
+            r#"TYPE_MISMATCH in column "tag" at path "tags.$" (tags[1], 1)"#,
+        ]
+    );
+}
+
+#[test]
+fn what_only_follows_from_a_refusal_is_none() {
+    // Without an id, neither the row nor those below it have one.
+    let document = rawdoc! { "_id": RawBson::Null, "title": "t", "tags": ["x", "x"], "parts": [{}] };
+    assert_eq!(all_refused(&document), [r#"KEY_UNSUPPORTED in column "id" at path "_id" (no element, 1)"#]);
+}
+
+#[test]
+fn a_text_of_many_refusals_is_bounded() {
+    let reject = |name: &str| Reject { column: Some(name.to_owned()), ..Reject::new(Reason::NotNull) };
+    let mut all = Vec::new();
+    for name in ["a", "b", "c", "d", "e", "f", "g", "b"] {
+        Rejects::note(&mut all, reject(name));
+    }
+    let text = Rejects::new(all).expect("refusals").to_string();
+    assert!(text.starts_with("NOT_NULL in column \"a\"; ") && text.ends_with("\"e\"; and 2 more"), "{text}");
 }
 
 #[test]
