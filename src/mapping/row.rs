@@ -142,22 +142,24 @@ impl Reject {
 /// A document that cannot become rows, with every reason, in the order of the plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejects {
-    /// The first, under whose reason the document becomes a dead letter.
-    pub first: Reject,
-    /// The others.
-    pub others: Vec<Reject>,
+    /// Never empty.
+    all: Vec<Reject>,
 }
 
 impl Rejects {
     /// `None` where nothing was refused.
-    pub(super) fn new(rejects: Vec<Reject>) -> Option<Self> {
-        let mut rejects = rejects.into_iter();
-        Some(Self { first: rejects.next()?, others: rejects.collect() })
+    pub(super) fn new(all: Vec<Reject>) -> Option<Self> {
+        (!all.is_empty()).then_some(Self { all })
+    }
+
+    /// The first, under whose reason the document becomes a dead letter.
+    pub fn first(&self) -> &Reject {
+        &self.all[0]
     }
 
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = &Reject> {
-        std::iter::once(&self.first).chain(&self.others)
+        self.all.iter()
     }
 
     /// Notes a refusal; one like another counts there.
@@ -176,11 +178,10 @@ const NAMED: usize = 5;
 /// Without the places of elements, so that documents that fail alike have one text.
 impl fmt::Display for Rejects {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.first)?;
-        for reject in self.others.iter().take(NAMED - 1) {
-            write!(f, "; {reject}")?;
+        for (at, reject) in self.iter().take(NAMED).enumerate() {
+            write!(f, "{}{reject}", if at == 0 { "" } else { "; " })?;
         }
-        match self.others.len().saturating_sub(NAMED - 1) {
+        match self.all.len().saturating_sub(NAMED) {
             0 => Ok(()),
             more => write!(f, "; and {more} more"),
         }

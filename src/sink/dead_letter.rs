@@ -104,7 +104,7 @@ impl<'a> Letter<'a> {
             record: &document.record,
             document: Some(document),
             collection: Some(document.collection),
-            reason: rejects.first.reason,
+            reason: rejects.first().reason,
             detail: rejects.to_string(),
             state: State::Open,
         })

@@ -128,7 +128,7 @@ fn mapped(document: &RawDocumentBuf) -> Rows {
 }
 
 fn refused(document: &RawDocumentBuf) -> (Reason, String, String) {
-    let reject = plan().map(document).expect_err("a reject").first;
+    let reject = plan().map(document).expect_err("a reject").first().clone();
     (reject.reason, reject.column.unwrap_or_default(), reject.path.unwrap_or_default())
 }
 
