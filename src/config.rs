@@ -15,6 +15,8 @@ use serde::{Deserialize, Deserializer};
 /// One fault of the configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
+    /// The file, with the line where there is one, or the variable.
+    pub place: String,
     /// The key, as `section.key`; empty when the file as a whole is at fault.
     pub key: String,
     /// What is wrong; never a secret.
@@ -25,7 +27,7 @@ pub struct Fault {
 
 impl Fault {
     fn new(key: &str, rule: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { key: key.to_owned(), rule: rule.into(), hint: hint.into() }
+        Self { place: String::new(), key: key.to_owned(), rule: rule.into(), hint: hint.into() }
     }
 }
 
@@ -449,9 +451,11 @@ mod defaults {
 }
 
 fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    let parsed: jiff::SignedDuration = text.parse().map_err(|_| {
-        serde::de::Error::custom(format!("`{text}` is no duration: write a number and a unit, for example \"30s\""))
-    })?;
-    Duration::try_from(parsed).map_err(|_| serde::de::Error::custom(format!("`{text}` is negative")))
+    use serde::de::Error;
+    let value = serde_json::Value::deserialize(deserializer)?;
+    let no_duration = || {
+        D::Error::custom(format!("{value} is no duration: write a number and a unit in quotes, for example \"30s\""))
+    };
+    let parsed: jiff::SignedDuration = value.as_str().and_then(|text| text.parse().ok()).ok_or_else(no_duration)?;
+    Duration::try_from(parsed).map_err(|_| D::Error::custom(format!("{value} is negative")))
 }

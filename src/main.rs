@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use driftless::{
-    cli::{Cli, Exit},
+    cli::{self, Cli, Exit},
     retry, telemetry,
 };
 
@@ -31,7 +31,10 @@ fn main() -> ExitCode {
     match outcome {
         Ok(exit) => ExitCode::from(exit.code()),
         Err(error) => {
-            tracing::error!("{}", retry::chain(error.as_ref()));
+            match cli::hint(&error) {
+                Some(hint) => tracing::error!(hint, "{}", retry::chain(error.as_ref())),
+                None => tracing::error!("{}", retry::chain(error.as_ref())),
+            }
             ExitCode::from(Exit::Failure.code())
         }
     }

@@ -7,7 +7,7 @@ use super::{
     constraints::{Broken, How},
     shape::{Node, Step},
     survey::{Coverage, Seen},
-    tally::{Refusals, Refused, Violated},
+    tally::{Refusals, Refused, Tally, Violated},
     unread::{is_read, unread},
 };
 use crate::{
@@ -72,6 +72,7 @@ impl Collection<'_> {
         let look_alikes = self.look_alikes();
         self.unread(&look_alikes, &mut findings.warnings);
         findings.warnings.extend(look_alikes.into_iter().map(|(twin, name)| self.look_alike(twin, name)));
+        findings.warnings.extend(self.without_rows());
         findings.warnings.extend(self.empty_columns());
         findings.warnings.extend(self.losses());
     }
@@ -170,6 +171,16 @@ impl Collection<'_> {
             let more = unread.len() - PATHS;
             warnings.push(warning(format!("{more} more paths of {} are not read", self.plan.collection)));
         }
+    }
+
+    /// A condition that leaves every document out is more often mistyped than meant.
+    fn without_rows(&self) -> Option<Finding> {
+        let Tally { documents, without_rows, .. } = &self.seen.tally;
+        (*documents > 0 && documents == without_rows).then(|| Finding {
+            place: self.place.clone(),
+            what: format!("no document of {} has rows: the mapping leaves all of them out", self.plan.collection),
+            hint: "are the values of its `filter` or `split` written as the documents have them?".to_owned(),
+        })
     }
 
     fn empty_columns(&self) -> Vec<Finding> {

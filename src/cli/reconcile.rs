@@ -7,7 +7,7 @@ use clap::Args;
 use super::{Exit, print, setup::Setup};
 use crate::{
     pipeline::Bench,
-    reconcile::{Bounds, Coverage, Report},
+    reconcile::{Bounds, Coverage, Report, verdict::NO_SUCH_COLLECTION},
 };
 
 /// Compare both sides now, column by column, while writes go on.
@@ -63,7 +63,7 @@ impl Reconcile {
 fn exit(reports: &[Report], unfinished: &[String]) -> Exit {
     if reports.iter().any(|report| report.proof.drift() > 0) {
         Exit::Drift
-    } else if unfinished.is_empty() && reports.iter().all(|report| report.proof.full && report.proof.undecided == 0) {
+    } else if unfinished.is_empty() && reports.iter().all(|report| report.proof.is_equal()) {
         Exit::Success
     } else {
         Exit::Unproven
@@ -76,6 +76,7 @@ fn table(reports: &[Report], unfinished: &[String]) {
     for report in reports {
         let proof = &report.proof;
         let verdict = match (proof.drift(), proof.full && proof.undecided == 0) {
+            (0, true) if proof.no_such_collection => "no such collection",
             (0, true) => "equal",
             // The rule of three: with no drift in n random documents, 95 % sure that less than 3/n drift.
             (0, false) if proof.undecided == 0 => "no drift in the sample",
@@ -101,6 +102,9 @@ fn table(reports: &[Report], unfinished: &[String]) {
         table.add_row([name.as_str(), "none", "0", "", "", "", "", "snapshot unfinished"]);
     }
     print::line(table);
+    for Report { collection, .. } in reports.iter().filter(|report| report.proof.no_such_collection) {
+        print::line(format!("{collection}: {NO_SUCH_COLLECTION}"));
+    }
     for report in reports {
         for finding in &report.findings {
             let mut line = format!("{} {} {}", report.collection, finding.kind, finding.key);

@@ -56,7 +56,8 @@ impl Replay {
             replay::Request { topic: &topic, partition: self.partition, to, who: &who, dry_run: self.dry_run };
         let moved = replay::replay(&session, &request).await?;
         if moved.is_empty() {
-            anyhow::bail!("find a partition of {topic} that has been applied beyond that offset");
+            let positions = replay::positions(&session, &topic).await?;
+            anyhow::bail!("replay {}: {}", self.collection, self.why_not(&topic, &positions));
         }
         if self.json {
             print::json(&moved)?;
@@ -74,5 +75,55 @@ impl Replay {
             "Moved. The running sink goes on from there within about a second."
         });
         Ok(Exit::Success)
+    }
+
+    /// Why no position was moved, from where they stand.
+    fn why_not(&self, topic: &str, positions: &[(i32, Option<i64>)]) -> String {
+        if positions.is_empty() {
+            return format!(
+                "nothing of its topic {topic} has been applied yet, so there is nothing to apply again (has the daemon run with \
+                 this log.prefix and sink?)"
+            );
+        }
+        let stands = |(partition, offset): &(i32, Option<i64>)| match offset {
+            Some(offset) => format!("partition {partition} at offset {offset}"),
+            None => format!("partition {partition} at the earliest record"),
+        };
+        let all = positions.iter().map(stands).collect::<Vec<_>>().join(", ");
+        match (self.partition, self.to.to_offset) {
+            (Some(partition), _) if positions.iter().all(|(known, _)| *known != partition) => {
+                format!("nothing of partition {partition} of {topic} has been applied; the next records are {all}")
+            }
+            (_, Some(offset)) => {
+                format!(
+                    "nothing has been applied beyond offset {offset}, and a replay only goes back; the next records are {all}"
+                )
+            }
+            (_, None) => format!("no position of {topic} was moved; the next records are {all}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case::nothing_yet(None, Some(5), &[], "nothing of its topic t has been applied yet")]
+    #[case::no_such_partition(Some(9), None, &[(0, Some(7))], "nothing of partition 9 of t has been applied; the next records are partition 0 at offset 7")]
+    #[case::not_back(None, Some(7), &[(0, Some(7)), (1, None)], "nothing has been applied beyond offset 7, and a replay only goes back; the next records are \
+        partition 0 at offset 7, partition 1 at the earliest record")]
+    fn what_moves_nothing_says_why(
+        #[case] partition: Option<i32>,
+        #[case] to_offset: Option<i64>,
+        #[case] positions: &[(i32, Option<i64>)],
+        #[case] expected: &str,
+    ) {
+        let to = To { to_offset, to_earliest: to_offset.is_none() };
+        let replay = Replay { collection: "users".to_owned(), partition, to, dry_run: false, json: false };
+        let said = replay.why_not("t", positions);
+        assert!(said.starts_with(expected), "{said}");
     }
 }

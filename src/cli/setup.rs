@@ -35,12 +35,9 @@ impl Setup {
             faults
                 .into_iter()
                 .map(|fault| {
-                    let place = if fault.key.is_empty() { String::new() } else { format!("{}: ", fault.key) };
-                    Finding {
-                        place: path.display().to_string(),
-                        what: format!("{place}{}", fault.rule),
-                        hint: fault.hint,
-                    }
+                    let key = if fault.key.is_empty() { String::new() } else { format!("{}: ", fault.key) };
+                    let place = if fault.place.is_empty() { path.display().to_string() } else { fault.place };
+                    Finding { place, what: format!("{key}{}", fault.rule), hint: fault.hint }
                 })
                 .collect::<Vec<_>>()
         })?;

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use toml::de::{DeTable, DeValue};
+
 use super::{Config, Fault};
 
 impl Config {
@@ -16,12 +18,14 @@ impl Config {
         let environment =
             config::Environment::with_prefix(Self::ENV_PREFIX).prefix_separator("__").separator("__").try_parsing(true);
         let read = |sources: config::ConfigBuilder<config::builder::DefaultState>| {
-            sources
-                .build()
-                .and_then(config::Config::try_deserialize::<serde_json::Value>)
-                .map_err(|error| vec![Fault::new("", error.to_string(), format!("mend {}", path.display()))])
+            let read = sources.build().and_then(config::Config::try_deserialize::<serde_json::Value>);
+            read.map_err(|error| {
+                vec![Fault::new("", error.to_string(), "correct the file, or the variables DRIFTLESS__…")]
+            })
         };
-        let file = config::File::from(path).format(config::FileFormat::Toml);
+        let text = text(path).map_err(|fault| vec![Fault { place: path.display().to_string(), ..fault }])?;
+        let table = parsed(&text, path)?;
+        let file = config::File::from_str(&text, config::FileFormat::Toml);
         let mut raw = read(config::Config::builder().add_source(file).add_source(environment.clone()))?;
         let environment = read(config::Config::builder().add_source(environment))?;
         // A connection string of the environment takes the place of the file's, whichever way that one gave it.
@@ -35,11 +39,16 @@ impl Config {
         }
         let folder = path.parent().unwrap_or(Path::new(""));
         let misnamed = misnamed(std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned()));
-        match Self::from_value(raw, folder) {
-            Ok(config) if misnamed.is_empty() => Ok(config),
-            Ok(_) => Err(misnamed),
-            Err(faults) => Err(faults.into_iter().chain(misnamed).collect()),
-        }
+        let (config, faults) = match Self::from_value(raw, folder) {
+            Ok(config) => (Some(config), Vec::new()),
+            Err(faults) => (None, faults),
+        };
+        let placed = faults.into_iter().map(|fault| match given_by(&environment, &fault.key) {
+            Some(variable) => Fault { place: variable, ..fault },
+            None => Fault { place: place(&text, table.get_ref(), &fault.key, path), ..fault },
+        });
+        let faults: Vec<Fault> = placed.chain(misnamed).collect();
+        config.filter(|_| faults.is_empty()).ok_or(faults)
     }
 
     fn from_value(mut raw: serde_json::Value, folder: &Path) -> Result<Self, Vec<Fault>> {
@@ -55,7 +64,7 @@ impl Config {
                     let key = track.path().to_string();
                     faults.push(Fault::new(
                         &key,
-                        error.to_string(),
+                        in_words(&error.to_string()),
                         "see the commented example, config/driftless.toml",
                     ));
                     if !remove(&mut raw, &key) {
@@ -150,13 +159,88 @@ impl Config {
     }
 }
 
+/// The text of the file.
+fn text(path: &Path) -> Result<String, Fault> {
+    std::fs::read_to_string(path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => Fault::new(
+            "",
+            "there is no such configuration file",
+            "name yours with --config; config/driftless.toml is a commented example to copy",
+        ),
+        _ => Fault::new("", format!("the configuration file cannot be read: {error}"), "let driftless read it"),
+    })
+}
+
+/// The file as TOML, with every fault of its syntax.
+fn parsed<'t>(text: &'t str, path: &Path) -> Result<toml::Spanned<DeTable<'t>>, Vec<Fault>> {
+    let (table, errors) = DeTable::parse_recoverable(text);
+    if errors.is_empty() {
+        return Ok(table);
+    }
+    let faults = errors.iter().map(|error| {
+        let place = line(text, path, error.span().map_or(0, |span| span.start));
+        Fault { place, ..Fault::new("", error.message(), "this is no valid TOML") }
+    });
+    Err(faults.collect())
+}
+
+/// Where the file gives a key; for one that it lacks, its section, or the file.
+fn place(text: &str, table: &DeTable<'_>, key: &str, path: &Path) -> String {
+    let (mut here, mut start) = (Some(table), None);
+    for name in key.split('.') {
+        let Some((at, value)) = here.and_then(|table| table.get_key_value(name)) else { break };
+        start = Some(at.span().start);
+        here = match value.get_ref() {
+            DeValue::Table(table) => Some(table),
+            _ => None,
+        };
+    }
+    start.map_or_else(|| path.display().to_string(), |start| line(text, path, start))
+}
+
+fn line(text: &str, path: &Path, start: usize) -> String {
+    let before = &text[..start.min(text.len())];
+    format!("{}:{}", path.display(), 1 + before.bytes().filter(|byte| *byte == b'\n').count())
+}
+
+/// The variable that gives a key, where one does.
+fn given_by(environment: &serde_json::Value, key: &str) -> Option<String> {
+    let pointer = format!("/{}", key.replace('.', "/"));
+    environment.pointer(&pointer).filter(|value| !value.is_object())?;
+    Some(format!("{}__{}", Config::ENV_PREFIX, key.replace('.', "__").to_uppercase()))
+}
+
+/// What serde says about a wrong type or value, in the words of a configuration file.
+fn in_words(error: &str) -> String {
+    let Some((found, wanted)) = error.split_once(", expected ") else { return error.to_owned() };
+    let wanted = match wanted {
+        "a string" => "a text in quotes",
+        "a boolean" => "true or false",
+        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number of 0 or more",
+        "i8" | "i16" | "i32" | "i64" | "isize" => "a whole number",
+        "f32" | "f64" => "a number",
+        "a map" => "a section of keys",
+        wanted if wanted.starts_with("struct ") => "a section of keys",
+        wanted => wanted,
+    };
+    match found.strip_prefix("invalid type: ").or_else(|| found.strip_prefix("invalid value: ")) {
+        // A text may be a secret that stands at the wrong key.
+        Some(found) if found.starts_with("string ") => format!("is a text, and must be {wanted}"),
+        Some(found) => format!("is the {}, and must be {wanted}", found.replace('`', "")),
+        None => format!("{found}, expected {wanted}"),
+    }
+}
+
 /// Variables that look like keys but lack the second underscore behind the prefix: they would be passed over in silence.
 fn misnamed(names: impl Iterator<Item = String>) -> Vec<Fault> {
     let meant = |name: &str| {
         let rest = name.strip_prefix(Config::ENV_PREFIX)?.strip_prefix('_')?;
         (!rest.starts_with('_') && rest.contains("__")).then(|| format!("name it {}__{rest}", Config::ENV_PREFIX))
     };
-    names.filter_map(|name| Some(Fault::new(&name, "this variable is not read", meant(&name)?))).collect()
+    let fault = |name: String| {
+        Some(Fault { place: name.clone(), ..Fault::new("", "this variable is not read", meant(&name)?) })
+    };
+    names.filter_map(fault).collect()
 }
 
 /// Takes `section.key` out; whether it was there.
@@ -224,6 +308,28 @@ mod tests {
     }
 
     #[rstest]
+    #[case::text(r#"invalid type: string "hunter2", expected i32"#, "is a text, and must be a whole number")]
+    #[case::number("invalid type: integer `5`, expected a string", "is the integer 5, and must be a text in quotes")]
+    #[case::negative(
+        "invalid value: integer `-1`, expected u32",
+        "is the integer -1, and must be a whole number of 0 or more"
+    )]
+    #[case::choice("unknown variant `x`, expected `json` or `bson`", "unknown variant `x`, expected `json` or `bson`")]
+    fn a_wrong_type_is_said_in_words(#[case] error: &str, #[case] expected: &str) {
+        assert_eq!(in_words(error), expected);
+    }
+
+    #[rstest]
+    #[case::given("log.replication", "d.toml:4")]
+    #[case::lacking("log.prefix", "d.toml:3")]
+    #[case::no_section("sink.url", "d.toml")]
+    fn a_fault_has_its_line(#[case] key: &str, #[case] expected: &str) {
+        let text = "mapping = \"m\"\n\n[log]\nreplication = \"one\"\n";
+        let table = parsed(text, Path::new("d.toml")).expect("TOML");
+        assert_eq!(place(text, table.get_ref(), key, Path::new("d.toml")), expected);
+    }
+
+    #[rstest]
     #[case::one_underscore("DRIFTLESS_SINK__WORKERS", Some("name it DRIFTLESS__SINK__WORKERS"))]
     #[case::right("DRIFTLESS__SINK__WORKERS", None)]
     #[case::not_a_key("DRIFTLESS_CACHE", None)]
@@ -231,7 +337,7 @@ mod tests {
     fn a_variable_that_is_not_read_is_named(#[case] name: &str, #[case] hint: Option<&str>) {
         let faults = misnamed([name.to_owned()].into_iter());
         assert_eq!(
-            faults.first().map(|fault| (fault.key.as_str(), fault.hint.as_str())),
+            faults.first().map(|fault| (fault.place.as_str(), fault.hint.as_str())),
             hint.map(|hint| (name, hint))
         );
     }

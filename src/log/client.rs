@@ -155,6 +155,9 @@ pub(super) async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(calls).await.unwrap_or(Err(Error::Ended(what)))
 }
 
+/// What the library calls its requests for the id of a transactional producer.
+const WAITS_FOR_COORDINATOR: &str = "GETPID";
+
 pub(super) fn millis(duration: Duration) -> String {
     duration.as_millis().to_string()
 }
@@ -179,6 +182,9 @@ impl ConsumerContext for Context {}
 
 pub(super) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
     match level {
+        // At a first start the brokers make the topic of their transactions. The library asks until that is done, and what
+        // lasts is the error of the call that waits for it.
+        _ if facility == WAITS_FOR_COORDINATOR => tracing::debug!(facility, message, "kafka client"),
         RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
             tracing::warn!(facility, message, "kafka client");
         }

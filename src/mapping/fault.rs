@@ -82,14 +82,30 @@ fn also_on(lines: &[u32]) -> String {
 
 /// The known name nearest to a mistyped one, when it is near enough to be meant.
 pub(super) fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let limit = 1 + wrong.chars().count() / 4;
-    known
+    near(wrong, known).first().copied()
+}
+
+/// The known names that may be meant by a mistyped one, the nearest first: a few letters differ, or one is a part of the other.
+pub(crate) fn near<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
+    let letters = wrong.chars().count();
+    // Two names that have no letter in common are not near, however short they are.
+    let limit = (1 + letters / 4).min(letters.saturating_sub(1));
+    let lower = wrong.to_lowercase();
+    let holds = |one: &str, other: &str| other.chars().count() >= PART && one.contains(other);
+    let mut near: Vec<_> = known
         .into_iter()
         .map(|name| (distance(wrong, name), name))
-        .filter(|(distance, _)| *distance <= limit)
-        .min()
-        .map(|(_, name)| name)
+        .filter(|(distance, name)| {
+            let name = name.to_lowercase();
+            *distance <= limit || holds(&lower, &name) || holds(&name, &lower)
+        })
+        .collect();
+    near.sort_unstable();
+    near.into_iter().map(|(_, name)| name).collect()
 }
+
+/// Letters of a name that show what is meant by a longer one: `users` of `app_users`.
+const PART: usize = 4;
 
 /// Levenshtein's distance, ignoring case.
 fn distance(a: &str, b: &str) -> usize {
@@ -138,7 +154,16 @@ mod tests {
     #[case("Table", Some("table"))]
     #[case("namespace", None)]
     #[case("x", None)]
+    #[case("app_tables", Some("table"))]
+    #[case("my_columns", Some("columns"))]
     fn proposes_what_was_meant(#[case] wrong: &str, #[case] expected: Option<&str>) {
         assert_eq!(nearest(wrong, ["table", "ignore", "columns"]), expected);
+    }
+
+    #[test]
+    fn the_nearest_comes_first_and_nothing_is_near_to_a_letter() {
+        assert_eq!(near("user", ["app_user_log", "users", "user_s", "orders"]), ["users", "user_s", "app_user_log"]);
+        assert_eq!(near("zz", ["a", "b"]), [""; 0]);
+        assert_eq!(near("x", ["a", "xy"]), [""; 0]);
     }
 }

@@ -32,6 +32,8 @@ pub struct CollectionFile {
     pub namespace: Option<Uuid>,
     /// What a dropped or renamed collection means.
     pub on_drop: OnDrop,
+    /// Whether it is meant that the source has no such collection (yet).
+    pub may_be_empty: bool,
     /// Which documents have rows; all conditions must hold.
     pub filter: Vec<ConditionFile>,
     /// The table of its documents, or one for each kind.

@@ -47,6 +47,7 @@ mod tree;
 mod value;
 
 pub use bson_type::BsonTypes;
+pub(crate) use fault::near;
 pub use fault::{Fault, Location};
 pub use file::{
     At, ChildFile, ChildIdFile, CollectionFile, ColumnFile, ConditionFile, IdFile, IdRule, IdType, KeyFrom, LookupFile,

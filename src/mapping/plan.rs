@@ -33,6 +33,8 @@ pub struct CollectionPlan {
     pub collection: String,
     /// What a dropped or renamed collection means.
     pub on_drop: OnDrop,
+    /// Whether it is meant that the source has no such collection (yet): then that proves it equal to no rows.
+    pub may_be_empty: bool,
     /// The tables: each root followed by its children. A collection has one root, or one for each kind of document.
     pub tables: Vec<TablePlan>,
     pub(super) program: Program,

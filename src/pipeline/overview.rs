@@ -282,5 +282,6 @@ fn proof(result: &ReconcileResult) -> Proof {
         extra: result.extra,
         different: result.different,
         undecided: result.undecided,
+        no_such_collection: result.no_such_collection,
     }
 }

@@ -115,6 +115,7 @@ impl Bench {
             extra: report.proof.extra,
             different: report.proof.different,
             undecided: report.proof.undecided,
+            no_such_collection: report.proof.no_such_collection,
             detail: serde_json::json!(&report.findings[..report.findings.len().min(Bounds::FINDINGS)]),
         };
         store_reconcile_result(&self.session, &result).await?;

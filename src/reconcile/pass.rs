@@ -191,7 +191,10 @@ impl<'a> Pass<'a> {
         pass.settle().await?;
         // It takes a look at every row.
         let strays = if full { pass.strays().await? } else { Vec::new() };
-        Ok(Some(pass.report(full, strays)))
+        let no_such_collection = pass.no_such_collection().await?;
+        let mut report = pass.report(full, strays);
+        report.proof.no_such_collection = no_such_collection;
+        Ok(Some(report))
     }
 
     async fn everything(&mut self) -> Result<(), Error> {
@@ -385,6 +388,18 @@ impl<'a> Pass<'a> {
                 self.drifting.insert(key, judged);
             }
         }
+    }
+
+    /// Whether nothing was compared because there is nothing of that name, and never was: a mistyped name looks like that.
+    async fn no_such_collection(&self) -> Result<bool, Error> {
+        let compared = self.matched > 0 || !self.drifting.is_empty() || !self.undecided.is_empty();
+        if compared || self.plan.may_be_empty || self.source.exists(&self.plan.collection).await? {
+            return Ok(false);
+        }
+        let reader = self.begin().await?;
+        let known = reader.knows_any(self.target.collection).await?;
+        reader.end().await?;
+        Ok(!known)
     }
 
     /// Rows that nothing in the source ever stood behind, by table.

@@ -55,12 +55,19 @@ pub struct Proof {
     pub different: u64,
     /// Documents that could not be judged.
     pub undecided: u64,
+    /// Whether the source has no such collection and never had a document of it, as far as is known: then empty is not equal.
+    pub no_such_collection: bool,
 }
 
 impl Proof {
     /// Documents proven unequal.
     pub fn drift(&self) -> u64 {
         self.missing + self.extra + self.different
+    }
+
+    /// Whether everything was compared and is equal.
+    pub fn is_equal(&self) -> bool {
+        self.full && self.drift() == 0 && self.undecided == 0 && !self.no_such_collection
     }
 }
 
@@ -105,6 +112,10 @@ impl Evidence {
         self.sample.as_ref().or(self.full.as_ref())
     }
 }
+
+/// What keeps a collection that the source does not have from being proven.
+pub const NO_SUCH_COLLECTION: &str = "the source has no such collection: correct its name, or set `may_be_empty = true` in \
+     the mapping if that is meant";
 
 /// What is known of one collection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -184,6 +195,9 @@ pub fn judge(facts: &Facts) -> Judged {
         }
         if proof.undecided > 0 {
             block(format!("documents undecided: {}", proof.undecided));
+        }
+        if proof.no_such_collection {
+            block(NO_SUCH_COLLECTION.to_owned());
         }
         if !proof.full {
             block(format!("only a sample of {} documents was compared", proof.documents));
@@ -267,6 +281,7 @@ mod tests {
         assert_eq!(verdict(|_, users| users.snapshot_complete = false), Verdict::Unknown);
         assert_eq!(verdict(|_, users| users.parked = 1), Verdict::Unknown);
         assert_eq!(verdict(|_, users| proof(users).undecided = 1), Verdict::Unknown);
+        assert_eq!(verdict(|_, users| proof(users).no_such_collection = true), Verdict::Unknown);
         assert_eq!(verdict(|facts, _| facts.fresh = Duration::from_secs(59)), Verdict::Unknown);
         assert_eq!(verdict(|facts, _| facts.troubles.push("the source has halted".to_owned())), Verdict::Unknown);
         assert_eq!(judge(&Facts { collections: Vec::new(), ..proven() }).verdict, Verdict::Unknown);

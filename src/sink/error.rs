@@ -87,7 +87,7 @@ pub enum Error {
         limit: Duration,
     },
     /// Another worker, or an operator's replay, moved the position meanwhile. Nothing was written.
-    #[error("apply {topic}/{partition} from offset {}: PostgreSQL says {}", shown(expected), shown(found))]
+    #[error("apply {topic}/{partition} from {}: its position was moved to {} meanwhile", shown(expected), shown(found))]
     OffsetMoved {
         /// Topic.
         topic: String,
@@ -214,7 +214,7 @@ pub enum Error {
 }
 
 fn shown(offset: &Option<i64>) -> String {
-    offset.map_or_else(|| "earliest".to_owned(), |offset| offset.to_string())
+    offset.map_or_else(|| "the earliest record".to_owned(), |offset| format!("offset {offset}"))
 }
 
 /// The part of a PostgreSQL client error that may be shown.

@@ -330,6 +330,16 @@ impl<'a> Reader<'a> {
         Ok(strays)
     }
 
+    /// Whether any document of the collection was ever applied, deletes included.
+    ///
+    /// # Errors
+    /// [`Error::Statement`] by its cause.
+    pub async fn knows_any(&self, collection: usize) -> Result<bool, Error> {
+        let act = "look for the collection in the ledger";
+        let sql = "SELECT EXISTS (SELECT FROM driftless.ledger WHERE collection = $1)";
+        field(&self.session.query_one(act, sql, &[&self.prepared.id(collection)]).await?, 0, act)
+    }
+
     /// The next keys of live documents, in the order of their bytes.
     ///
     /// # Errors

@@ -6,7 +6,7 @@
 
 use tokio_postgres::Row;
 
-use super::{Error, Session, identity, session::field, status::storable};
+use super::{Error, Session, checkpoint, identity, session::field, status::storable};
 
 /// Where to read again from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +74,18 @@ async fn inside(session: &Session, request: &Request<'_>, offset: Option<i64>) -
     moved.sort_by_key(|moved| moved.partition);
     record_action(session, request.who, "replay", &serde_json::json!({ "positions": moved })).await?;
     Ok(moved)
+}
+
+/// Where the partitions of a topic stand, by number; `None` is the earliest. Those of which nothing was applied are not among them.
+///
+/// # Errors
+/// [`Error::Statement`] by its cause.
+pub async fn positions(session: &Session, topic: &str) -> Result<Vec<(i32, Option<i64>)>, Error> {
+    let all = checkpoint::all(session).await?.into_iter();
+    let ours = all.filter(|(partition, _)| *partition.topic == *topic);
+    let mut positions: Vec<_> = ours.map(|(partition, position)| (partition.partition, position.next_offset)).collect();
+    positions.sort_unstable();
+    Ok(positions)
 }
 
 fn read(row: &Row) -> Result<Moved, Error> {

@@ -22,6 +22,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { id: 5, name: "proof_age", sql: include_str!("migrations/0005_proof_age.sql") },
     Migration { id: 6, name: "repair", sql: include_str!("migrations/0006_repair.sql") },
     Migration { id: 7, name: "key_rule", sql: include_str!("migrations/0007_key_rule.sql") },
+    Migration { id: 8, name: "no_such_collection", sql: include_str!("migrations/0008_no_such_collection.sql") },
 ];
 
 /// Key of the advisory lock: "driftless" as a number, roughly.

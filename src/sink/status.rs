@@ -101,6 +101,8 @@ pub struct ReconcileResult {
     pub different: u64,
     /// Not judged.
     pub undecided: u64,
+    /// Whether the source has no such collection and never had a document of it.
+    pub no_such_collection: bool,
     /// Whatever else the tier has to tell; no values of documents.
     pub detail: serde_json::Value,
 }
@@ -162,7 +164,7 @@ pub async fn reconcile_results(session: &Session) -> Result<Vec<ReconcileResult>
         "SELECT DISTINCT ON (collection, tier) collection, tier, (extract(epoch FROM finished_at - began_at) * 1000)::int8, \
                 (extract(epoch FROM began_at) * 1000)::int8, \
                 (extract(epoch FROM clock_timestamp() - began_at) * 1000)::int8, plan, \
-                as_of_t, as_of_i, checked, total, missing, extra, different, undecided, detail \
+                as_of_t, as_of_i, checked, total, missing, extra, different, undecided, detail, no_such_collection \
            FROM driftless.reconcile_result WHERE {OURS} ORDER BY collection, tier, id DESC"
     );
     let rows = session.query(ACT, &sql, &[&session.prefix()]).await?;
@@ -186,6 +188,7 @@ fn reconcile_result(row: &Row) -> Result<ReconcileResult, Error> {
         different: number(12)?,
         undecided: number(13)?,
         detail: field(row, 14, ACT)?,
+        no_such_collection: field(row, 15, ACT)?,
     })
 }
 
@@ -213,8 +216,8 @@ pub async fn store_reconcile_result(session: &Session, result: &ReconcileResult)
     let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
     let sql = "INSERT INTO driftless.reconcile_result \
                  (migration, collection, tier, as_of_t, as_of_i, checked, total, missing, extra, different, undecided, detail, \
-                  began_at, plan) \
-               SELECT id, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, now() - $13::float8 * interval '1 second', $14 \
+                  began_at, plan, no_such_collection) \
+               SELECT id, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, now() - $13::float8 * interval '1 second', $14, $15 \
                  FROM driftless.identity WHERE prefix = $1";
     session
         .execute(
@@ -235,6 +238,7 @@ pub async fn store_reconcile_result(session: &Session, result: &ReconcileResult)
                 &storable(session, &result.detail),
                 &result.took.as_secs_f64(),
                 &result.plan.as_ref().map(<[u8; 16]>::as_slice),
+                &result.no_such_collection,
             ],
         )
         .await?;

@@ -71,7 +71,7 @@ impl Worker {
             if cancel.is_cancelled() {
                 return Ok(());
             }
-            match self.consume(&cancel).await {
+            match self.consume_again(&cancel).await {
                 Err(error) if cancel.is_cancelled() && error.class() == Class::Transient => Ok(()),
                 ended => ended,
             }
@@ -83,6 +83,19 @@ impl Worker {
         let reason = retry::chain(error);
         warn!(reason, delay_ms = delay.as_millis(), "sink waits and tries again");
         self.stalls.waits(reason);
+    }
+
+    /// Applies until cancelled or until the consumer ends. After a replay from the earliest record the group is joined anew:
+    /// that is what an operator asked for, and no stall.
+    async fn consume_again(&self, cancel: &CancellationToken) -> Result<(), Error> {
+        loop {
+            match self.consume(cancel).await {
+                Err(Error::OffsetMoved { topic, partition, found: None, .. }) => {
+                    info!(topic, partition, "position moved to the earliest record, joining again to read from there");
+                }
+                ended => return ended,
+            }
+        }
     }
 
     /// Joins the group and applies until cancelled or until the consumer ends.

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bson::{Document, doc};
 
-use super::{Error, Server, Source};
+use super::{Error, Server, Source, connect::within};
 use crate::model::{ClusterTime, SourceIdentity};
 
 /// Something that must be mended before the source can be followed.
@@ -120,6 +120,21 @@ impl Source {
             }
         }
         Ok(identity)
+    }
+
+    /// The collections of the database, in any order.
+    ///
+    /// # Errors
+    /// [`Error::Server`] and [`Error::Timeout`] by their class.
+    pub async fn collection_names(&self) -> Result<Vec<String>, Error> {
+        let act = "list the collections of the source";
+        within(self.config().timeout, act, self.database().list_collection_names()).await
+    }
+
+    /// The databases that the user may know of; none where it may not ask.
+    pub async fn database_names(&self) -> Vec<String> {
+        let names = self.database().client().list_database_names();
+        within(self.config().timeout, "list the databases of the source", names).await.unwrap_or_default()
     }
 
     /// `None` where the user may not ask, or behind a mongos.

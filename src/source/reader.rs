@@ -96,6 +96,18 @@ impl Reader {
         Self { database, timeout }
     }
 
+    /// Whether the database has a collection of that name.
+    ///
+    /// # Errors
+    /// [`Error::Server`] and [`Error::Timeout`] by their class; [`Error::Reply`] (halt).
+    pub async fn exists(&self, collection: &str) -> Result<bool, Error> {
+        let act = "look for a collection of the source";
+        let command = doc! { "listCollections": 1, "nameOnly": true, "filter": { "name": collection } };
+        let reply = within(self.timeout, act, self.database.run_command(command)).await?;
+        let found = reply.get_document("cursor").and_then(|cursor| cursor.get_array("firstBatch"));
+        Ok(!found.map_err(|_| Error::Reply { act, field: "cursor.firstBatch" })?.is_empty())
+    }
+
     /// Reads the documents that follow `after` (`{_id: …}`; `None` for the first ones) in the order of the `_id` index.
     ///
     /// # Errors

@@ -1,10 +1,12 @@
-//! Every example of `docs/mapping.md` and `README.md` is read as a mapping file, and every file of `config/examples` is
-//! compiled against its schema on a real server.
+//! Every example of `docs/mapping.md` and `README.md` passes `driftless check` against the target that `manual.sql` gives it, and
+//! every file of `config/examples` is compiled against its schema on a real server.
 //!
 //! A block of the manual that names no collection is what stands below `[collections.things.columns]`; a collection of which
 //! it shows only a part has `id = "uuid5"`; a block without a namespace gets one. The manual says so at its start.
 
 use std::collections::BTreeSet;
+
+use mongodb::bson::doc;
 
 use driftless::{
     config::SinkConfig,
@@ -15,7 +17,7 @@ use driftless::{
 use crate::{
     harness::file,
     support::{
-        beside_others,
+        PATIENCE, beside_others,
         migration::Migration,
         stack::{Stack, root},
     },
@@ -23,33 +25,85 @@ use crate::{
 
 const EXAMPLES: [&str; 5] = ["business_plans", "skills_platform", "learning", "crm", "planning"];
 
-#[test]
-fn every_block_of_the_manual_is_a_mapping() {
-    for page in ["docs/mapping.md", "README.md"] {
+/// The SQL of every block, under its name.
+const TARGETS: &str = include_str!("manual.sql");
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_block_of_the_manual_passes_check() {
+    let _machine = beside_others().await;
+    let stack = Stack::shared().await;
+    let mut faults = Vec::new();
+    for page in ["README.md", "docs/mapping.md"] {
         let text = std::fs::read_to_string(root().join(page)).expect("read the page");
         let blocks = blocks(&text);
         assert!(!blocks.is_empty(), "{page} has examples");
-        for (line, block) in blocks {
-            if let Err(faults) = MappingFile::parse(&whole(&block), page) {
-                let faults: Vec<_> = faults.iter().map(ToString::to_string).collect();
-                panic!("{page}:{line}: {}\n{block}", faults.join("\n"));
+        for (at, (line, name, block)) in blocks.into_iter().enumerate() {
+            // The README's is a whole file, to be copied as it is.
+            let mapping = if page == "README.md" { block } else { whole(&block) };
+            let target = target(&name);
+            let test = format!("manual_{}_{at}", page.starts_with("docs"));
+            let migration = Migration::new(stack, stack.mongo_uri(), &test, target, &mapping).await;
+            let output = migration.command(&["check"]).await;
+            if !output.status.success() {
+                let [told, complained] = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes));
+                faults.push(format!("{page}:{line}: {told}{complained}\n{mapping}"));
             }
+            migration.finish().await;
         }
     }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
-/// Every fenced block of TOML, indented or not, and its line.
-fn blocks(text: &str) -> Vec<(usize, String)> {
-    let mut blocks = Vec::new();
-    let mut open: Option<(usize, String)> = None;
+/// What the readme shows becomes rows as it says.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_readme_maps_documents() {
+    let _machine = beside_others().await;
+    let stack = Stack::shared().await;
+    let text = std::fs::read_to_string(root().join("README.md")).expect("read the page");
+    let (_, name, mapping) = blocks(&text).swap_remove(0);
+    let migration = Migration::new(stack, stack.mongo_uri(), "manual_readme", target(&name), &mapping).await;
+    let team = doc! { "_id": 1, "name": "t" };
+    let user = doc! { "_id": 2, "name": "Ada", "profile": { "address": { "city": "London" } }, "team": 1 };
+    let plan = doc! { "_id": 3, "title": "p", "milestones": [{ "title": "m" }] };
+    for (collection, document) in [("teams", team), ("users", user), ("plans", plan)] {
+        migration.collection(collection).insert_one(document).await.expect("insert");
+    }
+    let told = migration.succeed(&["check", "--all"]).await;
+    assert!(told.contains("\n0 faults ") && !told.contains("mapping.toml"), "{told}");
+    let daemon = migration.daemon();
+    migration.quiesce(&daemon, PATIENCE).await;
+    migration.succeed(&["reconcile", "--full"]).await;
+    let rows = "SELECT concat_ws('|', full_name, city, t.name) FROM app.users AS u JOIN app.teams AS t ON t.id = u.team_id
+        UNION ALL SELECT concat_ws('|', p.title, m.position, m.title) FROM app.plans AS p JOIN app.plan_milestones AS m ON plan_id = id";
+    let rows: Vec<_> = migration.texts(rows).await.into_iter().flatten().collect();
+    assert_eq!(rows, ["Ada|London|t", "p|0|m"]);
+    daemon.stop(0).await;
+    migration.finish().await;
+}
+
+/// The SQL that stands below a name.
+fn target(block: &str) -> &'static str {
+    let (_, rest) = TARGETS.split_once(&format!("-- {block}\n")).unwrap_or_else(|| panic!("manual.sql has no {block}"));
+    rest.split_once("\n-- ").map_or(rest, |(target, _)| target)
+}
+
+/// Every fenced block of TOML, indented or not: its line, the heading above it with its number there, and its text.
+fn blocks(text: &str) -> Vec<(usize, String, String)> {
+    let mut blocks: Vec<(usize, String, String)> = Vec::new();
+    let (mut heading, mut below) = ("", 0);
+    let mut open: Option<(usize, String, String)> = None;
     for (number, line) in text.lines().enumerate() {
         match &mut open {
             Some(_) if line.trim() == "```" => blocks.extend(open.take()),
-            Some((_, block)) => {
+            Some((_, _, block)) => {
                 block.push_str(line.trim_start());
                 block.push('\n');
             }
-            None if line.trim() == "```toml" => open = Some((number + 1, String::new())),
+            None if line.trim() == "```toml" => {
+                below += 1;
+                open = Some((number + 1, format!("{heading} {below}"), String::new()));
+            }
+            None if line.starts_with('#') => (heading, below) = (line.trim_start_matches('#').trim(), 0),
             None => {}
         }
     }

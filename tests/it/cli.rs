@@ -31,8 +31,8 @@ fn a_missing_configuration_is_named() {
     let said = driftless(&[], &["check", "--offline"]);
     assert_eq!(said.code, 2);
     insta::assert_snapshot!(said.stdout, @r#"
-    driftless.toml: configuration file "driftless.toml" not found
-        hint: mend driftless.toml
+    driftless.toml: there is no such configuration file
+        hint: name yours with --config; config/driftless.toml is a commented example to copy
     1 fault found
     "#);
 }
@@ -105,4 +105,28 @@ fn the_example_of_the_demo_has_no_fault_of_its_own() {
     let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/driftless.toml");
     let said = driftless(&[], &["--config", config.to_str().expect("a path"), "check", "--offline"]);
     assert_eq!((said.code, said.stdout.as_str()), (0, "0 faults found\n"));
+}
+
+#[rstest::rstest]
+#[case::wrong_type(
+    "replication = \"one\"",
+    "driftless.toml:8: log.replication: is a text, and must be a whole number\n"
+)]
+#[case::a_number_for_a_time(
+    "replication = 1\ntimeout = 30",
+    "driftless.toml:9: log.timeout: 30 is no duration: write a number and a unit in quotes, for example \"30s\"\n"
+)]
+#[case::negative(
+    "replication = 1\ntransaction_changes = -1",
+    "driftless.toml:9: log.transaction_changes: is the integer -1, and must be a whole number of 0 or more\n"
+)]
+#[case::not_toml("replication = ", "driftless.toml:8: string values must be quoted")]
+fn a_fault_of_the_configuration_has_its_line(#[case] setting: &str, #[case] expected: &str) {
+    let config = format!(
+        "mapping = \"m.toml\"\n[source]\nuri = \"mongodb://h\"\ndatabase = \"d\"\n[log]\nbrokers = \"h:1\"\nprefix = \"p\"\n{setting}\n[sink]\n\
+         url = \"postgres://h/d\"\n"
+    );
+    let said = driftless(&[("driftless.toml", &config), ("m.toml", MAPPING)], &["check", "--offline"]);
+    assert_eq!(said.code, 2);
+    assert!(said.stdout.starts_with(expected), "{}", said.stdout);
 }

@@ -84,6 +84,10 @@ impl Site {
     }
 
     fn run_with(&self, constraints: &str, arguments: &[&str]) -> Said {
+        self.run_mapped(MAPPING, constraints, arguments)
+    }
+
+    fn run_mapped(&self, mapping: &str, constraints: &str, arguments: &[&str]) -> Said {
         let config = format!(
             "mapping = \"m.toml\"\n[source]\nuri = \"{}\"\ndatabase = \"{}\"\n[log]\nbrokers = \"{}\"\nprefix = \"t\"\n\
              replication = 1\n[sink]\nurl = \"{}\"\nconstraints = \"{constraints}\"\n",
@@ -92,7 +96,7 @@ impl Site {
             setting("KAFKA_BROKERS"),
             self.target.url()
         );
-        driftless(&[("driftless.toml", &config), ("m.toml", MAPPING)], arguments)
+        driftless(&[("driftless.toml", &config), ("m.toml", mapping)], arguments)
     }
 
     fn check(&self, arguments: &[&str]) -> (i32, serde_json::Value) {
@@ -295,5 +299,49 @@ async fn check_names_every_fault_of_a_document_and_no_column_that_only_refused_o
         assert!(told.contains(fault), "{fault}\n{told}");
     }
     assert!(told.contains("data: plans: 3 documents, 1 of them refused"), "{told}");
+    site.end().await;
+}
+
+#[tokio::test]
+async fn check_names_collections_that_lead_to_nothing_and_those_that_may_be_meant() {
+    let site = Site::new().await;
+    let mapping = "namespace = \"dns\"\n[collections.user]\ntable = \"app.users\"\nid = \"uuid5\"\n\
+                   columns.email = { constant = \"x\" }\n";
+    let check = |mapping: &str| site.run_mapped(mapping, "auto", &["check"]).stdout;
+    let nowhere = check(mapping);
+    let database = format!("source: warning: database {} has no collections\n", site.source.name());
+    assert!(nowhere.contains(&database), "{nowhere}");
+
+    site.insert("users", [doc! { "_id": 1 }]).await;
+    site.insert("orders", [doc! { "_id": 1 }]).await;
+    let mistyped = check(mapping);
+    let warning = format!(
+        "m.toml:2:14: warning: collection user does not exist in database {}\n    hint: did you mean `users`? if that is meant, \
+         set `may_be_empty = true` for it\n",
+        site.source.name()
+    );
+    assert!(mistyped.contains(&warning), "{mistyped}");
+    let far = check(&mapping.replace("collections.user", "collections.people"));
+    assert!(far.contains("hint: not mapped are `orders`, `users`; if that is meant"), "{far}");
+
+    site.source.create_collection("user").await.expect("creates a collection");
+    let empty = check(mapping);
+    assert!(
+        empty.contains("m.toml:2:14: warning: collection user has no documents\n    hint: did you mean `users`?"),
+        "{empty}"
+    );
+    let meant = check(&format!("{mapping}may_be_empty = true\n"));
+    assert!(!meant.contains("collection user"), "{meant}");
+    site.end().await;
+}
+
+#[tokio::test]
+async fn check_doubts_a_filter_that_leaves_everything_out() {
+    let site = Site::new().await;
+    site.insert("users", [doc! { "_id": 1, "kind": "active" }]).await;
+    let mapping = "namespace = \"dns\"\n[collections.users]\ntable = \"app.users\"\nid = \"uuid5\"\n\
+                   filter = { path = \"kind\", is = \"actve\" }\n";
+    let said = site.run_mapped(mapping, "auto", &["check"]);
+    assert!(said.stdout.contains("m.toml:2:14: warning: no document of users has rows"), "{}", said.stdout);
     site.end().await;
 }

@@ -24,6 +24,7 @@ mod law_6_clearing;
 mod law_7_dead_letters;
 mod law_8_history;
 mod metrics;
+mod names;
 mod now;
 mod odd_ids;
 mod one_document;

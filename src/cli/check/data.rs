@@ -2,7 +2,7 @@
 
 use bson::raw::RawDocumentBuf;
 
-use super::{Report, servers::Target};
+use super::{Report, names::Names, servers::Target};
 use crate::{
     analyze::{self, Coverage, Survey},
     cli::setup::{Finding, Setup},
@@ -25,7 +25,13 @@ pub(super) enum Extent {
 const PAGE: usize = 500;
 
 /// Surveys every mapped collection. Where reading one fails, that is a fault and the others are still told.
-pub(super) async fn survey(setup: &Setup, source: &Source, target: &Target, extent: Extent, report: &mut Report) {
+pub(super) async fn survey(
+    setup: &Setup,
+    (source, names): (&Source, &Names),
+    target: &Target,
+    extent: Extent,
+    report: &mut Report,
+) {
     let coverage = match extent {
         Extent::Sample(_) => Coverage::Sample,
         Extent::All => Coverage::All,
@@ -41,7 +47,12 @@ pub(super) async fn survey(setup: &Setup, source: &Source, target: &Target, exte
     let survey = Survey::new(&target.plan, &target.catalog, coverage);
     let mut data = Data { setup, source, target, session, survey };
     for (place, plan) in target.plan.collections().iter().enumerate() {
-        if let Err(failed) = data.collection(place, &plan.collection, extent).await {
+        let read = data.collection(place, &plan.collection, extent).await;
+        let is_empty = read.is_ok() && data.survey.documents(place) == 0;
+        if is_empty && names.has(&plan.collection) && !plan.may_be_empty {
+            report.warnings.push(names.empty(setup, &plan.collection));
+        }
+        if let Err(failed) = read {
             let (server, what, hint) = match &failed {
                 Failed::Source(error) => ("source", retry::chain(error), error.hint()),
                 Failed::Sink(error) => ("sink", retry::chain(error), error.hint()),

@@ -1,6 +1,7 @@
 //! `driftless check`: every fault of configuration, mapping, servers and data at once, each with what to do.
 
 mod data;
+mod names;
 mod servers;
 
 use std::path::Path;
@@ -41,6 +42,12 @@ impl Report {
     fn fault(&mut self, place: &str, what: impl Into<String>, hint: impl Into<String>) {
         self.faults.push(Finding { place: place.to_owned(), what: what.into(), hint: hint.into() });
     }
+
+    fn extend(&mut self, other: Self) {
+        self.faults.extend(other.faults);
+        self.warnings.extend(other.warnings);
+        self.notes.extend(other.notes);
+    }
 }
 
 impl Check {
@@ -62,17 +69,23 @@ impl Check {
     }
 
     async fn online(&self, setup: &Setup, report: &mut Report) {
-        let source = servers::source(setup, report).await;
-        servers::log(setup, report).await;
-        let target = servers::sink(setup, report).await;
-        servers::state(setup, source.as_ref(), report).await;
+        // Side by side: a server that does not answer is waited for, and may not be the only one.
+        let (mut log, mut sink) = (Report::default(), Report::default());
+        let (source, (), target) = tokio::join!(
+            servers::source(setup, report),
+            servers::log(setup, &mut log),
+            servers::sink(setup, &mut sink)
+        );
+        report.extend(log);
+        report.extend(sink);
+        servers::state(setup, source.as_ref().map(|(source, _)| source), report).await;
         let extent = match (self.all, self.sample) {
             (true, _) => data::Extent::All,
             (false, 0) => return,
             (false, n) => data::Extent::Sample(n),
         };
-        if let (Some(source), Some(target)) = (source, target) {
-            data::survey(setup, &source, &target, extent, report).await;
+        if let (Some((source, names)), Some(target)) = (source, target) {
+            data::survey(setup, (&source, &names), &target, extent, report).await;
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Facts and faults of the three servers.
 
-use super::Report;
+use super::{Report, names::Names};
 use crate::{
     cli::{
         print,
@@ -19,17 +19,18 @@ use crate::{
 const OPLOG_SECONDS: u32 = 48 * 3600;
 
 /// The source: server, user, oplog, collections.
-pub(super) async fn source(setup: &Setup, report: &mut Report) -> Option<Source> {
+pub(super) async fn source(setup: &Setup, report: &mut Report) -> Option<(Source, Names)> {
     const PLACE: &str = "source";
     let collections = setup.collections();
     let names = || collections.keys().map(String::as_str);
     let outcome = async {
         let source = Source::connect(&setup.config.source).await?;
         let (facts, faults) = (source.facts(names()).await?, source.faults(names()).await?);
-        Ok::<_, crate::source::Error>((source, facts, faults))
+        let found = Names::of(&source, &facts).await?;
+        Ok::<_, crate::source::Error>((source, facts, faults, found))
     };
     match outcome.await {
-        Ok((source, facts, faults)) => {
+        Ok((source, facts, faults, found)) => {
             let [major, minor, patch] = facts.server.version;
             report.notes.push(format!("source: MongoDB {major}.{minor}.{patch}"));
             if let Some(oplog) = facts.oplog {
@@ -45,7 +46,8 @@ pub(super) async fn source(setup: &Setup, report: &mut Report) -> Option<Source>
                 }
             }
             faults.into_iter().for_each(|fault| report.fault(PLACE, fault.what, fault.hint));
-            Some(source)
+            report.warnings.extend(found.missing(setup));
+            Some((source, found))
         }
         Err(error) => {
             let hint = error.hint().unwrap_or("is the server up, and is the connection string right?").to_owned();

@@ -117,6 +117,7 @@ impl<'a> Compiler<'a> {
         Some(CollectionPlan {
             collection: collection.name.value.clone(),
             on_drop: collection.on_drop,
+            may_be_empty: collection.may_be_empty,
             tables: finisher.tables,
             program: Program { id, split, kinds, reads: finisher.reads },
         })
@@ -192,14 +193,26 @@ impl<'a> Compiler<'a> {
     fn table(&mut self, name: &'a At<TableName>) -> Option<&'a Table> {
         let found = self.catalog.table(&name.value);
         if found.is_none() {
-            let known: Vec<_> = self.catalog.tables.iter().map(|table| plain(&table.name)).collect();
-            let hint = match nearest(&plain(&name.value), known.iter().map(String::as_str)) {
-                Some(meant) => format!("did you mean `{meant}`?"),
+            let hint = match self.meant(&name.value) {
+                Some(meant) => format!("did you mean `{}.{}`?", meant.schema, meant.name),
                 None => "create it, or correct the name; upper and lower case count".to_owned(),
             };
             self.fault(name, format!("table {} does not exist", name.value), hint);
         }
         found
+    }
+
+    /// The table that may be meant by a name: of its own name in another schema, else of a name near to it. That the schema is the
+    /// same makes no name near.
+    fn meant(&self, name: &TableName) -> Option<&'a TableName> {
+        let others = || self.catalog.tables.iter().map(|table| &table.name);
+        let same = others().find(|other| other.name == name.name);
+        same.or_else(|| {
+            let here = others().filter(|other| other.schema == name.schema).map(|other| other.name.as_str());
+            let meant =
+                nearest(&name.name, here).or_else(|| nearest(&name.name, others().map(|other| other.name.as_str())))?;
+            others().filter(|other| other.name == meant).max_by_key(|other| other.schema == name.schema)
+        })
     }
 
     /// The conditions of a table that is so many levels below the document.
@@ -262,10 +275,6 @@ impl<'a> Compiler<'a> {
     fn fault<T>(&mut self, at: &At<T>, what: impl Into<String>, hint: impl Into<String>) {
         self.faults.push(self.file.fault(at, what, hint));
     }
-}
-
-fn plain(name: &TableName) -> String {
-    format!("{}.{}", name.schema, name.name)
 }
 
 #[cfg(test)]

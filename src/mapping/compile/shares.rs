@@ -4,47 +4,60 @@ use std::collections::HashMap;
 
 use super::{Compiler, RootsFile, TableFile, TableName};
 
+/// A part of the mapping that writes a table.
+struct Writer<'a> {
+    file: &'a TableFile,
+    /// Which part: `orders`, or `orders.lines` for what is embedded.
+    part: String,
+}
+
 impl<'a> Compiler<'a> {
     /// Faults tables that are written twice without `shared`.
     pub(super) fn check_shares(&mut self) {
-        let mut writers: HashMap<&'a TableName, Vec<(&'a TableFile, &'a str)>> = HashMap::new();
+        let mut writers: HashMap<&'a TableName, Vec<Writer<'a>>> = HashMap::new();
         for collection in &self.file.collections {
-            let mut tables = Vec::new();
+            let mut found = Vec::new();
+            let name = &collection.name.value;
             match &collection.tables {
-                RootsFile::One(table) => collect(table, &mut tables),
-                RootsFile::Split(split) => {
-                    split.variants.iter().for_each(|variant| collect(&variant.table, &mut tables));
-                }
+                RootsFile::One(table) => collect(table, name.clone(), &mut found),
+                RootsFile::Split(split) => split.variants.iter().for_each(|variant| {
+                    collect(&variant.table, format!("{name}.variants.{}", variant.name.value), &mut found);
+                }),
             }
-            for table in tables {
-                let earlier = writers.entry(&table.table.value).or_default();
-                self.check_share(table, &collection.name.value, earlier);
-                earlier.push((table, &collection.name.value));
+            for writer in found {
+                let earlier = writers.entry(&writer.file.table.value).or_default();
+                self.check_share(&writer, earlier);
+                earlier.push(writer);
             }
         }
     }
 
-    fn check_share(&mut self, table: &'a TableFile, collection: &str, earlier: &[(&'a TableFile, &'a str)]) {
-        let name = &table.table;
-        for (other, owner) in earlier {
-            match (table.shared, other.shared) {
+    fn check_share(&mut self, writer: &Writer<'a>, earlier: &[Writer<'a>]) {
+        let name = &writer.file.table;
+        for other in earlier {
+            match (writer.file.shared, other.file.shared) {
                 (true, true) => {}
                 (false, false) => {
-                    let what = format!("table {} is written twice, for `{owner}` and for `{collection}`", name.value);
+                    let what = format!(
+                        "table {} is written twice, for `{}` (line {}) and for `{}` (line {})",
+                        name.value, other.part, other.file.table.line, writer.part, name.line
+                    );
                     self.fault(name, what, "give each its own table, or say `shared = true` in both");
                     return;
                 }
                 (ours, _) => {
-                    let (silent, of) = if ours { (&other.table, *owner) } else { (name, collection) };
-                    let what = format!("table {} is shared, but `{of}` does not say so", name.value);
-                    self.fault(silent, what, "add `shared = true` there too");
+                    let silent = if ours { other } else { writer };
+                    let what = format!("table {} is shared, but `{}` does not say so", name.value, silent.part);
+                    self.fault(&silent.file.table, what, "add `shared = true` there too");
                 }
             }
         }
     }
 }
 
-fn collect<'a>(table: &'a TableFile, into: &mut Vec<&'a TableFile>) {
-    into.push(table);
-    table.children.iter().for_each(|child| collect(&child.table, into));
+fn collect<'a>(file: &'a TableFile, part: String, into: &mut Vec<Writer<'a>>) {
+    into.push(Writer { file, part: part.clone() });
+    for child in &file.children {
+        collect(&child.table, format!("{part}.{}", child.path.value), into);
+    }
 }

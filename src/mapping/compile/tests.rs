@@ -160,7 +160,7 @@ id = "text"
     assert_snapshot!(faults(text, &catalog), @r#"
     shop.toml:4:9: table "app"."plan" does not exist
         hint: did you mean `app.plans`?
-    shop.toml:7:9: table "app"."users" is written twice, for `others` and for `users`
+    shop.toml:7:9: table "app"."users" is written twice, for `others` (line 20) and for `users` (line 7)
         hint: give each its own table, or say `shared = true` in both
     shop.toml:7:9: column "place" of "app"."users" has type point, which is not supported (also on line 20)
         hint: list it in `ignore`, or give it a type that this version writes
@@ -179,7 +179,7 @@ id = "text"
     shop.toml:14:1: table "app"."users" has no column "nickname"
         hint: add it to the table, or remove it here
     shop.toml:17:10: table "app"."parts" has no column "plan"
-        hint: add it to the table, or remove it here
+        hint: did you mean `plan_id`?
     shop.toml:18:9: the order column "title" of "app"."parts" is varchar
         hint: it takes the element's index: make it integer
     shop.toml:21:6: the primary key "id" of "app"."users" is uuid, which this id rule cannot fill
@@ -361,7 +361,7 @@ fn faults_of_a_child(#[case] text: &str, #[case] expected: &str) {
 #[rstest]
 #[case::one_side("shared = true", "", "table \"app\".\"t\" is shared, but `u` does not say so")]
 #[case::other_side("", "shared = true", "table \"app\".\"t\" is shared, but `t` does not say so")]
-#[case::neither("", "", "table \"app\".\"t\" is written twice, for `t` and for `u`")]
+#[case::neither("", "", "table \"app\".\"t\" is written twice, for `t` (line 3) and for `u` (line 7)")]
 fn who_shares_says_so(#[case] first: &str, #[case] second: &str, #[case] expected: &str) {
     let text = format!("{T}{first}\n[collections.u]\ntable = \"app.t\"\nid = \"uuid5\"\n{second}");
     let found = faults(&text, &language());
@@ -561,4 +561,21 @@ fn empty_elements_are_those_of_an_array() {
     shop.toml:4:32: `empty_elements` means nothing for text
         hint: it is for columns that hold an array, and for children
     "#);
+}
+
+#[rstest]
+#[case::another_schema("public.users", "did you mean `app.users`?")]
+#[case::near("app.user", "did you mean `app.users`?")]
+#[case::the_schema_alone("app.zz", "create it, or correct the name; upper and lower case count")]
+fn a_table_that_may_be_meant(#[case] name: &str, #[case] hint: &str) {
+    let found = faults(&format!("[collections.a]\ntable = \"{name}\"\nid = \"hex\"\n"), &shop());
+    assert!(found.contains(&format!("hint: {hint}")), "{found}");
+}
+
+#[test]
+fn two_children_that_write_one_table_are_told_apart() {
+    let child =
+        |name: &str| format!("[collections.t.children.{name}]\ntable = \"app.c\"\nparent = \"t_id\"\norder = \"at\"\n");
+    let found = faults(&format!("{T}{}{}", child("new"), child("old")), &language());
+    assert!(found.contains("is written twice, for `t.new` (line 6) and for `t.old` (line 10)"), "{found}");
 }

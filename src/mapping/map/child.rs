@@ -109,10 +109,10 @@ impl Child {
         }
         if self.empty_elements.is_some() && level.is_empty(value) {
             if self.empty_elements == Some(EmptyElements::Reject) {
-                return Err(self.refuse(Reason::NotNull));
+                return output.refuse(self.refuse(Reason::NotNull), &scope);
             }
             output.losses.add(Loss::Dropped);
-            return Ok(());
+            return;
         }
         // A null or a scalar where documents are expected is no row, and may not vanish either.
         if !self.wanted.takes(value) {

@@ -33,7 +33,8 @@ impl Reader<'_> {
             Some(node) => self.choice(node, &OnDrop::NAMES),
             None => Some(OnDrop::default()),
         };
-        let own = ["id", "namespace", "on_drop", "split"];
+        let may_be_empty = self.flag(table, "may_be_empty");
+        let own = ["id", "namespace", "on_drop", "may_be_empty", "split"];
         let (tables, filter) = if let Some(split) = table.get("split") {
             self.unknown(table, &[&own[..], &["filter", "variants"]].concat());
             let filter = self.conditions(table, "filter");
@@ -56,7 +57,7 @@ impl Reader<'_> {
             Some(id) => Some(id?),
             None => None,
         };
-        Some(CollectionFile { name, id, namespace, on_drop: on_drop?, filter, tables: tables? })
+        Some(CollectionFile { name, id, namespace, on_drop: on_drop?, may_be_empty, filter, tables: tables? })
     }
 
     fn split(

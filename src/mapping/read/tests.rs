@@ -245,7 +245,7 @@ split = { by = "kind", unlisted = "drop" }
     shop.toml:2:14: `split` has no variants
         hint: add a table [….variants.<value>] for each kind of document
     shop.toml:4:1: `table` is not known here
-        hint: known here: id, namespace, on_drop, split, filter, variants
+        hint: known here: id, namespace, on_drop, may_be_empty, split, filter, variants
     shop.toml:5:9: `by` is missing
         hint: it has no default: name it
     shop.toml:5:11: `on` is not known here

@@ -209,6 +209,7 @@ async fn results_are_stored_and_the_last_of_each_tier_is_told() {
         extra: 0,
         different: 1,
         undecided: 2,
+        no_such_collection: false,
         detail: serde_json::json!({ "columns": { "name": 1 } }),
     };
     for checked in [3, 4] {

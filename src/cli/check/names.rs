@@ -1,0 +1,96 @@
+//! Names that lead to nothing in the source: mapped collections that are not there or empty, and which names may be meant.
+
+use std::collections::BTreeSet;
+
+use crate::{
+    cli::setup::{Finding, Setup},
+    mapping::near,
+    source::{CollectionKind, Error, Facts, Source},
+};
+
+/// Names that a hint lists at most.
+const LISTED: usize = 8;
+
+/// The names that the source has.
+pub(super) struct Names {
+    /// Collections of the database.
+    collections: Vec<String>,
+    /// Databases of the server, as far as its user may know them.
+    databases: Vec<String>,
+    /// Mapped collections that are not there.
+    missing: BTreeSet<String>,
+}
+
+impl Names {
+    /// Asks for them.
+    pub(super) async fn of(source: &Source, facts: &Facts) -> Result<Self, Error> {
+        let missing = facts.collections.iter().filter(|(_, kind)| **kind == CollectionKind::Missing);
+        let missing: BTreeSet<String> = missing.map(|(name, _)| name.clone()).collect();
+        let mut collections = source.collection_names().await?;
+        collections.retain(|name| !name.starts_with("system."));
+        collections.sort_unstable();
+        Ok(Self { collections, databases: source.database_names().await, missing })
+    }
+
+    /// Whether the source has a collection of that name.
+    pub(super) fn has(&self, collection: &str) -> bool {
+        !self.missing.contains(collection)
+    }
+
+    /// Warnings about mapped collections that are not there; one, where the whole database is not.
+    pub(super) fn missing(&self, setup: &Setup) -> Vec<Finding> {
+        let mapped = setup.mapping.collections.iter();
+        let missing = mapped.filter(|known| !known.may_be_empty && !self.has(&known.name.value));
+        let missing: Vec<_> = missing.map(|known| known.name.value.as_str()).collect();
+        let database = &setup.config.source.database;
+        if self.collections.is_empty() && !missing.is_empty() {
+            let databases: Vec<&str> = self.databases.iter().map(String::as_str).collect();
+            return vec![Finding {
+                place: "source".to_owned(),
+                what: format!("database {database} has no collections"),
+                hint: format!("{}correct `source.database`", meant(database, &databases, "the server has ", "; ")),
+            }];
+        }
+        let finding = |name: &str| {
+            let what = format!("collection {name} does not exist in database {database}");
+            self.finding(setup, name, what)
+        };
+        missing.into_iter().map(finding).collect()
+    }
+
+    /// A warning about a collection that is there and has no documents.
+    pub(super) fn empty(&self, setup: &Setup, name: &str) -> Finding {
+        self.finding(setup, name, format!("collection {name} has no documents"))
+    }
+
+    fn finding(&self, setup: &Setup, name: &str, what: String) -> Finding {
+        let mapped = |other: &&str| setup.mapping.collections.iter().any(|known| known.name.value == *other);
+        let others: Vec<&str> = self.collections.iter().map(String::as_str).filter(|other| !mapped(other)).collect();
+        let hint = format!(
+            "{}if that is meant, set `may_be_empty = true` for it",
+            meant(name, &others, "not mapped are ", "; ")
+        );
+        let known = setup.mapping.collections.iter().find(|known| known.name.value == name);
+        let place = known.map_or_else(
+            || "mapping".to_owned(),
+            |known| format!("{}:{}:{}", setup.mapping.name, known.name.line, known.name.column),
+        );
+        Finding { place, what, hint }
+    }
+}
+
+/// The beginning of a hint: what may be meant, else what there is.
+fn meant(name: &str, others: &[&str], there_is: &str, end: &str) -> String {
+    let near = near(name, others.iter().copied());
+    let (names, ask) = if near.is_empty() { (others, false) } else { (near.as_slice(), true) };
+    let listed: Vec<String> = names.iter().take(LISTED).map(|name| format!("`{name}`")).collect();
+    let more = match names.len().saturating_sub(LISTED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    match (listed.is_empty(), ask) {
+        (true, _) => String::new(),
+        (_, true) => format!("did you mean {}{more}? ", listed.join(", ")),
+        (_, false) => format!("{there_is}{}{more}{end}", listed.join(", ")),
+    }
+}
