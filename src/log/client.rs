@@ -4,12 +4,16 @@
 //! refused when an operator names them, because silently winning would be as bad as silently losing. No message holds the
 //! value of a setting: any may be a secret.
 
-use std::{fs, time::Duration};
+use std::{
+    fs,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use rdkafka::{
     ClientConfig, ClientContext, Statistics,
     config::{FromClientConfigAndContext, RDKafkaLogLevel},
-    consumer::ConsumerContext,
+    consumer::{BaseConsumer, Consumer as _, ConsumerContext},
     error::{KafkaError, RDKafkaErrorCode},
 };
 
@@ -162,12 +166,69 @@ pub(super) fn millis(duration: Duration) -> String {
     duration.as_millis().to_string()
 }
 
-/// Sends the library's words to our log.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Context;
+/// Sends the library's words to our log, and remembers what they last said of a broker that failed.
+#[derive(Debug, Default)]
+pub(super) struct Context {
+    trouble: Trouble,
+}
+
+impl Context {
+    /// See [`Trouble::why`].
+    pub(super) fn why(&self) -> Option<String> {
+        self.trouble.why()
+    }
+}
+
+/// The last words of a client about a broker that it cannot use. The error of a call has none of them.
+#[derive(Debug, Default)]
+pub(super) struct Trouble(Mutex<Option<(Instant, String)>>);
+
+impl Trouble {
+    /// Address and reason; `None` where nothing has failed of late.
+    pub(super) fn why(&self) -> Option<String> {
+        let heard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.as_ref().filter(|(at, _)| at.elapsed() < OF_LATE).map(|(_, why)| why.clone())
+    }
+
+    /// Takes a line of the client's log in.
+    pub(super) fn hear(&self, facility: &str, message: &str) {
+        if facility == BROKER_FAILED {
+            // `[thrd:ADDRESS]: ADDRESS: REASON`
+            let said = message.split_once("]: ").map_or(message, |(_, said)| said);
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), said.to_owned()));
+        }
+    }
+}
+
+/// What the library calls its lines about a connection that failed: refused, closed, not authenticated, not trusted.
+const BROKER_FAILED: &str = "FAIL";
+
+/// Asks a client of its own why no broker can be used. The client that makes topics hears no log lines: its queue is not polled.
+///
+/// Blocks for as long as [`LISTEN`] at most.
+pub(super) fn ask_why(cfg: &LogConfig) -> Option<String> {
+    let listener: BaseConsumer<Context> = create(&settings(cfg).ok()?, Context::default()).ok()?;
+    let deadline = Instant::now() + LISTEN;
+    while listener.context().why().is_none() && Instant::now() < deadline {
+        // Asking makes it connect; its log lines arrive when it is polled.
+        let _ = listener.fetch_metadata(None, LISTEN / 10);
+        drop(listener.poll(Duration::ZERO));
+    }
+    listener.context().why()
+}
+
+/// A connection that fails does so at once, or is only slow.
+const LISTEN: Duration = Duration::from_secs(2);
+
+/// The library repeats itself after 30 s while nothing changes; what it said much earlier explains nothing.
+const OF_LATE: Duration = Duration::from_secs(60);
+
+/// Longest wait for the first answer of the brokers, where `log.timeout` is longer: an unreachable one shall show in seconds.
+pub(super) const REACH: Duration = Duration::from_secs(5);
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.trouble.hear(facility, message);
         log(level, facility, message);
     }
 

@@ -57,6 +57,16 @@ pub enum Error {
         #[source]
         source: KafkaError,
     },
+    /// No broker can be reached, or none lets this client in.
+    #[error("{act} `{object}`: no broker answers{}", because(.why))]
+    Unreachable {
+        /// Verb.
+        act: &'static str,
+        /// Brokers, topic, group or transactional id.
+        object: String,
+        /// What the client library last said about a broker: its address, and why it failed.
+        why: Option<String>,
+    },
     /// No answer came in time.
     #[error("{act} `{object}`: no answer in time")]
     Timeout {
@@ -148,10 +158,23 @@ impl Error {
             Some(RDKafkaErrorCode::OperationTimedOut | RDKafkaErrorCode::RequestTimedOut) => {
                 Self::Timeout { act, object }
             }
+            Some(
+                RDKafkaErrorCode::BrokerTransportFailure | RDKafkaErrorCode::AllBrokersDown | RDKafkaErrorCode::Resolve,
+            ) => Self::Unreachable { act, object, why: None },
             Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
                 Self::OffsetLost { topic: object }
             }
             _ => Self::Kafka { act, object, source },
+        }
+    }
+
+    /// The same with what the client's own log says of the brokers: the library's code tells no address, no refused password and
+    /// no unknown authority.
+    pub(super) fn because(self, why: Option<String>) -> Self {
+        match self {
+            Self::Unreachable { act, object, why: None } => Self::Unreachable { act, object, why },
+            Self::Timeout { act, object } if why.is_some() => Self::Unreachable { act, object, why },
+            other => other,
         }
     }
 
@@ -169,6 +192,10 @@ impl Error {
             Self::OffsetLost { .. } => Some(
                 "retention has removed records that were not applied: run `driftless replay --collection … --to-earliest` and \
                       `driftless snapshot start …`, which reads the collection again",
+            ),
+            Self::Unreachable { .. } => Some(
+                "is a broker up and listening at `log.brokers`, do its advertised.listeners lead there from here, and do \
+                 `security.protocol`, user, password and authorities under `log.client` fit that listener?",
             ),
             Self::State { .. } | Self::Token { .. } => Some("a newer version may have written it: run that one"),
             _ => None,
@@ -188,7 +215,9 @@ impl Classify for Error {
             | Self::OffsetLost { .. } => Class::Halt,
             // The next attempt makes the topic again where it is gone, and starts with it from its beginning.
             Self::TopicGone { .. } | Self::TopicReplaced { .. } => Class::Transient,
-            Self::Timeout { .. } | Self::Fenced { .. } | Self::Unusable | Self::Ended(_) => Class::Transient,
+            Self::Unreachable { .. } | Self::Timeout { .. } | Self::Fenced { .. } | Self::Unusable | Self::Ended(_) => {
+                Class::Transient
+            }
             Self::StartOffsets { class, .. } => *class,
             Self::Kafka { source, .. } => class_of(source),
         }
@@ -231,6 +260,31 @@ pub(super) fn code_of(error: &KafkaError) -> Option<RDKafkaErrorCode> {
     }
 }
 
+fn because(why: &Option<String>) -> String {
+    why.as_ref().map(|why| format!(": {why}")).unwrap_or_default()
+}
+
 fn list(faults: &[Fault]) -> String {
     faults.iter().map(Fault::to_string).collect::<Vec<_>>().join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unreachable_broker_is_told_with_what_the_client_knows() {
+        let error = |code| Error::kafka("list the topics of", "h:1")(KafkaError::MetadataFetch(code));
+        let why = Some("sasl_plaintext://h:1/bootstrap: SASL authentication error".to_owned());
+        let text =
+            "list the topics of `h:1`: no broker answers: sasl_plaintext://h:1/bootstrap: SASL authentication error";
+        for code in [RDKafkaErrorCode::BrokerTransportFailure, RDKafkaErrorCode::OperationTimedOut] {
+            let error = error(code).because(why.clone());
+            assert_eq!((error.to_string().as_str(), error.class()), (text, Class::Transient));
+            assert!(error.hint().is_some());
+        }
+        // What is said about brokers explains no refusal of a request.
+        let refused = error(RDKafkaErrorCode::TopicAuthorizationFailed).because(why);
+        assert!(!refused.to_string().contains("SASL"));
+    }
 }

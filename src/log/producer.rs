@@ -236,7 +236,7 @@ impl Session {
         if fatal.or(code_of(&error)).is_some_and(fenced) {
             return Error::Fenced { transactional_id: self.transactional_id.clone() };
         }
-        Error::kafka(act, &self.transactional_id)(error)
+        Error::kafka(act, &self.transactional_id)(error).because(self.producer.client().context().trouble.why())
     }
 
     /// Tells the brokers to forget a failed transaction, so that readers need not wait for the next publisher.
@@ -364,6 +364,7 @@ fn now_ms() -> u64 {
 #[derive(Default)]
 pub(super) struct Deliveries {
     failure: Mutex<Option<RDKafkaErrorCode>>,
+    trouble: client::Trouble,
     sent: std::sync::atomic::AtomicUsize,
 }
 
@@ -380,6 +381,7 @@ impl Deliveries {
 
 impl ClientContext for Deliveries {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.trouble.hear(facility, message);
         client::log(level, facility, message);
     }
 

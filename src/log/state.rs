@@ -336,9 +336,11 @@ fn read_to_end(cfg: &LogConfig) -> Result<StoredState, Error> {
     settings.set("enable.partition.eof", "true").set("auto.offset.reset", "error");
     // An answer at the end of the topic is what is waited for: brokers shall not hold it back until there is more.
     client::tune(&mut settings, &["fetch.wait.max.ms"], "5");
-    let consumer: BaseConsumer<Context> = client::create(&settings, Context)?;
+    let consumer: BaseConsumer<Context> = client::create(&settings, Context::default())?;
     // The library looks for the partition's leader at once when it knows the topic by then, else a second later.
-    consumer.fetch_metadata(Some(&topic), cfg.timeout).map_err(Error::kafka("read", &topic))?;
+    consumer
+        .fetch_metadata(Some(&topic), cfg.timeout)
+        .map_err(|error| Error::kafka("read", &topic)(error).because(consumer.context().why()))?;
     let mut start = TopicPartitionList::new();
     start
         .add_partition_offset(&topic, 0, Offset::Beginning)
@@ -374,7 +376,7 @@ fn read_to_end(cfg: &LogConfig) -> Result<StoredState, Error> {
             }
         }
     }
-    Err(Error::Timeout { act: "read", object: topic })
+    Err(Error::Timeout { act: "read", object: topic }.because(consumer.context().why()))
 }
 
 #[cfg(test)]

@@ -67,7 +67,7 @@ impl Topics {
     /// [`Error::Faults`] with everything that is not as it must be; [`Error::Kafka`] and [`Error::Timeout`].
     pub async fn ensure(cfg: &LogConfig, namespaces: &[Namespace]) -> Result<Self, Error> {
         let wanted = Wanted::all(cfg, namespaces)?;
-        let admin = Arc::new(client::create(&client::settings(cfg)?, Context)?);
+        let admin = Arc::new(client::create(&client::settings(cfg)?, Context::default())?);
         let deadline = Instant::now() + cfg.timeout;
         create_missing(cfg, &admin, &wanted).await?;
         let found = loop {
@@ -102,7 +102,7 @@ impl Topics {
     pub async fn check(cfg: &LogConfig, namespaces: &[Namespace]) -> Result<Vec<Fault>, Error> {
         let surveyed = async {
             let wanted = Wanted::all(cfg, namespaces)?;
-            let admin = Arc::new(client::create(&client::settings(cfg)?, Context)?);
+            let admin = Arc::new(client::create(&client::settings(cfg)?, Context::default())?);
             Ok((Survey::take(cfg, &admin, &wanted).await?, wanted))
         };
         match surveyed.await {
@@ -382,12 +382,15 @@ struct Survey {
 
 impl Survey {
     async fn take(cfg: &LogConfig, admin: &Arc<AdminClient<Context>>, wanted: &[Wanted]) -> Result<Self, Error> {
-        let (client, timeout, object) = (Arc::clone(admin), cfg.timeout, cfg.brokers.clone());
+        let (client, timeout, object) = (Arc::clone(admin), cfg.timeout.min(client::REACH), cfg.brokers.clone());
+        let asked = cfg.clone();
         let names: BTreeSet<String> = wanted.iter().map(|topic| topic.name.clone()).collect();
         // All topics, because asking for one by its name may create it.
         let mut survey = client::blocking("metadata of the brokers", move || {
-            let metadata =
-                client.inner().fetch_metadata(None, timeout).map_err(Error::kafka("list the topics of", object))?;
+            let metadata = client
+                .inner()
+                .fetch_metadata(None, timeout)
+                .map_err(|error| Error::kafka("list the topics of", object)(error).because(client::ask_why(&asked)))?;
             let topics = metadata.topics().iter().filter(|topic| names.contains(topic.name())).map(|topic| {
                 let partitions = topic.partitions();
                 let found = Found {

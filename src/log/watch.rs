@@ -26,21 +26,23 @@ impl Watch {
     /// # Errors
     /// [`Error::Faults`] for settings that the client library refuses.
     pub fn new(cfg: &LogConfig) -> Result<Self, Error> {
-        let client = Arc::new(client::create(&client::settings(cfg)?, client::Context)?);
+        let client = Arc::new(client::create(&client::settings(cfg)?, client::Context::default())?);
         Ok(Self { client, brokers: cfg.brokers.clone(), topic: state_name(&cfg.prefix) })
     }
 
     /// Asks the brokers for what they know of one topic, which need not exist.
     ///
     /// # Errors
-    /// [`Error::Timeout`] or [`Error::Kafka`], with the addresses, when there is no answer within three seconds.
+    /// [`Error::Unreachable`], [`Error::Timeout`] or [`Error::Kafka`], with the addresses, when there is no answer within three seconds.
     pub async fn ask(&self) -> Result<(), Error> {
         let (client, topic, brokers) = (Arc::clone(&self.client), self.topic.clone(), self.brokers.clone());
         client::blocking("watch of the brokers", move || {
             let answered = client.fetch_metadata(Some(&topic), ANSWER);
             // What the library has to say meanwhile must not pile up; there is never a record.
             drop(client.poll(Duration::ZERO));
-            answered.map(drop).map_err(Error::kafka("reach the brokers at", brokers))
+            answered
+                .map(drop)
+                .map_err(|error| Error::kafka("reach the brokers at", brokers)(error).because(client.context().why()))
         })
         .await
     }

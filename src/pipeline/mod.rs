@@ -49,6 +49,9 @@ pub enum Error {
     /// Kafka.
     #[error("use the log")]
     Log(#[from] log::Error),
+    /// Both at once, which would else be told one after the other.
+    #[error("read the source: {}; use the log: {}", retry::chain(&.0.0), retry::chain(&.0.1))]
+    SourceAndLog(Box<(origin::Error, log::Error)>),
     /// PostgreSQL.
     #[error("use the target")]
     Sink(#[from] target::Error),
@@ -92,6 +95,11 @@ impl Error {
         match self {
             Self::Source(error) => error.hint().map(str::to_owned),
             Self::Log(error) => error.hint().map(str::to_owned),
+            Self::SourceAndLog(both) => {
+                let (source, log) = &**both;
+                let hints: Vec<&str> = [source.hint(), log.hint()].into_iter().flatten().collect();
+                (!hints.is_empty()).then(|| hints.join("; "))
+            }
             Self::Sink(error) => error.hint().map(str::to_owned),
             Self::Mismatch(mismatch) => Some(mismatch.hint().to_owned()),
             Self::Unsuited(_) => Some("run `driftless check`".to_owned()),
@@ -110,6 +118,10 @@ impl Classify for Error {
         match self {
             Self::Source(error) => error.class(),
             Self::Log(error) => error.class(),
+            Self::SourceAndLog(both) => match both.0.class() {
+                Class::Transient => both.1.class(),
+                class => class,
+            },
             Self::Sink(error) => error.class(),
             Self::Reconcile(error) => error.class(),
             Self::Mismatch(_)

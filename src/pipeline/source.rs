@@ -17,7 +17,7 @@ use crate::{
     model::{ClusterTime, Identity, Namespace},
     retry::Backoff,
     sink::snapshots::Wishes,
-    source::{OnDrop, Scope},
+    source::{OnDrop, Scope, Source},
     status::{Phase, Role, Status},
 };
 
@@ -59,12 +59,30 @@ impl SourceRole {
         }
     }
 
+    /// An error of one server, with that of the other where both are away: they are told at once, not one after the other.
+    async fn with_the_other(&self, error: Error, namespaces: &[Namespace]) -> Error {
+        match error {
+            Error::Source(source) => match Topics::check(&self.config.log, namespaces).await {
+                Ok(_) => source.into(),
+                Err(log) => Error::SourceAndLog(Box::new((source, log))),
+            },
+            Error::Log(log) => match Source::connect(&self.config.source).await {
+                Ok(_) => log.into(),
+                Err(source) => Error::SourceAndLog(Box::new((source, log))),
+            },
+            other => other,
+        }
+    }
+
     /// Stands by, leads, and stands by again, until cancelled.
     async fn candidate(&self, cancel: &CancellationToken) -> Result<(), Error> {
         let namespaces: Vec<Namespace> =
             self.collections.keys().map(|name| Namespace::new(&self.config.source.database, name)).collect();
         // Before it waits, and before anything is made: a standby of another migration must not take over one day.
-        let identity = identity::of_candidate(self).await?;
+        let identity = match identity::of_candidate(self).await {
+            Ok(identity) => identity,
+            Err(error) => return Err(self.with_the_other(error, &namespaces).await),
+        };
         let topics = Topics::ensure(&self.config.log, &namespaces).await?;
         let (leadership, leads) = Leadership::join(&self.config.log)?;
         let candidacy = CancellationToken::new();

@@ -11,13 +11,13 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use secrecy::ExposeSecret;
 use tokio::sync::watch;
-use tokio_postgres::config::SslMode;
+use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres_rustls::MakeRustlsConnect;
 use tracing::debug;
 
 use super::{
     Error,
-    error::Cause,
+    error::{Cause, Refusal},
     session::Session,
     tls::{self, Trust},
     url,
@@ -65,7 +65,7 @@ pub struct Target {
 }
 
 /// How long opening a connection may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// A peer that acknowledges nothing for so long is dead.
 const PEER_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -146,7 +146,8 @@ impl Target {
         let mut config = self.config.clone();
         config.application_name(format!("driftless-{}", purpose.as_str()));
         config.options(self.options(purpose, &mark));
-        let (client, connection) = config.connect(self.tls.clone()).await.map_err(|error| refused_options(&error))?;
+        let (client, connection) =
+            config.connect(self.tls.clone()).await.map_err(|error| self.not_connected(&error))?;
         let (ended, death) = watch::channel(None);
         // The task is joined through the channel: whoever finds the client closed asks it for the reason.
         tokio::spawn(async move {
@@ -175,6 +176,36 @@ impl Target {
             session.batch("pin search_path", "SET search_path = pg_catalog, pg_temp").await?;
         }
         Ok(session)
+    }
+
+    /// Why there is no connection, and with which server. pgbouncer refuses startup options that it cannot carry from one server
+    /// session to the next.
+    fn not_connected(&self, error: &tokio_postgres::Error) -> Error {
+        let at = |text: &str| format!("{}: {text}", self.address());
+        Error::Connect(match Cause::from(error) {
+            Cause::Refused(refusal) => match &refusal.message {
+                Some(message) if message.contains("unsupported startup parameter") => return Error::Pooler,
+                message => {
+                    let message = message.as_deref().map(at);
+                    Cause::Refused(Box::new(Refusal { message, ..*refusal }))
+                }
+            },
+            Cause::Broken(why) => Cause::Broken(at(&why)),
+            Cause::Unusable(why) => Cause::Unusable(at(&why)),
+        })
+    }
+
+    /// Where the connection string leads: every host with its port.
+    fn address(&self) -> String {
+        let ports = self.config.get_ports();
+        let hosts = self.config.get_hosts().iter().enumerate().map(|(at, host)| {
+            let port = ports.get(at).or(ports.first()).copied().unwrap_or(5432);
+            match host {
+                Host::Tcp(name) => format!("{name}:{port}"),
+                Host::Unix(folder) => format!("{}/.s.PGSQL.{port}", folder.display()),
+            }
+        });
+        hosts.collect::<Vec<_>>().join(", ")
     }
 
     fn options(&self, purpose: Purpose, mark: &str) -> String {
@@ -227,16 +258,4 @@ impl std::fmt::Debug for Target {
 
 fn read(path: &PathBuf) -> Result<String, Error> {
     std::fs::read_to_string(path).map_err(|source| Error::File { path: path.clone(), source })
-}
-
-/// pgbouncer refuses startup options that it cannot carry from one server session to the next.
-fn refused_options(error: &tokio_postgres::Error) -> Error {
-    match Cause::from(error) {
-        Cause::Refused(refusal)
-            if refusal.message.as_deref().is_some_and(|message| message.contains("unsupported startup parameter")) =>
-        {
-            Error::Pooler
-        }
-        cause => Error::Connect(cause),
-    }
 }

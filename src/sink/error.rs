@@ -506,6 +506,9 @@ impl Error {
                  entries of driftless.ledger and driftless.owner (their column `collection` holds that number), start, and replay \
                  it from the earliest",
             ),
+            Self::Connect(Cause::Broken(_)) => Some(
+                "is PostgreSQL up and listening there (listen_addresses, port, firewall), and is the address of `sink.url` right?",
+            ),
             Self::Pooler => Some("a pooler in session mode works when it passes startup options on"),
             Self::SchemaNewer { .. } | Self::NewerRecord { .. } => {
                 Some("run the version that wrote it, or a newer one")

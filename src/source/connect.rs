@@ -6,7 +6,10 @@
 use std::{future::Future, sync::Arc, time::Duration};
 
 use bson::{Document, doc};
-use mongodb::{Client, Database, options::ClientOptions};
+use mongodb::{
+    Client, Database,
+    options::{ClientOptions, ReadPreference, SelectionCriteria},
+};
 use secrecy::{ExposeSecret, SecretString};
 use tokio_util::sync::CancellationToken;
 
@@ -28,6 +31,8 @@ pub struct Server {
     pub mongos: bool,
     /// Version: major, minor, patch.
     pub version: [u32; 3],
+    /// What the connection string asks to read from, where that is not the primary: it is ignored.
+    pub read_preference: Option<&'static str>,
 }
 
 impl Server {
@@ -80,12 +85,14 @@ impl Source {
         let parse = ClientOptions::parse(uri.expose_secret());
         let mut options = within(config.timeout, "parse the connection string of the source", parse).await?;
         options.app_name.get_or_insert_with(|| "driftless".to_owned());
-        options.connect_timeout.get_or_insert(config.timeout);
-        options.server_selection_timeout.get_or_insert(config.timeout);
-        let client = Client::with_options(options)
-            .map_err(|source| Error::Server { act: "set up the connection to the source", source: source.into() })?;
+        let at = options.hosts.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let server = server(&client(options.clone(), config.timeout.min(REACH))?, config.timeout).await;
+        let server = server.map_err(|error| unreachable(at, error))?;
+        if let Some(ignored) = server.read_preference {
+            tracing::warn!(readPreference = ignored, "ignored in the connection string of the source: {PRIMARY}");
+        }
+        let client = client(options, config.timeout)?;
         let database = client.database(&config.database);
-        let server = server(&client, config.timeout).await?;
         Ok(Self { client, database, config: Arc::new(config.clone()), server, stalls: None })
     }
 
@@ -204,6 +211,40 @@ async fn address(config: &SourceConfig) -> Result<SecretString, Error> {
     }
 }
 
+/// Longest wait for the first answer, where `source.timeout` is longer: a server that is not there shall show in seconds. Later, an
+/// election may take that long.
+const REACH: Duration = Duration::from_secs(5);
+
+/// Why a `readPreference` is of no use.
+pub const PRIMARY: &str = "everything is read from the primary, because the instants of stream and snapshot rest on it";
+
+/// A client that waits so long for a server; what the connection string says comes first.
+fn client(mut options: ClientOptions, patience: Duration) -> Result<Client, Error> {
+    options.connect_timeout.get_or_insert(patience);
+    options.server_selection_timeout.get_or_insert(patience);
+    Client::with_options(options)
+        .map_err(|source| Error::Server { act: "set up the connection to the source", source: source.into() })
+}
+
+fn unreachable(at: String, error: Error) -> Error {
+    match error {
+        Error::Server { source, .. } if source.is_selection() => Error::Unreachable { at, source },
+        other => other,
+    }
+}
+
+/// The `readPreference` of a connection string, where it asks for another than the primary.
+fn read_preference(options: Option<&SelectionCriteria>) -> Option<&'static str> {
+    let Some(SelectionCriteria::ReadPreference(wanted)) = options else { return None };
+    match wanted {
+        ReadPreference::Secondary { .. } => Some("secondary"),
+        ReadPreference::PrimaryPreferred { .. } => Some("primaryPreferred"),
+        ReadPreference::SecondaryPreferred { .. } => Some("secondaryPreferred"),
+        ReadPreference::Nearest { .. } => Some("nearest"),
+        _ => None,
+    }
+}
+
 async fn server(client: &Client, timeout: Duration) -> Result<Server, Error> {
     let act = "ask the source what it is";
     let admin = client.database("admin");
@@ -215,6 +256,7 @@ async fn server(client: &Client, timeout: Duration) -> Result<Server, Error> {
         hosts: hello.get_array("hosts").map_or_else(|_| Vec::new(), |hosts| texts(hosts)),
         mongos: hello.get_str("msg").is_ok_and(|text| text == "isdbgrid"),
         version: version(text).ok_or(Error::Reply { act, field: "version" })?,
+        read_preference: read_preference(client.selection_criteria()),
     })
 }
 
@@ -252,7 +294,8 @@ mod tests {
     #[case([7, 0, 0], true, true)]
     #[case([5, 0, 31], false, false)]
     fn features(#[case] version: [u32; 3], #[case] expands: bool, #[case] splits: bool) {
-        let server = Server { replica_set: None, hosts: Vec::new(), mongos: false, version };
+        let server =
+            Server { replica_set: None, hosts: Vec::new(), mongos: false, version, read_preference: None };
         assert_eq!((server.expands_events(), server.splits_large_events()), (expands, splits));
     }
 }

@@ -24,6 +24,14 @@ pub enum Error {
         /// Why not.
         source: std::io::Error,
     },
+    /// No server can be reached that takes writes, which is where everything is read.
+    #[error("reach MongoDB at {at}")]
+    Unreachable {
+        /// The addresses of the connection string.
+        at: String,
+        /// What the driver says.
+        source: Cause,
+    },
     /// The server or the way to it failed.
     #[error("{act}")]
     Server {
@@ -133,6 +141,13 @@ impl From<DriverError> for Cause {
     }
 }
 
+impl Cause {
+    /// Whether no server was found.
+    pub(crate) fn is_selection(&self) -> bool {
+        matches!(self.0.kind.as_ref(), ErrorKind::ServerSelection { .. })
+    }
+}
+
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0.kind)
@@ -198,7 +213,16 @@ impl Error {
                  way the documents that came by a rename are read",
             ),
             Self::Token(_) => Some("this version of driftless does not know the server's token format: upgrade it"),
+            Self::Unreachable { .. } => Some(
+                "is mongod up and listening there, is the set's primary elected, and can this machine reach each member by the name \
+                 that rs.conf() has for it?",
+            ),
+            Self::AddressFile { .. } => Some("name the file in `source.uri_file`, relative to the configuration file"),
             Self::Server { source, .. } => match source.0.kind.as_ref() {
+                ErrorKind::DnsResolve { .. } => {
+                    Some("a host of mongodb+srv:// needs SRV records; is the name in `source.uri` right?")
+                }
+                ErrorKind::InvalidArgument { .. } => Some("correct the connection string of the source"),
                 ErrorKind::Authentication { .. } => {
                     Some("check user, password and authSource of the connection string")
                 }
@@ -213,7 +237,6 @@ impl Error {
                 _ => None,
             },
             Self::Address
-            | Self::AddressFile { .. }
             | Self::Timeout { .. }
             | Self::CursorEnded { .. }
             | Self::Reply { .. }
@@ -227,7 +250,7 @@ impl Error {
 impl Classify for Error {
     fn class(&self) -> Class {
         match self {
-            Self::Server { source, .. } => class_of(&source.0),
+            Self::Unreachable { source, .. } | Self::Server { source, .. } => class_of(&source.0),
             // A chunk is simply read again at a later instant.
             Self::Timeout { .. } | Self::CursorEnded { .. } | Self::SnapshotTooOld { .. } => Class::Transient,
             Self::Address

@@ -38,7 +38,7 @@ mod snapshot;
 mod stream;
 
 pub use check::{CollectionKind, Facts, Fault, Oplog};
-pub use connect::{Server, Source};
+pub use connect::{PRIMARY, Server, Source};
 pub use error::{Cause, Error};
 pub use event::{OnDrop, Scope};
 pub use id::id_of;

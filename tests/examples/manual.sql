@@ -56,6 +56,7 @@ CREATE TABLE app.milestone_tasks (id uuid PRIMARY KEY, milestone_id uuid, plan_i
 CREATE TABLE app.plan_watchers (plan_id uuid, user_id uuid, PRIMARY KEY (plan_id, user_id));
 CREATE TABLE app.plan_settings (plan_id uuid PRIMARY KEY, theme text);
 CREATE TABLE app.plan_days (plan_id uuid, day text, points integer, PRIMARY KEY (plan_id, day));
+CREATE TABLE app.plan_votes (plan_id uuid, user_id uuid, vote integer, PRIMARY KEY (plan_id, user_id));
 
 -- Embedded things become rows 2
 CREATE SCHEMA app;

@@ -2,7 +2,7 @@
 
 use std::{path::Path, process::Command};
 
-use crate::support::unique;
+use crate::support::{setting, unique};
 
 pub(crate) struct Said {
     pub(crate) code: i32,
@@ -74,15 +74,19 @@ fn the_environment_comes_before_the_file() {
 
 #[test]
 fn servers_that_are_away_are_all_named() {
-    let config = "mapping = \"m.toml\"\n[source]\nuri = \"mongodb://127.0.0.1:1\"\ndatabase = \"d\"\ntimeout = \"1s\"\n[log]\n\
-                  brokers = \"127.0.0.1:1\"\nprefix = \"p\"\nreplication = 1\ntimeout = \"1s\"\n[sink]\n\
+    let config = "mapping = \"m.toml\"\n[source]\nuri = \"mongodb://127.0.0.1:1\"\ndatabase = \"d\"\n[log]\n\
+                  brokers = \"127.0.0.1:1\"\nprefix = \"p\"\nreplication = 1\n[sink]\n\
                   url = \"postgres://u:hunter2@127.0.0.1:1/d\"\n";
     let said = driftless(&[("driftless.toml", config), ("m.toml", MAPPING)], &["check", "--json"]);
     assert_eq!(said.code, 2);
     let report: serde_json::Value = serde_json::from_str(&said.stdout).expect("JSON");
-    let places: Vec<&str> =
-        report["faults"].as_array().expect("faults").iter().filter_map(|fault| fault["place"].as_str()).collect();
-    assert_eq!(places, ["source", "log", "sink"]);
+    let faults = report["faults"].as_array().expect("faults");
+    let of = |name: &'static str| faults.iter().filter_map(move |fault| fault[name].as_str());
+    assert_eq!(of("place").collect::<Vec<_>>(), ["source", "log", "sink"]);
+    for (what, hint) in of("what").zip(of("hint")) {
+        assert!(what.contains("127.0.0.1:1") && what.contains("Connection refused"), "{what}");
+        assert!(hint.contains("listening"), "{what}: {hint}");
+    }
     assert!(!said.stdout.contains("hunter2") && !said.stderr.contains("hunter2"));
 }
 
@@ -129,4 +133,27 @@ fn a_fault_of_the_configuration_has_its_line(#[case] setting: &str, #[case] expe
     let said = driftless(&[("driftless.toml", &config), ("m.toml", MAPPING)], &["check", "--offline"]);
     assert_eq!(said.code, 2);
     assert!(said.stdout.starts_with(expected), "{}", said.stdout);
+}
+
+#[test]
+fn what_the_client_knows_of_a_broker_and_an_option_that_is_ignored_are_told() {
+    let config = format!(
+        "mapping = \"m.toml\"\n[source]\nuri = \"{}&readPreference=secondary\"\ndatabase = \"d\"\n[log]\nbrokers = \"{}\"\n\
+         prefix = \"p\"\nreplication = 1\nclient = {{ \"security.protocol\" = \"SSL\" }}\n[sink]\nurl = \"{}\"\n",
+        setting("MONGO_URI"),
+        setting("KAFKA_BROKERS"),
+        setting("POSTGRES_URL"),
+    );
+    let said = driftless(&[("driftless.toml", &config), ("m.toml", MAPPING)], &["check", "--sample", "0"]);
+    // The brokers speak plain text, and no code of the library says so.
+    let log = format!(
+        "log: list the topics of `{0}`: no broker answers: ssl://{0}/bootstrap: SSL handshake failed",
+        setting("KAFKA_BROKERS")
+    );
+    assert!(said.stdout.contains(&log), "{}", said.stdout);
+    assert!(
+        said.stdout.contains("source: warning: readPreference=secondary in the connection string is ignored"),
+        "{}",
+        said.stdout
+    );
 }

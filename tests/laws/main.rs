@@ -34,4 +34,5 @@ mod schema_changes;
 mod snapshots;
 mod staleness;
 mod stop;
+mod unreachable;
 mod verdict;

@@ -12,7 +12,7 @@ use crate::{
     pipeline::{self, identity},
     retry,
     sink::{self, ConstraintMode, Purpose, Session, Trigger, faults_of_target, key_rule, read_catalog, triggers},
-    source::Source,
+    source::{PRIMARY, Source},
 };
 
 /// An oplog shorter than this loses its history over a weekend.
@@ -46,6 +46,11 @@ pub(super) async fn source(setup: &Setup, report: &mut Report) -> Option<(Source
                 }
             }
             faults.into_iter().for_each(|fault| report.fault(PLACE, fault.what, fault.hint));
+            report.warnings.extend(facts.server.read_preference.map(|ignored| Finding {
+                place: PLACE.to_owned(),
+                what: format!("readPreference={ignored} in the connection string is ignored"),
+                hint: format!("take it out: {PRIMARY}"),
+            }));
             report.warnings.extend(found.missing(setup));
             Some((source, found))
         }
