@@ -117,7 +117,7 @@ impl Topics {
     /// # Errors
     /// Always one: [`Error::TopicGone`] or [`Error::TopicReplaced`]. Brokers that do not answer are asked again.
     pub async fn changed(&self, cfg: &LogConfig) -> Result<Infallible, Error> {
-        let admin = Arc::new(client::create(&client::settings(cfg)?, Context)?);
+        let admin = Arc::new(client::create(&client::settings(cfg)?, Context::default())?);
         let mut known = HashMap::from([(self.state.clone(), self.state_id.clone())]);
         known.extend(self.collections.iter().map(|topic| (topic.name.to_string(), topic.id.clone())));
         let names: Vec<String> = known.keys().cloned().collect();
@@ -226,7 +226,8 @@ pub fn database_of(prefix: &str, topic: &str) -> Option<String> {
 
 /// Names of all topics of the prefix.
 pub(super) async fn found(cfg: &LogConfig) -> Result<BTreeSet<String>, Error> {
-    let (admin, cfg) = (client::create::<_, AdminClient<Context>>(&client::settings(cfg)?, Context)?, cfg.clone());
+    let (admin, cfg) =
+        (client::create::<_, AdminClient<Context>>(&client::settings(cfg)?, Context::default())?, cfg.clone());
     client::blocking("metadata of the brokers", move || {
         let metadata = admin.inner().fetch_metadata(None, cfg.timeout);
         let metadata = metadata.map_err(Error::kafka("list the topics of", &cfg.brokers))?;

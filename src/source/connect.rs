@@ -294,8 +294,7 @@ mod tests {
     #[case([7, 0, 0], true, true)]
     #[case([5, 0, 31], false, false)]
     fn features(#[case] version: [u32; 3], #[case] expands: bool, #[case] splits: bool) {
-        let server =
-            Server { replica_set: None, hosts: Vec::new(), mongos: false, version, read_preference: None };
+        let server = Server { replica_set: None, hosts: Vec::new(), mongos: false, version, read_preference: None };
         assert_eq!((server.expands_events(), server.splits_large_events()), (expands, splits));
     }
 }
