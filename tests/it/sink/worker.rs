@@ -251,7 +251,7 @@ async fn documents_parked_in_vain_end_the_worker_and_others_do_not() {
     kafka.publish(vec![user(1, 2, "late")], 3).await;
     kafka.publish_until("SELECT count(*) FROM app.plans", &["60"], 4).await;
     // A wrong reference: everything that the source had is applied, and no parent was among it.
-    kafka.publish((100..160).map(|id| plan(id, 3, Some(id), &[])).collect(), 1_000_001).await;
+    kafka.publish((100..160).map(|id| plan(id, 1, Some(id), &[])).collect(), 1_000_001).await;
     let mut t = 1_000_002;
     let ended = async {
         while !worker.is_finished() {
