@@ -44,7 +44,7 @@ CREATE TABLE users (id uuid PRIMARY KEY);
 CREATE TABLE plans (id uuid PRIMARY KEY);
 CREATE TABLE comments (
     id uuid PRIMARY KEY, user_id uuid, plan_id uuid, watcher_ids uuid[], currency_id bigint, legacy_id uuid, target_id uuid,
-    about_plan uuid, owner_id uuid, author_id uuid
+    about_plan uuid, owner_id uuid, editor_id uuid, author_id uuid
 );
 
 -- Embedded things become rows 1
