@@ -36,6 +36,8 @@ const MAX_PREFIX: usize = 100;
 const HASH_BYTES: usize = 34;
 /// How often the brokers are asked whether the topics are those that were found.
 const WATCH: Duration = Duration::from_secs(1);
+/// Longest wait for each of the two answers.
+const WATCH_ANSWER: Duration = Duration::from_secs(3);
 /// How often the brokers are asked whether a new topic is there.
 const POLL: Duration = Duration::from_millis(100);
 
@@ -117,14 +119,21 @@ impl Topics {
     /// # Errors
     /// Always one: [`Error::TopicGone`] or [`Error::TopicReplaced`]. Brokers that do not answer are asked again.
     pub async fn changed(&self, cfg: &LogConfig) -> Result<Infallible, Error> {
-        let admin = Arc::new(client::create(&client::settings(cfg)?, Context::default())?);
+        let admin: Arc<AdminClient<Context>> = Arc::new(client::create(&client::settings(cfg)?, Context::default())?);
         let mut known = HashMap::from([(self.state.clone(), self.state_id.clone())]);
         known.extend(self.collections.iter().map(|topic| (topic.name.to_string(), topic.id.clone())));
         let names: Vec<String> = known.keys().cloned().collect();
         loop {
             tokio::time::sleep(WATCH).await;
-            let (admin, names, timeout) = (Arc::clone(&admin), names.clone(), cfg.timeout);
-            let ids = client::blocking("ids of the topics", move || topic_ids(&admin, &names, timeout)).await;
+            let (admin, names, state) = (Arc::clone(&admin), names.clone(), self.state.clone());
+            let ids = client::blocking("ids of the topics", move || {
+                // The library spins while a question for ids waits for brokers that are away: they are asked only when they are
+                // there, and not for long.
+                let metadata = admin.inner().fetch_metadata(Some(&state), WATCH_ANSWER);
+                metadata.map_err(Error::kafka("find", &state))?;
+                topic_ids(&admin, &names, WATCH_ANSWER)
+            });
+            let ids = ids.await;
             let ids = match ids {
                 Ok(ids) => ids,
                 Err(error) => {

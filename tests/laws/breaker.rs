@@ -27,7 +27,8 @@ async fn a_wrong_mapping_stops_the_sink_and_a_mended_one_goes_on_from_there() {
     let checked = migration.command(&["check"]).await;
     let told = String::from_utf8_lossy(&checked.stdout);
     assert_eq!(checked.status.code(), Some(2), "{told}");
-    assert!(told.contains("would become dead letters: NOT_NULL in column \"title\" at path \"titel\""), "{told}");
+    let fault = "would become dead letters: NOT_NULL in column \"title\" of app.plans at path \"titel\"";
+    assert!(told.contains(fault), "{told}");
 
     let daemon = migration.daemon();
     let sink = halted(&daemon).await;

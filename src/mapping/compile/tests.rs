@@ -177,7 +177,7 @@ id = "text"
     shop.toml:13:23: column "created" of "app"."users" is timestamp and cannot take this default: TYPE_MISMATCH
         hint: write it as a document would hold it
     shop.toml:14:1: table "app"."users" has no column "nickname"
-        hint: add it to the table, or remove it here
+        hint: add it to the table, or remove it here; the table has id, email, manager_id, search, created, code, place
     shop.toml:17:10: table "app"."parts" has no column "plan"
         hint: did you mean `plan_id`?
     shop.toml:18:9: the order column "title" of "app"."parts" is varchar
@@ -395,7 +395,7 @@ columns.t_id = { path = "t", reference = "u" }
     shop.toml:10:6: variant `b` never gets this value: it means `a`
         hint: a value means one variant
     shop.toml:12:13: table "app"."g" has no column "c"
-        hint: add it to the table, or remove it here
+        hint: add it to the table, or remove it here; the table has id, c_id
     shop.toml:16:9: collection `u` has no `id`, and nothing fills the key column "at" of "app"."c"
         hint: add `id`, which says what the `_id` becomes, or add the column to `columns`
     shop.toml:17:42: the reference points to `u`, which has no id rule

@@ -380,6 +380,6 @@ async fn a_chunk_that_cannot_be_read_holds_no_ticket() {
         }
     };
     assert!(given_back >= FAILURES, "{given_back} attempts failed");
-    assert_eq!((step.documents, step.done), (20, true));
+    assert_eq!((step.documents, step.done), (4, false), "the first read of anything is small");
     shop.close().await;
 }
