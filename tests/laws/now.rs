@@ -65,6 +65,7 @@ async fn now_is_unknown_while_the_log_is_away() {
     in_sync(&daemon).await;
     daemon.stop(0).await;
     migration.finish().await;
+    stack.down().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
