@@ -126,15 +126,14 @@ impl Topics {
         loop {
             tokio::time::sleep(WATCH).await;
             let (admin, names, state) = (Arc::clone(&admin), names.clone(), self.state.clone());
-            let ids = client::blocking("ids of the topics", move || {
+            let asked = client::blocking("ids of the topics", move || {
                 // The library spins while a question for ids waits for brokers that are away: they are asked only when they are
                 // there, and not for long.
                 let metadata = admin.inner().fetch_metadata(Some(&state), WATCH_ANSWER);
                 metadata.map_err(Error::kafka("find", &state))?;
                 topic_ids(&admin, &names, WATCH_ANSWER)
             });
-            let ids = ids.await;
-            let ids = match ids {
+            let ids = match asked.await {
                 Ok(ids) => ids,
                 Err(error) => {
                     tracing::debug!(error = %crate::retry::chain(&error), "ask for the ids of the topics");

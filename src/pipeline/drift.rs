@@ -19,13 +19,6 @@ pub(super) struct Known {
     counts: [u64; 3],
 }
 
-/// What a pass adds to what was known.
-#[derive(Debug, PartialEq)]
-pub(super) struct News {
-    /// Documents that did not drift before, in the order of their keys.
-    pub(super) new: Vec<Key>,
-}
-
 impl Known {
     /// Documents that drifted and do not any more. Only a pass over everything can say so.
     pub(super) fn gone(&self, report: &Report) -> Vec<Key> {
@@ -43,8 +36,9 @@ impl Known {
         gone.iter().filter(causeless).collect()
     }
 
-    /// Takes a report in; `None` when it says nothing new.
-    pub(super) fn take(&mut self, report: &Report) -> Option<News> {
+    /// Takes a report in. Gives the documents that did not drift before, in the order of their keys; `None` when the report says
+    /// nothing new at all.
+    pub(super) fn take(&mut self, report: &Report) -> Option<Vec<Key>> {
         let mut new: Vec<Key> =
             report.drifting.keys().filter(|key| !self.drifting.contains_key(*key)).cloned().collect();
         new.sort_unstable();
@@ -58,7 +52,7 @@ impl Known {
         }
         let room = MAX_KNOWN.saturating_sub(self.drifting.len());
         self.drifting.extend(report.drifting.iter().take(room).map(|(key, drifting)| (key.clone(), *drifting)));
-        (changed || !new.is_empty()).then_some(News { new })
+        (changed || !new.is_empty()).then_some(new)
     }
 }
 
@@ -100,7 +94,7 @@ mod tests {
     #[test]
     fn only_what_was_not_known_is_news() {
         let mut known = Known::default();
-        let mut news = |full, ids: &[i32]| known.take(&report(full, ids, false)).map(|news| news.new);
+        let mut news = |full, ids: &[i32]| known.take(&report(full, ids, false));
         assert_eq!(news(true, &[]), None);
         assert_eq!(news(true, &[2, 1]), Some(vec![key(1), key(2)]));
         assert_eq!(news(true, &[1, 2]), None);

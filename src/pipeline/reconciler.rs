@@ -180,8 +180,8 @@ impl ReconcilerRole {
                 if !gone.is_empty() {
                     healed(name, &known.healed(&gone, &bench.entries(place, &gone).await?));
                 }
-                if let Some(news) = known.take(&report) {
-                    drifts(&report, &news.new.iter().collect::<Vec<_>>());
+                if let Some(new) = known.take(&report) {
+                    drifts(&report, &new.iter().collect::<Vec<_>>());
                 }
             }
         }
