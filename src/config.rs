@@ -284,8 +284,8 @@ pub struct ReconcileConfig {
     /// Random documents of each collection compared in a pass.
     pub sample: usize,
     /// Longest wait until the sink has applied what a pass read.
-    #[serde(deserialize_with = "duration")]
-    pub settle: Duration,
+    #[serde(deserialize_with = "duration", alias = "settle")]
+    pub wait: Duration,
     /// A proof older than this proves nothing.
     #[serde(deserialize_with = "duration")]
     pub fresh: Duration,
@@ -301,7 +301,7 @@ impl Default for ReconcileConfig {
         Self {
             interval: Duration::from_secs(10),
             sample: 500,
-            settle: Duration::from_secs(30),
+            wait: Duration::from_secs(30),
             fresh: Duration::from_secs(60),
             max_staleness: Duration::from_secs(10),
         }

@@ -88,7 +88,7 @@ impl Backoff {
 ///
 /// # Errors
 /// The first error whose class is not [`Class::Transient`].
-pub async fn until_settled<T, E, F>(
+pub async fn retry_transient<T, E, F>(
     backoff: Backoff,
     cancel: &CancellationToken,
     mut stalled: impl FnMut(&E, Duration),
@@ -156,7 +156,7 @@ mod tests {
     #[tokio::test]
     async fn transient_failures_are_repeated_and_heard() {
         let (mut attempts, mut heard) = (0, 0);
-        let outcome = until_settled(
+        let outcome = retry_transient(
             BACKOFF,
             &CancellationToken::new(),
             |_, _| heard += 1,
@@ -173,9 +173,13 @@ mod tests {
     #[tokio::test]
     async fn other_failures_are_final() {
         for class in [Class::Poison, Class::Halt] {
-            let outcome: Result<Option<()>, _> =
-                until_settled(BACKOFF, &CancellationToken::new(), |_, _| (), || std::future::ready(Err(Failed(class))))
-                    .await;
+            let outcome: Result<Option<()>, _> = retry_transient(
+                BACKOFF,
+                &CancellationToken::new(),
+                |_, _| (),
+                || std::future::ready(Err(Failed(class))),
+            )
+            .await;
             assert_eq!(outcome.expect_err("a failure").class(), class);
         }
     }
@@ -183,7 +187,7 @@ mod tests {
     #[tokio::test]
     async fn cancellation_ends_the_wait() {
         let cancel = CancellationToken::new();
-        let outcome: Result<Option<()>, _> = until_settled(
+        let outcome: Result<Option<()>, _> = retry_transient(
             Backoff { min: Duration::from_secs(3600), max: Duration::from_secs(3600) },
             &cancel,
             |_, _| cancel.cancel(),
@@ -199,7 +203,7 @@ mod tests {
         cancel.cancel();
         for class in [Class::Transient, Class::Poison, Class::Halt] {
             let outcome: Result<Option<()>, _> =
-                until_settled(BACKOFF, &cancel, |_, _| (), || std::future::ready(Err(Failed(class)))).await;
+                retry_transient(BACKOFF, &cancel, |_, _| (), || std::future::ready(Err(Failed(class)))).await;
             assert_eq!(outcome.err().map(|error| error.class()), (class != Class::Transient).then_some(class));
         }
     }

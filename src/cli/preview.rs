@@ -12,7 +12,7 @@ use crate::{
     log::ejson,
     mapping::{CollectionPlan, Plan, Reject, Row, TablePlan},
     model::Key,
-    sink::{Checks, Purpose, Session, Target, Violation, print_rows, read_catalog},
+    sink::{Checks, Postgres, Purpose, Session, Violation, print_rows, read_catalog},
     source::{ReadTime, Source, id_of},
 };
 
@@ -91,7 +91,7 @@ struct ShownLoss {
 impl Preview {
     pub(super) async fn execute(self, path: &Path) -> anyhow::Result<Exit> {
         let Some(setup) = Setup::load(path) else { return Ok(Exit::Faults) };
-        let session = Target::new(&setup.config.sink, &setup.config.log.prefix)?.open(Purpose::Read).await?;
+        let session = Postgres::new(&setup.config.sink, &setup.config.log.prefix)?.open(Purpose::Read).await?;
         let plan = match Plan::compile(&setup.mapping, &read_catalog(&session).await?) {
             Ok(plan) => plan,
             Err(faults) => {

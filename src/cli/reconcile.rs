@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::{Exit, print, setup::Setup};
 use crate::{
-    pipeline::Bench,
+    pipeline::Comparison,
     reconcile::{Bounds, Coverage, Report, verdict::NO_SUCH_COLLECTION},
 };
 
@@ -37,8 +37,8 @@ impl Reconcile {
             (true, _) => Coverage::Full,
             (false, size) => Coverage::Sample(size.unwrap_or(setup.config.reconcile.sample)),
         };
-        let bench = Bench::connect(&setup.config, &setup.mapping).await?.with_findings(self.findings);
-        let known = bench.collections();
+        let comparison = Comparison::connect(&setup.config, &setup.mapping).await?.with_findings(self.findings);
+        let known = comparison.collections();
         if let Some(unknown) = self.collections.iter().find(|name| !known.contains(name)) {
             anyhow::bail!("find collection {unknown} in the mapping: it has {}", known.join(", "));
         }
@@ -46,7 +46,7 @@ impl Reconcile {
         let mut reports = Vec::new();
         let mut unfinished = Vec::new();
         for (place, name) in known.into_iter().enumerate().filter(|(_, name)| wanted(name)) {
-            match bench.pass(place, coverage).await? {
+            match comparison.pass(place, coverage).await? {
                 Some(report) => reports.push(report),
                 None => unfinished.push(name),
             }

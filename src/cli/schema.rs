@@ -11,8 +11,8 @@ use super::{
 use crate::{
     mapping::Plan,
     sink::{
-        Purpose, Session, Target,
-        deferred::{self, Deferred},
+        Postgres, Purpose, Session,
+        load_indexes::{self, Deferred},
         migrate, read_catalog, rehearse,
     },
 };
@@ -46,7 +46,7 @@ impl Schema {
     pub(super) async fn execute(self, path: &Path) -> anyhow::Result<Exit> {
         let Self::Apply(apply) = self;
         let Some(setup) = Setup::load(path) else { return Ok(Exit::Faults) };
-        let session = Target::new(&setup.config.sink, &setup.config.log.prefix)?.open(Purpose::Control).await?;
+        let session = Postgres::new(&setup.config.sink, &setup.config.log.prefix)?.open(Purpose::Control).await?;
         if apply.dry_run {
             for name in rehearse(&session).await? {
                 print::line(format!("-- migration `{name}` of the schema driftless"));
@@ -82,7 +82,7 @@ impl Apply {
         let mut tables = tables.map(|table| table.table.to_string()).collect::<Vec<_>>();
         tables.sort();
         tables.dedup();
-        let found = deferred::put_off(session, &tables, &operator(), self.dry_run).await?;
+        let found = load_indexes::put_off(session, &tables, &operator(), self.dry_run).await?;
         let dropped = found.iter().filter(|found| found.problem.is_none()).count();
         tell(&found, "left as it is");
         print::line(match (dropped, self.dry_run) {
@@ -94,7 +94,7 @@ impl Apply {
     }
 
     async fn after(&self, session: &Session) -> anyhow::Result<Exit> {
-        let built = deferred::catch_up(session, &operator(), self.dry_run).await?;
+        let built = load_indexes::catch_up(session, &operator(), self.dry_run).await?;
         tell(&built, "failed, and stays written down");
         let failed = built.iter().any(|built| built.problem.is_some());
         print::line(match (self.dry_run, failed) {

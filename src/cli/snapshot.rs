@@ -14,7 +14,7 @@ use super::{
 };
 use crate::sink::{
     Session, migrate,
-    snapshots::{self, Ask},
+    snapshots::{self, SnapshotCommand},
 };
 
 /// Start snapshots again, let them stand still or go on, and see how far they are.
@@ -57,9 +57,9 @@ impl Snapshot {
     pub(super) async fn execute(self, path: &Path) -> anyhow::Result<Exit> {
         let Some(setup) = Setup::load(path) else { return Ok(Exit::Faults) };
         match self {
-            Self::Start(which) => which.ask(&setup, Ask::Start, "start").await,
-            Self::Pause(which) => which.ask(&setup, Ask::Pause, "pause").await,
-            Self::Resume(which) => which.ask(&setup, Ask::Resume, "resume").await,
+            Self::Start(which) => which.ask(&setup, SnapshotCommand::Start, "start").await,
+            Self::Pause(which) => which.ask(&setup, SnapshotCommand::Pause, "pause").await,
+            Self::Resume(which) => which.ask(&setup, SnapshotCommand::Resume, "resume").await,
             Self::Status(status) => status.execute(&setup).await,
         }
     }
@@ -78,7 +78,7 @@ impl Which {
         Ok(mapped.into_iter().filter(meant).collect())
     }
 
-    async fn ask(&self, setup: &Setup, ask: Ask, verb: &str) -> anyhow::Result<Exit> {
+    async fn ask(&self, setup: &Setup, ask: SnapshotCommand, verb: &str) -> anyhow::Result<Exit> {
         let collections = self.collections(setup)?;
         let session = open(setup).await?;
         // It may be asked before the daemon has run for the first time.

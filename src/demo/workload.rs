@@ -152,7 +152,7 @@ impl Workload {
             prepare(database).await?;
             Registry::read(database).await
         };
-        let (registry, digest) = execute::settle(cancel, read).await?.ok_or(Error::Cancelled)?;
+        let (registry, digest) = execute::retrying(cancel, read).await?.ok_or(Error::Cancelled)?;
         // The digest is in the seed so that a second run does not draw the ids and addresses of the first again.
         let draw = Draw::new(self.seed ^ digest, 0);
         if registry.pool(Collection::Users).is_empty() {

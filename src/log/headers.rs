@@ -4,7 +4,7 @@
 /// Length of a length.
 const LENGTH: usize = size_of::<u32>();
 /// A little more than the headers of a change have.
-const USUAL: usize = 192;
+const EXPECTED_BYTES: usize = 192;
 
 /// Headers in their order; a name may come several times.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub struct Headers {
 impl Headers {
     /// None, with room for those of a change.
     pub fn new() -> Self {
-        Self { bytes: Vec::with_capacity(USUAL) }
+        Self { bytes: Vec::with_capacity(EXPECTED_BYTES) }
     }
 
     /// Appends a header.

@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// How long a stop may go unnoticed.
-const POLL: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The group of the candidates.
 pub(super) fn group(prefix: &str) -> String {
@@ -38,7 +38,7 @@ pub(super) fn group(prefix: &str) -> String {
 
 /// One candidate for the leadership of a source stream.
 pub struct Leadership {
-    member: BaseConsumer<Standing>,
+    member: BaseConsumer<Candidate>,
     group: String,
 }
 
@@ -52,7 +52,7 @@ impl Leadership {
         let group = group(&cfg.prefix);
         let mut settings = client::settings(cfg)?;
         client::member(&mut settings, cfg, &group);
-        let member: BaseConsumer<Standing> = client::create(&settings, Standing { leads })?;
+        let member: BaseConsumer<Candidate> = client::create(&settings, Candidate { leads })?;
         member.subscribe(&[&state_name(&cfg.prefix)]).map_err(Error::kafka("join the group", &group))?;
         Ok((Self { member, group }, receiver))
     }
@@ -78,9 +78,9 @@ impl Leadership {
     }
 }
 
-fn stay(member: &BaseConsumer<Standing>, group: &str, stop: &CancellationToken) -> Result<(), Error> {
+fn stay(member: &BaseConsumer<Candidate>, group: &str, stop: &CancellationToken) -> Result<(), Error> {
     while !stop.is_cancelled() {
-        let Some(Err(error)) = member.poll(POLL) else { continue };
+        let Some(Err(error)) = member.poll(POLL_INTERVAL) else { continue };
         let fatal = matches!(error, KafkaError::MessageConsumptionFatal(_));
         let error = Error::kafka("stay in the group", group)(error);
         if fatal || error.class() == Class::Halt {
@@ -92,11 +92,11 @@ fn stay(member: &BaseConsumer<Standing>, group: &str, stop: &CancellationToken) 
 }
 
 /// Whether this member holds the partition.
-struct Standing {
+struct Candidate {
     leads: watch::Sender<bool>,
 }
 
-impl Standing {
+impl Candidate {
     fn take(&self, member: &BaseConsumer<Self>, partitions: &mut TopicPartitionList) -> Result<(), KafkaError> {
         partitions.set_all_offsets(Offset::End)?;
         member.incremental_assign(partitions)?;
@@ -116,7 +116,7 @@ impl Standing {
     }
 }
 
-impl ClientContext for Standing {
+impl ClientContext for Candidate {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         client::log(level, facility, message);
     }
@@ -128,7 +128,7 @@ impl ClientContext for Standing {
     fn stats(&self, _statistics: Statistics) {}
 }
 
-impl ConsumerContext for Standing {
+impl ConsumerContext for Candidate {
     fn rebalance(&self, member: &BaseConsumer<Self>, event: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
         let done = match event {
             RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => self.take(member, partitions),

@@ -31,12 +31,12 @@ use super::{
     envelope::MAX_RECORD,
     error::code_of,
     state::read_state,
-    transaction::{Encoder, Outgoing, Sealed},
+    transaction::{EncodedTransaction, Encoder, ProducerRecord},
 };
 use crate::{config::LogConfig, metrics::LOG_TRANSACTION_SECONDS, model::Identity};
 
 /// Between two looks at what the brokers have acknowledged.
-const LOOK: Duration = Duration::from_micros(500);
+const ACKNOWLEDGEMENT_POLL: Duration = Duration::from_micros(500);
 /// Longest wait for the end of a transaction that has failed already; the next publisher ends it otherwise.
 const ABORT: Duration = Duration::from_secs(2);
 /// Longest request, but for a single record that is longer: what a transaction of usual documents has for one partition. Each
@@ -49,13 +49,13 @@ const POLL_EVERY: usize = 500;
 pub struct Publisher {
     /// `None` while a transaction is being encoded, and for ever after one that was not.
     encoder: Option<Encoder>,
-    standing: Standing,
+    state_of_last: TransactionState,
     generation: u64,
     gap: Duration,
 }
 
 /// Where the publisher is with its last transaction.
-enum Standing {
+enum TransactionState {
     /// It is committed, since then.
     Idle(Session, Instant),
     /// It is on its way; no answer by the deadline is an error like any other.
@@ -92,8 +92,8 @@ impl Publisher {
         let generation = (stored.publisher + 1).max(now_ms());
         tracing::info!(id = session.transactional_id, generation, "publisher connected");
         let encoder = Some(Encoder::new(cfg, topics, generation));
-        let standing = Standing::Idle(session, Instant::now());
-        Ok((Self { encoder, standing, generation, gap: cfg.transaction_gap }, stored))
+        let state_of_last = TransactionState::Idle(session, Instant::now());
+        Ok((Self { encoder, state_of_last, generation, gap: cfg.transaction_gap }, stored))
     }
 
     /// Records whose log this is, with the next transaction.
@@ -103,13 +103,13 @@ impl Publisher {
         }
     }
 
-    /// Publishes a transaction and waits until it is committed: [`Publisher::begin`], then [`Publisher::settled`].
+    /// Publishes a transaction and waits until it is committed: [`Publisher::begin`], then [`Publisher::committed`].
     ///
     /// # Errors
     /// As theirs.
     pub async fn publish(&mut self, transaction: Transaction) -> Result<(), Error> {
         self.begin(transaction).await?;
-        self.settled().await
+        self.committed().await
     }
 
     /// Encodes a transaction, waits until the one before is committed, and sends it on its way.
@@ -122,24 +122,25 @@ impl Publisher {
     pub async fn begin(&mut self, transaction: Transaction) -> Result<(), Error> {
         let mut encoder = self.encoder.take().ok_or(Error::Unusable)?;
         let encoded = client::blocking("publisher", move || {
-            let sealed = encoder.seal(transaction)?;
-            Ok((encoder, sealed))
+            let encoded = encoder.encode(transaction)?;
+            Ok((encoder, encoded))
         });
-        let (encoder, sealed) = encoded.await?;
+        let (encoder, encoded) = encoded.await?;
         self.ready().await?;
-        let Standing::Idle(session, _) = std::mem::replace(&mut self.standing, Standing::Unusable) else {
+        let TransactionState::Idle(session, _) = std::mem::replace(&mut self.state_of_last, TransactionState::Unusable)
+        else {
             return Err(Error::Unusable);
         };
         let deadline = tokio::time::Instant::now() + session.timeout * 2;
         let sent = tokio::task::spawn_blocking(move || {
-            let outcome = session.run(sealed);
+            let outcome = session.run(encoded);
             if let Err(error) = &outcome {
                 session.abandon(error);
             }
             // After an error the connections are closed here, before the caller hears of it.
             outcome.map(|()| (session, Instant::now()))
         });
-        self.standing = Standing::UnderWay(sent, deadline);
+        self.state_of_last = TransactionState::UnderWay(sent, deadline);
         self.encoder = Some(encoder);
         Ok(())
     }
@@ -148,17 +149,17 @@ impl Publisher {
     ///
     /// # Errors
     /// As [`Publisher::begin`].
-    pub async fn settled(&mut self) -> Result<(), Error> {
-        let (sent, deadline) = match &mut self.standing {
-            Standing::Idle(..) => return Ok(()),
-            Standing::Unusable => return Err(Error::Unusable),
-            Standing::UnderWay(sent, deadline) => (sent, *deadline),
+    pub async fn committed(&mut self) -> Result<(), Error> {
+        let (sent, deadline) = match &mut self.state_of_last {
+            TransactionState::Idle(..) => return Ok(()),
+            TransactionState::Unusable => return Err(Error::Unusable),
+            TransactionState::UnderWay(sent, deadline) => (sent, *deadline),
         };
         let ended = tokio::time::timeout_at(deadline, sent).await;
-        self.standing = Standing::Unusable;
+        self.state_of_last = TransactionState::Unusable;
         let ended = ended.map_err(|_| Error::Timeout { act: "publish to", object: "the log".to_owned() })?;
         let (session, at) = ended.map_err(|_| Error::Ended("publisher"))??;
-        self.standing = Standing::Idle(session, at);
+        self.state_of_last = TransactionState::Idle(session, at);
         Ok(())
     }
 
@@ -168,8 +169,8 @@ impl Publisher {
     /// # Errors
     /// As [`Publisher::begin`].
     pub async fn ready(&mut self) -> Result<(), Error> {
-        self.settled().await?;
-        if let Standing::Idle(_, since) = &self.standing {
+        self.committed().await?;
+        if let TransactionState::Idle(_, since) = &self.state_of_last {
             tokio::time::sleep_until((*since + self.gap).into()).await;
         }
         Ok(())
@@ -184,7 +185,9 @@ impl Publisher {
 impl Drop for Publisher {
     /// Closing the connections may take a while: not on a thread of the runtime.
     fn drop(&mut self) {
-        if let Standing::Idle(session, _) = std::mem::replace(&mut self.standing, Standing::Unusable) {
+        if let TransactionState::Idle(session, _) =
+            std::mem::replace(&mut self.state_of_last, TransactionState::Unusable)
+        {
             // Where no thread can be had, the closure and with it the connections end right here.
             let _ = std::thread::Builder::new().name("log-publisher-close".to_owned()).spawn(move || drop(session));
         }
@@ -198,24 +201,24 @@ struct Session {
 }
 
 impl Session {
-    fn run(&self, sealed: Sealed) -> Result<(), Error> {
+    fn run(&self, encoded: EncodedTransaction) -> Result<(), Error> {
         let started = Instant::now();
         self.producer.begin_transaction().map_err(|error| self.failed("begin a transaction as", error))?;
         // One by one: the client library keeps a copy of its own.
-        sealed.records.into_iter().try_for_each(|record| self.send(record))?;
+        encoded.records.into_iter().try_for_each(|record| self.send(record))?;
         let act = "publish as";
         deliver(&self.producer, self.timeout, (act, &self.transactional_id), |error| self.failed(act, error))?;
         self.producer
             .commit_transaction(self.timeout)
             .map_err(|error| self.failed("commit a transaction as", error))?;
-        sealed.tally.report();
+        encoded.tally.report();
         histogram!(LOG_TRANSACTION_SECONDS).record(started.elapsed().as_secs_f64());
         Ok(())
     }
 
     /// Enqueues a record.
-    fn send(&self, outgoing: Outgoing) -> Result<(), Error> {
-        let Outgoing { topic, partition, key, value, about } = outgoing;
+    fn send(&self, outgoing: ProducerRecord) -> Result<(), Error> {
+        let ProducerRecord { topic, partition, key, value, about } = outgoing;
         let mut record = BaseRecord::to(&topic).partition(partition).key(&key).payload(&value);
         if let Some((headers, wall_ms)) = about {
             record = record.timestamp(timestamp(wall_ms)).headers(headers);
@@ -308,7 +311,7 @@ pub(super) fn send(
 fn look(producer: &BaseProducer<Deliveries>) {
     producer.poll(Duration::ZERO);
     if producer.in_flight_count() > 0 {
-        std::thread::sleep(LOOK);
+        std::thread::sleep(ACKNOWLEDGEMENT_POLL);
     }
 }
 

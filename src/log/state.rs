@@ -31,7 +31,7 @@ const FORMAT: u32 = 1;
 const SNAPSHOT_FORMAT: u32 = 2;
 const STREAM: &str = "stream";
 const IDENTITY: &str = "identity";
-const POLL: std::time::Duration = std::time::Duration::from_millis(100);
+const POLL_INTERVAL: std::time::Duration = std::time::Duration::from_millis(100);
 
 /// Where the stream goes on after a restart.
 #[derive(Clone, Debug, PartialEq)]
@@ -349,7 +349,7 @@ fn read_to_end(cfg: &LogConfig) -> Result<StoredState, Error> {
     let mut state = StoredState::default();
     let mut progress = Instant::now();
     while progress.elapsed() < cfg.timeout {
-        match consumer.poll(POLL) {
+        match consumer.poll(POLL_INTERVAL) {
             None => {}
             // The end of what is committed: the brokers give an undecided transaction to nobody.
             Some(Err(KafkaError::PartitionEOF(_))) => return Ok(state),

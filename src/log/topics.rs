@@ -39,7 +39,7 @@ const WATCH: Duration = Duration::from_secs(1);
 /// Longest wait for each of the two answers.
 const WATCH_ANSWER: Duration = Duration::from_secs(3);
 /// How often the brokers are asked whether a new topic is there.
-const POLL: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The topic of one collection, as it was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,7 +80,7 @@ impl Topics {
             if Instant::now() >= deadline {
                 return Err(Error::Timeout { act: "find every partition of", object: cfg.prefix.clone() });
             }
-            tokio::time::sleep(POLL).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         };
         let faults = found.faults(&wanted);
         if !faults.is_empty() {

@@ -47,13 +47,13 @@ pub struct Transaction {
 ///
 /// The client library spins while a partition has a request on its way and more records wait for it. Records that come
 /// together, and are flushed only when the transaction is whole, leave in one request.
-pub(super) struct Sealed {
-    pub(super) records: Vec<Outgoing>,
+pub(super) struct EncodedTransaction {
+    pub(super) records: Vec<ProducerRecord>,
     pub(super) tally: Tally,
 }
 
 /// A record on its way.
-pub(super) struct Outgoing {
+pub(super) struct ProducerRecord {
     pub(super) topic: Arc<str>,
     pub(super) partition: i32,
     pub(super) key: Vec<u8>,
@@ -109,7 +109,7 @@ impl Encoder {
     ///
     /// # Errors
     /// [`Error::NoTopic`]; the counts are wrong from then on.
-    pub(super) fn seal(&mut self, transaction: Transaction) -> Result<Sealed, Error> {
+    pub(super) fn encode(&mut self, transaction: Transaction) -> Result<EncodedTransaction, Error> {
         let mut tally = Tally { topics: Arc::clone(&self.topics), counts: HashMap::new() };
         let mut records = Vec::with_capacity(transaction.changes.len() + 16);
         let mut touched = BTreeSet::new();
@@ -141,7 +141,7 @@ impl Encoder {
         records.extend(transaction.snapshots.iter().map(|snapshot| self.state(encode_snapshot(snapshot))));
         records.push(self.state(encode_stream(&transaction.state, self.generation)));
         records.sort_by_key(|record| record.partition);
-        Ok(Sealed { records, tally })
+        Ok(EncodedTransaction { records, tally })
     }
 
     fn position(&self, namespace: &Namespace) -> Result<usize, Error> {
@@ -155,7 +155,7 @@ impl Encoder {
         every.flat_map(|(at, topic)| (0..topic.partitions).map(move |partition| (at, partition))).collect()
     }
 
-    fn frontier(&mut self, place: (usize, i32), (before, as_of_ms): (Frontier, i64), complete: bool) -> Outgoing {
+    fn frontier(&mut self, place: (usize, i32), (before, as_of_ms): (Frontier, i64), complete: bool) -> ProducerRecord {
         let count = self.counts.entry(place).or_default();
         count.seq += 1;
         let (seq, changes) = (count.seq, std::mem::take(&mut count.changes));
@@ -163,10 +163,10 @@ impl Encoder {
         self.record(place, envelope::encode_frontier(&record), as_of_ms)
     }
 
-    fn record(&self, (at, partition): (usize, i32), encoded: Encoded, wall_ms: i64) -> Outgoing {
+    fn record(&self, (at, partition): (usize, i32), encoded: Encoded, wall_ms: i64) -> ProducerRecord {
         let generation = self.generation.to_string();
         let headers = headers(encoded.headers.iter().chain([(header::PUBLISHER, generation.as_bytes())]));
-        Outgoing {
+        ProducerRecord {
             topic: Arc::clone(&self.topics.collections()[at].name),
             partition,
             key: encoded.key,
@@ -175,8 +175,8 @@ impl Encoder {
         }
     }
 
-    fn state(&self, (key, value): (Vec<u8>, Vec<u8>)) -> Outgoing {
-        Outgoing { topic: Arc::clone(&self.state), partition: 0, key, value, about: None }
+    fn state(&self, (key, value): (Vec<u8>, Vec<u8>)) -> ProducerRecord {
+        ProducerRecord { topic: Arc::clone(&self.state), partition: 0, key, value, about: None }
     }
 }
 

@@ -15,5 +15,5 @@ pub struct Held {
 
 impl Held {
     /// Most documents that are saved: some 5 kB of usual keys in each record of the state.
-    pub const MOST: usize = 100;
+    pub const MAX_REMEMBERED: usize = 100;
 }

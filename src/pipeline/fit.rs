@@ -9,14 +9,14 @@ use crate::{
     config::Config,
     mapping::{MappingFile, Plan, target::Catalog},
     sink::{
-        Look, Prepared, Purpose, Session, Target, Watch, faults_of_target, migrate, read_catalog, suited::writable,
+        Look, Postgres, Prepared, Purpose, Session, Watch, faults_of_target, migrate, read_catalog, suited::writable,
     },
 };
 
 /// The target, and the plan made ready for it.
 pub(super) struct Fit {
     pub(super) control: Session,
-    pub(super) target: Target,
+    pub(super) target: Postgres,
     pub(super) prepared: Prepared,
     pub(super) catalog: Catalog,
 }
@@ -26,7 +26,7 @@ pub(super) struct Fit {
 /// # Errors
 /// [`Error::Mapping`] and [`Error::TargetUnsuited`] halt; those of the target by their cause.
 pub(super) async fn fit(config: &Config, mapping: &MappingFile) -> Result<Fit, Error> {
-    let target = Target::new(&config.sink, &config.log.prefix)?;
+    let target = Postgres::new(&config.sink, &config.log.prefix)?;
     let control = target.open(Purpose::Control).await?;
     writable(&control).await?;
     let catalog = read_catalog(&control).await?;

@@ -10,7 +10,7 @@ use crate::{
     config::Config,
     log::{StoredState, Topics, stored_identity},
     model::{Identity, SourceIdentity, TargetIdentity},
-    sink::{Purpose, Session, Target, identity},
+    sink::{Postgres, Purpose, Session, identity},
     source::Source,
 };
 
@@ -70,7 +70,7 @@ pub(super) async fn of_candidate(role: &SourceRole) -> Result<Identity, Error> {
     let config = &role.config;
     let source = Source::connect(&config.source).await?.identity(role.collections.keys().map(String::as_str)).await?;
     let looked = async {
-        let session = Target::new(&config.sink, &config.log.prefix)?.open(Purpose::Read).await?;
+        let session = Postgres::new(&config.sink, &config.log.prefix)?.open(Purpose::Read).await?;
         identity::compare(&session, &source).await?;
         identity::target(&session).await
     };

@@ -12,10 +12,10 @@ mod publish;
 mod reconciler;
 mod removal;
 mod repairs;
+mod requests;
 mod sink;
 mod snapshots;
 mod source;
-mod wishes;
 
 use std::{future::Future, time::Duration};
 
@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::{
     log_watch::LogWatchRole,
     overview::{CollectionOverview, Overview, OverviewRole},
-    reconciler::{Bench, ReconcilerRole},
+    reconciler::{Comparison, ReconcilerRole},
     sink::SinkRole,
     source::SourceRole,
 };
@@ -175,7 +175,7 @@ async fn attempts<F>(
         tracing::warn!(role = role.as_str(), reason, retry_in = ?delay, "stalled");
         status.stalled(role, reason);
     };
-    while let Err(error) = retry::until_settled(backoff, &cancel, stalled, &mut attempt).await {
+    while let Err(error) = retry::retry_transient(backoff, &cancel, stalled, &mut attempt).await {
         halt(role, status, &error);
         if !error.concerns_the_target() {
             cancel.cancelled().await;

@@ -19,7 +19,7 @@ use crate::{
     model::{Frontier, Namespace},
     reconcile::verdict::{Aged, CollectionFacts, Evidence, Facts, Judged, Proof, judge},
     sink::{
-        Purpose, Session, Target,
+        Postgres, Purpose, Session,
         status::{self, Letters, PartitionStatus, ReconcileResult},
     },
     status::{Phase, Status},
@@ -131,7 +131,7 @@ pub struct OverviewRole {
     exported: BTreeSet<(String, String)>,
 }
 
-const PACE: Duration = Duration::from_secs(1);
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 impl OverviewRole {
     /// Will look at these collections.
@@ -153,7 +153,7 @@ impl OverviewRole {
     /// Looks until cancelled. While PostgreSQL is away, what is shown is that.
     pub async fn run(mut self, cancel: CancellationToken) {
         let mut session = None;
-        let mut beat = tokio::time::interval(PACE);
+        let mut beat = tokio::time::interval(POLL_INTERVAL);
         while cancel.run_until_cancelled(beat.tick()).await.is_some() {
             if let Err(error) = self.look(&mut session).await {
                 tracing::debug!(reason = crate::retry::chain(&error), "the target cannot be looked at");
@@ -166,7 +166,9 @@ impl OverviewRole {
     async fn look(&mut self, session: &mut Option<Session>) -> Result<(), Error> {
         let open = match session {
             Some(open) => open,
-            None => session.insert(Target::new(&self.config.sink, &self.config.log.prefix)?.open(Purpose::Read).await?),
+            None => {
+                session.insert(Postgres::new(&self.config.sink, &self.config.log.prefix)?.open(Purpose::Read).await?)
+            }
         };
         let at = Instant::now();
         let shared = status::read(open, 0).await?;

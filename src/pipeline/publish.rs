@@ -27,8 +27,8 @@ use super::{
 use crate::{
     log::{Publisher, StreamState, Topics, Transaction},
     model::{Change, Control, ControlKind, Frontier, Identity, SnapshotState, SnapshotStep},
-    sink::snapshots::Wishes,
-    source::{ChangeStream, Merge, Position, Room, SnapshotItem, Source, Start, StreamBatch, Ticket},
+    sink::snapshots::SnapshotRequests,
+    source::{ChangeStream, MemoryPermit, Merge, Position, SnapshotItem, Source, Start, StreamBatch, Ticket},
     status::{Phase, Role},
 };
 
@@ -40,7 +40,7 @@ struct Draft {
     bytes: usize,
     controls: Vec<Control>,
     /// Memory of the snapshot rows among the changes; free again when they are published.
-    rooms: Vec<Room>,
+    rooms: Vec<MemoryPermit>,
     /// Repairs among the changes; told when they are published.
     repairs: Vec<oneshot::Sender<()>>,
 }
@@ -63,7 +63,7 @@ struct UnderWay {
     /// Snapshots that move on with it.
     moved: Vec<SnapshotState>,
     /// Memory of the snapshot rows in it.
-    rooms: Vec<Room>,
+    rooms: Vec<MemoryPermit>,
     /// Repairs in it.
     repairs: Vec<oneshot::Sender<()>>,
 }
@@ -71,7 +71,7 @@ struct UnderWay {
 /// What comes back with the rows of a read.
 enum Tag {
     /// A chunk of a snapshot.
-    Chunk(SnapshotStep, Room),
+    Chunk(SnapshotStep, MemoryPermit),
     /// Documents that are repaired, or removed.
     Repair(oneshot::Sender<()>),
 }
@@ -99,7 +99,7 @@ impl<'a> Term<'a> {
         role: &'a SourceRole,
         topics: &Topics,
         identity: &Identity,
-        wishes: watch::Receiver<Wishes>,
+        requests: watch::Receiver<SnapshotRequests>,
         repairs: mpsc::Receiver<RepairItem>,
     ) -> Result<Self, Error> {
         let publisher = async { Ok(Publisher::connect(&role.config.log, topics).await?) };
@@ -121,7 +121,7 @@ impl<'a> Term<'a> {
         };
         let began = start.time();
         let removals = Removals::start(&role.config, &source, topics, publisher.generation());
-        let snapshots = Snapshots::begin(role, &source, &stored, now, removals, wishes);
+        let snapshots = Snapshots::begin(role, &source, &stored, now, removals, requests);
         let mut stream = ChangeStream::open(&source, role.scope(snapshots.since()), start, role.backoff());
         let first = stream.next_batch().await?;
         let mut term = Self {
@@ -140,7 +140,7 @@ impl<'a> Term<'a> {
         term.take_batch(first);
         // The position of the stream is durable before the first document is read.
         term.publish(true).await?;
-        term.settle().await?;
+        term.flush().await?;
         term.snapshots.read(&term.position);
         tracing::info!(
             generation = term.publisher.generation(),
@@ -165,7 +165,7 @@ impl<'a> Term<'a> {
             if idle || !self.draft.is_empty() || self.snapshots.any_moved() {
                 self.publish(idle).await?;
             } else if cancel.is_cancelled() {
-                return self.settle().await;
+                return self.flush().await;
             }
         }
     }
@@ -173,7 +173,7 @@ impl<'a> Term<'a> {
     /// Collects what is to be published while the last transaction is being settled: until the log is ready for the next
     /// one and there is something to say, or the draft is full.
     async fn gather(&mut self, cancel: &CancellationToken) -> Result<(), Error> {
-        self.snapshots.take_wishes(self.position.time());
+        self.snapshots.take_requests(self.position.time());
         // A snapshot beside a busy stream comes to an end, too: what it says is heard (its room bounds that), and one chunk
         // goes with each transaction.
         while let Some(item) = self.snapshots.next_item().now_or_never() {
@@ -188,8 +188,8 @@ impl<'a> Term<'a> {
                 biased;
                 // A stopping daemon takes nothing more.
                 () = cancel.cancelled() => return Ok(()),
-                settled = self.publisher.ready(), if !ready => {
-                    settled?;
+                ready_again = self.publisher.ready(), if !ready => {
+                    ready_again?;
                     self.tell();
                     ready = true;
                 }
@@ -315,8 +315,8 @@ impl<'a> Term<'a> {
     }
 
     /// Waits until everything published is durable.
-    async fn settle(&mut self) -> Result<(), Error> {
-        self.publisher.settled().await?;
+    async fn flush(&mut self) -> Result<(), Error> {
+        self.publisher.committed().await?;
         self.tell();
         Ok(())
     }
@@ -343,4 +343,4 @@ async fn connect(role: &SourceRole) -> Result<Source, Error> {
 }
 
 /// How long a stopping term may take to publish what it has drafted.
-pub(super) const LAST_PUBLISH: Duration = Duration::from_secs(5);
+pub(super) const LAST_PUBLISH_TIMEOUT: Duration = Duration::from_secs(5);

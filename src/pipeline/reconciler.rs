@@ -38,8 +38,8 @@ pub struct ReconcilerRole {
 }
 
 /// Both sides, ready to be compared.
-pub struct Bench {
-    source: source::Reader,
+pub struct Comparison {
+    source: source::SnapshotReader,
     session: Session,
     prepared: Prepared,
     watch: Watch,
@@ -47,7 +47,7 @@ pub struct Bench {
     bounds: Bounds,
 }
 
-impl Bench {
+impl Comparison {
     /// Connects to both sides.
     ///
     /// # Errors
@@ -68,7 +68,7 @@ impl Bench {
         let bounds = Bounds {
             limits,
             read_time: config.source.chunk_time,
-            settle: config.reconcile.settle,
+            wait: config.reconcile.wait,
             findings: Bounds::FINDINGS,
         };
         Ok(Self { source: source.reader(), session, prepared, watch, topics, bounds })
@@ -93,7 +93,7 @@ impl Bench {
     pub async fn pass(&self, collection: usize, coverage: Coverage) -> Result<Option<Report>, Error> {
         // In the order of the plan, from which the topics were made.
         let topic = &self.topics.collections()[collection];
-        let target = reconcile::Target {
+        let target = reconcile::CollectionTarget {
             session: &self.session,
             prepared: &self.prepared,
             collection,
@@ -123,7 +123,7 @@ impl Bench {
     }
 
     async fn entries(&self, collection: usize, keys: &[Key]) -> Result<HashMap<Key, Entry>, Error> {
-        let reader = sink::Reader::begin(&self.session, &self.prepared).await?;
+        let reader = sink::TargetReader::begin(&self.session, &self.prepared).await?;
         let entries = reader.entries(collection, keys).await?;
         reader.end().await?;
         Ok(entries)
@@ -143,15 +143,15 @@ impl ReconcilerRole {
     /// Compares with one plan after the other.
     async fn passes(&self, cancel: &CancellationToken) -> Result<(), Error> {
         while !cancel.is_cancelled() {
-            let connected = cancel.run_until_cancelled(Bench::connect(&self.config, &self.mapping)).await;
-            let bench = match connected {
+            let connected = cancel.run_until_cancelled(Comparison::connect(&self.config, &self.mapping)).await;
+            let comparison = match connected {
                 None => break,
                 Some(Err(Error::Sink(sink::Error::CatalogChanged))) => continue,
-                Some(bench) => bench?,
+                Some(comparison) => comparison?,
             };
-            if let Err(error) = self.compare(&bench, cancel).await {
+            if let Err(error) = self.compare(&comparison, cancel).await {
                 let halt = |error: &Error| halt(Role::Reconciler, &self.status, error);
-                outdated(error, &bench.watch, bench.prepared.look(), halt, cancel).await?;
+                outdated(error, &comparison.watch, comparison.prepared.look(), halt, cancel).await?;
             }
         }
         Ok(())
@@ -161,16 +161,16 @@ impl ReconcilerRole {
     ///
     /// # Errors
     /// [`sink::Error::CatalogChanged`] when the plan is older than the catalog; else those of either side.
-    async fn compare(&self, bench: &Bench, cancel: &CancellationToken) -> Result<(), Error> {
-        self.overview.compiled(bench.prepared.all());
+    async fn compare(&self, comparison: &Comparison, cancel: &CancellationToken) -> Result<(), Error> {
+        self.overview.compiled(comparison.prepared.all());
         let mut known: HashMap<usize, Known> = HashMap::new();
         let mut beat = tokio::time::interval(self.config.reconcile.interval);
         beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         while cancel.run_until_cancelled(beat.tick()).await.is_some() {
-            bench.prepared.still_fits(&bench.session).await?;
-            for (place, name) in bench.collections().iter().enumerate() {
+            comparison.prepared.still_fits(&comparison.session).await?;
+            for (place, name) in comparison.collections().iter().enumerate() {
                 // A pass writes nothing but its result, so it can be dropped anywhere.
-                let pass = bench.pass(place, Coverage::Sample(self.config.reconcile.sample));
+                let pass = comparison.pass(place, Coverage::Sample(self.config.reconcile.sample));
                 let Some(report) = cancel.run_until_cancelled(pass).await else { return Ok(()) };
                 let report = report?;
                 self.status.phase(Role::Reconciler, Phase::Running);
@@ -178,7 +178,7 @@ impl ReconcilerRole {
                 let known = known.entry(place).or_default();
                 let gone = known.gone(&report);
                 if !gone.is_empty() {
-                    healed(name, &known.healed(&gone, &bench.entries(place, &gone).await?));
+                    healed(name, &known.healed(&gone, &comparison.entries(place, &gone).await?));
                 }
                 if let Some(new) = known.take(&report) {
                     drifts(&report, &new.iter().collect::<Vec<_>>());

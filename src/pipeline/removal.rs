@@ -32,7 +32,7 @@ use crate::{
     log::{TopicPartition, Topics},
     model::{ClusterTime, Frontier, Key, Namespace, SnapshotState, Version},
     retry::{self, Class, Classify},
-    sink::{Purpose, Session, Target, checkpoint, stale},
+    sink::{Postgres, Purpose, Session, checkpoint, stale},
     source::{ReadTime, Source, deletes},
 };
 
@@ -174,7 +174,7 @@ impl Removing {
 
     async fn remove(&self, collection: &str, remains: &Remains) -> Result<(), Stop> {
         let namespace = Namespace::new(&self.config.source.database, collection);
-        let session = Target::new(&self.config.sink, &self.config.log.prefix)?.open(Purpose::Read).await?;
+        let session = Postgres::new(&self.config.sink, &self.config.log.prefix)?.open(Purpose::Read).await?;
         while self.wants(collection, remains) && !self.is_applied(&session, &namespace, remains.frontier).await? {
             tokio::time::sleep(PACE).await;
         }
@@ -211,7 +211,7 @@ impl Removing {
         let (ready, ticket) = oneshot::channel();
         self.send(RepairItem::Begin { collection: namespace.collection.to_string(), ready }).await?;
         let ticket = ticket.await.map_err(|_| Stop::Unheard)?;
-        let at = ReadTime::AtLeast(ticket.floor.max(since));
+        let at = ReadTime::AtLeast(ticket.not_before.max(since));
         let existing = match self.source.reader().existing(&namespace.collection, &ids, at).await {
             Ok(existing) => existing,
             Err(error) => {

@@ -26,10 +26,10 @@ use crate::{
     model::{Change, ClusterTime, Key, Version},
     retry,
     sink::{
-        Purpose, Session, Target,
+        Postgres, Purpose, Session,
         repairs::{self, Request},
     },
-    source::{Limits, Pace, Reread, Source, Ticket, reread},
+    source::{ChunkSizer, Limits, Reread, Source, Ticket, reread},
 };
 
 /// Pause between two looks for requests.
@@ -73,8 +73,8 @@ pub(super) async fn serve(
         documents: config.source.chunk_documents,
         bytes: usize::try_from(config.source.chunk_bytes.as_u64()).unwrap_or(usize::MAX),
     };
-    let pace = Pace::new(limits, config.source.chunk_time);
-    let mut server = Server { config, source, mapped, items, pace, session: None };
+    let sizer = ChunkSizer::new(limits, config.source.chunk_time);
+    let mut server = Server { config, source, mapped, items, sizer, session: None };
     loop {
         let pause = match server.batch().await {
             Ok(true) => Duration::ZERO,
@@ -94,7 +94,7 @@ struct Server {
     source: Source,
     mapped: BTreeSet<String>,
     items: mpsc::Sender<RepairItem>,
-    pace: Pace,
+    sizer: ChunkSizer,
     session: Option<Session>,
 }
 
@@ -103,11 +103,11 @@ impl Server {
     async fn batch(&mut self) -> Result<bool, Error> {
         let session = match &self.session {
             Some(session) => session,
-            None => {
-                self.session.insert(Target::new(&self.config.sink, &self.config.log.prefix)?.open(Purpose::Read).await?)
-            }
+            None => self
+                .session
+                .insert(Postgres::new(&self.config.sink, &self.config.log.prefix)?.open(Purpose::Read).await?),
         };
-        let waiting = repairs::waiting(session, self.pace.limits().documents).await?;
+        let waiting = repairs::waiting(session, self.sizer.limits().documents).await?;
         let Some(first) = waiting.first() else { return Ok(false) };
         let collection = first.collection.clone();
         let (documents, ids) = documents(waiting, &collection);
@@ -136,7 +136,7 @@ impl Server {
                 return Err(error.into());
             }
         };
-        self.pace.learn(ids.len(), bytes, began.elapsed());
+        self.sizer.learn(ids.len(), bytes, began.elapsed());
         let (durable, logged) = oneshot::channel();
         self.say(RepairItem::Rows { ticket, read_at, changes, durable }).await;
         Ok(logged.await.ok().map(|()| Version::snapshot(self.source.epoch(), read_at)))

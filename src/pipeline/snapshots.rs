@@ -15,13 +15,13 @@ use super::{
 use crate::{
     log::StoredState,
     model::{ClusterTime, Frontier, SnapshotState, SnapshotStep},
-    sink::snapshots::Wishes,
+    sink::snapshots::SnapshotRequests,
     source::{Position, Snapshot, SnapshotItem, Source},
     status::{SnapshotPhase, SnapshotStatus, Status},
 };
 
 /// How often lags are compared and lines written anew.
-const LOOK: Duration = Duration::from_secs(1);
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// How often a running snapshot is logged; its rate is that of as long a time.
 const WINDOW: Duration = Duration::from_secs(10);
 
@@ -45,7 +45,7 @@ pub(super) struct Snapshots {
     /// Those of collections that are no longer mapped: the next transaction says that the stream has left them.
     left: Vec<SnapshotState>,
     meters: BTreeMap<String, Meter>,
-    wishes: watch::Receiver<Wishes>,
+    requests: watch::Receiver<SnapshotRequests>,
     overview: Overview,
     max_lag: Duration,
     status: Status,
@@ -61,7 +61,7 @@ impl Snapshots {
         stored: &StoredState,
         now: ClusterTime,
         removals: Removals,
-        wishes: watch::Receiver<Wishes>,
+        requests: watch::Receiver<SnapshotRequests>,
     ) -> Self {
         let epoch = role.config.source.epoch;
         let mut snapshots = Self {
@@ -73,7 +73,7 @@ impl Snapshots {
             moved: BTreeSet::new(),
             left: Vec::new(),
             meters: BTreeMap::new(),
-            wishes,
+            requests,
             overview: role.overview.clone(),
             max_lag: role.config.source.snapshot_max_lag,
             status: role.status.clone(),
@@ -114,8 +114,8 @@ impl Snapshots {
     /// Begins to read: the place of the stream is in the log.
     pub(super) fn read(&mut self, position: &Position) {
         self.reading.stands_at(position.frontier);
-        self.wishes.mark_changed();
-        self.take_wishes(position.time());
+        self.requests.mark_changed();
+        self.take_requests(position.time());
         for state in self.states.values().filter(|state| !state.done()) {
             self.reading.read(state.clone());
         }
@@ -218,26 +218,26 @@ impl Snapshots {
     }
 
     /// Does what operators have asked for, now that the stream stands at `since`.
-    pub(super) fn take_wishes(&mut self, since: ClusterTime) {
-        if !self.wishes.has_changed().unwrap_or(false) {
+    pub(super) fn take_requests(&mut self, since: ClusterTime) {
+        if !self.requests.has_changed().unwrap_or(false) {
             return;
         }
-        let wishes = self.wishes.borrow_and_update().clone();
-        for (collection, wish) in wishes {
-            // A wish for a collection that this mapping does not name waits for one that does.
+        let requests = self.requests.borrow_and_update().clone();
+        for (collection, request) in requests {
+            // A request for a collection that this mapping does not name waits for one that does.
             let Some(state) = self.states.get_mut(&collection) else { continue };
-            if wish.run > state.run {
-                tracing::info!(collection, run = wish.run, "snapshot starts from the beginning");
+            if request.run > state.run {
+                tracing::info!(collection, run = request.run, "snapshot starts from the beginning");
                 let begun = SnapshotState {
                     since,
-                    paused: wish.paused,
-                    ..SnapshotState::new(&collection, self.epoch, wish.run)
+                    paused: request.paused,
+                    ..SnapshotState::new(&collection, self.epoch, request.run)
                 };
                 self.restart(begun);
-            } else if wish.paused != state.paused {
-                tracing::info!(collection, paused = wish.paused, "snapshot paused or resumed");
-                state.paused = wish.paused;
-                self.reading.pause(&collection, wish.paused);
+            } else if request.paused != state.paused {
+                tracing::info!(collection, paused = request.paused, "snapshot paused or resumed");
+                state.paused = request.paused;
+                self.reading.pause(&collection, request.paused);
                 self.moved.insert(collection);
             }
         }
@@ -245,7 +245,7 @@ impl Snapshots {
 
     /// About once a second: looks how far the sink is, and writes every line anew.
     fn look(&mut self, frontier: Frontier) {
-        if self.looked.is_some_and(|looked| looked.elapsed() < LOOK) {
+        if self.looked.is_some_and(|looked| looked.elapsed() < POLL_INTERVAL) {
             return;
         }
         self.looked = Some(Instant::now());

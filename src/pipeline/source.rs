@@ -7,8 +7,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Error, Overview, attempts, identity,
-    publish::{LAST_PUBLISH, Term},
-    repairs, wishes,
+    publish::{LAST_PUBLISH_TIMEOUT, Term},
+    repairs, requests,
 };
 use crate::{
     config::Config,
@@ -16,7 +16,7 @@ use crate::{
     metrics as names,
     model::{ClusterTime, Identity, Namespace},
     retry::Backoff,
-    sink::snapshots::Wishes,
+    sink::snapshots::SnapshotRequests,
     source::{OnDrop, Scope, Source},
     status::{Phase, Role, Status},
 };
@@ -139,7 +139,7 @@ impl SourceRole {
     }
 
     async fn lead(&self, topics: &Topics, identity: &Identity, cancel: &CancellationToken) -> Result<(), Error> {
-        let (sender, wanted) = watch::channel(Wishes::new());
+        let (sender, wanted) = watch::channel(SnapshotRequests::new());
         let (repairing, repairs) = mpsc::channel(1);
         let begin = Term::begin(self, topics, identity, wanted, repairs);
         let Some(term) = cancel.run_until_cancelled(begin).await else { return Ok(()) };
@@ -149,9 +149,9 @@ impl SourceRole {
         let ended = cancel.cancelled();
         tokio::select! {
             outcome = term.run(cancel) => outcome,
-            () = wishes::exchange(self.config.clone(), self.status.clone(), sender) => Ok(()),
+            () = requests::exchange(self.config.clone(), self.status.clone(), sender) => Ok(()),
             () = repairing => Ok(()),
-            () = async { ended.await; tokio::time::sleep(LAST_PUBLISH).await } => Ok(()),
+            () = async { ended.await; tokio::time::sleep(LAST_PUBLISH_TIMEOUT).await } => Ok(()),
         }
     }
 }

@@ -1,9 +1,9 @@
 //! Compares both sides as of one cluster time.
 //!
 //! ```text
-//!  source::Reader ─ documents at T ─┐
+//!  source::SnapshotReader ─ documents at T ─┐
 //!                                   ├─ compare (pure) ─▶ match | missing | extra | different | undecided ─▶ verdict (pure)
-//!  sink::Reader ─ ledger, rows, W ──┘
+//!  sink::TargetReader ─ ledger, rows, W ──┘
 //! ```
 //! Owns the judgement and nothing else: it changes neither side. Reading order: `compare`, `pass`, `verdict`.
 
@@ -13,7 +13,7 @@ pub mod verdict;
 
 use thiserror::Error;
 
-pub use pass::{Bounds, Coverage, Drifting, Finding, Pass, Report, Target};
+pub use pass::{Bounds, CollectionTarget, Coverage, Drifting, Finding, Pass, Report};
 
 use crate::{
     retry::{Class, Classify},

@@ -28,7 +28,7 @@ use crate::{
     metrics as names,
     model::{ClusterTime, Frontier, Key, Version},
     sink::{self, Entry, Prepared, Session},
-    source::{self, Limits, Pace, Read, ReadTime},
+    source::{self, ChunkSizer, Limits, Read, ReadTime},
 };
 
 /// How much of a collection a pass compares.
@@ -48,7 +48,7 @@ pub struct Bounds {
     /// Time that a read should not exceed.
     pub read_time: Duration,
     /// Longest wait for the watermark, and for undecided documents to become decidable.
-    pub settle: Duration,
+    pub wait: Duration,
     /// Most findings that a report lists; the numbers always count all.
     pub findings: usize,
 }
@@ -110,13 +110,13 @@ pub struct Drifting {
 /// As a majority has it by now.
 const NOW: ReadTime = ReadTime::AtLeast(ClusterTime { t: 0, i: 0 });
 /// How often the watermark is looked at while a pass waits for it.
-const LOOK: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// Ledger entries compared at once on the way back.
-const PAGE: usize = 5_000;
+const PAGE_ROWS: usize = 5_000;
 
 /// The rows of one collection.
 #[derive(Clone, Copy)]
-pub struct Target<'a> {
+pub struct CollectionTarget<'a> {
     /// A connection that reads.
     pub session: &'a Session,
     /// The plan, made ready.
@@ -131,11 +131,11 @@ pub struct Target<'a> {
 
 /// A pass under way.
 pub struct Pass<'a> {
-    source: &'a source::Reader,
-    target: Target<'a>,
+    source: &'a source::SnapshotReader,
+    target: CollectionTarget<'a>,
     plan: &'a CollectionPlan,
     bounds: Bounds,
-    pace: Pace,
+    sizer: ChunkSizer,
     /// Before the first read; what the pass says is as old as that.
     began: (Timestamp, Instant),
     matched: u64,
@@ -159,8 +159,8 @@ impl<'a> Pass<'a> {
     /// # Errors
     /// [`Error::Source`] and [`Error::Target`], of the class of their cause. Nothing was changed.
     pub async fn run(
-        source: &'a source::Reader,
-        target: Target<'a>,
+        source: &'a source::SnapshotReader,
+        target: CollectionTarget<'a>,
         coverage: Coverage,
         bounds: Bounds,
     ) -> Result<Option<Report>, Error> {
@@ -170,7 +170,7 @@ impl<'a> Pass<'a> {
             target,
             plan,
             bounds,
-            pace: Pace::new(bounds.limits, bounds.read_time),
+            sizer: ChunkSizer::new(bounds.limits, bounds.read_time),
             began: (Timestamp::now(), Instant::now()),
             matched: 0,
             undecided: Vec::new(),
@@ -188,11 +188,11 @@ impl<'a> Pass<'a> {
             Coverage::Sample(size) if !full => pass.sample(size).await?,
             _ => pass.everything().await?,
         }
-        pass.settle().await?;
+        pass.recheck_undecided().await?;
         // It takes a look at every row.
-        let strays = if full { pass.strays().await? } else { Vec::new() };
+        let extra_rows = if full { pass.extra_rows().await? } else { Vec::new() };
         let no_such_collection = pass.no_such_collection().await?;
-        let mut report = pass.report(full, strays);
+        let mut report = pass.report(full, extra_rows);
         report.proof.no_such_collection = no_such_collection;
         Ok(Some(report))
     }
@@ -200,9 +200,9 @@ impl<'a> Pass<'a> {
     async fn everything(&mut self) -> Result<(), Error> {
         let mut after: Option<RawDocumentBuf> = None;
         loop {
-            let (limits, began) = (self.pace.limits(), Instant::now());
+            let (limits, began) = (self.sizer.limits(), Instant::now());
             let chunk = self.source.chunk(&self.plan.collection, after.as_deref(), limits, NOW).await?;
-            self.pace.learn(chunk.documents.len(), chunk.bytes, began.elapsed());
+            self.sizer.learn(chunk.documents.len(), chunk.bytes, began.elapsed());
             self.present(&chunk.documents, chunk.read_at).await?;
             if chunk.end {
                 break;
@@ -212,11 +212,11 @@ impl<'a> Pass<'a> {
         let mut after: Option<Key> = None;
         loop {
             let reader = self.begin().await?;
-            let keys = reader.live_keys(self.target.collection, after.as_ref(), PAGE).await?;
+            let keys = reader.live_keys(self.target.collection, after.as_ref(), PAGE_ROWS).await?;
             reader.end().await?;
             self.absent(&keys).await?;
             match keys.last() {
-                Some(last) if keys.len() == PAGE => after = Some(last.clone()),
+                Some(last) if keys.len() == PAGE_ROWS => after = Some(last.clone()),
                 _ => return Ok(()),
             }
         }
@@ -243,12 +243,12 @@ impl<'a> Pass<'a> {
         if ids.is_empty() {
             return Ok(None);
         }
-        let (first, rest) = ids.split_at(ids.len().min(self.pace.limits().documents));
+        let (first, rest) = ids.split_at(ids.len().min(self.sizer.limits().documents));
         *ids = rest;
         let began = Instant::now();
         let read = self.source.by_ids(&self.plan.collection, first, NOW).await?;
         let bytes = read.value.iter().map(|document| document.as_bytes().len()).sum();
-        self.pace.learn(read.value.len(), bytes, began.elapsed());
+        self.sizer.learn(read.value.len(), bytes, began.elapsed());
         Ok(Some((first, read)))
     }
 
@@ -324,9 +324,9 @@ impl<'a> Pass<'a> {
     }
 
     /// Reads undecided documents again, at later times, until they are decided or the bound is reached.
-    async fn settle(&mut self) -> Result<(), Error> {
+    async fn recheck_undecided(&mut self) -> Result<(), Error> {
         let started = Instant::now();
-        while !self.undecided.is_empty() && started.elapsed() < self.bounds.settle {
+        while !self.undecided.is_empty() && started.elapsed() < self.bounds.wait {
             let mut again = std::mem::take(&mut self.undecided);
             again.sort_unstable();
             again.dedup();
@@ -351,8 +351,8 @@ impl<'a> Pass<'a> {
     /// Waits until everything at or before `time` is applied, or the bound is reached; what is judged then is undecided.
     async fn wait_for(&self, time: ClusterTime) -> Result<(), Error> {
         let started = Instant::now();
-        let mut look = tokio::time::interval(LOOK);
-        while started.elapsed() < self.bounds.settle {
+        let mut look = tokio::time::interval(POLL_INTERVAL);
+        while started.elapsed() < self.bounds.wait {
             look.tick().await;
             if self.applied(time).await? {
                 break;
@@ -368,12 +368,12 @@ impl<'a> Pass<'a> {
         Ok(watermark.covers(time))
     }
 
-    async fn begin(&self) -> Result<sink::Reader<'a>, Error> {
-        Ok(sink::Reader::begin(self.target.session, self.target.prepared).await?)
+    async fn begin(&self) -> Result<sink::TargetReader<'a>, Error> {
+        Ok(sink::TargetReader::begin(self.target.session, self.target.prepared).await?)
     }
 
     /// The zero bound, which covers nothing, while a partition says nothing.
-    async fn watermark(&self, reader: &sink::Reader<'a>) -> Result<Frontier, Error> {
+    async fn watermark(&self, reader: &sink::TargetReader<'a>) -> Result<Frontier, Error> {
         Ok(reader.watermark(self.target.topic, self.target.partitions).await?.unwrap_or_default())
     }
 
@@ -403,22 +403,22 @@ impl<'a> Pass<'a> {
     }
 
     /// Rows that nothing in the source ever stood behind, by table.
-    async fn strays(&self) -> Result<Vec<(String, u64)>, Error> {
+    async fn extra_rows(&self) -> Result<Vec<(String, u64)>, Error> {
         let reader = self.begin().await?;
-        let strays = reader.strays(self.target.collection).await?;
+        let extra_rows = reader.extra_rows(self.target.collection).await?;
         reader.end().await?;
-        Ok(strays)
+        Ok(extra_rows)
     }
 
-    fn report(self, full: bool, strays: Vec<(String, u64)>) -> Report {
+    fn report(self, full: bool, extra_rows: Vec<(String, u64)>) -> Report {
         let mut proof = Proof {
             at: self.began.0,
             full,
-            extra: strays.iter().map(|(_, rows)| rows).sum(),
+            extra: extra_rows.iter().map(|(_, rows)| rows).sum(),
             undecided: self.undecided.len() as u64,
             ..Proof::default()
         };
-        let all = strays.len() + self.drifting.len();
+        let all = extra_rows.len() + self.drifting.len();
         let table = |(table, _)| Finding {
             key: String::new(),
             kind: "extra",
@@ -426,7 +426,7 @@ impl<'a> Pass<'a> {
             letter: None,
             refused: None,
         };
-        let mut findings: Vec<Finding> = strays.into_iter().map(table).take(self.bounds.findings).collect();
+        let mut findings: Vec<Finding> = extra_rows.into_iter().map(table).take(self.bounds.findings).collect();
         let mut drifting = HashMap::new();
         for (key, Drift { judgement, entry, letter, refused: values_refused }) in self.drifting {
             let (kind, columns) = match judgement {

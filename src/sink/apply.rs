@@ -3,7 +3,7 @@
 //! ```text
 //!  BEGIN
 //!   lock the positions, in order ─ are they where we think? ──no──▶ OffsetMoved, nothing written
-//!   floors and truncations
+//!   truncations and truncations
 //!   ledger: who wins? ─────────────── the beaten are done
 //!   rows of the winners, set by set ─ the refused are isolated
 //!   dead letters: close those that a winner settles, write those that are new
@@ -26,10 +26,10 @@ use futures_util::future::join;
 
 use super::{
     ConstraintMode, Error, Prepared,
+    bisect::{self, Failed},
     checkpoint::{self, Position},
     dead_letter::{self, Letter, State},
-    isolate::{self, Failed},
-    ledger::{self, Floors, Winner},
+    ledger::{self, Truncations, Winner},
     plan::{Batch, Content},
     session::Session,
     write::Touched,
@@ -93,7 +93,7 @@ pub struct Counts {
     pub parked: u64,
 }
 
-/// Applies the batch. `expected` are the offsets that the caller believes in, in the order of `batch.passages`.
+/// Applies the batch. `expected` are the offsets that the caller believes in, in the order of `batch.ranges`.
 ///
 /// # Errors
 /// [`Error::OffsetMoved`]: read the positions and go on from there. [`Error::CatalogChanged`]: make the plan again.
@@ -126,19 +126,19 @@ async fn inside(
     expected: &[Option<i64>],
     limits: &Limits,
 ) -> Result<Outcome, Error> {
-    let partitions = batch.passages.keys().cloned().collect::<Vec<_>>();
+    let partitions = batch.ranges.keys().cloned().collect::<Vec<_>>();
     // One round trip for all three. Nothing is written before the positions are known to be right.
-    let (begun, (positions, floors)) = join(
+    let (begun, (positions, truncations)) = join(
         session.batch("begin a batch", begin),
-        join(checkpoint::lock(session, &partitions, expected), Floors::read(session, prepared, batch)),
+        join(checkpoint::lock(session, &partitions, expected), Truncations::read(session, prepared, batch)),
     )
     .await;
     begun?;
     let positions = positions?;
-    let mut floors = floors?;
-    floors.raise(session, prepared, batch).await?;
-    let winners = ledger::take(session, prepared, &floors, batch).await?;
-    let mut outcome = Outcome { letters_waited: floors.letters_wait, ..Outcome::default() };
+    let mut truncations = truncations?;
+    truncations.raise(session, prepared, batch).await?;
+    let winners = ledger::take(session, prepared, &truncations, batch).await?;
+    let mut outcome = Outcome { letters_waited: truncations.letters_wait, ..Outcome::default() };
     count_beaten(&mut outcome, prepared, batch, &winners);
     let mut letters = batch.unreadable.iter().map(Letter::unreadable).collect::<Vec<_>>();
     let (rejected, accepted): (Vec<_>, Vec<_>) =
@@ -151,14 +151,14 @@ async fn inside(
     if let Some(letter) = letters.last() {
         limits.check(letters.len(), letter.reason)?;
     }
-    let (failed, touched) = isolate::write(session, prepared, accepted, limits).await?;
+    let (failed, touched) = bisect::write(session, prepared, accepted, limits).await?;
     outcome.touched = touched;
     let refused =
         rejected.iter().map(|winner| winner.document).chain(failed.iter().map(|failed| failed.winner.document));
     ledger::keep_roots(session, prepared, refused).await?;
     count_losses(&mut outcome, prepared, &winners, &failed);
     letters.extend(failed.iter().map(|failed| Letter::refused(failed.winner.document, &failed.refusal)));
-    if floors.letters_wait {
+    if truncations.letters_wait {
         dead_letter::close(session, prepared, &winners, &letters).await?;
     }
     let states = dead_letter::write(session, prepared, &letters, limits.parked_attempts).await?;

@@ -22,7 +22,7 @@ use crate::{
 
 /// Something that counts in a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mark {
+pub enum Progress {
     /// Changes that a publisher will count.
     Changes {
         /// Its generation.
@@ -59,16 +59,16 @@ pub struct Position {
 
 impl Position {
     /// Takes a mark into account; `false` when a count was not met.
-    pub fn advance(&mut self, mark: &Mark) -> bool {
+    pub fn advance(&mut self, mark: &Progress) -> bool {
         match *mark {
-            Mark::Changes { publisher, count } => {
+            Progress::Changes { publisher, count } => {
                 self.succeed(publisher);
                 if self.publisher == Some(publisher) {
                     self.pending = self.pending.map(|pending| pending + count);
                 }
                 true
             }
-            Mark::Frontier(frontier) => self.meet(&frontier),
+            Progress::Frontier(frontier) => self.meet(&frontier),
         }
     }
 
@@ -166,14 +166,14 @@ pub(super) async fn store_and_commit(
     mut positions: Vec<Position>,
 ) -> Result<(Vec<Position>, Vec<TopicPartition>), Error> {
     let mut unmet = Vec::new();
-    for ((partition, passage), position) in batch.passages.iter().zip(&mut positions) {
-        position.next_offset = Some(passage.next_offset);
-        for mark in &passage.marks {
+    for ((partition, range), position) in batch.ranges.iter().zip(&mut positions) {
+        position.next_offset = Some(range.next_offset);
+        for mark in &range.marks {
             if !position.advance(mark) {
                 unmet.push(partition.clone());
             }
         }
-        position.reread_to = position.reread_to.filter(|end| passage.next_offset < *end);
+        position.reread_to = position.reread_to.filter(|end| range.next_offset < *end);
     }
     let sql = "UPDATE driftless.position AS p SET next_offset = e.next_offset, watermark_t = e.watermark_t, \
                  watermark_i = e.watermark_i, as_of_ms = e.as_of_ms, publisher = e.publisher, seq = e.seq, \
@@ -183,8 +183,8 @@ pub(super) async fn store_and_commit(
                   AS e(topic, partition, next_offset, watermark_t, watermark_i, as_of_ms, publisher, seq, pending, gaps, \
                        complete, reread_to) \
                WHERE p.topic = e.topic AND p.partition = e.partition";
-    let topics = batch.passages.keys().map(|partition| &*partition.topic).collect::<Vec<_>>();
-    let numbers = batch.passages.keys().map(|partition| partition.partition).collect::<Vec<_>>();
+    let topics = batch.ranges.keys().map(|partition| &*partition.topic).collect::<Vec<_>>();
+    let numbers = batch.ranges.keys().map(|partition| partition.partition).collect::<Vec<_>>();
     let each = |of: fn(&Position) -> Option<i64>| positions.iter().map(of).collect::<Vec<_>>();
     session
         .execute_and_commit(
@@ -328,9 +328,9 @@ pub(super) fn cluster_time(t: Option<i64>, i: Option<i64>) -> Option<ClusterTime
 mod tests {
     use super::*;
 
-    fn frontier(publisher: u64, seq: u64, changes: u64, t: u32) -> Mark {
+    fn frontier(publisher: u64, seq: u64, changes: u64, t: u32) -> Progress {
         let before = Frontier(ClusterTime { t, i: 0 });
-        Mark::Frontier(FrontierRecord {
+        Progress::Frontier(FrontierRecord {
             before,
             as_of_ms: i64::from(t) * 1000,
             seq,
@@ -340,11 +340,11 @@ mod tests {
         })
     }
 
-    fn changes(publisher: u64, count: u64) -> Mark {
-        Mark::Changes { publisher, count }
+    fn changes(publisher: u64, count: u64) -> Progress {
+        Progress::Changes { publisher, count }
     }
 
-    fn run(from: Position, marks: &[Mark]) -> Position {
+    fn run(from: Position, marks: &[Progress]) -> Position {
         let mut position = from;
         for mark in marks {
             position.advance(mark);
@@ -400,7 +400,7 @@ mod tests {
         let unheard = |before| {
             let before = Frontier(ClusterTime { t: before, i: 0 });
             let record = FrontierRecord { before, as_of_ms: 0, seq: 1, publisher: 2, changes: 0, complete: true };
-            Mark::Frontier(record)
+            Progress::Frontier(record)
         };
         for before in [9, 10, 11] {
             assert_eq!(run(Position::default(), &[frontier(1, 1, 0, 10), unheard(before)]).as_of_ms, Some(10_000));

@@ -12,7 +12,7 @@ use crate::mapping::{Row, TablePlan, target::quote_ident};
 use crate::model::Reason;
 
 /// Refusals of single rows (casts, domains) after which a table is asked about no further rows.
-const MOST: u64 = 500;
+const MAX_VIOLATIONS: u64 = 500;
 /// The rows' ordinal, under a name that no column has.
 const ORDINAL: &str = "\"driftless ordinal\"";
 
@@ -76,7 +76,7 @@ impl Checks {
         let mut open = vec![(0, rows.len())];
         while let Some((from, to)) = open.pop() {
             let range = from..to;
-            if range.is_empty() || self.refused >= MOST {
+            if range.is_empty() || self.refused >= MAX_VIOLATIONS {
                 continue;
             }
             match self.ask(session, &rows[range.clone()]).await {

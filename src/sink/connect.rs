@@ -56,7 +56,7 @@ pub enum ConstraintMode {
 
 /// Where PostgreSQL is and how to talk to it. Cheap to clone.
 #[derive(Clone)]
-pub struct Target {
+pub struct Postgres {
     config: tokio_postgres::Config,
     tls: MakeRustlsConnect,
     constraints: Constraints,
@@ -103,7 +103,7 @@ const PINNED: [(&str, &str); 21] = [
     ("exit_on_error", "off"),
 ];
 
-impl Target {
+impl Postgres {
     /// Reads addresses, secrets and certificates. The prefix of the log names the migration whose state its sessions see.
     ///
     /// # Errors
@@ -168,7 +168,7 @@ impl Target {
         session.query_once("pin transaction_timeout", unbounded).await?;
         session.encoding = session.setting("server_encoding").await?.unwrap_or_default();
         if purpose == Purpose::Apply {
-            session.constraint_mode = self.settle_constraints(&session).await?;
+            session.constraint_mode = self.choose_constraint_mode(&session).await?;
         }
         if session.constraint_mode == ConstraintMode::Replica || purpose != Purpose::Apply {
             // Nothing but the system's own names may be found without a schema. Where triggers of the application run in
@@ -230,7 +230,7 @@ impl Target {
         self.config.get_options().map(str::to_owned).into_iter().chain(ours).collect::<Vec<_>>().join(" ")
     }
 
-    async fn settle_constraints(&self, session: &Session) -> Result<ConstraintMode, Error> {
+    async fn choose_constraint_mode(&self, session: &Session) -> Result<ConstraintMode, Error> {
         if self.constraints == Constraints::Enforce {
             return Ok(ConstraintMode::Enforce);
         }
@@ -246,9 +246,9 @@ impl Target {
 }
 
 /// Server and database, never user or password.
-impl std::fmt::Debug for Target {
+impl std::fmt::Debug for Postgres {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Target")
+        f.debug_struct("Postgres")
             .field("hosts", &self.config.get_hosts())
             .field("database", &self.config.get_dbname())
             .field("constraints", &self.constraints)

@@ -32,7 +32,7 @@ use crate::{
 };
 
 pub use listing::{Decision, Filter, Group, Listed, Retried, Shown, discard, groups, list, records, retry, show};
-pub use parked::{Bounds, Parked, Standing, due, freed, standing};
+pub use parked::{Bounds, Parked, ParkedTotals, due, freed, parked_totals};
 
 /// Where a dead letter stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]

@@ -34,12 +34,12 @@ pub(super) struct Winner<'a> {
     /// Whether the ledger had never heard of it, so that it has no rows to remove.
     pub(super) fresh: bool,
     /// Where the root row is that it has.
-    pub(super) had: Had,
+    pub(super) had: PreviousRoot,
 }
 
 /// Where a document's root row is, before a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Had {
+pub(super) enum PreviousRoot {
     /// It has none.
     Nowhere,
     /// In this root table of its collection.
@@ -48,7 +48,7 @@ pub(super) enum Had {
     Anywhere,
 }
 
-impl Had {
+impl PreviousRoot {
     fn new(prepared: &Prepared, collection: usize, relation: Option<i32>) -> Self {
         match relation {
             None => Self::Nowhere,
@@ -78,7 +78,7 @@ RETURNING collection, key, xmax = 0, was";
 /// As many columns as [`TAKE`] and [`ADD`] name.
 const WIDTH: usize = 9;
 /// A little more than the bytes of a usual entry.
-const USUAL: usize = 160;
+const EXPECTED_BYTES: usize = 160;
 const TABLE: &str = "driftless.ledger";
 const ADD: &str = "COPY driftless.ledger \
     (collection, key, version, deleted, upper_t, upper_i, digest, target, root) FROM STDIN BINARY";
@@ -87,10 +87,10 @@ const ADD: &str = "COPY driftless.ledger \
 pub(super) async fn take<'a>(
     session: &Session,
     prepared: &Prepared,
-    floors: &Floors,
+    truncations: &Truncations,
     batch: &'a Batch,
 ) -> Result<Vec<Winner<'a>>, Error> {
-    let candidates = batch.documents.iter().filter(|document| !floors.void(document)).collect::<Vec<_>>();
+    let candidates = batch.documents.iter().filter(|document| !truncations.void(document)).collect::<Vec<_>>();
     let new = candidates.iter().copied().filter(|document| document.new).collect::<Vec<_>>();
     let may_add = new.len() >= write::COPY_FROM && prepared.may_copy(TABLE);
     let copied = may_add && add(session, prepared, &new).await?;
@@ -116,8 +116,8 @@ pub(super) async fn take<'a>(
         };
         let had = match &document.content {
             // A row that was there before this ledger belongs to the document all the same.
-            Content::Gone(_) if fresh => Had::Anywhere,
-            _ => Had::new(prepared, document.collection, was),
+            Content::Gone(_) if fresh => PreviousRoot::Anywhere,
+            _ => PreviousRoot::new(prepared, document.collection, was),
         };
         Some(Winner { document, fresh, had })
     });
@@ -149,7 +149,7 @@ fn entry(prepared: &Prepared, document: &Document) -> Row {
         Content::Gone(_) => (true, None, None),
     };
     let relation = root.and_then(|root| prepared.relation(document.collection, root));
-    let mut row = Row::with_capacity(USUAL);
+    let mut row = Row::with_capacity(EXPECTED_BYTES);
     row.push(Some(&prepared.id(document.collection).to_be_bytes()));
     row.push(Some(document.key.as_bytes()));
     row.push(Some(&document.version.to_bytes()));
@@ -184,18 +184,18 @@ pub(super) async fn keep_roots(
 
 /// Below or at its floor a change of a collection is void.
 #[derive(Default)]
-pub(super) struct Floors {
+pub(super) struct Truncations {
     by_collection: HashMap<usize, Version>,
     /// Whether any dead letter waits at all.
     pub(super) letters_wait: bool,
 }
 
-impl Floors {
+impl Truncations {
     fn void(&self, document: &Document) -> bool {
         self.by_collection.get(&document.collection).is_some_and(|floor| document.version <= *floor)
     }
 
-    /// Reads the floors and holds them until the end of the transaction.
+    /// Reads the truncations and holds them until the end of the transaction.
     pub(super) async fn read(session: &Session, prepared: &Prepared, batch: &Batch) -> Result<Self, Error> {
         let raised = raised(prepared, batch);
         let documents = batch.documents.iter().map(|document| document.collection);
@@ -207,19 +207,19 @@ impl Floors {
         } else {
             prepared.ids().to_vec()
         };
-        let act = "read the floors";
+        let act = "read the truncations";
         // The stronger lock at once where it will be needed: two workers that upgrade a shared one would deadlock.
         let sql = if raised.is_empty() { SHARED } else { EXCLUSIVE };
-        let mut floors = Self::default();
+        let mut truncations = Self::default();
         for row in session.query(act, sql, &[&ids]).await? {
             let id: i32 = field(&row, 0, act)?;
-            floors.letters_wait = field(&row, 2, act)?;
+            truncations.letters_wait = field(&row, 2, act)?;
             let floor = field::<Option<&[u8]>>(&row, 1, act)?.and_then(Version::from_bytes);
             if let (Some(collection), Some(floor)) = (prepared.collection_of(id), floor) {
-                floors.by_collection.insert(collection, floor);
+                truncations.by_collection.insert(collection, floor);
             }
         }
-        Ok(floors)
+        Ok(truncations)
     }
 
     /// Raises those that the batch's controls raise, and empties what is below.
@@ -251,7 +251,7 @@ fn raised(prepared: &Prepared, batch: &Batch) -> BTreeMap<usize, Version> {
 }
 
 /// Documents emptied at a time.
-const STEP: i64 = 5_000;
+const ROWS_PER_STEP: i64 = 5_000;
 
 /// A document that is to be removed.
 struct Entry {
@@ -277,7 +277,7 @@ async fn remove(session: &Session, prepared: &Prepared, collection: usize, entri
     let mut gone = write::Rows::none(prepared);
     for entry in entries {
         let ids = entry.id.as_ref().and_then(|id| prepared.plan(collection).keys(id).ok());
-        let had = Had::new(prepared, collection, entry.root);
+        let had = PreviousRoot::new(prepared, collection, entry.root);
         gone.remove(collection, had, ids.as_ref(), &entry.key);
     }
     let written = async {
@@ -314,7 +314,7 @@ async fn empty(session: &Session, prepared: &Prepared, collection: usize, floor:
                    AND NOT (deleted AND root IS NULL) ORDER BY key LIMIT $4";
     let (mut after, mut listed, mut removed) = (Vec::new(), 0, 0);
     loop {
-        let rows = session.query(act, list, &[&id, &&bytes[..], &after, &STEP]).await?;
+        let rows = session.query(act, list, &[&id, &&bytes[..], &after, &ROWS_PER_STEP]).await?;
         let entries = rows.iter().map(|row| Entry::read(row, act)).collect::<Result<Vec<_>, Error>>()?;
         let Some(last) = entries.last() else { break };
         after.clone_from(&last.key);

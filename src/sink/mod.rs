@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!  log::Consumer ─▶ worker ─▶ plan (pure) ─▶ apply: one transaction ──────────────────────────────▶ COMMIT
-//!     ▲  seek          │       newest per       positions ▸ floors ▸ ledger ▸ rows ▸ dead letters ▸ positions
-//!     └── checkpoint ◀─┘       document                       who wins?   isolate, write, owner
+//!     ▲  seek          │       newest per       positions ▸ truncations ▸ ledger ▸ rows ▸ dead letters ▸ positions
+//!     └── checkpoint ◀─┘       document                       who wins?   bisect, write, owner
 //! ```
 //!
 //! What holds here:
@@ -14,45 +14,45 @@
 //! - A refused document is set aside with its record; the rest of its batch is applied. No row value is in an error.
 //! - Values are compared inside PostgreSQL ([`reader`]); no stored value is ever read out.
 //!
-//! Reading order: [`plan`], `checkpoint`, `ledger`, [`statements`], `params`, `owner`, `write`, `isolate`, [`apply()`],
+//! Reading order: [`plan`], `checkpoint`, `ledger`, [`statements`], `params`, `owner`, `write`, `bisect`, [`apply()`],
 //! `settle`, [`worker`]; then `connect`, `schema`, `catalog`; then what others use: [`reader`], [`status`], [`dead_letter`], `replay`.
 
+mod applier;
 pub mod apply;
+mod batcher;
+mod bisect;
 mod catalog;
 pub mod checkpoint;
 mod checks;
 mod connect;
 pub mod dead_letter;
-pub mod deferred;
 mod error;
 mod fault;
 mod guards;
 pub mod identity;
-mod intake;
-mod isolate;
 pub mod key_rule;
 mod ledger;
+pub mod load_indexes;
 mod locks;
 mod owner;
-mod pace;
 mod params;
 mod parked;
 pub mod plan;
 mod prepared;
 mod printer;
+mod rate_limiter;
 pub mod reader;
 pub mod repairs;
 pub mod replay;
 mod rights;
 mod schema;
 mod session;
-mod settle;
 pub mod snapshots;
 mod sql;
 pub mod stale;
-mod starts;
 pub mod statements;
 pub mod status;
+mod stored_offsets;
 pub mod suited;
 mod tls;
 mod triggers;
@@ -64,12 +64,12 @@ mod write;
 pub use apply::{Limits, Outcome, apply};
 pub use catalog::read_catalog;
 pub use checks::{Checks, Violation};
-pub use connect::{ConstraintMode, Purpose, Target};
+pub use connect::{ConstraintMode, Postgres, Purpose};
 pub use error::{Cause, Error, Refusal};
 pub use fault::Fault;
 pub use prepared::Prepared;
 pub use printer::{Printed, print_rows};
-pub use reader::{Difference, Entry, Reader, WaitingLetter};
+pub use reader::{Difference, Entry, TargetReader, WaitingLetter};
 pub use schema::{migrate, rehearse};
 pub use session::Session;
 pub use suited::faults as faults_of_target;

@@ -38,7 +38,7 @@ pub struct OwnerStatements {
     pub delete: String,
     /// Relation, collection, ordinals and documents, then rows: their documents and key columns. Gives the ordinals of
     /// documents that own other rows.
-    pub surplus: String,
+    pub extra: String,
 }
 
 impl OwnerStatements {
@@ -77,7 +77,7 @@ impl OwnerStatements {
                 unnest("e", [bytes(2, "row_hash")].into_iter().chain(sql.keys_as_params(3))),
                 sql.keys_match("t", "e"),
             ),
-            surplus: format!(
+            extra: format!(
                 "SELECT DISTINCT d.n FROM {}\n  JOIN driftless.owner AS o ON {ours}\n WHERE {}",
                 unnest("d", [(3, "int4", "n".to_owned()), bytes(4, "key")]),
                 wanted(5),
@@ -162,7 +162,7 @@ impl Owned<'_> {
     }
 
     /// Which of the documents, by their ordinals, own rows beside those that they should have.
-    pub(super) async fn surplus(
+    pub(super) async fn extra(
         &self,
         session: &Session,
         ordinals: &Vec<i32>,
@@ -173,7 +173,7 @@ impl Owned<'_> {
         let wanted = self.wanted(rows);
         let mut params: Vec<Param<'_>> = vec![&self.relation, &self.collection, ordinals, documents];
         params.extend(refs(&wanted));
-        let rows = session.query(&act, &self.statements.surplus, &params).await?;
+        let rows = session.query(&act, &self.statements.extra, &params).await?;
         rows.iter().map(|row| field(row, 0, &act)).collect()
     }
 

@@ -104,7 +104,7 @@ impl ParkedDocuments {
         self.looked = Some(Instant::now());
         let topics = topics.collections().iter().map(|topic| &*topic.name).collect::<Vec<_>>();
         let since = self.applied.map(|(_, before, at)| (before, at));
-        let standing = dead_letter::standing(session, prepared.ids(), &topics, since).await?;
+        let standing = dead_letter::parked_totals(session, prepared.ids(), &topics, since).await?;
         let count = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
         if count(standing.in_vain) > config.breaker_dead_letters {
             return Err(Error::WaitInVain { count: count(standing.in_vain), limit: config.breaker_dead_letters });

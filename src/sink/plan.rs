@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 
 use bson::RawDocumentBuf;
 
-use super::{Error, checkpoint::Mark};
+use super::{Error, checkpoint::Progress};
 use crate::{
     log::{Fetched, Malformed, Record, TopicPartition, envelope},
     mapping::{self, CollectionPlan, Plan, Rejects, Row, Rows},
@@ -26,7 +26,7 @@ use crate::{
 #[derive(Debug, Default)]
 pub struct Batch {
     /// What was read of each partition.
-    pub passages: BTreeMap<TopicPartition, Passage>,
+    pub ranges: BTreeMap<TopicPartition, OffsetRange>,
     /// At most one per collection and key: its highest version.
     pub documents: Vec<Document>,
     /// In log order.
@@ -43,11 +43,11 @@ pub struct Batch {
 
 /// The part of a partition that a batch covers.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Passage {
+pub struct OffsetRange {
     /// The offset after the last record read.
     pub next_offset: i64,
     /// Changes counted and frontiers met, in order.
-    pub marks: Vec<Mark>,
+    pub marks: Vec<Progress>,
 }
 
 /// One document at one version.
@@ -122,16 +122,16 @@ pub fn plan(records: Vec<Fetched>, parked: Vec<Fetched>, plan: &Plan) -> Result<
         }
     }
     for record in records {
-        let passage = batch.pass(&record);
+        let range = batch.pass(&record);
         match decode(&record) {
             Ok(Record::Change(change)) => {
                 if let Some(publisher) = envelope::counted_by(&record.headers) {
-                    passage.count(publisher);
+                    range.count(publisher);
                 }
                 batch.changes += 1;
                 arrived.extend(batch.arrival(plan, change, record));
             }
-            Ok(Record::Frontier(frontier)) => passage.marks.push(Mark::Frontier(frontier)),
+            Ok(Record::Frontier(frontier)) => range.marks.push(Progress::Frontier(frontier)),
             Ok(Record::Control(control)) => batch.controls.push(control),
             Err(malformed) if malformed.class == Class::Halt => {
                 let Fetched { topic, partition, offset, .. } = record;
@@ -163,11 +163,11 @@ impl Batch {
         }
     }
 
-    fn pass(&mut self, record: &Fetched) -> &mut Passage {
+    fn pass(&mut self, record: &Fetched) -> &mut OffsetRange {
         let partition = TopicPartition { topic: record.topic.clone(), partition: record.partition };
-        let passage = self.passages.entry(partition).or_insert(Passage { next_offset: 0, marks: Vec::new() });
-        passage.next_offset = record.offset + 1;
-        passage
+        let range = self.ranges.entry(partition).or_insert(OffsetRange { next_offset: 0, marks: Vec::new() });
+        range.next_offset = record.offset + 1;
+        range
     }
 
     fn arrival(&mut self, plan: &Plan, change: Change, record: Fetched) -> Option<Arrival> {
@@ -219,11 +219,11 @@ impl Arrival {
     }
 }
 
-impl Passage {
+impl OffsetRange {
     fn count(&mut self, publisher: u64) {
         match self.marks.last_mut() {
-            Some(Mark::Changes { publisher: last, count }) if *last == publisher => *count += 1,
-            _ => self.marks.push(Mark::Changes { publisher, count: 1 }),
+            Some(Progress::Changes { publisher: last, count }) if *last == publisher => *count += 1,
+            _ => self.marks.push(Progress::Changes { publisher, count: 1 }),
         }
     }
 }

@@ -135,9 +135,13 @@ fn a_passage_counts_changes_between_frontiers() {
     records.push(Fetched { value: Some(b"{".to_vec()), ..records[0].clone() });
     records.push(fetched(envelope::encode_frontier(&frontier(2)), 9));
     let batch = plan(records, Vec::new(), &users()).expect("a batch");
-    let passage = batch.passages.values().next().expect("one partition");
-    let expected = [Mark::Changes { publisher: 4, count: 2 }, Mark::Frontier(frontier(1)), Mark::Frontier(frontier(2))];
-    assert_eq!((passage.next_offset, passage.marks.as_slice()), (10, &expected[..]));
+    let range = batch.ranges.values().next().expect("one partition");
+    let expected = [
+        Progress::Changes { publisher: 4, count: 2 },
+        Progress::Frontier(frontier(1)),
+        Progress::Frontier(frontier(2)),
+    ];
+    assert_eq!((range.next_offset, range.marks.as_slice()), (10, &expected[..]));
     assert_eq!((batch.unreadable.len(), batch.documents.len()), (1, 2));
 }
 

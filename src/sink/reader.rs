@@ -1,14 +1,15 @@
 //! What the reconciler reads of this side: positions, ledger, dead letters and rows of one instant.
 //!
-//! A [`Reader`] is one repeatable-read transaction, so all its answers belong together. Rows are compared here, inside
+//! A [`TargetReader`] is one repeatable-read transaction, so all its answers belong together. Rows are compared here, inside
 //! PostgreSQL: expected ones go in, names of columns come out, never a value.
 
 use std::collections::HashMap;
 
 use super::{
-    Error, Prepared, Session, checkpoint,
+    Error, Prepared, Session,
+    bisect::MAX_UNKNOWN,
+    checkpoint,
     error::Refusal,
-    isolate::MOST_UNKNOWN,
     params::{self, Column, refs},
     session::{Param, field},
 };
@@ -19,7 +20,7 @@ use crate::{
 };
 
 /// A repeatable-read transaction over everything the sink keeps.
-pub struct Reader<'a> {
+pub struct TargetReader<'a> {
     session: &'a Session,
     prepared: &'a Prepared,
 }
@@ -68,7 +69,7 @@ pub struct LedgerCounts {
     pub newer: u64,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> TargetReader<'a> {
     /// Begins the transaction. Give it back with [`Self::end`]; when it is dropped, the session is spent.
     ///
     /// # Errors
@@ -188,7 +189,7 @@ impl<'a> Reader<'a> {
                 continue;
             }
             unknown += usize::from(!refusal.is_of_a_value());
-            if unknown > MOST_UNKNOWN && !passed {
+            if unknown > MAX_UNKNOWN && !passed {
                 return Err(error);
             }
             found.insert(from, Difference { refused: Some(refusal), ..Difference::default() });
@@ -227,7 +228,7 @@ impl<'a> Reader<'a> {
                     }
                 }
             }
-            for place in self.surplus(collection, table, &all, keys, expected).await? {
+            for place in self.extra(collection, table, &all, keys, expected).await? {
                 found.entry(usize::try_from(place).unwrap_or(usize::MAX)).or_default().add(statements.name.clone());
             }
         }
@@ -235,7 +236,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The documents that have rows in the table that they should not have.
-    async fn surplus(
+    async fn extra(
         &self,
         collection: usize,
         table: usize,
@@ -254,14 +255,14 @@ impl<'a> Reader<'a> {
         if let Some(owned) = self.prepared.owned(collection, table) {
             let mut documents = Column::default();
             keys.iter().for_each(|key| documents.push(Some(key.as_bytes())));
-            return owned.surplus(self.session, all, &documents, &wanted().collect::<Vec<_>>()).await;
+            return owned.extra(self.session, all, &documents, &wanted().collect::<Vec<_>>()).await;
         }
         let ids = |rows: &Rows| rows.key.fields().nth(statements.of).flatten().map(<[u8]>::to_vec);
-        let rows = if let Some(surplus) = &statements.surplus {
+        let rows = if let Some(extra) = &statements.extra {
             let mut arrays = vec![Column::default()];
             expected.iter().for_each(|rows| arrays[0].push(ids(rows).as_deref()));
             arrays.extend(statements.key.iter().map(|&at| params::column(at, wanted().map(|(_, row)| row))));
-            self.session.query(&act, surplus, &with(all, &arrays)).await?
+            self.session.query(&act, extra, &with(all, &arrays)).await?
         } else if let Some(present) = &statements.present {
             let without =
                 all.iter().zip(expected).filter(|(_, rows)| rows.tables.get(table).is_some_and(Vec::is_empty));
@@ -299,8 +300,8 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// [`Error::Statement`] by its cause.
-    pub async fn strays(&self, collection: usize) -> Result<Vec<(String, u64)>, Error> {
-        let mut strays = Vec::new();
+    pub async fn extra_rows(&self, collection: usize) -> Result<Vec<(String, u64)>, Error> {
+        let mut extra_rows = Vec::new();
         for (table, statements) in self.prepared.statements(collection).tables.iter().enumerate() {
             let act = format!("count rows of {}", statements.name);
             let count = async |sql: &str, params: &[Param<'_>]| {
@@ -318,16 +319,16 @@ impl<'a> Reader<'a> {
                 let sql = "SELECT count(*) FROM driftless.ledger WHERE collection = $1 AND root = $2";
                 let known = count(sql, &[&self.prepared.id(collection), &relation]).await?;
                 count(&statements.count, &[]).await?.saturating_sub(known)
-            } else if let Some(adrift) = &statements.adrift {
-                count(adrift, &[]).await?
+            } else if let Some(missing_parent) = &statements.missing_parent {
+                count(missing_parent, &[]).await?
             } else {
                 continue;
             };
             if found > 0 {
-                strays.push((statements.name.clone(), found));
+                extra_rows.push((statements.name.clone(), found));
             }
         }
-        Ok(strays)
+        Ok(extra_rows)
     }
 
     /// Whether any document of the collection was ever applied, deletes included.

@@ -21,7 +21,7 @@ use super::{
 /// A parameter of a statement.
 pub(super) type Param<'a> = &'a (dyn ToSql + Sync);
 
-/// A connection that [`Target::open`](super::Target::open) made ours.
+/// A connection that [`Postgres::open`](super::Postgres::open) made ours.
 ///
 /// Every call is bounded in time. After an error other than a refusal of the server the session is spent: drop it and open
 /// another one. Dropping a call before it ends leaves the session in an unknown state as well.

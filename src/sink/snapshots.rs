@@ -14,7 +14,7 @@ use crate::status::SnapshotStatus;
 
 /// What operators want of a snapshot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Wish {
+pub struct SnapshotRequest {
     /// The leader reads the collection from its beginning when the run that it knows is lower.
     pub run: u64,
     /// Whether it is to stand still.
@@ -22,11 +22,11 @@ pub struct Wish {
 }
 
 /// By collection.
-pub type Wishes = BTreeMap<String, Wish>;
+pub type SnapshotRequests = BTreeMap<String, SnapshotRequest>;
 
 /// What an operator asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ask {
+pub enum SnapshotCommand {
     /// Read it from its beginning.
     Start,
     /// Let it stand still.
@@ -35,7 +35,7 @@ pub enum Ask {
     Resume,
 }
 
-impl Ask {
+impl SnapshotCommand {
     fn as_str(self) -> &'static str {
         match self {
             Self::Start => "snapshot start",
@@ -51,7 +51,7 @@ pub struct Listed {
     /// The collection.
     pub collection: String,
     /// What is wanted.
-    pub wish: Wish,
+    pub request: SnapshotRequest,
     /// What the leader told last; `None` when it has told nothing, or nothing that this version can read.
     pub told: Option<SnapshotStatus>,
     /// When it did.
@@ -64,12 +64,12 @@ pub struct Listed {
 ///
 /// # Errors
 /// [`Error::Statement`] by its cause, also while the schema has not been made.
-pub async fn wishes(session: &Session) -> Result<Wishes, Error> {
-    let act = "read wishes for snapshots";
+pub async fn requests(session: &Session) -> Result<SnapshotRequests, Error> {
+    let act = "read requests for snapshots";
     let sql = format!("SELECT collection, run, paused FROM driftless.snapshot WHERE {OURS}");
     let rows = session.query(act, &sql, &[&session.prefix()]).await?;
-    let wishes = rows.iter().map(|row| Ok((field(row, 0, act)?, wish(field(row, 1, act)?, field(row, 2, act)?))));
-    wishes.collect()
+    let requests = rows.iter().map(|row| Ok((field(row, 0, act)?, request(field(row, 1, act)?, field(row, 2, act)?))));
+    requests.collect()
 }
 
 /// Tells how snapshots are.
@@ -90,17 +90,17 @@ pub async fn tell(session: &Session, lines: Vec<(&String, &SnapshotStatus)>) -> 
 ///
 /// # Errors
 /// [`Error::Statement`] by its cause.
-pub async fn ask(session: &Session, ask: Ask, collections: &[String], who: &str) -> Result<(), Error> {
+pub async fn ask(session: &Session, ask: SnapshotCommand, collections: &[String], who: &str) -> Result<(), Error> {
     let act = "ask for snapshots";
     let asked = async {
         identity::ensure(session).await?;
-        // Of a start the run is above all that are known: the wish's and the leader's.
+        // Of a start the run is above all that are known: the request's and the leader's.
         let sql = "INSERT INTO driftless.snapshot AS s (migration, collection, run, paused, who, at) \
                    SELECT i.id, name, CASE WHEN $2 THEN 1 ELSE 0 END, $3, $4, now() \
                      FROM driftless.identity AS i, unnest($1::text[]) AS name WHERE i.prefix = $5 \
                    ON CONFLICT (migration, collection) DO UPDATE SET paused = excluded.paused, who = excluded.who, at = excluded.at, \
                      run = CASE WHEN $2 THEN greatest(s.run, coalesce((s.told->>'run')::int8, 0)) + 1 ELSE s.run END";
-        let (start, pause) = (ask == Ask::Start, ask == Ask::Pause);
+        let (start, pause) = (ask == SnapshotCommand::Start, ask == SnapshotCommand::Pause);
         session.execute(act, sql, &[&collections, &start, &pause, &who, &session.prefix()]).await?;
         record_action(session, who, ask.as_str(), &serde_json::json!({ "collections": collections })).await
     };
@@ -126,7 +126,7 @@ pub async fn list(session: &Session) -> Result<Vec<Listed>, Error> {
         let at: Option<i64> = field(row, 4, act)?;
         Ok(Listed {
             collection: field(row, 0, act)?,
-            wish: wish(field(row, 1, act)?, field(row, 2, act)?),
+            request: request(field(row, 1, act)?, field(row, 2, act)?),
             told: told.and_then(|told| serde_json::from_value(told).ok()),
             told_at: at.and_then(|at| Timestamp::from_millisecond(at).ok()),
             silent: field(row, 5, act)?,
@@ -135,6 +135,6 @@ pub async fn list(session: &Session) -> Result<Vec<Listed>, Error> {
     listed.collect()
 }
 
-fn wish(run: i64, paused: bool) -> Wish {
-    Wish { run: u64::try_from(run).unwrap_or(0), paused }
+fn request(run: i64, paused: bool) -> SnapshotRequest {
+    SnapshotRequest { run: u64::try_from(run).unwrap_or(0), paused }
 }

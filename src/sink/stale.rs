@@ -12,9 +12,9 @@ use crate::model::{Key, Version};
 /// Entries that one statement looks at: a few tens of milliseconds.
 const LOOKED_AT: i64 = 20_000;
 /// Documents of a page.
-const MOST: usize = 1_000;
+const MAX_DOCUMENTS: usize = 1_000;
 /// Bytes of their ids: they travel in one command to MongoDB.
-const MOST_BYTES: usize = 1 << 20;
+const MAX_BYTES: usize = 1 << 20;
 
 /// Some stale documents of a collection.
 #[derive(Debug, Default)]
@@ -42,7 +42,7 @@ UNION ALL
 pub async fn page(session: &Session, collection: &str, before: Version, after: Option<&Key>) -> Result<Page, Error> {
     let act = "list documents that a snapshot did not find";
     let (before, after) = (before.to_bytes(), after.map_or(&[][..], Key::as_bytes));
-    let most = i64::try_from(MOST).unwrap_or(i64::MAX);
+    let most = i64::try_from(MAX_DOCUMENTS).unwrap_or(i64::MAX);
     let prefix = session.prefix();
     let params: [Param<'_>; 6] = [&collection, &after, &LOOKED_AT, &&before[..], &most, &prefix];
     let (mut page, mut bytes, mut behind) = (Page::default(), 0, None);
@@ -62,7 +62,7 @@ pub async fn page(session: &Session, collection: &str, before: Version, after: O
         let Some(id) = id else { continue };
         bytes += id.as_bytes().len();
         page.ids.push(id);
-        if page.ids.len() >= MOST || bytes >= MOST_BYTES {
+        if page.ids.len() >= MAX_DOCUMENTS || bytes >= MAX_BYTES {
             page.next = Some(key);
         }
     }

@@ -5,10 +5,10 @@
 //!  copy       rows that are new, straight in, where every value is stored as it travels
 //!  swap       the same rows, where they exist: deleted and inserted in one statement, so that they may trade unique values
 //!  contested  which of the rows want a unique value that a row outside of them holds
-//!  orphans    which of the rows lack what they refer to
+//!  orphaned_children    which of the rows lack what they refer to
 //!  erase      rows by the document's id     prune   child rows by the document's id that are no longer in the set
-//!  compare    expected against found        surplus child rows found but not expected       present   root rows by id
-//!  adrift     child rows without their root row
+//!  compare    expected against found        extra child rows found but not expected       present   root rows by id
+//!  missing_parent     child rows without their root row
 //! ```
 //!
 //! Rows arrive as one array per column ($1 … $n), each of a type that neither truncates nor pads, and are cast to the
@@ -75,7 +75,7 @@ pub struct TableStatements {
     /// Rows that cannot have their unique value. One per constraint.
     pub contested: Vec<Obstacle>,
     /// Rows whose parent is not there, or whose id has no entry. One per foreign key and per column that looks its value up.
-    pub orphans: Vec<Obstacle>,
+    pub orphaned_children: Vec<Obstacle>,
     /// Of a table whose rows hold the document's id: those ids as array.
     pub erase: Option<String>,
     /// Of such a child: those ids as array, then the key columns of the rows that stay.
@@ -86,13 +86,13 @@ pub struct TableStatements {
     pub compare: String,
     /// Of a child with the document's id: ordinals and ids, then key columns of the expected rows; gives ordinal and number
     /// of other rows.
-    pub surplus: Option<String>,
+    pub extra: Option<String>,
     /// Of a root with the document's id: ordinals, then ids; gives the ordinals of rows that exist.
     pub present: Option<String>,
     /// Number of rows.
     pub count: String,
     /// Of a child with the document's id: number of rows whose root row is not there.
-    pub adrift: Option<String>,
+    pub missing_parent: Option<String>,
 }
 
 /// A question about rows that were refused: columns as arrays; gives the ordinals, from 1, of those that cannot be written.
@@ -172,15 +172,15 @@ impl TableStatements {
             copy: sql.copy(),
             swap: sql.swap(),
             contested: sql.contested(),
-            orphans: sql.orphans(),
+            orphaned_children: sql.orphaned_children(),
             erase: by_id.map(|column| sql.erase(column)),
             prune: child.map(|column| sql.prune(column)),
             owned,
             compare: sql.compare(),
-            surplus: child.map(|column| sql.surplus(column)),
+            extra: child.map(|column| sql.extra(column)),
             present: root.map(|column| sql.present(column)),
             count: format!("SELECT count(*) FROM {}", plan.table),
-            adrift: child.map(|column| sql.adrift(column)),
+            missing_parent: child.map(|column| sql.missing_parent(column)),
         }
     }
 }
@@ -274,7 +274,7 @@ impl Sql<'_> {
     }
 
     /// A row whose reference is NULL in part has no parent to wait for; a child row comes with the rows of its document.
-    fn orphans(&self) -> Vec<Obstacle> {
+    fn orphaned_children(&self) -> Vec<Obstacle> {
         let kin = |key: &&ForeignKey| !self.plan.root && self.kin.iter().any(|table| table.table == key.parent);
         let keys = self.found.foreign_keys.iter().filter(|key| !kin(key));
         let known = keys.filter_map(|key| Some((key, self.known(&key.columns)?)));
@@ -376,7 +376,7 @@ impl Sql<'_> {
         )
     }
 
-    fn surplus(&self, column: usize) -> String {
+    fn extra(&self, column: usize) -> String {
         format!(
             "SELECT p.n, count(*) FROM {}\n  JOIN {} AS t ON {}\n WHERE NOT EXISTS (SELECT FROM {} WHERE {})\n GROUP BY p.n",
             unnest("p", [(1, "int4", "n".to_owned()), (2, self.root_key(), "p".to_owned())]),
@@ -396,7 +396,7 @@ impl Sql<'_> {
         )
     }
 
-    fn adrift(&self, column: usize) -> String {
+    fn missing_parent(&self, column: usize) -> String {
         let root = self.root.key.first().map_or_else(String::new, |&at| quote_ident(&self.root.columns[at].name));
         format!(
             "SELECT count(*) FROM {} AS t WHERE NOT EXISTS (SELECT FROM {} AS r WHERE r.{root} = t.{})",

@@ -131,12 +131,12 @@ fn contested_asks_for_holders_outside_and_for_rivals_inside() {
 
 #[test]
 fn orphans_wait_for_other_documents_only() {
-    assert_snapshot!(statements()[0].orphans[0].sql, @r#"
+    assert_snapshot!(statements()[0].orphaned_children[0].sql, @r#"
     SELECT e.n FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::numeric[], $5::json[]) WITH ORDINALITY AS e(c0, c1, c2, c3, c4, n)
      WHERE e.c1::uuid IS NOT NULL
        AND NOT EXISTS (SELECT FROM "app"."users" AS p WHERE p."id" = e.c1::uuid)
     "#);
-    assert!(statements()[1].orphans.is_empty(), "a child row comes with its root row");
+    assert!(statements()[1].orphaned_children.is_empty(), "a child row comes with its root row");
 }
 
 #[test]
@@ -166,7 +166,7 @@ fn rows_are_compared() {
      WHERE missing OR cardinality(columns) > 0
     "#);
     assert_snapshot!(root.present.expect("by id"), @r#"SELECT p.n FROM unnest($1::int4[], $2::uuid[]) AS p(n, p) JOIN "app"."plans" AS t ON t."id" = p.p::uuid"#);
-    assert_snapshot!(child.surplus.expect("of a child"), @r#"
+    assert_snapshot!(child.extra.expect("of a child"), @r#"
     SELECT p.n, count(*) FROM unnest($1::int4[], $2::uuid[]) AS p(n, p)
       JOIN "app"."milestones" AS t ON t."plan_id" = p.p::uuid
      WHERE NOT EXISTS (SELECT FROM unnest($3::uuid[]) AS e(c0) WHERE t."id" = e.c0::uuid)
@@ -178,7 +178,7 @@ fn rows_are_compared() {
 fn remembered_rows_are_released_claimed_and_deleted() {
     let tables = changed(|plan| plan.tables[1].found = Found::Remembered);
     let child = &tables[1];
-    assert!(child.erase.is_none() && child.prune.is_none() && child.adrift.is_none());
+    assert!(child.erase.is_none() && child.prune.is_none() && child.missing_parent.is_none());
     let owned = child.owned.as_ref().expect("remembered");
     assert_snapshot!(owned.key, @r#""id" uuid"#);
     assert_snapshot!(owned.release, @r#"
@@ -204,7 +204,7 @@ fn remembered_rows_are_released_claimed_and_deleted() {
      WHERE t."id" = e.c0::uuid
        AND NOT EXISTS (SELECT FROM driftless.owner AS o WHERE o.relation = $1::int4 AND o.row_hash = e.row_hash)
     "#);
-    assert_snapshot!(owned.surplus, @r#"
+    assert_snapshot!(owned.extra, @r#"
     SELECT DISTINCT d.n FROM unnest($3::int4[], $4::bytea[]) AS d(n, key)
       JOIN driftless.owner AS o ON o.relation = $1::int4 AND o.collection = $2::int4 AND o.key = d.key
      WHERE NOT EXISTS (SELECT FROM unnest($5::bytea[], $6::uuid[]) AS e(key, c0) WHERE e.key = o.key AND int8send(hash_record_extended(ROW(e.c0::uuid), 0)) || int8send(hash_record_extended(ROW(e.c0::uuid), 1)) = o.row_hash)
@@ -231,7 +231,7 @@ fn a_looked_up_id_must_have_an_entry_to_be_written() {
         OR t."budget"::text COLLATE "C" IS DISTINCT FROM excluded."budget"::text COLLATE "C"
         OR t."raw"::text COLLATE "C" IS DISTINCT FROM excluded."raw"::text COLLATE "C"
     "#);
-    assert_snapshot!(tables[0].orphans[1].sql, @r#"
+    assert_snapshot!(tables[0].orphaned_children[1].sql, @r#"
     SELECT e.n FROM unnest($1::uuid[], $2::text[], $3::text[], $4::numeric[], $5::json[]) WITH ORDINALITY AS e(c0, c1, c2, c3, c4, n)
      WHERE e.c1 IS NOT NULL AND (SELECT l."new" FROM "app"."ids" AS l WHERE l."old" = e.c1::text) IS NULL
     "#);

@@ -8,7 +8,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use super::{Error, Purpose, Session, Target, catalog, session::field};
+use super::{Error, Postgres, Purpose, Session, catalog, session::field};
 use crate::mapping::Plan;
 
 /// What the target was like at a moment, as far as it decides what may be written.
@@ -81,21 +81,21 @@ impl Look {
 
 /// Looks again and again, on a connection of its own.
 pub struct Watch {
-    target: Target,
+    target: Postgres,
     tables: Tables,
     interval: Duration,
 }
 
 impl Watch {
     /// Will look at these tables, once in the interval.
-    pub fn new(target: Target, tables: Tables, interval: Duration) -> Self {
+    pub fn new(target: Postgres, tables: Tables, interval: Duration) -> Self {
         Self { target, tables, interval }
     }
 
     /// Looks once.
     ///
     /// # Errors
-    /// As [`Target::open`] and [`Look::at`].
+    /// As [`Postgres::open`] and [`Look::at`].
     pub async fn look(&self) -> Result<Look, Error> {
         Look::at(&self.target.open(Purpose::Read).await?, &self.tables).await
     }

@@ -24,12 +24,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::{
-    Error, Prepared, Target,
-    intake::{self, Intake},
-    pace::Pace,
+    Error, Postgres, Prepared,
+    applier::{Applier, BatchEnd, Planned},
+    batcher::{self, Batcher},
     plan::{self, Batch},
-    settle::{Planned, Settled, Settler},
-    starts::Starts,
+    rate_limiter::RateLimiter,
+    stored_offsets::StoredOffsets,
 };
 use crate::{
     config::{LogConfig, SinkConfig},
@@ -41,7 +41,7 @@ use crate::{
 /// A worker of the sink.
 pub struct Worker {
     /// PostgreSQL.
-    pub target: Target,
+    pub target: Postgres,
     /// The plan, made ready.
     pub prepared: Arc<Prepared>,
     /// Bounds of batches and dead letters.
@@ -67,7 +67,7 @@ impl Worker {
         // Not `cancel`: it would drop a batch half-way, where draining finishes it.
         let never = CancellationToken::new();
         let stalled = |error: &Error, delay| self.stalled(error, delay);
-        let ended = retry::until_settled(self.backoff, &never, stalled, || async {
+        let ended = retry::retry_transient(self.backoff, &never, stalled, || async {
             if cancel.is_cancelled() {
                 return Ok(());
             }
@@ -100,34 +100,34 @@ impl Worker {
 
     /// Joins the group and applies until cancelled or until the consumer ends.
     async fn consume(&self, cancel: &CancellationToken) -> Result<(), Error> {
-        let starts = Arc::new(Starts::new(self.target.clone()));
+        let starts = Arc::new(StoredOffsets::new(self.target.clone()));
         let bytes = usize::try_from(self.config.queue_bytes.as_u64()).unwrap_or(usize::MAX);
         let records = self.config.batch_changes.saturating_mul(2);
         let consumer = Consumer::join(&self.log, &self.topics, bytes, records, starts.clone()).map_err(Error::Log)?;
-        let mut reading = Reading { worker: self, consumer, starts, intake: Intake::default(), ahead: None };
+        let mut reading = Reading { worker: self, consumer, starts, batcher: Batcher::default(), ahead: None };
         self.drain(&mut reading, cancel).await?;
         reading.consumer.close().await.map_err(Error::Log)
     }
 
     async fn drain(&self, reading: &mut Reading<'_>, cancel: &CancellationToken) -> Result<(), Error> {
-        let mut settler = Settler::new(self);
-        let mut pace = Pace::new(self.rate());
+        let mut applier = Applier::new(self);
+        let mut limiter = RateLimiter::new(self.rate());
         while let Some(planned) = reading.next(cancel).await? {
-            let free = tokio::time::sleep_until(pace.next(Instant::now(), planned.batch.changes).into());
+            let free = tokio::time::sleep_until(limiter.next(Instant::now(), planned.batch.changes).into());
             if cancel.run_until_cancelled(free).await.is_none() {
                 break;
             }
-            let due = settler.due(&reading.intake).await?;
-            self.try_parked(&mut settler, due, cancel).await?;
+            let due = applier.due(&reading.batcher).await?;
+            self.try_parked(&mut applier, due, cancel).await?;
             reading.look_ahead()?;
-            if let Settled::Moved(positions) = settler.settle(&planned, cancel).await? {
+            if let BatchEnd::Moved(positions) = applier.apply(&planned, cancel).await? {
                 reading.turn_back(&planned, &positions)?;
             }
             // What the batch has freed may free others in turn.
             while !cancel.is_cancelled()
-                && let Some(freed) = settler.freed().await?
+                && let Some(freed) = applier.freed().await?
             {
-                self.try_parked(&mut settler, freed, cancel).await?;
+                self.try_parked(&mut applier, freed, cancel).await?;
             }
         }
         Ok(())
@@ -135,13 +135,13 @@ impl Worker {
 
     async fn try_parked(
         &self,
-        settler: &mut Settler<'_>,
+        applier: &mut Applier<'_>,
         parked: Vec<Fetched>,
         cancel: &CancellationToken,
     ) -> Result<(), Error> {
         if !parked.is_empty() {
             let batch = self.plan(Vec::new(), parked).await.map_err(lost)??;
-            settler.settle(&Planned { batch, starts: intake::Starts::new() }, cancel).await?;
+            applier.apply(&Planned { batch, starts: batcher::ExpectedOffsets::new() }, cancel).await?;
         }
         Ok(())
     }
@@ -170,10 +170,10 @@ fn lost(_: tokio::task::JoinError) -> Error {
 struct Reading<'a> {
     worker: &'a Worker,
     consumer: Consumer,
-    starts: Arc<Starts>,
-    intake: Intake,
+    starts: Arc<StoredOffsets>,
+    batcher: Batcher,
     /// The batch after the one that is being written, and where it starts.
-    ahead: Option<(intake::Starts, JoinHandle<Result<Batch, Error>>)>,
+    ahead: Option<(batcher::ExpectedOffsets, JoinHandle<Result<Batch, Error>>)>,
 }
 
 impl Reading<'_> {
@@ -187,7 +187,7 @@ impl Reading<'_> {
                 break ahead;
             }
             self.gather()?;
-            if let Some((records, starts)) = self.intake.batch() {
+            if let Some((records, starts)) = self.batcher.batch() {
                 break (starts, self.worker.plan(records, Vec::new()));
             }
             tokio::select! {
@@ -202,11 +202,11 @@ impl Reading<'_> {
         Ok(Some(Planned { batch: batch.await.map_err(lost)??, starts }))
     }
 
-    /// Starts to plan the next batch if all of it is there. Less is left to grow until it is wanted.
+    /// StoredOffsets to plan the next batch if all of it is there. Less is left to grow until it is wanted.
     fn look_ahead(&mut self) -> Result<(), Error> {
         self.gather()?;
         if self.is_full()
-            && let Some((records, starts)) = self.intake.batch()
+            && let Some((records, starts)) = self.batcher.batch()
         {
             self.ahead = Some((starts, self.worker.plan(records, Vec::new())));
         }
@@ -227,7 +227,7 @@ impl Reading<'_> {
         let config = &self.worker.config;
         // With a limited rate, no batch is more than a second's worth.
         let changes = self.worker.rate().map_or(config.batch_changes, |rate| rate.min(config.batch_changes));
-        self.intake.is_full(changes, usize::try_from(config.batch_bytes.as_u64()).unwrap_or(usize::MAX))
+        self.batcher.is_full(changes, usize::try_from(config.batch_bytes.as_u64()).unwrap_or(usize::MAX))
     }
 
     fn take(&mut self, event: ConsumerEvent) {
@@ -240,7 +240,7 @@ impl Reading<'_> {
             ConsumerEvent::Fetched(_) | ConsumerEvent::Sought { .. } => {}
         }
         let starts = &self.starts;
-        self.intake.take(event, |partition| starts.given(partition));
+        self.batcher.take(event, |partition| starts.given(partition));
     }
 
     /// Goes on where PostgreSQL says, and reads again what was planned ahead. A partition that stands at the end of the batch
@@ -251,8 +251,8 @@ impl Reading<'_> {
     /// retention may have removed offset 0.
     fn turn_back(&mut self, planned: &Planned, positions: &[Option<i64>]) -> Result<(), Error> {
         let mut back = self.ahead.take().map(|(starts, _)| starts).unwrap_or_default();
-        for ((partition, passage), position) in planned.batch.passages.iter().zip(positions) {
-            if *position != Some(passage.next_offset) {
+        for ((partition, range), position) in planned.batch.ranges.iter().zip(positions) {
+            if *position != Some(range.next_offset) {
                 back.insert(partition.clone(), *position);
             }
         }
@@ -263,7 +263,7 @@ impl Reading<'_> {
                 return Err(Error::OffsetMoved { topic: topic.to_string(), partition: *number, expected, found: None });
             };
             info!(topic = &**topic, partition = number, offset, "position moved, reading from there");
-            self.intake.moved(&partition, offset);
+            self.batcher.moved(&partition, offset);
             self.consumer.seek(partition, offset);
         }
         Ok(())

@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, btree_map::Entry};
 use super::{
     ConstraintMode, Error, Prepared,
     error::Refusal,
-    ledger::{Had, Winner},
+    ledger::{PreviousRoot, Winner},
     owner::{self, Owned, Released},
     params::{self, Column, refs},
     plan::Content,
@@ -39,7 +39,7 @@ pub(super) enum Way {
     /// The rows of documents never seen before are copied, on the word of the ledger that no others are there.
     Copy,
     /// Unique values may be exchanged among the rows.
-    Trade,
+    SwapUnique,
 }
 
 /// From how many rows on a `COPY` is cheaper than one more row in the upsert: it costs two round trips.
@@ -122,7 +122,7 @@ impl<'a> Rows<'a> {
     }
 
     /// Adds a document that is to have no rows: where its root row is, its ids, its key in the ledger.
-    pub(super) fn remove(&mut self, collection: usize, had: Had, keys: Option<&Row>, document: &[u8]) {
+    pub(super) fn remove(&mut self, collection: usize, had: PreviousRoot, keys: Option<&Row>, document: &[u8]) {
         let parts = self.parts(collection);
         parts.follow(had, None, keys);
         parts.know(false, document);
@@ -164,7 +164,7 @@ impl<'a> Rows<'a> {
         if let Some((statements, _)) = self.claim(session).await?.first() {
             return Err(owner::conflict(format!("write rows of {}", statements.name), &statements.name));
         }
-        let early = way == Way::Trade || session.constraint_mode() == ConstraintMode::Replica;
+        let early = way == Way::SwapUnique || session.constraint_mode() == ConstraintMode::Replica;
         self.clear(session, &freed, early, touched).await?;
         self.put(session, way, touched).await?;
         if early { Ok(()) } else { self.remove_roots(session, &freed, touched).await }
@@ -196,13 +196,13 @@ impl<'a> Rows<'a> {
             }
         }
         let enforced = session.constraint_mode() == ConstraintMode::Enforce;
-        let early = !enforced || (by == Blocker::UniqueValue && self.may_trade(session.constraint_mode()));
+        let early = !enforced || (by == Blocker::UniqueValue && self.may_swap_unique(session.constraint_mode()));
         self.clear(session, &freed, early, &mut Touched::new()).await?;
         for (collection, table) in self.order() {
             let statements = self.statements(collection, table);
             let (obstacles, code) = match by {
                 Blocker::UniqueValue => (&statements.contested, "23505"),
-                Blocker::MissingParent => (&statements.orphans, "23503"),
+                Blocker::MissingParent => (&statements.orphaned_children, "23503"),
             };
             let rows = self.rows(collection, table);
             if rows.is_empty() || obstacles.is_empty() {
@@ -245,7 +245,7 @@ impl<'a> Rows<'a> {
     }
 
     /// Whether exchanging unique values by delete and insert is safe for every table concerned.
-    pub(super) fn may_trade(&self, mode: ConstraintMode) -> bool {
+    pub(super) fn may_swap_unique(&self, mode: ConstraintMode) -> bool {
         mode == ConstraintMode::Replica
             || self.order().iter().all(|&(collection, table)| !self.statements(collection, table).referenced)
     }
@@ -386,7 +386,7 @@ impl<'a> Rows<'a> {
             let rest = self.rows(collection, table).iter().filter(|wanted| copied.is_empty() || !wanted.fresh);
             let rest = rest.map(|wanted| wanted.row).collect::<Vec<_>>();
             let act = format!("write rows of {}", statements.name);
-            if way == Way::Trade && statements.uniques && !rest.is_empty() {
+            if way == Way::SwapUnique && statements.uniques && !rest.is_empty() {
                 let arrays = params::columns(statements.width, rest.iter().copied());
                 count += session.execute(&act, &statements.swap, &refs(&arrays)).await?;
             }
@@ -402,7 +402,7 @@ impl<'a> Rows<'a> {
 
 impl Parts<'_> {
     /// A document's root row was in `had` and is to be in `now`.
-    fn follow(&mut self, had: Had, now: Option<usize>, keys: Option<&Row>) {
+    fn follow(&mut self, had: PreviousRoot, now: Option<usize>, keys: Option<&Row>) {
         for (root, id) in keys.iter().flat_map(|keys| keys.fields()).enumerate() {
             let ids = if now == Some(root) { &mut self.stay } else { &mut self.leave };
             if let (true, Some(ids)) = (had.may_be(root), ids.get_mut(root)) {

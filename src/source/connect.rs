@@ -1,6 +1,6 @@
 //! The connection, and what the server is.
 //!
-//! Everything goes to the primary: the as-of time of the stream and the floor of a snapshot read rest on it. Every await
+//! Everything goes to the primary: the as-of time of the stream and the not_before of a snapshot read rest on it. Every await
 //! on the server is bounded by `source.timeout`, because the driver itself has no time limit for an operation.
 
 use std::{future::Future, sync::Arc, time::Duration};
@@ -13,7 +13,7 @@ use mongodb::{
 use secrecy::{ExposeSecret, SecretString};
 use tokio_util::sync::CancellationToken;
 
-use super::{Error, Reader};
+use super::{Error, SnapshotReader};
 use crate::{
     config::SourceConfig,
     model::ClusterTime,
@@ -117,7 +117,7 @@ impl Source {
     }
 
     /// Tries until it works, fails for good, or nobody waits any more (then `None`).
-    pub(crate) async fn settled<T, F>(
+    pub(crate) async fn retry_transient<T, F>(
         &self,
         backoff: Backoff,
         cancel: &CancellationToken,
@@ -126,7 +126,8 @@ impl Source {
     where
         F: Future<Output = Result<T, Error>>,
     {
-        let settled = retry::until_settled(backoff, cancel, |error, delay| self.stalled(error, delay), attempt).await?;
+        let settled =
+            retry::retry_transient(backoff, cancel, |error, delay| self.stalled(error, delay), attempt).await?;
         if let Some(stalls) = &self.stalls {
             stalls.goes_on();
         }
@@ -149,8 +150,8 @@ impl Source {
     }
 
     /// Reads at one cluster time.
-    pub fn reader(&self) -> Reader {
-        Reader::new(self.database.clone(), self.config.timeout)
+    pub fn reader(&self) -> SnapshotReader {
+        SnapshotReader::new(self.database.clone(), self.config.timeout)
     }
 
     /// Cluster time of the newest operation that a majority holds.

@@ -99,7 +99,7 @@ impl Prefetch {
         let mut width = Width::Whole;
         loop {
             let attempt = || open(&self.source, &self.scope, &self.place, width);
-            let next = match self.source.settled(self.backoff, &self.cancel, attempt).await {
+            let next = match self.source.retry_transient(self.backoff, &self.cancel, attempt).await {
                 Ok(Some(opened)) => self.drain(opened, width).await,
                 Ok(None) => Next::Stop,
                 Err(error) => self.judge(error, width).await,
@@ -176,7 +176,7 @@ impl Prefetch {
     /// The token's event was not found behind the filter: begins at its instant, if the oplog still holds that.
     async fn look_back(&mut self, error: Error, width: Width) -> Next {
         let time = self.place.time();
-        match self.source.settled(self.backoff, &self.cancel, || holds(&self.source, time)).await {
+        match self.source.retry_transient(self.backoff, &self.cancel, || holds(&self.source, time)).await {
             Ok(Some(true)) => {
                 tracing::info!(position = %time, "the last event is not of a mapped collection, reading on at its instant");
                 self.place = Place::At(time);

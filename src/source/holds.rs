@@ -19,11 +19,11 @@ use super::Position;
 use crate::model::{Change, ClusterTime, Held, Key, Namespace, Op};
 
 /// Documents that are waited for one by one, about 10 MB of them; what goes beyond waits for the time of its lookup.
-const MOST: usize = 50_000;
+const MAX_REMEMBERED: usize = 50_000;
 
 /// What a segment of the stream lacks.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Gap {
+pub(crate) struct MissingImages {
     /// Documents that were gone when they were looked up.
     pub(crate) documents: HashSet<(Namespace, Key)>,
     /// The cluster time at or before which they went.
@@ -32,7 +32,7 @@ pub(crate) struct Gap {
 
 /// The positions of one stream that may not be announced yet.
 #[derive(Debug, Default)]
-pub(crate) struct Holds {
+pub(crate) struct FrontierHolds {
     last: Option<Position>,
     open: VecDeque<Hold>,
     /// How many holds have ended.
@@ -50,7 +50,7 @@ struct Hold {
     by: ClusterTime,
 }
 
-impl Holds {
+impl FrontierHolds {
     /// Of a stream that goes on from there.
     pub(crate) fn after(mut last: Position) -> Self {
         let mut holds = Self::default();
@@ -67,7 +67,7 @@ impl Holds {
     /// this `gap`.
     ///
     /// The first position of a stream that begins at a cluster time is never held: there is none to go back to.
-    pub(crate) fn announce(&mut self, position: Position, changes: &[Change], gap: Option<Gap>) -> Position {
+    pub(crate) fn announce(&mut self, position: Position, changes: &[Change], gap: Option<MissingImages>) -> Position {
         // First what was given: a document may have come back, and be gone again.
         if !self.awaited.is_empty() {
             changes.iter().filter(|change| change.op == Op::Delete).for_each(|change| self.given(change));
@@ -93,7 +93,7 @@ impl Holds {
     /// What is saved beside the position of the first hold while the stream stands at `position`.
     fn held(&self, position: &Position) -> Held {
         let by = self.open.iter().map(|hold| hold.by).max().unwrap_or_default();
-        let few = self.awaited.len() <= Held::MOST && self.open.iter().all(|hold| hold.missing.is_some());
+        let few = self.awaited.len() <= Held::MAX_REMEMBERED && self.open.iter().all(|hold| hold.missing.is_some());
         let open = |numbers: &[usize]| numbers.iter().any(|number| *number >= self.ended);
         let missing = self.awaited.iter().filter(|(_, numbers)| few && open(numbers));
         let missing = missing.map(|(document, _)| document.clone()).collect();
@@ -110,8 +110,8 @@ impl Holds {
         }
     }
 
-    fn hold(&mut self, before: Position, Gap { documents, by }: Gap) {
-        let missing = (self.awaited.len() + documents.len() <= MOST).then_some(documents.len());
+    fn hold(&mut self, before: Position, MissingImages { documents, by }: MissingImages) {
+        let missing = (self.awaited.len() + documents.len() <= MAX_REMEMBERED).then_some(documents.len());
         if missing.is_some() {
             let number = self.ended + self.open.len();
             documents.into_iter().for_each(|document| self.awaited.entry(document).or_default().push(number));
@@ -157,9 +157,9 @@ mod tests {
         }
     }
 
-    fn gap(documents: impl IntoIterator<Item = i32>, by: u32) -> Gap {
+    fn gap(documents: impl IntoIterator<Item = i32>, by: u32) -> MissingImages {
         let documents = documents.into_iter().map(|id| (Namespace::new("shop", "orders"), key(id))).collect();
-        Gap { documents, by: time(by) }
+        MissingImages { documents, by: time(by) }
     }
 
     /// Each step: where the stream stands then, what its segment gave (`-1`: a delete of document 1, `+1`: an insert) and lacks
@@ -179,7 +179,7 @@ mod tests {
     ])]
     #[case::the_first_position_is_never_held(&[(5, "?1<90", 5), (6, "", 6)])]
     fn positions(#[case] steps: &[(u32, &str, u32)]) {
-        let mut holds = Holds::default();
+        let mut holds = FrontierHolds::default();
         for &(stands, segment, announced) in steps {
             let (mut changes, mut missing) = (Vec::new(), None);
             for (kind, rest) in segment.split_whitespace().map(|word| word.split_at(1)) {
@@ -204,7 +204,7 @@ mod tests {
 
     #[test]
     fn a_stream_that_goes_on_has_a_position_to_go_back_to() {
-        let mut holds = Holds::after(position(5));
+        let mut holds = FrontierHolds::after(position(5));
         assert_eq!(holds.announce(position(7), &[], Some(gap([1], 90))).token, position(5).token);
         assert_eq!(holds.announce(position(8), &[change(1, Op::Delete)], None), position(8));
     }
@@ -213,12 +213,12 @@ mod tests {
     #[rstest]
     #[case::few(2, &[(8, -1, 5), (9, -2, 9)])]
     #[case::few_by_their_time(2, &[(8, -1, 5), (11, 0, 11)])]
-    #[case::many(Held::MOST as i32 + 1, &[(8, -1, 5), (10, -2, 5), (11, 0, 11)])]
+    #[case::many(Held::MAX_REMEMBERED as i32 + 1, &[(8, -1, 5), (10, -2, 5), (11, 0, 11)])]
     fn a_hold_survives_a_restart(#[case] missing: i32, #[case] steps: &[(u32, i32, u32)]) {
-        let mut holds = Holds::after(position(5));
+        let mut holds = FrontierHolds::after(position(5));
         let mut saved = holds.announce(position(7), &[], Some(gap((0..missing).map(|id| id + 1), 10)));
         for &(stands, deleted, announced) in steps {
-            let mut holds = Holds::after(saved);
+            let mut holds = FrontierHolds::after(saved);
             let changes = (deleted < 0).then(|| change(-deleted, Op::Delete));
             saved = holds.announce(position(stands), changes.as_slice(), None);
             assert_eq!(saved.token, position(announced).token, "standing at {stands}");
@@ -228,8 +228,8 @@ mod tests {
 
     #[test]
     fn too_many_documents_wait_for_the_time() {
-        let mut holds = Holds::default();
-        let many = i32::try_from(MOST).expect("a number") + 1;
+        let mut holds = FrontierHolds::default();
+        let many = i32::try_from(MAX_REMEMBERED).expect("a number") + 1;
         holds.announce(position(5), &[], None);
         assert_eq!(holds.announce(position(6), &[], Some(gap(0..many, 10))).token, position(5).token);
         assert!(holds.awaited.is_empty());

@@ -17,7 +17,7 @@
 //!                                              T = 4    ★ = {a, b}: recorded above T
 //! ```
 //! 1. [`Merge::begin`] before the read: from here on every key that the stream gives for the collection is recorded with
-//!    its highest version. It returns a *floor*: the read must not be older. (It asks for a moment that a majority
+//!    its highest version. It returns a *not_before*: the read must not be older. (It asks for a moment that a majority
 //!    already held; a new primary might otherwise answer from before it.)
 //! 2. [`Merge::hold`] after the read: the rows wait until the stream's frontier covers `T`. Then every change at or before
 //!    `T` has been given, so no later change can be older than a row.
@@ -26,8 +26,8 @@
 //!    go to the log right behind what was given so far, so they are released only when there is room for them.
 //!
 //! Why dropping loses nothing: each change carries the whole document (or says that it is gone), so a newer change makes
-//! the older row superfluous. Why the floor: a change given *before* `begin` is not recorded, but it is at or before the
-//! floor, so it is at or before `T`, so it loses to the row rightly.
+//! the older row superfluous. Why the not_before: a change given *before* `begin` is not recorded, but it is at or before the
+//! not_before, so it is at or before `T`, so it loses to the row rightly.
 //!
 //! Several reads of one collection may be under way. What one releases is recorded for the others, as if the stream had
 //! given it, unless they are of one *walk*: the chunks of a snapshot's run never hold the same key.
@@ -35,7 +35,7 @@
 //! A truncating control voids everything at or below its version, so rows read at or before it are dropped too.
 //!
 //! # What is recorded
-//! Once for all reads of a collection, in segments: each `begin` opens one, and a read looks at those since its own. What
+//! Once for all reads of a collection, in windows: each `begin` opens one, and a read looks at those since its own. What
 //! lies before the oldest read under way is forgotten. So a change costs the same however many reads there are, and none
 //! of it costs anything while the collection is quiet.
 //!
@@ -59,7 +59,7 @@ use crate::model::{Change, ClusterTime, Frontier, Key, Version};
 pub struct Ticket {
     id: u64,
     /// The read must not be older than this.
-    pub floor: ClusterTime,
+    pub not_before: ClusterTime,
 }
 
 /// Rows of a read that may go out now, in the order they were read.
@@ -83,7 +83,7 @@ pub struct Merge<Tag> {
     /// In the order in which they began.
     reads: BTreeMap<u64, Read<Tag>>,
     /// Of the collections that are being read.
-    given: HashMap<Arc<str>, VecDeque<Segment>>,
+    given: HashMap<Arc<str>, VecDeque<Window>>,
     next_id: u64,
 }
 
@@ -103,7 +103,7 @@ struct Rows<Tag> {
 
 /// What was given between the begin of one read and that of the next.
 #[derive(Debug, Default)]
-struct Segment {
+struct Window {
     since: u64,
     /// Highest version by key.
     versions: HashMap<Key, Version>,
@@ -125,14 +125,14 @@ impl<Tag> Merge<Tag> {
         let id = self.next_id;
         self.next_id += 1;
         let collection: Arc<str> = collection.into();
-        let segments = self.given.entry(collection.clone()).or_default();
-        match segments.back_mut() {
+        let windows = self.given.entry(collection.clone()).or_default();
+        match windows.back_mut() {
             // What nothing was put into serves two reads.
             Some(last) if last.versions.is_empty() && last.voided.is_none() => last.since = id,
-            _ => segments.push_back(Segment { since: id, ..Segment::default() }),
+            _ => windows.push_back(Window { since: id, ..Window::default() }),
         }
         self.reads.insert(id, Read { collection, walk, rows: None });
-        Ticket { id, floor: self.newest }
+        Ticket { id, not_before: self.newest }
     }
 
     /// Gives a read up; its ticket is worth nothing any more.
@@ -148,10 +148,10 @@ impl<Tag> Merge<Tag> {
     /// document that a repair did not find).
     ///
     /// # Panics
-    /// When the read is older than its floor, is of another version, or never began: the order in the log would be wrong,
+    /// When the read is older than its not_before, is of another version, or never began: the order in the log would be wrong,
     /// and nobody would notice.
     pub fn hold(&mut self, ticket: Ticket, read_at: ClusterTime, changes: Vec<Change>, tag: Tag) {
-        assert!(read_at >= ticket.floor, "a read at {read_at} is older than its floor {}", ticket.floor);
+        assert!(read_at >= ticket.not_before, "a read at {read_at} is older than its not_before {}", ticket.not_before);
         let version = Version::snapshot(self.epoch, read_at);
         assert!(changes.iter().all(|change| change.version == version), "a read at {read_at} holds another version");
         let read = self.reads.get_mut(&ticket.id).expect("the read has begun");
@@ -190,7 +190,7 @@ impl<Tag> Merge<Tag> {
         let since: Vec<_> =
             self.given.get(&read.collection).into_iter().flatten().filter(|segment| segment.since >= id).collect();
         let void = since.iter().any(|segment| segment.voided >= Some(version));
-        let newer = |segment: &&Segment, key: &Key| segment.versions.get(key).is_some_and(|given| *given > version);
+        let newer = |segment: &&Window, key: &Key| segment.versions.get(key).is_some_and(|given| *given > version);
         changes.retain(|row| !void && !since.iter().any(|segment| newer(segment, &row.key)));
         self.newest = self.newest.max(rows.read_at);
         let meets = |other: &Read<Tag>| {
@@ -211,7 +211,7 @@ impl<Tag> Merge<Tag> {
     }
 
     /// Where to record what is given for a collection; nowhere while it is not read.
-    fn recorder(&mut self, collection: &str) -> Option<&mut Segment> {
+    fn recorder(&mut self, collection: &str) -> Option<&mut Window> {
         self.given.get_mut(collection)?.back_mut()
     }
 
@@ -219,9 +219,9 @@ impl<Tag> Merge<Tag> {
     fn forget(&mut self, collection: &Arc<str>) {
         let oldest = self.reads.iter().find(|(_, read)| read.collection == *collection).map(|(id, _)| *id);
         match (oldest, self.given.get_mut(collection)) {
-            (Some(oldest), Some(segments)) => {
-                while segments.front().is_some_and(|segment| segment.since < oldest) {
-                    segments.pop_front();
+            (Some(oldest), Some(windows)) => {
+                while windows.front().is_some_and(|segment| segment.since < oldest) {
+                    windows.pop_front();
                 }
             }
             _ => drop(self.given.remove(collection)),
@@ -352,7 +352,7 @@ mod tests {
         Chunk,
         /// There is room for what may go out.
         Release,
-        /// A read is made, between its floor and the end of the source.
+        /// A read is made, between its not_before and the end of the source.
         Read(usize, usize),
         /// Its rows arrive.
         Arrive(usize),
@@ -397,8 +397,8 @@ mod tests {
                 Step::Release => drop(self.log.released(&mut self.merge)),
                 Step::Read(which, when) if !self.begun.is_empty() => {
                     let (ticket, keys) = self.begun.remove(which % self.begun.len());
-                    let span = self.source.end().i.saturating_sub(ticket.floor.i) as usize;
-                    self.made.push((ticket, keys, at(ticket.floor.i + (when % (span + 1)) as u32)));
+                    let span = self.source.end().i.saturating_sub(ticket.not_before.i) as usize;
+                    self.made.push((ticket, keys, at(ticket.not_before.i + (when % (span + 1)) as u32)));
                 }
                 Step::Arrive(which) if !self.made.is_empty() => {
                     let (ticket, keys, time) = self.made.remove(which % self.made.len());
@@ -438,11 +438,11 @@ mod tests {
         ) {
             let source = Source::new(operations);
             let start = start.min(source.operations.len());
-            let floor = source.operations[..start].last().map_or(at(0), |(_, version, _)| version.time);
+            let not_before = source.operations[..start].last().map_or(at(0), |(_, version, _)| version.time);
             // A stream that starts at an instant gives all of it.
-            let given = source.operations.iter().take_while(|(_, version, _)| version.time < floor).count();
+            let given = source.operations.iter().take_while(|(_, version, _)| version.time < not_before).count();
             let mut world = World {
-                source, merge: Merge::new(EPOCH, floor), log: Log::default(), given,
+                source, merge: Merge::new(EPOCH, not_before), log: Log::default(), given,
                 chunks: 0, begun: Vec::new(), made: Vec::new(), snapshot_taken: false,
             };
             for step in steps {
@@ -493,7 +493,7 @@ mod tests {
     fn rows_wait_until_their_instant_is_covered() {
         let mut merge = Merge::new(EPOCH, at(3));
         let ticket = merge.begin("orders", None);
-        assert_eq!(ticket.floor, at(3));
+        assert_eq!(ticket.not_before, at(3));
         merge.hold(ticket, at(5), vec![row(1, at(5))], "chunk");
         assert!(merge.release().is_none());
         merge.stream(&batch(Vec::new(), at(5)));
@@ -524,7 +524,7 @@ mod tests {
         assert_eq!(keys(&all(&mut merge)), [row(1, at(6)).key]);
         merge.hold(old, at(5), vec![row(1, at(5)), row(2, at(5))], "chunk");
         assert_eq!(keys(&all(&mut merge)), [row(2, at(5)).key]);
-        assert_eq!(merge.begin("orders", None).floor, at(6), "nor does one that begins behind it");
+        assert_eq!(merge.begin("orders", None).not_before, at(6), "nor does one that begins behind it");
     }
 
     #[test]
@@ -564,7 +564,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "older than its floor")]
+    #[should_panic(expected = "older than its not_before")]
     fn a_read_below_its_floor_is_refused() {
         let mut merge = Merge::new(EPOCH, at(3));
         let ticket = merge.begin("orders", None);

@@ -9,7 +9,7 @@
 //! types in index order; the document it starts with is the one read last, and is skipped. `max` ends a range likewise.
 //!
 //! Commands are put together from bytes and replies stay bytes, so an `_id` that no type can hold is read like any other.
-//! They name their read concern themselves: driver sessions offer snapshot reads too, but not together with a floor.
+//! They name their read concern themselves: driver sessions offer snapshot reads too, but not together with a not_before.
 
 use std::time::Duration;
 
@@ -86,12 +86,12 @@ pub struct Chunk {
 
 /// Reads documents of one database. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Reader {
+pub struct SnapshotReader {
     database: Database,
     timeout: Duration,
 }
 
-impl Reader {
+impl SnapshotReader {
     pub(crate) fn new(database: Database, timeout: Duration) -> Self {
         Self { database, timeout }
     }
@@ -126,7 +126,7 @@ impl Reader {
     /// Reads the first documents of a range; the chunk's `end` tells that the range holds no more.
     ///
     /// # Errors
-    /// As [`Reader::chunk`].
+    /// As [`SnapshotReader::chunk`].
     pub async fn range(&self, collection: &str, range: &Range, limits: Limits, at: ReadTime) -> Result<Chunk, Error> {
         let documents = limits.documents.max(1);
         // One more than asked for: the document that `min` starts with may be the one to skip.
@@ -208,7 +208,7 @@ impl Reader {
     /// Reads those of the documents that exist, in no particular order. Each id is a document `{_id: …}`.
     ///
     /// # Errors
-    /// As [`Reader::chunk`].
+    /// As [`SnapshotReader::chunk`].
     pub async fn by_ids(
         &self,
         collection: &str,
@@ -222,7 +222,7 @@ impl Reader {
     /// Looks which of the documents exist: their `{_id: …}`, in no particular order. Reads nothing but the index.
     ///
     /// # Errors
-    /// As [`Reader::chunk`].
+    /// As [`SnapshotReader::chunk`].
     pub async fn existing(
         &self,
         collection: &str,
@@ -240,7 +240,7 @@ impl Reader {
     /// They are chosen as of now and read as of `at`, so one that was not there then is left out.
     ///
     /// # Errors
-    /// As [`Reader::chunk`].
+    /// As [`SnapshotReader::chunk`].
     pub async fn sample(&self, collection: &str, n: usize, at: ReadTime) -> Result<Read<Vec<RawDocumentBuf>>, Error> {
         self.by_ids(collection, &self.sample_ids(collection, n).await?, at).await
     }
@@ -248,7 +248,7 @@ impl Reader {
     /// Chooses up to `n` random documents, each at most once: their `{_id: …}` in the order of the index.
     ///
     /// # Errors
-    /// As [`Reader::cuts`].
+    /// As [`SnapshotReader::cuts`].
     pub async fn sample_ids(&self, collection: &str, n: usize) -> Result<Vec<RawDocumentBuf>, Error> {
         let mut ids = self.random_ids("choose random documents", collection, n).await?;
         ids.dedup();
@@ -277,7 +277,7 @@ impl Reader {
     /// Counts the documents by walking the `_id` index: exact, and as slow as that.
     ///
     /// # Errors
-    /// As [`Reader::chunk`].
+    /// As [`SnapshotReader::chunk`].
     pub async fn count(&self, collection: &str, at: ReadTime) -> Result<Read<u64>, Error> {
         let act = "count documents";
         let command = rawdoc! {
@@ -333,9 +333,9 @@ impl Reader {
             // Where there is nothing to read (no such collection), the reply names no time. Asked again at a given one,
             // it is about that one.
             (None, ReadTime::At(time)) => (time, cursor, first),
-            (None, ReadTime::AtLeast(floor)) => {
+            (None, ReadTime::AtLeast(not_before)) => {
                 let now = first.as_raw_document().get_timestamp("operationTime").map(ClusterTime::from);
-                let time = now.map_err(|_| Error::Reply { act, field: "operationTime" })?.max(floor);
+                let time = now.map_err(|_| Error::Reply { act, field: "operationTime" })?.max(not_before);
                 let (cursor, first) = self.send(act, command, ReadTime::At(time)).await?;
                 (time, cursor, first)
             }

@@ -18,7 +18,7 @@ pub struct Reread {
     pub bytes: usize,
 }
 
-/// Reads documents by their `{_id: …}`, not before the ticket's floor. No `_id` may be named twice.
+/// Reads documents by their `{_id: …}`, not before the ticket's not_before. No `_id` may be named twice.
 ///
 /// # Errors
 /// As [`Reader::chunk`](super::Reader::chunk).
@@ -28,7 +28,7 @@ pub async fn reread(
     ids: &[RawDocumentBuf],
     ticket: Ticket,
 ) -> Result<Reread, Error> {
-    let read = source.reader().by_ids(collection, ids, ReadTime::AtLeast(ticket.floor)).await?;
+    let read = source.reader().by_ids(collection, ids, ReadTime::AtLeast(ticket.not_before)).await?;
     let read_at = read.read_at;
     let bytes = read.value.iter().map(|document| document.as_bytes().len()).sum();
     let namespace = Namespace::new(source.database_name(), collection);

@@ -12,7 +12,7 @@ use bson::raw::{RawDocument, RawDocumentBuf};
 
 use super::{
     event::{Event, Placed},
-    holds::Gap,
+    holds::MissingImages,
 };
 use crate::model::{Change, ClusterTime, Control, Key};
 
@@ -99,13 +99,13 @@ pub(crate) struct Outcome {
     pub(crate) changes: Vec<Change>,
     pub(crate) controls: Vec<Control>,
     /// Documents that were gone when they were looked up.
-    pub(crate) gap: Option<Gap>,
+    pub(crate) gap: Option<MissingImages>,
 }
 
 /// Turns events and their images into changes.
 ///
 /// A document that was not found gives nothing: it was deleted later, and its delete follows.
-pub(crate) fn settle(events: Vec<Placed>, fates: &[Fate], mut found: BTreeMap<String, Found>) -> Outcome {
+pub(crate) fn resolve(events: Vec<Placed>, fates: &[Fate], mut found: BTreeMap<String, Found>) -> Outcome {
     let mut outcome = Outcome::default();
     for (placed, fate) in events.into_iter().zip(fates) {
         let mut change = match placed.event {
@@ -219,14 +219,17 @@ mod tests {
         let documents = there.map(|id| (Key::from_id(&id).expect("a key"), id)).collect();
         let upper = ClusterTime { t: 2, i: 0 };
         let found = BTreeMap::from([("orders".to_owned(), Found { documents, upper })]);
-        let outcome = settle(events, &fates, found);
+        let outcome = resolve(events, &fates, found);
         let told = |change: &Change| format!("{}{}", change.version.time.i, &change.op.as_str()[..1]);
         assert_eq!(outcome.changes.iter().map(told).collect::<Vec<_>>().join(" "), changes);
         assert!(outcome.changes.iter().all(|change| (change.op == Op::Delete) == change.document.is_none()));
         let updates = outcome.changes.iter().filter(|change| change.op == Op::Update);
         assert!(updates.clone().all(|change| change.upper == upper));
         let nine = || (Namespace::new("shop", "orders"), Key::from_id(&rawdoc! { "_id": "9" }).expect("a key"));
-        assert_eq!(outcome.gap, text.contains('9').then(|| Gap { documents: HashSet::from([nine()]), by: upper }));
+        assert_eq!(
+            outcome.gap,
+            text.contains('9').then(|| MissingImages { documents: HashSet::from([nine()]), by: upper })
+        );
     }
 
     #[test]
@@ -236,7 +239,7 @@ mod tests {
             let fates = fates(&events);
             let documents = HashMap::from([(Key::from_id(&rawdoc! { "_id": "1" }).expect("a key"), rawdoc! {})]);
             let found = Found { documents, upper: ClusterTime::default() };
-            let outcome = settle(events, &fates, BTreeMap::from([("orders".to_owned(), found)]));
+            let outcome = resolve(events, &fates, BTreeMap::from([("orders".to_owned(), found)]));
             let last = outcome.changes.last().expect("a change");
             assert_eq!(last.update_description.is_some(), described, "{text}");
         }

@@ -5,7 +5,7 @@
 //!    │ ── Cut { parts } ───────────────────────────▶ │  the parts are saved; they are never chosen again
 //!    │ ── Begin { collection, run, ready } ────────▶ │  ticket = merge.begin(collection, Some(run))
 //!    │ ◀──────────────────── ticket ──────────────── │  ready.send(ticket)
-//!    │    read a chunk of one part at T ≥ its floor  │  (the stream goes on meanwhile)
+//!    │    read a chunk of one part at T ≥ its not_before  │  (the stream goes on meanwhile)
 //!    │ ── Chunk { ticket, T, rows, step, room } ───▶ │  merge.hold(ticket, T, rows, (step, room)) … merge.release()
 //! ```
 //! The read waits for the ticket, because a change that the stream gives between `Begin` and the read must be recorded.
@@ -13,11 +13,11 @@
 //! It never writes progress: that is saved with the rows, when they are released and logged. What has been read and is not
 //! logged takes up *room*; when there is none left, nothing is read.
 //!
-//! `board` says what is read next and when nothing is, `pace` how much at once, `read` is a reader.
+//! `scheduler` says what is read next and when nothing is, `pace` how much at once, `read` is a reader.
 
-mod board;
-mod pace;
+mod chunk_sizer;
 mod read;
+mod scheduler;
 
 use std::sync::Arc;
 
@@ -25,8 +25,8 @@ use bson::raw::RawDocumentBuf;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use self::pace::Pace;
-use self::{board::Board, read::Reading};
+pub(crate) use self::chunk_sizer::ChunkSizer;
+use self::{read::Reading, scheduler::SnapshotScheduler};
 use super::{Error, Source, Ticket, id::id_of};
 use crate::{
     model::{Change, ClusterTime, Frontier, Key, Namespace, Op, SnapshotState, SnapshotStep, Version},
@@ -60,13 +60,13 @@ pub enum SnapshotItem {
         /// What it adds to the state of its collection, once its rows are logged.
         step: SnapshotStep,
         /// To be dropped once its rows are logged.
-        room: Room,
+        room: MemoryPermit,
     },
 }
 
 /// Memory that a chunk takes up until this is dropped.
 #[derive(Debug)]
-pub struct Room {
+pub struct MemoryPermit {
     _permit: OwnedSemaphorePermit,
 }
 
@@ -74,11 +74,11 @@ pub struct Room {
 #[derive(Debug)]
 pub struct Snapshot {
     items: mpsc::Receiver<Result<SnapshotItem, Error>>,
-    board: Arc<Board>,
+    scheduler: Arc<SnapshotScheduler>,
     _running: tokio_util::sync::DropGuard,
 }
 
-/// Room is counted in this many bytes.
+/// MemoryPermit is counted in this many bytes.
 const UNIT: usize = 1024;
 
 impl Snapshot {
@@ -89,7 +89,7 @@ impl Snapshot {
         let readers = config.snapshot_readers.max(1);
         // For each reader the chunk it has read and the ticket for the next one, so that neither waits for the other.
         let (sender, items) = mpsc::channel(readers * 2);
-        let board = Arc::new(Board::new(config));
+        let scheduler = Arc::new(SnapshotScheduler::new(config));
         let units = usize::try_from(config.snapshot_bytes.as_u64()).unwrap_or(usize::MAX) / UNIT;
         let units = units.clamp(1, Semaphore::MAX_PERMITS.min(u32::MAX as usize));
         let room = Arc::new(Semaphore::new(units));
@@ -99,40 +99,40 @@ impl Snapshot {
                 backoff,
                 cancel: cancel.clone(),
                 items: sender.clone(),
-                board: board.clone(),
+                scheduler: scheduler.clone(),
                 room: room.clone(),
                 units,
             };
             tokio::spawn(cancel.clone().run_until_cancelled_owned(reading.run()));
         }
-        let watch = read::watch(source.clone(), board.clone());
+        let watch = read::watch(source.clone(), scheduler.clone());
         tokio::spawn(cancel.clone().run_until_cancelled_owned(watch));
-        Self { items, board, _running: cancel.drop_guard() }
+        Self { items, scheduler, _running: cancel.drop_guard() }
     }
 
     /// Reads what is left of a collection, or gives up what it was reading of it for another run.
     pub fn read(&self, state: SnapshotState) {
-        self.board.put(state);
+        self.scheduler.put(state);
     }
 
     /// Lets a collection stand still, or go on. Chunks that are being read come all the same.
     pub fn pause(&self, collection: &str, paused: bool) {
-        self.board.pause(collection, paused);
+        self.scheduler.pause(collection, paused);
     }
 
     /// Begins no chunk while there is a reason.
     pub fn hold_back(&self, reason: Option<String>) {
-        self.board.hold_back(reason);
+        self.scheduler.hold_back(reason);
     }
 
     /// Tells how far the stream has come; while that is too far behind the source, no chunk begins.
     pub fn stands_at(&self, frontier: Frontier) {
-        self.board.stands_at(frontier);
+        self.scheduler.stands_at(frontier);
     }
 
     /// Why no chunk begins; `None` while nothing holds it back.
     pub fn held_back(&self) -> Option<String> {
-        self.board.held_back()
+        self.scheduler.held_back()
     }
 
     /// Waits for the next item; for ever when there is nothing to read. Cancel-safe.

@@ -27,7 +27,7 @@ use super::{
     cursor::{self, Place, Prefetch, Reply},
     event::{self, Event, Fragments, Placed},
     frontier::Tracker,
-    holds::{Gap, Holds},
+    holds::{FrontierHolds, MissingImages},
     lookup, reader,
     segment::{self, Found},
 };
@@ -114,9 +114,9 @@ impl ChangeStream {
             Start::After { token, frontier, held } => {
                 let given = held.as_ref().map_or(&token, |held| &held.given).clone();
                 let last = Position { token: token.clone(), frontier, as_of_ms: 0, held };
-                (Place::After(token), frontier, Some(given), Holds::after(last))
+                (Place::After(token), frontier, Some(given), FrontierHolds::after(last))
             }
-            Start::At(time) => (Place::At(time), Frontier(time), None, Holds::default()),
+            Start::At(time) => (Place::At(time), Frontier(time), None, FrontierHolds::default()),
         };
         let tracker = Tracker::new(source.server().completes_instants(), frontier);
         let reading = source.of_task("change stream");
@@ -154,7 +154,7 @@ struct Decoder {
     backoff: Backoff,
     cancel: CancellationToken,
     tracker: Tracker,
-    holds: Holds,
+    holds: FrontierHolds,
     /// Everything up to here was given, by this process or another; a cursor that begins before it repeats some of that.
     given: Option<ResumeToken>,
     fragments: Fragments,
@@ -191,7 +191,7 @@ struct Taken {
 const FIRST_LOOKUPS: usize = 4;
 /// Replies that come while the last batch is still being published are taken together up to this size: one by one, each
 /// would cost a lookup and a transaction for the handful of events that a waiting server answers with.
-const TAKEN_BYTES: usize = 4 << 20;
+const MAX_TAKEN_BYTES: usize = 4 << 20;
 
 impl Decoder {
     async fn run(mut self, mut replies: mpsc::Receiver<Result<Reply, Error>>) {
@@ -205,7 +205,8 @@ impl Decoder {
                 if let Err(error) = reply.and_then(|reply| self.take(reply, &mut taken)) {
                     taken.failure = Some(error);
                 }
-                let room = taken.failure.is_none() && taken.events.len() < self.lookups && taken.bytes < TAKEN_BYTES;
+                let room =
+                    taken.failure.is_none() && taken.events.len() < self.lookups && taken.bytes < MAX_TAKEN_BYTES;
                 next = if room { replies.try_recv().ok() } else { None };
             }
             match self.give(taken).await {
@@ -286,8 +287,8 @@ impl Decoder {
         position
     }
 
-    /// Takes the next segment off the events and looks up what it needs; see [`Holds`] for what it lacks.
-    async fn segment(&mut self, events: &mut Vec<Placed>) -> Result<(StreamBatch, Option<Gap>), End> {
+    /// Takes the next segment off the events and looks up what it needs; see [`FrontierHolds`] for what it lacks.
+    async fn segment(&mut self, events: &mut Vec<Placed>) -> Result<(StreamBatch, Option<MissingImages>), End> {
         loop {
             let taken = segment::cut(events, self.lookups);
             let (segment, _) = events.split_at(taken);
@@ -301,7 +302,7 @@ impl Decoder {
             let bytes: usize = found.values().map(Found::bytes).sum();
             let position = self.tracker.event(&last.token, last.wall_ms);
             count(segment, &wanted);
-            let outcome = segment::settle(events.drain(..taken).collect(), &fates, found);
+            let outcome = segment::resolve(events.drain(..taken).collect(), &fates, found);
             for (namespace, _) in outcome.gap.iter().flat_map(|gap| &gap.documents) {
                 let collection = namespace.collection.to_string();
                 ::metrics::counter!(metrics::SOURCE_LOOKUPS_MISSING, "collection" => collection).increment(1);
@@ -328,7 +329,7 @@ impl Decoder {
         let reads = wanted.iter().map(async |(collection, ids)| {
             let attempt = || lookup::images(database, timeout, collection, ids, after, self.lookup_bytes());
             let source = self.source.of_task(&format!("lookup in {collection}"));
-            match source.settled(self.backoff, &self.cancel, attempt).await? {
+            match source.retry_transient(self.backoff, &self.cancel, attempt).await? {
                 Some(found) => Ok::<_, End>(found.map(|found| ((*collection).to_owned(), found))),
                 None => Err(End::Unheard),
             }
@@ -341,7 +342,7 @@ impl Decoder {
         self.batches.reserve().await.map(drop).map_err(|_| End::Unheard)
     }
 
-    async fn send(&mut self, mut batch: StreamBatch, gap: Option<Gap>) -> Result<(), End> {
+    async fn send(&mut self, mut batch: StreamBatch, gap: Option<MissingImages>) -> Result<(), End> {
         batch.position = self.holds.announce(batch.position, &batch.changes, gap);
         ::metrics::gauge!(metrics::SOURCE_FRONTIER_TIMESTAMP).set(batch.position.frontier.0.unix_ms() as f64 / 1e3);
         self.batches.send(Ok(batch)).await.map_err(|_| End::Unheard)

@@ -11,7 +11,7 @@ use mongodb::bson::doc;
 use driftless::{
     config::SinkConfig,
     mapping::{MappingFile, Plan},
-    sink::{Purpose, Target, read_catalog},
+    sink::{Postgres, Purpose, read_catalog},
 };
 
 use crate::{
@@ -144,7 +144,7 @@ async fn every_example_fits_its_schema() {
         let url = stack.postgres_url(&migration.name);
         let config: SinkConfig = toml::from_str(&format!("url = {url:?}")).expect("a configuration");
         let session =
-            Target::new(&config, &migration.name).expect("a target").open(Purpose::Control).await.expect("connect");
+            Postgres::new(&config, &migration.name).expect("a target").open(Purpose::Control).await.expect("connect");
         let catalog = read_catalog(&session).await.expect("read the catalog");
         match MappingFile::parse(&mapping, example).and_then(|file| Plan::compile(&file, &catalog)) {
             Ok(plan) => {

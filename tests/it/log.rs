@@ -223,15 +223,15 @@ async fn transactions_follow_each_other_without_waiting_and_an_error_ends_those_
     for i in 1..=5 {
         publisher.begin(transaction(vec![change(orders(), i, i as u32)], i as u32 + 1)).await.expect("begun");
     }
-    publisher.settled().await.expect("committed");
+    publisher.committed().await.expect("committed");
     assert_eq!(read_state(&cfg).await.expect("a state").stream, Some(state(6)));
 
     // A newer publisher fences; what is under way then fails, and what was to follow it with it.
     publisher.begin(transaction(vec![change(orders(), 6, 7)], 8)).await.expect("begun");
     let (_new, stored) = Publisher::connect(&cfg, &topics).await.expect("another publisher");
-    let mut failed = publisher.settled().await.is_err();
+    let mut failed = publisher.committed().await.is_err();
     failed |= publisher.begin(transaction(vec![change(orders(), 7, 9)], 10)).await.is_err();
-    failed |= publisher.settled().await.is_err();
+    failed |= publisher.committed().await.is_err();
     assert!(failed, "a fenced publisher goes on");
     assert!(matches!(publisher.publish(transaction(vec![], 12)).await, Err(Error::Unusable)));
     assert_eq!(read_state(&cfg).await.expect("a state").stream, stored.stream);

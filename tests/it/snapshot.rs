@@ -2,8 +2,8 @@
 
 use driftless::{
     sink::{
-        Purpose, Session, Target,
-        snapshots::{self, Wish},
+        Postgres, Purpose, Session,
+        snapshots::{self, SnapshotRequest},
     },
     status::{SnapshotPhase, SnapshotStatus},
 };
@@ -34,7 +34,7 @@ fn succeeds(database: &Database, arguments: &[&str]) -> String {
 }
 
 async fn session(database: &Database) -> Session {
-    let target = Target::new(&database.sink_config(), "t").expect("a target");
+    let target = Postgres::new(&database.sink_config(), "t").expect("a target");
     target.open(Purpose::Control).await.expect("connects")
 }
 
@@ -65,16 +65,16 @@ async fn wishes_reach_the_leader_and_its_lines_the_operator() {
     assert_eq!(told.matches("no daemon has told of it").count(), 2, "{told}");
     assert_eq!(succeeds(&database, &["pause", "users"]).lines().next(), Some("Asked to pause: users."));
     let session = session(&database).await;
-    let wished = async |collection: &str| snapshots::wishes(&session).await.expect("wishes").get(collection).copied();
-    assert_eq!(wished("users").await, Some(Wish { run: 0, paused: true }));
+    let wished = async |collection: &str| snapshots::requests(&session).await.expect("wishes").get(collection).copied();
+    assert_eq!(wished("users").await, Some(SnapshotRequest { run: 0, paused: true }));
     assert_eq!(wished("plans").await, None);
 
     // A leader tells; it knows of more runs than PostgreSQL does.
     tell(&session, "users", &SnapshotStatus { phase: SnapshotPhase::Paused, ..running(4) }).await;
     succeeds(&database, &["resume"]);
-    assert_eq!(wished("users").await, Some(Wish { run: 0, paused: false }));
+    assert_eq!(wished("users").await, Some(SnapshotRequest { run: 0, paused: false }));
     succeeds(&database, &["start", "users"]);
-    assert_eq!(wished("users").await, Some(Wish { run: 5, paused: false }));
+    assert_eq!(wished("users").await, Some(SnapshotRequest { run: 5, paused: false }));
     let lines: Value = serde_json::from_str(&succeeds(&database, &["status", "users", "--json"])).expect("JSON");
     let line = &lines.as_array().expect("lines")[0];
     let shown = (&line["collection"], &line["phase"], &line["documents"], &line["note"]);

@@ -14,7 +14,7 @@ use driftless::{
     mapping::{MappingFile, Plan},
     model::{ClusterTime, Op},
     retry::Backoff,
-    sink::{Purpose, Target, read_catalog},
+    sink::{Postgres, Purpose, read_catalog},
     source::{ChangeStream, OnDrop, Scope, Source, Start},
 };
 
@@ -154,7 +154,7 @@ async fn mapping(bench: &Bench, chapter: &mut Chapter) -> anyhow::Result<()> {
     let application = users::application();
     let trial = bench.servers.trial("mapping", "bench_mapping", &application).await?;
     let config = config(&trial)?;
-    let session = Target::new(&config.sink, &config.log.prefix)?.open(Purpose::Control).await?;
+    let session = Postgres::new(&config.sink, &config.log.prefix)?.open(Purpose::Control).await?;
     let catalog = read_catalog(&session).await?;
     let file = MappingFile::parse(&application.mapping, "mapping.toml").map_err(|faults| anyhow!("{faults:?}"))?;
     let plan = Plan::compile(&file, &catalog).map_err(|faults| anyhow!("{faults:?}"))?;

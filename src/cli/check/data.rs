@@ -22,7 +22,7 @@ pub(super) enum Extent {
 }
 
 /// Documents whose rows are asked about at once.
-const PAGE: usize = 500;
+const PAGE_ROWS: usize = 500;
 
 /// Surveys every mapped collection. Where reading one fails, that is a fault and the others are still told.
 pub(super) async fn survey(
@@ -36,7 +36,7 @@ pub(super) async fn survey(
         Extent::Sample(_) => Coverage::Sample,
         Extent::All => Coverage::All,
     };
-    let opened = async { sink::Target::new(&setup.config.sink, &setup.config.log.prefix)?.open(Purpose::Read).await };
+    let opened = async { sink::Postgres::new(&setup.config.sink, &setup.config.log.prefix)?.open(Purpose::Read).await };
     let session = match opened.await {
         Ok(session) => session,
         Err(error) => {
@@ -122,7 +122,7 @@ impl Data<'_> {
     }
 
     async fn see(&mut self, place: usize, checks: &mut [Checks], documents: &[RawDocumentBuf]) -> Result<(), Failed> {
-        for page in documents.chunks(PAGE) {
+        for page in documents.chunks(PAGE_ROWS) {
             // By table: the rows, and whose they are.
             let mut tables: Vec<(Vec<Row>, Vec<&RawDocumentBuf>)> = vec![Default::default(); checks.len()];
             for document in page {

@@ -92,7 +92,7 @@ pub(super) async fn sink(setup: &Setup, report: &mut Report) -> Option<Target> {
     const PLACE: &str = "sink";
     let outcome = async {
         // A connection that applies has the rights to show: session_replication_role among them.
-        let target = sink::Target::new(&setup.config.sink, &setup.config.log.prefix)?;
+        let target = sink::Postgres::new(&setup.config.sink, &setup.config.log.prefix)?;
         let session = target.open(Purpose::Apply).await?;
         sink::suited::writable(&session).await?;
         // Names of types depend on the search path, which a session that enforces constraints keeps as it is.
@@ -151,7 +151,7 @@ pub(super) async fn state(setup: &Setup, source: Option<&Source>, report: &mut R
     };
     let mut mismatches = Vec::new();
     let sink = async {
-        let session = sink::Target::new(&setup.config.sink, &setup.config.log.prefix)?.open(Purpose::Read).await?;
+        let session = sink::Postgres::new(&setup.config.sink, &setup.config.log.prefix)?.open(Purpose::Read).await?;
         if let Some(source) = &source {
             sink::identity::compare(&session, source).await?;
         }

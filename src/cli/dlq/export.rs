@@ -52,7 +52,7 @@ enum Format {
 }
 
 /// Dead letters held in memory at once; a record may have 64 MiB.
-const PAGE: u32 = 50;
+const PAGE_ROWS: u32 = 50;
 
 #[derive(Serialize)]
 struct Line<'a> {
@@ -106,9 +106,10 @@ impl Export {
         };
         let filter = self.which.filter(&self.states);
         let listed = dead_letter::list(&session, &filter, u32::MAX).await?;
-        for page in listed.chunks(PAGE as usize) {
+        for page in listed.chunks(PAGE_ROWS as usize) {
             let filter = Filter { ids: page.iter().map(|letter| letter.id).collect(), ..filter.clone() };
-            let records = if self.reveal { dead_letter::records(&session, &filter, PAGE).await? } else { Vec::new() };
+            let records =
+                if self.reveal { dead_letter::records(&session, &filter, PAGE_ROWS).await? } else { Vec::new() };
             match self.format {
                 Format::Raw => {
                     records.iter().try_for_each(|(id, record)| write(&mut to, &RawLine::new(*id, record)))?

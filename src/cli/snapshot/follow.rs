@@ -11,7 +11,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::{line::Line, look};
 use crate::{cli::print, sink::Session};
 
-const BEAT: Duration = Duration::from_secs(1);
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// How often a line is written where there is no terminal, unless something has changed.
 const QUIET: Duration = Duration::from_secs(10);
 
@@ -19,7 +19,7 @@ const QUIET: Duration = Duration::from_secs(10);
 pub(super) async fn follow(session: &Session, collections: &[String]) -> anyhow::Result<()> {
     let mut screen: Box<dyn Screen> =
         if std::io::stdout().is_terminal() { Box::new(Bars::new(collections)?) } else { Box::new(Lines::default()) };
-    let mut beat = tokio::time::interval(BEAT);
+    let mut beat = tokio::time::interval(POLL_INTERVAL);
     loop {
         beat.tick().await;
         let lines = look(session, collections).await?;

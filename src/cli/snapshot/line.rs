@@ -31,9 +31,11 @@ impl Line {
     pub(super) fn of(collection: &str, listed: Option<&Listed>) -> Self {
         let told = listed.and_then(|listed| listed.told.clone());
         let asked = match (listed, &told) {
-            (Some(listed), Some(told)) if listed.wish.run > told.run => Some("start"),
-            (Some(listed), Some(told)) if !told.done && listed.wish.paused != (told.phase == SnapshotPhase::Paused) => {
-                Some(if listed.wish.paused { "pause" } else { "resume" })
+            (Some(listed), Some(told)) if listed.request.run > told.run => Some("start"),
+            (Some(listed), Some(told))
+                if !told.done && listed.request.paused != (told.phase == SnapshotPhase::Paused) =>
+            {
+                Some(if listed.request.paused { "pause" } else { "resume" })
             }
             _ => None,
         };
@@ -102,7 +104,7 @@ fn span(seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sink::snapshots::Wish;
+    use crate::sink::snapshots::SnapshotRequest;
 
     fn told() -> SnapshotStatus {
         SnapshotStatus {
@@ -119,12 +121,12 @@ mod tests {
         }
     }
 
-    fn listed(wish: Wish, told: SnapshotStatus, silent: i64) -> Listed {
+    fn listed(request: SnapshotRequest, told: SnapshotStatus, silent: i64) -> Listed {
         let collection = "orders".to_owned();
-        Listed { collection, wish, told: Some(told), told_at: None, silent: Some(silent) }
+        Listed { collection, request, told: Some(told), told_at: None, silent: Some(silent) }
     }
 
-    const WISH: Wish = Wish { run: 1, paused: false };
+    const REQUEST: SnapshotRequest = SnapshotRequest { run: 1, paused: false };
 
     #[test]
     fn a_line_says_what_was_told_and_what_may_be_old() {
@@ -134,22 +136,22 @@ mod tests {
             ..told()
         };
         let done = || SnapshotStatus { phase: SnapshotPhase::Done, done: true, documents: 1_000, ..told() };
-        for (wish, told, silent, note, settled) in [
-            (WISH, told(), 1, None, false),
-            (WISH, held(), 1, Some("the sink is 20 s behind the log"), false),
-            (Wish { paused: true, ..WISH }, told(), 1, Some("asked to pause"), false),
-            (Wish { run: 2, ..WISH }, done(), 1, Some("asked to start"), false),
-            (WISH, done(), 9_000, None, true),
-            (Wish { paused: true, ..WISH }, done(), 9_000, None, true),
+        for (request, told, silent, note, settled) in [
+            (REQUEST, told(), 1, None, false),
+            (REQUEST, held(), 1, Some("the sink is 20 s behind the log"), false),
+            (SnapshotRequest { paused: true, ..REQUEST }, told(), 1, Some("asked to pause"), false),
+            (SnapshotRequest { run: 2, ..REQUEST }, done(), 1, Some("asked to start"), false),
+            (REQUEST, done(), 9_000, None, true),
+            (SnapshotRequest { paused: true, ..REQUEST }, done(), 9_000, None, true),
             (
-                WISH,
+                REQUEST,
                 told(),
                 90,
                 Some("silent for 1 min 30 s: no daemon leads the source, or PostgreSQL was away"),
                 false,
             ),
         ] {
-            let line = Line::of("orders", Some(&listed(wish, told, silent)));
+            let line = Line::of("orders", Some(&listed(request, told, silent)));
             assert_eq!((line.note.as_deref(), line.settled), (note, settled));
         }
         let line = Line::of("orders", None);
@@ -158,7 +160,7 @@ mod tests {
 
     #[test]
     fn a_line_as_text() {
-        let text = |told| Line::of("orders", Some(&listed(WISH, told, 1))).text();
+        let text = |told| Line::of("orders", Some(&listed(REQUEST, told, 1))).text();
         assert_eq!(text(told()), "running, 25 % (250 of about 1000 documents, 1.0 MiB), 10/s, about 1 min 15 s left");
         let done = SnapshotStatus { phase: SnapshotPhase::Done, done: true, documents: 1_000, ..told() };
         assert_eq!(text(done), "done, 1000 documents, 1.0 MiB");

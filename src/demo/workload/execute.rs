@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::step::{Operation, Step, Update, Write};
 use crate::{
     demo::{Collection, Error},
-    retry::{Backoff, until_settled},
+    retry::{Backoff, retry_transient},
 };
 
 const BACKOFF: Backoff = Backoff { min: Duration::from_millis(50), max: Duration::from_secs(2) };
@@ -45,16 +45,16 @@ pub(super) async fn execute(database: &Database, step: Step, cancel: &Cancellati
             written.map_err(|source| Error::Write { operation: step.operation, source })
         }
     };
-    let written = settle(cancel, attempt).await?.is_some();
+    let written = retrying(cancel, attempt).await?.is_some();
     Ok(Outcome { operation: step.operation, retries: attempts.saturating_sub(1), written })
 }
 
 /// Tries until it is done, fails for good, or is cancelled (then none).
-pub(super) async fn settle<T, F>(cancel: &CancellationToken, attempt: impl FnMut() -> F) -> Result<Option<T>, Error>
+pub(super) async fn retrying<T, F>(cancel: &CancellationToken, attempt: impl FnMut() -> F) -> Result<Option<T>, Error>
 where
     F: Future<Output = Result<T, Error>>,
 {
-    until_settled(BACKOFF, cancel, |_, _| {}, attempt).await
+    retry_transient(BACKOFF, cancel, |_, _| {}, attempt).await
 }
 
 async fn transact(database: &Database, writes: &[(Collection, Write)], again: bool) -> Written<()> {

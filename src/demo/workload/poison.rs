@@ -6,7 +6,7 @@ use mongodb::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::execute::settle;
+use super::execute::retrying;
 use crate::demo::{Collection, Error};
 
 /// Longer than the column `app.plans.title` takes.
@@ -63,7 +63,7 @@ pub(super) async fn poison(
         let plans = database.collection::<Document>(collection.name());
         plans.replace_one(doc! { "_id": id }, plan).upsert(true).await.map_err(|source| Error::Poison { source })
     };
-    settle(cancel, write).await?.ok_or(Error::Cancelled)?;
+    retrying(cancel, write).await?.ok_or(Error::Cancelled)?;
     Ok(Poisoned { collection, id, kind })
 }
 
@@ -79,6 +79,6 @@ pub(super) async fn mend(database: &Database, poisoned: Poisoned, cancel: &Cance
         let found = documents.update_one(doc! { "_id": poisoned.id }, change.clone()).await;
         found.map_err(|source| Error::Poison { source })
     };
-    settle(cancel, write).await?.ok_or(Error::Cancelled)?;
+    retrying(cancel, write).await?.ok_or(Error::Cancelled)?;
     Ok(())
 }

@@ -44,13 +44,13 @@ use crate::{
 };
 
 /// How long a stop or a seek may go unnoticed.
-const POLL: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// The same while paused; also how soon reading goes on when there is room again.
 const PAUSED_POLL: Duration = Duration::from_millis(10);
 /// How soon a full channel is looked at again.
 const FULL_LOOK: Duration = Duration::from_millis(2);
 /// How long the channel may stay full before the partitions are paused; assignments wait for so long at most.
-const PATIENCE: Duration = Duration::from_secs(1);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// What a record costs beside its bytes.
 const RECORD_BYTES: usize = 128;
 
@@ -167,7 +167,7 @@ impl Consumer {
         let member: BaseConsumer<Membership> = client::create(&settings, membership)?;
         let names: Vec<&str> = topics.collections().iter().map(|topic| &*topic.name).collect();
         member.subscribe(&names).map_err(Error::kafka("join the group", &group))?;
-        let reader = Reader {
+        let reader = PollThread {
             member,
             group,
             names: topics.collections().iter().map(|topic| Arc::clone(&topic.name)).collect(),
@@ -303,7 +303,7 @@ struct Seek {
 }
 
 /// The thread.
-struct Reader {
+struct PollThread {
     member: BaseConsumer<Membership>,
     group: String,
     names: HashSet<Arc<str>>,
@@ -328,7 +328,7 @@ enum Flow {
     Paused,
 }
 
-impl Reader {
+impl PollThread {
     fn run(mut self) {
         if let Err(error) = self.read() {
             self.membership().tell(Err(error));
@@ -344,7 +344,7 @@ impl Reader {
         while !self.stop.is_cancelled() {
             self.seek()?;
             let wait = match self.flow()? {
-                Flow::Open => POLL,
+                Flow::Open => POLL_INTERVAL,
                 Flow::Paused => PAUSED_POLL,
                 Flow::Full { .. } => {
                     std::thread::park_timeout(FULL_LOOK);
@@ -382,7 +382,7 @@ impl Reader {
         self.flow = match self.flow {
             Flow::Open if self.budget.is_full() => Flow::Full { since: Instant::now() },
             Flow::Full { .. } if !self.budget.is_full() => Flow::Open,
-            Flow::Full { since } if since.elapsed() >= PATIENCE => {
+            Flow::Full { since } if since.elapsed() >= CLOSE_TIMEOUT => {
                 self.pause(true)?;
                 Flow::Paused
             }

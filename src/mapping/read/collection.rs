@@ -8,14 +8,14 @@ use super::{
         At, ChildFile, ChildIdFile, CollectionFile, EmptyElements, IdRule, KeyFrom, MapKeyFile, OnDrop, RootsFile,
         Shape, SplitFile, TableFile, Unlisted, VariantFile, file::MISSING, target::TableName,
     },
-    Key, Node, Reader,
+    Key, Node, Parser,
     value::listed,
 };
 
 /// What a table says of itself, wherever it is declared.
 const TABLE: [&str; 7] = ["table", "key", "shared", "filter", "ignore", "columns", "children"];
 
-impl Reader<'_> {
+impl Parser<'_> {
     pub(super) fn collection(
         &mut self,
         key: &Key<'_>,

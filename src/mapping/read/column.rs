@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::{
     super::{At, BsonTypes, Coerce, ColumnFile, EmptyElements, Epoch, Misfit, PolicyFile, ReferenceFile},
-    Key, Node, Reader,
+    Key, Node, Parser,
 };
 
 const SOURCES: [&str; 8] = ["path", "constant", "rest", "default", "reference", "id", "when", "translate"];
@@ -30,7 +30,7 @@ const CONTRADICTIONS: [(&str, &[&str], &[&str]); 3] = [
     ("reference", &["id", "translate", "fallback", "coerce", "epoch"], &[]),
 ];
 
-impl Reader<'_> {
+impl Parser<'_> {
     pub(super) fn columns(&mut self, table: &DeTable<'_>, namespace: Option<Uuid>) -> Vec<ColumnFile> {
         let Some(Some(columns)) = table.get("columns").map(|node| self.table(node, "`columns`")) else {
             return Vec::new();

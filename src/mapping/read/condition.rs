@@ -4,10 +4,10 @@ use toml::de::DeTable;
 
 use super::{
     super::{ConditionFile, TestFile},
-    Node, Reader,
+    Node, Parser,
 };
 
-impl Reader<'_> {
+impl Parser<'_> {
     /// The conditions under a key: one, or a list of which all must hold.
     pub(super) fn conditions(&mut self, table: &DeTable<'_>, key: &str) -> Vec<ConditionFile> {
         table.get(key).map(|node| self.one_or_more(node, Self::condition)).unwrap_or_default()

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::{
     super::{At, IdFile, IdRule, IdType, LookupFile, target::TableName},
-    Node, Reader,
+    Node, Parser,
     value::listed,
 };
 
@@ -16,7 +16,7 @@ const NAMESPACES: [(&str, Uuid); 4] = [
     ("x500", Uuid::NAMESPACE_X500),
 ];
 
-impl Reader<'_> {
+impl Parser<'_> {
     /// An id rule: its name alone, or a table. `column` says whether the rule may name the column that it fills.
     pub(super) fn id(&mut self, node: &Node<'_>, namespace: Option<Uuid>, column: bool) -> Option<At<IdFile>> {
         let DeValue::Table(table) = node.get_ref() else {

@@ -18,7 +18,7 @@ type Key<'t> = Spanned<std::borrow::Cow<'t, str>>;
 
 /// See [`MappingFile::parse`].
 pub(super) fn mapping_file(text: &str, name: &str) -> Result<MappingFile, Vec<Fault>> {
-    let mut reader = Reader { name, text, faults: Vec::new(), without_namespace: Vec::new() };
+    let mut reader = Parser { name, text, faults: Vec::new(), without_namespace: Vec::new() };
     let (table, errors) = DeTable::parse_recoverable(text);
     for error in &errors {
         let start = error.span().map_or(0, |span| span.start);
@@ -35,7 +35,7 @@ pub(super) fn mapping_file(text: &str, name: &str) -> Result<MappingFile, Vec<Fa
     Err(faults)
 }
 
-struct Reader<'t> {
+struct Parser<'t> {
     name: &'t str,
     text: &'t str,
     faults: Vec<Fault>,
@@ -43,7 +43,7 @@ struct Reader<'t> {
     without_namespace: Vec<Fault>,
 }
 
-impl Reader<'_> {
+impl Parser<'_> {
     fn root(&mut self, root: &DeTable<'_>) -> Vec<CollectionFile> {
         self.unknown(root, &["namespace", "collections"]);
         let namespace = root.get("namespace").and_then(|node| self.namespace(node));

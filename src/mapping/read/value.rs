@@ -5,10 +5,10 @@ use toml::de::{DeTable, DeValue};
 
 use super::{
     super::{At, Fault, Location, Path, fault::nearest},
-    Node, Reader,
+    Node, Parser,
 };
 
-impl Reader<'_> {
+impl Parser<'_> {
     pub(super) fn path_at(&mut self, text: &At<String>) -> Option<At<Path>> {
         match Path::parse(&text.value) {
             Ok(path) => Some(text.with(path)),

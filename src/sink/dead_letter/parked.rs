@@ -89,7 +89,7 @@ const BYTES: &str = "coalesce(octet_length(record_key), 0)::int8 + coalesce(octe
 
 /// How many documents are parked, and how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Standing {
+pub struct ParkedTotals {
     /// Number.
     pub documents: u64,
     /// Bytes of their records.
@@ -102,16 +102,16 @@ pub struct Standing {
     pub now: i64,
 }
 
-/// Counts those of these collections, whose topics are these. `since` is the earlier [`Standing::now`] at which everything up to `before` was known to be applied.
+/// Counts those of these collections, whose topics are these. `since` is the earlier [`ParkedTotals::now`] at which everything up to `before` was known to be applied.
 ///
 /// # Errors
 /// [`Error::Statement`] by its cause.
-pub async fn standing(
+pub async fn parked_totals(
     session: &Session,
     collections: &[i32],
     topics: &[&str],
     since: Option<(Frontier, i64)>,
-) -> Result<Standing, Error> {
+) -> Result<ParkedTotals, Error> {
     // A version begins with its epoch; the cluster time follows. An attempt by the clock was `attempts` seconds before the next.
     let sql = format!(
         "SELECT count(*), coalesce(sum({BYTES}), 0)::int8, \
@@ -126,7 +126,7 @@ pub async fn standing(
     let sql = "SELECT watermark_t, watermark_i, bool_and(complete) OVER () FROM driftless.position WHERE topic = ANY ($1) \
                 ORDER BY watermark_t NULLS FIRST, watermark_i LIMIT 1";
     let slowest = session.query_opt(ACT, sql, &[&topics]).await?.map(|row| watermark(&row)).transpose()?;
-    Ok(Standing {
+    Ok(ParkedTotals {
         documents: number(0)?,
         bytes: number(1)?,
         in_vain: number(2)?,

@@ -1,4 +1,4 @@
-//! A reader: takes a task from the board, reads, tells the pipeline, puts it back.
+//! A reader: takes a task from the scheduler, reads, tells the pipeline, puts it back.
 
 use std::{
     sync::Arc,
@@ -9,8 +9,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Room, SnapshotItem, UNIT,
-    board::{Board, Stretch, Task},
+    MemoryPermit, SnapshotItem, UNIT,
+    scheduler::{ChunkTask, SnapshotScheduler, Task},
     snapshot_changes,
 };
 use crate::{
@@ -28,14 +28,14 @@ const SAMPLE_SHARE: u64 = 21;
 /// Memory of a change beside its document, about: the struct, its `_id` and its key.
 const OVERHEAD: usize = std::mem::size_of::<Change>() + 64;
 /// How often the source is asked for its time.
-const BEAT: Duration = Duration::from_secs(1);
+const LAG_POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 pub(super) struct Reading {
     pub(super) source: Source,
     pub(super) backoff: Backoff,
     pub(super) cancel: CancellationToken,
     pub(super) items: mpsc::Sender<Result<SnapshotItem, Error>>,
-    pub(super) board: Arc<Board>,
+    pub(super) scheduler: Arc<SnapshotScheduler>,
     pub(super) room: Arc<Semaphore>,
     /// All the room there is.
     pub(super) units: usize,
@@ -47,7 +47,7 @@ struct Stop;
 impl Reading {
     pub(super) async fn run(self) {
         loop {
-            let ended = match self.board.take().await {
+            let ended = match self.scheduler.take().await {
                 Task::Cut(state) => self.cut(state).await,
                 Task::Read(stretch) => self.chunk(stretch).await,
             };
@@ -62,25 +62,25 @@ impl Reading {
         let reader = self.source.reader();
         let config = self.source.config();
         let label = state.collection.clone();
-        state.estimate = self.settled(|| reader.estimate(&label)).await?;
+        state.estimate = self.retry_transient(|| reader.estimate(&label)).await?;
         let parts = parts(state.estimate, config.snapshot_readers as u64, config.chunk_documents as u64);
         let cuts = if parts > 1 {
             let sample = (state.estimate / SAMPLE_SHARE).clamp(parts, parts * SAMPLE_PER_PART);
-            self.settled(|| reader.cuts(&label, parts as usize, sample as usize)).await?
+            self.retry_transient(|| reader.cuts(&label, parts as usize, sample as usize)).await?
         } else {
             Vec::new()
         };
         state.cut(cuts);
         // Told before any chunk of it is: chunks name parts.
         self.send(SnapshotItem::Cut(state.clone())).await?;
-        self.board.cut(&state);
+        self.scheduler.cut(&state);
         Ok(())
     }
 
-    async fn chunk(&self, stretch: Stretch) -> Result<(), Stop> {
+    async fn chunk(&self, stretch: ChunkTask) -> Result<(), Stop> {
         let mut room = self.room(stretch.bytes + stretch.limits.documents * OVERHEAD).await?;
-        let (ticket, chunk, took) = self.settled(|| self.attempt(&stretch)).await?;
-        let Stretch { collection, run, part, range, .. } = stretch;
+        let (ticket, chunk, took) = self.retry_transient(|| self.attempt(&stretch)).await?;
+        let ChunkTask { collection, run, part, range, .. } = stretch;
         let (read_at, documents) = (chunk.read_at, chunk.documents.len());
         let step = SnapshotStep {
             collection: collection.clone(),
@@ -101,26 +101,26 @@ impl Reading {
             Ok(changes) => changes,
             Err(error) => return self.fail(error).await,
         };
-        let room = Room { _permit: room };
+        let room = MemoryPermit { _permit: room };
         // Before the part is free: its chunks are told in order.
         self.send(SnapshotItem::Chunk { ticket, read_at, changes, step: step.clone(), room }).await?;
-        self.board.read(&step, read_at, took);
+        self.scheduler.read(&step, read_at, took);
         Ok(())
     }
 
     /// Reads a chunk once. A ticket is held no longer than that: while one is, every key that changes is remembered.
-    async fn attempt(&self, stretch: &Stretch) -> Result<(Ticket, Chunk, Duration), Error> {
-        let Stretch { collection, run, range, floor, .. } = stretch;
+    async fn attempt(&self, stretch: &ChunkTask) -> Result<(Ticket, Chunk, Duration), Error> {
+        let ChunkTask { collection, run, range, not_before, .. } = stretch;
         let ticket = self.ticket(collection, *run).await.map_err(|Stop| Error::Ended)?;
         let began = Instant::now();
         // As of now: an attempt may have shown that the chunk was too large.
-        let limits = self.board.limits(collection);
-        let at = ReadTime::AtLeast(ticket.floor.max(*floor));
+        let limits = self.scheduler.limits(collection);
+        let at = ReadTime::AtLeast(ticket.not_before.max(*not_before));
         match self.source.reader().range(collection, range, limits, at).await {
             Ok(chunk) => Ok((ticket, chunk, began.elapsed())),
             Err(error) => {
                 if matches!(error, Error::SnapshotTooOld { .. }) {
-                    self.board.shrink(collection);
+                    self.scheduler.shrink(collection);
                 }
                 self.send(SnapshotItem::GiveBack(ticket)).await.map_err(|Stop| Error::Ended)?;
                 Err(error)
@@ -150,11 +150,11 @@ impl Reading {
         Err(Stop)
     }
 
-    async fn settled<T, F>(&self, attempt: impl FnMut() -> F) -> Result<T, Stop>
+    async fn retry_transient<T, F>(&self, attempt: impl FnMut() -> F) -> Result<T, Stop>
     where
         F: Future<Output = Result<T, Error>>,
     {
-        match self.source.settled(self.backoff, &self.cancel, attempt).await {
+        match self.source.retry_transient(self.backoff, &self.cancel, attempt).await {
             Ok(Some(value)) => Ok(value),
             Ok(None) => Err(Stop),
             Err(error) => self.fail(error).await,
@@ -169,16 +169,16 @@ fn parts(documents: u64, readers: u64, chunk: u64) -> u64 {
 }
 
 /// Compares the stream with the source's time, while there is something to read.
-pub(super) async fn watch(source: Source, board: Arc<Board>) {
+pub(super) async fn watch(source: Source, scheduler: Arc<SnapshotScheduler>) {
     let most = source.config().snapshot_max_lag;
-    let mut beat = tokio::time::interval(BEAT);
+    let mut beat = tokio::time::interval(LAG_POLL_INTERVAL);
     loop {
         beat.tick().await;
         // A source that does not answer is waited for by the readers and the stream, who say so.
-        if board.has_work()
+        if scheduler.has_work()
             && let Ok(now) = source.now().await
         {
-            board.source_is_at(now, most);
+            scheduler.source_is_at(now, most);
         }
     }
 }

@@ -3,7 +3,7 @@
 use bson::rawdoc;
 use driftless::{
     config::Constraints,
-    sink::{self, ConstraintMode, Purpose, Target, dead_letter},
+    sink::{self, ConstraintMode, Postgres, Purpose, dead_letter},
 };
 
 use super::world::{World, change, partition, plan, user};
@@ -146,10 +146,10 @@ async fn a_role_without_the_right_enforces_unless_told_otherwise() {
     client.batch_execute(&format!("CREATE ROLE {role} LOGIN")).await.expect("ok");
     let mut config = world.database.sink_config();
     config.url = Some(world.database.url_as(Some(&role)).into());
-    let session = Target::new(&config, "t").expect("a target").open(Purpose::Apply).await.expect("connects");
+    let session = Postgres::new(&config, "t").expect("a target").open(Purpose::Apply).await.expect("connects");
     assert_eq!(session.constraint_mode(), ConstraintMode::Enforce);
     config.constraints = Constraints::Replica;
-    let refused = Target::new(&config, "t").expect("a target").open(Purpose::Apply).await;
+    let refused = Postgres::new(&config, "t").expect("a target").open(Purpose::Apply).await;
     assert!(matches!(refused.err(), Some(sink::Error::ReplicaDenied)));
     drop(session);
     client.batch_execute(&format!("DROP ROLE {role}")).await.expect("ok");

@@ -5,7 +5,7 @@ use driftless::{
     config::Constraints,
     model::{Change, Op},
     retry::{Class, Classify},
-    sink::{Error, Purpose, Target},
+    sink::{Error, Postgres, Purpose},
 };
 use rstest::rstest;
 
@@ -146,7 +146,7 @@ async fn a_table_that_takes_no_copy_is_written_the_other_way() {
         .await;
     let mut config = world.database.sink_config();
     config.url = Some(world.database.url_as(Some(&role)).into());
-    let target = Target::new(&config, "t").expect("a target");
+    let target = Postgres::new(&config, "t").expect("a target");
     world.session = target.open(Purpose::Apply).await.expect("connects");
     let records = world.append(&plans(0..MANY, 1));
     let refused = world.apply_records(records.clone()).await.expect_err("refused");

@@ -11,8 +11,8 @@ use driftless::{
     model::{Mismatch, Namespace, SourceIdentity},
     retry::chain,
     sink::{
-        Error, Prepared, Purpose, Session, Target, checkpoint, dead_letter, identity, migrate, read_catalog,
-        snapshots::{self, Ask},
+        Error, Postgres, Prepared, Purpose, Session, checkpoint, dead_letter, identity, migrate, read_catalog,
+        snapshots::{self, SnapshotCommand},
         status,
     },
 };
@@ -26,7 +26,7 @@ id = "uuid5"
 "#;
 
 async fn session(database: &Database, prefix: &str) -> Session {
-    let target = Target::new(&database.sink_config(), prefix).expect("a target");
+    let target = Postgres::new(&database.sink_config(), prefix).expect("a target");
     target.open(Purpose::Control).await.expect("connects")
 }
 
@@ -64,9 +64,9 @@ async fn two_migrations_with_a_collection_of_one_name_share_nothing() {
     let discarded = dead_letter::discard(&world.session, &dead_letter::Filter::default(), "test", "test").await;
     assert_eq!(discarded.expect("discards"), [0_i64; 0]);
 
-    snapshots::ask(&other, Ask::Pause, &["users".to_owned()], "test").await.expect("asks");
-    assert!(snapshots::wishes(&world.session).await.expect("reads").is_empty());
-    assert_eq!(snapshots::wishes(&other).await.expect("reads").len(), 1);
+    snapshots::ask(&other, SnapshotCommand::Pause, &["users".to_owned()], "test").await.expect("asks");
+    assert!(snapshots::requests(&world.session).await.expect("reads").is_empty());
+    assert_eq!(snapshots::requests(&other).await.expect("reads").len(), 1);
     let actions = async |session: &Session| {
         let actions = status::read(session, 10).await.expect("reads").actions;
         actions.into_iter().map(|action| action.command).collect::<Vec<_>>()
@@ -80,7 +80,7 @@ async fn two_migrations_with_a_collection_of_one_name_share_nothing() {
 /// A world over the same database, whose log begins at the first offset of a topic of its own name.
 async fn world_of(world: &World, prefix: &str) -> World {
     let database = world.database.again().await;
-    let target = Target::new(&database.sink_config(), prefix).expect("a target");
+    let target = Postgres::new(&database.sink_config(), prefix).expect("a target");
     let session = target.open(Purpose::Apply).await.expect("connects");
     let (prepared, limits) = (world.prepared.clone(), world.limits);
     World { database, target, session, prepared, offset: 1_000, applied: Some(1), limits }
@@ -217,7 +217,7 @@ async fn an_old_schema_belongs_to_the_migration_whose_topics_it_names() {
             offsets,
             status.dead_letters.len(),
             status.actions.len(),
-            snapshots::wishes(&session).await.expect("reads").len(),
+            snapshots::requests(&session).await.expect("reads").len(),
         )
     };
     assert_eq!(all("p.q").await, (vec![Some(7)], 1, 1, 1));
@@ -235,6 +235,6 @@ async fn an_old_schema_that_names_no_topic_belongs_to_the_first_that_starts() {
         identity::claim(&ours, &source("shop")).await.expect("takes it");
     }
     identity::claim(&session(&database, "q").await, &source("shop")).await.expect("a new one");
-    assert_eq!(snapshots::wishes(&ours).await.expect("reads")["users"].run, 4);
+    assert_eq!(snapshots::requests(&ours).await.expect("reads")["users"].run, 4);
     database.drop().await;
 }

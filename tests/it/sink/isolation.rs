@@ -5,7 +5,7 @@ use driftless::{
     config::Constraints,
     model::Change,
     retry::{Class, Classify},
-    sink::{Purpose, Reader},
+    sink::{Purpose, TargetReader},
 };
 use rstest::rstest;
 
@@ -47,7 +47,7 @@ async fn a_value_that_the_comparison_refuses_is_the_difference_of_its_document_a
     let document = |change: &Change| mapped.map(change.document.as_ref().expect("a document")).expect("rows");
     let expected = hosts.iter().map(document).collect::<Vec<_>>();
     let keys = hosts.iter().map(|change| change.key.clone()).collect::<Vec<_>>();
-    let reader = Reader::begin(&session, &world.prepared).await.expect("begins");
+    let reader = TargetReader::begin(&session, &world.prepared).await.expect("begins");
     let found = reader.compare(0, &keys, &expected).await.expect("compares");
     let mut places = found.keys().copied().collect::<Vec<_>>();
     places.sort_unstable();

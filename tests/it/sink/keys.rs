@@ -149,7 +149,7 @@ async fn keys_are_swapped_in_one_batch(#[values(Constraints::Replica, Constraint
     // A key whose document is deleted is taken in the same batch.
     world.apply(&[change("states", 1, 3, None), state(5, 3, 1, "b", 50)]).await;
     assert_eq!(world.rows(STATES).await, ["a|20|2", "b|50|5", "c|40|4", "d|30|3"]);
-    assert_eq!(world.strays("states").await, []);
+    assert_eq!(world.extra_rows("states").await, []);
     world.end().await;
 }
 
@@ -216,8 +216,8 @@ async fn two_collections_write_one_table() {
     world.apply(&[change("cats", 3, 4, None), pet("dogs", 3, 4, "e")]).await;
     assert_eq!(world.rows(pets).await, ["1|a|cat", "2|c|cat", "3|e|dog"]);
     world.execute("INSERT INTO app.pets VALUES (99, 'x', 'bird')").await;
-    assert_eq!(world.strays("cats").await, [("app.pets".to_owned(), 1)]);
-    assert_eq!(world.strays("dogs").await, [], "one drift is told once");
+    assert_eq!(world.extra_rows("cats").await, [("app.pets".to_owned(), 1)]);
+    assert_eq!(world.extra_rows("dogs").await, [], "one drift is told once");
     let control = Control {
         namespace: Namespace::new("shop", "cats"),
         kind: ControlKind::Drop,
@@ -258,7 +258,7 @@ async fn rows_move_between_partitions(#[values(Constraints::Replica, Constraints
     assert_eq!(world.differences(&[visit(1, 2, 2022), visit(2, 2, 2018)]).await, BTreeSet::new());
     world.apply(&[change("visits", 1, 3, None)]).await;
     assert_eq!(world.rows(visits).await, ["app.visits_old|2018-05-01"]);
-    assert_eq!(world.strays("visits").await, []);
+    assert_eq!(world.extra_rows("visits").await, []);
     world.end().await;
 }
 
@@ -270,7 +270,7 @@ async fn a_stray_row_is_named_by_its_table(#[case] sql: &str, #[case] table: &st
     let mut world = world(Constraints::Replica).await;
     world.apply(&[state(1, 1, 1, "a", 1)]).await;
     world.execute(&format!("SET session_replication_role = replica; {sql}")).await;
-    assert_eq!(world.strays("states").await, [(table.to_owned(), 1)]);
+    assert_eq!(world.extra_rows("states").await, [(table.to_owned(), 1)]);
     world.end().await;
 }
 
@@ -347,7 +347,7 @@ async fn any_order_repetition_and_split_ends_in_the_same_rows(
             "SELECT encode(row_key, 'hex'), encode(key, 'hex') FROM driftless.owner ORDER BY relation, row_key";
         let state = (world.rows(STATES).await, world.rows(owners).await);
         assert!(!state.0.is_empty());
-        assert_eq!(world.strays("states").await, []);
+        assert_eq!(world.extra_rows("states").await, []);
         let expected = expected.get_or_insert_with(|| state.clone());
         assert_eq!(&state, expected, "seed {seed}, round {round}");
         world.end().await;

@@ -3,11 +3,11 @@
 mod constraints;
 mod copy;
 mod deferrable;
-mod deferred;
 mod identity;
 mod isolation;
 mod keys;
 mod laws;
+mod load_indexes;
 mod locks;
 mod operate;
 mod refusals;

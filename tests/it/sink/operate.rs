@@ -7,7 +7,7 @@ use driftless::{
     model::{ClusterTime, Frontier, Version},
     sink::{
         self, Error, Purpose, Session, checkpoint,
-        reader::{Difference, LedgerCounts, Reader},
+        reader::{Difference, LedgerCounts, TargetReader},
         replay::{self, Request, To},
         status::{self, ReconcileResult},
     },
@@ -63,7 +63,7 @@ async fn compare(session: &Session, world: &World, changes: &[driftless::model::
         .map(|change| mapped.map(change.document.as_ref().expect("a document")).expect("rows"))
         .collect::<Vec<_>>();
     let keys = changes.iter().map(|change| change.key.clone()).collect::<Vec<_>>();
-    let reader = Reader::begin(session, &world.prepared).await.expect("begins");
+    let reader = TargetReader::begin(session, &world.prepared).await.expect("begins");
     let found = reader.compare(collection, &keys, &expected).await.expect("compares");
     reader.end().await.expect("ends");
     found
@@ -173,11 +173,11 @@ async fn the_reader_counts_and_finds() {
     world.apply_records(records).await.expect("applies");
     let bad = change("users", 4, 5, Some(rawdoc! { "_id": 4, "email": "d", "age": -1 }));
     world.apply(std::slice::from_ref(&bad)).await;
-    let reader = Reader::begin(&session, &world.prepared).await.expect("begins");
+    let reader = TargetReader::begin(&session, &world.prepared).await.expect("begins");
     let users = world.prepared.named("users").expect("mapped");
     let at = Version::snapshot(1, ClusterTime { t: 5, i: 9 });
     assert_eq!(reader.ledger_counts(users, at).await.expect("counts"), LedgerCounts { live: 2, newer: 1 });
-    assert_eq!(reader.strays(users).await.expect("counts"), []);
+    assert_eq!(reader.extra_rows(users).await.expect("counts"), []);
     assert_eq!(reader.watermark(TOPIC, 1).await.expect("reads"), Some(Frontier(ClusterTime { t: 9, i: 0 })));
     assert_eq!(reader.watermark(TOPIC, 2).await.expect("reads"), None);
     let keys = [1, 2, 3, 4, 5].map(|id| user(id, 1, "").key);

@@ -132,7 +132,7 @@ async fn a_document_moves_to_another_kind_and_back_with_its_children(
     world.apply(&[document(4), document(1), login(1, 2, &[])]).await;
     assert_eq!(world.counts(&EVENTS).await, [1, 1, 1, 2, 3]);
     assert_eq!(world.differences(&[document(4), login(2, 1, &[7])]).await, BTreeSet::new());
-    assert_eq!(world.strays("events").await, []);
+    assert_eq!(world.extra_rows("events").await, []);
     world.apply(&[change("events", 1, 5, None), change("events", 2, 5, None)]).await;
     assert_eq!(world.counts(&EVENTS).await, [0, 0, 0, 0, 0]);
     world.end().await;
@@ -159,10 +159,10 @@ async fn a_refused_move_leaves_the_rows_where_they_were() {
     world.apply(&[order(1, 2, -5, &[])]).await;
     assert_eq!(world.letters().await, ["CHECK|open|1"]);
     assert_eq!(world.counts(&EVENTS).await, [1, 1, 0, 0, 0]);
-    assert_eq!(world.strays("events").await, [], "the ledger knows where they are");
+    assert_eq!(world.extra_rows("events").await, [], "the ledger knows where they are");
     let rejected = change("events", 1, 3, Some(rawdoc! { "_id": 1, "kind": "order", "total": "no number" }));
     world.apply(&[rejected]).await;
-    assert_eq!(world.strays("events").await, []);
+    assert_eq!(world.extra_rows("events").await, []);
     world.apply(&[order(1, 4, 5, &[])]).await;
     assert_eq!(world.counts(&EVENTS).await, [0, 0, 1, 0, 0]);
     world.end().await;
@@ -180,7 +180,7 @@ async fn a_filter_stops_and_starts_to_match() {
     assert_eq!(world.rows("SELECT root IS NULL FROM driftless.ledger ORDER BY key").await, ["t", "f", "f"]);
     world.apply(&[member(1, 3, true), change("members", 2, 3, None), member(3, 1, false)]).await;
     assert_eq!(world.counts(&["members"]).await, [2]);
-    assert_eq!(world.strays("members").await, []);
+    assert_eq!(world.extra_rows("members").await, []);
     world.end().await;
 }
 
@@ -197,7 +197,7 @@ async fn a_truncation_empties_every_kind() {
     let record = world.append_control(&control);
     world.apply_records(record).await.expect("applies");
     assert_eq!(world.counts(&EVENTS).await, [1, 1, 0, 0, 0]);
-    assert_eq!(world.strays("events").await, []);
+    assert_eq!(world.extra_rows("events").await, []);
     world.end().await;
 }
 
@@ -218,7 +218,7 @@ async fn a_stray_row_is_named_by_its_table(#[case] sql: &str, #[case] table: &st
     let mut world = world(Constraints::Replica).await;
     world.apply(&[order(1, 1, 5, &[(1, &["a"])]), login(2, 1, &[7])]).await;
     world.execute(sql).await;
-    assert_eq!(world.strays("events").await, [(table.to_owned(), 1)]);
+    assert_eq!(world.extra_rows("events").await, [(table.to_owned(), 1)]);
     world.end().await;
 }
 
@@ -261,7 +261,7 @@ async fn an_id_without_an_entry_waits_for_it(
     assert_eq!(world.rows("SELECT account_id FROM app.cards").await, ["100"]);
     world.apply(&[change("accounts", 3, 3, None), change("accounts", 2, 3, None)]).await;
     assert_eq!(world.rows(accounts).await, ["100|NULL"]);
-    assert_eq!(world.strays("accounts").await, []);
+    assert_eq!(world.extra_rows("accounts").await, []);
     world.end().await;
 }
 

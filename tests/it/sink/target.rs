@@ -5,7 +5,7 @@ use driftless::{
     config::{Constraints, SinkConfig},
     mapping::{MappingFile, Plan},
     retry::{Class, Classify},
-    sink::{self, Error, Limits, Prepared, Purpose, Session, Target, deferred},
+    sink::{self, Error, Limits, Postgres, Prepared, Purpose, Session, load_indexes},
 };
 use rstest::rstest;
 
@@ -83,7 +83,7 @@ async fn an_index_is_built_however_long_it_takes_and_one_left_behind_is_built_ag
         .await
         .expect("ok");
     let control = world.target.open(Purpose::Control).await.expect("connects");
-    deferred::put_off(&control, &["app.users".to_owned()], "test", false).await.expect("drops it");
+    load_indexes::put_off(&control, &["app.users".to_owned()], "test", false).await.expect("drops it");
     drop(control);
     let id = uuid::Uuid::new_v4();
     client.execute("INSERT INTO app.users (id, email, name) VALUES ($1, 'a', 'a')", &[&id]).await.expect("ok");
@@ -103,7 +103,7 @@ async fn an_index_is_built_however_long_it_takes_and_one_left_behind_is_built_ag
         client.batch_execute(&hostile(name, value)).await.expect("ok");
     }
     let control = world.target.open(Purpose::Control).await.expect("connects");
-    let built = deferred::catch_up(&control, "test", false).await.expect("builds it");
+    let built = load_indexes::catch_up(&control, "test", false).await.expect("builds it");
     assert_eq!(built.iter().map(|built| &built.problem).collect::<Vec<_>>(), [&None]);
     let row = client.query_one(valid, &[]).await.expect("ok");
     assert!(row.get::<_, bool>(0));
@@ -166,7 +166,7 @@ async fn ids_are_not_kept_in_a_column_that_folds_them() {
     );
     database.client().await.batch_execute(&tables).await.expect("ok");
     let session =
-        Target::new(&database.sink_config(), "t").expect("a target").open(Purpose::Control).await.expect("connects");
+        Postgres::new(&database.sink_config(), "t").expect("a target").open(Purpose::Control).await.expect("connects");
     let catalog = sink::read_catalog(&session).await.expect("reads");
     let mapping = "namespace = \"dns\"\n[collections.words]\ntable = \"app.words\"\nid = \"text\"\n[collections.plain]\n\
                    table = \"app.plain\"\nid = \"text\"\n[collections.plain.children.notes]\ntable = \"app.notes\"\n\
@@ -255,7 +255,7 @@ async fn the_rights_that_are_printed_are_enough(#[values(false, true)] ours: boo
     let file = MappingFile::parse(&mapping, "m.toml").expect("a file");
     if !ours {
         // Somebody else made the schema, with an older version's tables among them or not.
-        let control = Target::new(&database.sink_config(), "t")
+        let control = Postgres::new(&database.sink_config(), "t")
             .expect("a target")
             .open(Purpose::Control)
             .await
@@ -295,7 +295,7 @@ async fn lacking(session: &Session, file: &MappingFile) -> String {
 
 /// Everything that the sink does, as it does it.
 async fn run(config: &SinkConfig, file: &MappingFile) {
-    let target = Target::new(config, "t").expect("a target");
+    let target = Postgres::new(config, "t").expect("a target");
     let control = target.open(Purpose::Control).await.expect("connects");
     sink::migrate(&control).await.expect("migrates");
     let catalog = sink::read_catalog(&control).await.expect("reads the catalog");
@@ -322,10 +322,10 @@ async fn run(config: &SinkConfig, file: &MappingFile) {
         expected = outcome.positions.first().and_then(|(_, position)| position.next_offset);
     }
     let read = target.open(Purpose::Read).await.expect("connects");
-    let reader = sink::Reader::begin(&read, &prepared).await.expect("begins");
-    assert!(reader.strays(0).await.expect("counts").is_empty());
+    let reader = sink::TargetReader::begin(&read, &prepared).await.expect("begins");
+    assert!(reader.extra_rows(0).await.expect("counts").is_empty());
     reader.end().await.expect("ends");
-    let told = deferred::put_off(&control, &[], "test", true).await.expect("looks");
+    let told = load_indexes::put_off(&control, &[], "test", true).await.expect("looks");
     assert_eq!(told, []);
 }
 
@@ -335,7 +335,7 @@ async fn role(database: &Database, options: &str) -> (String, Session) {
     database.client().await.batch_execute(&format!("CREATE ROLE {role} LOGIN {options}")).await.expect("ok");
     let mut config = database.sink_config();
     config.url = Some(database.url_as(Some(&role)).into());
-    let session = Target::new(&config, "t").expect("a target").open(Purpose::Apply).await.expect("connects");
+    let session = Postgres::new(&config, "t").expect("a target").open(Purpose::Apply).await.expect("connects");
     (role, session)
 }
 

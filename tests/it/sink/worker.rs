@@ -72,7 +72,7 @@ impl Kafka {
             driftless::sink::ConstraintMode::Enforce => Constraints::Enforce,
         };
         let worker = Worker {
-            target: driftless::sink::Target::new(&config, "t").expect("a target"),
+            target: driftless::sink::Postgres::new(&config, "t").expect("a target"),
             prepared: self.world.prepared.clone(),
             config,
             log: self.log.clone(),

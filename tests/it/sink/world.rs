@@ -9,7 +9,8 @@ use driftless::{
     mapping::{MappingFile, Plan},
     model::{Change, ClusterTime, Control, Frontier, Key, Namespace, Op, Version},
     sink::{
-        self, Error, Limits, Outcome, Prepared, Purpose, Session, Target, dead_letter, plan::Batch, reader::Reader,
+        self, Error, Limits, Outcome, Postgres, Prepared, Purpose, Session, dead_letter, plan::Batch,
+        reader::TargetReader,
     },
 };
 use tokio_postgres::SimpleQueryMessage;
@@ -71,7 +72,7 @@ pub(crate) const TOPIC: &str = "t.shop.users";
 /// A target with the sink's schema, a session that applies, and where the log ends.
 pub(crate) struct World {
     pub(crate) database: Database,
-    pub(crate) target: Target,
+    pub(crate) target: Postgres,
     pub(crate) session: Session,
     pub(crate) prepared: Arc<Prepared>,
     pub(crate) offset: i64,
@@ -96,7 +97,7 @@ impl World {
         database.client().await.batch_execute(tables).await.expect("creates the tables");
         let mut config = database.sink_config();
         config.constraints = constraints;
-        let target = Target::new(&config, "t").expect("a target");
+        let target = Postgres::new(&config, "t").expect("a target");
         let control = target.open(Purpose::Control).await.expect("connects");
         sink::migrate(&control).await.expect("migrates");
         let catalog = sink::read_catalog(&control).await.expect("reads the catalog");
@@ -203,11 +204,11 @@ impl World {
     }
 
     /// What the reconciler says of whole tables.
-    pub(crate) async fn strays(&self, collection: &str) -> Vec<(String, u64)> {
+    pub(crate) async fn extra_rows(&self, collection: &str) -> Vec<(String, u64)> {
         let session = self.target.open(Purpose::Read).await.expect("connects");
-        let reader = Reader::begin(&session, &self.prepared).await.expect("begins");
+        let reader = TargetReader::begin(&session, &self.prepared).await.expect("begins");
         let collection = self.prepared.named(collection).expect("mapped");
-        reader.strays(collection).await.expect("counts")
+        reader.extra_rows(collection).await.expect("counts")
     }
 
     /// The columns and tables in which documents differ.
@@ -218,7 +219,7 @@ impl World {
         let document = |change: &Change| mapped.map(change.document.as_ref().expect("a document")).expect("rows");
         let expected = changes.iter().map(document).collect::<Vec<_>>();
         let keys = changes.iter().map(|change| change.key.clone()).collect::<Vec<_>>();
-        let reader = Reader::begin(&session, &self.prepared).await.expect("begins");
+        let reader = TargetReader::begin(&session, &self.prepared).await.expect("begins");
         let found = reader.compare(collection, &keys, &expected).await.expect("compares");
         let missing = found.values().filter(|difference| difference.missing).map(|_| "missing".to_owned());
         missing.chain(found.values().flat_map(|difference| difference.columns.clone())).collect()

@@ -10,7 +10,7 @@ use bson::{
 use bytesize::ByteSize;
 use driftless::{
     model::{Change, ClusterTime, Key, SnapshotState, SnapshotStep, Version},
-    source::{Limits, Merge, Range, ReadTime, Room, Snapshot, SnapshotItem, Start},
+    source::{Limits, MemoryPermit, Merge, Range, ReadTime, Snapshot, SnapshotItem, Start},
 };
 use mongodb::Database;
 
@@ -20,7 +20,7 @@ use crate::support::{
     setting, soon,
 };
 
-/// Room for a chunk or two of ten small documents, so that it cannot run ahead of who takes them.
+/// MemoryPermit for a chunk or two of ten small documents, so that it cannot run ahead of who takes them.
 const FEW_CHUNKS: ByteSize = ByteSize::kib(8);
 
 /// What a compacted log would keep, and the states that would be in its state topic.
@@ -55,7 +55,7 @@ impl Log {
 /// A term: what the pipeline does with stream and snapshot.
 struct Term {
     stream: Stream,
-    merge: Merge<(SnapshotStep, Room)>,
+    merge: Merge<(SnapshotStep, MemoryPermit)>,
     snapshot: Snapshot,
 }
 

@@ -11,7 +11,7 @@ const GROWTH: usize = 16;
 
 /// The size of a collection's chunks: as large as the limits of bytes and time allow, by what earlier chunks were like.
 #[derive(Debug)]
-pub(crate) struct Pace {
+pub(crate) struct ChunkSizer {
     most: Limits,
     target: Duration,
     documents: usize,
@@ -19,7 +19,7 @@ pub(crate) struct Pace {
     average: usize,
 }
 
-impl Pace {
+impl ChunkSizer {
     pub(crate) fn new(most: Limits, target: Duration) -> Self {
         let documents = most.documents.clamp(1, FIRST);
         Self { most, target, documents, average: most.bytes / documents }
@@ -88,8 +88,8 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn pace() -> Pace {
-        Pace::new(Limits { documents: 5_000, bytes: 1_000_000 }, SECOND)
+    fn pace() -> ChunkSizer {
+        ChunkSizer::new(Limits { documents: 5_000, bytes: 1_000_000 }, SECOND)
     }
 
     #[test]
@@ -124,7 +124,7 @@ mod tests {
 
     #[test]
     fn an_instant_that_is_gone_halves_the_chunk() {
-        let mut pace = Pace::new(Limits { documents: 3, bytes: 100 }, SECOND);
+        let mut pace = ChunkSizer::new(Limits { documents: 3, bytes: 100 }, SECOND);
         let sizes: Vec<_> = (0..3)
             .map(|_| {
                 pace.shrink();

@@ -1,6 +1,6 @@
 //! What operators want of the snapshots, and what the leader tells them: through PostgreSQL, about once a second.
 //!
-//! While PostgreSQL is away, the leader goes on with the wishes it knows; they are in the log's state topic as well, so a
+//! While PostgreSQL is away, the leader goes on with the requests it knows; they are in the log's state topic as well, so a
 //! restart forgets none of them.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -11,24 +11,24 @@ use super::Error;
 use crate::{
     config::Config,
     sink::{
-        Purpose, Session, Target,
-        snapshots::{self, Wishes},
+        Postgres, Purpose, Session,
+        snapshots::{self, SnapshotRequests},
     },
     status::{SnapshotStatus, Status},
 };
 
-const PACE: Duration = Duration::from_secs(1);
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Reads wishes and tells lines, for as long as it is not dropped.
-pub(super) async fn exchange(config: Arc<Config>, status: Status, wishes: watch::Sender<Wishes>) {
+/// Reads requests and tells lines, for as long as it is not dropped.
+pub(super) async fn exchange(config: Arc<Config>, status: Status, requests: watch::Sender<SnapshotRequests>) {
     let mut session = None;
     let mut told = BTreeMap::new();
     loop {
-        let mut pause = PACE;
-        if let Err(error) = once(&config, &status, &wishes, &mut session, &mut told).await {
-            tracing::debug!(reason = crate::retry::chain(&error), "wishes for snapshots cannot be read");
+        let mut pause = POLL_INTERVAL;
+        if let Err(error) = once(&config, &status, &requests, &mut session, &mut told).await {
+            tracing::debug!(reason = crate::retry::chain(&error), "requests for snapshots cannot be read");
             session = None;
-            pause = config.retry.max.max(PACE);
+            pause = config.retry.max.max(POLL_INTERVAL);
         }
         tokio::time::sleep(pause).await;
     }
@@ -37,16 +37,16 @@ pub(super) async fn exchange(config: Arc<Config>, status: Status, wishes: watch:
 async fn once(
     config: &Config,
     status: &Status,
-    wishes: &watch::Sender<Wishes>,
+    requests: &watch::Sender<SnapshotRequests>,
     session: &mut Option<Session>,
     told: &mut BTreeMap<String, SnapshotStatus>,
 ) -> Result<(), Error> {
     let open = match session {
         Some(open) => open,
-        None => session.insert(Target::new(&config.sink, &config.log.prefix)?.open(Purpose::Read).await?),
+        None => session.insert(Postgres::new(&config.sink, &config.log.prefix)?.open(Purpose::Read).await?),
     };
-    let wanted = snapshots::wishes(open).await?;
-    wishes.send_if_modified(|known| {
+    let wanted = snapshots::requests(open).await?;
+    requests.send_if_modified(|known| {
         let news = *known != wanted;
         *known = wanted;
         news

@@ -15,7 +15,7 @@ use std::{
 
 use tokio::sync::Notify;
 
-use super::pace::{Pace, Rate};
+use super::chunk_sizer::{ChunkSizer, Rate};
 use crate::{
     config::SourceConfig,
     model::{ClusterTime, Frontier, SnapshotState, SnapshotStep},
@@ -28,12 +28,12 @@ pub(super) enum Task {
     /// Cut this collection into parts.
     Cut(SnapshotState),
     /// Read a chunk.
-    Read(Stretch),
+    Read(ChunkTask),
 }
 
 /// Where a chunk is read.
 #[derive(Debug, PartialEq)]
-pub(super) struct Stretch {
+pub(super) struct ChunkTask {
     pub(super) collection: String,
     pub(super) run: u64,
     pub(super) part: usize,
@@ -42,12 +42,12 @@ pub(super) struct Stretch {
     /// About how many bytes it will be.
     pub(super) bytes: usize,
     /// The chunk before it was read then, or the run began then; this one must not be older.
-    pub(super) floor: ClusterTime,
+    pub(super) not_before: ClusterTime,
 }
 
-/// The board. Readers wait at it.
+/// The scheduler. Readers wait at it.
 #[derive(Debug)]
-pub(super) struct Board {
+pub(super) struct SnapshotScheduler {
     inner: Mutex<Inner>,
     changed: Notify,
 }
@@ -55,7 +55,7 @@ pub(super) struct Board {
 #[derive(Debug)]
 struct Inner {
     /// By name, which is also their order.
-    walks: BTreeMap<String, Walk>,
+    collections: BTreeMap<String, CollectionSnapshot>,
     rate: Rate,
     /// Why nothing new is read now: by what the snapshot itself sees, and by what others tell.
     lags: Option<String>,
@@ -67,16 +67,16 @@ struct Inner {
 
 /// A collection that is being read.
 #[derive(Debug)]
-struct Walk {
+struct CollectionSnapshot {
     /// How far it was read; the log may not have all of it yet.
     state: SnapshotState,
     cutting: bool,
     busy: Vec<bool>,
     read_at: Vec<ClusterTime>,
-    pace: Pace,
+    pace: ChunkSizer,
 }
 
-impl Board {
+impl SnapshotScheduler {
     pub(super) fn new(config: &SourceConfig) -> Self {
         let rate = Rate::new(config.snapshot_rate, config.snapshot_bytes_rate.as_u64(), Instant::now());
         let bytes = usize::try_from(config.chunk_bytes.as_u64()).unwrap_or(usize::MAX);
@@ -86,7 +86,7 @@ impl Board {
             most.documents = most.documents.min(rate);
         }
         let inner = Inner {
-            walks: BTreeMap::new(),
+            collections: BTreeMap::new(),
             rate,
             lags: None,
             told: None,
@@ -108,26 +108,26 @@ impl Board {
         changed
     }
 
-    /// Puts a collection on the board, in place of an earlier run of it.
+    /// Puts a collection on the scheduler, in place of an earlier run of it.
     pub(super) fn put(&self, state: SnapshotState) {
         self.change(|inner| {
-            let pace = Pace::new(inner.most, inner.target);
+            let pace = ChunkSizer::new(inner.most, inner.target);
             let parts = state.parts.len();
             let (busy, read_at) = (vec![false; parts], vec![state.since; parts]);
-            let walk = Walk { cutting: false, busy, read_at, pace, state };
-            inner.walks.insert(walk.state.collection.clone(), walk);
+            let walk = CollectionSnapshot { cutting: false, busy, read_at, pace, state };
+            inner.collections.insert(walk.state.collection.clone(), walk);
         });
     }
 
     pub(super) fn pause(&self, collection: &str, paused: bool) {
         self.change(|inner| {
-            if let Some(walk) = inner.walks.get_mut(collection) {
+            if let Some(walk) = inner.collections.get_mut(collection) {
                 walk.state.paused = paused;
             }
         });
     }
 
-    /// Holds new chunks back for a reason, or no longer.
+    /// FrontierHolds new chunks back for a reason, or no longer.
     pub(super) fn hold_back(&self, reason: Option<String>) {
         self.change(|inner| inner.told = reason);
     }
@@ -157,10 +157,10 @@ impl Board {
 
     /// Whether anything is left to read.
     pub(super) fn has_work(&self) -> bool {
-        self.lock().walks.values().any(|walk| !walk.state.done() && !walk.state.paused)
+        self.lock().collections.values().any(|walk| !walk.state.done() && !walk.state.paused)
     }
 
-    /// Waits for a task. Cancel-safe: a task that nobody took is not taken off the board.
+    /// Waits for a task. Cancel-safe: a task that nobody took is not taken off the scheduler.
     pub(super) async fn take(&self) -> Task {
         loop {
             let changed = self.changed.notified();
@@ -178,11 +178,11 @@ impl Board {
     /// The limits of a collection's next chunk, as of now.
     pub(super) fn limits(&self, collection: &str) -> Limits {
         let inner = self.lock();
-        inner.walks.get(collection).map_or(inner.most, |walk| walk.pace.limits())
+        inner.collections.get(collection).map_or(inner.most, |walk| walk.pace.limits())
     }
 
     pub(super) fn shrink(&self, collection: &str) {
-        if let Some(walk) = self.lock().walks.get_mut(collection) {
+        if let Some(walk) = self.lock().collections.get_mut(collection) {
             walk.pace.shrink();
         }
     }
@@ -190,7 +190,8 @@ impl Board {
     /// The collection was cut into parts.
     pub(super) fn cut(&self, state: &SnapshotState) {
         self.change(|inner| {
-            if let Some(walk) = inner.walks.get_mut(&state.collection).filter(|walk| walk.state.run == state.run) {
+            if let Some(walk) = inner.collections.get_mut(&state.collection).filter(|walk| walk.state.run == state.run)
+            {
                 walk.state.parts.clone_from(&state.parts);
                 walk.busy = vec![false; state.parts.len()];
                 walk.read_at = vec![state.since; state.parts.len()];
@@ -203,7 +204,7 @@ impl Board {
         let (documents, bytes) = (step.documents as usize, step.bytes as usize);
         self.change(|inner| {
             inner.rate.spend(documents, bytes, Instant::now());
-            let Some(walk) = inner.walks.get_mut(&step.collection) else { return };
+            let Some(walk) = inner.collections.get_mut(&step.collection) else { return };
             if walk.state.advance(step) {
                 walk.busy[step.part] = false;
                 walk.read_at[step.part] = read_at;
@@ -223,11 +224,11 @@ impl Inner {
         if !wait.is_zero() {
             return (None, Some(wait));
         }
-        (self.walks.values_mut().find_map(Walk::next), None)
+        (self.collections.values_mut().find_map(CollectionSnapshot::next), None)
     }
 }
 
-impl Walk {
+impl CollectionSnapshot {
     fn next(&mut self) -> Option<Task> {
         if self.state.paused {
             return None;
@@ -243,14 +244,14 @@ impl Walk {
             after: self.state.parts[part].after.clone(),
             until: self.state.parts[part].until.clone(),
         };
-        Some(Task::Read(Stretch {
+        Some(Task::Read(ChunkTask {
             collection: self.state.collection.clone(),
             run: self.state.run,
             part,
             range,
             limits: self.pace.limits(),
             bytes: self.pace.bytes(),
-            floor: self.read_at[part],
+            not_before: self.read_at[part],
         }))
     }
 }
@@ -262,8 +263,8 @@ mod tests {
 
     use super::*;
 
-    fn board(settings: &str) -> Board {
-        Board::new(&toml::from_str(settings).expect("settings"))
+    fn board(settings: &str) -> SnapshotScheduler {
+        SnapshotScheduler::new(&toml::from_str(settings).expect("settings"))
     }
 
     fn state(collection: &str, run: u64, cuts: &[i32]) -> SnapshotState {
@@ -272,15 +273,15 @@ mod tests {
         state
     }
 
-    fn taken(board: &Board) -> Option<Stretch> {
-        board.take().now_or_never().map(|task| match task {
+    fn taken(scheduler: &SnapshotScheduler) -> Option<ChunkTask> {
+        scheduler.take().now_or_never().map(|task| match task {
             Task::Read(stretch) => stretch,
             Task::Cut(state) => panic!("cut {}", state.collection),
         })
     }
 
-    fn place(board: &Board) -> Option<(String, usize)> {
-        taken(board).map(|stretch| (stretch.collection, stretch.part))
+    fn place(scheduler: &SnapshotScheduler) -> Option<(String, usize)> {
+        taken(scheduler).map(|stretch| (stretch.collection, stretch.part))
     }
 
     fn step(collection: &str, run: u64, part: usize, done: bool) -> SnapshotStep {
@@ -292,74 +293,74 @@ mod tests {
 
     #[test]
     fn parts_are_given_out_in_order_and_once() {
-        let board = board("");
-        board.put(state("b", 0, &[]));
-        board.put(state("a", 0, &[5]));
-        let first = taken(&board).expect("a part");
+        let scheduler = board("");
+        scheduler.put(state("b", 0, &[]));
+        scheduler.put(state("a", 0, &[5]));
+        let first = taken(&scheduler).expect("a part");
         assert_eq!((first.part, first.range.until), (0, Some(rawdoc! { "_id": 5 })));
-        assert_eq!(place(&board), Some(("a".to_owned(), 1)));
-        assert_eq!(place(&board), Some(("b".to_owned(), 0)));
-        assert_eq!(place(&board), None);
-        board.read(&step("a", 0, 0, false), AT, Duration::from_millis(1));
-        let again = taken(&board).expect("the rest of it");
-        assert_eq!((again.part, again.range.after, again.floor), (0, Some(rawdoc! { "_id": 1 }), AT));
-        board.read(&step("a", 0, 1, true), AT, Duration::from_millis(1));
-        assert_eq!(place(&board), None, "a part that is done is not read again");
+        assert_eq!(place(&scheduler), Some(("a".to_owned(), 1)));
+        assert_eq!(place(&scheduler), Some(("b".to_owned(), 0)));
+        assert_eq!(place(&scheduler), None);
+        scheduler.read(&step("a", 0, 0, false), AT, Duration::from_millis(1));
+        let again = taken(&scheduler).expect("the rest of it");
+        assert_eq!((again.part, again.range.after, again.not_before), (0, Some(rawdoc! { "_id": 1 }), AT));
+        scheduler.read(&step("a", 0, 1, true), AT, Duration::from_millis(1));
+        assert_eq!(place(&scheduler), None, "a part that is done is not read again");
     }
 
     #[test]
     fn a_collection_is_cut_once() {
-        let board = board("");
-        board.put(SnapshotState::new("a", 1, 0));
-        let Some(Task::Cut(mut cut)) = board.take().now_or_never() else { panic!("nothing to cut") };
-        assert_eq!(place(&board), None);
+        let scheduler = board("");
+        scheduler.put(SnapshotState::new("a", 1, 0));
+        let Some(Task::Cut(mut cut)) = scheduler.take().now_or_never() else { panic!("nothing to cut") };
+        assert_eq!(place(&scheduler), None);
         cut.cut(vec![rawdoc! { "_id": 5 }]);
-        board.cut(&SnapshotState { run: 7, ..cut.clone() });
-        assert_eq!(place(&board), None, "parts of another run");
-        board.cut(&cut);
-        assert_eq!(place(&board), Some(("a".to_owned(), 0)));
+        scheduler.cut(&SnapshotState { run: 7, ..cut.clone() });
+        assert_eq!(place(&scheduler), None, "parts of another run");
+        scheduler.cut(&cut);
+        assert_eq!(place(&scheduler), Some(("a".to_owned(), 0)));
     }
 
     #[test]
     fn another_run_takes_the_place_of_one_under_way() {
-        let board = board("");
-        board.put(state("a", 0, &[]));
-        assert!(taken(&board).is_some());
-        board.put(state("a", 1, &[]));
-        board.read(&step("a", 0, 0, true), AT, Duration::from_millis(1));
-        let again = taken(&board).expect("from the beginning");
+        let scheduler = board("");
+        scheduler.put(state("a", 0, &[]));
+        assert!(taken(&scheduler).is_some());
+        scheduler.put(state("a", 1, &[]));
+        scheduler.read(&step("a", 0, 0, true), AT, Duration::from_millis(1));
+        let again = taken(&scheduler).expect("from the beginning");
         assert_eq!((again.run, again.range.after), (1, None));
-        assert!(board.has_work());
-        board.read(&step("a", 1, 0, true), AT, Duration::from_millis(1));
-        assert!(!board.has_work());
+        assert!(scheduler.has_work());
+        scheduler.read(&step("a", 1, 0, true), AT, Duration::from_millis(1));
+        assert!(!scheduler.has_work());
     }
 
     #[test]
     fn what_is_paused_or_held_back_is_not_given_out() {
-        let board = board("");
-        board.put(SnapshotState { paused: true, ..state("a", 0, &[]) });
-        assert!(place(&board).is_none() && !board.has_work());
-        board.pause("a", false);
-        board.hold_back(Some("the sink is behind".to_owned()));
-        board.stands_at(Frontier(ClusterTime { t: 100, i: 1 }));
+        let scheduler = board("");
+        scheduler.put(SnapshotState { paused: true, ..state("a", 0, &[]) });
+        assert!(place(&scheduler).is_none() && !scheduler.has_work());
+        scheduler.pause("a", false);
+        scheduler.hold_back(Some("the sink is behind".to_owned()));
+        scheduler.stands_at(Frontier(ClusterTime { t: 100, i: 1 }));
         for (now, reason) in [(105, "the sink is behind"), (111, "the stream is 11 s behind the source")] {
-            board.source_is_at(ClusterTime { t: now, i: 1 }, Duration::from_secs(10));
-            assert_eq!(board.held_back().as_deref(), Some(reason));
-            assert_eq!(place(&board), None);
+            scheduler.source_is_at(ClusterTime { t: now, i: 1 }, Duration::from_secs(10));
+            assert_eq!(scheduler.held_back().as_deref(), Some(reason));
+            assert_eq!(place(&scheduler), None);
         }
-        board.stands_at(Frontier(ClusterTime { t: 111, i: 1 }));
-        board.source_is_at(ClusterTime { t: 111, i: 1 }, Duration::from_secs(10));
-        board.hold_back(None);
-        assert!(board.held_back().is_none() && place(&board).is_some());
+        scheduler.stands_at(Frontier(ClusterTime { t: 111, i: 1 }));
+        scheduler.source_is_at(ClusterTime { t: 111, i: 1 }, Duration::from_secs(10));
+        scheduler.hold_back(None);
+        assert!(scheduler.held_back().is_none() && place(&scheduler).is_some());
     }
 
     #[tokio::test]
     async fn a_rate_makes_the_next_chunk_wait() {
-        let board = board("snapshot_rate = 2");
-        board.put(state("a", 0, &[5]));
-        let first = taken(&board).expect("a part");
+        let scheduler = board("snapshot_rate = 2");
+        scheduler.put(state("a", 0, &[5]));
+        let first = taken(&scheduler).expect("a part");
         assert_eq!(first.limits.documents, 2, "no chunk is larger than a second of the rate");
-        board.read(&SnapshotStep { documents: 100, ..step("a", 0, 0, false) }, AT, Duration::from_millis(1));
-        assert_eq!(place(&board), None);
+        scheduler.read(&SnapshotStep { documents: 100, ..step("a", 0, 0, false) }, AT, Duration::from_millis(1));
+        assert_eq!(place(&scheduler), None);
     }
 }

@@ -7,21 +7,21 @@ use std::{
 
 use futures_util::future::BoxFuture;
 
-use super::{Error, Purpose, Session, Target, checkpoint};
+use super::{Error, Postgres, Purpose, Session, checkpoint};
 use crate::{
     log::{self, StartOffsets, TopicPartition},
     retry::Classify,
 };
 
 /// Reads positions on a connection of its own, because the worker's may be in the middle of a batch.
-pub(super) struct Starts {
-    target: Target,
+pub(super) struct StoredOffsets {
+    target: Postgres,
     session: tokio::sync::Mutex<Option<Session>>,
     given: Mutex<HashMap<TopicPartition, Option<i64>>>,
 }
 
-impl Starts {
-    pub(super) fn new(target: Target) -> Self {
+impl StoredOffsets {
+    pub(super) fn new(target: Postgres) -> Self {
         Self { target, session: tokio::sync::Mutex::new(None), given: Mutex::new(HashMap::new()) }
     }
 
@@ -46,7 +46,7 @@ impl Starts {
     }
 }
 
-impl StartOffsets for Starts {
+impl StartOffsets for StoredOffsets {
     fn start_offsets<'a>(
         &'a self,
         partitions: &'a [TopicPartition],

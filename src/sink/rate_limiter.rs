@@ -3,14 +3,14 @@
 use std::time::{Duration, Instant};
 
 /// Spaces batches out so that a second holds no more changes than it may, on average.
-pub(super) struct Pace {
+pub(super) struct RateLimiter {
     /// Changes a second; none without a limit.
     rate: Option<usize>,
     /// When what was let through so far has used up its time.
     free_at: Option<Instant>,
 }
 
-impl Pace {
+impl RateLimiter {
     pub(super) fn new(rate: Option<usize>) -> Self {
         Self { rate, free_at: None }
     }
@@ -32,7 +32,7 @@ mod tests {
     #[test]
     fn without_a_limit_everything_begins_at_once() {
         let now = Instant::now();
-        let mut pace = Pace::new(None);
+        let mut pace = RateLimiter::new(None);
         assert_eq!([pace.next(now, 5_000), pace.next(now, 5_000)], [now, now]);
     }
 
@@ -40,7 +40,7 @@ mod tests {
     fn a_batch_begins_when_the_one_before_has_used_its_time() {
         let now = Instant::now();
         let after = |ms| now + Duration::from_millis(ms);
-        let mut pace = Pace::new(Some(100));
+        let mut pace = RateLimiter::new(Some(100));
         assert_eq!(pace.next(now, 50), now);
         assert_eq!(pace.next(now, 10), after(500));
         assert_eq!(pace.next(after(550), 1), after(600));

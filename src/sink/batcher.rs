@@ -17,7 +17,7 @@ use crate::log::{ConsumerEvent, Fetched, TopicPartition};
 
 /// Where a partition stands, as the worker believes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Standing {
+enum PartitionState {
     /// The next record is the first at or after this offset; `None` is the earliest.
     At(Option<i64>),
     /// Records are stale until the consumer says that it has gone to this offset.
@@ -25,18 +25,18 @@ enum Standing {
 }
 
 /// Where the batches of each partition begin: the position that PostgreSQL must hold; `None` is the earliest.
-pub(super) type Starts = BTreeMap<TopicPartition, Option<i64>>;
+pub(super) type ExpectedOffsets = BTreeMap<TopicPartition, Option<i64>>;
 
 /// The partitions of a worker and the batch that is being formed.
 #[derive(Debug, Default)]
-pub(super) struct Intake {
-    partitions: HashMap<TopicPartition, Standing>,
+pub(super) struct Batcher {
+    partitions: HashMap<TopicPartition, PartitionState>,
     records: Vec<Fetched>,
-    starts: Starts,
+    starts: ExpectedOffsets,
     bytes: usize,
 }
 
-impl Intake {
+impl Batcher {
     /// Takes an event; `starts` knows the offsets that were given out.
     pub(super) fn take(&mut self, event: ConsumerEvent, starts: impl Fn(&TopicPartition) -> Option<i64>) {
         match event {
@@ -45,7 +45,7 @@ impl Intake {
                 for partition in partitions {
                     let start = starts(&partition);
                     self.drop_records(&partition);
-                    self.partitions.insert(partition, Standing::At(start));
+                    self.partitions.insert(partition, PartitionState::At(start));
                 }
             }
             ConsumerEvent::Revoked(partitions) => {
@@ -56,9 +56,9 @@ impl Intake {
             }
             ConsumerEvent::Sought { partition, offset } => {
                 if let Some(standing) = self.partitions.get_mut(&partition)
-                    && *standing == Standing::Seeking(offset)
+                    && *standing == PartitionState::Seeking(offset)
                 {
-                    *standing = Standing::At(Some(offset));
+                    *standing = PartitionState::At(Some(offset));
                 }
             }
         }
@@ -68,13 +68,13 @@ impl Intake {
         let partition = TopicPartition { topic: record.topic.clone(), partition: record.partition };
         let Some(standing) = self.partitions.get_mut(&partition) else { return };
         match *standing {
-            Standing::At(expected) if expected.is_none_or(|expected| record.offset >= expected) => {
-                *standing = Standing::At(Some(record.offset + 1));
+            PartitionState::At(expected) if expected.is_none_or(|expected| record.offset >= expected) => {
+                *standing = PartitionState::At(Some(record.offset + 1));
                 self.starts.entry(partition).or_insert(expected);
                 self.bytes += record.size_bytes();
                 self.records.push(record);
             }
-            Standing::At(_) | Standing::Seeking(_) => {}
+            PartitionState::At(_) | PartitionState::Seeking(_) => {}
         }
     }
 
@@ -91,7 +91,7 @@ impl Intake {
     }
 
     /// The batch, if there is any, and where it begins.
-    pub(super) fn batch(&mut self) -> Option<(Vec<Fetched>, Starts)> {
+    pub(super) fn batch(&mut self) -> Option<(Vec<Fetched>, ExpectedOffsets)> {
         self.bytes = 0;
         (!self.records.is_empty()).then(|| (std::mem::take(&mut self.records), std::mem::take(&mut self.starts)))
     }
@@ -105,7 +105,7 @@ impl Intake {
     pub(super) fn moved(&mut self, partition: &TopicPartition, offset: i64) {
         self.drop_records(partition);
         if let Some(standing) = self.partitions.get_mut(partition) {
-            *standing = Standing::Seeking(offset);
+            *standing = PartitionState::Seeking(offset);
         }
     }
 }
@@ -133,76 +133,76 @@ mod tests {
         })
     }
 
-    fn offsets(batch: Option<(Vec<Fetched>, Starts)>) -> Vec<i64> {
+    fn offsets(batch: Option<(Vec<Fetched>, ExpectedOffsets)>) -> Vec<i64> {
         batch.unwrap_or_default().0.iter().map(|record| record.offset).collect()
     }
 
-    fn assigned(start: Option<i64>) -> Intake {
-        let mut intake = Intake::default();
-        intake.take(ConsumerEvent::Assigned(vec![partition()]), |_| start);
-        intake
+    fn assigned(start: Option<i64>) -> Batcher {
+        let mut batcher = Batcher::default();
+        batcher.take(ConsumerEvent::Assigned(vec![partition()]), |_| start);
+        batcher
     }
 
     #[test]
     fn records_before_the_position_and_of_foreign_partitions_are_dropped() {
-        let mut intake = assigned(Some(5));
+        let mut batcher = assigned(Some(5));
         for offset in 3..8 {
-            intake.take(fetched(offset), |_| None);
+            batcher.take(fetched(offset), |_| None);
         }
-        assert_eq!(offsets(intake.batch()), [5, 6, 7]);
-        intake.take(ConsumerEvent::Revoked(vec![partition()]), |_| None);
-        intake.take(fetched(8), |_| None);
-        assert_eq!(offsets(intake.batch()), [0; 0]);
+        assert_eq!(offsets(batcher.batch()), [5, 6, 7]);
+        batcher.take(ConsumerEvent::Revoked(vec![partition()]), |_| None);
+        batcher.take(fetched(8), |_| None);
+        assert_eq!(offsets(batcher.batch()), [0; 0]);
     }
 
     #[test]
     fn a_revoked_partition_takes_its_records_along() {
-        let mut intake = assigned(None);
-        intake.take(fetched(0), |_| None);
-        intake.take(ConsumerEvent::Revoked(vec![partition()]), |_| None);
-        assert!(intake.batch().is_none() && !intake.is_full(10, 1));
+        let mut batcher = assigned(None);
+        batcher.take(fetched(0), |_| None);
+        batcher.take(ConsumerEvent::Revoked(vec![partition()]), |_| None);
+        assert!(batcher.batch().is_none() && !batcher.is_full(10, 1));
     }
 
     #[test]
     fn between_seek_and_sought_everything_is_stale() {
-        let mut intake = assigned(Some(10));
-        intake.moved(&partition(), 3);
-        intake.take(fetched(11), |_| None);
+        let mut batcher = assigned(Some(10));
+        batcher.moved(&partition(), 3);
+        batcher.take(fetched(11), |_| None);
         let stale = ConsumerEvent::Sought { partition: partition(), offset: 7 };
-        intake.take(stale, |_| None);
-        intake.take(fetched(12), |_| None);
-        intake.take(ConsumerEvent::Sought { partition: partition(), offset: 3 }, |_| None);
-        intake.take(fetched(3), |_| None);
-        let (records, starts) = intake.batch().expect("a batch");
-        assert_eq!((records.len(), starts), (1, Starts::from([(partition(), Some(3))])));
+        batcher.take(stale, |_| None);
+        batcher.take(fetched(12), |_| None);
+        batcher.take(ConsumerEvent::Sought { partition: partition(), offset: 3 }, |_| None);
+        batcher.take(fetched(3), |_| None);
+        let (records, starts) = batcher.batch().expect("a batch");
+        assert_eq!((records.len(), starts), (1, ExpectedOffsets::from([(partition(), Some(3))])));
     }
 
     #[test]
     fn a_batch_begins_where_the_last_one_ended_applied_or_not() {
-        let mut intake = assigned(None);
-        intake.take(fetched(4), |_| None);
-        assert_eq!(intake.batch().expect("a batch").1, Starts::from([(partition(), None)]));
+        let mut batcher = assigned(None);
+        batcher.take(fetched(4), |_| None);
+        assert_eq!(batcher.batch().expect("a batch").1, ExpectedOffsets::from([(partition(), None)]));
         // A transaction marker of the log lies between.
-        intake.take(fetched(6), |_| None);
-        assert_eq!(intake.batch().expect("a batch").1, Starts::from([(partition(), Some(5))]));
+        batcher.take(fetched(6), |_| None);
+        assert_eq!(batcher.batch().expect("a batch").1, ExpectedOffsets::from([(partition(), Some(5))]));
     }
 
     #[test]
     fn what_was_read_is_given_up_when_the_position_has_moved() {
-        let mut intake = assigned(Some(10));
-        intake.take(fetched(10), |_| None);
-        intake.moved(&partition(), 3);
-        assert!(intake.batch().is_none() && !intake.is_full(10, 1));
+        let mut batcher = assigned(Some(10));
+        batcher.take(fetched(10), |_| None);
+        batcher.moved(&partition(), 3);
+        assert!(batcher.batch().is_none() && !batcher.is_full(10, 1));
     }
 
     #[test]
     fn a_batch_is_full_by_records_or_by_bytes() {
         let ConsumerEvent::Fetched(record) = fetched(0) else { unreachable!() };
         let two = 2 * record.size_bytes();
-        let mut intake = assigned(None);
-        intake.take(fetched(0), |_| None);
-        assert!(!intake.is_full(2, two));
-        intake.take(fetched(1), |_| None);
-        assert!(intake.is_full(2, two + 1) && intake.is_full(3, two));
+        let mut batcher = assigned(None);
+        batcher.take(fetched(0), |_| None);
+        assert!(!batcher.is_full(2, two));
+        batcher.take(fetched(1), |_| None);
+        assert!(batcher.is_full(2, two + 1) && batcher.is_full(3, two));
     }
 }

@@ -39,11 +39,11 @@ pub(super) struct Failed<'a> {
 }
 
 /// Rounds in which what failed is tried again; each must have written something, so chains of parents get this deep.
-const ROUNDS: usize = 8;
+const MAX_ROUNDS: usize = 8;
 
 /// Documents in a row that may meet an error of no known kind before it is said to be the table's. Enough that a few odd
 /// documents beside each other are told from it, few enough that a broken table is not searched row by row.
-pub(super) const MOST_UNKNOWN: usize = 20;
+pub(super) const MAX_UNKNOWN: usize = 20;
 
 /// Writes what can be written. Gives up when more documents are refused for good than `limits` still allow.
 pub(super) async fn write<'a>(
@@ -52,7 +52,7 @@ pub(super) async fn write<'a>(
     winners: Vec<Winner<'a>>,
     limits: &Limits,
 ) -> Result<(Vec<Failed<'a>>, Touched), Error> {
-    let mut isolation = Isolation {
+    let mut bisection = Bisection {
         session,
         prepared,
         limits,
@@ -68,17 +68,17 @@ pub(super) async fn write<'a>(
     pending.sort_by_cached_key(|winner| depth(prepared, winner));
     for round in 1.. {
         let tried = pending.len();
-        isolation.settle(pending).await?;
+        bisection.write(pending).await?;
         let (waiting, settled): (Vec<_>, Vec<_>) =
-            isolation.failed.into_iter().partition(|failed| failed.refusal.may_pass_later());
-        isolation.failed = settled;
-        if waiting.is_empty() || waiting.len() == tried || round == ROUNDS {
-            isolation.failed.extend(waiting);
+            bisection.failed.into_iter().partition(|failed| failed.refusal.may_pass_later());
+        bisection.failed = settled;
+        if waiting.is_empty() || waiting.len() == tried || round == MAX_ROUNDS {
+            bisection.failed.extend(waiting);
             break;
         }
         pending = waiting.into_iter().map(|failed| failed.winner).collect();
     }
-    Ok((isolation.failed, isolation.touched))
+    Ok((bisection.failed, bisection.touched))
 }
 
 /// Rank of the document's root table in foreign-key order.
@@ -89,7 +89,7 @@ fn depth(prepared: &Prepared, winner: &Winner<'_>) -> usize {
     root.map_or(0, |(table, _)| table.depth)
 }
 
-struct Isolation<'a, 's> {
+struct Bisection<'a, 's> {
     session: &'s Session,
     prepared: &'a Prepared,
     limits: &'s Limits,
@@ -115,8 +115,8 @@ enum Attempt {
     Contested(BTreeMap<usize, Refusal>),
 }
 
-impl<'a, 's> Isolation<'a, 's> {
-    async fn settle(&mut self, set: Vec<Winner<'a>>) -> Result<(), Error> {
+impl<'a, 's> Bisection<'a, 's> {
+    async fn write(&mut self, set: Vec<Winner<'a>>) -> Result<(), Error> {
         let mut stack = vec![set];
         while let Some(set) = stack.pop() {
             if !set.is_empty() {
@@ -179,11 +179,11 @@ impl<'a, 's> Isolation<'a, 's> {
         }
         let mode = self.session.constraint_mode();
         let rows = Rows::of(self.prepared, &set);
-        let trade = blocker == Blocker::UniqueValue && rows.may_trade(mode);
-        if set.is_empty() || (set.len() == before && !trade) {
+        let swap = blocker == Blocker::UniqueValue && rows.may_swap_unique(mode);
+        if set.is_empty() || (set.len() == before && !swap) {
             return Ok((set, Attempt::Refused(refusal)));
         }
-        let way = if trade { Way::Trade } else { Way::Upsert };
+        let way = if swap { Way::SwapUnique } else { Way::Upsert };
         let attempt = self.attempt(&rows, way).await?;
         Ok((set, attempt))
     }
@@ -276,7 +276,7 @@ impl<'a, 's> Isolation<'a, 's> {
             let collection = winner.document.collection;
             let count = self.unknown.entry(collection).or_default();
             *count += 1;
-            if *count > MOST_UNKNOWN && !self.written.contains(&collection) {
+            if *count > MAX_UNKNOWN && !self.written.contains(&collection) {
                 let (collection, count) = (self.prepared.name(collection), *count);
                 return Err(Error::AllRefused { collection, count, refusal: Box::new(refusal) });
             }

@@ -11,8 +11,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::{
-    Error, Limits, Outcome, Purpose, Session, apply, checkpoint,
-    intake::{Intake, Starts},
+    Error, Limits, Outcome, Purpose, Session, apply,
+    batcher::{Batcher, ExpectedOffsets},
+    checkpoint,
     parked::ParkedDocuments,
     plan::Batch,
     worker::Worker,
@@ -26,21 +27,21 @@ use crate::{
 /// A batch that is planned, and the positions that it starts from.
 pub(super) struct Planned {
     pub(super) batch: Batch,
-    pub(super) starts: Starts,
+    pub(super) starts: ExpectedOffsets,
 }
 
 /// How a batch ended.
-pub(super) enum Settled {
+pub(super) enum BatchEnd {
     /// It stands.
     Applied,
-    /// PostgreSQL holds these positions, in the order of the batch's passages.
+    /// PostgreSQL holds these positions, in the order of the batch's ranges.
     Moved(Vec<Option<i64>>),
     /// The daemon is stopping, and PostgreSQL is away.
     GivenUp,
 }
 
 /// The side of a worker that writes.
-pub(super) struct Settler<'a> {
+pub(super) struct Applier<'a> {
     worker: &'a Worker,
     /// Empty until needed, and after every failure.
     session: Mutex<Option<Session>>,
@@ -55,20 +56,20 @@ enum Attempt {
     Moved(Vec<Option<i64>>),
 }
 
-impl<'a> Settler<'a> {
+impl<'a> Applier<'a> {
     pub(super) fn new(worker: &'a Worker) -> Self {
         Self { worker, session: Mutex::new(None), lost: VecDeque::new(), parked: ParkedDocuments::default() }
     }
 
     /// Tries until it is settled; a stop lets the open attempt finish and ends the attempts that would follow.
-    pub(super) async fn settle(&mut self, planned: &Planned, cancel: &CancellationToken) -> Result<Settled, Error> {
+    pub(super) async fn apply(&mut self, planned: &Planned, cancel: &CancellationToken) -> Result<BatchEnd, Error> {
         let Planned { batch, starts } = planned;
-        let expected = batch.passages.keys().map(|partition| starts.get(partition).copied().flatten());
+        let expected = batch.ranges.keys().map(|partition| starts.get(partition).copied().flatten());
         let expected = expected.collect::<Vec<_>>();
         let limits = self.limits();
         let started = Instant::now();
         let enough = CancellationToken::new();
-        let attempt = retry::until_settled(
+        let attempt = retry::retry_transient(
             self.worker.backoff,
             &enough,
             |error, delay| {
@@ -80,15 +81,15 @@ impl<'a> Settler<'a> {
             || self.attempt(batch, &expected, &limits),
         );
         match attempt.await? {
-            None => Ok(Settled::GivenUp),
-            Some(Attempt::Moved(positions)) => Ok(Settled::Moved(positions)),
+            None => Ok(BatchEnd::GivenUp),
+            Some(Attempt::Moved(positions)) => Ok(BatchEnd::Moved(positions)),
             Some(Attempt::Applied(outcome)) => {
                 self.worker.stalls.goes_on();
                 histogram!(names::SINK_BATCH_SECONDS).record(started.elapsed());
                 histogram!(names::SINK_BATCH_CHANGES).record(batch.changes as f64);
-                self.parked.note(&self.worker.prepared, &outcome, batch.passages.is_empty(), started.elapsed());
+                self.parked.note(&self.worker.prepared, &outcome, batch.ranges.is_empty(), started.elapsed());
                 self.tell(batch, outcome);
-                Ok(Settled::Applied)
+                Ok(BatchEnd::Applied)
             }
         }
     }
@@ -103,7 +104,7 @@ impl<'a> Settler<'a> {
         let attempt = match apply(&session, &self.worker.prepared, batch, expected, limits).await {
             Ok(outcome) => Attempt::Applied(outcome),
             Err(Error::OffsetMoved { .. }) => {
-                let partitions = batch.passages.keys().cloned().collect::<Vec<_>>();
+                let partitions = batch.ranges.keys().cloned().collect::<Vec<_>>();
                 let positions = checkpoint::read(&session, &partitions).await?;
                 Attempt::Moved(positions.into_iter().map(|position| position.next_offset).collect())
             }
@@ -159,11 +160,11 @@ impl<'a> Settler<'a> {
     ///
     /// # Errors
     /// Those that halt. Any other is no reason to hold a batch back: the documents stay parked.
-    pub(super) async fn due(&mut self, intake: &Intake) -> Result<Vec<Fetched>, Error> {
+    pub(super) async fn due(&mut self, batcher: &Batcher) -> Result<Vec<Fetched>, Error> {
         let mut slot = self.session.lock().await;
         let Some(session) = slot.take_if(|_| self.parked.is_time()) else { return Ok(Vec::new()) };
         let Worker { prepared, topics, config, .. } = self.worker;
-        let due = self.parked.due(&session, prepared, topics, config, &intake.partitions()).await;
+        let due = self.parked.due(&session, prepared, topics, config, &batcher.partitions()).await;
         Ok(keep(&mut slot, session, due)?.unwrap_or_default())
     }
 
