@@ -14,7 +14,7 @@ use super::{Collection, Error, Generator};
 /// Documents in one insert: about a megabyte, well below the 48 MB of a message.
 const BATCH: u64 = 1_000;
 /// Inserts under way at once: enough to make the next batch while the server writes.
-const AT_ONCE: usize = 4;
+const MAX_CONCURRENT: usize = 4;
 /// "A collection of that name exists".
 const NAMESPACE_EXISTS: i32 = 48;
 
@@ -99,7 +99,7 @@ pub async fn load(database: &Database, generator: &Generator, mut progress: impl
                 .map_err(|source| Error::Load { collection, source })?;
             Ok::<u64, Error>(amount)
         })
-        .buffer_unordered(AT_ONCE);
+        .buffer_unordered(MAX_CONCURRENT);
     let mut documents = 0;
     while let Some(amount) = inserts.try_next().await? {
         documents += amount;

@@ -43,7 +43,7 @@ use super::{Collection, Error, documents::Draw, load::prepare};
 /// How often due steps are started: a burst is what is due in this time.
 const TICK: Duration = Duration::from_millis(20);
 /// How long a cancelled run waits for the steps under way.
-const GRACE: Duration = Duration::from_secs(5);
+const FINISH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What a run wrote.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -180,7 +180,7 @@ impl Workload {
         loop {
             let now = Instant::now();
             let ended = cancel.is_cancelled() || pace.has_ended(now);
-            if cancel.is_cancelled() && *abandon_at.get_or_insert(now + GRACE) <= now {
+            if cancel.is_cancelled() && *abandon_at.get_or_insert(now + FINISH_TIMEOUT) <= now {
                 abandon.cancel();
             }
             loop {

@@ -11,7 +11,7 @@ use super::{Error, client, topics::state_name};
 use crate::config::LogConfig;
 
 /// Longest time that brokers which are well may take to say which topics they have.
-const ANSWER: Duration = Duration::from_secs(3);
+const METADATA_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A connection that only asks.
 pub struct Watch {
@@ -37,7 +37,7 @@ impl Watch {
     pub async fn ask(&self) -> Result<(), Error> {
         let (client, topic, brokers) = (Arc::clone(&self.client), self.topic.clone(), self.brokers.clone());
         client::blocking("watch of the brokers", move || {
-            let answered = client.fetch_metadata(Some(&topic), ANSWER);
+            let answered = client.fetch_metadata(Some(&topic), METADATA_TIMEOUT);
             // What the library has to say meanwhile must not pile up; there is never a record.
             drop(client.poll(Duration::ZERO));
             answered

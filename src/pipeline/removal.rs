@@ -37,7 +37,7 @@ use crate::{
 };
 
 /// Between two looks at how far the sink is.
-const PACE: Duration = Duration::from_millis(200);
+const CHUNK_PAUSE: Duration = Duration::from_millis(200);
 
 /// What the removal says.
 pub(super) enum RemovalItem {
@@ -176,7 +176,7 @@ impl Removing {
         let namespace = Namespace::new(&self.config.source.database, collection);
         let session = Postgres::new(&self.config.sink, &self.config.log.prefix)?.open(Purpose::Read).await?;
         while self.wants(collection, remains) && !self.is_applied(&session, &namespace, remains.frontier).await? {
-            tokio::time::sleep(PACE).await;
+            tokio::time::sleep(CHUNK_PAUSE).await;
         }
         let before = Version { epoch: self.source.epoch(), time: remains.since, op: 0 };
         let (mut after, mut removed, mut held) = (None, 0, 0);

@@ -31,9 +31,9 @@ use crate::{
 /// Pause between looks for parked documents that are due; also the shortest delay between two attempts of one by the clock.
 const PAUSE: Duration = Duration::from_secs(1);
 /// Parked documents that are tried together, at most.
-const AT_ONCE: usize = 1_000;
+const MAX_DOCUMENTS: usize = 1_000;
 /// How many times as long as an attempt that applied nothing no other is made.
-const REST: u32 = 4;
+const REST_FACTOR: u32 = 4;
 /// How long an instant serves to tell what has been refused again since: longer than the longest delay of the clock, 30 s.
 const INSTANT: Duration = Duration::from_secs(60);
 
@@ -55,7 +55,7 @@ impl ParkedDocuments {
     pub(super) fn note(&mut self, prepared: &Prepared, outcome: &Outcome, retry: bool, took: Duration) {
         let applied = outcome.counts.values().any(|counts| counts.applied > 0);
         if retry && !applied {
-            self.rest_until = Some(Instant::now() + REST * took);
+            self.rest_until = Some(Instant::now() + REST_FACTOR * took);
         }
         let touched =
             outcome.touched.iter().filter(|(_, (written, removed))| outcome.letters_waited && written + removed > 0);
@@ -129,5 +129,5 @@ impl ParkedDocuments {
 }
 
 fn bounds(config: &SinkConfig) -> Bounds {
-    Bounds { documents: AT_ONCE, bytes: config.batch_bytes.as_u64() }
+    Bounds { documents: MAX_DOCUMENTS, bytes: config.batch_bytes.as_u64() }
 }

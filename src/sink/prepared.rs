@@ -34,7 +34,7 @@ pub struct Prepared {
 }
 
 /// How long a table is written row by row after it has refused a copied row: where one was there already, others are, too.
-const COPY_REST: Duration = Duration::from_secs(60);
+const COPY_PAUSE: Duration = Duration::from_secs(60);
 
 impl Prepared {
     /// Writes the statements and registers collections and tables.
@@ -167,7 +167,7 @@ impl Prepared {
 
     /// A `COPY` into that table was refused: for a row, or for good.
     pub(super) fn copy_refused(&self, table: &str, for_good: bool) {
-        let until = (!for_good).then(|| Instant::now() + COPY_REST);
+        let until = (!for_good).then(|| Instant::now() + COPY_PAUSE);
         self.refused_copies.lock().unwrap_or_else(PoisonError::into_inner).insert(table.to_owned(), until);
     }
 

@@ -10,7 +10,7 @@ use super::{
 use crate::model::{Key, Version};
 
 /// Entries that one statement looks at: a few tens of milliseconds.
-const LOOKED_AT: i64 = 20_000;
+const MAX_SCANNED: i64 = 20_000;
 /// Documents of a page.
 const MAX_DOCUMENTS: usize = 1_000;
 /// Bytes of their ids: they travel in one command to MongoDB.
@@ -44,12 +44,12 @@ pub async fn page(session: &Session, collection: &str, before: Version, after: O
     let (before, after) = (before.to_bytes(), after.map_or(&[][..], Key::as_bytes));
     let most = i64::try_from(MAX_DOCUMENTS).unwrap_or(i64::MAX);
     let prefix = session.prefix();
-    let params: [Param<'_>; 6] = [&collection, &after, &LOOKED_AT, &&before[..], &most, &prefix];
+    let params: [Param<'_>; 6] = [&collection, &after, &MAX_SCANNED, &&before[..], &most, &prefix];
     let (mut page, mut bytes, mut behind) = (Page::default(), 0, None);
     for row in session.query(act, LIST, &params).await? {
         let key = Key::from_bytes(field(&row, 0, act)?);
         if let Some(looked) = field::<Option<i64>>(&row, 2, act)? {
-            behind = (looked == LOOKED_AT).then_some(key);
+            behind = (looked == MAX_SCANNED).then_some(key);
             continue;
         }
         if page.next.is_some() {

@@ -16,7 +16,7 @@ use crate::{
 /// Documents that are there before.
 const BEFORE: u64 = 1_000;
 /// Seconds after the last write until what is not there counts as not coming.
-const PATIENCE: Duration = Duration::from_secs(30);
+const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What was seen at one rate.
 pub(crate) struct Seen {
@@ -72,7 +72,7 @@ pub(crate) async fn at(
     }
     let rate = seeing.sent() as f64 / began.elapsed().as_secs_f64();
     writing.stop().await?;
-    let complete = seeing.until_all(PATIENCE).await?;
+    let complete = seeing.until_all(ARRIVAL_TIMEOUT).await?;
     Ok(Seen { latencies: seeing.latencies_ms(began + longest / 5), rate, complete })
 }
 

@@ -24,7 +24,7 @@ const PREFIX: &str = "bench";
 /// The servers, and where the number of each one's process is.
 const PROCESSES: [(&str, &str); 3] =
     [("MongoDB", "MONGO_1_PID_FILE"), ("Kafka", "KAFKA_PID_FILE"), ("PostgreSQL", "POSTGRES_PID_FILE")];
-const ANSWER: Duration = Duration::from_secs(30);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The addresses of the started servers.
 #[derive(Clone)]
@@ -209,7 +209,7 @@ impl Servers {
         let config = self.kafka()?;
         let admin: AdminClient<DefaultClientContext> = config.create()?;
         let consumer: BaseConsumer = config.create()?;
-        let metadata = tokio::task::spawn_blocking(move || consumer.fetch_metadata(None, ANSWER)).await??;
+        let metadata = tokio::task::spawn_blocking(move || consumer.fetch_metadata(None, ANSWER_TIMEOUT)).await??;
         let names = metadata.topics().iter().map(|topic| topic.name());
         let doomed: Vec<&str> = names.filter(|name| name.starts_with(prefix)).collect();
         if !doomed.is_empty() {

@@ -26,7 +26,7 @@ const TICK: Duration = Duration::from_millis(10);
 const TICKS_A_SECOND: u32 = 100;
 /// Writers that take the ticks in turn.
 const WRITERS: u32 = 4;
-const LOOK: Duration = Duration::from_millis(2);
+const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
 /// Documents that are being written.
 pub(crate) struct Writing {
@@ -119,7 +119,7 @@ impl Seeing {
         while self.seen.get(self.complete).is_some_and(Option::is_some) {
             self.complete += 1;
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
         Ok(())
     }
 

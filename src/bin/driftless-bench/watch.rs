@@ -10,7 +10,7 @@ use crate::{changes::Markers, process::Process, users::USERS};
 /// Longest wait for anything.
 const LIMIT: Duration = Duration::from_secs(3_600);
 /// Between two looks for a row.
-const LOOK: Duration = Duration::from_millis(5);
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
 /// Between two counts of a table, at least and at most.
 const COUNT: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(5));
 
@@ -42,7 +42,7 @@ pub(crate) async fn span(client: &Client, process: &mut Process, query: &str, wa
         already = client.query_one(&one, &[]).await?.get::<_, i64>(0) as u64;
         Ok(already > 0)
     };
-    let first = until(process, LOOK, look).await?;
+    let first = until(process, POLL_INTERVAL, look).await?;
     Ok(Span { first, already, last: count(client, process, query, wanted).await? })
 }
 
@@ -57,8 +57,10 @@ pub(crate) async fn markers(
     let needed = if all { to - from } else { 1 };
     let count = client.prepare(&format!("SELECT count(*) FROM {USERS} WHERE seq >= $1 AND seq < $2")).await?;
     let (from, to) = (from as i64, to as i64);
-    until(process, LOOK, async || Ok(client.query_one(&count, &[&from, &to]).await?.get::<_, i64>(0) as u64 >= needed))
-        .await
+    until(process, POLL_INTERVAL, async || {
+        Ok(client.query_one(&count, &[&from, &to]).await?.get::<_, i64>(0) as u64 >= needed)
+    })
+    .await
 }
 
 /// Waits until a query gives at least so much. Counting costs the target something, so it counts more often only when the

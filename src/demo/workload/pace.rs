@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::step::Step;
 
 /// Steps under way at once.
-const AT_ONCE: usize = 16;
+const MAX_CONCURRENT: usize = 16;
 /// After a stall, this much of what was missed is made up for, no more.
 const CATCH_UP: Duration = Duration::from_secs(1);
 
@@ -73,7 +73,7 @@ pub(super) struct Lanes {
 impl Lanes {
     /// Takes a lane for a step, if it may start now.
     pub(super) fn enter(&mut self, step: &Step) -> bool {
-        if self.alone || self.under_way >= AT_ONCE || (step.alone && self.under_way > 0) {
+        if self.alone || self.under_way >= MAX_CONCURRENT || (step.alone && self.under_way > 0) {
             return false;
         }
         let mut free = true;

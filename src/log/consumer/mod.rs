@@ -48,7 +48,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// The same while paused; also how soon reading goes on when there is room again.
 const PAUSED_POLL: Duration = Duration::from_millis(10);
 /// How soon a full channel is looked at again.
-const FULL_LOOK: Duration = Duration::from_millis(2);
+const FULL_QUEUE_POLL: Duration = Duration::from_millis(2);
 /// How long the channel may stay full before the partitions are paused; assignments wait for so long at most.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// What a record costs beside its bytes.
@@ -347,7 +347,7 @@ impl PollThread {
                 Flow::Open => POLL_INTERVAL,
                 Flow::Paused => PAUSED_POLL,
                 Flow::Full { .. } => {
-                    std::thread::park_timeout(FULL_LOOK);
+                    std::thread::park_timeout(FULL_QUEUE_POLL);
                     continue;
                 }
             };

@@ -286,7 +286,7 @@ impl Kind {
 }
 
 /// Bytes of a usual field, its length included.
-const USUAL_FIELD: usize = 40;
+const EXPECTED_FIELD_BYTES: usize = 40;
 
 impl Level {
     fn paths_of<'l>(&'l self, table: &impl Fn(usize) -> bool, column: &str, paths: &mut Vec<&'l str>) {
@@ -307,7 +307,7 @@ impl Level {
 
     /// The row of the document or element in scope; `None` when a column refuses its value.
     fn row(&self, scope: &Scope<'_, '_>, output: &mut Output) -> Option<Row> {
-        let mut row = Row::with_capacity(USUAL_FIELD * self.steps.len());
+        let mut row = Row::with_capacity(EXPECTED_FIELD_BYTES * self.steps.len());
         let mut whole = true;
         for (at, step) in self.steps.iter().enumerate() {
             output.losses.at(self.table, at);
