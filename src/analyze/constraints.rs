@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use crate::{
     mapping::{
         Plan, Row, Rows, TablePlan,
-        target::{Catalog, ColumnType, Table, TableName},
+        plan::target::{Catalog, ColumnType, Table, TableName},
     },
     model::Key,
 };

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     log::ejson,
-    mapping::{CollectionPlan, Location, Loss, PlanColumn, TablePlan, target::TableName},
+    mapping::{CollectionPlan, Location, Loss, PlanColumn, TablePlan, plan::target::TableName},
     model::Reason,
 };
 

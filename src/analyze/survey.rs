@@ -9,7 +9,7 @@ use super::{
     tally::{Tally, Violated},
 };
 use crate::{
-    mapping::{Location, MappingFile, Plan, Rows, target::Catalog},
+    mapping::{Location, MappingFile, Plan, Rows, plan::target::Catalog},
     model::{Key, Reason},
 };
 

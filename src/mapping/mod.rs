@@ -11,53 +11,34 @@
 //! [`Losses`] counts. Nothing here does I/O, waits, reads a clock or knows a driver: the same document gives the same bytes
 //! in the sink, in the reconciler and in a test.
 //!
-//! Reading order: [`target`], [`file`](MappingFile), [`plan`](Plan), `compile`, `map`, `encode`, then the leaves.
+//! Reading order: [`language`], [`plan`], [`rows`], [`value`]: the file, what it compiles to, how a document becomes rows, how a value
+//! becomes the value of a column.
 
-mod array;
-mod bson_type;
-mod changes;
-mod compile;
-mod digits;
-mod encode;
-mod fault;
-mod file;
-mod ids;
-mod interval;
-mod iso;
-mod json;
-mod literal;
-mod losses;
-mod map;
-mod number;
-mod numeric;
-mod order;
-mod path;
-mod plan;
-mod policy;
-mod prepare;
-mod range;
-mod read;
-mod reads;
-mod row;
-mod shape;
-pub mod target;
-mod text;
-mod time;
-mod tree;
-mod value;
+pub mod language;
+pub mod plan;
+pub mod rows;
+pub mod value;
 
-pub use bson_type::BsonTypes;
-pub(crate) use fault::near;
-pub use fault::{Fault, Location};
-pub use file::{
-    At, ChildFile, ChildIdFile, CollectionFile, ColumnFile, ConditionFile, IdFile, IdRule, IdType, KeyFrom, LookupFile,
-    MapKeyFile, MappingFile, OnDrop, ReferenceFile, RootsFile, Shape, SplitFile, TableFile, TestFile, Unlisted,
-    VariantFile,
+pub(crate) use language::fault::near;
+pub use language::{
+    fault::{Fault, Location},
+    file::{
+        At, ChildFile, ChildIdFile, CollectionFile, ColumnFile, ConditionFile, IdFile, IdRule, IdType, KeyFrom,
+        LookupFile, MapKeyFile, MappingFile, OnDrop, ReferenceFile, RootsFile, Shape, SplitFile, TableFile, TestFile,
+        Unlisted, VariantFile,
+    },
+    path::Path,
 };
-pub use losses::{Entry as LossEntry, Loss, Losses};
-pub use map::digest;
-pub use path::Path;
-pub use plan::{CollectionPlan, Found, Lookup, Plan, PlanColumn, TablePlan};
-pub use policy::{Coerce, EmptyElements, Epoch, Misfit, PolicyFile};
-pub use reads::{Reached, Reads};
-pub use row::{Fields, Reject, Rejects, Row, Rows};
+pub use plan::{
+    CollectionPlan, Found, Lookup, Plan, PlanColumn, TablePlan, target,
+    used_paths::{Reached, Reads},
+};
+pub use rows::{
+    map::digest,
+    row::{Fields, Reject, Rejects, Row, Rows},
+};
+pub use value::{
+    bson_type::BsonTypes,
+    losses::{Entry as LossEntry, Loss, Losses},
+    policy::{Coerce, EmptyElements, Epoch, Misfit, PolicyFile},
+};

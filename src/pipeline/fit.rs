@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Error, identity};
 use crate::{
     config::Config,
-    mapping::{MappingFile, Plan, target::Catalog},
+    mapping::{MappingFile, Plan, plan::target::Catalog},
     sink::{
         Look, Postgres, Prepared, Purpose, Session, Watch, faults_of_target, migrate, read_catalog, suited::writable,
     },

@@ -10,7 +10,7 @@ use super::{
     Error,
     session::{Session, field},
 };
-use crate::mapping::target::{Catalog, Column, ColumnType, Filled, ForeignKey, Table, TableName};
+use crate::mapping::plan::target::{Catalog, Column, ColumnType, Filled, ForeignKey, Table, TableName};
 
 const ACT: &str = "read the catalog of the target";
 

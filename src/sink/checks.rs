@@ -8,7 +8,7 @@ use super::{
     session::{Param, field},
     sql::{columns_as_params, numbered},
 };
-use crate::mapping::{Row, TablePlan, target::quote_ident};
+use crate::mapping::{Row, TablePlan, plan::target::quote_ident};
 use crate::model::Reason;
 
 /// Refusals of single rows (casts, domains) after which a table is asked about no further rows.

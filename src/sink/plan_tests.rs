@@ -10,7 +10,7 @@ use crate::{
     log::FrontierRecord,
     mapping::{
         MappingFile,
-        target::{Catalog, Column, ColumnType, Filled, Table, TableName},
+        plan::target::{Catalog, Column, ColumnType, Filled, Table, TableName},
     },
     model::{Frontier, Namespace},
 };

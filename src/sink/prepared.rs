@@ -17,7 +17,7 @@ use super::{
     session::{Session, field},
     statements::{CollectionStatements, TableStatements},
 };
-use crate::mapping::{CollectionPlan, Plan, Rows, target::Catalog};
+use crate::mapping::{CollectionPlan, Plan, Rows, plan::target::Catalog};
 
 /// A plan that can be applied.
 #[derive(Debug)]

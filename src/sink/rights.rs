@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::{Error, Session, fault::Fault, schema, session::field};
-use crate::mapping::{Plan, TablePlan, target::TableName};
+use crate::mapping::{Plan, TablePlan, plan::target::TableName};
 
 const ACT: &str = "ask for the rights of the role";
 

@@ -7,7 +7,7 @@ use crate::{
         setup::{Finding, Setup},
     },
     log::Topics,
-    mapping::{Plan, target::Catalog},
+    mapping::{Plan, plan::target::Catalog},
     model::Namespace,
     pipeline::{self, identity},
     retry,

@@ -1,0 +1,402 @@
+//! The mapping file: what the TOML says, before anybody asks whether the target agrees.
+//!
+//! The shape is plain data and every name keeps its place in the file, so that faults found later, against the catalog,
+//! point at a line too. Reading is in `read`: by hand over toml's spanned table, because a derived deserializer stops at
+//! the first fault and this file is written by people who want all of them.
+
+use bson::raw::RawBson;
+use uuid::Uuid;
+
+use super::parse;
+use crate::mapping::{BsonTypes, EmptyElements, Fault, Location, Path, PolicyFile, plan::target::TableName};
+
+/// What stands for a value that is not there, where values are names: of variants, and of what a reference may mean.
+pub(crate) const MISSING: &str = "missing";
+
+/// A mapping file.
+#[derive(Clone, Debug)]
+pub struct MappingFile {
+    /// Name of the file, for messages.
+    pub name: String,
+    /// The collections, by name.
+    pub collections: Vec<CollectionFile>,
+}
+
+/// A collection of a mapping file.
+#[derive(Clone, Debug)]
+pub struct CollectionFile {
+    /// Name of the collection.
+    pub name: At<String>,
+    /// What the `_id` becomes; `None` where all columns of the key are filled by columns.
+    pub id: Option<At<IdFile>>,
+    /// Namespace of version-5 UUIDs that are no `_id`'s.
+    pub namespace: Option<Uuid>,
+    /// What a dropped or renamed collection means.
+    pub on_drop: OnDrop,
+    /// Whether it is meant that the source has no such collection (yet).
+    pub may_be_empty: bool,
+    /// Which documents have rows; all conditions must hold.
+    pub filter: Vec<ConditionFile>,
+    /// The table of its documents, or one for each kind.
+    pub tables: RootsFile,
+}
+
+/// The tables of a collection's documents.
+#[derive(Clone, Debug)]
+pub enum RootsFile {
+    /// One for all.
+    One(TableFile),
+    /// One for each kind of document.
+    Split(SplitFile),
+}
+
+/// Documents of several kinds, told apart by a field.
+#[derive(Clone, Debug)]
+pub struct SplitFile {
+    /// The field.
+    pub by: At<Path>,
+    /// What becomes of a document of another kind.
+    pub unlisted: Unlisted,
+    /// The kinds.
+    pub variants: Vec<VariantFile>,
+}
+
+/// One kind of document.
+#[derive(Clone, Debug)]
+pub struct VariantFile {
+    /// Its name.
+    pub name: At<String>,
+    /// The values of the field that mean it.
+    pub is: Vec<At<RawBson>>,
+    /// Whether documents without the field, or with null in it, are of this kind.
+    pub missing: bool,
+    /// The column that takes the id.
+    pub id_column: Option<At<String>>,
+    /// Its table.
+    pub table: TableFile,
+}
+
+/// What becomes of a document of a kind that no variant names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Unlisted {
+    /// It is refused.
+    #[default]
+    Reject,
+    /// It has no rows.
+    Ignore,
+}
+
+/// A table and what fills it.
+#[derive(Clone, Debug)]
+pub struct TableFile {
+    /// Its name.
+    pub table: At<TableName>,
+    /// The columns by which a row is found; none for the primary key.
+    pub key: Vec<At<String>>,
+    /// Whether others write the table too.
+    pub shared: bool,
+    /// Which documents or elements have a row; all conditions must hold.
+    pub filter: Vec<ConditionFile>,
+    /// Columns that are left to the target.
+    pub ignore: Vec<At<String>>,
+    /// Columns that differ from "the field of the same name".
+    pub columns: Vec<ColumnFile>,
+    /// What is embedded and becomes rows of its own.
+    pub children: Vec<ChildFile>,
+}
+
+/// A condition on a document or element.
+#[derive(Clone, Debug)]
+pub struct ConditionFile {
+    /// Where the value is.
+    pub path: At<Path>,
+    /// What must be true of it.
+    pub test: TestFile,
+}
+
+/// What must be true of a value. Null and absent are the same.
+#[derive(Clone, Debug)]
+pub enum TestFile {
+    /// It is one of these.
+    Is(Vec<At<RawBson>>),
+    /// It is none of these.
+    Not(Vec<At<RawBson>>),
+    /// Whether it is there and not null.
+    Exists(bool),
+    /// It is there and of one of these types.
+    Type(BsonTypes),
+}
+
+/// How `_id` becomes the primary key.
+#[derive(Clone, Debug)]
+pub struct IdFile {
+    /// The rule.
+    pub rule: IdRule,
+    /// The only type of `_id` that is taken; `None` takes every type that stays unambiguous.
+    pub only: Option<IdType>,
+    /// Namespace of version-5 UUIDs.
+    pub namespace: Uuid,
+    /// Where ids are looked up, for [`IdRule::Lookup`].
+    pub lookup: Option<LookupFile>,
+    /// What a text begins with, which is no part of the id.
+    pub strip_prefix: Option<String>,
+    /// What a text ends with, which is no part of the id.
+    pub strip_suffix: Option<String>,
+    /// The column; `None` for the table's primary key.
+    pub column: Option<At<String>>,
+}
+
+/// A rule that makes a primary key of an `_id`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IdRule {
+    /// Version-5 UUID of the text form.
+    Uuid5,
+    /// ObjectId as 24 hexadecimal digits.
+    Hex,
+    /// String as it is.
+    Text,
+    /// Integer as it is.
+    Integer,
+    /// UUID as it is.
+    Uuid,
+    /// MD5 of the text form, as UUID or as 32 hexadecimal digits.
+    Md5,
+    /// ObjectId as the last 12 bytes of a UUID, after zeros.
+    PadLeft,
+    /// ObjectId as the first 12 bytes of a UUID, before zeros.
+    PadRight,
+    /// The bytes of an ObjectId, UUID or binary.
+    Bytes,
+    /// The text form, looked up in a table of the target.
+    Lookup,
+}
+
+/// The table in which [`IdRule::Lookup`] finds ids.
+#[derive(Clone, Debug)]
+pub struct LookupFile {
+    /// The table.
+    pub table: At<TableName>,
+    /// The column that holds the text of the source's id.
+    pub from: At<String>,
+    /// The column that holds the target's id.
+    pub to: At<String>,
+}
+
+/// A type of `_id`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IdType {
+    /// ObjectId.
+    ObjectId,
+    /// String.
+    String,
+    /// Whole number of any numeric type.
+    Integer,
+    /// Binary of subtype 4.
+    Uuid,
+    /// Binary of subtype 0.
+    Binary,
+}
+
+/// What a dropped or renamed collection means for its tables.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnDrop {
+    /// Stop and let a person decide.
+    #[default]
+    Halt,
+    /// Leave the rows as they are.
+    Ignore,
+    /// Empty the tables.
+    Truncate,
+}
+
+/// A column of a mapping file.
+#[derive(Clone, Debug)]
+pub struct ColumnFile {
+    /// Name of the column.
+    pub name: At<String>,
+    /// Where its value is: the first of these that is there. None for the field of the same name.
+    pub paths: Vec<At<Path>>,
+    /// Its value, whatever the document says.
+    pub constant: Option<At<RawBson>>,
+    /// Whether it takes all fields that nothing else reads.
+    pub rest: Option<At<()>>,
+    /// Its value where the document has none.
+    pub default: Option<At<RawBson>>,
+    /// The collection whose `_id` the value is.
+    pub reference: Option<ReferenceFile>,
+    /// The rule that converts the value as an id.
+    pub id: Option<At<IdFile>>,
+    /// When the value is taken at all; all conditions must hold.
+    pub when: Vec<ConditionFile>,
+    /// What becomes of values that are not there in the form that the column wants.
+    pub policy: PolicyFile,
+}
+
+/// The collection whose `_id` a value is.
+#[derive(Clone, Debug)]
+pub enum ReferenceFile {
+    /// Always this one.
+    To(At<String>),
+    /// It depends on another field.
+    By {
+        /// The field.
+        by: At<Path>,
+        /// Its values and the collections that they mean; [`MISSING`] is for documents without one.
+        to: Vec<(At<String>, At<String>)>,
+    },
+}
+
+/// Something embedded that becomes rows of its own.
+#[derive(Clone, Debug)]
+pub struct ChildFile {
+    /// Where it is, from the document or element around it.
+    pub path: At<Path>,
+    /// What it is.
+    pub shape: Shape,
+    /// The table of its rows.
+    pub table: TableFile,
+    /// The column that takes the id of the row around it.
+    pub parent: Option<At<String>>,
+    /// The column that takes the id of the document's row.
+    pub root: Option<At<String>>,
+    /// The column that takes the place in the array or map.
+    pub order: Option<At<String>>,
+    /// What takes the name in a map.
+    pub map_key: Option<MapKeyFile>,
+    /// The column that takes an id of the element's own.
+    pub id: Option<ChildIdFile>,
+    /// Whether elements with the same key become one row.
+    pub distinct: bool,
+    /// What becomes of empty elements; `None` for what the columns make of them.
+    pub empty_elements: Option<At<EmptyElements>>,
+}
+
+/// The column that takes the names of a map, which may be ids.
+#[derive(Clone, Debug)]
+pub struct MapKeyFile {
+    /// The column.
+    pub column: At<String>,
+    /// The collection whose `_id`s the names are.
+    pub reference: Option<At<String>>,
+    /// The rule that converts the names as ids.
+    pub id: Option<At<IdFile>>,
+}
+
+/// What is embedded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Shape {
+    /// An array: a row for each element.
+    #[default]
+    Array,
+    /// A document: one row, or none where it is absent or null.
+    Document,
+    /// A document whose names are data: a row for each field.
+    Map,
+}
+
+/// The id of a child row. Without a rule, a version-5 UUID of the id of the row around it, the path and what tells elements
+/// apart.
+#[derive(Clone, Debug)]
+pub struct ChildIdFile {
+    /// The column.
+    pub column: At<String>,
+    /// What tells elements apart.
+    pub from: KeyFrom,
+    /// The rule that makes the id of that value alone.
+    pub rule: Option<At<IdFile>>,
+}
+
+/// What tells the elements of an array or map apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeyFrom {
+    /// The element's `_id` where it has one, else its index; in a map the name.
+    Auto,
+    /// A field that every element has; its id survives when other elements come, go or move.
+    Field(Path),
+    /// The index.
+    Index,
+    /// The name in a map.
+    Name,
+}
+
+/// A value of the file and where it stands.
+#[derive(Clone, Debug)]
+pub struct At<T> {
+    /// The value.
+    pub value: T,
+    /// Line, from 1; 0 for a value that the file leaves out.
+    pub line: u32,
+    /// Column in characters, from 1.
+    pub column: u32,
+}
+
+impl<T> At<T> {
+    /// Another value at the same place.
+    pub fn with<U>(&self, value: U) -> At<U> {
+        At { value, line: self.line, column: self.column }
+    }
+}
+
+impl MappingFile {
+    /// Reads a mapping file; `name` is what messages call it.
+    ///
+    /// # Errors
+    /// Every fault of the file, in its order: syntax alone when that is broken, else wrong names, types and values.
+    pub fn parse(text: &str, name: &str) -> Result<Self, Vec<Fault>> {
+        parse::mapping_file(text, name)
+    }
+
+    /// A fault at a place of this file.
+    pub(crate) fn fault<T>(&self, at: &At<T>, what: impl Into<String>, hint: impl Into<String>) -> Fault {
+        Fault { location: self.location(at), what: what.into(), hint: hint.into() }
+    }
+
+    /// A place of this file.
+    pub(crate) fn location<T>(&self, at: &At<T>) -> Option<Location> {
+        Some(Location { file: self.name.clone(), line: at.line, column: at.column })
+    }
+}
+
+impl IdRule {
+    /// Every rule and its name in the file.
+    pub(crate) const NAMES: [(&str, Self); 10] = [
+        ("uuid5", Self::Uuid5),
+        ("md5", Self::Md5),
+        ("pad_left", Self::PadLeft),
+        ("pad_right", Self::PadRight),
+        ("hex", Self::Hex),
+        ("text", Self::Text),
+        ("integer", Self::Integer),
+        ("uuid", Self::Uuid),
+        ("bytes", Self::Bytes),
+        ("lookup", Self::Lookup),
+    ];
+}
+
+impl IdType {
+    /// Every type and its name in the file.
+    pub(crate) const NAMES: [(&str, Self); 5] = [
+        ("objectId", Self::ObjectId),
+        ("string", Self::String),
+        ("integer", Self::Integer),
+        ("uuid", Self::Uuid),
+        ("binary", Self::Binary),
+    ];
+}
+
+impl OnDrop {
+    /// Every policy and its name in the file.
+    pub(crate) const NAMES: [(&str, Self); 3] =
+        [("halt", Self::Halt), ("ignore", Self::Ignore), ("truncate", Self::Truncate)];
+}
+
+impl Unlisted {
+    /// Every outcome and its name in the file.
+    pub(crate) const NAMES: [(&str, Self); 2] = [("reject", Self::Reject), ("ignore", Self::Ignore)];
+}
+
+impl Shape {
+    /// Every shape and its name in the file.
+    pub(crate) const NAMES: [(&str, Self); 3] =
+        [("array", Self::Array), ("document", Self::Document), ("map", Self::Map)];
+}

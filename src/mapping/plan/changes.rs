@@ -1,0 +1,73 @@
+//! What a plan that was made again writes otherwise than the plan before: columns that are gone, and columns that came.
+//!
+//! A column that the mapping names and the table lost is a fault of the plan itself. This is about those that are filled because a
+//! field has their name: the plan fits without them, and what the documents hold would silently go nowhere.
+
+use super::target::{Catalog, TableName};
+use crate::mapping::{Fault, Plan, language::fault::nearest};
+
+/// Columns of one table that one collection fills.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gained {
+    /// The collection.
+    pub collection: String,
+    /// The table.
+    pub table: TableName,
+    /// The columns that it fills now and did not before.
+    pub columns: Vec<String>,
+}
+
+impl Plan {
+    /// The columns that `before` filled and that the catalog no longer has, each as a fault.
+    pub fn lost_since(&self, before: &Self, catalog: &Catalog) -> Vec<Fault> {
+        let gained = self.gained_since(before);
+        let mut faults = Vec::new();
+        for (collection, table, columns) in beyond(before, self) {
+            let Some(found) = catalog.table(table) else { continue };
+            let new = gained.iter().find(|gained| gained.collection == collection && gained.table == *table);
+            let new = new.map_or(&[][..], |gained| &gained.columns);
+            for name in columns.iter().filter(|name| found.column(name).is_none()) {
+                // A new column beside one that is gone: most likely it was renamed.
+                let only = new.first().filter(|_| new.len() == 1).map(String::as_str);
+                let meant = nearest(name, new.iter().map(String::as_str)).or(only);
+                let has = found.columns.iter().map(|column| column.name.as_str()).collect::<Vec<_>>().join(", ");
+                let what =
+                    format!("column {name:?} of {table}, which `{collection}` filled, is gone; the table has {has}");
+                let hint = match meant {
+                    Some(meant) => format!(
+                        "if it is called {meant:?} now, say so in [collections.{collection}.columns]: {meant} = \"{name}\"; if it was \
+                         dropped on purpose, restart"
+                    ),
+                    None => "put it back, or name the column that takes its values in `columns`; if it was dropped on purpose, \
+                             restart"
+                        .to_owned(),
+                };
+                faults.push(Fault { location: None, what, hint });
+            }
+        }
+        faults
+    }
+
+    /// The columns that this plan fills and `before` did not, in tables that both write.
+    pub fn gained_since(&self, before: &Self) -> Vec<Gained> {
+        let gained = beyond(self, before).into_iter();
+        gained.map(|(collection, table, columns)| Gained { collection, table: table.clone(), columns }).collect()
+    }
+}
+
+/// By collection and table: the columns that `plan` fills beyond those that `other` fills there.
+fn beyond<'a>(plan: &'a Plan, other: &Plan) -> Vec<(String, &'a TableName, Vec<String>)> {
+    let mut found = Vec::new();
+    for ours in plan.collections() {
+        let Some(theirs) = other.collection(&ours.collection) else { continue };
+        for table in &ours.tables {
+            let Some(known) = theirs.tables.iter().find(|known| known.table == table.table) else { continue };
+            let new = table.columns.iter().filter(|column| known.columns.iter().all(|known| known.name != column.name));
+            let columns = new.map(|column| column.name.clone()).collect::<Vec<_>>();
+            if !columns.is_empty() {
+                found.push((ours.collection.clone(), &table.table, columns));
+            }
+        }
+    }
+    found
+}

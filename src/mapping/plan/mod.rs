@@ -1,0 +1,140 @@
+//! The plan: a mapping file checked against the target's catalog, ready to turn documents into rows.
+
+pub(crate) mod changes;
+pub(crate) mod compile;
+pub(crate) mod order;
+pub mod target;
+pub(crate) mod used_paths;
+
+use super::{Fault, Location, OnDrop, Reads, plan::target::TableName, rows::map::Program};
+
+/// What every mapped collection becomes.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub(crate) collections: Vec<CollectionPlan>,
+    pub(crate) warnings: Vec<Fault>,
+}
+
+impl Plan {
+    /// The collections, by name.
+    pub fn collections(&self) -> &[CollectionPlan] {
+        &self.collections
+    }
+
+    /// What is legal and worth a second look, for example an instant that goes into a column without a time zone.
+    pub fn warnings(&self) -> &[Fault] {
+        &self.warnings
+    }
+
+    /// The collection of that name.
+    pub fn collection(&self, name: &str) -> Option<&CollectionPlan> {
+        self.collections.iter().find(|plan| plan.collection == name)
+    }
+}
+
+/// What one collection becomes.
+#[derive(Clone, Debug)]
+pub struct CollectionPlan {
+    /// Name of the collection.
+    pub collection: String,
+    /// What a dropped or renamed collection means.
+    pub on_drop: OnDrop,
+    /// Whether it is meant that the source has no such collection (yet): then that proves it equal to no rows.
+    pub may_be_empty: bool,
+    /// The tables: each root followed by its children. A collection has one root, or one for each kind of document.
+    pub tables: Vec<TablePlan>,
+    pub(crate) program: Program,
+}
+
+impl CollectionPlan {
+    /// The root tables, in the order of the fields of [`Self::keys`].
+    pub fn roots(&self) -> impl Iterator<Item = &TablePlan> {
+        self.tables.iter().filter(|table| table.root)
+    }
+
+    /// Changes whenever the same document could become other rows: with the mapping, the target's catalog, or this program.
+    pub fn digest(&self) -> [u8; 16] {
+        xxhash_rust::xxh3::xxh3_128(format!("{self:?}").as_bytes()).to_be_bytes()
+    }
+
+    /// By which rule the keys of its rows are made, in words: what may not change while there are rows.
+    pub fn key_rule(&self) -> String {
+        let Some(rule) = &self.program.id else { return "the columns of the key".to_owned() };
+        let embeds = self.tables.iter().any(|table| !table.root);
+        rule.in_words(embeds)
+    }
+
+    /// The paths that a column of a table takes its value from, by name.
+    pub fn paths_of(&self, table: &TableName, column: &str) -> Vec<&str> {
+        let at = |table_at: usize| self.tables.get(table_at).is_some_and(|plan| plan.table == *table);
+        self.program.paths_of(&at, column)
+    }
+
+    /// Which paths of a document are read.
+    pub fn reads(&self) -> &Reads {
+        &self.program.reads
+    }
+}
+
+/// One table that is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TablePlan {
+    /// Its name.
+    pub table: TableName,
+    /// The columns that are written, in the order of a row's fields.
+    pub columns: Vec<PlanColumn>,
+    /// Positions in `columns` of the columns by which a row is found again: the primary key, or a unique constraint over
+    /// columns that are all NOT NULL. In the constraint's order; never empty.
+    pub key: Vec<usize>,
+    /// Whether it holds the document itself, not something embedded in it.
+    pub root: bool,
+    /// How the rows of a document are found again when only its `_id` is known.
+    pub found: Found,
+    /// Whether the table has unique constraints besides the key.
+    pub uniques: bool,
+    /// Rank in foreign-key order over the whole plan: a table comes after those it references, which have smaller ranks.
+    pub depth: usize,
+}
+
+/// How the rows of a document are found again when only its `_id` is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// A column of each row holds what the `_id` becomes in a root table, and no other document has rows with that value.
+    ById {
+        /// Which root table: the field of [`CollectionPlan::keys`] to look for.
+        key: usize,
+        /// Position of the column.
+        column: usize,
+    },
+    /// The sink remembers the key of each row with the document: it follows from other fields, which may change, or other
+    /// collections write the table too.
+    Remembered,
+}
+
+/// One column that is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlanColumn {
+    /// Its name.
+    pub name: String,
+    /// Its type as SQL: what the parameter's element is cast to.
+    pub sql_type: String,
+    /// Type of the parameter's element, unqualified (`uuid`, `text`, …); the parameter is an array of it.
+    pub param_type: String,
+    /// Oid of `param_type`.
+    pub param_oid: Option<u32>,
+    /// Where the value is found that the parameter stands for; `None` when the parameter is the value.
+    pub lookup: Option<Lookup>,
+    /// The line of the mapping file that declares it, or its table.
+    pub place: Option<Location>,
+}
+
+/// A table of the target that translates ids.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lookup {
+    /// The table.
+    pub table: TableName,
+    /// The column that holds the text of the source's id, and its type as SQL.
+    pub from: (String, String),
+    /// The column that holds the id of the target.
+    pub to: String,
+}
