@@ -11,11 +11,11 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    control::status::PartitionStatus,
     metrics as names,
     pipeline::{CollectionOverview, Overview},
     reconcile::verdict::{Judged, Verdict},
     retry::{Class, Classify},
-    sink::status::PartitionStatus,
     status::{Phase, ProcessStatus, Status},
 };
 

@@ -15,7 +15,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-use crate::{log, pipeline, sink, source, telemetry::LogFormat};
+use crate::{log, pipeline, postgres, source, telemetry::LogFormat};
 
 /// Where `--help` lists the options of every command, apart from the command's own.
 const GLOBAL: &str = "Options of every command";
@@ -127,7 +127,7 @@ impl Cli {
 /// What a person can do about the error of a command, where the part that failed knows.
 pub fn hint(error: &anyhow::Error) -> Option<String> {
     error.chain().find_map(|cause| {
-        let part = cause.downcast_ref::<sink::Error>().and_then(sink::Error::hint);
+        let part = cause.downcast_ref::<postgres::Error>().and_then(postgres::Error::hint);
         let part = part.or_else(|| cause.downcast_ref::<source::Error>().and_then(source::Error::hint));
         let part = part.or_else(|| cause.downcast_ref::<log::Error>().and_then(log::Error::hint));
         part.map(str::to_owned).or_else(|| cause.downcast_ref::<pipeline::Error>().and_then(pipeline::Error::hint))

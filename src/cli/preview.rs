@@ -12,8 +12,9 @@ use crate::{
     log::ejson,
     mapping::{CollectionPlan, Plan, Reject, Row, TablePlan},
     model::Key,
-    sink::{Checks, Postgres, Purpose, Session, Violation, print_rows, read_catalog},
+    postgres::{Postgres, Purpose, Session, read_catalog},
     source::{ReadTime, Source, id_of},
+    target::{Checks, Violation, print_rows},
 };
 
 /// Show documents with the rows that they become, or why they are refused; nothing is written.

@@ -8,7 +8,7 @@ use super::{
     Exit, print,
     setup::{Setup, operator},
 };
-use crate::{log::topic_name, model::Namespace, sink::replay};
+use crate::{control::replay, log::topic_name, model::Namespace};
 
 /// Apply a topic again from an earlier offset, while the daemon runs.
 #[derive(Debug, Args)]

@@ -9,12 +9,9 @@ use super::{
     setup::{Finding, Setup, operator},
 };
 use crate::{
+    control::load_indexes::{self, Deferred},
     mapping::Plan,
-    sink::{
-        Postgres, Purpose, Session,
-        load_indexes::{self, Deferred},
-        migrate, read_catalog, rehearse,
-    },
+    postgres::{Postgres, Purpose, Session, migrate, read_catalog, rehearse},
 };
 
 /// What to do with the schema of the target.

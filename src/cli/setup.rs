@@ -7,7 +7,7 @@ use crate::{
     config::Config,
     mapping::{self, MappingFile},
     pipeline::identity::configured,
-    sink::{self, Postgres, Purpose, Session, identity},
+    postgres::{self, Postgres, Purpose, Session, identity},
     source::OnDrop,
 };
 
@@ -58,7 +58,7 @@ impl Setup {
     ///
     /// # Errors
     /// Those of opening it, and that the state is another source's.
-    pub(super) async fn session(&self) -> Result<Session, sink::Error> {
+    pub(super) async fn session(&self) -> Result<Session, postgres::Error> {
         let session = Postgres::new(&self.config.sink, &self.config.log.prefix)?.open(Purpose::Control).await?;
         identity::compare(&session, &configured(&self.config)).await?;
         Ok(session)

@@ -12,9 +12,9 @@ use super::{
     Exit, print,
     setup::{Setup, operator},
 };
-use crate::sink::{
-    Session, migrate,
-    snapshots::{self, SnapshotCommand},
+use crate::{
+    control::snapshots::{self, SnapshotCommand},
+    postgres::{Session, migrate},
 };
 
 /// Start snapshots again, let them stand still or go on, and see how far they are.

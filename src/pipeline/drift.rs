@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use crate::{
     model::Key,
     reconcile::{Drifting, Report},
-    sink::Entry,
+    target::Entry,
 };
 
 /// Documents remembered for a collection: a wrong mapping makes every one of them drift.

@@ -8,9 +8,8 @@ use super::{Error, identity};
 use crate::{
     config::Config,
     mapping::{MappingFile, Plan, plan::target::Catalog},
-    sink::{
-        Look, Postgres, Prepared, Purpose, Session, Watch, faults_of_target, migrate, read_catalog, suited::writable,
-    },
+    postgres::{Look, Postgres, Purpose, Session, Watch, faults_of_target, migrate, read_catalog, suited::writable},
+    sink::Prepared,
 };
 
 /// The target, and the plan made ready for it.

@@ -10,7 +10,7 @@ use crate::{
     config::Config,
     log::{StoredState, Topics, stored_identity},
     model::{Identity, SourceIdentity, TargetIdentity},
-    sink::{Postgres, Purpose, Session, identity},
+    postgres::{Postgres, Purpose, Session, identity},
     source::Source,
 };
 
@@ -76,7 +76,7 @@ pub(super) async fn of_candidate(role: &SourceRole) -> Result<Identity, Error> {
     };
     let target = match tokio::time::timeout(TARGET_PATIENCE, looked).await {
         Ok(Ok(target)) => Some(target),
-        Ok(Err(error @ crate::sink::Error::Mismatch(_))) => return Err(error.into()),
+        Ok(Err(error @ crate::postgres::Error::Mismatch(_))) => return Err(error.into()),
         // The sink says what is wrong with PostgreSQL.
         Ok(Err(_)) | Err(_) => None,
     };

@@ -34,9 +34,9 @@ use crate::{
     log,
     mapping::{self, Plan},
     model::{Mismatch, Namespace},
-    reconcile,
+    postgres, reconcile,
     retry::{self, Backoff, Class, Classify},
-    sink as target, source as origin,
+    source as origin,
     status::{Phase, Role, RoleStatus, Status},
 };
 
@@ -54,7 +54,7 @@ pub enum Error {
     SourceAndLog(Box<(origin::Error, log::Error)>),
     /// PostgreSQL.
     #[error("use the target")]
-    Sink(#[from] target::Error),
+    Sink(#[from] postgres::Error),
     /// The comparison.
     #[error("compare both sides")]
     Reconcile(#[from] reconcile::Error),
@@ -66,7 +66,7 @@ pub enum Error {
     Mapping(Vec<mapping::Fault>),
     /// The target cannot be written as it is.
     #[error("write the target: {}", .0.iter().map(|fault| fault.what.as_str()).collect::<Vec<_>>().join("; "))]
-    TargetUnsuited(Vec<target::Fault>),
+    TargetUnsuited(Vec<postgres::Fault>),
     /// The stored state is of another source or target.
     #[error("go on with the stored state")]
     Mismatch(#[from] Mismatch),

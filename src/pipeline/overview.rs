@@ -13,15 +13,13 @@ use tokio_util::sync::CancellationToken;
 use super::{Error, reconciler::FULL};
 use crate::{
     config::Config,
+    control::status::{self, Letters, PartitionStatus, ReconcileResult},
     log::topic_name,
     mapping::Plan,
     metrics as names,
     model::{Frontier, Namespace},
+    postgres::{Postgres, Purpose, Session},
     reconcile::verdict::{Aged, CollectionFacts, Evidence, Facts, Judged, Proof, judge},
-    sink::{
-        Postgres, Purpose, Session,
-        status::{self, Letters, PartitionStatus, ReconcileResult},
-    },
     status::{Phase, Status},
 };
 

@@ -25,9 +25,9 @@ use super::{
     snapshots::{Item, Snapshots},
 };
 use crate::{
+    control::snapshots::SnapshotRequests,
     log::{Publisher, StreamState, Topics, Transaction},
     model::{Change, Control, ControlKind, Frontier, Identity, SnapshotState, SnapshotStep},
-    sink::snapshots::SnapshotRequests,
     source::{ChangeStream, MemoryPermit, Merge, Position, SnapshotItem, Source, Start, StreamBatch, Ticket},
     status::{Phase, Role},
 };

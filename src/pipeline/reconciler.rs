@@ -12,17 +12,17 @@ use super::{
 };
 use crate::{
     config::Config,
+    control::status::{ReconcileResult, store_reconcile_result},
     log::{Topics, ejson},
     mapping::MappingFile,
     metrics as names,
     model::Key,
+    postgres::{self, Purpose, Session, Watch},
     reconcile::{self, Bounds, Coverage, Pass, Report},
-    sink::{
-        self, Entry, Prepared, Purpose, Session, Watch,
-        status::{ReconcileResult, store_reconcile_result},
-    },
+    sink::Prepared,
     source::{self, Limits, Source},
     status::{Phase, Role, Status},
+    target::{self, Entry},
 };
 
 /// Compares both sides.
@@ -123,7 +123,7 @@ impl Comparison {
     }
 
     async fn entries(&self, collection: usize, keys: &[Key]) -> Result<HashMap<Key, Entry>, Error> {
-        let reader = sink::TargetReader::begin(&self.session, &self.prepared).await?;
+        let reader = target::TargetReader::begin(&self.session, &self.prepared).await?;
         let entries = reader.entries(collection, keys).await?;
         reader.end().await?;
         Ok(entries)
@@ -146,7 +146,7 @@ impl ReconcilerRole {
             let connected = cancel.run_until_cancelled(Comparison::connect(&self.config, &self.mapping)).await;
             let comparison = match connected {
                 None => break,
-                Some(Err(Error::Sink(sink::Error::CatalogChanged))) => continue,
+                Some(Err(Error::Sink(postgres::Error::CatalogChanged))) => continue,
                 Some(comparison) => comparison?,
             };
             if let Err(error) = self.compare(&comparison, cancel).await {
@@ -160,7 +160,7 @@ impl ReconcilerRole {
     /// Passes over all collections until cancelled.
     ///
     /// # Errors
-    /// [`sink::Error::CatalogChanged`] when the plan is older than the catalog; else those of either side.
+    /// [`postgres::Error::CatalogChanged`] when the plan is older than the catalog; else those of either side.
     async fn compare(&self, comparison: &Comparison, cancel: &CancellationToken) -> Result<(), Error> {
         self.overview.compiled(comparison.prepared.all());
         let mut known: HashMap<usize, Known> = HashMap::new();

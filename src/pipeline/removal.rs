@@ -29,10 +29,12 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::{Error, repairs::RepairItem};
 use crate::{
     config::Config,
+    control::stale,
     log::{TopicPartition, Topics},
     model::{ClusterTime, Frontier, Key, Namespace, SnapshotState, Version},
+    postgres::{Postgres, Purpose, Session},
     retry::{self, Class, Classify},
-    sink::{Postgres, Purpose, Session, checkpoint, stale},
+    sink::checkpoint,
     source::{ReadTime, Source, deletes},
 };
 

@@ -23,12 +23,10 @@ use tokio::sync::{mpsc, oneshot};
 use super::Error;
 use crate::{
     config::Config,
+    control::repairs::{self, Request},
     model::{Change, ClusterTime, Key, Version},
+    postgres::{Postgres, Purpose, Session},
     retry,
-    sink::{
-        Postgres, Purpose, Session,
-        repairs::{self, Request},
-    },
     source::{ChunkSizer, Limits, Reread, Source, Ticket, reread},
 };
 

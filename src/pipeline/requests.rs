@@ -10,10 +10,8 @@ use tokio::sync::watch;
 use super::Error;
 use crate::{
     config::Config,
-    sink::{
-        Postgres, Purpose, Session,
-        snapshots::{self, SnapshotRequests},
-    },
+    control::snapshots::{self, SnapshotRequests},
+    postgres::{Postgres, Purpose, Session},
     status::{SnapshotStatus, Status},
 };
 

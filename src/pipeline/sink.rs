@@ -20,8 +20,9 @@ use crate::{
     config::Config,
     log::Topics,
     mapping::{MappingFile, Plan},
+    postgres::{self, Watch},
     retry::Backoff,
-    sink::{self, Prepared, Watch, Worker, checkpoint},
+    sink::{Prepared, Worker, checkpoint},
     status::{Phase, Role, Status},
 };
 
@@ -52,7 +53,7 @@ impl SinkRole {
         while !cancel.is_cancelled() {
             let Some(prepared) = cancel.run_until_cancelled(self.prepare()).await else { break };
             let (workers, topics, watch, prepared) = match prepared {
-                Err(Error::Sink(sink::Error::CatalogChanged)) => continue,
+                Err(Error::Sink(postgres::Error::CatalogChanged)) => continue,
                 prepared => prepared?,
             };
             self.status.phase(Role::Sink, Phase::Running);

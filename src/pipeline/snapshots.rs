@@ -13,9 +13,9 @@ use super::{
     removal::{Remains, RemovalItem, Removals},
 };
 use crate::{
+    control::snapshots::SnapshotRequests,
     log::StoredState,
     model::{ClusterTime, Frontier, SnapshotState, SnapshotStep},
-    sink::snapshots::SnapshotRequests,
     source::{Position, Snapshot, SnapshotItem, Source},
     status::{SnapshotPhase, SnapshotStatus, Status},
 };

@@ -12,11 +12,11 @@ use super::{
 };
 use crate::{
     config::Config,
+    control::snapshots::SnapshotRequests,
     log::{self, Leadership, Topics},
     metrics as names,
     model::{ClusterTime, Identity, Namespace},
     retry::Backoff,
-    sink::snapshots::SnapshotRequests,
     source::{OnDrop, Scope, Source},
     status::{Phase, Role, Status},
 };

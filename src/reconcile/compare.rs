@@ -12,7 +12,7 @@
 
 use crate::{
     model::{ClusterTime, Frontier},
-    sink::Entry,
+    target::Entry,
 };
 
 /// How a document's rows compare with what they should be.

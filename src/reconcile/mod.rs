@@ -3,7 +3,7 @@
 //! ```text
 //!  source::SnapshotReader ─ documents at T ─┐
 //!                                   ├─ compare (pure) ─▶ match | missing | extra | different | undecided ─▶ verdict (pure)
-//!  sink::TargetReader ─ ledger, rows, W ──┘
+//!  target::TargetReader ─ ledger, rows, W ──┘
 //! ```
 //! Owns the judgement and nothing else: it changes neither side. Reading order: `compare`, `pass`, `verdict`.
 
@@ -16,8 +16,9 @@ use thiserror::Error;
 pub use pass::{Bounds, CollectionTarget, Coverage, Drifting, Finding, Pass, Report};
 
 use crate::{
+    postgres,
     retry::{Class, Classify},
-    sink, source,
+    source,
 };
 
 /// What keeps a pass from its end.
@@ -28,7 +29,7 @@ pub enum Error {
     Source(#[from] source::Error),
     /// PostgreSQL.
     #[error("read rows to compare")]
-    Target(#[from] sink::Error),
+    Target(#[from] postgres::Error),
     /// A document without an `_id`, which MongoDB does not allow.
     #[error("read documents of {collection}: one has no `_id`")]
     NoKey {

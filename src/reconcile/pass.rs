@@ -27,8 +27,10 @@ use crate::{
     mapping::{CollectionPlan, Rows},
     metrics as names,
     model::{ClusterTime, Frontier, Key, Version},
-    sink::{self, Entry, Prepared, Session},
+    postgres::Session,
+    sink::Prepared,
     source::{self, ChunkSizer, Limits, Read, ReadTime},
+    target::{self, Entry},
 };
 
 /// How much of a collection a pass compares.
@@ -368,12 +370,12 @@ impl<'a> Pass<'a> {
         Ok(watermark.covers(time))
     }
 
-    async fn begin(&self) -> Result<sink::TargetReader<'a>, Error> {
-        Ok(sink::TargetReader::begin(self.target.session, self.target.prepared).await?)
+    async fn begin(&self) -> Result<target::TargetReader<'a>, Error> {
+        Ok(target::TargetReader::begin(self.target.session, self.target.prepared).await?)
     }
 
     /// The zero bound, which covers nothing, while a partition says nothing.
-    async fn watermark(&self, reader: &sink::TargetReader<'a>) -> Result<Frontier, Error> {
+    async fn watermark(&self, reader: &target::TargetReader<'a>) -> Result<Frontier, Error> {
         Ok(reader.watermark(self.target.topic, self.target.partitions).await?.unwrap_or_default())
     }
 

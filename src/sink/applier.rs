@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::{
-    Error, Limits, Outcome, Purpose, Session, apply,
+    Limits, Outcome, apply,
     batcher::{Batcher, ExpectedOffsets},
     checkpoint,
     parked::ParkedDocuments,
@@ -21,6 +21,7 @@ use super::{
 use crate::{
     log::Fetched,
     metrics as names,
+    postgres::{Error, Purpose, Session},
     retry::{self, Class, Classify},
 };
 

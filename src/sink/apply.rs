@@ -25,16 +25,20 @@ use std::{
 use futures_util::future::join;
 
 use super::{
-    ConstraintMode, Error, Prepared,
+    Prepared,
     bisect::{self, Failed},
     checkpoint::{self, Position},
     dead_letter::{self, Letter, State},
     ledger::{self, Truncations, Winner},
     plan::{Batch, Content},
-    session::Session,
     write::Touched,
 };
-use crate::{log::TopicPartition, mapping::Loss, model::Reason};
+use crate::{
+    log::TopicPartition,
+    mapping::Loss,
+    model::Reason,
+    postgres::{ConstraintMode, Error, Session},
+};
 
 /// Bounds of what a batch may do.
 #[derive(Clone, Copy, Debug)]

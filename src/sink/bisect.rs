@@ -19,16 +19,17 @@ use std::{
 use futures_util::future::join;
 
 use super::{
-    ConstraintMode, Error, Prepared,
+    Prepared,
     apply::Limits,
-    error::Refusal,
     ledger::Winner,
     locks,
     plan::Content,
-    session::Session,
     write::{Blocker, Rows, Touched, Way},
 };
-use crate::retry::{Class, Classify};
+use crate::{
+    postgres::{ConstraintMode, Error, Refusal, Session},
+    retry::{Class, Classify},
+};
 
 /// A document that PostgreSQL refused.
 pub(super) struct Failed<'a> {
@@ -43,7 +44,7 @@ const MAX_ROUNDS: usize = 8;
 
 /// Documents in a row that may meet an error of no known kind before it is said to be the table's. Enough that a few odd
 /// documents beside each other are told from it, few enough that a broken table is not searched row by row.
-pub(super) const MAX_UNKNOWN: usize = 20;
+pub(crate) const MAX_UNKNOWN: usize = 20;
 
 /// Writes what can be written. Gives up when more documents are refused for good than `limits` still allow.
 pub(super) async fn write<'a>(

@@ -9,15 +9,11 @@ use std::sync::Arc;
 
 use tokio_postgres::Row;
 
-use super::{
-    Error,
-    identity::OURS,
-    plan::Batch,
-    session::{Session, field},
-};
+use super::plan::Batch;
 use crate::{
     log::{FrontierRecord, Topic, TopicPartition},
     model::{ClusterTime, Frontier},
+    postgres::{Error, Session, identity::OURS, session::field},
 };
 
 /// Something that counts in a partition.
@@ -224,7 +220,7 @@ pub async fn register(session: &Session, partitions: &[TopicPartition]) -> Resul
 }
 
 /// Every position of this migration.
-pub(super) async fn all(session: &Session) -> Result<Vec<(TopicPartition, Position)>, Error> {
+pub(crate) async fn all(session: &Session) -> Result<Vec<(TopicPartition, Position)>, Error> {
     let act = "read positions";
     let sql = format!("SELECT {COLUMNS} FROM driftless.position WHERE {OURS} ORDER BY topic, partition");
     let rows = session.query(act, &sql, &[&session.prefix()]).await?;
@@ -320,7 +316,7 @@ fn position(row: &Row, act: &str) -> Result<Position, Error> {
 }
 
 /// A cluster time out of two columns.
-pub(super) fn cluster_time(t: Option<i64>, i: Option<i64>) -> Option<ClusterTime> {
+pub(crate) fn cluster_time(t: Option<i64>, i: Option<i64>) -> Option<ClusterTime> {
     Some(ClusterTime { t: u32::try_from(t?).ok()?, i: u32::try_from(i?).ok()? })
 }
 

@@ -10,7 +10,6 @@
 //! Both `open` and `parked` are named drift: the document's version is known to the ledger, its rows are those of an older
 //! one. Whatever settles the document closes its letters in the same transaction.
 
-mod listing;
 mod parked;
 
 use std::{collections::HashMap, sync::Arc};
@@ -19,19 +18,16 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use tokio_postgres::Row;
 
 use super::{
-    Error, Prepared,
-    error::Refusal,
+    Prepared,
     ledger::Winner,
-    params::Column,
     plan::{Content, Document, Unreadable},
-    session::{Session, field},
 };
 use crate::{
     log::{Fetched, Headers},
     model::Reason,
+    postgres::{Error, Refusal, Session, params::Column, session::field},
 };
 
-pub use listing::{Decision, Filter, Group, Listed, Retried, Shown, discard, groups, list, records, retry, show};
 pub use parked::{Bounds, Parked, ParkedTotals, due, freed, parked_totals};
 
 /// Where a dead letter stands.
@@ -68,7 +64,7 @@ impl State {
     /// The states that wait for something; the others are settled.
     pub const WAITING: [Self; 2] = [Self::Open, Self::Parked];
 
-    fn from_name(name: &str) -> Self {
+    pub(crate) fn from_name(name: &str) -> Self {
         // The table's CHECK allows no other word.
         Self::ALL.into_iter().find(|state| state.as_str() == name).unwrap_or(Self::Open)
     }
@@ -242,7 +238,7 @@ pub(super) async fn close(
 }
 
 /// A record out of seven columns: topic, partition, offset, timestamp, key, value, headers.
-fn record(row: &Row, first: usize, act: &str) -> Result<Fetched, Error> {
+pub(crate) fn record(row: &Row, first: usize, act: &str) -> Result<Fetched, Error> {
     Ok(Fetched {
         topic: Arc::from(field::<&str>(row, first, act)?),
         partition: field(row, first + 1, act)?,

@@ -9,10 +9,9 @@
 
 use std::collections::HashMap;
 
-use super::{
-    Error,
-    error::Refusal,
-    session::{Session, field},
+use crate::postgres::{
+    Error, Refusal, Session,
+    session::field,
     sql::{Sql, numbered},
 };
 

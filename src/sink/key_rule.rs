@@ -4,11 +4,10 @@
 //! delete, which carries only the `_id`, nor an update. So the rule is recorded with the collection, and another one is refused while
 //! the ledger has documents.
 
-use super::{
-    Error,
-    session::{Session, field},
+use crate::{
+    mapping::Plan,
+    postgres::{Error, Session, session::field},
 };
-use crate::mapping::Plan;
 
 const ACT: &str = "compare the rules of keys";
 

@@ -14,15 +14,18 @@ use bson::RawDocumentBuf;
 use futures_util::future::join;
 
 use super::{
-    Error, Prepared,
-    params::{self, Column, refs},
+    Prepared,
     plan::{Batch, Content, Document},
-    session::{Session, field},
     write,
 };
 use crate::{
     mapping::Row,
     model::{Key, Version},
+    postgres::{
+        Error, Session,
+        params::{self, Column, refs},
+        session::field,
+    },
     retry::{Class, Classify},
 };
 

@@ -18,7 +18,8 @@
 
 use std::{collections::BTreeMap, fmt::Write};
 
-use super::{ConstraintMode, write::Rows};
+use super::write::Rows;
+use crate::postgres::ConstraintMode;
 
 /// The first half of the key of an advisory lock, "drif" as a number; the second is the relation.
 const CLASS: i32 = 0x6472_6966;

@@ -13,15 +13,16 @@
 //! owner by then, so whoever claimed it may write it before or after. Two documents can never own a row together: the owner
 //! table's own key decides, also between workers.
 
-use super::{
-    Error,
-    error::{Cause, Refusal},
-    params::{self, Column, refs},
-    session::{Param, Session, field},
-    sql::{Sql, numbered, unnest},
-    statements::TableStatements,
+use super::statements::TableStatements;
+use crate::{
+    mapping::Row,
+    postgres::{
+        Cause, Error, Refusal, Session,
+        params::{self, Column, refs},
+        session::{Param, field},
+        sql::{Sql, numbered, unnest},
+    },
 };
-use crate::mapping::Row;
 
 /// The statements of a remembered table.
 #[derive(Clone, Debug)]
@@ -97,10 +98,10 @@ fn key(sql: &Sql<'_>) -> String {
 }
 
 /// A remembered table of one collection, and the documents of that collection that are being written.
-pub(super) struct Owned<'a> {
+pub(crate) struct Owned<'a> {
     pub(super) table: &'a TableStatements,
     pub(super) statements: &'a OwnerStatements,
-    pub(super) relation: i32,
+    pub(crate) relation: i32,
     pub(super) collection: i32,
 }
 
@@ -162,7 +163,7 @@ impl Owned<'_> {
     }
 
     /// Which of the documents, by their ordinals, own rows beside those that they should have.
-    pub(super) async fn extra(
+    pub(crate) async fn extra(
         &self,
         session: &Session,
         ordinals: &Vec<i32>,

@@ -19,13 +19,14 @@ use std::{
 };
 
 use super::{
-    Error, Outcome, Prepared, Session,
+    Outcome, Prepared,
     dead_letter::{self, Bounds},
 };
 use crate::{
     config::SinkConfig,
     log::{Fetched, TopicPartition, Topics},
     model::Frontier,
+    postgres::{Error, Session},
 };
 
 /// Pause between looks for parked documents that are due; also the shortest delay between two attempts of one by the clock.

@@ -14,11 +14,12 @@ use std::collections::BTreeMap;
 
 use bson::RawDocumentBuf;
 
-use super::{Error, checkpoint::Progress};
+use super::checkpoint::Progress;
 use crate::{
     log::{Fetched, Malformed, Record, TopicPartition, envelope},
     mapping::{self, CollectionPlan, Plan, Rejects, Row, Rows},
     model::{Change, ClusterTime, Control, Key, Op, Reason, Version},
+    postgres::Error,
     retry::Class,
 };
 

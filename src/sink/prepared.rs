@@ -7,17 +7,20 @@ use std::{
 };
 
 use super::{
-    Error, Look, Tables,
-    catalog::read_catalog,
-    guards,
-    identity::{self, OURS},
-    key_rule,
+    guards, key_rule,
     owner::Owned,
-    schema::LOCK,
-    session::{Session, field},
     statements::{CollectionStatements, TableStatements},
 };
-use crate::mapping::{CollectionPlan, Plan, Rows, plan::target::Catalog};
+use crate::{
+    mapping::{CollectionPlan, Plan, Rows, plan::target::Catalog},
+    postgres::{
+        Error, Look, Session, Tables,
+        identity::{self, OURS},
+        read_catalog,
+        schema::LOCK,
+        session::field,
+    },
+};
 
 /// A plan that can be applied.
 #[derive(Debug)]
@@ -92,55 +95,55 @@ impl Prepared {
         self.plan.collections().iter().position(|known| known.collection == collection)
     }
 
-    pub(super) fn plan(&self, collection: usize) -> &CollectionPlan {
+    pub(crate) fn plan(&self, collection: usize) -> &CollectionPlan {
         &self.plan.collections()[collection]
     }
 
-    pub(super) fn statements(&self, collection: usize) -> &CollectionStatements {
+    pub(crate) fn statements(&self, collection: usize) -> &CollectionStatements {
         &self.statements[collection]
     }
 
-    pub(super) fn id(&self, collection: usize) -> i32 {
+    pub(crate) fn id(&self, collection: usize) -> i32 {
         self.ids[collection]
     }
 
     /// All collections of the plan.
-    pub(super) fn ids(&self) -> &[i32] {
+    pub(crate) fn ids(&self) -> &[i32] {
         &self.ids
     }
 
-    pub(super) fn collection_of(&self, id: i32) -> Option<usize> {
+    pub(crate) fn collection_of(&self, id: i32) -> Option<usize> {
         self.ids.iter().position(|known| *known == id)
     }
 
-    pub(super) fn name(&self, collection: usize) -> String {
+    pub(crate) fn name(&self, collection: usize) -> String {
         self.plan(collection).collection.clone()
     }
 
     /// The root tables of a collection, each with its relation, in the order of the fields of a document's keys.
-    pub(super) fn roots(&self, collection: usize) -> impl Iterator<Item = (&TableStatements, i32)> {
+    pub(crate) fn roots(&self, collection: usize) -> impl Iterator<Item = (&TableStatements, i32)> {
         let tables = self.statements[collection].tables.iter().zip(self.relations[collection].iter().copied());
         tables.filter(|(table, _)| table.root)
     }
 
     /// The root table that holds the document's root row, if it has one.
-    pub(super) fn root_of(&self, collection: usize, rows: &Rows) -> Option<usize> {
+    pub(crate) fn root_of(&self, collection: usize, rows: &Rows) -> Option<usize> {
         let tables = self.statements[collection].tables.iter().zip(&rows.tables);
         tables.filter(|(table, rows)| table.root && !rows.is_empty()).map(|(table, _)| table.of).next()
     }
 
     /// The relation of a root table.
-    pub(super) fn relation(&self, collection: usize, root: usize) -> Option<i32> {
+    pub(crate) fn relation(&self, collection: usize, root: usize) -> Option<i32> {
         self.roots(collection).nth(root).map(|(_, relation)| relation)
     }
 
     /// The relation of any table of a collection.
-    pub(super) fn relation_of(&self, collection: usize, table: usize) -> i32 {
+    pub(crate) fn relation_of(&self, collection: usize, table: usize) -> i32 {
         self.relations[collection][table]
     }
 
     /// The relations of those of the tables, quoted, that the plan writes.
-    pub(super) fn relations_named(&self, tables: &[String]) -> impl Iterator<Item = i32> {
+    pub(crate) fn relations_named(&self, tables: &[String]) -> impl Iterator<Item = i32> {
         let ours = self.statements.iter().zip(&self.relations);
         let ours = ours.flat_map(|(statements, relations)| statements.tables.iter().zip(relations.iter().copied()));
         ours.filter(|(table, _)| tables.contains(&table.quoted)).map(|(_, relation)| relation)
@@ -148,31 +151,31 @@ impl Prepared {
 
     /// The collections, by number, of which a document may wait for rows of that table, `schema.table`: for a value that one
     /// holds, or for a parent.
-    pub(super) fn waiters(&self, table: &str) -> impl Iterator<Item = i32> {
+    pub(crate) fn waiters(&self, table: &str) -> impl Iterator<Item = i32> {
         let waits = move |own: &TableStatements| own.name == table || own.parents.iter().any(|parent| parent == table);
         let collections = self.statements.iter().zip(&self.ids);
         collections.filter(move |(statements, _)| statements.tables.iter().any(waits)).map(|(_, id)| *id)
     }
 
     /// The root table of that relation; none when the plan no longer has it.
-    pub(super) fn root_named(&self, collection: usize, relation: i32) -> Option<usize> {
+    pub(crate) fn root_named(&self, collection: usize, relation: i32) -> Option<usize> {
         self.roots(collection).position(|(_, known)| known == relation)
     }
 
     /// Whether a `COPY` into that table may succeed: none was refused of late.
-    pub(super) fn may_copy(&self, table: &str) -> bool {
+    pub(crate) fn may_copy(&self, table: &str) -> bool {
         let refused = self.refused_copies.lock().unwrap_or_else(PoisonError::into_inner);
         refused.get(table).is_none_or(|until| until.is_some_and(|until| until <= Instant::now()))
     }
 
     /// A `COPY` into that table was refused: for a row, or for good.
-    pub(super) fn copy_refused(&self, table: &str, for_good: bool) {
+    pub(crate) fn copy_refused(&self, table: &str, for_good: bool) {
         let until = (!for_good).then(|| Instant::now() + COPY_PAUSE);
         self.refused_copies.lock().unwrap_or_else(PoisonError::into_inner).insert(table.to_owned(), until);
     }
 
     /// Who owns the rows of a table; none when the rows say so themselves.
-    pub(super) fn owned(&self, collection: usize, table: usize) -> Option<Owned<'_>> {
+    pub(crate) fn owned(&self, collection: usize, table: usize) -> Option<Owned<'_>> {
         let statements = &self.statements[collection].tables[table];
         Some(Owned {
             table: statements,
@@ -183,7 +186,7 @@ impl Prepared {
     }
 
     /// Whether no collection before this one writes the table, so that what is said of the whole table is said once.
-    pub(super) fn speaks_for(&self, collection: usize, table: usize) -> bool {
+    pub(crate) fn speaks_for(&self, collection: usize, table: usize) -> bool {
         let relation = self.relations[collection][table];
         let tables = self
             .relations

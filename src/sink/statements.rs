@@ -24,9 +24,11 @@ use crate::mapping::{
 };
 
 use super::{
-    Error,
     guards::{AllFound, Guard},
     owner::OwnerStatements,
+};
+use crate::postgres::{
+    Error,
     sql::{Sql, differs, differs_in_meaning, is_copied, join, quote_text, unnest},
 };
 

@@ -7,9 +7,10 @@ use std::{
 
 use futures_util::future::BoxFuture;
 
-use super::{Error, Postgres, Purpose, Session, checkpoint};
+use super::checkpoint;
 use crate::{
     log::{self, StartOffsets, TopicPartition},
+    postgres::{Error, Postgres, Purpose, Session},
     retry::Classify,
 };
 

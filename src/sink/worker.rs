@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::{
-    Error, Postgres, Prepared,
+    Prepared,
     applier::{Applier, BatchEnd, Planned},
     batcher::{self, Batcher},
     plan::{self, Batch},
@@ -34,6 +34,7 @@ use super::{
 use crate::{
     config::{LogConfig, SinkConfig},
     log::{Consumer, ConsumerEvent, Fetched, TopicPartition, Topics},
+    postgres::{Error, Postgres},
     retry::{self, Backoff, Class, Classify, Stalls},
     status::Status,
 };

@@ -14,17 +14,19 @@
 use std::collections::{BTreeMap, btree_map::Entry};
 
 use super::{
-    ConstraintMode, Error, Prepared,
-    error::Refusal,
+    Prepared,
     ledger::{PreviousRoot, Winner},
     owner::{self, Owned, Released},
-    params::{self, Column, refs},
     plan::Content,
-    session::{Session, field},
     statements::{Constraint, TableStatements},
 };
 use crate::{
     mapping::Row,
+    postgres::{
+        ConstraintMode, Error, Refusal, Session,
+        params::{self, Column, refs},
+        session::field,
+    },
     retry::{Class, Classify},
 };
 

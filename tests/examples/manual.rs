@@ -11,7 +11,7 @@ use mongodb::bson::doc;
 use driftless::{
     config::SinkConfig,
     mapping::{MappingFile, Plan},
-    sink::{Postgres, Purpose, read_catalog},
+    postgres::{Postgres, Purpose, read_catalog},
 };
 
 use crate::{

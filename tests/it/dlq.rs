@@ -2,8 +2,8 @@
 
 use bson::{oid::ObjectId, raw::RawBson, rawdoc};
 use driftless::{
+    control::{dead_letters, repairs},
     model::{ClusterTime, Key, Op, Version},
-    sink::{dead_letter, repairs},
 };
 
 use crate::{
@@ -163,8 +163,8 @@ async fn a_retry_asks_for_each_document_and_follows_it() {
     foreign[0].value = None;
     world.apply_records(foreign).await.expect("applies");
 
-    let filter = dead_letter::Filter::default();
-    let retried = dead_letter::retry(&world.session, &filter, "me").await.expect("asks");
+    let filter = dead_letters::Filter::default();
+    let retried = dead_letters::retry(&world.session, &filter, "me").await.expect("asks");
     assert_eq!((&retried.letters[..], &retried.unreadable[..]), (&[1, 2, 3, 4, 5][..], &[6][..]));
     let waiting = repairs::waiting(&world.session, 10).await.expect("reads");
     let ids: Vec<i64> = waiting.iter().map(|request| request.id).collect();

@@ -1,10 +1,8 @@
 //! `driftless snapshot`: what operators ask for and see, without and with a leader that tells.
 
 use driftless::{
-    sink::{
-        Postgres, Purpose, Session,
-        snapshots::{self, SnapshotRequest},
-    },
+    control::snapshots::{self, SnapshotRequest},
+    postgres::{Postgres, Purpose, Session},
     status::{SnapshotPhase, SnapshotStatus},
 };
 use serde_json::Value;
@@ -83,7 +81,7 @@ async fn wishes_reach_the_leader_and_its_lines_the_operator() {
     tell(&session, "users", &running(5)).await;
     let table = succeeds(&database, &["status", "users"]);
     assert!(table.contains("| running | 250       | 1000     | 25 | 10/s | 1 min 15 s | 2/8   |"), "{table}");
-    let actions = driftless::sink::status::read(&session, 10).await.expect("the status").actions;
+    let actions = driftless::control::status::read(&session, 10).await.expect("the status").actions;
     let commands: Vec<_> = actions.iter().map(|action| action.command.as_str()).collect();
     assert_eq!(commands, ["snapshot start", "snapshot resume", "snapshot pause"]);
     drop(session);

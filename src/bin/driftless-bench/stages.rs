@@ -13,8 +13,8 @@ use driftless::{
     log::{Headers, envelope},
     mapping::{MappingFile, Plan},
     model::{ClusterTime, Op},
+    postgres::{Postgres, Purpose, read_catalog},
     retry::Backoff,
-    sink::{Postgres, Purpose, read_catalog},
     source::{ChangeStream, OnDrop, Scope, Source, Start},
 };
 

@@ -7,9 +7,10 @@ use crate::{
     analyze::{self, Coverage, Survey},
     cli::setup::{Finding, Setup},
     mapping::Row,
+    postgres::{self, Purpose, Session},
     retry,
-    sink::{self, Checks, Purpose, Session, Violation},
     source::{self, Limits, ReadTime, Source, id_of},
+    target::{Checks, Violation},
 };
 
 /// How much is read.
@@ -36,7 +37,8 @@ pub(super) async fn survey(
         Extent::Sample(_) => Coverage::Sample,
         Extent::All => Coverage::All,
     };
-    let opened = async { sink::Postgres::new(&setup.config.sink, &setup.config.log.prefix)?.open(Purpose::Read).await };
+    let opened =
+        async { postgres::Postgres::new(&setup.config.sink, &setup.config.log.prefix)?.open(Purpose::Read).await };
     let session = match opened.await {
         Ok(session) => session,
         Err(error) => {
@@ -81,7 +83,7 @@ struct Data<'a> {
 
 enum Failed {
     Source(source::Error),
-    Sink(sink::Error),
+    Sink(postgres::Error),
 }
 
 impl From<source::Error> for Failed {
@@ -90,8 +92,8 @@ impl From<source::Error> for Failed {
     }
 }
 
-impl From<sink::Error> for Failed {
-    fn from(error: sink::Error) -> Self {
+impl From<postgres::Error> for Failed {
+    fn from(error: postgres::Error) -> Self {
         Self::Sink(error)
     }
 }

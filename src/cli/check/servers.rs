@@ -10,8 +10,9 @@ use crate::{
     mapping::{Plan, plan::target::Catalog},
     model::Namespace,
     pipeline::{self, identity},
+    postgres::{self, ConstraintMode, Purpose, Session, Trigger, faults_of_target, read_catalog},
     retry,
-    sink::{self, ConstraintMode, Purpose, Session, Trigger, faults_of_target, key_rule, read_catalog, triggers},
+    sink::key_rule,
     source::{PRIMARY, Source},
 };
 
@@ -92,14 +93,14 @@ pub(super) async fn sink(setup: &Setup, report: &mut Report) -> Option<Target> {
     const PLACE: &str = "sink";
     let outcome = async {
         // A connection that applies has the rights to show: session_replication_role among them.
-        let target = sink::Postgres::new(&setup.config.sink, &setup.config.log.prefix)?;
+        let target = postgres::Postgres::new(&setup.config.sink, &setup.config.log.prefix)?;
         let session = target.open(Purpose::Apply).await?;
-        sink::suited::writable(&session).await?;
+        postgres::suited::writable(&session).await?;
         // Names of types depend on the search path, which a session that enforces constraints keeps as it is.
         let catalog = read_catalog(&target.open(Purpose::Read).await?).await?;
         let plan = Plan::compile(&setup.mapping, &catalog);
         let (faults, triggers) = match &plan {
-            Ok(plan) => (faults_of_target(&session, plan).await?, triggers(&session, plan).await?),
+            Ok(plan) => (faults_of_target(&session, plan).await?, postgres::triggers(&session, plan).await?),
             Err(_) => (Vec::new(), Vec::new()),
         };
         // A role without rights on the schema `driftless` cannot read whose state it is.
@@ -110,7 +111,7 @@ pub(super) async fn sink(setup: &Setup, report: &mut Report) -> Option<Target> {
                 report.fault(PLACE, retry::chain(&error), error.hint().unwrap_or_default());
             }
         }
-        Ok::<_, sink::Error>((session.constraint_mode(), catalog, plan, faults, triggers))
+        Ok::<_, postgres::Error>((session.constraint_mode(), catalog, plan, faults, triggers))
     };
     let (mode, catalog, plan, faults, triggers) = match outcome.await {
         Ok(outcome) => outcome,
@@ -151,15 +152,16 @@ pub(super) async fn state(setup: &Setup, source: Option<&Source>, report: &mut R
     };
     let mut mismatches = Vec::new();
     let sink = async {
-        let session = sink::Postgres::new(&setup.config.sink, &setup.config.log.prefix)?.open(Purpose::Read).await?;
+        let session =
+            postgres::Postgres::new(&setup.config.sink, &setup.config.log.prefix)?.open(Purpose::Read).await?;
         if let Some(source) = &source {
-            sink::identity::compare(&session, source).await?;
+            postgres::identity::compare(&session, source).await?;
         }
-        sink::identity::target(&session).await
+        postgres::identity::target(&session).await
     };
     let target = match sink.await {
         Ok(target) => Some(target),
-        Err(sink::Error::Mismatch(mismatch)) => {
+        Err(postgres::Error::Mismatch(mismatch)) => {
             mismatches.push(mismatch);
             None
         }
@@ -177,10 +179,10 @@ pub(super) async fn state(setup: &Setup, source: Option<&Source>, report: &mut R
 }
 
 /// What in the schema `driftless` does not let this plan be applied: tables of another migration, keys of another rule.
-async fn foreign(session: &Session, plan: &Plan) -> Vec<sink::Error> {
+async fn foreign(session: &Session, plan: &Plan) -> Vec<postgres::Error> {
     let mut errors = Vec::new();
-    match sink::identity::tables_taken(session, plan).await {
-        Ok(taken) => errors.extend(taken.into_iter().map(sink::Error::TableTaken)),
+    match postgres::identity::tables_taken(session, plan).await {
+        Ok(taken) => errors.extend(taken.into_iter().map(postgres::Error::TableTaken)),
         Err(error) => errors.push(error),
     }
     errors.extend(key_rule::compare(session, plan).await.err());

@@ -8,7 +8,7 @@ use crate::{
         Exit, print,
         setup::{Setup, operator},
     },
-    sink::dead_letter,
+    control::dead_letters,
 };
 
 /// Give dead letters up; who did it and why is written down.
@@ -37,10 +37,10 @@ impl Discard {
         }
         let session = super::open(setup).await?;
         let filter = self.which.filter(&[]);
-        let groups = dead_letter::groups(&session, &filter, u32::MAX).await?;
+        let groups = dead_letters::groups(&session, &filter, u32::MAX).await?;
         let ids = match self.why.filter(|_| !self.dry_run) {
-            Some(why) => dead_letter::discard(&session, &filter, &operator(), &why).await?,
-            None => dead_letter::list(&session, &filter, u32::MAX).await?.iter().map(|letter| letter.id).collect(),
+            Some(why) => dead_letters::discard(&session, &filter, &operator(), &why).await?,
+            None => dead_letters::list(&session, &filter, u32::MAX).await?.iter().map(|letter| letter.id).collect(),
         };
         if self.json {
             print::json(&serde_json::json!({ "dry_run": self.dry_run, "letters": ids }))?;

@@ -18,8 +18,8 @@ use super::{
 };
 use crate::{
     cli::{Exit, print, setup::Setup},
+    control::dead_letters::{self, Filter, Listed},
     log::Fetched,
-    sink::dead_letter::{self, Filter, Listed},
 };
 
 /// Write dead letters to a file or to standard output, one JSON object a line.
@@ -105,11 +105,11 @@ impl Export {
             }
         };
         let filter = self.which.filter(&self.states);
-        let listed = dead_letter::list(&session, &filter, u32::MAX).await?;
+        let listed = dead_letters::list(&session, &filter, u32::MAX).await?;
         for page in listed.chunks(PAGE_ROWS as usize) {
             let filter = Filter { ids: page.iter().map(|letter| letter.id).collect(), ..filter.clone() };
             let records =
-                if self.reveal { dead_letter::records(&session, &filter, PAGE_ROWS).await? } else { Vec::new() };
+                if self.reveal { dead_letters::records(&session, &filter, PAGE_ROWS).await? } else { Vec::new() };
             match self.format {
                 Format::Raw => {
                     records.iter().try_for_each(|(id, record)| write(&mut to, &RawLine::new(*id, record)))?

@@ -5,8 +5,8 @@ use clap::Args;
 use super::which::{StateArgument, Which};
 use crate::{
     cli::{Exit, print, setup::Setup},
+    control::dead_letters::{self, Group, Listed},
     log::ejson,
-    sink::dead_letter::{self, Group, Listed},
 };
 
 /// List dead letters, or group them by what went wrong.
@@ -33,10 +33,10 @@ impl List {
         let session = super::open(setup).await?;
         let filter = self.which.filter(&self.states);
         if self.group {
-            let groups = dead_letter::groups(&session, &filter, self.limit).await?;
+            let groups = dead_letters::groups(&session, &filter, self.limit).await?;
             if self.json { print::json(&groups)? } else { print_groups(&groups) }
         } else {
-            let listed = dead_letter::list(&session, &filter, self.limit).await?;
+            let listed = dead_letters::list(&session, &filter, self.limit).await?;
             if self.json { print::json(&listed)? } else { print_letters(&listed) }
         }
         Ok(Exit::Success)

@@ -13,7 +13,7 @@ use std::path::Path;
 use clap::Subcommand;
 
 use super::{Exit, setup::Setup};
-use crate::sink::Session;
+use crate::postgres::Session;
 
 /// Look at dead letters, try them again, or give them up.
 #[derive(Debug, Subcommand)]

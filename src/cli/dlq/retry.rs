@@ -11,11 +11,11 @@ use crate::{
         Exit, print,
         setup::{Setup, operator},
     },
-    sink::{
-        Session,
-        dead_letter::{self, Filter, Retried},
+    control::{
+        dead_letters::{self, Filter, Retried},
         repairs::{self, Progress},
     },
+    postgres::Session,
 };
 
 /// Read the documents of dead letters again, as they are now, and apply them.
@@ -62,7 +62,7 @@ impl Retry {
         if dry_run {
             return preview(&session, &filter, json).await;
         }
-        let Retried { letters, requests, unreadable } = dead_letter::retry(&session, &filter, &operator()).await?;
+        let Retried { letters, requests, unreadable } = dead_letters::retry(&session, &filter, &operator()).await?;
         let progress = follow(&session, &requests, wait).await?;
         let left = repairs::letters(&session, &requests).await?;
         let refusals = repairs::refusals(&session, &requests).await?;
@@ -80,14 +80,14 @@ impl Retry {
 
 async fn preview(session: &Session, filter: &Filter, json: bool) -> anyhow::Result<Exit> {
     if json {
-        let letters = dead_letter::list(session, filter, u32::MAX).await?;
+        let letters = dead_letters::list(session, filter, u32::MAX).await?;
         let (read, unread): (Vec<_>, Vec<_>) = letters.iter().partition(|letter| letter.key.is_some());
-        let ids = |letters: Vec<&dead_letter::Listed>| letters.iter().map(|letter| letter.id).collect();
+        let ids = |letters: Vec<&dead_letters::Listed>| letters.iter().map(|letter| letter.id).collect();
         let (letters, unreadable) = (ids(read), ids(unread));
         let (progress, refusals, left) = (Progress::default(), Vec::new(), Vec::new());
         print::json(&Report { dry_run: true, letters, unreadable, progress, refusals, left })?;
     } else {
-        super::list::print_groups(&dead_letter::groups(session, filter, u32::MAX).await?);
+        super::list::print_groups(&dead_letters::groups(session, filter, u32::MAX).await?);
         print::line("Nothing was asked for (--dry-run).");
     }
     Ok(Exit::Success)
@@ -130,7 +130,7 @@ impl Report {
         if self.progress.ended() && !self.left.is_empty() {
             print::line("Refused again:");
             let filter = Filter { ids: self.left.clone(), ..Filter::default() };
-            super::list::print_groups(&dead_letter::groups(session, &filter, u32::MAX).await?);
+            super::list::print_groups(&dead_letters::groups(session, &filter, u32::MAX).await?);
         }
         if !self.unreadable.is_empty() {
             print::line(format!(

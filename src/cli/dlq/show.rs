@@ -11,8 +11,9 @@ use super::{
 use crate::{
     analyze::advice,
     cli::{Exit, print, setup::Setup},
+    control::dead_letters::{self, Decision, Listed, Shown},
     log::ejson,
-    sink::dead_letter::{self, Decision, Listed, Shown, State},
+    sink::dead_letter::State,
 };
 
 /// Show everything about one dead letter, and what to do about it.
@@ -48,7 +49,7 @@ struct Report {
 impl Show {
     pub(super) async fn execute(self, setup: &Setup) -> anyhow::Result<Exit> {
         let session = super::open(setup).await?;
-        let Some(shown) = dead_letter::show(&session, self.id).await? else {
+        let Some(shown) = dead_letters::show(&session, self.id).await? else {
             anyhow::bail!("find dead letter {}: there is none of that number", self.id);
         };
         let report = Report::new(shown, self.reveal);

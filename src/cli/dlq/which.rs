@@ -3,11 +3,7 @@
 use clap::{Args, ValueEnum};
 use jiff::{Span, Timestamp, civil::DateTime, tz::TimeZone};
 
-use crate::{
-    analyze::advice,
-    model::Reason,
-    sink::dead_letter::{Filter, State},
-};
+use crate::{analyze::advice, control::dead_letters::Filter, model::Reason, sink::dead_letter::State};
 
 /// Which dead letters.
 #[derive(Debug, Args)]

@@ -9,7 +9,7 @@ use std::{
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::{line::Line, look};
-use crate::{cli::print, sink::Session};
+use crate::{cli::print, postgres::Session};
 
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// How often a line is written where there is no terminal, unless something has changed.

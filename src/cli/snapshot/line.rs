@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::{
-    sink::snapshots::Listed,
+    control::snapshots::Listed,
     status::{SnapshotPhase, SnapshotStatus},
 };
 
@@ -104,7 +104,7 @@ fn span(seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sink::snapshots::SnapshotRequest;
+    use crate::control::snapshots::SnapshotRequest;
 
     fn told() -> SnapshotStatus {
         SnapshotStatus {

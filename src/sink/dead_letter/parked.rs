@@ -11,7 +11,8 @@ use super::{Error, field, record};
 use crate::{
     log::{Fetched, TopicPartition},
     model::{ClusterTime, Frontier},
-    sink::{Session, checkpoint, session::Param},
+    postgres::{Session, session::Param},
+    sink::checkpoint,
 };
 
 /// Bounds of what is read at once.

@@ -3,7 +3,8 @@
 use bson::rawdoc;
 use driftless::{
     config::Constraints,
-    sink::{self, ConstraintMode, Postgres, Purpose, dead_letter},
+    postgres::{self, ConstraintMode, Postgres, Purpose},
+    sink::dead_letter,
 };
 
 use super::world::{World, change, partition, plan, user};
@@ -150,7 +151,7 @@ async fn a_role_without_the_right_enforces_unless_told_otherwise() {
     assert_eq!(session.constraint_mode(), ConstraintMode::Enforce);
     config.constraints = Constraints::Replica;
     let refused = Postgres::new(&config, "t").expect("a target").open(Purpose::Apply).await;
-    assert!(matches!(refused.err(), Some(sink::Error::ReplicaDenied)));
+    assert!(matches!(refused.err(), Some(postgres::Error::ReplicaDenied)));
     drop(session);
     client.batch_execute(&format!("DROP ROLE {role}")).await.expect("ok");
     world.end().await;

@@ -4,8 +4,8 @@ use bson::{RawDocumentBuf, oid::ObjectId, rawdoc};
 use driftless::{
     config::Constraints,
     model::{Change, Op},
+    postgres::{Error, Postgres, Purpose},
     retry::{Class, Classify},
-    sink::{Error, Postgres, Purpose},
 };
 use rstest::rstest;
 

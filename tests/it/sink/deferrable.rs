@@ -72,7 +72,7 @@ async fn nulls_collide_only_where_the_constraint_says_so() {
 #[tokio::test]
 async fn two_sessions_cannot_both_write_one_value() {
     let world = world("UNIQUE (n) DEFERRABLE INITIALLY DEFERRED").await;
-    let other = world.target.open(driftless::sink::Purpose::Apply).await.expect("connects");
+    let other = world.target.open(driftless::postgres::Purpose::Apply).await.expect("connects");
     let batches = [1, 2].map(|id| world.parked(&[change("a", id, 1, Some(document(id, Some(7))))]));
     // Both have written the ledger before either may write the table.
     let lock = world.hold("LOCK TABLE a IN ACCESS EXCLUSIVE MODE").await;

@@ -6,15 +6,17 @@ use super::world::{TOPIC, World, change, user};
 use crate::support::Database;
 use bson::rawdoc;
 use driftless::{
-    log::Topic,
-    mapping::{MappingFile, Plan},
-    model::{Mismatch, Namespace, SourceIdentity},
-    retry::chain,
-    sink::{
-        Error, Postgres, Prepared, Purpose, Session, checkpoint, dead_letter, identity, migrate, read_catalog,
+    control::{
+        dead_letters,
         snapshots::{self, SnapshotCommand},
         status,
     },
+    log::Topic,
+    mapping::{MappingFile, Plan},
+    model::{Mismatch, Namespace, SourceIdentity},
+    postgres::{Error, Postgres, Purpose, Session, identity, migrate, read_catalog},
+    retry::chain,
+    sink::{Prepared, checkpoint},
 };
 
 const OTHER_TABLES: &str = "CREATE SCHEMA other; CREATE TABLE other.users (id uuid PRIMARY KEY, email text, name text)";
@@ -54,14 +56,14 @@ async fn two_migrations_with_a_collection_of_one_name_share_nothing() {
     assert_eq!(world.rows("SELECT email FROM app.users").await, ["first"]);
     assert_eq!(second.rows("SELECT email FROM other.users").await, ["second"], "one document is a dead letter");
     for (session, letters) in [(&world.session, 0), (&second.session, 1)] {
-        let listed = dead_letter::list(session, &dead_letter::Filter::default(), 10).await.expect("lists");
+        let listed = dead_letters::list(session, &dead_letters::Filter::default(), 10).await.expect("lists");
         assert_eq!(listed.len(), letters);
         let counted = status::read(session, 10).await.expect("reads").dead_letters;
         assert_eq!(counted.len(), letters);
     }
-    let letter = dead_letter::list(&second.session, &dead_letter::Filter::default(), 10).await.expect("lists")[0].id;
-    assert!(dead_letter::show(&world.session, letter).await.expect("looks").is_none(), "it is not the first's letter");
-    let discarded = dead_letter::discard(&world.session, &dead_letter::Filter::default(), "test", "test").await;
+    let letter = dead_letters::list(&second.session, &dead_letters::Filter::default(), 10).await.expect("lists")[0].id;
+    assert!(dead_letters::show(&world.session, letter).await.expect("looks").is_none(), "it is not the first's letter");
+    let discarded = dead_letters::discard(&world.session, &dead_letters::Filter::default(), "test", "test").await;
     assert_eq!(discarded.expect("discards"), [0_i64; 0]);
 
     snapshots::ask(&other, SnapshotCommand::Pause, &["users".to_owned()], "test").await.expect("asks");
@@ -143,8 +145,8 @@ async fn another_topic_of_the_same_name_is_read_anew_and_its_letters_are_its_own
     let unfit = |id: i32, t: u32| change("users", id, t, Some(rawdoc! { "_id": id, "email": "a\0b" }));
     let control = session(&world.database, "t").await;
     world.apply(&[unfit(1, 1)]).await;
-    let all = dead_letter::Filter::default();
-    dead_letter::discard(&control, &all, "test", "test").await.expect("discards");
+    let all = dead_letters::Filter::default();
+    dead_letters::discard(&control, &all, "test", "test").await.expect("discards");
     for id in ["one", "one"] {
         checkpoint::bind(&control, &[topic(id)]).await.expect("ties");
     }
@@ -177,9 +179,9 @@ async fn old_schema(database: &Database, rows: &str) {
         .await
         .expect("creates");
     for (id, sql) in [
-        (1, include_str!("../../../src/sink/migrations/0001_tables.sql")),
-        (2, include_str!("../../../src/sink/migrations/0002_snapshots.sql")),
-        (3, include_str!("../../../src/sink/migrations/0003_deferred.sql")),
+        (1, include_str!("../../../src/postgres/migrations/0001_tables.sql")),
+        (2, include_str!("../../../src/postgres/migrations/0002_snapshots.sql")),
+        (3, include_str!("../../../src/postgres/migrations/0003_deferred.sql")),
     ] {
         client.batch_execute(sql).await.expect("migrates");
         let record = format!("INSERT INTO driftless.migration VALUES ({id}, 'x')");

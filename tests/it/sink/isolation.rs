@@ -4,8 +4,9 @@ use bson::{RawDocumentBuf, rawdoc};
 use driftless::{
     config::Constraints,
     model::Change,
+    postgres::Purpose,
     retry::{Class, Classify},
-    sink::{Purpose, TargetReader},
+    target::TargetReader,
 };
 use rstest::rstest;
 

@@ -6,6 +6,7 @@ use bson::rawdoc;
 use driftless::{
     config::Constraints,
     model::{Change, Control, ControlKind, Namespace, Version},
+    postgres,
 };
 use rand::{Rng, SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
@@ -278,12 +279,13 @@ async fn a_stray_row_is_named_by_its_table(#[case] sql: &str, #[case] table: &st
 async fn another_key_is_not_read_with_the_old_bytes() {
     use driftless::{
         mapping::{MappingFile, Plan},
-        sink::{self, Error, Prepared, Purpose},
+        postgres::{Error, Purpose},
+        sink::Prepared,
     };
     let mut world = world(Constraints::Replica).await;
     world.apply(&[word(1, 1, "ant", 1.0)]).await;
     let control = world.target.open(Purpose::Control).await.expect("connects");
-    let catalog = sink::read_catalog(&control).await.expect("reads");
+    let catalog = postgres::read_catalog(&control).await.expect("reads");
     let other = MAPPING.replace("key = [\"word\"]", "key = [\"size\"]\ncolumns.size = \"size\"");
     let file = MappingFile::parse(&other, "test").expect("a file");
     let plan = std::sync::Arc::new(Plan::compile(&file, &catalog).expect("a plan"));

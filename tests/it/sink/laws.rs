@@ -3,7 +3,8 @@
 use bson::rawdoc;
 use driftless::{
     model::{Change, Control, ControlKind, Namespace, Op, Version},
-    sink::{self, Error, Purpose},
+    postgres::{Error, Purpose},
+    sink,
 };
 use rand::{Rng, SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;

@@ -1,9 +1,8 @@
 //! Indexes and foreign keys that wait until after the load come back as they were.
 
-use driftless::sink::{
-    Purpose, Session,
-    load_indexes::{self, Deferred},
-    migrate, rehearse,
+use driftless::{
+    control::load_indexes::{self, Deferred},
+    postgres::{Purpose, Session, migrate, rehearse},
 };
 
 use super::world::{World, plan, user};

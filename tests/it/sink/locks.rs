@@ -2,11 +2,7 @@
 //! a deadlock. A third session holds both in the middle of their batches until each has what the other wants.
 
 use bson::rawdoc;
-use driftless::{
-    config::Constraints,
-    model::Change,
-    sink::{self, Purpose},
-};
+use driftless::{config::Constraints, model::Change, postgres::Purpose, sink};
 
 use super::world::{World, change, plan, user};
 

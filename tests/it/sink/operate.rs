@@ -4,13 +4,14 @@ use std::{collections::HashMap, time::Duration};
 
 use bson::rawdoc;
 use driftless::{
-    model::{ClusterTime, Frontier, Version},
-    sink::{
-        self, Error, Purpose, Session, checkpoint,
-        reader::{Difference, LedgerCounts, TargetReader},
+    control::{
         replay::{self, Request, To},
         status::{self, ReconcileResult},
     },
+    model::{ClusterTime, Frontier, Version},
+    postgres::{self, Error, Purpose, Session},
+    sink::checkpoint,
+    target::{Difference, TargetReader, reader::LedgerCounts},
 };
 
 use super::world::{TOPIC, World, change, partition, plan, user};
@@ -226,11 +227,11 @@ async fn migrations_run_once_also_side_by_side() {
     let world = World::new().await;
     let (a, b) = (world.target.open(Purpose::Control).await, world.target.open(Purpose::Control).await);
     let (a, b) = (a.expect("connects"), b.expect("connects"));
-    let (first, second) = tokio::join!(sink::migrate(&a), sink::migrate(&b));
+    let (first, second) = tokio::join!(postgres::migrate(&a), postgres::migrate(&b));
     assert!(first.is_ok() && second.is_ok());
     assert_eq!(world.rows("SELECT count(*) = max(id) FROM driftless.migration").await, ["t"]);
     world.database.client().await.batch_execute("INSERT INTO driftless.migration VALUES (99, 'x')").await.expect("ok");
-    assert!(matches!(sink::migrate(&a).await, Err(Error::SchemaNewer { found: 99, .. })));
+    assert!(matches!(postgres::migrate(&a).await, Err(Error::SchemaNewer { found: 99, .. })));
     world.end().await;
 }
 

@@ -1,7 +1,11 @@
 //! Law 5: what cannot be applied is set aside with its record, and the rest goes on.
 
 use bson::rawdoc;
-use driftless::sink::{self, Error, dead_letter};
+use driftless::{
+    control::dead_letters,
+    postgres::Error,
+    sink::{self},
+};
 
 use super::world::{TOPIC, World, change, user};
 
@@ -29,7 +33,7 @@ async fn poison_is_isolated_with_its_record_and_closed_by_a_later_version() {
         54
     );
 
-    let all = dead_letter::records(&world.session, &dead_letter::Filter::default(), 10).await.expect("reads");
+    let all = dead_letters::records(&world.session, &dead_letters::Filter::default(), 10).await.expect("reads");
     assert_eq!(all.len(), 4);
     for (_, record) in &all {
         assert!(records.contains(record), "the record comes back exactly as it was");
@@ -56,10 +60,10 @@ async fn bytes_that_are_no_record_are_kept_and_passed_over() {
     batch.file(|topic| world.prepared.named("users").filter(|_| topic == TOPIC));
     let outcome = sink::apply(&world.session, &world.prepared, &batch, &[None], &world.limits).await.expect("applies");
     assert_eq!((outcome.counts["users"].applied, outcome.counts["users"].dead_lettered), (1, 2));
-    let filed = dead_letter::groups(&world.session, &dead_letter::Filter::default(), 10).await.expect("reads");
+    let filed = dead_letters::groups(&world.session, &dead_letters::Filter::default(), 10).await.expect("reads");
     assert!(filed.iter().all(|group| group.collection == "users"), "{filed:?}");
     assert_eq!(world.rows("SELECT email FROM app.users").await, ["c"]);
-    let kept = dead_letter::records(&world.session, &dead_letter::Filter::default(), 10).await.expect("reads");
+    let kept = dead_letters::records(&world.session, &dead_letters::Filter::default(), 10).await.expect("reads");
     assert_eq!(kept.into_iter().map(|(_, record)| record).collect::<Vec<_>>(), records[..2]);
     world.end().await;
 }

@@ -3,9 +3,12 @@
 use bson::{RawDocumentBuf, rawdoc};
 use driftless::{
     config::{Constraints, SinkConfig},
+    control::load_indexes,
     mapping::{MappingFile, Plan},
+    postgres::{self, Error, Postgres, Purpose, Session},
     retry::{Class, Classify},
-    sink::{self, Error, Limits, Postgres, Prepared, Purpose, Session, load_indexes},
+    sink::{self, Limits, Prepared},
+    target,
 };
 use rstest::rstest;
 
@@ -95,7 +98,7 @@ async fn an_index_is_built_however_long_it_takes_and_one_left_behind_is_built_ag
     client.batch_execute("RESET statement_timeout").await.expect("ok");
     let valid = "SELECT indisvalid FROM pg_index WHERE indexrelid = 'app.users_slow'::regclass";
     assert_eq!(world.rows(valid).await, ["f"]);
-    let faults = sink::faults_of_target(&world.session, world.prepared.all()).await.expect("answers");
+    let faults = postgres::faults_of_target(&world.session, world.prepared.all()).await.expect("answers");
     assert_eq!(faults.len(), 1, "{faults:?}");
     assert!(faults[0].what.contains("app.users_slow") && faults[0].what.contains("not valid"), "{faults:?}");
 
@@ -167,7 +170,7 @@ async fn ids_are_not_kept_in_a_column_that_folds_them() {
     database.client().await.batch_execute(&tables).await.expect("ok");
     let session =
         Postgres::new(&database.sink_config(), "t").expect("a target").open(Purpose::Control).await.expect("connects");
-    let catalog = sink::read_catalog(&session).await.expect("reads");
+    let catalog = postgres::read_catalog(&session).await.expect("reads");
     let mapping = "namespace = \"dns\"\n[collections.words]\ntable = \"app.words\"\nid = \"text\"\n[collections.plain]\n\
                    table = \"app.plain\"\nid = \"text\"\n[collections.plain.children.notes]\ntable = \"app.notes\"\n\
                    parent = \"word\"\norder = \"place\"\n[collections.found]\ntable = \"app.found\"\n\
@@ -219,7 +222,7 @@ async fn what_would_lose_rows_is_a_fault(#[case] done: &str, #[case] told: &str,
         ))
         .await
         .expect("ok");
-    let faults = sink::faults_of_target(&session, world.prepared.all()).await.expect("answers");
+    let faults = postgres::faults_of_target(&session, world.prepared.all()).await.expect("answers");
     assert_eq!(faults.len(), 1, "{faults:?}");
     assert!(faults[0].what.starts_with(told), "{faults:?}");
     assert_eq!(faults[0].stops, stops);
@@ -233,7 +236,7 @@ async fn a_role_that_may_only_read_is_told_so() {
     let world = World::new().await;
     world.execute(&hostile("default_transaction_read_only", "on")).await;
     let session = world.target.open(Purpose::Control).await.expect("connects");
-    let error = sink::suited::writable(&session).await.expect_err("it is read-only");
+    let error = postgres::suited::writable(&session).await.expect_err("it is read-only");
     assert!(matches!(&error, Error::ReadOnly { role, .. } if role == "postgres"), "{error}");
     assert_eq!(error.class(), Class::Halt);
     assert!(error.hint().is_some_and(|hint| hint.contains("RESET")));
@@ -260,7 +263,7 @@ async fn the_rights_that_are_printed_are_enough(#[values(false, true)] ours: boo
             .open(Purpose::Control)
             .await
             .expect("connects");
-        sink::migrate(&control).await.expect("migrates");
+        postgres::migrate(&control).await.expect("migrates");
         client.batch_execute("REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA driftless FROM PUBLIC").await.expect("ok");
     }
     let (role, session) = role(&database, "").await;
@@ -286,9 +289,9 @@ async fn the_rights_that_are_printed_are_enough(#[values(false, true)] ours: boo
 }
 
 async fn lacking(session: &Session, file: &MappingFile) -> String {
-    let catalog = sink::read_catalog(session).await.expect("reads the catalog");
+    let catalog = postgres::read_catalog(session).await.expect("reads the catalog");
     let plan = Plan::compile(file, &catalog).expect("a plan");
-    let faults = sink::faults_of_target(session, &plan).await.expect("answers");
+    let faults = postgres::faults_of_target(session, &plan).await.expect("answers");
     let hint = faults.first().map_or("", |fault| &fault.hint);
     hint.split_once(":\n").map_or("", |(_, block)| block).to_owned()
 }
@@ -297,8 +300,8 @@ async fn lacking(session: &Session, file: &MappingFile) -> String {
 async fn run(config: &SinkConfig, file: &MappingFile) {
     let target = Postgres::new(config, "t").expect("a target");
     let control = target.open(Purpose::Control).await.expect("connects");
-    sink::migrate(&control).await.expect("migrates");
-    let catalog = sink::read_catalog(&control).await.expect("reads the catalog");
+    postgres::migrate(&control).await.expect("migrates");
+    let catalog = postgres::read_catalog(&control).await.expect("reads the catalog");
     let prepared = Prepared::new(&control, Plan::compile(file, &catalog).expect("a plan").into(), &catalog)
         .await
         .expect("prepares");
@@ -322,7 +325,7 @@ async fn run(config: &SinkConfig, file: &MappingFile) {
         expected = outcome.positions.first().and_then(|(_, position)| position.next_offset);
     }
     let read = target.open(Purpose::Read).await.expect("connects");
-    let reader = sink::TargetReader::begin(&read, &prepared).await.expect("begins");
+    let reader = target::TargetReader::begin(&read, &prepared).await.expect("begins");
     assert!(reader.extra_rows(0).await.expect("counts").is_empty());
     reader.end().await.expect("ends");
     let told = load_indexes::put_off(&control, &[], "test", true).await.expect("looks");
@@ -348,7 +351,7 @@ async fn forget(client: &tokio_postgres::Client, role: &str) {
 async fn another_rule_for_keys_is_refused_while_there_are_documents() {
     let mut world = World::new().await;
     let control = world.target.open(Purpose::Control).await.expect("connects");
-    let catalog = sink::read_catalog(&control).await.expect("reads the catalog");
+    let catalog = postgres::read_catalog(&control).await.expect("reads the catalog");
     let plan = |mapping: &str| {
         let file = MappingFile::parse(mapping, "m.toml").expect("a file");
         std::sync::Arc::new(Plan::compile(&file, &catalog).expect("a plan"))

@@ -6,13 +6,12 @@ use bson::rawdoc;
 use bytesize::ByteSize;
 use driftless::{
     config::{Constraints, LogConfig},
+    control::replay::{self, Request, To},
     log::{Publisher, StreamState, Topics, Transaction},
     model::{Change, ClusterTime, Frontier, Namespace, ResumeToken},
+    postgres::{Error, Purpose},
     retry::{Backoff, Stalls},
-    sink::{
-        Error, Purpose, Worker,
-        replay::{self, Request, To},
-    },
+    sink::Worker,
 };
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -68,11 +67,11 @@ impl Kafka {
         config.breaker_dead_letters = self.breaker_dead_letters;
         config.parked_bytes = self.parked_bytes;
         config.constraints = match self.world.session.constraint_mode() {
-            driftless::sink::ConstraintMode::Replica => Constraints::Replica,
-            driftless::sink::ConstraintMode::Enforce => Constraints::Enforce,
+            driftless::postgres::ConstraintMode::Replica => Constraints::Replica,
+            driftless::postgres::ConstraintMode::Enforce => Constraints::Enforce,
         };
         let worker = Worker {
-            target: driftless::sink::Postgres::new(&config, "t").expect("a target"),
+            target: driftless::postgres::Postgres::new(&config, "t").expect("a target"),
             prepared: self.world.prepared.clone(),
             config,
             log: self.log.clone(),

@@ -5,13 +5,13 @@ use std::{collections::BTreeSet, sync::Arc};
 use bson::{RawDocumentBuf, rawdoc};
 use driftless::{
     config::Constraints,
+    control::dead_letters,
     log::{Fetched, FrontierRecord, TopicPartition, envelope},
     mapping::{MappingFile, Plan},
     model::{Change, ClusterTime, Control, Frontier, Key, Namespace, Op, Version},
-    sink::{
-        self, Error, Limits, Outcome, Postgres, Prepared, Purpose, Session, dead_letter, plan::Batch,
-        reader::TargetReader,
-    },
+    postgres::{self, Error, Postgres, Purpose, Session},
+    sink::{self, Limits, Outcome, Prepared, plan::Batch},
+    target::TargetReader,
 };
 use tokio_postgres::SimpleQueryMessage;
 
@@ -99,8 +99,8 @@ impl World {
         config.constraints = constraints;
         let target = Postgres::new(&config, "t").expect("a target");
         let control = target.open(Purpose::Control).await.expect("connects");
-        sink::migrate(&control).await.expect("migrates");
-        let catalog = sink::read_catalog(&control).await.expect("reads the catalog");
+        postgres::migrate(&control).await.expect("migrates");
+        let catalog = postgres::read_catalog(&control).await.expect("reads the catalog");
         let file = MappingFile::parse(mapping, "test.mapping.toml").expect("a mapping file");
         let plan = Arc::new(Plan::compile(&file, &catalog).expect("a plan"));
         let prepared = Arc::new(Prepared::new(&control, plan, &catalog).await.expect("prepares"));
@@ -188,7 +188,7 @@ impl World {
     pub(crate) async fn retry_parked(&mut self) {
         let sql = "UPDATE driftless.dead_letter SET next_attempt_at = '-infinity'";
         self.database.client().await.batch_execute(sql).await.expect("ok");
-        let records = dead_letter::records(&self.session, &Default::default(), 100).await.expect("reads");
+        let records = dead_letters::records(&self.session, &Default::default(), 100).await.expect("reads");
         let parked = records.into_iter().map(|(_, record)| record).collect();
         let batch = sink::plan::plan(Vec::new(), parked, self.prepared.all()).expect("a batch");
         sink::apply(&self.session, &self.prepared, &batch, &[], &self.limits).await.expect("applies");

@@ -10,11 +10,16 @@ use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use tokio_postgres::Row;
 
-use super::{Error, State, field, record};
+use super::{repairs, replay::record_action};
 use crate::{
     log::{Fetched, ejson},
     model::{Key, Version},
-    sink::{Session, identity::OURS, repairs, replay::record_action, session::Param},
+    postgres::{
+        Error, Session,
+        identity::OURS,
+        session::{Param, field},
+    },
+    sink::dead_letter::{State, record},
 };
 
 /// Which dead letters are meant. Every part narrows; an empty list and `None` leave all.

@@ -5,18 +5,16 @@
 
 use std::collections::HashMap;
 
-use super::{
-    Error, Prepared, Session,
-    bisect::MAX_UNKNOWN,
-    checkpoint,
-    error::Refusal,
-    params::{self, Column, refs},
-    session::{Param, field},
-};
 use crate::{
     mapping::{Row, Rows},
     model::{ClusterTime, Frontier, Key, Version},
+    postgres::{
+        Error, Refusal, Session,
+        params::{self, Column, refs},
+        session::{Param, field},
+    },
     retry::{Class, Classify},
+    sink::{Prepared, bisect::MAX_UNKNOWN, checkpoint},
 };
 
 /// A repeatable-read transaction over everything the sink keeps.

@@ -6,10 +6,7 @@ use std::collections::HashMap;
 
 use tokio_postgres::Row;
 
-use super::{
-    Error,
-    session::{Session, field},
-};
+use super::{Error, Session, session::field};
 use crate::mapping::plan::target::{Catalog, Column, ColumnType, Filled, ForeignKey, Table, TableName};
 
 const ACT: &str = "read the catalog of the target";
@@ -74,7 +71,7 @@ SELECT f.conrelid, f.conname::text, n.nspname::text, c.relname::text,
 
 /// One number for everything that these queries say of some tables (`$1`, their oids): it changes when that does. The oids count
 /// too, because a table that was dropped and made again has lost its rows.
-pub(super) fn digest() -> String {
+pub(crate) fn digest() -> String {
     let all = |query: &str| format!("(SELECT string_agg(q::text, '|' ORDER BY q::text) FROM ({query}) AS q)");
     let referring = "SELECT conrelid, confrelid FROM pg_constraint WHERE contype = 'f' AND confrelid = ANY ($1)";
     format!(

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Error, Session, fault::Fault, rights::missing_rights, session::field};
+use super::{Error, Fault, Session, rights::missing_rights, session::field};
 use crate::mapping::{Plan, TablePlan, plan::target::TableName};
 
 const ACT: &str = "look at the tables of the target";

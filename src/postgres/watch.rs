@@ -1,6 +1,6 @@
 //! Notices that the catalog of the target has changed since a plan was made.
 //!
-//! A look is a few digests that the server makes of its own rows: of everything that [`read_catalog`](super::read_catalog) says of
+//! A look is a few digests that the server makes of its own rows: of everything that [`read_catalog`](super::catalog::read_catalog) says of
 //! the tables of the plan, and of what else decides whether the target takes a statement. It costs a few milliseconds, whatever
 //! the size of the tables.
 //!

@@ -12,10 +12,10 @@
 use serde_json::json;
 use tokio_postgres::Row;
 
-use super::{
+use super::replay::record_action;
+use crate::postgres::{
     Error, Session,
     identity::{self, OURS},
-    replay::record_action,
     schema,
     session::{Param, field},
 };

@@ -2,12 +2,9 @@
 
 use tracing::info;
 
-use super::{
-    Error,
-    session::{Session, field},
-};
+use super::{Error, Session, session::field};
 
-pub(super) struct Migration {
+pub(crate) struct Migration {
     id: i32,
     name: &'static str,
     sql: &'static str,
@@ -26,7 +23,7 @@ const MIGRATIONS: &[Migration] = &[
 ];
 
 /// Key of the advisory lock: "driftless" as a number, roughly.
-pub(super) const LOCK: i64 = 0x6472_6966_746c_6573;
+pub(crate) const LOCK: i64 = 0x6472_6966_746c_6573;
 
 const ACT: &str = "bring the schema driftless up to date";
 
@@ -51,7 +48,7 @@ pub async fn rehearse(session: &Session) -> Result<Vec<&'static str>, Error> {
 }
 
 /// Whether the schema is there and lacks migrations of this version, as far as the role may see that.
-pub(super) async fn is_behind(session: &Session) -> Result<bool, Error> {
+pub(crate) async fn is_behind(session: &Session) -> Result<bool, Error> {
     let act = "find migrations";
     let readable = "SELECT has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT') \
                       FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace \
@@ -66,7 +63,7 @@ pub(super) async fn is_behind(session: &Session) -> Result<bool, Error> {
 }
 
 /// Inside a transaction of the caller's.
-pub(super) async fn run_missing(session: &Session) -> Result<Vec<&'static Migration>, Error> {
+pub(crate) async fn run_missing(session: &Session) -> Result<Vec<&'static Migration>, Error> {
     session.execute("lock migrations", "SELECT pg_advisory_xact_lock($1)", &[&LOCK]).await?;
     let act = "find schema driftless";
     // Asked first, because IF NOT EXISTS wants the right to create even where there is nothing to do.

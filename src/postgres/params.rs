@@ -15,7 +15,7 @@ use crate::mapping::Row;
 
 /// One array: the same column of many rows.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub(super) struct Column {
+pub(crate) struct Column {
     count: i32,
     nulls: bool,
     elements: Vec<u8>,
@@ -23,7 +23,7 @@ pub(super) struct Column {
 
 impl Column {
     /// Appends an element.
-    pub(super) fn push(&mut self, value: Option<&[u8]>) {
+    pub(crate) fn push(&mut self, value: Option<&[u8]>) {
         self.count += 1;
         match value {
             None => {
@@ -38,18 +38,18 @@ impl Column {
         }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.count == 0
     }
 
     /// The elements as they travel: each its length, then its value; the form of a row's fields.
-    pub(super) fn into_elements(self) -> Vec<u8> {
+    pub(crate) fn into_elements(self) -> Vec<u8> {
         self.elements
     }
 }
 
 /// Turns rows of `width` columns into `width` arrays.
-pub(super) fn columns<'a>(width: usize, rows: impl IntoIterator<Item = &'a Row>) -> Vec<Column> {
+pub(crate) fn columns<'a>(width: usize, rows: impl IntoIterator<Item = &'a Row>) -> Vec<Column> {
     let mut columns = vec![Column::default(); width];
     for row in rows {
         for (column, value) in columns.iter_mut().zip(row.fields()) {
@@ -63,7 +63,7 @@ pub(super) fn columns<'a>(width: usize, rows: impl IntoIterator<Item = &'a Row>)
 const PART: usize = 1 << 20;
 
 /// Rows in parts, each for a statement of its own.
-pub(super) fn parts<'r>(rows: &'r [&'r Row]) -> impl Iterator<Item = &'r [&'r Row]> {
+pub(crate) fn parts<'r>(rows: &'r [&'r Row]) -> impl Iterator<Item = &'r [&'r Row]> {
     let mut bytes = 0;
     rows.chunk_by(move |row, _| {
         bytes += row.as_bytes().len();
@@ -79,7 +79,7 @@ pub(super) fn parts<'r>(rows: &'r [&'r Row]) -> impl Iterator<Item = &'r [&'r Ro
 ///
 /// Source: the manual, `COPY`, "Binary Format": signature, flags, length of an extension; per row the number of fields, then
 /// the fields, each with its length; -1 at the end.
-pub(super) fn copy_pieces<'a>(width: usize, rows: impl Iterator<Item = &'a Row>) -> impl Iterator<Item = Bytes> {
+pub(crate) fn copy_pieces<'a>(width: usize, rows: impl Iterator<Item = &'a Row>) -> impl Iterator<Item = Bytes> {
     let width = i16::try_from(width).unwrap_or(i16::MAX);
     let mut rows = Some(rows);
     let mut piece = BytesMut::from(&b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0"[..]);
@@ -102,7 +102,7 @@ pub(super) fn copy_pieces<'a>(width: usize, rows: impl Iterator<Item = &'a Row>)
 const COPY_PIECE: usize = 128 << 10;
 
 /// One field of each row.
-pub(super) fn column<'a>(at: usize, rows: impl IntoIterator<Item = &'a Row>) -> Column {
+pub(crate) fn column<'a>(at: usize, rows: impl IntoIterator<Item = &'a Row>) -> Column {
     let mut column = Column::default();
     for row in rows {
         column.push(row.fields().nth(at).flatten());
@@ -111,7 +111,7 @@ pub(super) fn column<'a>(at: usize, rows: impl IntoIterator<Item = &'a Row>) -> 
 }
 
 /// The fields of a row that comes from PostgreSQL as bytes; it ends where the bytes are no longer a row.
-pub(super) fn fields(mut row: &[u8]) -> impl Iterator<Item = Option<&[u8]>> {
+pub(crate) fn fields(mut row: &[u8]) -> impl Iterator<Item = Option<&[u8]>> {
     std::iter::from_fn(move || {
         let (length, rest) = row.split_first_chunk::<4>()?;
         let (field, rest) = match usize::try_from(i32::from_be_bytes(*length)) {
@@ -124,7 +124,7 @@ pub(super) fn fields(mut row: &[u8]) -> impl Iterator<Item = Option<&[u8]>> {
 }
 
 /// Borrows arrays as parameters.
-pub(super) fn refs(columns: &[Column]) -> Vec<&(dyn ToSql + Sync)> {
+pub(crate) fn refs(columns: &[Column]) -> Vec<&(dyn ToSql + Sync)> {
     columns.iter().map(|column| column as &(dyn ToSql + Sync)).collect()
 }
 

@@ -21,7 +21,7 @@ const PARAMETER: &str = "take that parameter out: ORMs and drivers write paramet
                          schema in the mapping";
 
 /// The error for a string that the client refuses. Of the string, only the name of a parameter is repeated.
-pub(super) fn refused(url: &str, error: &tokio_postgres::Error) -> Error {
+pub(crate) fn refused(url: &str, error: &tokio_postgres::Error) -> Error {
     let what = crate::retry::chain(error);
     let known = HINTS.iter().find(|(start, _)| url.starts_with(start)).map(|(_, hint)| *hint);
     let hint = known.unwrap_or(if what.contains("unknown option") { PARAMETER } else { FORM });

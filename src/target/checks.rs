@@ -3,13 +3,15 @@
 //! PostgreSQL evaluates its own expressions over the rows, sent as arrays and cast as they would be when written, in a
 //! transaction that may not write. Names and counts come back, never a value.
 
-use super::{
-    Error, Session, params,
-    session::{Param, field},
-    sql::{columns_as_params, numbered},
+use crate::{
+    mapping::{Row, TablePlan, plan::target::quote_ident},
+    model::Reason,
+    postgres::{
+        Error, Session, params,
+        session::{Param, field},
+        sql::{columns_as_params, numbered},
+    },
 };
-use crate::mapping::{Row, TablePlan, plan::target::quote_ident};
-use crate::model::Reason;
 
 /// Refusals of single rows (casts, domains) after which a table is asked about no further rows.
 const MAX_VIOLATIONS: u64 = 500;

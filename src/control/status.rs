@@ -5,12 +5,15 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio_postgres::Row;
 
-use super::{
-    Error, Session, checkpoint,
-    identity::OURS,
-    session::{Param, field},
+use crate::{
+    model::ClusterTime,
+    postgres::{
+        Error, Session,
+        identity::OURS,
+        session::{Param, field},
+    },
+    sink::checkpoint,
 };
-use crate::model::ClusterTime;
 
 /// The sink at a glance.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -193,7 +196,7 @@ fn reconcile_result(row: &Row) -> Result<ReconcileResult, Error> {
 }
 
 /// Texts as [`Session::storable`] makes them: an `_id` is written as Extended JSON, of which an escape is a part.
-pub(super) fn storable(session: &Session, value: &serde_json::Value) -> serde_json::Value {
+pub(crate) fn storable(session: &Session, value: &serde_json::Value) -> serde_json::Value {
     use serde_json::Value;
     match value {
         Value::String(text) => session.storable(text).into(),

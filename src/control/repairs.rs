@@ -11,13 +11,15 @@
 use bson::raw::RawDocumentBuf;
 use serde::Serialize;
 
-use super::{
-    Error, Session,
-    identity::OURS,
-    params::Column,
-    session::{Param, field},
+use crate::{
+    model::{Key, Version},
+    postgres::{
+        Error, Session,
+        identity::OURS,
+        params::Column,
+        session::{Param, field},
+    },
 };
-use crate::model::{Key, Version};
 
 /// How long requests that are done are kept for whoever asks what became of them.
 const KEPT: &str = "7 days";
@@ -90,7 +92,7 @@ pub async fn refuse(session: &Session, ids: &[i64], why: &str) -> Result<(), Err
 ///
 /// # Errors
 /// [`Error::Statement`] by its cause.
-pub(super) async fn ask(
+pub(crate) async fn ask(
     session: &Session,
     who: &str,
     command: &str,

@@ -3,12 +3,14 @@
 //! The parameters travel as they do when rows are written, and are cast to the columns' types, in a transaction that may not
 //! write. What casts refuse (a label that an enum lacks, a domain's CHECK) shows here; constraints of tables do not.
 
-use super::{
-    Error, Refusal, Session, params,
-    session::{Param, field},
-    sql::{columns_as_params, looked_up, unnest},
+use crate::{
+    mapping::{Row, TablePlan},
+    postgres::{
+        Error, Refusal, Session, params,
+        session::{Param, field},
+        sql::{columns_as_params, looked_up, unnest},
+    },
 };
-use crate::mapping::{Row, TablePlan};
 
 /// A row as text, parallel to the columns of its plan; `None` is NULL.
 pub type Printed = Vec<Option<String>>;

@@ -25,7 +25,7 @@ use super::Error;
 
 /// How much of the server's certificate is checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Trust {
+pub(crate) enum Trust {
     /// Nothing.
     Anyone,
     /// Its chain.
@@ -36,7 +36,7 @@ pub(super) enum Trust {
 
 impl Trust {
     /// Takes `sslmode` out of a connection string, because the client library knows only the first three modes.
-    pub(super) fn take_from(url: &str) -> (String, Self) {
+    pub(crate) fn take_from(url: &str) -> (String, Self) {
         for (mode, trust) in [("verify-full", Self::Name), ("verify-ca", Self::Authority)] {
             let text = format!("sslmode={mode}");
             if url.contains(&text) {
@@ -48,7 +48,7 @@ impl Trust {
 }
 
 /// Builds the connector.
-pub(super) fn connector(trust: Trust, ca_file: Option<&Path>) -> Result<MakeRustlsConnect, Error> {
+pub(crate) fn connector(trust: Trust, ca_file: Option<&Path>) -> Result<MakeRustlsConnect, Error> {
     let provider = Arc::new(ring::default_provider());
     let trust = if trust == Trust::Anyone && ca_file.is_some() { Trust::Authority } else { trust };
     let builder = ClientConfig::builder_with_provider(provider.clone())

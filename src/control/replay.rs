@@ -6,7 +6,11 @@
 
 use tokio_postgres::Row;
 
-use super::{Error, Session, checkpoint, identity, session::field, status::storable};
+use super::status::storable;
+use crate::{
+    postgres::{Error, Session, identity, session::field},
+    sink::checkpoint,
+};
 
 /// Where to read again from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

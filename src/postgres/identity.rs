@@ -1,7 +1,7 @@
 //! Whose state the schema `driftless` holds: one row per migration, which the prefix of its log names.
 //!
 //! Everything else in the schema belongs to one of these rows, so that two migrations in one database share nothing. A session
-//! sees the state of its own migration only (see [`Target::new`](super::Target::new)). A table that two migrations would write
+//! sees the state of its own migration only (see [`Target::new`](crate::sink::Target::new)). A table that two migrations would write
 //! is refused: neither could say whose a row is.
 
 use super::{Error, Session, schema::LOCK, session::field};
@@ -12,10 +12,10 @@ use crate::{
 };
 
 /// The condition that a row is of this session's migration; parameter 1 is the session's prefix.
-pub(super) const OURS: &str = "migration = (SELECT id FROM driftless.identity WHERE prefix = $1)";
+pub(crate) const OURS: &str = "migration = (SELECT id FROM driftless.identity WHERE prefix = $1)";
 
 /// Makes sure that the migration has its row; the first one takes rows from before there were identities.
-pub(super) async fn ensure(session: &Session) -> Result<(), Error> {
+pub(crate) async fn ensure(session: &Session) -> Result<(), Error> {
     let act = "record the migration";
     let sql = "UPDATE driftless.identity SET prefix = $1 \
                 WHERE prefix IS NULL AND NOT EXISTS (SELECT FROM driftless.identity WHERE prefix = $1)";

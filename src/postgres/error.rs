@@ -246,11 +246,11 @@ pub struct Refusal {
 }
 
 /// The encoding that has every character.
-pub(super) const UTF8: &str = "UTF8";
+pub(crate) const UTF8: &str = "UTF8";
 
 impl Refusal {
     /// The one that a row meets at a constraint, known before it was tried.
-    pub(super) fn of_constraint(code: &str, table: &str, constraint: Option<String>) -> Self {
+    pub(crate) fn of_constraint(code: &str, table: &str, constraint: Option<String>) -> Self {
         Self {
             code: code.to_owned(),
             message: None,
@@ -264,14 +264,14 @@ impl Refusal {
     /// Whether only values can be what was refused. Of any other refusal that is a row's by its class, the row is guilty only
     /// where other rows pass: a type's own input function or a trigger may raise whatever its author chose, and so may a table
     /// that is broken as a whole.
-    pub(super) fn is_of_a_value(&self) -> bool {
+    pub(crate) fn is_of_a_value(&self) -> bool {
         ["22", "23", "44", "54", "P0", "21"].iter().any(|class| self.code.starts_with(class))
     }
 
     /// What it means for the one who waits.
     ///
     /// Source: PostgreSQL manual, appendix A.
-    pub(super) fn class(&self) -> Class {
+    pub(crate) fn class(&self) -> Class {
         match self.code.as_str() {
             // A lock that was not free; a server that became a standby; a session that idled too long.
             "55P03" | "25006" | "25P03" | "25P04" => Class::Transient,
@@ -314,7 +314,7 @@ impl Refusal {
     }
 
     /// The same, met in a database of this encoding.
-    pub(super) fn with_encoding(mut self, encoding: &str) -> Self {
+    pub(crate) fn with_encoding(mut self, encoding: &str) -> Self {
         let refused = self.code == "22P05" && encoding != UTF8;
         self.encoding = refused.then(|| encoding.to_owned());
         self
@@ -428,7 +428,7 @@ impl From<&tokio_postgres::Error> for Cause {
 
 impl Cause {
     /// The same, met in a database of this encoding.
-    pub(super) fn in_encoding(self, encoding: &str) -> Self {
+    pub(crate) fn in_encoding(self, encoding: &str) -> Self {
         match self {
             Self::Refused(refusal) => Self::Refused(Box::new(refusal.with_encoding(encoding))),
             other => other,

@@ -3,11 +3,13 @@
 
 use bson::RawDocumentBuf;
 
-use super::{
-    Error, Session,
-    session::{Param, field},
+use crate::{
+    model::{Key, Version},
+    postgres::{
+        Error, Session,
+        session::{Param, field},
+    },
 };
-use crate::model::{Key, Version};
 
 /// Entries that one statement looks at: a few tens of milliseconds.
 const MAX_SCANNED: i64 = 20_000;

@@ -9,22 +9,22 @@ use crate::mapping::{
 };
 
 /// A planned table and what the catalog says of it.
-pub(super) struct Sql<'a> {
-    pub(super) plan: &'a TablePlan,
-    pub(super) found: &'a Table,
+pub(crate) struct Sql<'a> {
+    pub(crate) plan: &'a TablePlan,
+    pub(crate) found: &'a Table,
     /// The root table above it, or itself.
-    pub(super) root: &'a TablePlan,
+    pub(crate) root: &'a TablePlan,
     /// All tables that the same document writes: its root and everything below.
-    pub(super) kin: &'a [TablePlan],
+    pub(crate) kin: &'a [TablePlan],
 }
 
 impl Sql<'_> {
-    pub(super) fn positions(&self) -> impl Iterator<Item = usize> {
+    pub(crate) fn positions(&self) -> impl Iterator<Item = usize> {
         0..self.plan.columns.len()
     }
 
     /// What a row with this key may still differ in: every other column, and those of the key whose `=` forgives.
-    pub(super) fn beside_key(&self) -> Vec<usize> {
+    pub(crate) fn beside_key(&self) -> Vec<usize> {
         let forgiving = |at: &usize| {
             let found = self.found.column(&self.plan.columns[*at].name);
             found.is_some_and(|column| column.folds || forgives(column.kind.base()))
@@ -32,21 +32,21 @@ impl Sql<'_> {
         self.positions().filter(|at| !self.plan.key.contains(at) || forgiving(at)).collect()
     }
 
-    pub(super) fn name(&self, at: usize) -> String {
+    pub(crate) fn name(&self, at: usize) -> String {
         quote_ident(&self.plan.columns[at].name)
     }
 
-    pub(super) fn kind(&self, at: usize) -> Option<&ColumnType> {
+    pub(crate) fn kind(&self, at: usize) -> Option<&ColumnType> {
         self.found.column(&self.plan.columns[at].name).map(|column| column.kind.base())
     }
 
     /// The value of a column in the rows named `rows`, in the column's type.
-    pub(super) fn value(&self, rows: &str, at: usize) -> String {
+    pub(crate) fn value(&self, rows: &str, at: usize) -> String {
         self.value_of(&format!("{rows}.c{at}"), at)
     }
 
     /// The value that a parameter's element stands for; NULL where an id has no entry.
-    pub(super) fn value_of(&self, element: &str, at: usize) -> String {
+    pub(crate) fn value_of(&self, element: &str, at: usize) -> String {
         let column = &self.plan.columns[at];
         match &column.lookup {
             None => format!("{element}::{}", column.sql_type),
@@ -55,7 +55,7 @@ impl Sql<'_> {
     }
 
     /// The value to be written: where an id has no entry, the statement fails.
-    pub(super) fn written(&self, rows: &str, at: usize) -> String {
+    pub(crate) fn written(&self, rows: &str, at: usize) -> String {
         let column = &self.plan.columns[at];
         match &column.lookup {
             None => self.value(rows, at),
@@ -68,28 +68,28 @@ impl Sql<'_> {
         }
     }
 
-    pub(super) fn all_names(&self) -> String {
+    pub(crate) fn all_names(&self) -> String {
         join(", ", &self.plan.columns, |column| quote_ident(&column.name))
     }
 
-    pub(super) fn all_written(&self, rows: &str) -> String {
+    pub(crate) fn all_written(&self, rows: &str) -> String {
         self.positions().map(|at| self.written(rows, at)).collect::<Vec<_>>().join(", ")
     }
 
-    pub(super) fn key_names(&self) -> String {
+    pub(crate) fn key_names(&self) -> String {
         join(", ", &self.plan.key, |&at| self.name(at))
     }
 
-    pub(super) fn keys_match(&self, table: &str, rows: &str) -> String {
+    pub(crate) fn keys_match(&self, table: &str, rows: &str) -> String {
         self.same(&self.plan.key, table, rows)
     }
 
     /// Whether these columns of a row of the table are those of a row of parameters.
-    pub(super) fn same(&self, columns: &[usize], table: &str, rows: &str) -> String {
+    pub(crate) fn same(&self, columns: &[usize], table: &str, rows: &str) -> String {
         join(" AND ", columns, |&at| format!("{table}.{} {} {}", self.name(at), self.equals(at), self.value(rows, at)))
     }
 
-    pub(super) fn equals(&self, at: usize) -> String {
+    pub(crate) fn equals(&self, at: usize) -> String {
         match (self.kind(at), self.plan.columns[at].sql_type.rsplit_once('.')) {
             (Some(ColumnType::Citext), Some((schema, _))) => format!("OPERATOR({schema}.=)"),
             _ => "=".to_owned(),
@@ -97,18 +97,18 @@ impl Sql<'_> {
     }
 
     /// The root's key travels in the root's type and is compared in the column's.
-    pub(super) fn of_document(&self, column: usize, element: &str) -> String {
+    pub(crate) fn of_document(&self, column: usize, element: &str) -> String {
         format!("t.{} {} {}", self.name(column), self.equals(column), self.value_of(element, column))
     }
 
-    pub(super) fn root_key(&self) -> &str {
+    pub(crate) fn root_key(&self) -> &str {
         self.root.key.first().map_or("text", |&at| param_type(&self.root.columns[at]))
     }
 
     /// Sixteen bytes that are the same for keys that PostgreSQL holds for equal, and only for those.
     ///
     /// Source: `hash_record_extended`, which uses the hash functions of the columns' types, as hash partitioning does.
-    pub(super) fn key_hash(&self, value: impl Fn(usize) -> String) -> String {
+    pub(crate) fn key_hash(&self, value: impl Fn(usize) -> String) -> String {
         let fields = join(", ", &self.plan.key, |&at| {
             let value = value(at);
             if self.kind(at).is_some_and(has_hash) { value } else { format!("({value})::text") }
@@ -117,30 +117,30 @@ impl Sql<'_> {
         format!("{} || {}", half(0), half(1))
     }
 
-    pub(super) fn columns_as_params(&self, first: usize) -> impl Iterator<Item = (usize, &str, String)> {
+    pub(crate) fn columns_as_params(&self, first: usize) -> impl Iterator<Item = (usize, &str, String)> {
         columns_as_params(self.plan, first)
     }
 
-    pub(super) fn keys_as_params(&self, first: usize) -> impl Iterator<Item = (usize, &str, String)> {
+    pub(crate) fn keys_as_params(&self, first: usize) -> impl Iterator<Item = (usize, &str, String)> {
         let keys = self.plan.key.iter().enumerate();
         keys.map(move |(place, &at)| (first + place, param_type(&self.plan.columns[at]), format!("c{at}")))
     }
 
-    pub(super) fn rows(&self, first: usize, alias: &str) -> String {
+    pub(crate) fn rows(&self, first: usize, alias: &str) -> String {
         unnest(alias, self.columns_as_params(first))
     }
 
-    pub(super) fn numbered_rows(&self, alias: &str) -> String {
+    pub(crate) fn numbered_rows(&self, alias: &str) -> String {
         numbered(alias, self.columns_as_params(1))
     }
 }
 
 /// The columns of rows that arrive as arrays: number, type of the elements, name.
-pub(super) fn columns_as_params(plan: &TablePlan, first: usize) -> impl Iterator<Item = (usize, &str, String)> {
+pub(crate) fn columns_as_params(plan: &TablePlan, first: usize) -> impl Iterator<Item = (usize, &str, String)> {
     plan.columns.iter().enumerate().map(move |(at, column)| (first + at, param_type(column), format!("c{at}")))
 }
 
-pub(super) fn looked_up(lookup: &Lookup, element: &str) -> String {
+pub(crate) fn looked_up(lookup: &Lookup, element: &str) -> String {
     let (from, kind) = &lookup.from;
     format!(
         "(SELECT l.{} FROM {} AS l WHERE l.{} = {element}::{kind})",
@@ -181,7 +181,7 @@ fn has_hash(kind: &ColumnType) -> bool {
 
 /// Types whose values travel in the very form that `COPY` takes, and are stored by it as by an `INSERT`. What is too long for a
 /// `varchar` is cut by a cast and refused by `COPY`; what `COPY` refuses is written the other way.
-pub(super) fn is_copied(kind: &ColumnType) -> bool {
+pub(crate) fn is_copied(kind: &ColumnType) -> bool {
     matches!(
         kind,
         ColumnType::Bool
@@ -223,13 +223,13 @@ fn param_type(column: &PlanColumn) -> &str {
     &column.param_type
 }
 
-pub(super) fn unnest<'a>(alias: &str, params: impl IntoIterator<Item = (usize, &'a str, String)>) -> String {
+pub(crate) fn unnest<'a>(alias: &str, params: impl IntoIterator<Item = (usize, &'a str, String)>) -> String {
     let (arrays, names) = arrays_and_names(params);
     format!("unnest({arrays}) AS {alias}({names})")
 }
 
 /// The same with the ordinal of each row, from 1, as `n`.
-pub(super) fn numbered<'a>(alias: &str, params: impl IntoIterator<Item = (usize, &'a str, String)>) -> String {
+pub(crate) fn numbered<'a>(alias: &str, params: impl IntoIterator<Item = (usize, &'a str, String)>) -> String {
     let (arrays, names) = arrays_and_names(params);
     format!("unnest({arrays}) WITH ORDINALITY AS {alias}({names}, n)")
 }
@@ -240,16 +240,16 @@ fn arrays_and_names<'a>(params: impl IntoIterator<Item = (usize, &'a str, String
     (arrays.join(", "), names.join(", "))
 }
 
-pub(super) fn join<T>(separator: &str, of: &[T], text: impl FnMut(&T) -> String) -> String {
+pub(crate) fn join<T>(separator: &str, of: &[T], text: impl FnMut(&T) -> String) -> String {
     of.iter().map(text).collect::<Vec<_>>().join(separator)
 }
 
-pub(super) fn quote_text(text: &str) -> String {
+pub(crate) fn quote_text(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
 /// Whether the stored bytes would change.
-pub(super) fn differs(kind: Option<&ColumnType>, found: &str, wanted: &str) -> String {
+pub(crate) fn differs(kind: Option<&ColumnType>, found: &str, wanted: &str) -> String {
     match kind {
         Some(
             ColumnType::Bool
@@ -273,7 +273,7 @@ pub(super) fn differs(kind: Option<&ColumnType>, found: &str, wanted: &str) -> S
 
 /// Whether the values mean different things: numbers by value (NaN equals itself, -0 equals 0), ranges by their bounds, JSON
 /// by content. A day is not 24 hours.
-pub(super) fn differs_in_meaning(kind: Option<&ColumnType>, found: &str, wanted: &str) -> String {
+pub(crate) fn differs_in_meaning(kind: Option<&ColumnType>, found: &str, wanted: &str) -> String {
     match kind {
         Some(
             ColumnType::Float4

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Error, Session, fault::Fault, schema, session::field};
+use super::{Error, Fault, Session, schema, session::field};
 use crate::mapping::{Plan, TablePlan, plan::target::TableName};
 
 const ACT: &str = "ask for the rights of the role";
@@ -67,7 +67,7 @@ SELECT 'ALTER FUNCTION ' || oid::regprocedure FROM pg_proc
 ///
 /// # Errors
 /// [`Error::Statement`] by its cause.
-pub(super) async fn missing_rights(session: &Session, plan: &Plan) -> Result<Option<Fault>, Error> {
+pub(crate) async fn missing_rights(session: &Session, plan: &Plan) -> Result<Option<Fault>, Error> {
     let wanted = Wanted::of(plan);
     let (schemas, names) =
         wanted.tables.keys().map(|table| (&*table.schema, &*table.name)).unzip::<_, _, Vec<_>, Vec<_>>();

@@ -16,9 +16,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use tracing::debug;
 
 use super::{
-    Error,
-    error::{Cause, Refusal},
-    session::Session,
+    Cause, Error, Refusal, Session,
     tls::{self, Trust},
     url,
 };

@@ -13,15 +13,12 @@ use futures_util::{SinkExt, future::join};
 use tokio::sync::watch;
 use tokio_postgres::{Client, Row, Statement, types::ToSql};
 
-use super::{
-    ConstraintMode, Error,
-    error::{Cause, UTF8},
-};
+use super::{Cause, ConstraintMode, Error, error::UTF8};
 
 /// A parameter of a statement.
-pub(super) type Param<'a> = &'a (dyn ToSql + Sync);
+pub(crate) type Param<'a> = &'a (dyn ToSql + Sync);
 
-/// A connection that [`Postgres::open`](super::Postgres::open) made ours.
+/// A connection that [`Postgres::open`](super::connect::Postgres::Postgres::open) made ours.
 ///
 /// Every call is bounded in time. After an error other than a refusal of the server the session is spent: drop it and open
 /// another one. Dropping a call before it ends leaves the session in an unknown state as well.
@@ -33,13 +30,13 @@ pub struct Session {
     limit: Option<Duration>,
     statements: Mutex<HashMap<Arc<str>, Statement>>,
     prefix: Arc<str>,
-    pub(super) constraint_mode: ConstraintMode,
+    pub(crate) constraint_mode: ConstraintMode,
     /// Encoding of the database.
-    pub(super) encoding: String,
+    pub(crate) encoding: String,
 }
 
 impl Session {
-    pub(super) fn new(
+    pub(crate) fn new(
         client: Client,
         death: watch::Receiver<Option<Cause>>,
         limit: Option<Duration>,
@@ -57,7 +54,7 @@ impl Session {
     }
 
     /// The migration whose state this session sees: the prefix of its log.
-    pub(super) fn prefix(&self) -> &str {
+    pub(crate) fn prefix(&self) -> &str {
         &self.prefix
     }
 
@@ -68,7 +65,7 @@ impl Session {
 
     /// A text that the database surely holds: in an encoding that lacks characters all but ASCII is escaped. PostgreSQL stores
     /// no NUL in any.
-    pub(super) fn storable(&self, text: &str) -> String {
+    pub(crate) fn storable(&self, text: &str) -> String {
         let text = text.replace('\0', "\u{fffd}");
         if self.encoding == UTF8 {
             return text;
@@ -84,17 +81,17 @@ impl Session {
     }
 
     /// Whether the connection still stands, as far as is known.
-    pub(super) fn is_alive(&self) -> bool {
+    pub(crate) fn is_alive(&self) -> bool {
         !self.client.is_closed()
     }
 
     /// Runs statements without parameters.
-    pub(super) async fn batch(&self, act: &str, sql: &str) -> Result<(), Error> {
+    pub(crate) async fn batch(&self, act: &str, sql: &str) -> Result<(), Error> {
         self.bounded(act, self.client.batch_execute(sql)).await
     }
 
     /// Makes the checks now that the target would make at the end of the transaction, where there are any.
-    pub(super) async fn check_deferred(&self) -> Result<(), Error> {
+    pub(crate) async fn check_deferred(&self) -> Result<(), Error> {
         match self.constraint_mode {
             ConstraintMode::Replica => Ok(()),
             ConstraintMode::Enforce => {
@@ -105,7 +102,7 @@ impl Session {
     }
 
     /// Does `work` in a transaction of its own, which is rolled back when it fails, and unless it is to be kept.
-    pub(super) async fn transaction<T>(
+    pub(crate) async fn transaction<T>(
         &self,
         act: &str,
         keep: bool,
@@ -123,20 +120,20 @@ impl Session {
     }
 
     /// Whether there is a table of this name, written as SQL writes it.
-    pub(super) async fn has_table(&self, act: &str, name: &str) -> Result<bool, Error> {
+    pub(crate) async fn has_table(&self, act: &str, name: &str) -> Result<bool, Error> {
         let row = self.query_one(act, "SELECT to_regclass($1::text) IS NOT NULL", &[&name]).await?;
         field(&row, 0, act)
     }
 
     /// Runs a statement and counts the rows it touched.
-    pub(super) async fn execute(&self, act: &str, sql: &str, params: &[Param<'_>]) -> Result<u64, Error> {
+    pub(crate) async fn execute(&self, act: &str, sql: &str, params: &[Param<'_>]) -> Result<u64, Error> {
         let statement = self.prepared(act, sql).await?;
         self.bounded(act, self.client.execute(&statement, params)).await
     }
 
     /// Runs the last statement of a transaction and commits it, without waiting in between: a statement that fails makes a
     /// rollback of the commit.
-    pub(super) async fn execute_and_commit(&self, act: &str, sql: &str, params: &[Param<'_>]) -> Result<u64, Error> {
+    pub(crate) async fn execute_and_commit(&self, act: &str, sql: &str, params: &[Param<'_>]) -> Result<u64, Error> {
         // Known before anything is sent, because preparing waits for an answer, and the commit must not get in front.
         let statement = self.prepared(act, sql).await?;
         let execute = self.bounded(act, self.client.execute(&statement, params));
@@ -150,7 +147,7 @@ impl Session {
     ///
     /// A refusal before the first row leaves the client out of step with the server (it sends the end of the copy, for which the
     /// server has one answer too many), so the session is spent then.
-    pub(super) async fn copy(&self, act: &str, sql: &str, pieces: impl Iterator<Item = Bytes>) -> Result<u64, Error> {
+    pub(crate) async fn copy(&self, act: &str, sql: &str, pieces: impl Iterator<Item = Bytes>) -> Result<u64, Error> {
         let statement = self.prepared(act, sql).await?;
         let copy = async {
             let mut sink = pin!(self.client.copy_in::<_, Bytes>(&statement).await?);
@@ -163,23 +160,23 @@ impl Session {
     }
 
     /// Runs a statement and takes its rows.
-    pub(super) async fn query(&self, act: &str, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>, Error> {
+    pub(crate) async fn query(&self, act: &str, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>, Error> {
         let statement = self.prepared(act, sql).await?;
         self.bounded(act, self.client.query(&statement, params)).await
     }
 
     /// Runs a statement that will not come again.
-    pub(super) async fn query_once(&self, act: &str, sql: &str) -> Result<Vec<Row>, Error> {
+    pub(crate) async fn query_once(&self, act: &str, sql: &str) -> Result<Vec<Row>, Error> {
         self.bounded(act, self.client.query_typed(sql, &[])).await
     }
 
     /// Runs a statement that gives one row, or none.
-    pub(super) async fn query_opt(&self, act: &str, sql: &str, params: &[Param<'_>]) -> Result<Option<Row>, Error> {
+    pub(crate) async fn query_opt(&self, act: &str, sql: &str, params: &[Param<'_>]) -> Result<Option<Row>, Error> {
         Ok(self.query(act, sql, params).await?.into_iter().next())
     }
 
     /// Runs a statement that always gives a row.
-    pub(super) async fn query_one(&self, act: &str, sql: &str, params: &[Param<'_>]) -> Result<Row, Error> {
+    pub(crate) async fn query_one(&self, act: &str, sql: &str, params: &[Param<'_>]) -> Result<Row, Error> {
         let row = self.query_opt(act, sql, params).await?;
         row.ok_or_else(|| Error::Statement {
             act: act.to_owned(),
@@ -188,7 +185,7 @@ impl Session {
     }
 
     /// A session setting; `None` when the server does not know it.
-    pub(super) async fn setting(&self, name: &str) -> Result<Option<String>, Error> {
+    pub(crate) async fn setting(&self, name: &str) -> Result<Option<String>, Error> {
         let row = self.query_one("read a setting", "SELECT current_setting($1, true)", &[&name]).await?;
         field(&row, 0, "read a setting")
     }
@@ -235,7 +232,7 @@ impl Session {
 }
 
 /// Takes a column of a row; an unexpected type is an error, not a panic.
-pub(super) fn field<'a, T: tokio_postgres::types::FromSql<'a>>(
+pub(crate) fn field<'a, T: tokio_postgres::types::FromSql<'a>>(
     row: &'a Row,
     column: usize,
     act: &str,

@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::{
-    Error, Session,
-    identity::{self, OURS},
-    replay::record_action,
-    session::field,
+use super::replay::record_action;
+use crate::{
+    postgres::{
+        Error, Session,
+        identity::{self, OURS},
+        session::field,
+    },
+    status::SnapshotStatus,
 };
-use crate::status::SnapshotStatus;
 
 /// What operators want of a snapshot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

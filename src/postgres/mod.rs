@@ -1,0 +1,30 @@
+//! PostgreSQL itself: the only user of its client. Sessions, the catalog, the schema `driftless`, and whether the target suits.
+//!
+//! Everything here is common to those above: the sink writes, the readers of the target compare, operators ask. Settings are
+//! pinned with the connection, values never reach an error, and every statement has a time limit.
+
+pub(crate) mod catalog;
+pub(crate) mod connect;
+pub(crate) mod error;
+pub(crate) mod fault;
+pub mod identity;
+pub(crate) mod params;
+pub(crate) mod rights;
+pub(crate) mod schema;
+pub(crate) mod session;
+pub(crate) mod sql;
+pub mod suited;
+pub(crate) mod tls;
+pub(crate) mod triggers;
+pub(crate) mod url;
+pub(crate) mod watch;
+
+pub use catalog::read_catalog;
+pub use connect::{ConstraintMode, Postgres, Purpose};
+pub use error::{Cause, Error, Refusal};
+pub use fault::Fault;
+pub use schema::{migrate, rehearse};
+pub use session::Session;
+pub use suited::faults as faults_of_target;
+pub use triggers::{Trigger, triggers};
+pub use watch::{Look, Tables, Watch};
