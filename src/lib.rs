@@ -10,16 +10,18 @@
 //! What holds, and why, is in `ARCHITECTURE.md`. Reading order: [`model`], [`mapping`], [`source`], [`log`], [`sink`],
 //! [`reconcile`], [`pipeline`].
 
-pub mod analyze;
+
+pub use driftless_core::{analyze, mapping, model};
+
 pub mod cli;
 pub mod config;
 pub mod control;
 pub mod demo;
 pub mod http;
 pub mod log;
-pub mod mapping;
+
 pub mod metrics;
-pub mod model;
+
 pub mod pipeline;
 pub mod postgres;
 pub mod reconcile;

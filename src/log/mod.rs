@@ -19,7 +19,7 @@
 
 mod client;
 mod consumer;
-pub mod ejson;
+pub use driftless_core::ejson;
 pub mod envelope;
 mod error;
 mod headers;

@@ -24,7 +24,7 @@ pub fn write(document: &RawDocument, out: &mut Vec<u8>) -> Result<(), Unfaithful
 ///
 /// # Errors
 /// As [`write()`].
-pub(in crate::log) fn write_quoted(document: &RawDocument, out: &mut Vec<u8>) -> Result<(), Unfaithful> {
+pub fn write_quoted(document: &RawDocument, out: &mut Vec<u8>) -> Result<(), Unfaithful> {
     let start = out.len();
     out.push(b'"');
     let written = Writer { out, colon: b":", inner: true }.document(document.as_bytes(), 1);
@@ -36,7 +36,7 @@ pub(in crate::log) fn write_quoted(document: &RawDocument, out: &mut Vec<u8>) ->
 }
 
 /// As [`write()`], with the blank after each colon that Java's writer puts there.
-pub(in crate::log) fn write_spaced(document: &RawDocument, out: &mut Vec<u8>) -> Result<(), Unfaithful> {
+pub fn write_spaced(document: &RawDocument, out: &mut Vec<u8>) -> Result<(), Unfaithful> {
     write_with(document, out, b": ")
 }
 
@@ -50,7 +50,7 @@ fn write_with(document: &RawDocument, out: &mut Vec<u8>, colon: &'static [u8]) -
 }
 
 /// Appends a JSON string; `text` is UTF-8.
-pub(in crate::log) fn json_string(out: &mut Vec<u8>, text: impl AsRef<[u8]>) {
+pub fn json_string(out: &mut Vec<u8>, text: impl AsRef<[u8]>) {
     out.push(b'"');
     escaped(out, text.as_ref(), false);
     out.push(b'"');
@@ -98,7 +98,7 @@ fn escaped(out: &mut Vec<u8>, bytes: &[u8], inner: bool) {
 }
 
 /// Appends lower-case hexadecimal digits.
-pub(in crate::log) fn hex_of(out: &mut Vec<u8>, bytes: &[u8]) {
+pub fn hex_of(out: &mut Vec<u8>, bytes: &[u8]) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     out.extend(bytes.iter().flat_map(|byte| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]));
 }

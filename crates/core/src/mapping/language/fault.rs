@@ -86,7 +86,7 @@ pub(crate) fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>)
 }
 
 /// The known names that may be meant by a mistyped one, the nearest first: a few letters differ, or one is a part of the other.
-pub(crate) fn near<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
+pub fn near<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
     let letters = wrong.chars().count();
     // Two names that have no letter in common are not near, however short they are.
     let limit = (1 + letters / 4).min(letters.saturating_sub(1));

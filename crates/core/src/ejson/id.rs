@@ -48,14 +48,14 @@ pub fn id_text(key: &Key) -> String {
 }
 
 /// A number that a double holds exactly is one key with that double: MongoDB calls them equal.
-pub(in crate::log) fn exact_double(key: &Key, text: &str) -> Option<f64> {
+pub fn exact_double(key: &Key, text: &str) -> Option<f64> {
     let double: f64 = text.parse().ok()?;
     let same = double.is_finite() && Key::from_id(&rawdoc! { "_id": double }).as_ref() == Some(key);
     same.then_some(double)
 }
 
 /// An instant of the years that relaxed Extended JSON writes as text, 1970 to 9999.
-pub(in crate::log) fn relaxed_date(millis: i64) -> Option<String> {
+pub fn relaxed_date(millis: i64) -> Option<String> {
     let time = Timestamp::from_millisecond(millis).ok()?;
     let year = time.to_zoned(TimeZone::UTC).year();
     let places = if millis % 1000 == 0 { 0 } else { 3 };

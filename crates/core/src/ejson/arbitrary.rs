@@ -7,18 +7,18 @@ use proptest::{collection::vec, prelude::*};
 type Element = (u8, Vec<u8>);
 
 /// Any document that MongoDB might hold, or almost: odd names, duplicates, every type, texts that are not UTF-8.
-pub(in crate::log) fn document() -> impl Strategy<Value = RawDocumentBuf> {
+pub fn document() -> impl Strategy<Value = RawDocumentBuf> {
     fields(element(text_bytes().boxed(), true), odd_name().boxed()).prop_map(owned)
 }
 
 /// Documents that Extended JSON carries.
-pub(in crate::log) fn well_behaved() -> impl Strategy<Value = RawDocumentBuf> {
+pub fn well_behaved() -> impl Strategy<Value = RawDocumentBuf> {
     let text = "[ -~äß€\u{1}]{0,8}".prop_map(String::into_bytes).boxed();
     unique_fields(element(text, false)).prop_map(owned)
 }
 
 /// A document whose inside has been damaged; its frame is sound, because nothing else can become a raw document.
-pub(in crate::log) fn damaged() -> impl Strategy<Value = RawDocumentBuf> {
+pub fn damaged() -> impl Strategy<Value = RawDocumentBuf> {
     (document(), vec((any::<prop::sample::Index>(), any::<u8>()), 1..4)).prop_map(|(document, damages)| {
         let mut bytes = document.into_bytes();
         let end = bytes.len() - 1;
@@ -32,7 +32,7 @@ pub(in crate::log) fn damaged() -> impl Strategy<Value = RawDocumentBuf> {
 }
 
 /// `{_id: …}` for any value of any type.
-pub(in crate::log) fn id() -> impl Strategy<Value = RawDocumentBuf> {
+pub fn id() -> impl Strategy<Value = RawDocumentBuf> {
     element(text_bytes().boxed(), true).prop_map(|element| owned(framed(&[(b"_id".to_vec(), element)])))
 }
 

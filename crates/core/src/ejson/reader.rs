@@ -418,7 +418,7 @@ mod tests {
     use rstest::rstest;
 
     use super::{super::arbitrary, *};
-    use crate::log::ejson::{json_string, write, write_quoted};
+    use crate::ejson::{json_string, write, write_quoted};
 
     fn written(document: &RawDocument) -> Option<String> {
         let mut out = Vec::new();

@@ -11,7 +11,7 @@ use super::{
     unread::{is_read, unread},
 };
 use crate::{
-    log::ejson,
+    ejson,
     mapping::{CollectionPlan, Location, Loss, PlanColumn, TablePlan, plan::target::TableName},
     model::Reason,
 };

@@ -11,14 +11,14 @@
 //!
 //! Source: "MongoDB Extended JSON (v2)" of the MongoDB specifications.
 
-#[cfg(test)]
-pub(super) mod arbitrary;
+#[cfg(any(test, feature = "arbitrary"))]
+pub mod arbitrary;
 mod id;
 mod reader;
 mod writer;
 
-pub(in crate::log) use id::{exact_double, relaxed_date};
+pub use id::{exact_double, relaxed_date};
 pub use id::{id_text, ids_of};
 pub use reader::{NotExtendedJson, read};
 pub use writer::{MAX_DEPTH, Unfaithful, write};
-pub(super) use writer::{hex_of, json_string, write_quoted, write_spaced};
+pub use writer::{hex_of, json_string, write_quoted, write_spaced};

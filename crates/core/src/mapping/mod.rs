@@ -19,7 +19,7 @@ pub mod plan;
 pub mod rows;
 pub mod value;
 
-pub(crate) use language::fault::near;
+pub use language::fault::near;
 pub use language::{
     fault::{Fault, Location},
     file::{

@@ -13,7 +13,7 @@ pub struct Row(pub(crate) Vec<u8>);
 
 impl Row {
     /// A row without fields, with room for that many bytes of them.
-    pub(crate) fn with_capacity(bytes: usize) -> Self {
+    pub fn with_capacity(bytes: usize) -> Self {
         Self(Vec::with_capacity(bytes))
     }
 
@@ -40,7 +40,7 @@ impl Row {
     }
 
     /// Appends a field.
-    pub(crate) fn push(&mut self, field: Option<&[u8]>) {
+    pub fn push(&mut self, field: Option<&[u8]>) {
         match field {
             None => self.0.extend_from_slice(&(-1i32).to_be_bytes()),
             Some(bytes) => {

@@ -1,0 +1,6 @@
+//! The pure part of `driftless`: nothing here does I/O, waits, reads a clock or knows a driver.
+
+pub mod analyze;
+pub mod ejson;
+pub mod mapping;
+pub mod model;
