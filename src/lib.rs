@@ -7,9 +7,8 @@
 //!    │                           └── resume token ─────┘                         │          │
 //!    └────────────────── reconciler: reads both sides as of one cluster time ◀───┴──────────┘
 //! ```
-//! What holds, and why, is in `ARCHITECTURE.md`. Reading order: [`model`], [`mapping`], [`source`], [`log`], [`sink`],
-//! [`reconcile`], [`pipeline`].
-
+//! What holds, and why, is in `ARCHITECTURE.md`. Reading order: [`model`], [`mapping`], [`source`], [`log`], [`postgres`],
+//! [`sink`], [`target`], [`control`], [`reconcile`], [`pipeline`].
 
 pub use driftless_core::{analyze, mapping, model};
 
@@ -19,9 +18,7 @@ pub mod control;
 pub mod demo;
 pub mod http;
 pub mod log;
-
 pub mod metrics;
-
 pub mod pipeline;
 pub mod postgres;
 pub mod reconcile;

@@ -1,7 +1,7 @@
 //! The loop that brings the log into PostgreSQL: one consumer, one connection, one batch at a time.
 //!
 //! ```text
-//!  consumer ─▶ intake ─▶ plan ─▶ settle ─▶ next
+//!  consumer ─▶ batcher ─▶ plan ─▶ applier ─▶ next
 //!                 └─ the next batch is full already: planned while this one is written
 //! ```
 //!

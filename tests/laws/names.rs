@@ -15,7 +15,7 @@ async fn a_collection_that_does_not_exist_is_no_proof() {
     let mut migration = Migration::new(stack, stack.mongo_uri(), "names", SCHEMA, MISTYPED).await;
     migration.set("reconcile", "interval", "50ms");
     // The source halts when the collection is dropped, and the watermark stays.
-    migration.set("reconcile", "settle", "1s");
+    migration.set("reconcile", "wait", "1s");
     migration.collection("users").insert_one(doc! { "_id": 1, "name": "a" }).await.expect("insert");
     let daemon = migration.daemon();
     migration.quiesce(&daemon, PATIENCE).await;
