@@ -1,4 +1,4 @@
-//! Empty is not equal: a mapped name that leads to nothing in the source proves nothing, until somebody says that it is meant.
+//! Law 9: empty is not equal. A mapped name that leads to nothing in the source proves nothing, until somebody confirms it.
 
 use mongodb::bson::doc;
 

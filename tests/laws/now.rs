@@ -1,5 +1,5 @@
-//! "In sync" means now: a proof says nothing of what has not been applied since. Whatever keeps changes from the target ends
-//! the verdict within seconds and is named, however young and whole the proof is.
+//! Law 9: "in sync" means now. A proof says nothing about changes that were not applied since. Whatever keeps changes from
+//! the target ends the verdict within seconds and is named, however young and whole the proof is.
 
 use std::time::Duration;
 

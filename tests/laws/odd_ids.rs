@@ -1,5 +1,5 @@
-//! A snapshot that walks `_id` ranges must not forget a type: documents whose `_id` is anything MongoDB takes become a row or
-//! a dead letter; none vanishes. The same for the stream.
+//! Law 5: nothing vanishes. A snapshot that walks `_id` ranges forgets no type: documents whose `_id` is anything that MongoDB
+//! accepts become a row or a dead letter. The same holds for the stream.
 
 use std::collections::BTreeSet;
 

@@ -1,5 +1,5 @@
-//! One document must not stop the rest: what PostgreSQL refuses, whatever it says, and what cannot be read, is named and
-//! blocks the verdict; everything else is compared.
+//! Law 5: nothing vanishes, and one document does not stop the rest. A value that PostgreSQL refuses, for whatever reason, and
+//! a record that cannot be read are named and block the verdict; everything else is compared.
 
 use mongodb::bson::{Document, doc};
 use serde_json::Value;

@@ -1,5 +1,5 @@
-//! Law 9 of the design: a mismatch is a proof. While the application writes, deletes and inserts again, the reconciler reads
-//! all the time and may be undecided, but it may call nothing drift: both sides are sound, one is only behind.
+//! Law 9: a mismatch is a proof. While the application writes, deletes and inserts again, the reconciler reads all the time.
+//! It may be undecided, but it may report no drift: both sides are sound, one is only behind.
 
 use std::time::Duration;
 

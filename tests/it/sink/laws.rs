@@ -1,4 +1,4 @@
-//! Laws 2, 3 and 4: one transaction, one final state, whole documents.
+//! Laws 2, 3 and 4 in the sink alone: one transaction, any order, whole documents.
 
 use bson::rawdoc;
 use driftless::{

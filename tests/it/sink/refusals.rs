@@ -1,4 +1,4 @@
-//! Law 5: what cannot be applied is set aside with its record, and the rest goes on.
+//! Law 5 in the sink alone: a record that cannot be applied is set aside whole, and the rest goes on.
 
 use bson::rawdoc;
 use driftless::{

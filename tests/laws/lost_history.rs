@@ -1,5 +1,5 @@
-//! Law 8: when MongoDB no longer has the history between the stored token and now, nothing goes on from now as if nothing
-//! had happened: the source halts, says why and what to do, and the verdict is unknown.
+//! Law 9: the unknown is shown as unknown. When MongoDB no longer has the history between the stored token and now, the
+//! source does not continue from now: it halts, reports why and what to do, and the verdict is unknown.
 
 use std::{path::PathBuf, process::Stdio, time::Duration};
 
@@ -95,7 +95,7 @@ async fn oldest(client: &mongodb::Client, order: i32) -> Timestamp {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn law_8_lost_history_halts_and_stays_unknown() {
+async fn lost_history_halts_and_stays_unknown() {
     let _machine = beside_others().await;
     let stack = Stack::shared().await;
     let server = SmallServer::start(stack).await;
@@ -119,7 +119,7 @@ async fn law_8_lost_history_halts_and_stays_unknown() {
         let role = &halted.process.roles["source"];
         let reason = role.reason.clone().expect("a halted role says why");
         let hint = role.hint.clone().expect("a halted role says what to do");
-        eprintln!("law_8: {reason} / {hint}");
+        eprintln!("lost_history: {reason} / {hint}");
         assert!(["history", "oplog"].iter().any(|word| reason.to_lowercase().contains(word)), "{reason}");
         assert!(hint.len() > 20, "{hint}");
         assert_eq!(halted.verdict, "unknown");

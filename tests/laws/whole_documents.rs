@@ -1,5 +1,5 @@
-//! Law 4: a document is the unit of truth, and of several changes in one transaction the last one wins, although all of
-//! them share one cluster time, and although the daemon is killed between them.
+//! Law 4: a document is the unit of truth. The last one of several changes in one transaction wins, although all of them
+//! share one cluster time, and although the daemon is killed between them.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -27,9 +27,9 @@ enum Left {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn law_4_of_several_changes_in_a_transaction_the_last_wins() {
+async fn of_several_changes_in_a_transaction_the_last_wins() {
     let _machine = beside_others().await;
-    let (_, mut random) = random("law_4");
+    let (_, mut random) = random("whole_documents");
     let mut migration = Migration::demo("transactions").await;
     // A transaction of MongoDB becomes several of the log, and several batches of the sink.
     migration.set("log", "transaction_changes", 4);

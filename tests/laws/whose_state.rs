@@ -1,5 +1,5 @@
-//! Law 10: state belongs to one source, one log and one target, and knows which. What does not belong is refused, and what
-//! went with a topic that was deleted is read again; nothing is mixed or skipped.
+//! Law 10: state belongs to one source, one log and one target, and knows which. A foreign state is refused, and records that
+//! went with a deleted topic are read again; nothing is mixed or skipped.
 
 use std::time::Duration;
 
@@ -51,7 +51,7 @@ fn refused(status: &Status, role: &str, names: &[&str]) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn law_10_another_database_under_the_same_prefix_is_refused() {
+async fn another_database_under_the_same_prefix_is_refused() {
     let _machine = beside_others().await;
     let mut migration = users("other_database").await;
     let daemon = migration.daemon();
@@ -86,7 +86,7 @@ async fn law_10_another_database_under_the_same_prefix_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn law_10_a_second_daemon_with_another_source_or_target_does_not_stand_by() {
+async fn a_second_daemon_with_another_source_or_target_does_not_stand_by() {
     let _machine = beside_others().await;
     let mut migration = users("second").await;
     let daemon = migration.daemon();
@@ -124,7 +124,7 @@ async fn law_10_a_second_daemon_with_another_source_or_target_does_not_stand_by(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn law_10_topics_that_were_made_again_skip_nothing() {
+async fn topics_that_were_made_again_skip_nothing() {
     let _machine = beside_others().await;
     let migration = users("new_topics").await;
     let daemon = migration.daemon();
@@ -159,7 +159,7 @@ async fn law_10_topics_that_were_made_again_skip_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn law_10_a_topic_that_is_deleted_under_the_daemon_shows_and_is_made_good() {
+async fn a_topic_that_is_deleted_under_the_daemon_shows_and_is_made_good() {
     let _machine = alone().await;
     let migration = users("deleted_topic").await;
     let daemon = migration.daemon();
@@ -182,7 +182,7 @@ async fn law_10_a_topic_that_is_deleted_under_the_daemon_shows_and_is_made_good(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn law_10_a_lost_state_topic_freezes_no_watermark() {
+async fn a_lost_state_topic_freezes_no_watermark() {
     let _machine = beside_others().await;
     let migration = users("lost_state").await;
     let daemon = migration.daemon();

@@ -1,5 +1,5 @@
-//! Law 6: what leaves a document leaves its rows. `$unset` and replace clear columns, an emptied array removes its child
-//! rows, and a child row keeps its id, and stays untouched, when other elements change.
+//! Law 4: rows hold what the document holds, and nothing else. `$unset` and replace clear columns, an emptied array removes
+//! its child rows, and a child row keeps its id, and stays untouched, when other elements change.
 
 use std::collections::BTreeMap;
 
@@ -77,7 +77,7 @@ impl Case {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn law_6_unset_and_replace_clear_columns() {
+async fn unset_and_replace_clear_columns() {
     let _machine = beside_others().await;
     let has = |document: &Document| {
         ["rating", "status", "lastLoginAt"].iter().all(|field| !matches!(document.get(field), None | Some(Bson::Null)))
@@ -116,7 +116,7 @@ async fn law_6_unset_and_replace_clear_columns() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn law_6_child_rows_follow_their_elements() {
+async fn child_rows_follow_their_elements() {
     let _machine = beside_others().await;
     let many = |document: &Document| document.get_array("milestones").is_ok_and(|milestones| milestones.len() >= 3);
     let case = Case::start("children", Collection::Plans, many).await;
@@ -157,7 +157,7 @@ async fn law_6_child_rows_follow_their_elements() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn law_6_child_rows_with_a_key_of_their_own_follow_it() {
+async fn child_rows_with_a_key_of_their_own_follow_it() {
     let _machine = beside_others().await;
     let many = |document: &Document| document.get_array("sources").is_ok_and(|sources| sources.len() >= 3);
     let case = Case::start("keyed", Collection::ResearchPacks, many).await;

@@ -1,5 +1,5 @@
-//! Law 1: a position is saved only when everything before it is durable downstream. So killing anything at any moment
-//! loses nothing: the daemon at random moments, the snapshot included, then each server once.
+//! Law 1: a position is saved only when everything before it is durable downstream. Killing anything at any moment
+//! therefore loses nothing: the daemon at random moments, the snapshot included, then each server once.
 
 use std::time::Duration;
 
@@ -31,9 +31,9 @@ enum Moment {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn law_1_the_daemon_is_killed_at_random_moments() {
+async fn the_daemon_is_killed_at_random_moments() {
     let _machine = beside_others().await;
-    let (seed, mut random) = random("law_1");
+    let (seed, mut random) = random("durable_before_position");
     let (kills, documents) = if drill() { (30, 20_000) } else { (5, 4_000) };
     let mut migration = Migration::demo("crash").await;
     // Many small chunks, so that a kill finds the snapshot under way.
@@ -51,7 +51,7 @@ async fn law_1_the_daemon_is_killed_at_random_moments() {
         };
         let mut daemon = migration.daemon();
         in_snapshot += u32::from(reach(&mut daemon, moment).await);
-        eprintln!("law_1: kill {kill} at {moment:?}");
+        eprintln!("durable_before_position: kill {kill} at {moment:?}");
         daemon.kill9().await;
     }
     assert!(in_snapshot > 0, "no kill found the snapshot under way");
@@ -60,7 +60,7 @@ async fn law_1_the_daemon_is_killed_at_random_moments() {
     daemon.wait_for("the last daemon runs", PATIENCE, |status| status.phase("source") == "running").await;
     let counts = load.end().await;
     let status = migration.quiesce(&daemon, PATIENCE).await;
-    eprintln!("law_1: {} writes, {in_snapshot} kills inside the snapshot", counts.total());
+    eprintln!("durable_before_position: {} writes, {in_snapshot} kills inside the snapshot", counts.total());
     oracle::assert_equal(&migration).await;
     assert!(status.snapshot_complete(), "{}", status.summary());
     assert_eq!(status.dead_letters(), 0, "{}", status.summary());
@@ -93,9 +93,9 @@ async fn reach(daemon: &mut Daemon, moment: Moment) -> bool {
 static DRILL: OnceCell<Stack> = OnceCell::const_new();
 
 #[tokio::test(flavor = "multi_thread")]
-async fn law_1_each_server_is_killed_once() {
+async fn each_server_is_killed_once() {
     let _machine = beside_others().await;
-    let (seed, _) = random("law_1");
+    let (seed, _) = random("durable_before_position");
     let stack = DRILL.get_or_init(|| Stack::running("drill", &["--members", "3"])).await;
     let migration = Migration::demo_on(stack, "servers").await;
     fill(&migration, seed, if drill() { 5_000 } else { 1_500 }).await;
@@ -118,7 +118,7 @@ async fn law_1_each_server_is_killed_once() {
     let mut migration = migration;
     migration.target = migration.connect().await;
     let status = migration.quiesce(&daemon, PATIENCE).await;
-    eprintln!("law_1: {} writes, {} retries of the application", counts.total(), counts.retries);
+    eprintln!("durable_before_position: {} writes, {} retries of the application", counts.total(), counts.retries);
     oracle::assert_equal(&migration).await;
     assert_eq!(status.dead_letters(), 0, "{}", status.summary());
     assert_eq!(status.gaps(), 0, "no count of the log was missed");

@@ -1,5 +1,5 @@
-//! Law 2: rows, ledger and offset commit together, and the last writer wins by version. So a replay from the first offset
-//! of every topic, while the application writes, ends in the same rows, and on the way nothing ever becomes older.
+//! Law 2: rows, ledger and offset commit in one transaction. A replay from the first offset of every topic, while the
+//! application writes, ends in the same rows, and no row and no ledger entry becomes older on the way.
 
 use std::collections::HashMap;
 
@@ -16,9 +16,9 @@ use crate::support::{
 };
 
 #[tokio::test(flavor = "multi_thread")]
-async fn law_2_a_replay_from_the_start_makes_nothing_older() {
+async fn a_replay_from_the_start_makes_nothing_older() {
     let _machine = beside_others().await;
-    let (seed, _) = random("law_2");
+    let (seed, _) = random("one_transaction");
     let migration = Migration::demo("replay").await;
     fill(&migration, seed, 1_500).await;
     let daemon = migration.daemon();
@@ -53,7 +53,7 @@ async fn law_2_a_replay_from_the_start_makes_nothing_older() {
         times
     };
     let (looks, status, raises) = tokio::join!(watch(other, &marker, &end), replays, raises);
-    eprintln!("law_2: the versions were looked at {looks} times, the marker was raised {raises} times");
+    eprintln!("one_transaction: the versions were looked at {looks} times, the marker was raised {raises} times");
     assert!(looks > 10, "the replay was over before the versions were looked at");
 
     oracle::assert_equal(&migration).await;
@@ -66,7 +66,7 @@ async fn law_2_a_replay_from_the_start_makes_nothing_older() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn law_2_a_replay_that_is_only_asked_about_moves_nothing() {
+async fn a_replay_that_is_only_asked_about_moves_nothing() {
     let _machine = beside_others().await;
     let migration = Migration::demo("dry_replay").await;
     fill(&migration, 1, 100).await;

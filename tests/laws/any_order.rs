@@ -1,5 +1,5 @@
-//! Law 3: any repetition, delay or reordering of changes ends in the same rows. Through the real sink this is tested with
-//! the sink; here once more from end to end: all records of the topics come again, shuffled and repeated.
+//! Law 3: any repetition, delay or reordering of changes ends in the same rows. `tests/it/sink/laws.rs` tests this through
+//! the sink alone; here it is tested end to end: all records of the topics come again, shuffled and repeated.
 
 use driftless::demo::Collection;
 use rand::{Rng, seq::SliceRandom};
@@ -12,9 +12,9 @@ use crate::support::{
 };
 
 #[tokio::test(flavor = "multi_thread")]
-async fn law_3_old_records_in_any_order_change_nothing() {
+async fn old_records_in_any_order_change_nothing() {
     let _machine = beside_others().await;
-    let (seed, mut random) = random("law_3");
+    let (seed, mut random) = random("any_order");
     let migration = Migration::demo("order").await;
     fill(&migration, seed, 600).await;
     let daemon = migration.daemon();
@@ -45,7 +45,7 @@ async fn law_3_old_records_in_any_order_change_nothing() {
         topic::append(migration.stack.kafka(), &topic, again).await;
         consumed(&migration, collection.name()).await;
     }
-    eprintln!("law_3: {appended} records came again");
+    eprintln!("any_order: {appended} records came again");
     assert!(appended > 1_000, "{appended} are too few");
 
     assert_eq!(everything(&migration).await, before);

@@ -1,4 +1,4 @@
-//! Law 5: one writer per source stream; another one takes over when it goes, and an old one that wakes up is fenced out.
+//! Law 7: one writer per source stream. A standby takes over when the leader goes, and a leader that wakes up late is fenced.
 
 use std::time::Duration;
 
@@ -16,9 +16,9 @@ use crate::support::{
 const TAKE_OVER: Duration = Duration::from_secs(10);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn law_5_one_leads_and_the_other_takes_over_in_time() {
+async fn one_leads_and_the_other_takes_over_in_time() {
     let _machine = alone().await;
-    let (seed, _) = random("law_5");
+    let (seed, _) = random("one_writer");
     let migration = Migration::demo("takeover").await;
     fill(&migration, seed, 300).await;
     let (one, other) = (migration.daemon(), migration.daemon());
@@ -37,7 +37,7 @@ async fn law_5_one_leads_and_the_other_takes_over_in_time() {
     })
     .await;
     let took = killed.elapsed();
-    eprintln!("law_5: took over within {took:?}");
+    eprintln!("one_writer: took over within {took:?}");
     assert!(took <= TAKE_OVER, "{took:?} from the kill to a new write on the target");
     assert_eq!(standby.status().await.expect("the status answers").phase("source"), "running");
 
@@ -48,7 +48,7 @@ async fn law_5_one_leads_and_the_other_takes_over_in_time() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn law_5_a_leader_that_stops_in_good_order_hands_over_at_once() {
+async fn a_leader_that_stops_in_good_order_hands_over_at_once() {
     let _machine = alone().await;
     let migration = Migration::demo("handover").await;
     fill(&migration, 1, 100).await;
@@ -64,9 +64,9 @@ async fn law_5_a_leader_that_stops_in_good_order_hands_over_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn law_5_a_leader_that_slept_through_the_take_over_publishes_nothing() {
+async fn a_leader_that_slept_through_the_take_over_publishes_nothing() {
     let _machine = alone().await;
-    let (seed, _) = random("law_5");
+    let (seed, _) = random("one_writer");
     let mut migration = Migration::demo("zombie").await;
     // A sleeper in the middle of a transaction holds its rows until PostgreSQL has had enough of it.
     migration.set("sink", "statement_timeout", "10s");

@@ -1,5 +1,5 @@
-//! Law 7 (and 5 of the design): what PostgreSQL refuses becomes a dead letter with its raw bytes and a reason, the rest of
-//! its batch is applied, and it is named drift until the data or the target is mended.
+//! Law 5: nothing vanishes. PostgreSQL refuses a document: it becomes a dead letter with its raw bytes and a reason, the rest
+//! of its batch is applied, and it is reported as drift until the data or the target is fixed.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ const SOUND: usize = 200;
 const OPEN: &str = "SELECT count(*) FROM driftless.dead_letter WHERE state = 'open'";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn law_7_a_refused_document_is_kept_named_and_mended() {
+async fn a_refused_document_is_kept_named_and_mended() {
     let _machine = beside_others().await;
     let mut migration = Migration::demo("dead_letters").await;
     migration.set("reconcile", "sample", 2_000);
@@ -110,7 +110,7 @@ async fn law_7_a_refused_document_is_kept_named_and_mended() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn law_7_a_retry_succeeds_after_the_column_is_made_wider() {
+async fn a_retry_succeeds_after_the_column_is_made_wider() {
     let _machine = beside_others().await;
     let migration = Migration::demo("wider").await;
     fill(&migration, 8, 100).await;
@@ -149,7 +149,7 @@ async fn law_7_a_retry_succeeds_after_the_column_is_made_wider() {
 /// People retry while the sink is behind, or has halted. What the log holds of the document by then is newer than the dead
 /// letter; a retry may put nothing older behind it, for that is all that compaction would leave.
 #[tokio::test(flavor = "multi_thread")]
-async fn law_7_a_retry_keeps_the_log_in_order() {
+async fn a_retry_keeps_the_log_in_order() {
     let _machine = beside_others().await;
     let migration = Migration::demo("retry_order").await;
     fill(&migration, 10, 50).await;
@@ -216,7 +216,7 @@ async fn law_7_a_retry_keeps_the_log_in_order() {
 
 /// A retry that no leader takes up says so, and is done when one comes.
 #[tokio::test(flavor = "multi_thread")]
-async fn law_7_a_retry_waits_for_a_leader_and_says_so() {
+async fn a_retry_waits_for_a_leader_and_says_so() {
     let _machine = beside_others().await;
     let migration = Migration::demo("retry_waits").await;
     fill(&migration, 12, 50).await;
