@@ -14,7 +14,7 @@ pub(crate) fn page(report: &Report, plots: &[(String, String)]) -> String {
     page.push_str(
         "Written by `make bench`, in one run on one machine: every ceiling and every figure that is held against it was\n\
          measured with the same servers and the same data on the same processor. Absolute figures belong to the machine;\n\
-         the ratios travel.\n\n",
+         the ratios travel. [performance.md](performance.md) explains them.\n\n",
     );
     if report.scale.quick {
         page.push_str("**A quick run: small sizes, few repetitions. Good for a look, not for quoting.**\n\n");
