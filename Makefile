@@ -31,13 +31,13 @@ bench: ## Measure everything on servers of its own (half an hour; BENCH=--quick:
 	  status=$$?; $(STACK) down --instance bench --wipe; exit $$status
 
 check: ## Format, lints and unit tests: the quick loop
-	cargo fmt --check
+	cargo fmt --all --check
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo test --locked --lib
 
 test: ## Everything, against real servers that it starts itself
 	@$(STACK) doctor build
-	cargo fmt --check
+	cargo fmt --all --check
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo test --locked --lib --bins --tests --no-run
 	@$(STACK) up

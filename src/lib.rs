@@ -15,7 +15,6 @@ pub use driftless_core::{analyze, mapping, model};
 pub mod cli;
 pub mod config;
 pub mod control;
-pub mod demo;
 pub mod http;
 pub mod log;
 pub mod metrics;

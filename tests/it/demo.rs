@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use driftless::demo::{Collection, Generator, Operation, Poison, Until, Workload, load};
+use driftless_demo::{Collection, Generator, Operation, Poison, Until, Workload, load};
 use futures_util::TryStreamExt;
 use mongodb::{
     Database,

@@ -1,7 +1,7 @@
 //! Law 3: any repetition, delay or reordering of changes ends in the same rows. `tests/it/sink/laws.rs` tests this through
 //! the sink alone; here it is tested end to end: all records of the topics come again, shuffled and repeated.
 
-use driftless::demo::Collection;
+use driftless_demo::Collection;
 use rand::{Rng, seq::SliceRandom};
 
 use crate::support::{

@@ -3,7 +3,7 @@
 
 use std::{path::PathBuf, process::Stdio, time::Duration};
 
-use driftless::demo::Collection;
+use driftless_demo::Collection;
 use mongodb::bson::{Document, Timestamp, doc};
 use tokio::process::{Child, Command};
 

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use driftless::demo::{Poison, Workload};
+use driftless_demo::{Poison, Workload};
 use mongodb::bson::oid::ObjectId;
 use serde_json::Value;
 use tokio::sync::OnceCell;

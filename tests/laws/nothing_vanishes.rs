@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use driftless::demo::{Collection, Generator};
+use driftless_demo::{Collection, Generator};
 use mongodb::bson::{Document, doc, oid::ObjectId};
 
 use crate::support::{

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use driftless::demo::Collection;
+use driftless_demo::Collection;
 use mongodb::bson::doc;
 use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;

@@ -101,7 +101,7 @@ async fn a_leader_that_slept_through_the_take_over_publishes_nothing() {
     migration.quiesce(&successor, PATIENCE).await;
 
     let mut publishers = std::collections::BTreeSet::new();
-    for collection in driftless::demo::Collection::ALL {
+    for collection in driftless_demo::Collection::ALL {
         let (mut newest, mut partition) = (0, -1);
         for record in migration.records(collection.name()).await {
             let publisher = record.header("driftless.publisher").expect("every record names its publisher");

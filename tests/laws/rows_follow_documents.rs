@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use driftless::demo::{Collection, Generator};
+use driftless_demo::{Collection, Generator};
 use mongodb::bson::{Bson, Document, doc, oid::ObjectId};
 
 use crate::support::{

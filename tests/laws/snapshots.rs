@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use driftless::demo::Collection;
+use driftless_demo::Collection;
 use mongodb::bson::{Document, doc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;

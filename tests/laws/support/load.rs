@@ -1,6 +1,6 @@
 //! The demo application at work in the background.
 
-use driftless::demo::{Counts, Generator, Until, Workload, load};
+use driftless_demo::{Counts, Generator, Until, Workload, load};
 use mongodb::bson::{DateTime, Decimal128, Document, doc, oid::ObjectId};
 use tokio::task::JoinHandle;
 use tokio_postgres::Client;

@@ -19,8 +19,8 @@ use crate::daemon::Daemon;
 
 /// MongoDB database, PostgreSQL database and first part of the topics' names.
 const NAME: &str = "driftless_demo";
-const SCHEMA: &str = include_str!("../../../config/demo/schema.sql");
-const MAPPING: &str = include_str!("../../../config/demo/mapping.toml");
+const SCHEMA: &str = include_str!("../../../../../config/demo/schema.sql");
+const MAPPING: &str = include_str!("../../../../../config/demo/mapping.toml");
 
 /// The servers and names of the demo.
 pub(crate) struct Stage {

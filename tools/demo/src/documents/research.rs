@@ -7,10 +7,10 @@ use super::{draw::Draw, people, plans::CURRENCIES, words};
 /// What `app.research_packs.state` allows.
 const PACK_STATES: &[&str] = &["collecting", "ready", "stale"];
 /// What `app.financial_models.scenario` allows.
-pub(in crate::demo) const SCENARIOS: &[&str] = &["base", "optimistic", "pessimistic"];
+pub(crate) const SCENARIOS: &[&str] = &["base", "optimistic", "pessimistic"];
 
 /// A research pack with one to five sources; `plan` is optional.
-pub(in crate::demo) fn research_pack(draw: &mut Draw, id: ObjectId, owner: ObjectId, plans: &[ObjectId]) -> Document {
+pub(crate) fn research_pack(draw: &mut Draw, id: ObjectId, owner: ObjectId, plans: &[ObjectId]) -> Document {
     let sources: Vec<Document> = (0..=draw.index(5)).map(|_| source(draw)).collect();
     let findings: Vec<Document> = (0..draw.index(3))
         .map(|_| doc! { "claim": draw.text(1, 1), "weight": draw.ratio(0.0, 1.0), "samples": draw.below(1, 1 << 54) })
@@ -34,7 +34,7 @@ pub(in crate::demo) fn research_pack(draw: &mut Draw, id: ObjectId, owner: Objec
 }
 
 /// A source of a pack; it has no `_id`, `key` is what tells it from the others.
-pub(in crate::demo) fn source(draw: &mut Draw) -> Document {
+pub(crate) fn source(draw: &mut Draw) -> Document {
     let tag = draw.tag();
     let mut source = doc! {
         "key": format!("src-{tag}"),
@@ -49,7 +49,7 @@ pub(in crate::demo) fn source(draw: &mut Draw) -> Document {
 }
 
 /// A financial model of a plan.
-pub(in crate::demo) fn financial_model(draw: &mut Draw, id: ObjectId, plan: ObjectId) -> Document {
+pub(crate) fn financial_model(draw: &mut Draw, id: ObjectId, plan: ObjectId) -> Document {
     let mut document = doc! {
         "_id": id,
         "plan": plan,

@@ -7,7 +7,7 @@ use std::{
 };
 
 use comfy_table::{Table, presets::ASCII_FULL_CONDENSED};
-use driftless::demo::Collection;
+use driftless_demo::Collection;
 use indicatif::ProgressBar;
 use jiff::Timestamp;
 use mongodb::{Database, bson::Document};

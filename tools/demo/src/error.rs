@@ -1,4 +1,4 @@
-//! What can go wrong for the application, and whether it should try again.
+//! The errors of the application, and which of them it tries again.
 
 use mongodb::error::{
     Error as DriverError, ErrorKind, RETRYABLE_WRITE_ERROR, TRANSIENT_TRANSACTION_ERROR,
@@ -6,7 +6,6 @@ use mongodb::error::{
 };
 
 use super::{Collection, Operation};
-use crate::retry::{Class, Classify};
 
 /// An error of the demo application.
 #[derive(Debug, thiserror::Error)]
@@ -60,21 +59,16 @@ pub enum Error {
     Cancelled,
 }
 
-impl Classify for Error {
-    fn class(&self) -> Class {
+impl Error {
+    /// Whether the same operation may succeed when it is tried again a little later.
+    pub(crate) fn is_transient(&self) -> bool {
         match self {
             Self::Prepare { source, .. }
             | Self::Load { source, .. }
             | Self::List { source, .. }
             | Self::Write { source, .. }
-            | Self::Poison { source } => {
-                if is_transient(source) {
-                    Class::Transient
-                } else {
-                    Class::Halt
-                }
-            }
-            Self::Empty { .. } | Self::Cancelled => Class::Halt,
+            | Self::Poison { source } => is_transient(source),
+            Self::Empty { .. } | Self::Cancelled => false,
         }
     }
 }
@@ -86,7 +80,6 @@ impl Classify for Error {
 const TRANSIENT_CODES: [i32; 20] =
     [6, 7, 24, 64, 89, 91, 112, 189, 202, 246, 251, 262, 290, 9001, 10058, 10107, 11600, 11602, 13435, 13436];
 
-/// Whether the same write may succeed when tried again a little later.
 fn is_transient(error: &DriverError) -> bool {
     if [RETRYABLE_WRITE_ERROR, TRANSIENT_TRANSACTION_ERROR, UNKNOWN_TRANSACTION_COMMIT_RESULT]
         .iter()

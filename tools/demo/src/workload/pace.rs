@@ -101,7 +101,7 @@ mod tests {
     use mongodb::bson::doc;
 
     use super::*;
-    use crate::demo::{Collection, Operation, workload::step::Write};
+    use crate::{Collection, Operation, workload::step::Write};
 
     fn id(n: u8) -> ObjectId {
         ObjectId::from_parts(0, [0; 5], [0, 0, n])

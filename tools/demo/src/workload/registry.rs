@@ -13,7 +13,7 @@ use mongodb::{
 };
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::demo::{Collection, Error, documents::Draw};
+use crate::{Collection, Error, documents::Draw};
 
 /// How many deleted ids are remembered for a second life.
 const GRAVES: usize = 256;

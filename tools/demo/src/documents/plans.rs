@@ -5,25 +5,25 @@ use bson::{Bson, Document, doc, oid::ObjectId};
 use super::{draw::Draw, people, words};
 
 /// What `app.plans.status` allows.
-pub(in crate::demo) const PLAN_STATUSES: &[&str] = &["draft", "in_review", "approved", "archived"];
+pub(crate) const PLAN_STATUSES: &[&str] = &["draft", "in_review", "approved", "archived"];
 /// What `app.plans.stage` allows.
-pub(in crate::demo) const PLAN_STAGES: &[&str] = &["idea", "seed", "growth", "mature"];
+pub(crate) const PLAN_STAGES: &[&str] = &["idea", "seed", "growth", "mature"];
 /// What `app.sections.kind` allows.
 const SECTION_KINDS: &[&str] = &["text", "table", "canvas", "checklist"];
 /// What the columns `currency` allow.
 pub(super) const CURRENCIES: &[&str] = &["EUR", "USD", "GBP", "NOK"];
 
 /// Whom and what a plan refers to.
-pub(in crate::demo) struct PlanLinks<'a> {
-    pub(in crate::demo) owner: ObjectId,
-    pub(in crate::demo) users: &'a [ObjectId],
-    pub(in crate::demo) organisations: &'a [ObjectId],
+pub(crate) struct PlanLinks<'a> {
+    pub(crate) owner: ObjectId,
+    pub(crate) users: &'a [ObjectId],
+    pub(crate) organisations: &'a [ObjectId],
     /// Plans it may be a copy of.
-    pub(in crate::demo) templates: &'a [ObjectId],
+    pub(crate) templates: &'a [ObjectId],
 }
 
 /// A plan with up to five milestones.
-pub(in crate::demo) fn plan(draw: &mut Draw, id: ObjectId, links: &PlanLinks<'_>) -> Document {
+pub(crate) fn plan(draw: &mut Draw, id: ObjectId, links: &PlanLinks<'_>) -> Document {
     let collaborators: Vec<ObjectId> = (0..draw.index(4)).filter_map(|_| draw.pick(links.users)).collect();
     let milestones: Vec<Document> = (0..draw.index(6)).map(|_| milestone(draw)).collect();
     let mut document = doc! {
@@ -52,7 +52,7 @@ pub(in crate::demo) fn plan(draw: &mut Draw, id: ObjectId, links: &PlanLinks<'_>
 }
 
 /// A milestone; its own `_id` is the key of its row.
-pub(in crate::demo) fn milestone(draw: &mut Draw) -> Document {
+pub(crate) fn milestone(draw: &mut Draw) -> Document {
     let mut milestone = doc! {
         "_id": draw.id(),
         "name": draw.word(words::MILESTONES),
@@ -67,16 +67,16 @@ pub(in crate::demo) fn milestone(draw: &mut Draw) -> Document {
 }
 
 /// Where a section stands and what it leans on.
-pub(in crate::demo) struct SectionLinks<'a> {
-    pub(in crate::demo) plan: ObjectId,
+pub(crate) struct SectionLinks<'a> {
+    pub(crate) plan: ObjectId,
     /// Unique in the plan.
-    pub(in crate::demo) order: i32,
-    pub(in crate::demo) packs: &'a [ObjectId],
-    pub(in crate::demo) users: &'a [ObjectId],
+    pub(crate) order: i32,
+    pub(crate) packs: &'a [ObjectId],
+    pub(crate) users: &'a [ObjectId],
 }
 
 /// A section of a plan.
-pub(in crate::demo) fn section(draw: &mut Draw, id: ObjectId, links: &SectionLinks<'_>) -> Document {
+pub(crate) fn section(draw: &mut Draw, id: ObjectId, links: &SectionLinks<'_>) -> Document {
     let words = draw.int(40, 900);
     let blocks: Vec<Document> = (0..draw.index(4))
         .map(|_| doc! { "type": draw.word(&["paragraph", "quote", "figure"]), "text": draw.text(1, 1) })
@@ -101,7 +101,7 @@ pub(in crate::demo) fn section(draw: &mut Draw, id: ObjectId, links: &SectionLin
 }
 
 /// A review; older ones name the reviewer by the hex digits of the id.
-pub(in crate::demo) fn review(draw: &mut Draw, users: &[ObjectId]) -> Document {
+pub(crate) fn review(draw: &mut Draw, users: &[ObjectId]) -> Document {
     let reviewer = match draw.maybe(users) {
         Bson::ObjectId(id) if draw.chance(0.3) => Bson::String(id.to_hex()),
         other => other,

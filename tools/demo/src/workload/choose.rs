@@ -6,7 +6,7 @@ use super::{
     step::{Operation, Step},
     transactions, updates,
 };
-use crate::demo::documents::Draw;
+use crate::documents::Draw;
 
 /// A kind of step may be impossible just now, such as a swap in a plan with one section; then another is drawn.
 const ATTEMPTS: usize = 200;
@@ -105,7 +105,7 @@ mod tests {
     use std::collections::HashMap;
 
     use super::*;
-    use crate::demo::Collection;
+    use crate::Collection;
 
     /// The steps of a seed, on an application that begins with five users.
     fn steps(seed: u64, amount: usize) -> Vec<Step> {

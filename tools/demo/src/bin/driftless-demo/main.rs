@@ -11,7 +11,7 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
-use driftless::demo::{Generator, Until, Workload, load};
+use driftless_demo::{Generator, Until, Workload, load};
 use tokio_util::sync::CancellationToken;
 
 use crate::{daemon::Daemon, live::Live, stage::Stage};

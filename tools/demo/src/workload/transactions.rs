@@ -8,7 +8,7 @@ use super::{
     registry::{Fact, Registry},
     step::{Operation, Step, Update, Write},
 };
-use crate::demo::{
+use crate::{
     Collection::{self, FinancialModels, Organisations, Plans, ResearchPacks, Sections, Users},
     documents::{self, Draw},
 };

@@ -6,7 +6,7 @@ use super::{
     registry::{Fact, Registry},
     step::{Operation, Step, Update, Write},
 };
-use crate::demo::{
+use crate::{
     Collection,
     documents::{self, Draw, PlanLinks, SectionLinks},
 };

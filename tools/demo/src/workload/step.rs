@@ -7,7 +7,7 @@ use mongodb::{
     options::UpdateModifications,
 };
 
-use crate::demo::Collection;
+use crate::Collection;
 
 macro_rules! operations {
     ($($variant:ident $name:literal $doc:literal),+ $(,)?) => {

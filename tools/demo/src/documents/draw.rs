@@ -14,60 +14,60 @@ const DAYS: i64 = 1_500;
 
 /// A random stream with the vocabulary of the application.
 #[derive(Clone, Debug)]
-pub(in crate::demo) struct Draw(ChaCha8Rng);
+pub(crate) struct Draw(ChaCha8Rng);
 
 impl Draw {
     /// The stream with number `stream` of a seed: streams of one seed are independent of each other.
-    pub(in crate::demo) fn new(seed: u64, stream: u64) -> Self {
+    pub(crate) fn new(seed: u64, stream: u64) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         rng.set_stream(stream);
         Self(rng)
     }
 
-    pub(in crate::demo) fn chance(&mut self, probability: f64) -> bool {
+    pub(crate) fn chance(&mut self, probability: f64) -> bool {
         self.0.random_bool(probability)
     }
 
     /// A number in `[low, high)`.
-    pub(in crate::demo) fn below(&mut self, low: i64, high: i64) -> i64 {
+    pub(crate) fn below(&mut self, low: i64, high: i64) -> i64 {
         self.0.random_range(low..high)
     }
 
     /// A number in `[low, high)`.
-    pub(in crate::demo) fn int(&mut self, low: i32, high: i32) -> i32 {
+    pub(crate) fn int(&mut self, low: i32, high: i32) -> i32 {
         self.0.random_range(low..high)
     }
 
     /// A position in `[0, length)`; `length` must not be zero.
-    pub(in crate::demo) fn index(&mut self, length: usize) -> usize {
+    pub(crate) fn index(&mut self, length: usize) -> usize {
         self.0.random_range(0..length)
     }
 
     /// A number in `[low, high)` with the digits a division leaves.
-    pub(in crate::demo) fn ratio(&mut self, low: f64, high: f64) -> f64 {
+    pub(crate) fn ratio(&mut self, low: f64, high: f64) -> f64 {
         self.0.random_range(low..high)
     }
 
-    pub(in crate::demo) fn pick<T: Copy>(&mut self, values: &[T]) -> Option<T> {
+    pub(crate) fn pick<T: Copy>(&mut self, values: &[T]) -> Option<T> {
         values.choose(&mut self.0).copied()
     }
 
-    pub(in crate::demo) fn word(&mut self, words: &[&'static str]) -> &'static str {
+    pub(crate) fn word(&mut self, words: &[&'static str]) -> &'static str {
         self.pick(words).unwrap_or_default()
     }
 
     /// Up to `most` different words as an array, at least `least`.
-    pub(in crate::demo) fn words(&mut self, words: &[&'static str], least: usize, most: usize) -> Vec<&'static str> {
+    pub(crate) fn words(&mut self, words: &[&'static str], least: usize, most: usize) -> Vec<&'static str> {
         let amount = self.0.random_range(least..=most);
         words.choose_multiple(&mut self.0, amount).copied().collect()
     }
 
-    pub(in crate::demo) fn tags(&mut self) -> Vec<&'static str> {
+    pub(crate) fn tags(&mut self) -> Vec<&'static str> {
         self.words(words::TAGS, 0, 5)
     }
 
     /// Sentences of seven to thirteen words.
-    pub(in crate::demo) fn text(&mut self, least: usize, most: usize) -> String {
+    pub(crate) fn text(&mut self, least: usize, most: usize) -> String {
         let mut text = String::new();
         for sentence in 0..self.0.random_range(least..=most) {
             if sentence > 0 {
@@ -89,40 +89,40 @@ impl Draw {
     }
 
     /// An amount of money in `[low, high)` whole units, with cents more often than not.
-    pub(in crate::demo) fn money(&mut self, low: i64, high: i64) -> Decimal128 {
+    pub(crate) fn money(&mut self, low: i64, high: i64) -> Decimal128 {
         let units = self.0.random_range(low..high);
         if self.chance(0.3) { whole(units) } else { cents(units * 100 + self.0.random_range(0..100)) }
     }
 
     /// A moment with milliseconds.
-    pub(in crate::demo) fn moment(&mut self) -> DateTime {
+    pub(crate) fn moment(&mut self) -> DateTime {
         DateTime::from_millis(OPENED_MS + self.0.random_range(0..DAYS * DAY_MS))
     }
 
     /// A day as the application stores it: midnight UTC, from `before` days before the opening on.
-    pub(in crate::demo) fn day(&mut self, before: i64) -> DateTime {
+    pub(crate) fn day(&mut self, before: i64) -> DateTime {
         DateTime::from_millis(OPENED_MS + self.0.random_range(-before..DAYS) * DAY_MS)
     }
 
     /// An id as the driver makes them: seconds, then what is unique.
-    pub(in crate::demo) fn id(&mut self) -> ObjectId {
+    pub(crate) fn id(&mut self) -> ObjectId {
         let seconds = OPENED_MS / 1000 + self.0.random_range(0..DAYS * DAY_MS / 1000);
         let seconds = u32::try_from(seconds).unwrap_or(u32::MAX);
         ObjectId::from_parts(seconds, self.0.random(), self.0.random())
     }
 
     /// A text nobody else will draw.
-    pub(in crate::demo) fn tag(&mut self) -> String {
+    pub(crate) fn tag(&mut self) -> String {
         format!("{:016x}", self.0.random::<u64>())
     }
 
     /// A member of `values` in three of four draws, else null.
-    pub(in crate::demo) fn maybe(&mut self, values: &[ObjectId]) -> Bson {
+    pub(crate) fn maybe(&mut self, values: &[ObjectId]) -> Bson {
         if self.chance(0.25) { Bson::Null } else { self.pick(values).map_or(Bson::Null, Bson::ObjectId) }
     }
 
     /// Sets a field in a share of the draws: an optional field is absent, not null.
-    pub(in crate::demo) fn sometimes(
+    pub(crate) fn sometimes(
         &mut self,
         document: &mut Document,
         probability: f64,
@@ -137,7 +137,7 @@ impl Draw {
 }
 
 /// An exact amount of hundredths, scale 2.
-pub(in crate::demo) fn cents(amount: i64) -> Decimal128 {
+pub(crate) fn cents(amount: i64) -> Decimal128 {
     decimal(amount, -2)
 }
 

@@ -2,20 +2,21 @@
 
 use std::time::Duration;
 
+use backon::{BackoffBuilder, ExponentialBuilder};
 use mongodb::{
     ClientSession, Database,
     bson::{Document, doc},
     error::{Result as Written, UNKNOWN_TRANSACTION_COMMIT_RESULT},
 };
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::step::{Operation, Step, Update, Write};
-use crate::{
-    demo::{Collection, Error},
-    retry::{Backoff, retry_transient},
-};
+use crate::{Collection, Error};
 
-const BACKOFF: Backoff = Backoff { min: Duration::from_millis(50), max: Duration::from_secs(2) };
+/// First and longest delay between two attempts. Their number has no bound: a failover ends.
+const MIN_DELAY: Duration = Duration::from_millis(50);
+const MAX_DELAY: Duration = Duration::from_secs(2);
 /// How often a commit of unknown outcome is sent again before the whole transaction is.
 const COMMITS: usize = 5;
 
@@ -49,12 +50,32 @@ pub(super) async fn execute(database: &Database, step: Step, cancel: &Cancellati
     Ok(Outcome { operation: step.operation, retries: attempts.saturating_sub(1), written })
 }
 
-/// Tries until it is done, fails for good, or is cancelled (then none).
-pub(super) async fn retrying<T, F>(cancel: &CancellationToken, attempt: impl FnMut() -> F) -> Result<Option<T>, Error>
+/// Tries until it is done, fails with an error that is not transient, or is cancelled (then none). An attempt in flight is
+/// not dropped by the cancellation: its outcome would be unknown.
+pub(super) async fn retrying<T, F>(
+    cancel: &CancellationToken,
+    mut attempt: impl FnMut() -> F,
+) -> Result<Option<T>, Error>
 where
     F: Future<Output = Result<T, Error>>,
 {
-    retry_transient(BACKOFF, cancel, |_, _| {}, attempt).await
+    let delays = ExponentialBuilder::default()
+        .with_min_delay(MIN_DELAY)
+        .with_max_delay(MAX_DELAY)
+        .with_jitter()
+        .without_max_times()
+        .build();
+    for delay in delays {
+        match attempt().await {
+            Ok(value) => return Ok(Some(value)),
+            Err(error) if !error.is_transient() => return Err(error),
+            Err(_) => cancel.run_until_cancelled(sleep(delay)).await,
+        };
+        if cancel.is_cancelled() {
+            break;
+        }
+    }
+    Ok(None)
 }
 
 async fn transact(database: &Database, writes: &[(Collection, Write)], again: bool) -> Written<()> {

@@ -7,7 +7,7 @@ use mongodb::{
 use tokio_util::sync::CancellationToken;
 
 use super::execute::retrying;
-use crate::demo::{Collection, Error};
+use crate::{Collection, Error};
 
 /// Longer than the column `app.plans.title` takes.
 const TOO_LONG: usize = 400;

@@ -12,7 +12,7 @@ const USER_STATUSES: &[&str] = &["active", "invited", "suspended"];
 const USER_ROLES: &[&str] = &["founder", "member", "adviser", "investor"];
 
 /// An organisation; its slug is unique.
-pub(in crate::demo) fn organisation(draw: &mut Draw, id: ObjectId) -> Document {
+pub(crate) fn organisation(draw: &mut Draw, id: ObjectId) -> Document {
     let (firm, trade) = (draw.word(words::FIRMS), draw.word(words::TRADES));
     let slug = format!("{}-{}-{}", firm.to_lowercase(), trade.to_lowercase(), draw.tag());
     let mut document = doc! {
@@ -37,7 +37,7 @@ pub(in crate::demo) fn organisation(draw: &mut Draw, id: ObjectId) -> Document {
 }
 
 /// A user; the address is unique.
-pub(in crate::demo) fn user(draw: &mut Draw, id: ObjectId, organisations: &[ObjectId]) -> Document {
+pub(crate) fn user(draw: &mut Draw, id: ObjectId, organisations: &[ObjectId]) -> Document {
     let mut profile = doc! {
         "address": {
             "street": format!("{} {}", draw.int(1, 200), draw.word(words::STREETS)),
@@ -78,17 +78,17 @@ pub(in crate::demo) fn user(draw: &mut Draw, id: ObjectId, organisations: &[Obje
 }
 
 /// An address nobody else has.
-pub(in crate::demo) fn email(draw: &mut Draw) -> String {
+pub(crate) fn email(draw: &mut Draw) -> String {
     format!("{}.{}@mail.example", draw.word(words::FIRMS).to_lowercase(), draw.tag())
 }
 
 /// Where somebody lives.
-pub(in crate::demo) fn city(draw: &mut Draw) -> &'static str {
+pub(crate) fn city(draw: &mut Draw) -> &'static str {
     draw.word(words::CITIES)
 }
 
 /// A settings object whose shape differs from document to document.
-pub(in crate::demo) fn settings(draw: &mut Draw) -> Document {
+pub(crate) fn settings(draw: &mut Draw) -> Document {
     let mut settings = doc! {
         "theme": draw.word(&["light", "dark", "system"]),
         "digest": { "every": draw.word(&["day", "week", "never"]), "hour": draw.int(0, 24) },

@@ -7,8 +7,8 @@
 //! seeded stream of writes of every kind the application can do ([`Workload`]). The target schema and the mapping
 //! that belong to it are `config/demo/schema.sql` and `config/demo/mapping.toml`.
 //!
-//! Never does: read or write PostgreSQL, know of Kafka, or use any other part of this crate but its retry loop. It
-//! plays the application, so it uses the MongoDB driver with typed documents, as an application would.
+//! Never does: read or write PostgreSQL, know of Kafka, or use any part of the daemon, whose tests run on it. It plays
+//! the application, so it uses the MongoDB driver with typed documents, as an application would.
 //!
 //! Invariants, which make every later difference between the two sides a fault of the migration and not of the data:
 //! - After each commit the source satisfies every constraint of the target schema. Only [`Workload::poison`] breaks
@@ -57,7 +57,7 @@ mod tests {
 
     #[test]
     fn the_mapping_parses_and_names_fields_that_exist() {
-        let mapping: toml::Table = include_str!("../../config/demo/mapping.toml").parse().unwrap();
+        let mapping: toml::Table = include_str!("../../../config/demo/mapping.toml").parse().unwrap();
         let collections = mapping["collections"].as_table().unwrap();
         assert_eq!(collections.len(), Collection::ALL.len());
         let generator = Generator::new(1, 2_000);
