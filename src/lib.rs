@@ -10,6 +10,9 @@
 //! What holds, and why, is in `ARCHITECTURE.md`. Reading order: [`model`], [`mapping`], [`source`], [`log`], [`postgres`],
 //! [`sink`], [`target`], [`control`], [`reconcile`], [`pipeline`].
 
+#[macro_use]
+pub mod failpoints;
+
 pub use driftless_core::{analyze, mapping, model};
 
 pub mod cli;

@@ -85,6 +85,7 @@ async fn drop_all(session: &Session, tables: &[String], who: &str, act: &str) ->
                             SELECT id, $2, $3, $4, $5 FROM driftless.identity WHERE prefix = $1";
             session.execute(act, remember, &[&session.prefix(), &table, &name, &kind, &definition]).await?;
             session.batch(act, &sql).await?;
+            failpoint!(SCHEMA_BEFORE_LOAD);
         }
         all.push(Deferred { table, name, sql: kept.is_none().then_some(sql).into_iter().collect(), problem: kept });
     }
@@ -117,6 +118,7 @@ pub async fn catch_up(session: &Session, who: &str, dry_run: bool) -> Result<Vec
                 break;
             }
         }
+        failpoint!(SCHEMA_AFTER_LOAD);
         let Remembered { table, name, .. } = remembered;
         if problem.is_none() && !dry_run {
             let done = "DELETE FROM driftless.deferred WHERE relation = $1 AND name = $2";

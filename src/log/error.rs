@@ -203,6 +203,13 @@ impl Error {
     }
 }
 
+#[cfg(feature = "failpoints")]
+impl From<crate::failpoints::Injected> for Error {
+    fn from(crate::failpoints::Injected(point): crate::failpoints::Injected) -> Self {
+        Self::Timeout { act: "pass the failpoint", object: point.to_owned() }
+    }
+}
+
 impl Classify for Error {
     fn class(&self) -> Class {
         match self {

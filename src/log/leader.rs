@@ -71,6 +71,7 @@ impl Leadership {
             let outcome = stay(&member, &group, &stop);
             // First of all: whoever waits for this must not go on while the group is being left.
             member.context().leads.send_replace(false);
+            failpoint!(blocking LEADERSHIP_HAND_OVER);
             drop(member);
             outcome
         })

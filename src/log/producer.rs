@@ -208,9 +208,11 @@ impl Session {
         encoded.records.into_iter().try_for_each(|record| self.send(record))?;
         let act = "publish as";
         deliver(&self.producer, self.timeout, (act, &self.transactional_id), |error| self.failed(act, error))?;
+        failpoint!(blocking LOG_BEFORE_COMMIT);
         self.producer
             .commit_transaction(self.timeout)
             .map_err(|error| self.failed("commit a transaction as", error))?;
+        failpoint!(blocking LOG_AFTER_COMMIT);
         encoded.tally.report();
         histogram!(LOG_TRANSACTION_SECONDS).record(started.elapsed().as_secs_f64());
         Ok(())
@@ -222,6 +224,8 @@ impl Session {
         let mut record = BaseRecord::to(&topic).partition(partition).key(&key).payload(&value);
         if let Some((headers, wall_ms)) = about {
             record = record.timestamp(timestamp(wall_ms)).headers(headers);
+        } else {
+            failpoint!(blocking LOG_BEFORE_STATE_RECORD);
         }
         send(&self.producer, record, self.timeout, |error| match code_of(&error) {
             Some(RDKafkaErrorCode::MessageSizeTooLarge) => {

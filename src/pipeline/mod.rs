@@ -113,6 +113,13 @@ impl Error {
     }
 }
 
+#[cfg(feature = "failpoints")]
+impl From<crate::failpoints::Injected> for Error {
+    fn from(injected: crate::failpoints::Injected) -> Self {
+        Self::Log(injected.into())
+    }
+}
+
 impl Classify for Error {
     fn class(&self) -> Class {
         match self {

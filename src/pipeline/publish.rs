@@ -105,6 +105,7 @@ impl<'a> Term<'a> {
         let publisher = async { Ok(Publisher::connect(&role.config.log, topics).await?) };
         // At the same time, for the sake of a quick start.
         let (source, (mut publisher, mut stored)) = tokio::try_join!(connect(role), publisher)?;
+        failpoint!(LEADERSHIP_TAKE_OVER);
         publisher.identify(identity::of_leader(identity, &mut stored, topics, &role.config.log.prefix)?);
         let epoch = role.config.source.epoch;
         let stream_state = stored.stream.as_ref().filter(|stream| stream.epoch >= epoch);

@@ -232,6 +232,7 @@ impl Removing {
         let (durable, logged) = oneshot::channel();
         self.send(RepairItem::Rows { ticket, read_at: existing.read_at, changes, durable }).await?;
         logged.await.map_err(|_| Stop::Unheard)?;
+        failpoint!(REMOVAL_LOGGED);
         Ok(count)
     }
 

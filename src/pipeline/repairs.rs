@@ -115,6 +115,7 @@ impl Server {
             repairs::refuse(session, &ids, "the ledger does not hold the document's `_id`").await?;
         } else {
             let Some(version) = self.publish(&collection, documents).await? else { return Ok(false) };
+            failpoint!(REPAIR_ACKNOWLEDGE);
             let Some(session) = &self.session else { return Ok(false) };
             repairs::done(session, &ids, version).await?;
         }

@@ -523,6 +523,13 @@ impl Error {
     }
 }
 
+#[cfg(feature = "failpoints")]
+impl From<crate::failpoints::Injected> for Error {
+    fn from(crate::failpoints::Injected(point): crate::failpoints::Injected) -> Self {
+        Self::Statement { act: point.to_owned(), source: Cause::Broken("failpoint".to_owned()) }
+    }
+}
+
 impl Classify for Error {
     fn class(&self) -> Class {
         match self {

@@ -38,6 +38,7 @@ pub async fn claim(session: &Session, source: &SourceIdentity) -> Result<(), Err
         if let Some(recorded) = recorded(session).await? {
             source.check(&recorded, session.prefix())?;
         }
+        failpoint!(IDENTITY_CLAIM);
         let sql =
             "UPDATE driftless.identity SET database = $2, replica_set = coalesce($3, replica_set) WHERE prefix = $1";
         session.execute(act, sql, &[&session.prefix(), &source.database, &source.replica_set]).await

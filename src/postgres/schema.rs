@@ -90,6 +90,7 @@ pub(crate) async fn run_missing(session: &Session) -> Result<Vec<&'static Migrat
         session.batch(&format!("run migration {} ({})", migration.id, migration.name), migration.sql).await?;
         let sql = "INSERT INTO driftless.migration (id, name) VALUES ($1, $2)";
         session.execute("record a migration", sql, &[&migration.id, &migration.name]).await?;
+        failpoint!(SCHEMA_MIGRATION);
     }
     Ok(missing)
 }

@@ -142,6 +142,7 @@ async fn inside(
     let mut truncations = truncations?;
     truncations.raise(session, prepared, batch).await?;
     let winners = ledger::take(session, prepared, &truncations, batch).await?;
+    failpoint!(SINK_BETWEEN_LEDGER_AND_ROWS);
     let mut outcome = Outcome { letters_waited: truncations.letters_wait, ..Outcome::default() };
     count_beaten(&mut outcome, prepared, batch, &winners);
     let mut letters = batch.unreadable.iter().map(Letter::unreadable).collect::<Vec<_>>();
@@ -171,7 +172,9 @@ async fn inside(
     if let Some(letter) = letters.last() {
         limits.check(lost, letter.reason)?;
     }
+    failpoint!(SINK_BEFORE_COMMIT);
     let (positions, unmet) = checkpoint::store_and_commit(session, batch, positions).await?;
+    failpoint!(SINK_AFTER_COMMIT);
     outcome.positions = partitions.into_iter().zip(positions).collect();
     outcome.unmet = unmet;
     Ok(outcome)

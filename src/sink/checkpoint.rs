@@ -243,6 +243,7 @@ pub async fn bind(session: &Session, topics: &[Topic]) -> Result<(), Error> {
                 && let Some(old) = take_over(session, name, id, act).await?
             {
                 tracing::warn!(topic = name, id, old, "another topic has the name: it is read from its beginning");
+                failpoint!(SINK_BIND);
                 forget(session, topic, &old, act).await?;
             }
         }

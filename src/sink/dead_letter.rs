@@ -148,6 +148,7 @@ pub(super) async fn write(
     if letters.is_empty() {
         return Ok(Vec::new());
     }
+    failpoint!(SINK_DEAD_LETTER);
     let each = |of: &dyn Fn(&Letter<'_>) -> Option<Vec<u8>>| {
         let mut column = Column::default();
         for letter in letters {

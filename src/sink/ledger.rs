@@ -335,6 +335,7 @@ async fn empty(session: &Session, prepared: &Prepared, collection: usize, floor:
                 stack.extend([second, first]);
             }
         }
+        failpoint!(SINK_TRUNCATE);
     }
     let (collection, referenced) = (prepared.name(collection), listed - removed);
     tracing::warn!(collection, version = %floor, removed, referenced, "emptied the tables of a collection that was dropped or replaced");

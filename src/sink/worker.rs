@@ -264,6 +264,7 @@ impl Reading<'_> {
                 return Err(Error::OffsetMoved { topic: topic.to_string(), partition: *number, expected, found: None });
             };
             info!(topic = &**topic, partition = number, offset, "position moved, reading from there");
+            failpoint!(blocking SINK_SEEK);
             self.batcher.moved(&partition, offset);
             self.consumer.seek(partition, offset);
         }

@@ -247,6 +247,13 @@ impl Error {
     }
 }
 
+#[cfg(feature = "failpoints")]
+impl From<crate::failpoints::Injected> for Error {
+    fn from(crate::failpoints::Injected(point): crate::failpoints::Injected) -> Self {
+        Self::CursorEnded { act: point }
+    }
+}
+
 impl Classify for Error {
     fn class(&self) -> Class {
         match self {

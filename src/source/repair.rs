@@ -36,5 +36,6 @@ pub async fn reread(
     let found: HashSet<Key> = changes.iter().map(|change| change.key.clone()).collect();
     let gone = ids.iter().filter(|id| Key::from_id(id).is_some_and(|key| !found.contains(&key)));
     changes.extend(deletes(&namespace, source.epoch(), read_at, gone.cloned().collect()));
+    failpoint!(REPAIR_PUBLISH);
     Ok(Reread { read_at, changes, bytes })
 }

@@ -116,7 +116,12 @@ impl Reading {
         // As of now: an attempt may have shown that the chunk was too large.
         let limits = self.scheduler.limits(collection);
         let at = ReadTime::AtLeast(ticket.not_before.max(*not_before));
-        match self.source.reader().range(collection, range, limits, at).await {
+        let read = async {
+            let chunk = self.source.reader().range(collection, range, limits, at).await?;
+            failpoint!(SNAPSHOT_CHUNK);
+            Ok(chunk)
+        };
+        match read.await {
             Ok(chunk) => Ok((ticket, chunk, began.elapsed())),
             Err(error) => {
                 if matches!(error, Error::SnapshotTooOld { .. }) {
