@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Error, identity};
 use crate::{
     config::Config,
-    mapping::{MappingFile, Plan, plan::target::Catalog},
+    mapping::{MappingFile, Plan, target::Catalog},
     postgres::{Look, Postgres, Purpose, Session, Watch, faults_of_target, migrate, read_catalog, suited::writable},
     sink::Prepared,
 };

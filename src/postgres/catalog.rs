@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use tokio_postgres::Row;
 
 use super::{Error, Session, session::field};
-use crate::mapping::plan::target::{Catalog, Column, ColumnType, Filled, ForeignKey, Table, TableName};
+use crate::mapping::target::{Catalog, Column, ColumnType, Filled, ForeignKey, Table, TableName};
 
 const ACT: &str = "read the catalog of the target";
 

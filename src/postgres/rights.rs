@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::{Error, Fault, Session, schema, session::field};
-use crate::mapping::{Plan, TablePlan, plan::target::TableName};
+use crate::mapping::{Plan, TablePlan, target::TableName};
 
 const ACT: &str = "ask for the rights of the role";
 

@@ -5,7 +5,7 @@
 
 use crate::mapping::{
     Lookup, PlanColumn, TablePlan,
-    plan::target::{ColumnType, Table, quote_ident},
+    target::{ColumnType, Table, quote_ident},
 };
 
 /// A planned table and what the catalog says of it.

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Error, Fault, Session, rights::missing_rights, session::field};
-use crate::mapping::{Plan, TablePlan, plan::target::TableName};
+use crate::mapping::{Plan, TablePlan, target::TableName};
 
 const ACT: &str = "look at the tables of the target";
 

@@ -1,7 +1,7 @@
 //! Triggers of the application on tables that the sink writes.
 
 use super::{ConstraintMode, Error, Session, session::field};
-use crate::mapping::{Plan, plan::target::TableName};
+use crate::mapping::{Plan, target::TableName};
 
 /// A trigger on a table of the plan.
 #[derive(Clone, Debug, PartialEq, Eq)]

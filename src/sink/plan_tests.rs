@@ -10,7 +10,7 @@ use crate::{
     log::FrontierRecord,
     mapping::{
         MappingFile,
-        plan::target::{Catalog, Column, ColumnType, Filled, Table, TableName},
+        target::{Catalog, Column, ColumnType, Filled, Table, TableName},
     },
     model::{Frontier, Namespace},
 };

@@ -12,7 +12,7 @@ use super::{
     statements::{CollectionStatements, TableStatements},
 };
 use crate::{
-    mapping::{CollectionPlan, Plan, Rows, plan::target::Catalog},
+    mapping::{CollectionPlan, Plan, Rows, target::Catalog},
     postgres::{
         Error, Look, Session, Tables,
         identity::{self, OURS},

@@ -20,7 +20,7 @@
 
 use crate::mapping::{
     CollectionPlan, Found, PlanColumn, TablePlan,
-    plan::target::{Catalog, Filled, ForeignKey, TableName, quote_ident},
+    target::{Catalog, Filled, ForeignKey, TableName, quote_ident},
 };
 
 use super::{

@@ -5,7 +5,7 @@ use insta::assert_snapshot;
 use super::*;
 use crate::mapping::{
     Lookup, MappingFile, Plan,
-    plan::target::{Column, ColumnType, ForeignKey, Table, TableName},
+    target::{Column, ColumnType, ForeignKey, Table, TableName},
 };
 
 fn column(name: &str, kind: ColumnType, sql_type: &str) -> Column {

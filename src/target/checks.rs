@@ -4,7 +4,7 @@
 //! transaction that may not write. Names and counts come back, never a value.
 
 use crate::{
-    mapping::{Row, TablePlan, plan::target::quote_ident},
+    mapping::{Row, TablePlan, target::quote_ident},
     model::Reason,
     postgres::{
         Error, Session, params,

@@ -7,7 +7,7 @@ use crate::{
         setup::{Finding, Setup},
     },
     log::Topics,
-    mapping::{Plan, plan::target::Catalog},
+    mapping::{Plan, target::Catalog},
     model::Namespace,
     pipeline::{self, identity},
     postgres::{self, ConstraintMode, Purpose, Session, Trigger, faults_of_target, read_catalog},

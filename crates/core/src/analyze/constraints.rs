@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use crate::{
     mapping::{
         Plan, Row, Rows, TablePlan,
-        plan::target::{Catalog, ColumnType, Table, TableName},
+        target::{Catalog, ColumnType, Table, TableName},
     },
     model::Key,
 };

@@ -5,14 +5,14 @@
 use super::{
     advice,
     constraints::{Broken, How},
+    seen::{Coverage, Seen},
     shape::{Node, Step},
-    survey::{Coverage, Seen},
     tally::{Refusals, Refused, Tally, Violated},
     unread::{is_read, unread},
 };
 use crate::{
     ejson,
-    mapping::{CollectionPlan, Location, Loss, PlanColumn, TablePlan, plan::target::TableName},
+    mapping::{CollectionPlan, Location, Loss, PlanColumn, TablePlan, target::TableName},
     model::Reason,
 };
 
@@ -52,7 +52,7 @@ pub(super) struct Collection<'a> {
 
 impl Collection<'_> {
     /// Adds what is to be said of the collection.
-    pub(super) fn tell(&self, findings: &mut Findings) {
+    pub(super) fn report(&self, findings: &mut Findings) {
         let name = &self.plan.collection;
         let tally = &self.seen.tally;
         let looked_at = match (self.coverage, tally.documents) {

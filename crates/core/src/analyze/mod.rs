@@ -13,11 +13,13 @@
 
 pub mod advice;
 mod constraints;
-pub mod findings;
+mod findings;
+mod seen;
 mod shape;
-pub mod survey;
+mod survey;
 mod tally;
 mod unread;
 
 pub use findings::{Finding, Findings};
-pub use survey::{Coverage, Survey};
+pub use seen::Coverage;
+pub use survey::Survey;

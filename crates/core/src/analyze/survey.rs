@@ -5,22 +5,14 @@ use bson::raw::{RawDocument, RawDocumentBuf};
 use super::{
     constraints::{Broken, Constraints},
     findings::{self, Findings},
+    seen::{Coverage, Seen},
     shape::Shape,
     tally::{Tally, Violated},
 };
 use crate::{
-    mapping::{Location, MappingFile, Plan, Rows, plan::target::Catalog},
+    mapping::{Location, MappingFile, Plan, Rows, target::Catalog},
     model::{Key, Reason},
 };
-
-/// Which documents a survey sees.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Coverage {
-    /// Some of them.
-    Sample,
-    /// All of them.
-    All,
-}
 
 /// What was seen so far of the documents of a plan.
 #[derive(Debug)]
@@ -29,13 +21,6 @@ pub struct Survey<'p> {
     coverage: Coverage,
     seen: Vec<Seen>,
     constraints: Constraints,
-}
-
-/// What was seen of one collection.
-#[derive(Debug)]
-pub(super) struct Seen {
-    pub(super) shape: Shape,
-    pub(super) tally: Tally,
 }
 
 impl<'p> Survey<'p> {
@@ -84,7 +69,7 @@ impl<'p> Survey<'p> {
         let mut findings = Findings::default();
         for (plan, seen) in self.plan.collections().iter().zip(&self.seen) {
             let place = begins(file, &plan.collection);
-            findings::Collection { plan, seen, place, coverage: self.coverage }.tell(&mut findings);
+            findings::Collection { plan, seen, place, coverage: self.coverage }.report(&mut findings);
         }
         for broken in self.constraints.broken() {
             findings.constraint(self.place_of(file, &broken), &broken, enforced);

@@ -11,14 +11,18 @@
 //!
 //! Source: "MongoDB Extended JSON (v2)" of the MongoDB specifications.
 
+mod append;
 #[cfg(any(test, feature = "arbitrary"))]
 pub mod arbitrary;
+mod elements;
 mod id;
 mod reader;
+mod text;
+mod typed;
 mod writer;
 
-pub use id::{exact_double, relaxed_date};
-pub use id::{id_text, ids_of};
+pub use elements::{MAX_DEPTH, Unfaithful};
+pub use id::{exact_double, id_text, ids_of, relaxed_date};
 pub use reader::{NotExtendedJson, read};
-pub use writer::{MAX_DEPTH, Unfaithful, write};
-pub use writer::{hex_of, json_string, write_quoted, write_spaced};
+pub use text::{hex_of, json_string};
+pub use writer::{write, write_quoted, write_spaced};

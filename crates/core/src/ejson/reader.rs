@@ -1,13 +1,13 @@
 //! Extended JSON text to raw BSON, as a stream: each value is appended to the document while it is parsed.
 
-use std::{borrow::Cow, fmt};
+use std::fmt;
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
-use bson::{Decimal128, raw::RawDocumentBuf, spec::ElementType};
-use hex::FromHex;
-use serde::{
-    Deserialize,
-    de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor},
+use bson::{raw::RawDocumentBuf, spec::ElementType};
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+
+use super::{
+    append::{Value, close, open, patch, string},
+    typed::{Tag, Text, end},
 };
 
 /// The text is no canonical Extended JSON document.
@@ -108,24 +108,6 @@ impl Visitor<'_> for Name<'_> {
     }
 }
 
-/// A value; its type goes to `kind_at`.
-struct Value<'o> {
-    out: &'o mut Vec<u8>,
-    kind_at: usize,
-}
-
-impl Value<'_> {
-    fn put(self, kind: ElementType, bytes: &[u8]) {
-        self.out[self.kind_at] = kind as u8;
-        self.out.extend_from_slice(bytes);
-    }
-
-    fn put_string<E: Error>(self, kind: ElementType, text: &str) -> Result<(), E> {
-        self.out[self.kind_at] = kind as u8;
-        string(self.out, text)
-    }
-}
-
 impl<'de> DeserializeSeed<'de> for Value<'_> {
     type Value = ();
 
@@ -178,7 +160,8 @@ impl<'de> Visitor<'de> for Value<'_> {
         match map.next_key_seed(Name(out))? {
             Some(Named::Tag(tag)) => {
                 out.truncate(start);
-                return tag.value(Self { out, kind_at }, map);
+                let value = Self { out, kind_at };
+                return if matches!(tag, Tag::Code) { code(value, map) } else { tag.value(value, map) };
             }
             Some(Named::Field { kind_at }) => {
                 map.next_value_seed(Value { out, kind_at })?;
@@ -189,174 +172,6 @@ impl<'de> Visitor<'de> for Value<'_> {
         out[kind_at] = ElementType::EmbeddedDocument as u8;
         close(out, start)
     }
-}
-
-/// The first name of a typed value.
-#[derive(Clone, Copy)]
-enum Tag {
-    Oid,
-    Symbol,
-    Int,
-    Long,
-    Double,
-    Decimal,
-    Binary,
-    Code,
-    Scope,
-    Timestamp,
-    Regex,
-    Date,
-    MinKey,
-    MaxKey,
-    Undefined,
-}
-
-#[derive(Deserialize)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct BinaryValue<'a> {
-    #[serde(borrow)]
-    base64: Cow<'a, str>,
-    #[serde(borrow, rename = "subType")]
-    subtype: Cow<'a, str>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct TimestampValue {
-    t: u32,
-    i: u32,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RegexValue<'a> {
-    #[serde(borrow)]
-    pattern: Cow<'a, str>,
-    #[serde(borrow)]
-    options: Cow<'a, str>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct DateValue<'a> {
-    #[serde(borrow, rename = "$numberLong")]
-    millis: Cow<'a, str>,
-}
-
-impl Tag {
-    fn named(name: &str) -> Option<Self> {
-        Some(match name {
-            "$oid" => Self::Oid,
-            "$symbol" => Self::Symbol,
-            "$numberInt" => Self::Int,
-            "$numberLong" => Self::Long,
-            "$numberDouble" => Self::Double,
-            "$numberDecimal" => Self::Decimal,
-            "$binary" => Self::Binary,
-            "$code" => Self::Code,
-            "$scope" => Self::Scope,
-            "$timestamp" => Self::Timestamp,
-            "$regularExpression" => Self::Regex,
-            "$date" => Self::Date,
-            "$minKey" => Self::MinKey,
-            "$maxKey" => Self::MaxKey,
-            "$undefined" => Self::Undefined,
-            _ => return None,
-        })
-    }
-
-    fn value<'de, A: MapAccess<'de>>(self, value: Value<'_>, mut map: A) -> Result<(), A::Error> {
-        match self {
-            Self::Oid => {
-                let id = parsed::<A, [u8; 12]>(&mut map, |text| FromHex::from_hex(text).ok())?;
-                value.put(ElementType::ObjectId, &id);
-            }
-            Self::Symbol => {
-                let Text(text) = map.next_value()?;
-                value.put_string(ElementType::Symbol, &text)?;
-            }
-            Self::Int => {
-                let number = parsed::<A, i32>(&mut map, |text| text.parse().ok())?;
-                value.put(ElementType::Int32, &number.to_le_bytes());
-            }
-            Self::Long => {
-                let number = parsed::<A, i64>(&mut map, |text| text.parse().ok())?;
-                value.put(ElementType::Int64, &number.to_le_bytes());
-            }
-            Self::Double => {
-                let number = parsed::<A, f64>(&mut map, double)?;
-                value.put(ElementType::Double, &number.to_le_bytes());
-            }
-            Self::Decimal => {
-                let number = parsed::<A, Decimal128>(&mut map, |text| text.parse().ok())?;
-                value.put(ElementType::Decimal128, &number.bytes());
-            }
-            Self::Binary => binary(value, map.next_value()?)?,
-            Self::Code => return code(value, map),
-            Self::Timestamp => {
-                let TimestampValue { t, i } = map.next_value()?;
-                value.put(ElementType::Timestamp, &[i.to_le_bytes(), t.to_le_bytes()].concat());
-            }
-            Self::Regex => {
-                let RegexValue { pattern, options } = map.next_value()?;
-                if pattern.contains('\0') || options.contains('\0') {
-                    return Err(A::Error::custom("a NUL in a regular expression"));
-                }
-                value.put(
-                    ElementType::RegularExpression,
-                    &[pattern.as_bytes(), &[0], options.as_bytes(), &[0]].concat(),
-                );
-            }
-            Self::Date => {
-                let DateValue { millis } = map.next_value()?;
-                let millis: i64 = millis.parse().map_err(|_| A::Error::custom("a date"))?;
-                value.put(ElementType::DateTime, &millis.to_le_bytes());
-            }
-            Self::MinKey => constant(&mut map, value, ElementType::MinKey, 1u8)?,
-            Self::MaxKey => constant(&mut map, value, ElementType::MaxKey, 1u8)?,
-            Self::Undefined => constant(&mut map, value, ElementType::Undefined, true)?,
-            Self::Scope => return Err(A::Error::custom("a scope without code")),
-        }
-        end(map)
-    }
-}
-
-fn parsed<'de, A: MapAccess<'de>, T>(map: &mut A, parse: impl FnOnce(&str) -> Option<T>) -> Result<T, A::Error> {
-    let Text(text) = map.next_value()?;
-    parse(&text).ok_or_else(|| A::Error::custom("a typed value that does not parse"))
-}
-
-fn double(text: &str) -> Option<f64> {
-    match text {
-        "NaN" => Some(f64::NAN),
-        "Infinity" => Some(f64::INFINITY),
-        "-Infinity" => Some(f64::NEG_INFINITY),
-        finite => finite.parse().ok().filter(|value: &f64| value.is_finite()),
-    }
-}
-
-fn constant<'de, A: MapAccess<'de>, T: Deserialize<'de> + PartialEq>(
-    map: &mut A,
-    value: Value<'_>,
-    kind: ElementType,
-    expected: T,
-) -> Result<(), A::Error> {
-    if map.next_value::<T>()? != expected {
-        return Err(A::Error::custom("a constant of another value"));
-    }
-    value.put(kind, &[]);
-    Ok(())
-}
-
-fn binary<E: Error>(value: Value<'_>, BinaryValue { base64, subtype }: BinaryValue<'_>) -> Result<(), E> {
-    let bytes = STANDARD.decode(base64.as_bytes()).map_err(|_| E::custom("a binary's base64"))?;
-    let subtype = u8::from_str_radix(&subtype, 16).map_err(|_| E::custom("a binary's subtype"))?;
-    let length = length::<E>(bytes.len())?;
-    value.put(ElementType::Binary, &[&length[..], &[subtype], &bytes].concat());
-    Ok(())
 }
 
 fn code<'de, A: MapAccess<'de>>(value: Value<'_>, mut map: A) -> Result<(), A::Error> {
@@ -373,42 +188,6 @@ fn code<'de, A: MapAccess<'de>>(value: Value<'_>, mut map: A) -> Result<(), A::E
     map.next_value_seed(Document(out))?;
     patch(out, start)?;
     end(map)
-}
-
-fn end<'de, A: MapAccess<'de>>(mut map: A) -> Result<(), A::Error> {
-    match map.next_key::<IgnoredAny>()? {
-        None => Ok(()),
-        Some(_) => Err(A::Error::custom("a name beside a typed value")),
-    }
-}
-
-fn string<E: Error>(out: &mut Vec<u8>, text: &str) -> Result<(), E> {
-    out.extend_from_slice(&length::<E>(text.len() + 1)?);
-    out.extend_from_slice(text.as_bytes());
-    out.push(0);
-    Ok(())
-}
-
-/// Leaves room for a length.
-fn open(out: &mut Vec<u8>) -> usize {
-    let start = out.len();
-    out.extend_from_slice(&[0; 4]);
-    start
-}
-
-fn close<E: Error>(out: &mut Vec<u8>, start: usize) -> Result<(), E> {
-    out.push(0);
-    patch(out, start)
-}
-
-fn patch<E: Error>(out: &mut [u8], start: usize) -> Result<(), E> {
-    let length = length::<E>(out.len() - start)?;
-    out[start..start + 4].copy_from_slice(&length);
-    Ok(())
-}
-
-fn length<E: Error>(bytes: usize) -> Result<[u8; 4], E> {
-    i32::try_from(bytes).map(i32::to_le_bytes).map_err(|_| E::custom("more than BSON can hold"))
 }
 
 #[cfg(test)]

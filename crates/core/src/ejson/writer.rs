@@ -5,12 +5,10 @@ use std::{fmt, io::Write as _};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bson::{Decimal128, raw::RawDocument, spec::ElementType};
 
-/// Deepest nesting that is written as text; `serde_json` reads 127 levels, and a typed value takes up to two of its own.
-pub const MAX_DEPTH: usize = 100;
-
-/// Extended JSON cannot carry the document faithfully; the reason, without names or values of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Unfaithful(pub &'static str);
+use super::{
+    elements::{Cursor, Names, Unfaithful, elements, is_index, next},
+    text::{escaped, hex_of},
+};
 
 /// Appends a document as canonical Extended JSON.
 ///
@@ -47,115 +45,6 @@ fn write_with(document: &RawDocument, out: &mut Vec<u8>, colon: &'static [u8]) -
         out.truncate(start);
     }
     written
-}
-
-/// Appends a JSON string; `text` is UTF-8.
-pub fn json_string(out: &mut Vec<u8>, text: impl AsRef<[u8]>) {
-    out.push(b'"');
-    escaped(out, text.as_ref(), false);
-    out.push(b'"');
-}
-
-/// What follows the backslash of an escaped byte; 0 for bytes that stand for themselves.
-const ESCAPES: [u8; 256] = {
-    let mut escapes = [0; 256];
-    let mut control = 0;
-    while control < 0x20 {
-        escapes[control] = b'u';
-        control += 1;
-    }
-    escapes[b'"' as usize] = b'"';
-    escapes[b'\\' as usize] = b'\\';
-    escapes[b'\n' as usize] = b'n';
-    escapes[b'\r' as usize] = b'r';
-    escapes[b'\t' as usize] = b't';
-    escapes
-};
-
-/// Appends what stands between the quotes of a JSON string; `inner` when that string is itself inside of one.
-fn escaped(out: &mut Vec<u8>, bytes: &[u8], inner: bool) {
-    let mut plain = 0;
-    for (at, &byte) in bytes.iter().enumerate() {
-        let escape = ESCAPES[usize::from(byte)];
-        if escape == 0 {
-            continue;
-        }
-        out.extend_from_slice(&bytes[plain..at]);
-        out.extend_from_slice(match escape {
-            _ if !inner => br"\",
-            // The backslash and what follows it are both escaped again.
-            b'"' | b'\\' => br"\\\",
-            _ => br"\\",
-        });
-        out.push(escape);
-        if escape == b'u' {
-            out.extend_from_slice(b"00");
-            hex_of(out, &[byte]);
-        }
-        plain = at + 1;
-    }
-    out.extend_from_slice(&bytes[plain..]);
-}
-
-/// Appends lower-case hexadecimal digits.
-pub fn hex_of(out: &mut Vec<u8>, bytes: &[u8]) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    out.extend(bytes.iter().flat_map(|byte| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]));
-}
-
-const CUT: Unfaithful = Unfaithful("an element ends early or late");
-
-/// Takes a document apart from the front.
-struct Cursor<'a>(&'a [u8]);
-
-impl<'a> Cursor<'a> {
-    fn take(&mut self, count: usize) -> Result<&'a [u8], Unfaithful> {
-        let (head, rest) = self.0.split_at_checked(count).ok_or(CUT)?;
-        self.0 = rest;
-        Ok(head)
-    }
-
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], Unfaithful> {
-        let (head, rest) = self.0.split_first_chunk().ok_or(CUT)?;
-        self.0 = rest;
-        Ok(*head)
-    }
-
-    /// A length, which counts `counted` bytes more than are left to take.
-    fn length(&mut self, counted: usize) -> Result<usize, Unfaithful> {
-        usize::try_from(i32::from_le_bytes(self.array()?))
-            .ok()
-            .and_then(|length| length.checked_sub(counted))
-            .ok_or(CUT)
-    }
-
-    fn terminator(&mut self) -> Result<(), Unfaithful> {
-        if self.array()? == [0] { Ok(()) } else { Err(CUT) }
-    }
-
-    fn cstring(&mut self) -> Result<&'a str, Unfaithful> {
-        let end = self.0.iter().position(|byte| *byte == 0).ok_or(CUT)?;
-        let text = utf8(self.take(end)?)?;
-        self.terminator()?;
-        Ok(text)
-    }
-
-    fn string(&mut self) -> Result<&'a str, Unfaithful> {
-        let length = self.length(1)?;
-        let text = utf8(self.take(length)?)?;
-        self.terminator()?;
-        Ok(text)
-    }
-
-    /// The bytes of an embedded document, its own length included.
-    fn document(&mut self) -> Result<&'a [u8], Unfaithful> {
-        let length = Cursor(self.0).length(0)?;
-        self.take(length)
-    }
-}
-
-fn utf8(bytes: &[u8]) -> Result<&str, Unfaithful> {
-    std::str::from_utf8(bytes).map_err(|_| Unfaithful("a text is not UTF-8"))
 }
 
 struct Writer<'o> {
@@ -273,7 +162,7 @@ impl Writer<'_> {
             ElementType::MinKey => self.tagged("$minKey", |w| w.out.push(b'1')),
             ElementType::MaxKey => self.tagged("$maxKey", |w| w.out.push(b'1')),
             ElementType::Undefined => self.tagged("$undefined", |w| w.out.extend_from_slice(b"true")),
-            ElementType::DbPointer => return Err(Unfaithful("a DBPointer has no settled text")),
+            ElementType::DbPointer => return Err(Unfaithful("a DBPointer has no standard text")),
         }
         Ok(())
     }
@@ -378,60 +267,6 @@ impl Writer<'_> {
     }
 }
 
-/// The elements of a document whose frame is sound.
-fn elements(bytes: &[u8], depth: usize) -> Result<Cursor<'_>, Unfaithful> {
-    if depth > MAX_DEPTH {
-        return Err(Unfaithful("it nests too deeply"));
-    }
-    let mut cursor = Cursor(bytes);
-    if cursor.length(0)? != bytes.len() {
-        return Err(CUT);
-    }
-    Ok(cursor)
-}
-
-/// Type and name of the next element; `None` at the end of the document.
-fn next<'a>(elements: &mut Cursor<'a>) -> Result<Option<(u8, &'a str)>, Unfaithful> {
-    let [kind] = elements.array()?;
-    match kind {
-        0 if elements.0.is_empty() => Ok(None),
-        0 => Err(CUT),
-        _ => Ok(Some((kind, elements.cstring()?))),
-    }
-}
-
-fn is_index(name: &str, index: usize) -> bool {
-    name.parse() == Ok(index) && (name.len() == 1 || !name.starts_with(['0', '+']))
-}
-
-/// The names of one document: compared one by one while they are few, by sorting at the end when they are many.
-struct Names<'a>(Vec<&'a str>);
-
-impl<'a> Names<'a> {
-    const FEW: usize = 16;
-    const TWICE: Unfaithful = Unfaithful("a name occurs twice");
-
-    fn any(&self) -> bool {
-        !self.0.is_empty()
-    }
-
-    fn add(&mut self, name: &'a str) -> Result<(), Unfaithful> {
-        if self.0.len() < Self::FEW && self.0.contains(&name) {
-            return Err(Self::TWICE);
-        }
-        self.0.push(name);
-        Ok(())
-    }
-
-    fn finish(mut self) -> Result<(), Unfaithful> {
-        if self.0.len() <= Self::FEW {
-            return Ok(());
-        }
-        self.0.sort_unstable();
-        if self.0.windows(2).any(|pair| pair[0] == pair[1]) { Err(Self::TWICE) } else { Ok(()) }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use bson::{
@@ -444,6 +279,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
+    use crate::ejson::elements::MAX_DEPTH;
 
     fn text(document: &RawDocument) -> Result<String, Unfaithful> {
         let mut out = Vec::new();

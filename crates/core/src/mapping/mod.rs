@@ -11,34 +11,46 @@
 //! [`Losses`] counts. Nothing here does I/O, waits, reads a clock or knows a driver: the same document gives the same bytes
 //! in the sink, in the reconciler and in a test.
 //!
-//! Reading order: [`language`], [`plan`], [`rows`], [`value`]: the file, what it compiles to, how a document becomes rows, how a value
-//! becomes the value of a column.
+//! | folder | owns |
+//! | --- | --- |
+//! | `plan` | a mapping file checked against a catalog: tables, their order, and the program of each collection |
+//! | `rows` | the program of a collection, and a document mapped by it |
+//! | `language` | the mapping file: its parser, paths, faults with their lines |
+//! | `value` | a BSON value in a column of a type; every loss by its name |
+//! | `target` | tables, columns and types, as `pg_catalog` says them |
+//!
+//! Imports point down this list only. Read it from the bottom to the top to learn how a value is decided, from the top to the
+//! bottom to learn what becomes of a mapping file.
 
-pub mod language;
-pub mod plan;
-pub mod rows;
-pub mod value;
+mod language;
+mod plan;
+mod rows;
+pub mod target;
+#[cfg(test)]
+mod tests;
+mod value;
 
 pub use language::fault::near;
 pub use language::{
     fault::{Fault, Location},
     file::{
-        At, ChildFile, ChildIdFile, CollectionFile, ColumnFile, ConditionFile, IdFile, IdRule, IdType, KeyFrom,
-        LookupFile, MapKeyFile, MappingFile, OnDrop, ReferenceFile, RootsFile, Shape, SplitFile, TableFile, TestFile,
-        Unlisted, VariantFile,
+        At, ChildFile, ChildIdFile, CollectionFile, ColumnFile, ConditionFile, IdFile, KeyFrom, LookupFile, MapKeyFile,
+        MappingFile, OnDrop, PolicyFile, ReferenceFile, RootsFile, Shape, SplitFile, TableFile, TestFile, Unlisted,
+        VariantFile,
     },
     path::Path,
 };
 pub use plan::{
-    CollectionPlan, Found, Lookup, Plan, PlanColumn, TablePlan, target,
+    CollectionPlan, Found, Plan, PlanColumn, TablePlan,
     used_paths::{Reached, Reads},
 };
 pub use rows::{
-    map::digest,
+    digest,
     row::{Fields, Reject, Rejects, Row, Rows},
 };
 pub use value::{
     bson_type::BsonTypes,
+    id::{IdRule, IdType, Lookup},
     losses::{Entry as LossEntry, Loss, Losses},
-    policy::{Coerce, EmptyElements, Epoch, Misfit, PolicyFile},
+    policy::{Coerce, EmptyElements, Epoch, Misfit},
 };

@@ -7,8 +7,10 @@
 use bson::raw::RawBson;
 use uuid::Uuid;
 
-use super::parse;
-use crate::mapping::{BsonTypes, EmptyElements, Fault, Location, Path, PolicyFile, plan::target::TableName};
+use crate::mapping::{
+    BsonTypes, Coerce, EmptyElements, Epoch, Fault, IdRule, IdType, Location, Lookup, Misfit, Path, target::TableName,
+    value::id::IdStep,
+};
 
 /// What stands for a value that is not there, where values are names: of variants, and of what a reference may mean.
 pub(crate) const MISSING: &str = "missing";
@@ -146,29 +148,20 @@ pub struct IdFile {
     pub column: Option<At<String>>,
 }
 
-/// A rule that makes a primary key of an `_id`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum IdRule {
-    /// Version-5 UUID of the text form.
-    Uuid5,
-    /// ObjectId as 24 hexadecimal digits.
-    Hex,
-    /// String as it is.
-    Text,
-    /// Integer as it is.
-    Integer,
-    /// UUID as it is.
-    Uuid,
-    /// MD5 of the text form, as UUID or as 32 hexadecimal digits.
-    Md5,
-    /// ObjectId as the last 12 bytes of a UUID, after zeros.
-    PadLeft,
-    /// ObjectId as the first 12 bytes of a UUID, before zeros.
-    PadRight,
-    /// The bytes of an ObjectId, UUID or binary.
-    Bytes,
-    /// The text form, looked up in a table of the target.
-    Lookup,
+impl IdFile {
+    /// The rule, ready to convert ids. The type of the column that a lookup searches is the catalog's to say.
+    pub(crate) fn step(&self) -> IdStep {
+        let step = IdStep::new(self.rule, self.only, self.namespace)
+            .stripping(self.strip_prefix.clone(), self.strip_suffix.clone());
+        match &self.lookup {
+            None => step,
+            Some(LookupFile { table, from, to }) => step.looked_up(Lookup {
+                table: table.value.clone(),
+                from: (from.value.clone(), String::new()),
+                to: to.value.clone(),
+            }),
+        }
+    }
 }
 
 /// The table in which [`IdRule::Lookup`] finds ids.
@@ -180,21 +173,6 @@ pub struct LookupFile {
     pub from: At<String>,
     /// The column that holds the target's id.
     pub to: At<String>,
-}
-
-/// A type of `_id`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum IdType {
-    /// ObjectId.
-    ObjectId,
-    /// String.
-    String,
-    /// Whole number of any numeric type.
-    Integer,
-    /// Binary of subtype 4.
-    Uuid,
-    /// Binary of subtype 0.
-    Binary,
 }
 
 /// What a dropped or renamed collection means for its tables.
@@ -230,6 +208,35 @@ pub struct ColumnFile {
     pub when: Vec<ConditionFile>,
     /// What becomes of values that are not there in the form that the column wants.
     pub policy: PolicyFile,
+}
+
+/// The policies of a column, as the file says them. The default refuses everything that does not fit as it is.
+#[derive(Clone, Debug, Default)]
+pub struct PolicyFile {
+    /// Whether white space around a text is removed.
+    pub trim: bool,
+    /// Whether an empty text is NULL.
+    pub empty_is_null: bool,
+    /// Other values that are NULL, by their text.
+    pub null_values: Vec<At<String>>,
+    /// The types that are taken; all others do not fit.
+    pub types: Option<At<BsonTypes>>,
+    /// What a text begins with, which is no part of the value.
+    pub strip_prefix: Option<At<String>>,
+    /// What a text ends with, which is no part of the value.
+    pub strip_suffix: Option<At<String>>,
+    /// What becomes of empty elements of an array.
+    pub empty_elements: Option<At<EmptyElements>>,
+    /// Other types that are read as the column's.
+    pub coerce: Vec<At<Coerce>>,
+    /// The unit of numbers that are times since 1970.
+    pub epoch: Option<At<Epoch>>,
+    /// What a value becomes, by its text.
+    pub translate: Vec<(At<String>, At<RawBson>)>,
+    /// What a value becomes that `translate` does not list, or that is no label of the column's enum.
+    pub fallback: Option<At<RawBson>>,
+    /// What becomes of a value that does not fit: the first that applies; none refuses the document.
+    pub misfit: Vec<At<Misfit>>,
 }
 
 /// The collection whose `_id` a value is.
@@ -338,14 +345,6 @@ impl<T> At<T> {
 }
 
 impl MappingFile {
-    /// Reads a mapping file; `name` is what messages call it.
-    ///
-    /// # Errors
-    /// Every fault of the file, in its order: syntax alone when that is broken, else wrong names, types and values.
-    pub fn parse(text: &str, name: &str) -> Result<Self, Vec<Fault>> {
-        parse::mapping_file(text, name)
-    }
-
     /// A fault at a place of this file.
     pub(crate) fn fault<T>(&self, at: &At<T>, what: impl Into<String>, hint: impl Into<String>) -> Fault {
         Fault { location: self.location(at), what: what.into(), hint: hint.into() }
@@ -355,33 +354,6 @@ impl MappingFile {
     pub(crate) fn location<T>(&self, at: &At<T>) -> Option<Location> {
         Some(Location { file: self.name.clone(), line: at.line, column: at.column })
     }
-}
-
-impl IdRule {
-    /// Every rule and its name in the file.
-    pub(crate) const NAMES: [(&str, Self); 10] = [
-        ("uuid5", Self::Uuid5),
-        ("md5", Self::Md5),
-        ("pad_left", Self::PadLeft),
-        ("pad_right", Self::PadRight),
-        ("hex", Self::Hex),
-        ("text", Self::Text),
-        ("integer", Self::Integer),
-        ("uuid", Self::Uuid),
-        ("bytes", Self::Bytes),
-        ("lookup", Self::Lookup),
-    ];
-}
-
-impl IdType {
-    /// Every type and its name in the file.
-    pub(crate) const NAMES: [(&str, Self); 5] = [
-        ("objectId", Self::ObjectId),
-        ("string", Self::String),
-        ("integer", Self::Integer),
-        ("uuid", Self::Uuid),
-        ("binary", Self::Binary),
-    ];
 }
 
 impl OnDrop {

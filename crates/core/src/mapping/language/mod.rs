@@ -1,4 +1,5 @@
 //! The language of the mapping file: TOML to [`MappingFile`](file::MappingFile), with every fault at its place.
+
 pub(crate) mod fault;
 pub(crate) mod file;
 pub(crate) mod parse;

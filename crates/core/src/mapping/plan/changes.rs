@@ -3,7 +3,7 @@
 //! A column that the mapping names and the table lost is a fault of the plan itself. This is about those that are filled because a
 //! field has their name: the plan fits without them, and what the documents hold would silently go nowhere.
 
-use super::target::{Catalog, TableName};
+use crate::mapping::target::{Catalog, TableName};
 use crate::mapping::{Fault, Plan, language::fault::nearest};
 
 /// Columns of one table that one collection fills.

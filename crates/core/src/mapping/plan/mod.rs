@@ -1,12 +1,15 @@
 //! The plan: a mapping file checked against the target's catalog, ready to turn documents into rows.
 
-pub(crate) mod changes;
-pub(crate) mod compile;
-pub(crate) mod order;
-pub mod target;
-pub(crate) mod used_paths;
+use bson::raw::RawDocument;
 
-use super::{Fault, Location, OnDrop, Reads, plan::target::TableName, rows::map::Program};
+use super::{
+    Fault, Location, Lookup, OnDrop, Reads, Reject, Rejects, Row, Rows, rows::program::Program, target::TableName,
+};
+
+pub(crate) mod changes;
+mod compile;
+mod order;
+pub(crate) mod used_paths;
 
 /// What every mapped collection becomes.
 #[derive(Clone, Debug)]
@@ -43,6 +46,7 @@ pub struct CollectionPlan {
     pub may_be_empty: bool,
     /// The tables: each root followed by its children. A collection has one root, or one for each kind of document.
     pub tables: Vec<TablePlan>,
+    pub(crate) reads: Reads,
     pub(crate) program: Program,
 }
 
@@ -50,6 +54,27 @@ impl CollectionPlan {
     /// The root tables, in the order of the fields of [`Self::keys`].
     pub fn roots(&self) -> impl Iterator<Item = &TablePlan> {
         self.tables.iter().filter(|table| table.root)
+    }
+
+    /// The rows of a document; no root row when the mapping leaves the document out.
+    ///
+    /// # Errors
+    /// [`Rejects`]: the document goes to the dead letters under the first reason.
+    pub fn map(&self, document: &RawDocument) -> Result<Rows, Rejects> {
+        self.program.map(document)
+    }
+
+    /// What an `_id` becomes in each root table, in their order; all that a delete carries. NULL for a root table whose rows
+    /// are remembered. Each field has the type of the table's id column.
+    ///
+    /// Takes a document that has the `_id`, `{_id: …}`: its text may be no valid UTF-8, which bson's own reader does not
+    /// hand out.
+    ///
+    /// # Errors
+    /// [`Reject`] where the `_id` cannot be a key of the target (such a document never had a row), and `MALFORMED` for a
+    /// document without `_id`.
+    pub fn keys(&self, document: &RawDocument) -> Result<Row, Reject> {
+        self.program.keys(document)
     }
 
     /// Changes whenever the same document could become other rows: with the mapping, the target's catalog, or this program.
@@ -80,7 +105,7 @@ impl CollectionPlan {
 
     /// Which paths of a document are read.
     pub fn reads(&self) -> &Reads {
-        &self.program.reads
+        &self.reads
     }
 }
 
@@ -134,15 +159,4 @@ pub struct PlanColumn {
     pub lookup: Option<Lookup>,
     /// The line of the mapping file that declares it, or its table.
     pub place: Option<Location>,
-}
-
-/// A table of the target that translates ids.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Lookup {
-    /// The table.
-    pub table: TableName,
-    /// The column that holds the text of the source's id, and its type as SQL.
-    pub from: (String, String),
-    /// The column that holds the id of the target.
-    pub to: String,
 }

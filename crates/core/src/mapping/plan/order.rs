@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::target::TableName;
+use crate::mapping::target::TableName;
 
 /// The rank of each table: 0 for one that references no other, else one more than the highest it references.
 ///

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::mapping::{Losses, value::convert::Scalar};
+use crate::mapping::{Losses, value::scalar::Scalar};
 use crate::model::Reason;
 
 /// A row: the columns of its [`TablePlan`](crate::mapping::TablePlan) in their order, ready for a binary array parameter.

@@ -1,10 +1,10 @@
 //! Values that are made of several numbers: points and vectors.
 
 use super::{
-    convert::Scalar,
     number,
     policy::{Coercions, Policy, REFUSING},
     raw::{Raw, Value},
+    scalar::Scalar,
     text::utf8,
 };
 use crate::mapping::Losses;

@@ -33,6 +33,11 @@ use super::{
 use crate::mapping::{Loss, Losses};
 use crate::model::{Decimal, Reason};
 
+/// The version of the format, with which the binary form of `jsonb` begins.
+///
+/// Source: `jsonb_recv` of PostgreSQL.
+pub(crate) const JSONB_VERSION: u8 = 1;
+
 const WRAPPER: &str = "$driftless";
 /// MongoDB takes at most 250 levels, whatever its configuration says (`maxBSONDepth`).
 const MAX_DEPTH: usize = 250;

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::{number::numeric, policy::Policy, raw::Value, time};
-use crate::mapping::{Loss, Losses, plan::target::ColumnType};
+use crate::mapping::{Loss, Losses, target::ColumnType};
 use crate::model::{Decimal, Reason};
 
 const REPLACEMENT: &str = "\u{fffd}";

@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::{Key, Node, Parser, value::listed};
 use crate::mapping::{
     At, ChildFile, ChildIdFile, CollectionFile, EmptyElements, IdRule, KeyFrom, MapKeyFile, OnDrop, RootsFile, Shape,
-    SplitFile, TableFile, Unlisted, VariantFile, language::file::MISSING, plan::target::TableName,
+    SplitFile, TableFile, Unlisted, VariantFile, language::file::MISSING, target::TableName,
 };
 
 /// What a table says of itself, wherever it is declared.

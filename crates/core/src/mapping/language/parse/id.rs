@@ -4,7 +4,7 @@ use toml::de::{DeTable, DeValue};
 use uuid::Uuid;
 
 use super::{Node, Parser, value::listed};
-use crate::mapping::{At, IdFile, IdRule, IdType, LookupFile, plan::target::TableName};
+use crate::mapping::{At, IdFile, IdRule, IdType, LookupFile, target::TableName};
 
 const NAMESPACES: [(&str, Uuid); 4] = [
     ("dns", Uuid::NAMESPACE_DNS),

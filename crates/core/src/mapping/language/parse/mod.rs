@@ -17,23 +17,28 @@ mod value;
 type Node<'t> = Spanned<DeValue<'t>>;
 type Key<'t> = Spanned<std::borrow::Cow<'t, str>>;
 
-/// See [`MappingFile::parse`].
-pub(crate) fn mapping_file(text: &str, name: &str) -> Result<MappingFile, Vec<Fault>> {
-    let mut reader = Parser { name, text, faults: Vec::new(), without_namespace: Vec::new() };
-    let (table, errors) = DeTable::parse_recoverable(text);
-    for error in &errors {
-        let start = error.span().map_or(0, |span| span.start);
-        reader.fault(start, error.message().to_owned(), "this is no valid TOML");
+impl MappingFile {
+    /// Reads a mapping file; `name` is what messages call it.
+    ///
+    /// # Errors
+    /// Every fault of the file, in its order: syntax alone when that is broken, else wrong names, types and values.
+    pub fn parse(text: &str, name: &str) -> Result<Self, Vec<Fault>> {
+        let mut reader = Parser { name, text, faults: Vec::new(), without_namespace: Vec::new() };
+        let (table, errors) = DeTable::parse_recoverable(text);
+        for error in &errors {
+            let start = error.span().map_or(0, |span| span.start);
+            reader.fault(start, error.message().to_owned(), "this is no valid TOML");
+        }
+        let file = if errors.is_empty() { reader.root(table.get_ref()) } else { Vec::new() };
+        let without_namespace = std::mem::take(&mut reader.without_namespace);
+        reader.faults.extend(each_cause_once(without_namespace));
+        if reader.faults.is_empty() {
+            return Ok(Self { name: name.to_owned(), collections: file });
+        }
+        let mut faults = reader.faults;
+        faults.sort_by(|a, b| a.location.cmp(&b.location));
+        Err(faults)
     }
-    let file = if errors.is_empty() { reader.root(table.get_ref()) } else { Vec::new() };
-    let without_namespace = std::mem::take(&mut reader.without_namespace);
-    reader.faults.extend(each_cause_once(without_namespace));
-    if reader.faults.is_empty() {
-        return Ok(MappingFile { name: name.to_owned(), collections: file });
-    }
-    let mut faults = reader.faults;
-    faults.sort_by(|a, b| a.location.cmp(&b.location));
-    Err(faults)
 }
 
 struct Parser<'t> {

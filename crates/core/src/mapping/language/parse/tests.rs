@@ -4,7 +4,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::mapping::{
-    ColumnFile, IdFile, IdRule, IdType, KeyFrom, OnDrop, Path, RootsFile, TableFile, plan::target::TableName,
+    ColumnFile, IdFile, IdRule, IdType, KeyFrom, OnDrop, Path, RootsFile, TableFile, target::TableName,
 };
 
 const SHOP: &str = r#"

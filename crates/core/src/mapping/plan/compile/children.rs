@@ -1,14 +1,20 @@
 //! Children: what is embedded in a document or element and becomes rows of its own.
 
 use super::{
-    Around, At, CollectionFile, Column, ColumnType, Compiler, Draft, IdStep, Path, Table,
-    draft::{ChildDraft, ChildIdDraft, ColumnDraft, Ruled},
+    compiler::Compiler,
+    draft::{Around, ChildDraft, ChildIdDraft, ColumnDraft, Draft, Ruled},
 };
 use crate::mapping::{
-    ChildFile, ChildIdFile, KeyFrom, MapKeyFile, Shape,
+    At, ChildFile, ChildIdFile, CollectionFile, KeyFrom, MapKeyFile, Path, Shape,
     language::path::Segment,
-    rows::map::{Convert, ElementKey, Repeats, Source, Wanted},
-    value::convert,
+    rows::{
+        element_id::ElementKey,
+        level::Wanted,
+        repeats::Repeats,
+        step::{Convert, Source},
+    },
+    target::{Column, ColumnType, Table},
+    value::number,
 };
 
 impl<'a> Compiler<'a> {
@@ -74,7 +80,7 @@ impl<'a> Compiler<'a> {
         if let Some(name) = &child.order
             && let Some(column) = self.ruled(table, name)
         {
-            if convert::integer(0, &column.kind).is_err() {
+            if number::integer(0, &column.kind).is_err() {
                 let what = format!("the order column {:?} of {} is {}", column.name, table.name, column.kind);
                 self.fault(name, what, "it takes the element's index: make it integer");
             }
@@ -104,7 +110,7 @@ impl<'a> Compiler<'a> {
             (Some(name), _) => Some(self.reference(name, column)?),
             (None, id) => id.as_ref(),
         };
-        let rule = id.map(|id| IdStep::new(&id.value));
+        let rule = id.map(|id| id.value.step());
         if !rule.as_ref().map_or_else(|| takes_names(&column.kind), |rule| rule.fits(&column.kind)) {
             let what = format!("the map_key column {:?} of {} is {}", column.name, table.name, column.kind);
             let hint = match &rule {
@@ -131,7 +137,7 @@ impl<'a> Compiler<'a> {
     ) -> Ruled<'a> {
         let mut lookup = None;
         if let Some(id) = &own.rule {
-            let rule = IdStep::new(&id.value);
+            let rule = id.value.step();
             if !self.folds(&own.column, table, "id column", column) && !rule.fits(&column.kind) {
                 let what = format!(
                     "the id column {:?} of {} is {}, which this id rule cannot fill",
@@ -146,7 +152,7 @@ impl<'a> Compiler<'a> {
                 self.fault(&own.column, what, "ids of child rows are UUIDs: make it uuid or text");
             }
             let lacks = match around.iter().rev().find_map(|around| around.id.or(around.own_rule)) {
-                Some(id) => IdStep::new(&id.value).lacks_namespace(),
+                Some(id) => id.value.step().lacks_namespace(),
                 None => collection.namespace.is_none(),
             };
             if lacks {
@@ -177,7 +183,7 @@ impl<'a> Compiler<'a> {
         if self.folds(name, table, &format!("{role} column"), column) {
             return None;
         }
-        let rule = around.id.map(|id| IdStep::new(&id.value));
+        let rule = around.id.map(|id| id.value.step());
         let fits = match &rule {
             Some(rule) => rule.fits(&column.kind) && column.kind.param() == theirs.kind.param(),
             None => holds(&column.kind, &theirs.kind),
@@ -208,7 +214,7 @@ fn child_id(child: &ChildFile, id: &ChildIdFile, scalar: bool) -> ChildIdDraft {
         (KeyFrom::Auto, _) if scalar => ElementKey::Index,
         (KeyFrom::Auto, _) => ElementKey::FieldOrIndex(own()),
     };
-    let rule = id.rule.as_ref().map(|rule| IdStep::new(&rule.value));
+    let rule = id.rule.as_ref().map(|rule| rule.value.step());
     ChildIdDraft { column: id.column.value.clone(), from, rule }
 }
 

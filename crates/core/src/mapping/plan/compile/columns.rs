@@ -3,15 +3,19 @@
 use bson::raw::{RawBson, RawBsonRef};
 
 use super::{
-    At, Column, ColumnType, Compiler, Filled, IdFile, IdStep, Literal, Path, Table, TableFile, TableName,
+    compiler::Compiler,
     draft::{ColumnDraft, Ruled},
-    nearest,
+    policy,
 };
 use crate::mapping::{
-    ColumnFile, Lookup, Losses, ReferenceFile,
-    language::file::MISSING,
-    rows::map::{Convert, Rules, Source},
-    value::{convert, json::Omit, policy::Policy},
+    At, ColumnFile, IdFile, Lookup, Losses, Path, ReferenceFile, TableFile,
+    language::{fault::nearest, file::MISSING},
+    rows::{
+        condition::Literal,
+        step::{Convert, Rules, Source},
+    },
+    target::{Column, ColumnType, Filled, Table, TableName},
+    value::{convert, id::IdStep, json::Omit, policy::Policy},
 };
 
 impl<'a> Compiler<'a> {
@@ -179,7 +183,7 @@ impl<'a> Compiler<'a> {
     }
 
     fn policy(&mut self, name: &str, file: &ColumnFile, column: &Column) -> Option<Policy> {
-        match Policy::compile(&file.policy, &column.kind) {
+        match policy::compile(&file.policy, &column.kind) {
             Ok(policy) => {
                 if column.not_null && file.default.is_none() && policy.gives_null() {
                     let what = format!("{name} is NOT NULL, and what becomes NULL has no default to take");
@@ -200,7 +204,7 @@ impl<'a> Compiler<'a> {
     /// The id rule that converts a column's value, and the table in which PostgreSQL finds the result.
     fn convert(&mut self, file: &'a ColumnFile, column: &Column, level: usize) -> (Convert<Path>, Option<Lookup>) {
         if let Some(id) = &file.id {
-            let rule = IdStep::new(&id.value);
+            let rule = id.value.step();
             if !fits(&rule, &column.kind) {
                 let what = format!("column {:?} is {}, which this id rule cannot fill", column.name, column.kind);
                 self.fault(id, what, format!("it needs {}", rule.wants()));
@@ -214,7 +218,7 @@ impl<'a> Compiler<'a> {
             Some(ReferenceFile::To(name)) => match self.reference(name, column) {
                 None => (Convert::Nothing, None),
                 Some(id) => {
-                    let rule = IdStep::new(&id.value);
+                    let rule = id.value.step();
                     let lookup = self.lookup(&rule, id);
                     (Convert::Id(rule), lookup)
                 }
@@ -225,7 +229,7 @@ impl<'a> Compiler<'a> {
                 let mut lookups: Vec<Option<Lookup>> = Vec::new();
                 for (value, name) in to {
                     if let Some(id) = self.reference(name, column) {
-                        let rule = IdStep::new(&id.value);
+                        let rule = id.value.step();
                         lookups.push(self.lookup(&rule, id));
                         if value.value == MISSING {
                             rules.missing = Some(rule);
@@ -261,7 +265,7 @@ impl<'a> Compiler<'a> {
             self.fault(name, what, "say how the value is converted: `id` instead of `reference`");
             return None;
         };
-        let rule = IdStep::new(&id.value);
+        let rule = id.value.step();
         if !fits(&rule, &column.kind) {
             let what =
                 format!("column {:?} is {}, which cannot hold an id of `{}`", column.name, column.kind, name.value);

@@ -1,14 +1,24 @@
 //! A table and what fills it, before paths become slots.
 
-use super::{At, Column, IdFile, Location, Path, Table};
 use crate::mapping::{
-    ChildFile, CollectionFile, EmptyElements, Lookup, Shape, TableFile,
+    At, ChildFile, CollectionFile, EmptyElements, IdFile, Location, Lookup, Path, Shape, TableFile,
     rows::{
-        ids::IdStep,
-        map::{Condition, Convert, ElementKey, Repeats, Source, Wanted},
+        condition::Condition,
+        element_id::ElementKey,
+        level::Wanted,
+        repeats::Repeats,
+        step::{Convert, Source},
     },
-    value::policy::Policy,
+    target::{Column, Table},
+    value::{id::IdStep, policy::Policy},
 };
+
+/// A root table and what makes its id.
+pub(super) struct Root<'a> {
+    pub(super) file: &'a TableFile,
+    /// The column that the mapping names for the id.
+    pub(super) id_column: Option<&'a At<String>>,
+}
 
 /// A table that is written, for the documents or for something embedded.
 pub(crate) struct Draft<'a> {

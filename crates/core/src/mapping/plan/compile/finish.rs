@@ -1,15 +1,15 @@
 //! Drafts become plans and programs: every level gets its tree of paths, and every path its slot.
 
-use super::{
-    Draft, Path,
-    draft::{ChildDraft, ColumnDraft},
-};
+use super::draft::{ChildDraft, ColumnDraft, Draft};
 use crate::mapping::{
-    Found, PlanColumn, Reads, Shape, TablePlan,
+    Found, Path, PlanColumn, Reads, Shape, TablePlan,
     language::path::Segment,
     plan::used_paths::joined,
     rows::{
-        map::{Child, ChildId, EVERY_NAME, Level, Place, Source, Step},
+        element_id::ChildId,
+        level::{Child, Level},
+        scope::{EVERY_NAME, Place},
+        step::{Convert, Source, Step},
         tree::Tree,
     },
     value::json::Omit,
@@ -156,7 +156,7 @@ impl Finisher {
                 Source::Rest(path, _) => self.read(&open.names, path, level),
                 _ => {}
             }
-            if let crate::mapping::rows::map::Convert::By(path, _) = &column.convert {
+            if let Convert::By(path, _) = &column.convert {
                 self.read(&open.names, path, level);
             }
             column.when.iter().for_each(|condition| self.read(&open.names, &condition.at, level));

@@ -1,10 +1,14 @@
 //! Keys: by which columns a row is found again, and what fills them.
 
 use super::{
-    At, CollectionFile, Column, ColumnType, Compiler, Filled, IdStep, Root, Table, TableFile,
-    draft::{ColumnDraft, Ruled},
+    compiler::Compiler,
+    draft::{ColumnDraft, Root, Ruled},
 };
-use crate::mapping::rows::map::{Convert, Source};
+use crate::mapping::{
+    At, CollectionFile, TableFile,
+    rows::step::{Convert, Source},
+    target::{Column, ColumnType, Filled, Table},
+};
 
 impl<'a> Compiler<'a> {
     /// The columns of a table's key: those that the mapping names, else the primary key.
@@ -56,7 +60,7 @@ impl<'a> Compiler<'a> {
             Some(name) => (name.with(()), self.ruled(table, name)?),
             None => (at.with(()), self.default_id_column(root.file, table, key?, at)?),
         };
-        let rule = IdStep::new(&at.value);
+        let rule = at.value.step();
         let role = if table.primary_key == [column.name.clone()] { "primary key" } else { "id column" };
         if self.folds(&place, table, role, column) {
             return None;

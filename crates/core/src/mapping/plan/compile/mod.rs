@@ -7,29 +7,30 @@
 //! Two steps, because a path of a child may lead up to what is around it: only when all columns of all levels are known is
 //! it known which paths are read of a document or element.
 
-use super::{
-    order,
-    target::{Catalog, Column, ColumnType, Filled, Table, TableName},
-};
+use super::{CollectionPlan, Plan, order};
 use crate::mapping::{
-    At, CollectionFile, CollectionPlan, ConditionFile, Fault, IdFile, Location, MappingFile, Path, Plan, RootsFile,
-    SplitFile, TableFile, TestFile,
-    language::fault::{each_cause_once, nearest},
+    CollectionFile, Fault, MappingFile, Path, RootsFile, SplitFile,
+    language::fault::each_cause_once,
     rows::{
-        ids::IdStep,
-        map::{Condition, Kind, Literal, Place, Program, Split, Test},
+        condition::Literal,
+        program::{Kind, Program, Split},
+        scope::Place,
         tree::Tree,
     },
+    target::Catalog,
 };
 
 mod children;
 mod columns;
+mod compiler;
 mod draft;
 mod finish;
 mod keys;
+mod policy;
 mod shares;
 
-use draft::{Around, Draft};
+use compiler::Compiler;
+use draft::{Around, Draft, Root};
 use finish::Finisher;
 
 impl Plan {
@@ -72,20 +73,6 @@ fn rank(collections: &mut [CollectionPlan], catalog: &Catalog) {
     }
 }
 
-struct Compiler<'a> {
-    file: &'a MappingFile,
-    catalog: &'a Catalog,
-    faults: Vec<Fault>,
-    warnings: Vec<Fault>,
-}
-
-/// A root table and what makes its id.
-struct Root<'a> {
-    file: &'a TableFile,
-    /// The column that the mapping names for the id.
-    id_column: Option<&'a At<String>>,
-}
-
 impl<'a> Compiler<'a> {
     fn collection(&mut self, collection: &'a CollectionFile) -> Option<CollectionPlan> {
         let roots: Vec<Root<'a>> = match &collection.tables {
@@ -117,13 +104,14 @@ impl<'a> Compiler<'a> {
         for condition in &collection.filter {
             finisher.reads.add(&[], &condition.path.value, true);
         }
-        let id = collection.id.as_ref().map(|id| IdStep::new(&id.value));
+        let id = collection.id.as_ref().map(|id| id.value.step());
         Some(CollectionPlan {
             collection: collection.name.value.clone(),
             on_drop: collection.on_drop,
             may_be_empty: collection.may_be_empty,
+            program: Program { tables: finisher.tables.len(), id, split, kinds },
             tables: finisher.tables,
-            program: Program { id, split, kinds, reads: finisher.reads },
+            reads: finisher.reads,
         })
     }
 
@@ -191,93 +179,6 @@ impl<'a> Compiler<'a> {
         let around = vec![Around::root(collection, &draft)];
         draft.children = root.file.children.iter().filter_map(|child| self.child(collection, child, &around)).collect();
         Some(draft)
-    }
-
-    /// The table of that name.
-    fn table(&mut self, name: &'a At<TableName>) -> Option<&'a Table> {
-        let found = self.catalog.table(&name.value);
-        if found.is_none() {
-            let hint = match self.meant(&name.value) {
-                Some(meant) => format!("did you mean `{}.{}`?", meant.schema, meant.name),
-                None => "create it, or correct the name; upper and lower case count".to_owned(),
-            };
-            self.fault(name, format!("table {} does not exist", name.value), hint);
-        }
-        found
-    }
-
-    /// The table that may be meant by a name: of its own name in another schema, else of a name near to it. That the schema is the
-    /// same makes no name near.
-    fn meant(&self, name: &TableName) -> Option<&'a TableName> {
-        let others = || self.catalog.tables.iter().map(|table| &table.name);
-        let same = others().find(|other| other.name == name.name);
-        same.or_else(|| {
-            let here = others().filter(|other| other.schema == name.schema).map(|other| other.name.as_str());
-            let meant =
-                nearest(&name.name, here).or_else(|| nearest(&name.name, others().map(|other| other.name.as_str())))?;
-            others().filter(|other| other.name == meant).max_by_key(|other| other.schema == name.schema)
-        })
-    }
-
-    /// The conditions of a table that is so many levels below the document.
-    fn conditions(&mut self, conditions: &[ConditionFile], level: usize) -> Vec<Condition<Path>> {
-        let literals = |values: &[At<bson::raw::RawBson>]| {
-            values.iter().filter_map(|value| Literal::new((&value.value).into())).collect()
-        };
-        let mut compiled = Vec::new();
-        for condition in conditions {
-            self.reaches(&condition.path, level);
-            let test = match &condition.test {
-                TestFile::Is(values) => Test::Is(literals(values)),
-                TestFile::Not(values) => Test::Not(literals(values)),
-                TestFile::Exists(wanted) => Test::Exists(*wanted),
-                TestFile::Type(types) => Test::Type(*types),
-            };
-            compiled.push(Condition { at: condition.path.value.clone(), test });
-        }
-        compiled
-    }
-
-    /// Faults a path that leads further up than the document.
-    fn reaches(&mut self, path: &At<Path>, level: usize) {
-        if path.value.up() > level {
-            let hint = if level == 0 { "only a child has something around it" } else { "use fewer `^`" };
-            self.fault(path, format!("`{}` leads above the document", path.value), hint);
-        }
-    }
-
-    fn column(&mut self, table: &'a Table, name: &At<String>) -> Option<&'a Column> {
-        let found = table.column(&name.value);
-        if found.is_none() {
-            let known = table.columns.iter().map(|column| column.name.as_str());
-            let hint = match nearest(&name.value, known) {
-                Some(meant) => format!("did you mean `{meant}`?"),
-                None => {
-                    let has = table.columns.iter().map(|column| column.name.as_str()).collect::<Vec<_>>().join(", ");
-                    format!("add it to the table, or remove it here; the table has {has}")
-                }
-            };
-            self.fault(name, format!("table {} has no column {:?}", table.name, name.value), hint);
-        }
-        found
-    }
-
-    /// A column that a rule fills: it must be there and ours to write.
-    fn ruled(&mut self, table: &'a Table, name: &At<String>) -> Option<&'a Column> {
-        let column = self.column(table, name)?;
-        if column.filled == Filled::ByUs {
-            return Some(column);
-        }
-        self.fault(
-            name,
-            format!("column {:?} of {} is filled by PostgreSQL", column.name, table.name),
-            "name another one",
-        );
-        None
-    }
-
-    fn fault<T>(&mut self, at: &At<T>, what: impl Into<String>, hint: impl Into<String>) {
-        self.faults.push(self.file.fault(at, what, hint));
     }
 }
 

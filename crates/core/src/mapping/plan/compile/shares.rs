@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::{Compiler, RootsFile, TableFile, TableName};
+use super::compiler::Compiler;
+use crate::mapping::{RootsFile, TableFile, target::TableName};
 
 /// A part of the mapping that writes a table.
 struct Writer<'a> {

@@ -1,7 +1,7 @@
 use rstest::rstest;
 
 use super::*;
-use crate::mapping::{plan::target::Finest, value::raw::Raw};
+use crate::mapping::{target::Finest, value::raw::Raw};
 
 const NUMERIC: ColumnType = ColumnType::Numeric { precision: None, scale: 0 };
 

@@ -7,8 +7,14 @@
 pub(crate) mod digits;
 pub(crate) mod numeric;
 
-use super::{convert::Scalar, number::digits::Digits, policy::Policy, raw::Value, text::utf8};
-use crate::mapping::{Loss, Losses};
+use super::{
+    number::digits::Digits,
+    policy::{Policy, REFUSING},
+    raw::Value,
+    scalar::Scalar,
+    text::utf8,
+};
+use crate::mapping::{Loss, Losses, target::ColumnType};
 use crate::model::{Decimal, Reason};
 
 /// What a number column starts from.
@@ -106,6 +112,24 @@ pub(crate) fn exact(
     };
     losses.add_if(negative_zero, Loss::ZeroSign);
     Ok(Scalar::Digits(digits))
+}
+
+/// A whole number in an integer column or in numeric.
+///
+/// # Errors
+/// `RANGE_INT`, `RANGE_NUM`.
+pub(crate) fn integer(value: i64, kind: &ColumnType) -> Result<Scalar<'static>, Reason> {
+    let out_of_range = |_| Reason::RangeInt;
+    match kind.base() {
+        ColumnType::Int2 => value.try_into().map(Scalar::Int2).map_err(out_of_range),
+        ColumnType::Int4 => value.try_into().map(Scalar::Int4).map_err(out_of_range),
+        ColumnType::Int8 => Ok(Scalar::Int8(value)),
+        ColumnType::Numeric { precision, scale } => {
+            let limit = precision.map(|precision| (precision, *scale));
+            exact(Value::Int64(value), limit, &REFUSING, &mut Losses::default())
+        }
+        _ => Err(Reason::TypeMismatch),
+    }
 }
 
 /// The number that a value is, within the limit; `None` where that has more digits than a [`Decimal`] has room for.

@@ -6,7 +6,7 @@
 use super::{ATTOS_PER_SECOND, iso::attoseconds};
 use crate::mapping::{
     Losses,
-    plan::target::Finest,
+    target::Finest,
     value::{policy::Policy, time},
 };
 use crate::model::Reason;

@@ -1,17 +1,42 @@
-//! Something embedded: its elements become rows of their own.
+//! A document or element and what is embedded in it: a level has children, and the elements of a child are a level again.
 
 use uuid::Uuid;
 
-use super::{Level, Output, Place, Repeats, Scope, all_hold};
+use super::{
+    condition::{Condition, all_hold},
+    element_id::ChildId,
+    output::Output,
+    repeats::Repeats,
+    row::{Reject, Rejects, Row},
+    scope::{Origin, Scope},
+    step::{Source, Step},
+    tree::{Slot, Tree},
+};
 use crate::mapping::{
-    EmptyElements, Loss, Losses, Reject, Row, Shape,
-    rows::{
-        ids::{self, Id, IdStep},
-        tree::Slot,
+    EmptyElements, Loss, Losses, Path, Shape,
+    value::{
+        id::Id,
+        policy::REFUSING,
+        prepare,
+        raw::{Raw, Value},
     },
-    value::raw::{Raw, Value},
 };
 use crate::model::Reason;
+
+/// A document or element: its row and what is embedded in it.
+#[derive(Clone, Debug)]
+pub(crate) struct Level {
+    /// Position of its table in the plan.
+    pub(crate) table: usize,
+    /// The paths into it, from its own columns and from below.
+    pub(crate) tree: Tree,
+    /// Which have rows.
+    pub(crate) filter: Vec<Condition>,
+    pub(crate) steps: Vec<Step>,
+    /// Positions of the key's columns.
+    pub(crate) key: Vec<usize>,
+    pub(crate) children: Vec<Child>,
+}
 
 /// An embedded array, map or document and its table.
 #[derive(Clone, Debug)]
@@ -31,25 +56,6 @@ pub(crate) struct Child {
     pub(crate) level: Level,
 }
 
-/// The id of an element's own.
-#[derive(Clone, Debug)]
-pub(crate) struct ChildId {
-    pub(crate) column: String,
-    pub(crate) from: ElementKey,
-    /// Makes the id of the value alone; without, it is one below the row around.
-    pub(crate) rule: Option<IdStep>,
-}
-
-/// What tells elements apart.
-#[derive(Clone, Debug)]
-pub(crate) enum ElementKey<P = Place> {
-    /// The field where the element has one, else its index.
-    FieldOrIndex(P),
-    Field(P),
-    Index,
-    Name,
-}
-
 /// What an element must be, so that its paths lead anywhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wanted {
@@ -58,9 +64,83 @@ pub(crate) enum Wanted {
     Array,
 }
 
+/// Bytes of a usual field, its length included.
+const EXPECTED_FIELD_BYTES: usize = 40;
+
+impl Level {
+    pub(super) fn paths_of<'l>(&'l self, table: &impl Fn(usize) -> bool, column: &str, paths: &mut Vec<&'l str>) {
+        if table(self.table) {
+            for step in self.steps.iter().filter(|step| step.column == column) {
+                if let Source::Fields(places) = &step.source {
+                    paths.extend(places.iter().map(|place| place.path.as_str()));
+                }
+            }
+        }
+        self.children.iter().for_each(|child| child.level.paths_of(table, column, paths));
+    }
+
+    pub(super) fn tables_around(&self, own: Option<usize>, around: &mut Vec<Option<usize>>) {
+        around.push(own);
+        self.children.iter().for_each(|child| child.level.tables_around(Some(self.table), around));
+    }
+
+    /// The row of the document or element in scope; `None` when a column refuses its value.
+    pub(super) fn row(&self, scope: &Scope<'_, '_>, output: &mut Output) -> Option<Row> {
+        let mut row = Row::with_capacity(EXPECTED_FIELD_BYTES * self.steps.len());
+        let mut whole = true;
+        for (at, step) in self.steps.iter().enumerate() {
+            output.losses.at(self.table, at);
+            if let Err(reason) = step.write(scope, &mut output.losses, &mut row) {
+                let reject = step.reject(reason, scope);
+                output.refuse(Reject { table: Some(self.table), ..reject }, scope);
+                whole = false;
+            }
+        }
+        whole.then_some(row)
+    }
+
+    /// Whether an element is empty: in itself, or for a column that takes it whole.
+    fn is_empty(&self, element: Value<'_>) -> bool {
+        let whole = self.tree.slot(&Path::whole());
+        let takes = |step: &&Step| whole.is_some_and(|slot| step.takes(slot));
+        let mut policies = self.steps.iter().filter(takes).map(|step| &step.policy);
+        prepare::is_empty_element(element, &REFUSING)
+            || policies.any(|policy| prepare::is_empty_element(element, policy))
+    }
+
+    /// The rows of what is embedded.
+    pub(super) fn embedded(&self, scope: &Scope<'_, '_>, output: &mut Output) {
+        self.children.iter().for_each(|child| child.map(scope, output));
+    }
+
+    /// Namespace of the ids below a row that has no id of its own: what its key holds. Below a row that was refused there
+    /// will be no ids, and any namespace does.
+    pub(super) fn namespace(&self, around: Uuid, path: &str, row: Option<&Row>) -> Uuid {
+        let Some(row) = row else { return around };
+        let mut key = Row::default();
+        self.key.iter().for_each(|at| key.push(row.field(*at)));
+        Uuid::new_v5(&around, &[path.as_bytes(), b"/", key.as_bytes()].concat())
+    }
+
+    /// Judges rows of the same key, which only shows when all of a table's rows are there.
+    pub(super) fn resolve(&self, output: &mut Output) {
+        for child in &self.children {
+            let table = child.level.table;
+            match child.repeats.resolve(&mut output.tables[table], &child.level.key) {
+                Ok(collapsed) => {
+                    output.losses.at(table, 0);
+                    (0..collapsed).for_each(|_| output.losses.add(Loss::Collapsed));
+                }
+                Err(reason) => Rejects::note(&mut output.rejects, child.refuse(reason)),
+            }
+            child.level.resolve(output);
+        }
+    }
+}
+
 impl Child {
     /// Appends the rows of what is embedded in the scope.
-    pub(crate) fn map<'a>(&self, around: &Scope<'_, 'a>, output: &mut Output) {
+    fn map<'a>(&self, around: &Scope<'_, 'a>, output: &mut Output) {
         let mut slots = Vec::new();
         let read = match (around.slots.get(self.slot).copied().unwrap_or_default(), self.shape) {
             (Slot::Absent | Slot::Present(Value::Null | Value::Undefined), _) => Ok(()),
@@ -100,7 +180,7 @@ impl Child {
         let level = &self.level;
         output.losses.at(level.table, 0);
         let read = level.tree.read(value, slots, &mut output.losses);
-        let mut scope = around.element(self, slots, index, name);
+        let mut scope = around.element(Origin { path: &self.path, shape: self.shape }, slots, index, name);
         if let Err(reason) = read {
             return output.refuse(self.refuse(reason), &scope);
         }
@@ -141,31 +221,8 @@ impl Child {
     }
 
     /// What is wrong with it as a whole.
-    pub(crate) fn refuse(&self, reason: Reason) -> Reject {
+    fn refuse(&self, reason: Reason) -> Reject {
         Reject { table: Some(self.level.table), path: Some(self.path.clone()), ..Reject::new(reason) }
-    }
-}
-
-impl ChildId {
-    fn own<'a>(&self, path: &str, namespace: Uuid, scope: &Scope<'_, 'a>) -> Result<Id<'a>, Reason> {
-        let value = match &self.from {
-            ElementKey::Index => None,
-            ElementKey::Name => Some(Value::String(scope.name)),
-            ElementKey::Field(place) | ElementKey::FieldOrIndex(place) => match scope.slot(place) {
-                Slot::Present(key) if !matches!(key, Value::Null | Value::Undefined) => Some(key),
-                Slot::Blocked => return Err(Reason::TypeMismatch),
-                Slot::Present(_) | Slot::Absent => match self.from {
-                    ElementKey::FieldOrIndex(_) => None,
-                    _ => return Err(Reason::NotNull),
-                },
-            },
-        };
-        match (&self.rule, value) {
-            (Some(rule), Some(value)) => rule.own(value),
-            (Some(rule), None) => rule.own(Value::Int64(i64::try_from(scope.index).map_err(|_| Reason::RangeInt)?)),
-            (None, Some(value)) => ids::child(namespace, path, value).map(Id::Uuid),
-            (None, None) => Ok(Id::Uuid(ids::child_at(namespace, path, scope.index))),
-        }
     }
 }
 
@@ -175,18 +232,6 @@ impl Wanted {
             Self::Anything => true,
             Self::Document => matches!(value, Value::Document(_)),
             Self::Array => matches!(value, Value::Array(_)),
-        }
-    }
-}
-
-impl<P> ElementKey<P> {
-    /// The same with another sort of path.
-    pub(crate) fn resolve<Q>(self, resolve: &impl Fn(P) -> Q) -> ElementKey<Q> {
-        match self {
-            Self::FieldOrIndex(path) => ElementKey::FieldOrIndex(resolve(path)),
-            Self::Field(path) => ElementKey::Field(resolve(path)),
-            Self::Index => ElementKey::Index,
-            Self::Name => ElementKey::Name,
         }
     }
 }
@@ -204,9 +249,4 @@ fn entries<'a>(map: Raw<'a>, losses: &mut Losses) -> Result<Vec<(&'a [u8], Value
         entries.remove(at);
     }
     Ok(entries)
-}
-
-/// The fields of a row's key.
-pub(crate) fn key_of<'r>(row: &'r Row, key: &[usize]) -> Vec<Option<&'r [u8]>> {
-    key.iter().map(|at| row.field(*at)).collect()
 }

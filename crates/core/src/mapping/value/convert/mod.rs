@@ -16,67 +16,40 @@
 //! | json, jsonb | everything, see `json` |
 //! | bytea | binary data of every subtype |
 //! | range, multirange | string, see `range` |
-//! | point, vector | arrays of numbers, strings, see `shape` |
+//! | point, vector | arrays of numbers, strings, see `geometry` |
 //! | hstore | document of scalars, string, see `literal` |
 //! | ltree, tsvector, every other base type | what text takes, in the type's own form |
 //! | array | array of what the element's type takes, see `array` |
 //!
 //! Everything else is `TYPE_MISMATCH`: a text is not parsed into a number or a date, a number does not become a boolean or an
-//! instant, unless the column's policy says so. What would not fit is refused under its own reason. The losses that are part of
-//! a conversion, and every use of a policy, are counted.
-
-use std::borrow::Cow;
+//! instant, unless the column's policy says so. A value that would not fit is refused under its own reason. The losses that are
+//! part of a conversion, and every use of a policy, are counted.
+//!
+//! This file, `array` and `range` call each other, because conversion is recursive: the elements of an array and the bounds of
+//! a range are values of their own.
 
 use bson::raw::RawBson;
 
 use super::{
-    array, geometry, json, literal,
-    number::{self, digits::Digits, numeric},
-    policy::{Epoch, Policy, REFUSING, Written},
+    geometry,
+    id::{self, IdStep},
+    json, literal, number,
+    number::numeric,
+    policy::{Policy, REFUSING, Written},
     prepare::prepared,
-    range,
     raw::Value,
+    scalar::Scalar,
     text,
-    time::{
-        self, ATTOS_PER_SECOND,
-        interval::{self, Interval},
-        iso,
-    },
+    time::{self, interval, iso},
 };
-use crate::mapping::{
-    Loss, Losses,
-    plan::target::ColumnType,
-    rows::ids::{self, Id, IdStep},
-};
-use crate::model::{Decimal, Reason};
+use crate::mapping::{Loss, Losses, target::ColumnType};
+use crate::model::Reason;
 
-/// `jsonb_recv` wants the version of the format first.
-pub(crate) const JSONB_VERSION: u8 = 1;
+mod array;
+mod instant;
+mod range;
 
-/// A value of PostgreSQL, in none of its forms yet.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Scalar<'a> {
-    Bool(bool),
-    Int2(i16),
-    Int4(i32),
-    Int8(i64),
-    Float4(f32),
-    Float8(f64),
-    Number(Decimal),
-    Digits(Digits),
-    Text(Cow<'a, str>),
-    Uuid([u8; 16]),
-    Date(i32),
-    Timestamp(i64),
-    Timestamptz(i64),
-    /// Microseconds since midnight.
-    Time(i64),
-    /// The same, and seconds east of UTC.
-    Timetz(i64, i32),
-    Interval(Interval),
-    Point(f64, f64),
-    Bytes(Cow<'a, [u8]>),
-}
+use instant::instant;
 
 /// Appends the binary form of a value for a column of that type, in the type's [`ColumnType::param`]. With an id step, the
 /// value is an `_id`, of its own or of another collection.
@@ -99,7 +72,7 @@ pub(crate) fn write<'v>(
         ColumnType::Json | ColumnType::Jsonb => prepared(value, policy, losses).and_then(|value| {
             let Some(value) = value else { return Ok(Written::Null) };
             if *kind.base() == ColumnType::Jsonb {
-                out.push(JSONB_VERSION);
+                out.push(json::JSONB_VERSION);
             }
             json::write(value, losses, out).map(|()| Written::Value)
         }),
@@ -176,7 +149,7 @@ fn keyed<'v>(
     losses: &mut Losses,
 ) -> Result<Scalar<'v>, Reason> {
     match step {
-        Some(step) => id(step.reference(value)?, kind, Reason::TooLong),
+        Some(step) => id::in_column(step.reference(value)?, kind, Reason::TooLong),
         None => scalar(value, kind, policy, losses),
     }
 }
@@ -201,7 +174,7 @@ pub(crate) fn scalar<'v>(
                 ColumnType::Int4 => (i64::from(i32::MIN), i64::from(i32::MAX)),
                 _ => (i64::MIN, i64::MAX),
             };
-            integer(number::whole(value, (low, high), policy, losses)?, kind)
+            number::integer(number::whole(value, (low, high), policy, losses)?, kind)
         }
         (ColumnType::Float4, _) => number::single(value, policy, losses).map(Scalar::Float4),
         (ColumnType::Float8, _) => number::double(value, policy, losses).map(Scalar::Float8),
@@ -230,7 +203,7 @@ pub(crate) fn scalar<'v>(
         }
         (ColumnType::Uuid, Value::String(bytes)) => std::str::from_utf8(bytes)
             .ok()
-            .and_then(ids::canonical_uuid)
+            .and_then(id::canonical_uuid)
             .map(|id| Scalar::Uuid(id.into_bytes()))
             .ok_or(Reason::TypeMismatch),
         (ColumnType::Date | ColumnType::Timestamp { .. } | ColumnType::Timestamptz { .. }, _) => {
@@ -304,74 +277,6 @@ fn literal<'v>(
     }
 }
 
-/// An instant in a column of dates or timestamps: a date, and where the policy says so, a number or a text.
-fn instant(
-    value: Value<'_>,
-    kind: &ColumnType,
-    policy: &Policy,
-    losses: &mut Losses,
-) -> Result<Scalar<'static>, Reason> {
-    let wrap = |micros| {
-        if matches!(kind, ColumnType::Timestamp { .. }) {
-            Scalar::Timestamp(micros)
-        } else {
-            Scalar::Timestamptz(micros)
-        }
-    };
-    let attos = match (value, kind) {
-        (Value::DateTime(ms), ColumnType::Date) => match time::date(ms) {
-            Err(_) if policy.declared => i128::from(ms) * (ATTOS_PER_SECOND / 1000),
-            plain => {
-                let (days, time_of_day) = plain?;
-                losses.add_if(time_of_day, Loss::TimeOfDay);
-                return Ok(Scalar::Date(days));
-            }
-        },
-        (Value::DateTime(ms), ColumnType::Timestamp { precision } | ColumnType::Timestamptz { precision }) => {
-            match time::timestamp(ms, *precision) {
-                Err(_) if policy.declared => i128::from(ms) * (ATTOS_PER_SECOND / 1000),
-                plain => return plain.map(wrap),
-            }
-        }
-        (Value::String(bytes) | Value::Symbol(bytes), _) if policy.coerce.date => {
-            match (iso::instant(text::utf8(bytes)?.trim()), policy.epoch) {
-                (Some(attos), _) => {
-                    losses.add(Loss::Coerced);
-                    attos
-                }
-                (None, Some(unit)) => since_epoch(value, unit, policy, losses)?,
-                (None, None) => return Err(Reason::TypeMismatch),
-            }
-        }
-        (value, _) => since_epoch(value, policy.epoch.ok_or(Reason::TypeMismatch)?, policy, losses)?,
-    };
-    match kind {
-        ColumnType::Timestamp { precision } | ColumnType::Timestamptz { precision } => {
-            time::fit_timestamp(attos, *precision, policy, losses).map(wrap)
-        }
-        _ => time::fit_date(attos, policy, losses).map(Scalar::Date),
-    }
-}
-
-/// Attoseconds since 1970 of a number of seconds or milliseconds.
-fn since_epoch(value: Value<'_>, unit: Epoch, policy: &Policy, losses: &mut Losses) -> Result<i128, Reason> {
-    const PLACES: i32 = 18;
-    let places = match unit {
-        Epoch::Seconds => PLACES,
-        Epoch::Milliseconds => PLACES - 3,
-    };
-    let digits = number::digits(value, policy, losses)?.shifted(-places);
-    losses.add_if(!matches!(value, Value::String(_) | Value::Symbol(_)), Loss::Coerced);
-    let negative = digits.is_negative();
-    let rounds = policy.misfit.round && digits.is_finer_than(0);
-    losses.add_if(rounds, Loss::Rounded);
-    match if rounds { digits.rounded(0) } else { digits }.whole() {
-        // Beyond every range there is, and small enough to be counted with.
-        Err(Reason::RangeInt) => Ok(if negative { i128::MIN / 4 } else { i128::MAX / 4 }),
-        whole => whole,
-    }
-}
-
 fn boolean(value: Value<'_>, losses: &mut Losses) -> Result<bool, Reason> {
     let known = match value {
         Value::String(bytes) | Value::Symbol(bytes) => match text::utf8(bytes)?.trim().to_ascii_lowercase().as_str() {
@@ -387,119 +292,6 @@ fn boolean(value: Value<'_>, losses: &mut Losses) -> Result<bool, Reason> {
     };
     losses.add_if(known.is_some(), Loss::Coerced);
     known.ok_or(Reason::TypeMismatch)
-}
-
-/// A key in a column of that type; `too_long` is the reason for a text that does not fit.
-///
-/// # Errors
-/// `NUL_IN_TEXT`, `too_long`, `RANGE_INT`, `RANGE_NUM`, and `TYPE_MISMATCH` for a column that the rule does not fit.
-pub(crate) fn id<'a>(id: Id<'a>, kind: &ColumnType, too_long: Reason) -> Result<Scalar<'a>, Reason> {
-    let losses = &mut Losses::default();
-    let mut bounded = |text| {
-        text::bounded(text, kind, &REFUSING, losses)
-            .map(Scalar::Text)
-            .map_err(|reason| if reason == Reason::TooLong { too_long } else { reason })
-    };
-    match (id, kind.base()) {
-        (Id::Uuid(id), ColumnType::Uuid) => Ok(Scalar::Uuid(id.into_bytes())),
-        (Id::Uuid(id), ColumnType::Text | ColumnType::Varchar(_)) => bounded(id.hyphenated().to_string().into()),
-        (Id::Md5(bytes), ColumnType::Uuid) => Ok(Scalar::Uuid(bytes)),
-        (Id::Md5(bytes), ColumnType::Text | ColumnType::Varchar(_)) => bounded(hex::encode(bytes).into()),
-        (Id::Bytes(bytes), ColumnType::Bytea) => Ok(Scalar::Bytes(bytes)),
-        (Id::Text(text), ColumnType::Text | ColumnType::Varchar(_)) => bounded(text),
-        // Compared as text with the table that knows it, whatever the column is.
-        (Id::Wanted(text), _) if text.contains('\0') => Err(Reason::NulInText),
-        (Id::Wanted(text), _) => Ok(Scalar::Text(text)),
-        (Id::Integer(value), _) => integer(value, kind),
-        _ => Err(Reason::TypeMismatch),
-    }
-}
-
-/// A whole number in an integer column or in numeric.
-///
-/// # Errors
-/// `RANGE_INT`, `RANGE_NUM`.
-pub(crate) fn integer(value: i64, kind: &ColumnType) -> Result<Scalar<'static>, Reason> {
-    let out_of_range = |_| Reason::RangeInt;
-    match kind.base() {
-        ColumnType::Int2 => value.try_into().map(Scalar::Int2).map_err(out_of_range),
-        ColumnType::Int4 => value.try_into().map(Scalar::Int4).map_err(out_of_range),
-        ColumnType::Int8 => Ok(Scalar::Int8(value)),
-        ColumnType::Numeric { precision, scale } => {
-            let limit = precision.map(|precision| (precision, *scale));
-            number::exact(Value::Int64(value), limit, &REFUSING, &mut Losses::default())
-        }
-        _ => Err(Reason::TypeMismatch),
-    }
-}
-
-impl Scalar<'_> {
-    /// Appends the binary form, as the type's `recv` function reads it.
-    pub(crate) fn write_binary(&self, out: &mut Vec<u8>) {
-        match self {
-            Self::Bool(value) => out.push(u8::from(*value)),
-            Self::Int2(value) => out.extend_from_slice(&value.to_be_bytes()),
-            Self::Int4(value) | Self::Date(value) => out.extend_from_slice(&value.to_be_bytes()),
-            Self::Int8(value) | Self::Timestamp(value) | Self::Timestamptz(value) | Self::Time(value) => {
-                out.extend_from_slice(&value.to_be_bytes());
-            }
-            // PostgreSQL counts seconds west of UTC.
-            Self::Timetz(micros, east) => {
-                out.extend_from_slice(&micros.to_be_bytes());
-                out.extend_from_slice(&(-east).to_be_bytes());
-            }
-            Self::Interval(Interval { months, days, micros }) => {
-                out.extend_from_slice(&micros.to_be_bytes());
-                out.extend_from_slice(&days.to_be_bytes());
-                out.extend_from_slice(&months.to_be_bytes());
-            }
-            Self::Point(x, y) => {
-                out.extend_from_slice(&x.to_be_bytes());
-                out.extend_from_slice(&y.to_be_bytes());
-            }
-            Self::Float4(value) => out.extend_from_slice(&value.to_be_bytes()),
-            Self::Float8(value) => out.extend_from_slice(&value.to_be_bytes()),
-            Self::Number(value) => numeric::write_binary(*value, out),
-            Self::Digits(digits) => digits.write_binary(out),
-            Self::Text(text) => out.extend_from_slice(text.as_bytes()),
-            Self::Uuid(bytes) => out.extend_from_slice(bytes),
-            Self::Bytes(bytes) => out.extend_from_slice(bytes),
-        }
-    }
-
-    /// Characters that PostgreSQL needs to print it, where they can be many more than came.
-    pub(crate) fn printed_length(&self) -> usize {
-        match self {
-            Self::Number(number) => numeric::printed_length(*number),
-            Self::Digits(digits) => digits.printed_length(),
-            _ => 0,
-        }
-    }
-
-    /// The text form, as the type's `in` function reads it under every session setting.
-    pub(crate) fn to_text(&self) -> Cow<'_, str> {
-        match self {
-            Self::Bool(value) => if *value { "t" } else { "f" }.into(),
-            Self::Int2(value) => value.to_string().into(),
-            Self::Int4(value) => value.to_string().into(),
-            Self::Int8(value) => value.to_string().into(),
-            Self::Float4(value) if value.is_finite() => format!("{value:?}").into(),
-            Self::Float4(value) => numeric::shortest_text(f64::from(*value)).into(),
-            Self::Float8(value) => numeric::shortest_text(*value).into(),
-            Self::Number(value) => numeric::text(*value).into(),
-            Self::Digits(digits) => digits.text().into(),
-            Self::Text(text) => Cow::Borrowed(text),
-            Self::Uuid(bytes) => uuid::Uuid::from_bytes(*bytes).hyphenated().to_string().into(),
-            Self::Date(days) => time::date_text(*days).into(),
-            Self::Timestamp(micros) => time::timestamp_text(*micros, "").into(),
-            Self::Timestamptz(micros) => time::timestamp_text(*micros, "+00").into(),
-            Self::Time(micros) => time::clock_text(*micros).into(),
-            Self::Timetz(micros, east) => format!("{}{}", time::clock_text(*micros), time::offset_text(*east)).into(),
-            Self::Interval(interval) => interval.text().into(),
-            Self::Point(x, y) => format!("({},{})", numeric::shortest_text(*x), numeric::shortest_text(*y)).into(),
-            Self::Bytes(bytes) => format!("\\x{}", hex::encode(bytes)).into(),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -2,11 +2,8 @@
 
 use uuid::Uuid;
 
-use super::Child;
-use crate::mapping::{
-    Row, Shape,
-    rows::{ids::Id, tree::Slot},
-};
+use super::{row::Row, tree::Slot};
+use crate::mapping::{Shape, value::id::Id};
 
 /// What stands in a printed path for the names of a map.
 pub(crate) const EVERY_NAME: &str = ".*";
@@ -22,11 +19,19 @@ pub(crate) struct Place {
     pub(crate) path: String,
 }
 
+/// The array, map or document that an element is in.
+#[derive(Clone, Copy)]
+pub(crate) struct Origin<'s> {
+    /// Its path from the document, for messages.
+    pub(crate) path: &'s str,
+    pub(crate) shape: Shape,
+}
+
 /// A document or element that is being mapped.
 pub(crate) struct Scope<'s, 'a> {
     pub(crate) slots: &'s [Slot<'a>],
-    /// Of what it is an element; `None` for the document.
-    pub(crate) child: Option<&'s Child>,
+    /// What it is an element of; `None` for the document.
+    pub(crate) origin: Option<Origin<'s>>,
     /// What is around it; `None` for the document.
     pub(crate) above: Option<&'s Scope<'s, 'a>>,
     /// Its row, once written; `None` still when a column refused its value.
@@ -44,12 +49,12 @@ pub(crate) struct Scope<'s, 'a> {
 impl<'s, 'a> Scope<'s, 'a> {
     /// A document.
     pub(crate) fn new(slots: &'s [Slot<'a>]) -> Self {
-        Self { slots, child: None, above: None, row: None, own: None, namespace: Uuid::nil(), index: 0, name: b"" }
+        Self { slots, origin: None, above: None, row: None, own: None, namespace: Uuid::nil(), index: 0, name: b"" }
     }
 
     /// An element of it.
-    pub(crate) fn element(&'s self, child: &'s Child, slots: &'s [Slot<'a>], index: usize, name: &'a [u8]) -> Self {
-        Self { child: Some(child), above: Some(self), index, name, ..Self::new(slots) }
+    pub(crate) fn element(&'s self, origin: Origin<'s>, slots: &'s [Slot<'a>], index: usize, name: &'a [u8]) -> Self {
+        Self { origin: Some(origin), above: Some(self), index, name, ..Self::new(slots) }
     }
 
     /// What a place holds. Every place is in the tree it was compiled for; one that were not would read as absent.
@@ -63,13 +68,13 @@ impl<'s, 'a> Scope<'s, 'a> {
         let mut scope = Some(self);
         // From the inside out: what is put in moves only what lies further in.
         while let Some(here) = scope {
-            if let Some(child) = here.child.filter(|child| child.shape != Shape::Document)
-                && let Some(rest) = path.strip_prefix(&child.path)
+            if let Some(origin) = here.origin.filter(|origin| origin.shape != Shape::Document)
+                && let Some(rest) = path.strip_prefix(origin.path)
                 && (rest.is_empty() || rest.starts_with(['.', '[']))
             {
-                let end = child.path.len();
+                let end = origin.path.len();
                 let names =
-                    if child.shape == Shape::Map && rest.starts_with(EVERY_NAME) { EVERY_NAME.len() } else { 0 };
+                    if origin.shape == Shape::Map && rest.starts_with(EVERY_NAME) { EVERY_NAME.len() } else { 0 };
                 located.replace_range(end..end + names, &format!("[{}]", here.index));
             }
             scope = here.above;

@@ -1,13 +1,19 @@
 //! One column: where its value comes from, and how it gets into the row.
 
-use super::{Condition, Literal, Place, Scope, all_hold};
+use super::{
+    condition::{Condition, Literal, all_hold},
+    row::{Reject, Row},
+    scope::{Place, Scope},
+    tree::Slot,
+};
 use crate::mapping::{
-    Loss, Losses, Reject, Row,
-    plan::target::ColumnType,
-    rows::{ids::IdStep, tree::Slot},
+    Loss, Losses,
+    target::ColumnType,
     value::{
         convert,
+        id::{self, IdStep},
         json::{self, Omit},
+        number,
         policy::{Policy, Written},
         prepare,
         raw::Value,
@@ -99,12 +105,12 @@ impl Step {
             },
             Source::Index => {
                 let index = i64::try_from(scope.index).map_err(|_| Reason::RangeInt)?;
-                row.push_scalar(&convert::integer(index, &self.kind)?);
+                row.push_scalar(&number::integer(index, &self.kind)?);
             }
             Source::Root | Source::Own => {
                 let scope = if matches!(self.source, Source::Root) { scope.root() } else { scope };
                 match scope.own {
-                    Some(id) => row.push_scalar(&convert::id(id.clone(), &self.kind, Reason::KeyTooLong)?),
+                    Some(id) => row.push_scalar(&id::in_column(id.clone(), &self.kind, Reason::KeyTooLong)?),
                     // The id was refused: that is noted there.
                     None => row.push(None),
                 }
@@ -188,7 +194,7 @@ impl Step {
         let Slot::Present(value @ Value::Document(_)) = slot else { return Err(Reason::TypeMismatch) };
         let open = row.open();
         if *self.kind.base() == ColumnType::Jsonb {
-            row.0.push(convert::JSONB_VERSION);
+            row.0.push(json::JSONB_VERSION);
         }
         json::write_without(value, omit, losses, &mut row.0)?;
         row.close(open);

@@ -1,90 +1,6 @@
-//! The target as the mapping sees it: tables, columns, types, constraints.
-//!
-//! Plain data, filled by the sink from `pg_catalog` and by tests by hand. Names are exact: nothing is folded to lower case,
-//! and every name is quoted when it becomes SQL.
+//! Types of columns: what PostgreSQL stores there, and in which form a value travels to it.
 
 use std::fmt;
-
-/// Every table the mapping may write, and those they reference.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Catalog {
-    /// The tables, in any order.
-    pub tables: Vec<Table>,
-}
-
-impl Catalog {
-    /// The table of that name.
-    pub fn table(&self, name: &TableName) -> Option<&Table> {
-        self.tables.iter().find(|table| table.name == *name)
-    }
-}
-
-/// One table.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Table {
-    /// Schema and name.
-    pub name: TableName,
-    /// The columns, in their order in the table, without dropped ones.
-    pub columns: Vec<Column>,
-    /// Names of the primary key's columns, in its order; empty without a primary key.
-    pub primary_key: Vec<String>,
-    /// Column names of every other unique constraint or unique index.
-    pub uniques: Vec<Vec<String>>,
-    /// The foreign keys that leave this table.
-    pub foreign_keys: Vec<ForeignKey>,
-}
-
-impl Table {
-    /// The column of that name.
-    pub fn column(&self, name: &str) -> Option<&Column> {
-        self.columns.iter().find(|column| column.name == name)
-    }
-}
-
-/// A foreign key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ForeignKey {
-    /// Name of the constraint.
-    pub name: String,
-    /// Referencing columns.
-    pub columns: Vec<String>,
-    /// Referenced table.
-    pub parent: TableName,
-    /// Referenced columns, parallel to `columns`.
-    pub parent_columns: Vec<String>,
-}
-
-/// One column.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Column {
-    /// Name.
-    pub name: String,
-    /// What it stores.
-    pub kind: ColumnType,
-    /// The type as SQL, schema-qualified where needed, with its modifier: the result of `format_type`. Where the column has
-    /// a collation that is not deterministic, that belongs to it, so that values are compared as the column compares them.
-    pub sql_type: String,
-    /// Whether texts that differ may be equal here: `citext`, or a collation that is not deterministic.
-    pub folds: bool,
-    /// Whether it refuses NULL.
-    pub not_null: bool,
-    /// Whether an INSERT may leave it out although it is NOT NULL.
-    pub has_default: bool,
-    /// Who writes it.
-    pub filled: Filled,
-}
-
-/// Who writes a column.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Filled {
-    /// The INSERT.
-    #[default]
-    ByUs,
-    /// PostgreSQL computes it (`GENERATED ALWAYS AS (…) STORED`).
-    Generated,
-    /// PostgreSQL counts it (`GENERATED … AS IDENTITY`).
-    Identity,
-}
 
 /// The types that values can be converted to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -388,95 +304,11 @@ impl fmt::Display for ColumnType {
     }
 }
 
-/// Schema and table, exact.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TableName {
-    /// Schema.
-    pub schema: String,
-    /// Table.
-    pub name: String,
-}
-
-impl TableName {
-    /// Names a table of a schema.
-    pub fn new(schema: impl Into<String>, name: impl Into<String>) -> Self {
-        Self { schema: schema.into(), name: name.into() }
-    }
-
-    /// Reads `schema.table`, or `table` in schema `public`. A part in double quotes may hold dots, and `""` for a quote.
-    /// Without quotes a name is taken as written, upper case included. `None` for anything else.
-    pub fn parse(text: &str) -> Option<Self> {
-        let (first, rest) = part(text)?;
-        if rest.is_empty() {
-            return Some(Self::new("public", first));
-        }
-        let (name, rest) = part(rest.strip_prefix('.')?)?;
-        rest.is_empty().then(|| Self::new(first, name))
-    }
-}
-
-fn part(text: &str) -> Option<(String, &str)> {
-    let (name, rest) = match text.strip_prefix('"') {
-        None => text.find('.').map_or((text.to_owned(), ""), |at| (text[..at].to_owned(), &text[at..])),
-        Some(quoted) => {
-            let mut name = String::new();
-            let mut rest = quoted;
-            loop {
-                let at = rest.find('"')?;
-                name.push_str(&rest[..at]);
-                rest = &rest[at + 1..];
-                match rest.strip_prefix('"') {
-                    Some(after) => rest = after,
-                    None => break,
-                }
-                name.push('"');
-            }
-            (name, rest)
-        }
-    };
-    (!name.is_empty()).then_some((name, rest))
-}
-
-/// The name as SQL, both parts quoted.
-impl fmt::Display for TableName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", quote_ident(&self.schema), quote_ident(&self.name))
-    }
-}
-
-/// A name as SQL: in double quotes, always, so that reserved words, upper case and dots mean what they say.
-pub fn quote_ident(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
-
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
     use rstest::rstest;
 
     use super::*;
-
-    #[rstest]
-    #[case("users", "public", "users")]
-    #[case("app.users", "app", "users")]
-    #[case("app.Users", "app", "Users")]
-    #[case("\"my.schema\".\"a\"\"b\"", "my.schema", "a\"b")]
-    #[case("app.\"select\"", "app", "select")]
-    fn input_120_names_are_taken_exactly(#[case] text: &str, #[case] schema: &str, #[case] name: &str) {
-        assert_eq!(TableName::parse(text), Some(TableName::new(schema, name)));
-    }
-
-    #[rstest]
-    #[case("")]
-    #[case(".")]
-    #[case("a.")]
-    #[case(".b")]
-    #[case("a.b.c")]
-    #[case("\"a")]
-    #[case("\"a\"b")]
-    fn refuses_what_is_no_name(#[case] text: &str) {
-        assert_eq!(TableName::parse(text), None);
-    }
 
     #[rstest]
     #[case(1700, -1, ColumnType::Numeric { precision: None, scale: 0 })]
@@ -498,13 +330,5 @@ mod tests {
     #[case::day_to_second_2(1186, 470_286_338, ColumnType::Interval { precision: 2, finest: Finest::Second })]
     fn reads_type_modifiers(#[case] oid: u32, #[case] typmod: i32, #[case] expected: ColumnType) {
         assert_eq!(ColumnType::builtin(oid, typmod, "xml"), expected);
-    }
-
-    proptest! {
-        #[test]
-        fn quoting_round_trips(schema in ".+", name in ".+") {
-            let table = TableName::new(schema, name);
-            prop_assert_eq!(TableName::parse(&table.to_string()), Some(table));
-        }
     }
 }

@@ -2,10 +2,12 @@
 
 use bson::raw::RawBsonRef;
 
-use super::{Place, Scope};
+use super::{
+    scope::{Place, Scope},
+    tree::Slot,
+};
 use crate::mapping::{
     BsonTypes,
-    rows::tree::Slot,
     value::{number::numeric, raw::Value},
 };
 use crate::model::Decimal;

@@ -1,12 +1,10 @@
-use bson::{RawBson, oid::ObjectId, raw::RawDocumentBuf, rawdoc};
-use proptest::prelude::*;
-use rstest::rstest;
+//! One mapping with children: the rows, keys and refusals of its documents.
+
+use bson::{RawBson, raw::RawDocument};
 
 use super::*;
-use crate::mapping::{
-    Loss, MappingFile, Plan,
-    plan::target::{Catalog, Column, ColumnType, Filled, Table, TableName},
-};
+use crate::mapping::{Losses, Reject, Rejects, Rows, digest};
+use crate::model::Reason;
 
 const MAPPING: &str = r#"
 namespace = "dns"

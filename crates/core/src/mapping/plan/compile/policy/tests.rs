@@ -2,7 +2,11 @@ use bson::raw::RawBson;
 use rstest::rstest;
 
 use super::*;
-use crate::mapping::Loss;
+use crate::mapping::{
+    Epoch, Loss,
+    value::policy::{Misfits, Written},
+};
+use crate::model::Reason;
 
 const NUMERIC: ColumnType = ColumnType::Numeric { precision: None, scale: 0 };
 const TSTZ: ColumnType = ColumnType::Timestamptz { precision: 6 };
@@ -42,7 +46,7 @@ fn translate(pairs: &[(&str, &str)], fallback: Option<&str>) -> PolicyFile {
 
 /// The text of what is written, `NULL`, or the reason; and every loss that was counted.
 fn written(value: Value<'_>, kind: &ColumnType, file: &PolicyFile) -> (Result<String, Reason>, Vec<Loss>) {
-    let policy = Policy::compile(file, kind).expect("a policy");
+    let policy = compile(file, kind).expect("a policy");
     let mut losses = Losses::default();
     let found = convert::convert(value, kind.base(), None, &policy, &mut losses)
         .map(|scalar| scalar.map_or_else(|| "NULL".to_owned(), |scalar| scalar.to_text().into_owned()));
@@ -281,7 +285,7 @@ fn what_is_broken_or_floods_never_becomes_null() {
 fn policies_are_for_the_elements_of_an_array() {
     let kind = ColumnType::Array(Box::new(ColumnType::Int2));
     let file = PolicyFile { empty_is_null: true, misfit: vec![at(Misfit::Clamp)], ..coerce(Coerce::Number) };
-    let policy = Policy::compile(&file, &kind).expect("a policy");
+    let policy = compile(&file, &kind).expect("a policy");
     let document = bson::rawdoc! { "v": [1, " 2 ", "", null, 70_000] };
     let (_, value) =
         crate::mapping::value::raw::Raw::new(document.as_bytes()).fields().next().expect("one").expect("a value");
@@ -290,7 +294,7 @@ fn policies_are_for_the_elements_of_an_array() {
     assert_eq!(out, br#"{"1","2",NULL,NULL,"32767"}"#);
     assert_eq!([Loss::Coerced, Loss::Emptied, Loss::Clamped].map(|loss| losses.of(loss)), [1, 1, 1]);
 
-    let policy = Policy::compile(&misfit(&[Misfit::Null]), &kind).expect("a policy");
+    let policy = compile(&misfit(&[Misfit::Null]), &kind).expect("a policy");
     out.clear();
     assert_eq!(convert::write(Value::Int32(1), &kind, None, &policy, &mut losses, &mut out), Ok(Written::Null));
     assert!(out.is_empty() && losses.of(Loss::Nulled) == 1);
@@ -299,7 +303,7 @@ fn policies_are_for_the_elements_of_an_array() {
 #[test]
 fn json_takes_the_first_policies_and_the_last() {
     let file = PolicyFile { trim: true, empty_is_null: true, ..misfit(&[Misfit::Null]) };
-    let policy = Policy::compile(&file, &ColumnType::Jsonb).expect("a policy");
+    let policy = compile(&file, &ColumnType::Jsonb).expect("a policy");
     let write = |value| {
         let mut out = Vec::new();
         convert::write(value, &ColumnType::Json, None, &policy, &mut Losses::default(), &mut out)
@@ -334,7 +338,7 @@ fn json_takes_the_first_policies_and_the_last() {
 #[case::twice(translate(&[("a", "b"), ("a", "c")], None), ColumnType::Text, "\"a\" is translated twice")]
 #[case::json(translate(&[("a", "b")], None), ColumnType::Jsonb, "`translate` means nothing for jsonb")]
 fn what_means_nothing_is_a_fault(#[case] file: PolicyFile, #[case] kind: ColumnType, #[case] expected: &str) {
-    let faults = Policy::compile(&file, &kind).expect_err("a fault");
+    let faults = compile(&file, &kind).expect_err("a fault");
     let found: Vec<_> = faults.iter().map(|fault| (fault.value.0.as_str(), fault.line)).collect();
     assert_eq!(found, [(expected, 3)]);
     assert!(!faults[0].value.1.is_empty());
@@ -344,5 +348,5 @@ fn what_means_nothing_is_a_fault(#[case] file: PolicyFile, #[case] kind: ColumnT
 fn every_fault_at_once() {
     let file =
         PolicyFile { epoch: Some(at(Epoch::Seconds)), fallback: Some(at(RawBson::Null)), ..misfit(&[Misfit::Round]) };
-    assert_eq!(Policy::compile(&file, &ColumnType::Uuid).map_err(|faults| faults.len()).err(), Some(3));
+    assert_eq!(compile(&file, &ColumnType::Uuid).map_err(|faults| faults.len()).err(), Some(3));
 }

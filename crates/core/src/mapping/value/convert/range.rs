@@ -5,12 +5,16 @@
 //!
 //! Source: `range_parse` (rangetypes.c) and `multirange_in` (multirangetypes.c) of PostgreSQL.
 
-use super::{
-    convert,
-    policy::{Coercions, Policy, REFUSING},
-    raw::Value,
+use super::scalar;
+use crate::mapping::{
+    Loss, Losses,
+    target::ColumnType,
+    value::{
+        policy::{Coercions, Policy, REFUSING},
+        raw::Value,
+        scalar::Scalar,
+    },
 };
-use crate::mapping::{Loss, Losses, plan::target::ColumnType};
 use crate::model::Reason;
 
 /// Bounds are texts, whatever their type.
@@ -113,8 +117,8 @@ fn push_bound(bound: Option<&str>, of: &ColumnType, out: &mut String) -> Result<
     let dated = matches!(of.base(), ColumnType::Date | ColumnType::Timestamp { .. } | ColumnType::Timestamptz { .. });
     let mut losses = Losses::default();
     let scalar = match endless && dated {
-        true => convert::Scalar::Text(bound.trim().into()),
-        false => convert::scalar(Value::String(bound.as_bytes()), of, &BOUNDS, &mut losses)?,
+        true => Scalar::Text(bound.trim().into()),
+        false => scalar(Value::String(bound.as_bytes()), of, &BOUNDS, &mut losses)?,
     };
     if losses.of(Loss::TimeOfDay) > 0 {
         return Err(Reason::Lossy);

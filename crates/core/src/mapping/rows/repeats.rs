@@ -2,8 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::{Child, Output, child::key_of};
-use crate::mapping::{Loss, Rejects};
+use super::row::Row;
 use crate::model::Reason;
 
 /// What becomes of rows with the same key.
@@ -18,23 +17,23 @@ pub(crate) enum Repeats {
 }
 
 impl Repeats {
-    pub(crate) fn resolve(self, child: &Child, output: &mut Output) {
-        let rows = &mut output.tables[child.level.table];
+    /// Judges all rows of a table whose key is made of these columns. Returns how many rows were collapsed into others.
+    ///
+    /// # Errors
+    /// `UNIQUE_CONFLICT` where rows with the same key refuse the document.
+    pub(super) fn resolve(self, rows: &mut Vec<Row>, key: &[usize]) -> Result<usize, Reason> {
         if self == Self::Never || rows.len() < 2 {
-            return;
+            return Ok(0);
         }
+        let key_of = |row| -> Vec<Option<&[u8]>> { key.iter().map(|at| Row::field(row, *at)).collect() };
         let mut seen = HashSet::with_capacity(rows.len());
-        let first: Vec<bool> = rows.iter().map(|row| seen.insert(key_of(row, &child.level.key))).collect();
+        let first: Vec<bool> = rows.iter().map(|row| seen.insert(key_of(row))).collect();
         let repeated = first.iter().filter(|first| !**first).count();
-        if repeated == 0 {
-            return;
-        }
-        if self == Self::Refuse {
-            return Rejects::note(&mut output.rejects, child.refuse(Reason::UniqueConflict));
+        if repeated > 0 && self == Self::Refuse {
+            return Err(Reason::UniqueConflict);
         }
         let mut first = first.into_iter();
         rows.retain(|_| first.next().unwrap_or(true));
-        output.losses.at(child.level.table, 0);
-        (0..repeated).for_each(|_| output.losses.add(Loss::Collapsed));
+        Ok(repeated)
     }
 }

@@ -10,13 +10,18 @@
 //!
 //! Source: PostgreSQL manual, section 8.15.6, "Array Input and Output Syntax"; `MAXDIM` is 6.
 
-use super::{
-    convert, json,
-    policy::{EmptyElements, Policy},
-    prepare::{is_empty_element, is_left_out, prepared},
-    raw::{Raw, Value},
+use super::{convert, nulled};
+use crate::mapping::{
+    Loss, Losses,
+    target::ColumnType,
+    value::{
+        id::IdStep,
+        json,
+        policy::{EmptyElements, Policy},
+        prepare::{is_empty_element, is_left_out, prepared},
+        raw::{Raw, Value},
+    },
 };
-use crate::mapping::{Loss, Losses, plan::target::ColumnType, rows::ids::IdStep};
 use crate::model::Reason;
 
 const MAX_DIMENSIONS: usize = 6;
@@ -151,11 +156,11 @@ impl Writer<'_> {
                 }
                 Ok(None) => self.out.extend_from_slice(b"NULL"),
                 Err(reason) => {
-                    convert::nulled(reason, self.policy, self.losses)?;
+                    nulled(reason, self.policy, self.losses)?;
                     self.out.extend_from_slice(b"NULL");
                 }
             },
-            (kind, _) => match convert::convert(value, kind, self.id, self.policy, self.losses)? {
+            (kind, _) => match convert(value, kind, self.id, self.policy, self.losses)? {
                 None => self.out.extend_from_slice(b"NULL"),
                 Some(scalar) => {
                     self.printed += scalar.printed_length();
@@ -188,7 +193,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::mapping::{plan::target::Finest, value::policy::REFUSING};
+    use crate::mapping::{target::Finest, value::policy::REFUSING};
 
     fn literal(document: &RawDocumentBuf, kind: &ColumnType) -> Result<String, Reason> {
         let (_, value) = Raw::new(document.as_bytes()).fields().next().expect("a field").expect("a value");

@@ -13,47 +13,33 @@ use bson::raw::RawDocument;
 use uuid::Uuid;
 
 use super::{
-    ids::{self, Id, IdStep},
+    condition::{Condition, Literal, all_hold},
+    level::Level,
+    output::Output,
+    row::{Reject, Rejects, Row, Rows},
+    scope::{Place, Scope},
     tree::{Slot, Tree},
 };
 use crate::mapping::{
-    CollectionPlan, Loss, Losses, Path, Reads, Reject, Rejects, Row, Rows, Unlisted,
+    Loss, Losses, Unlisted,
     value::{
-        convert,
-        policy::REFUSING,
-        prepare,
+        id::{self, Id, IdStep},
         raw::{Raw, Value},
     },
 };
 use crate::model::Reason;
 
-mod child;
-mod condition;
-mod repeats;
-mod scope;
-mod step;
-
-pub(crate) use child::{Child, ChildId, ElementKey, Wanted};
-pub(crate) use condition::{Condition, Literal, Test, all_hold};
-pub(crate) use repeats::Repeats;
-pub(crate) use scope::{EVERY_NAME, Place, Scope};
-pub(crate) use step::{Convert, Rules, Source, Step};
-
-/// Digest of a document's bytes, for the ledger: XXH3, 128 bits, big-endian.
-pub fn digest(document: &RawDocument) -> [u8; 16] {
-    xxhash_rust::xxh3::xxh3_128(document.as_bytes()).to_be_bytes()
-}
-
 /// The compiled steps of one collection.
 #[derive(Clone, Debug)]
 pub(crate) struct Program {
+    /// How many tables it writes.
+    pub(crate) tables: usize,
     /// What the `_id` becomes; `None` where columns alone make the key.
     pub(crate) id: Option<IdStep>,
     /// How the kinds of documents are told apart; `None` for a single kind.
     pub(crate) split: Option<Split>,
     /// The kinds, in the order of the root tables.
     pub(crate) kinds: Vec<Kind>,
-    pub(crate) reads: Reads,
 }
 
 /// How the kinds of documents are told apart.
@@ -83,44 +69,10 @@ pub(crate) struct Kind {
     pub(crate) namespace: Uuid,
 }
 
-/// A document or element: its row and what is embedded in it.
-#[derive(Clone, Debug)]
-pub(crate) struct Level {
-    /// Position of its table in the plan.
-    pub(crate) table: usize,
-    /// The paths into it, from its own columns and from below.
-    pub(crate) tree: Tree,
-    /// Which have rows.
-    pub(crate) filter: Vec<Condition>,
-    pub(crate) steps: Vec<Step>,
-    /// Positions of the key's columns.
-    pub(crate) key: Vec<usize>,
-    pub(crate) children: Vec<Child>,
-}
-
-/// What a document becomes, while it does.
-pub(crate) struct Output {
-    tables: Vec<Vec<Row>>,
-    losses: Losses,
-    rejects: Vec<Reject>,
-}
-
-impl Output {
-    /// Notes that a value in scope is refused.
-    fn refuse(&mut self, reject: Reject, scope: &Scope<'_, '_>) {
-        let path = reject.path.or_else(|| scope.child.map(|child| child.path.clone()));
-        let element = path.as_deref().and_then(|path| scope.locate(path));
-        Rejects::note(&mut self.rejects, Reject { path, element, ..reject });
-    }
-}
-
-impl CollectionPlan {
-    /// The rows of a document; no root row when the mapping leaves the document out.
-    ///
-    /// # Errors
-    /// [`Rejects`]: the document goes to the dead letters under the first reason.
-    pub fn map(&self, document: &RawDocument) -> Result<Rows, Rejects> {
-        let tables = vec![Vec::new(); self.tables.len()];
+impl Program {
+    /// See [`CollectionPlan::map`](crate::mapping::CollectionPlan::map).
+    pub(crate) fn map(&self, document: &RawDocument) -> Result<Rows, Rejects> {
+        let tables = vec![Vec::new(); self.tables];
         let mut output = Output { tables, losses: Losses::default(), rejects: Vec::new() };
         let key = self.fill(document, &mut output).unwrap_or_else(|reject| {
             output.rejects.push(reject);
@@ -136,12 +88,11 @@ impl CollectionPlan {
     /// # Errors
     /// [`Reject`] where nothing more can be said about the document; the others are in `output`.
     fn fill(&self, document: &RawDocument, output: &mut Output) -> Result<Row, Reject> {
-        let program = &self.program;
         let value = Value::Document(Raw::new(document.as_bytes()));
         let mut slots = Vec::new();
-        let kind = match &program.split {
-            None => program.kinds.first(),
-            Some(split) => split.kind(value, &mut slots, &mut output.losses)?.and_then(|kind| program.kinds.get(kind)),
+        let kind = match &self.split {
+            None => self.kinds.first(),
+            Some(split) => split.kind(value, &mut slots, &mut output.losses)?.and_then(|kind| self.kinds.get(kind)),
         };
         let Some(kind) = kind else { return self.left_out(document) };
         output.losses.at(kind.level.table, 0);
@@ -153,7 +104,7 @@ impl CollectionPlan {
         if !all_hold(&kind.level.filter, &scope) {
             return self.left_out(document);
         }
-        let own = program.id.as_ref().map(|rule| rule.own(*id).map_err(|reason| kind.id_reject(reason))).transpose();
+        let own = self.id.as_ref().map(|rule| rule.own(*id).map_err(|reason| kind.id_reject(reason))).transpose();
         let keyed = own.and_then(|id| Ok((self.keys_of(id.as_ref())?, id)));
         let (key, id) = keyed.unwrap_or_else(|reject| {
             output.refuse(reject, &scope);
@@ -162,7 +113,7 @@ impl CollectionPlan {
         scope.own = id.as_ref();
         let row = kind.level.row(&scope, output);
         if !kind.level.children.is_empty() {
-            scope.namespace = match (&program.id, &id) {
+            scope.namespace = match (&self.id, &id) {
                 (Some(rule), Some(id)) => rule.child_namespace(id),
                 _ => kind.level.namespace(kind.namespace, "", row.as_ref()),
             };
@@ -177,19 +128,11 @@ impl CollectionPlan {
         Ok(key)
     }
 
-    /// What an `_id` becomes in each root table, in their order; all that a delete carries. NULL for a root table whose rows
-    /// are remembered. Each field has the type of the table's id column.
-    ///
-    /// Takes a document that has the `_id`, `{_id: …}`: its text may be no valid UTF-8, which bson's own reader does not
-    /// hand out.
-    ///
-    /// # Errors
-    /// [`Reject`] where the `_id` cannot be a key of the target (such a document never had a row), and `MALFORMED` for a
-    /// document without `_id`.
-    pub fn keys(&self, document: &RawDocument) -> Result<Row, Reject> {
-        let id = ids::id_of(Raw::new(document.as_bytes()))?;
-        let by_id = self.program.kinds.iter().find(|kind| kind.by_id);
-        match (&self.program.id, by_id) {
+    /// See [`CollectionPlan::keys`](crate::mapping::CollectionPlan::keys).
+    pub(crate) fn keys(&self, document: &RawDocument) -> Result<Row, Reject> {
+        let id = id::id_of(Raw::new(document.as_bytes()))?;
+        let by_id = self.kinds.iter().find(|kind| kind.by_id);
+        match (&self.id, by_id) {
             (Some(rule), Some(kind)) => self.keys_of(Some(&rule.own(id).map_err(|reason| kind.id_reject(reason))?)),
             _ => self.keys_of(None),
         }
@@ -199,13 +142,13 @@ impl CollectionPlan {
     fn keys_of(&self, id: Option<&Id<'_>>) -> Result<Row, Reject> {
         let mut keys = Row::default();
         let (mut held, mut refused) = (false, None);
-        for kind in &self.program.kinds {
+        for kind in &self.kinds {
             let column = kind.id_column.filter(|_| kind.by_id).and_then(|at| kind.level.steps.get(at));
             let (Some(id), Some(column)) = (id, column) else {
                 keys.push(None);
                 continue;
             };
-            match convert::id(id.clone(), &column.kind, Reason::KeyTooLong) {
+            match id::in_column(id.clone(), &column.kind, Reason::KeyTooLong) {
                 Ok(scalar) => {
                     held = true;
                     keys.push_scalar(&scalar);
@@ -229,6 +172,20 @@ impl CollectionPlan {
             Err(reject) if reject.reason != Reason::Malformed => self.keys_of(None),
             keys => keys,
         }
+    }
+
+    /// The paths that a column takes its value from, in each table for which this holds.
+    pub(crate) fn paths_of(&self, table: &impl Fn(usize) -> bool, column: &str) -> Vec<&str> {
+        let mut paths = Vec::new();
+        self.kinds.iter().for_each(|kind| kind.level.paths_of(table, column, &mut paths));
+        paths
+    }
+
+    /// For each table, in their order, the table around it.
+    pub(crate) fn tables_around(&self) -> Vec<Option<usize>> {
+        let mut around = Vec::new();
+        self.kinds.iter().for_each(|kind| kind.level.tables_around(None, &mut around));
+        around
     }
 }
 
@@ -267,98 +224,9 @@ impl Split {
     }
 }
 
-impl Program {
-    /// The paths that a column takes its value from, in each table for which this holds.
-    pub(crate) fn paths_of(&self, table: &impl Fn(usize) -> bool, column: &str) -> Vec<&str> {
-        let mut paths = Vec::new();
-        self.kinds.iter().for_each(|kind| kind.level.paths_of(table, column, &mut paths));
-        paths
-    }
-
-    /// For each table, in their order, the table around it.
-    pub(crate) fn tables_around(&self) -> Vec<Option<usize>> {
-        let mut around = Vec::new();
-        self.kinds.iter().for_each(|kind| kind.level.tables_around(None, &mut around));
-        around
-    }
-}
-
 impl Kind {
     fn id_reject(&self, reason: Reason) -> Reject {
         let column = self.id_column.and_then(|at| self.level.steps.get(at)).map(|step| step.column.clone());
         Reject { table: Some(self.level.table), column, path: Some("_id".to_owned()), ..Reject::new(reason) }
     }
 }
-
-/// Bytes of a usual field, its length included.
-const EXPECTED_FIELD_BYTES: usize = 40;
-
-impl Level {
-    fn paths_of<'l>(&'l self, table: &impl Fn(usize) -> bool, column: &str, paths: &mut Vec<&'l str>) {
-        if table(self.table) {
-            for step in self.steps.iter().filter(|step| step.column == column) {
-                if let Source::Fields(places) = &step.source {
-                    paths.extend(places.iter().map(|place| place.path.as_str()));
-                }
-            }
-        }
-        self.children.iter().for_each(|child| child.level.paths_of(table, column, paths));
-    }
-
-    fn tables_around(&self, own: Option<usize>, around: &mut Vec<Option<usize>>) {
-        around.push(own);
-        self.children.iter().for_each(|child| child.level.tables_around(Some(self.table), around));
-    }
-
-    /// The row of the document or element in scope; `None` when a column refuses its value.
-    fn row(&self, scope: &Scope<'_, '_>, output: &mut Output) -> Option<Row> {
-        let mut row = Row::with_capacity(EXPECTED_FIELD_BYTES * self.steps.len());
-        let mut whole = true;
-        for (at, step) in self.steps.iter().enumerate() {
-            output.losses.at(self.table, at);
-            if let Err(reason) = step.write(scope, &mut output.losses, &mut row) {
-                let reject = step.reject(reason, scope);
-                output.refuse(Reject { table: Some(self.table), ..reject }, scope);
-                whole = false;
-            }
-        }
-        whole.then_some(row)
-    }
-
-    /// Whether an element is empty: in itself, or for a column that takes it whole.
-    fn is_empty(&self, element: Value<'_>) -> bool {
-        let whole = self.tree.slot(&Path::whole());
-        let takes = |step: &&Step| whole.is_some_and(|slot| step.takes(slot));
-        let mut policies = self.steps.iter().filter(takes).map(|step| &step.policy);
-        prepare::is_empty_element(element, &REFUSING)
-            || policies.any(|policy| prepare::is_empty_element(element, policy))
-    }
-
-    /// The rows of what is embedded.
-    fn embedded(&self, scope: &Scope<'_, '_>, output: &mut Output) {
-        self.children.iter().for_each(|child| child.map(scope, output));
-    }
-
-    /// Namespace of the ids below a row that has no id of its own: what its key holds. Below a row that was refused there
-    /// will be no ids, and any namespace does.
-    fn namespace(&self, around: Uuid, path: &str, row: Option<&Row>) -> Uuid {
-        let Some(row) = row else { return around };
-        let mut key = Row::default();
-        self.key.iter().for_each(|at| key.push(row.field(*at)));
-        Uuid::new_v5(&around, &[path.as_bytes(), b"/", key.as_bytes()].concat())
-    }
-
-    /// Judges rows of the same key, which only shows when all of a table's rows are there.
-    fn resolve(&self, output: &mut Output) {
-        for child in &self.children {
-            child.repeats.resolve(child, output);
-            child.level.resolve(output);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests;
-
-#[cfg(test)]
-mod language_tests;

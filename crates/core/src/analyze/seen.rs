@@ -1,0 +1,19 @@
+//! What a survey saw of one collection.
+
+use super::{shape::Shape, tally::Tally};
+
+/// Which documents a survey sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Coverage {
+    /// Some of them.
+    Sample,
+    /// All of them.
+    All,
+}
+
+/// What was seen of one collection.
+#[derive(Debug)]
+pub(super) struct Seen {
+    pub(super) shape: Shape,
+    pub(super) tally: Tally,
+}
