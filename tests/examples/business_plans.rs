@@ -1,12 +1,12 @@
 //! `config/examples/business_plans`: ids that stay readable, lists of allowed values, an order that is unique in its plan.
 
+use driftless_testing::DEADLINE;
 use mongodb::bson::{Bson, Decimal128, Document, doc};
 use uuid::Uuid;
 
 use crate::{
     draw::{Draw, oid},
     harness::{Example, Kind},
-    support::{PATIENCE, beside_others},
 };
 
 const USERS: u64 = 30;
@@ -182,7 +182,6 @@ fn model(draw: &mut Draw, index: u64, _: u64) -> Document {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn business_plans() {
-    let _machine = beside_others().await;
     let example = Example::start("business_plans", KINDS, 150).await;
     for (table, collection) in [
         ("app.users", "users"),
@@ -297,5 +296,5 @@ async fn odd_values(example: &Example) {
         .await;
     example.agree(&[]).await;
     let query = "SELECT count(*) FROM app.users WHERE full_name = 'Back'";
-    example.migration.wait_for_number(query, PATIENCE, 1).await;
+    example.migration.wait_for_number(query, DEADLINE, 1).await;
 }

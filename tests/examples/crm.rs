@@ -5,7 +5,6 @@ use mongodb::bson::{Bson, DateTime, Document, doc};
 use crate::{
     draw::{Draw, oid},
     harness::{Example, Kind, members},
-    support::beside_others,
 };
 
 const USERS: u64 = 25;
@@ -351,7 +350,6 @@ fn notification(draw: &mut Draw, index: u64, _: u64) -> Document {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn crm() {
-    let _machine = beside_others().await;
     let example = Example::start("crm", KINDS, 250).await;
     for (table, collection) in ROOTS {
         example.expect_as_many(&format!("\"{table}\""), collection, |_| true).await;

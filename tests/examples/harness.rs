@@ -2,21 +2,19 @@
 
 use std::collections::BTreeMap;
 
+use driftless_testing::{
+    DEADLINE,
+    daemon::Daemon,
+    migration::Migration,
+    random,
+    stack::{Stack, root},
+};
 use futures_util::TryStreamExt;
 use mongodb::bson::{Bson, Document, doc};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
-use crate::{
-    draw::Draw,
-    support::{
-        PATIENCE,
-        daemon::Daemon,
-        migration::Migration,
-        random,
-        stack::{Stack, root},
-    },
-};
+use crate::draw::Draw;
 
 /// Documents that the background writes leave to the scripted steps of a test.
 pub(crate) const KEPT: u64 = 4;
@@ -171,7 +169,7 @@ impl Example {
 
     /// Waits until everything is applied; then both sides must be equal, and the dead letters those that are wanted.
     pub(crate) async fn agree(&self, dead: &[&str]) {
-        self.migration.quiesce(&self.daemon, PATIENCE).await;
+        self.migration.quiesce(&self.daemon, DEADLINE).await;
         let open: Vec<_> = self.migration.texts(DEAD).await.into_iter().flatten().collect();
         assert_eq!(open, dead, "open dead letters: {:?}", self.details().await);
         if dead.is_empty() {
@@ -183,7 +181,7 @@ impl Example {
 
     /// Waits until everything is applied, and compares nothing.
     pub(crate) async fn settle(&self) {
-        self.migration.quiesce(&self.daemon, PATIENCE).await;
+        self.migration.quiesce(&self.daemon, DEADLINE).await;
     }
 
     async fn details(&self) -> Vec<Option<String>> {

@@ -3,12 +3,6 @@
 //!
 //! [`manual`] keeps `docs/mapping.md` true to the reader of mapping files. The servers are those of the other tests.
 
-#![allow(clippy::print_stderr, reason = "the seed belongs on the terminal of a failed test")]
-
-#[path = "../laws/support/mod.rs"]
-#[allow(dead_code, unused_imports, reason = "made for the tests of the laws too, which use all of it")]
-mod support;
-
 mod draw;
 mod harness;
 

@@ -6,6 +6,11 @@
 
 use std::collections::BTreeSet;
 
+use driftless_testing::{
+    DEADLINE,
+    migration::Migration,
+    stack::{Stack, root},
+};
 use mongodb::bson::doc;
 
 use driftless::{
@@ -14,14 +19,7 @@ use driftless::{
     postgres::{Postgres, Purpose, read_catalog},
 };
 
-use crate::{
-    harness::file,
-    support::{
-        PATIENCE, beside_others,
-        migration::Migration,
-        stack::{Stack, root},
-    },
-};
+use crate::harness::file;
 
 const EXAMPLES: [&str; 5] = ["business_plans", "skills_platform", "learning", "crm", "planning"];
 
@@ -30,7 +28,6 @@ const TARGETS: &str = include_str!("manual.sql");
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_block_of_the_manual_passes_check() {
-    let _machine = beside_others().await;
     let stack = Stack::shared().await;
     let mut faults = Vec::new();
     for page in ["README.md", "docs/mapping.md"] {
@@ -57,7 +54,6 @@ async fn every_block_of_the_manual_passes_check() {
 /// What the readme shows becomes rows as it says.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_readme_maps_documents() {
-    let _machine = beside_others().await;
     let stack = Stack::shared().await;
     let text = std::fs::read_to_string(root().join("README.md")).expect("read the page");
     let (_, name, mapping) = blocks(&text).swap_remove(0);
@@ -71,7 +67,7 @@ async fn the_readme_maps_documents() {
     let told = migration.succeed(&["check", "--all"]).await;
     assert!(told.contains("\n0 faults ") && !told.contains("mapping.toml"), "{told}");
     let daemon = migration.daemon();
-    migration.quiesce(&daemon, PATIENCE).await;
+    migration.quiesce(&daemon, DEADLINE).await;
     migration.succeed(&["reconcile", "--full"]).await;
     let rows = "SELECT concat_ws('|', full_name, city, t.name) FROM app.users AS u JOIN app.teams AS t ON t.id = u.team_id
         UNION ALL SELECT concat_ws('|', p.title, m.position, m.title) FROM app.plans AS p JOIN app.plan_milestones AS m ON plan_id = id";
@@ -134,7 +130,6 @@ fn whole(block: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_example_fits_its_schema() {
-    let _machine = beside_others().await;
     let stack = Stack::shared().await;
     let mut faults = Vec::new();
     for example in EXAMPLES {
@@ -147,11 +142,7 @@ async fn every_example_fits_its_schema() {
             Postgres::new(&config, &migration.name).expect("a target").open(Purpose::Control).await.expect("connect");
         let catalog = read_catalog(&session).await.expect("read the catalog");
         match MappingFile::parse(&mapping, example).and_then(|file| Plan::compile(&file, &catalog)) {
-            Ok(plan) => {
-                faults.extend(plan.warnings().iter().map(ToString::to_string));
-                let tables: usize = plan.collections().iter().map(|collection| collection.tables.len()).sum();
-                eprintln!("{example}: {} collections to {tables} tables", plan.collections().len());
-            }
+            Ok(plan) => faults.extend(plan.warnings().iter().map(ToString::to_string)),
             Err(found) => faults.extend(found.iter().map(ToString::to_string)),
         }
         drop(session);

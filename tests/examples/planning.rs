@@ -1,11 +1,11 @@
 //! `config/examples/planning`: numbers and texts that mean times, booleans and amounts.
 
+use driftless_testing::DEADLINE;
 use mongodb::bson::{Binary, Bson, Document, doc, spec::BinarySubtype};
 
 use crate::{
     draw::{Draw, pair},
     harness::{Example, Kind, kind},
-    support::{PATIENCE, beside_others},
 };
 
 const HOUSEHOLDS: u64 = 20;
@@ -192,7 +192,6 @@ fn setting(draw: &mut Draw, index: u64, _: u64) -> Document {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn planning() {
-    let _machine = beside_others().await;
     let example = Example::start("planning", KINDS, 200).await;
     for table in TABLES.iter().filter(|table| !table.ends_with("goal_accounts")) {
         let collection = table.trim_start_matches("planning.");
@@ -282,7 +281,7 @@ async fn places(example: &Example) {
 async fn unknown_code(example: &Example) {
     let parked = "SELECT count(*) FROM driftless.dead_letter WHERE state = 'parked' AND reason = 'FK_MISSING'";
     example.update("accounts", own(1), doc! { "$set": { "currency": "NOK" } }).await;
-    example.migration.wait_for_number(parked, PATIENCE, 1).await;
+    example.migration.wait_for_number(parked, DEADLINE, 1).await;
     let entry = "INSERT INTO planning.currencies VALUES (4, 'NOK', 2)";
     example.migration.target.execute(entry, &[]).await.expect("add the currency");
     example.agree(&[]).await;

@@ -6,7 +6,6 @@ use uuid::Uuid;
 use crate::{
     draw::{Draw, oid, pair},
     harness::{Example, Kind, hex, kind},
-    support::beside_others,
 };
 
 /// The namespace of the mapping file.
@@ -378,7 +377,6 @@ fn measurement(draw: &mut Draw, index: u64, revision: u64) -> Document {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn skills_platform() {
-    let _machine = beside_others().await;
     let example = Example::start("skills_platform", KINDS, 200).await;
     for (table, collection) in [
         ("identity.users", "users"),

@@ -6,17 +6,17 @@ use driftless::{
     log::envelope,
     model::{Change, Op, Version},
 };
+use driftless_testing::{
+    DEADLINE,
+    migration::Migration,
+    stack::Stack,
+    topic::{Record, append, records},
+    wait,
+};
 use mongodb::bson::doc;
 
 use crate::{
     bytes::{self, text},
-    support::{
-        PATIENCE,
-        migration::Migration,
-        stack::Stack,
-        topic::{Record, append, records},
-        wait,
-    },
     world::{LONG, World, run, run_alone},
 };
 
@@ -151,7 +151,7 @@ async fn loses(world: &World, id: &str, version: Version) {
     let older = Change { version, ..world.change("text_ids", Op::Delete, 100, rawdoc! { "_id": id }) };
     append_and_pass(world, &older, &format!("{id} delete")).await;
     doc.is("label", "newer").await;
-    wait::until("both are counted", PATIENCE, async || {
+    wait::until("both are counted", DEADLINE, async || {
         let now = superseded(world).await;
         wait::holds(now >= before + 2.0, now)
     })
@@ -237,7 +237,7 @@ fn input_151_no_key() {
         let record = Record { key: None, ..change };
         append(migration.stack.kafka(), &migration.topic("things"), vec![record.clone()]).await;
         let open = "SELECT count(*) FROM driftless.dead_letter WHERE state = 'open'";
-        migration.wait_for_number(open, PATIENCE, 1).await;
+        migration.wait_for_number(open, DEADLINE, 1).await;
         let letter = "SELECT reason, detail, value, record_key FROM driftless.dead_letter";
         let letter = migration.target.query_one(letter, &[]).await.expect("read the dead letter");
         assert_eq!((letter.get::<_, &str>(0), letter.get::<_, &str>(1)), ("MALFORMED", "the record has no key"));
@@ -262,7 +262,7 @@ async fn first_change(migration: &Migration) -> Record {
     let things = migration.collection("things");
     things.insert_one(doc! { "_id": "before" }).await.expect("insert");
     // The tables of the sink may not be there yet: the application's own is.
-    migration.wait_for_number("SELECT count(*) FROM things", PATIENCE, 1).await;
+    migration.wait_for_number("SELECT count(*) FROM things", DEADLINE, 1).await;
     let records = migration.records("things").await;
     records.into_iter().find(Record::is_change).expect("the change of the document")
 }
@@ -355,7 +355,7 @@ fn input_157_newer_format() {
         let record = first_change(&migration).await;
         let record = with_header(&record, envelope::header::FORMAT, Some("2"));
         append(migration.stack.kafka(), &migration.topic("things"), vec![record]).await;
-        let status = daemon.wait_for("the sink has halted", PATIENCE, |status| status.phase("sink") == "halted").await;
+        let status = daemon.wait_for("the sink has halted", DEADLINE, |status| status.phase("sink") == "halted").await;
         let reason = status.process.roles["sink"].reason.clone().unwrap_or_default();
         assert!(reason.contains("the record has format 2, this version reads 1: run a newer one"), "{reason}");
 
@@ -408,7 +408,7 @@ fn input_160_collection_that_is_not_mapped() {
         append_and_pass(world, &stray, "160 marker").await;
         assert_eq!(world.migration.number("SELECT count(*) FROM text_ids WHERE id = '160'").await, 0);
         let told = "changes of collections that the mapping does not name were passed over";
-        wait::until("it is told", PATIENCE, async || wait::holds(world.daemon.log().contains(told), "not yet")).await;
+        wait::until("it is told", DEADLINE, async || wait::holds(world.daemon.log().contains(told), "not yet")).await;
         assert_eq!(world.daemon.metric("driftless_sink_unmapped_changes_total").await, Some(1.0));
     });
 }

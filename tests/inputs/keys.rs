@@ -7,11 +7,11 @@ use bson::{
     rawdoc,
     spec::BinarySubtype,
 };
+use driftless_testing::{DEADLINE, migration::Migration, stack::Stack, topic, wait};
 use uuid::Uuid;
 
 use crate::{
     bytes::{self, text},
-    support::{PATIENCE, migration::Migration, stack::Stack, topic, wait},
     world::{World, run, run_alone},
 };
 
@@ -336,16 +336,16 @@ fn input_020_longer_than_an_event_can_tell() {
         // A first start gives the changes of its own instant too: this one must lie before it.
         migration.collection("others").insert_one(doc! {}).await.expect("insert");
         let daemon = migration.daemon_with(&["source", "sink"]);
-        daemon.wait_for("the snapshot is there", PATIENCE, |status| status.snapshot_complete()).await;
+        daemon.wait_for("the snapshot is there", DEADLINE, |status| status.snapshot_complete()).await;
         let row = format!("SELECT label FROM things WHERE id = '{}'", uuid5(&id));
-        wait::until("the row is there", PATIENCE, async || {
+        wait::until("the row is there", DEADLINE, async || {
             let found = migration.texts(&row).await;
             wait::holds(found == [Some("read by the snapshot".to_owned())], format!("{found:?}"))
         })
         .await;
         let id = "seven megabytes ".repeat(7 << 16);
         things.insert_one(doc! { "_id": id }).await.expect("insert");
-        let status = daemon.wait_for("the source halts", PATIENCE, |status| status.phase("source") == "halted").await;
+        let status = daemon.wait_for("the source halts", DEADLINE, |status| status.phase("source") == "halted").await;
         let role = &status.process.roles["source"];
         let (reason, hint) = (role.reason.clone().unwrap_or_default(), role.hint.clone().unwrap_or_default());
         assert!(reason.contains("it is larger than a reply may be"), "{reason}");

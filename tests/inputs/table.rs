@@ -5,7 +5,7 @@
 
 use std::fmt::Write;
 
-use crate::support::stack::root;
+use driftless_testing::stack::root;
 
 /// Each section with the source of its tests.
 const SECTIONS: &[(&str, &[Input], &str)] = &[

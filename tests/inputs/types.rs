@@ -171,7 +171,7 @@ fn input_112_collections_of_encryption() {
         let known = "SELECT name FROM driftless.collection WHERE name LIKE 'enxcol%'";
         assert_eq!(world.migration.texts(known).await, [] as [Option<String>; 0]);
         for name in names {
-            let records = crate::support::topic::records(world.migration.stack.kafka(), &world.topic(name)).await;
+            let records = driftless_testing::topic::records(world.migration.stack.kafka(), &world.topic(name)).await;
             assert_eq!(records, []);
         }
     });

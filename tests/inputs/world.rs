@@ -23,20 +23,17 @@ use driftless::{
     log::{Record as Decoded, envelope, topic_name},
     model::{Change, ClusterTime, Key, Namespace, Op, Version},
 };
+use driftless_testing::{
+    DEADLINE,
+    daemon::Daemon,
+    migration::Migration,
+    stack::Stack,
+    topic::{self, Record},
+    wait,
+};
 use tokio::runtime::Runtime;
 
-use crate::{
-    bytes,
-    support::{
-        PATIENCE,
-        daemon::Daemon,
-        migration::Migration,
-        stack::Stack,
-        topic::{self, Record},
-        wait,
-    },
-    table,
-};
+use crate::{bytes, table};
 
 const SCHEMA: &str = include_str!("schema.sql");
 const MAPPING: &str = include_str!("mapping.toml");
@@ -127,7 +124,7 @@ impl World {
         collections(&migration).await;
         let daemon = migration.daemon_with(&["source", "sink"]);
         let reaper = Reaper::of(&daemon);
-        daemon.wait_for("the snapshot is there", PATIENCE, |status| status.snapshot_complete()).await;
+        daemon.wait_for("the snapshot is there", DEADLINE, |status| status.snapshot_complete()).await;
         Self { migration, daemon, reaper }
     }
 
@@ -249,7 +246,7 @@ impl World {
         let query = "SELECT reason, state, detail, headers, key FROM driftless.dead_letter WHERE topic = $1 \
                      AND record_key IS NOT DISTINCT FROM $2 AND value IS NOT DISTINCT FROM $3";
         let topic = self.topic(collection);
-        let row = wait::until("the record is a dead letter", PATIENCE, async || {
+        let row = wait::until("the record is a dead letter", DEADLINE, async || {
             let found = self.migration.target.query_opt(query, &[&topic, &record.key, &record.value]).await;
             found.expect("read the dead letters").ok_or("none")
         })
@@ -278,7 +275,7 @@ impl World {
         let config_path = path.with_extension("config.toml");
         std::fs::write(&config_path, config.to_string()).expect("write the configuration");
         let run =
-            crate::support::daemon::program().arg("--config").arg(&config_path).args(["check", "--json"]).output();
+            driftless_testing::daemon::program().arg("--config").arg(&config_path).args(["check", "--json"]).output();
         let output = run.await.expect("start driftless");
         assert_eq!(output.status.code(), Some(2), "check finds faults: {}", String::from_utf8_lossy(&output.stdout));
         String::from_utf8(output.stdout).expect("UTF-8")
@@ -322,7 +319,7 @@ impl Doc<'_> {
     }
 
     async fn newer(&self) -> (Vec<u8>, bool) {
-        wait::until(format!("{} {:?} is settled", self.collection, self.row), PATIENCE, async || {
+        wait::until(format!("{} {:?} is settled", self.collection, self.row), DEADLINE, async || {
             let found = self.world.migration.target.query_opt(LEDGER, &[&self.collection, &self.key.as_bytes()]).await;
             match found.expect("read the ledger") {
                 Some(row) if row.get::<_, Vec<u8>>(0) > self.after => Ok((row.get(0), row.get(1))),
@@ -413,7 +410,7 @@ impl Doc<'_> {
             panic!("{} {:?} is no dead letter; its row is {row:?}", self.collection, self.row)
         };
         if letter.state == "parked" {
-            letter = wait::until("what waits gives up", PATIENCE, async || {
+            letter = wait::until("what waits gives up", DEADLINE, async || {
                 let letter = self.letter().await.ok_or("it is gone")?;
                 if letter.state == "parked" { Err("it is parked") } else { Ok(letter) }
             })
@@ -435,7 +432,7 @@ impl Doc<'_> {
     /// It may wait for another document first, and then an expression over its row has this text.
     pub(crate) async fn comes_after_waiting(&mut self, expression: &str, expected: &str) {
         self.newer().await;
-        wait::until(format!("{} {:?} waits no more", self.collection, self.row), PATIENCE, async || {
+        wait::until(format!("{} {:?} waits no more", self.collection, self.row), DEADLINE, async || {
             let state = self.letter_state().await.filter(|state| ["open", "parked"].contains(&state.as_str()));
             state.map_or(Ok(()), Err)
         })

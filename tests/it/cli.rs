@@ -2,7 +2,7 @@
 
 use std::{path::Path, process::Command};
 
-use crate::support::{setting, unique};
+use driftless_testing::{stack::setting, unique};
 
 pub(crate) struct Said {
     pub(crate) code: i32,

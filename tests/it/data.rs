@@ -1,11 +1,9 @@
 //! `driftless check` and `driftless preview` on documents: what a mapping makes of real data, before anything runs.
 
 use bson::{DateTime, Document, doc, oid::ObjectId};
+use driftless_testing::{mongo, postgres::Database, stack::setting, unique};
 
-use crate::{
-    cli::{Said, driftless},
-    support::{Database, mongo, setting, unique},
-};
+use crate::cli::{Said, driftless};
 
 const TABLES: &str = "
 CREATE SCHEMA app;

@@ -8,6 +8,7 @@ use std::{
 };
 
 use driftless_demo::{Collection, Generator, Operation, Poison, Until, Workload, load};
+use driftless_testing::{mongo, postgres, unique};
 use futures_util::TryStreamExt;
 use mongodb::{
     Database,
@@ -17,15 +18,13 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::support::{self, mongo, unique};
-
 const SCHEMA: &str = include_str!("../../config/demo/schema.sql");
 const MAPPING: &str = include_str!("../../config/demo/mapping.toml");
 const FAST: f64 = 100_000.0;
 
 #[tokio::test]
 async fn the_schema_applies_twice() {
-    let target = support::Database::create().await;
+    let target = postgres::Database::create().await;
     let postgres = target.client().await;
     for _ in 0..2 {
         postgres.batch_execute(SCHEMA).await.expect("apply schema");
@@ -119,7 +118,7 @@ async fn judge(database: &Database) {
 
 /// Inserts all documents into an empty target, parents first.
 async fn accepts(database: &Database) -> Result<(), tokio_postgres::Error> {
-    let target = support::Database::create().await;
+    let target = postgres::Database::create().await;
     let postgres = target.client().await;
     postgres.batch_execute(SCHEMA).await.expect("apply schema");
     let verdict = insert_all(&postgres, database).await;

@@ -5,11 +5,11 @@ use driftless::{
     control::{dead_letters, repairs},
     model::{ClusterTime, Key, Op, Version},
 };
+use driftless_testing::stack::setting;
 
 use crate::{
     cli::{Said, driftless},
     sink::world::{MAPPING, World, change, user},
-    support::setting,
 };
 
 /// Runs `driftless dlq …` on the world's database.
@@ -136,7 +136,7 @@ async fn an_export_holds_contents_only_when_they_are_asked_for() {
     let refused = dlq(&world, &["export", "--format", "raw"]);
     assert!(refused.code == 1 && refused.stderr.contains("--reveal"), "{}", refused.stderr);
 
-    let file = std::env::temp_dir().join(crate::support::unique("export"));
+    let file = std::env::temp_dir().join(driftless_testing::unique("export"));
     let path = file.to_str().expect("a path");
     let said = succeeds(&world, &["export", "--format", "raw", "--reveal", "--output", path]);
     assert!(said.starts_with("4 dead letters written to "), "{said}");

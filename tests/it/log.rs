@@ -18,6 +18,7 @@ use driftless::{
     },
     retry::{Class, Classify},
 };
+use driftless_testing::{stack::setting, unique};
 use futures_util::future::BoxFuture;
 use rdkafka::{
     ClientConfig, Message,
@@ -28,8 +29,6 @@ use rdkafka::{
     producer::{BaseProducer, BaseRecord, Producer as _},
 };
 use tokio_util::sync::CancellationToken;
-
-use crate::support::{setting, unique};
 
 const DEADLINE: Duration = Duration::from_secs(30);
 

@@ -8,4 +8,3 @@ mod log;
 mod sink;
 mod snapshot;
 mod source;
-mod support;

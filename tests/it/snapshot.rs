@@ -5,12 +5,12 @@ use driftless::{
     postgres::{Postgres, Purpose, Session},
     status::{SnapshotPhase, SnapshotStatus},
 };
+use driftless_testing::{postgres::Database, stack::setting};
 use serde_json::Value;
 
 use crate::{
     cli::{Said, driftless},
-    sink::world::MAPPING,
-    support::{Database, setting},
+    sink::world::{MAPPING, sink_config},
 };
 
 /// Runs `driftless snapshot …` on a target that no daemon has seen.
@@ -32,7 +32,7 @@ fn succeeds(database: &Database, arguments: &[&str]) -> String {
 }
 
 async fn session(database: &Database) -> Session {
-    let target = Postgres::new(&database.sink_config(), "t").expect("a target");
+    let target = Postgres::new(&sink_config(database), "t").expect("a target");
     target.open(Purpose::Control).await.expect("connects")
 }
 

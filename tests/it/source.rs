@@ -12,13 +12,13 @@ use driftless::{
     retry::{Backoff, Class, Classify},
     source::{ChangeStream, Error, OnDrop, Position, Scope, Source, Start, StreamBatch},
 };
+use driftless_testing::{
+    proxy::{Line, Proxy},
+    stack::setting,
+    wait::soon,
+};
 use futures_util::TryStreamExt;
 use mongodb::{Client, Collection, Database};
-
-use crate::support::{
-    proxy::{Line, Proxy},
-    setting, soon,
-};
 
 const BACKOFF: Backoff = Backoff { min: Duration::from_millis(10), max: Duration::from_millis(200) };
 

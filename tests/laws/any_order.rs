@@ -5,7 +5,7 @@ use driftless_demo::Collection;
 use rand::{Rng, seq::SliceRandom};
 
 use crate::support::{
-    PATIENCE, beside_others,
+    DEADLINE,
     load::{Load, fill},
     migration::Migration,
     oracle, random, topic, wait,
@@ -13,21 +13,20 @@ use crate::support::{
 
 #[tokio::test(flavor = "multi_thread")]
 async fn old_records_in_any_order_change_nothing() {
-    let _machine = beside_others().await;
     let (seed, mut random) = random("any_order");
     let migration = Migration::demo("order").await;
     fill(&migration, seed, 600).await;
     let daemon = migration.daemon();
     let load = Load::start(&migration, seed, 200.0);
-    daemon.wait_for("the snapshot is complete", PATIENCE, |status| status.snapshot_complete()).await;
+    daemon.wait_for("the snapshot is complete", DEADLINE, |status| status.snapshot_complete()).await;
     let deletes = "SELECT count(*) FROM driftless.ledger WHERE deleted";
-    wait::until("a few documents are deleted", PATIENCE, async || {
+    wait::until("a few documents are deleted", DEADLINE, async || {
         let deleted = migration.number(deletes).await;
         wait::holds(deleted >= 20, deleted)
     })
     .await;
     load.end().await;
-    migration.quiesce(&daemon, PATIENCE).await;
+    migration.quiesce(&daemon, DEADLINE).await;
     oracle::assert_equal(&migration).await;
     let before = everything(&migration).await;
 
@@ -50,7 +49,7 @@ async fn old_records_in_any_order_change_nothing() {
 
     assert_eq!(everything(&migration).await, before);
     oracle::assert_equal(&migration).await;
-    let status = migration.quiesce(&daemon, PATIENCE).await;
+    let status = migration.quiesce(&daemon, DEADLINE).await;
     assert_eq!(status.dead_letters(), 0, "{}", status.summary());
     assert_eq!(status.gaps(), 0);
     daemon.stop(0).await;
@@ -66,7 +65,7 @@ async fn consumed(migration: &Migration, collection: &str) {
     let topic = migration.topic(collection);
     let query = "SELECT next_offset FROM driftless.position WHERE topic = $1 AND partition = $2";
     for (partition, offset) in last {
-        wait::until(format!("{topic} {partition} is read up to {offset}"), PATIENCE, async || {
+        wait::until(format!("{topic} {partition} is read up to {offset}"), DEADLINE, async || {
             let row =
                 migration.target.query_one(query, &[&topic, &partition]).await.map_err(|error| error.to_string())?;
             let next: Option<i64> = row.get(0);

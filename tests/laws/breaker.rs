@@ -1,18 +1,17 @@
 //! A wrong mapping must not dead-letter a table: `check` tells before, and the sink stops while there are few.
 
-use crate::support::{PATIENCE, beside_others, daemon::Daemon, load::fill, migration::Migration};
+use crate::support::{DEADLINE, daemon::Daemon, load::fill, migration::Migration};
 
 const LETTERS: &str = "SELECT count(*) FROM driftless.dead_letter";
 const LIMIT: i64 = 20;
 
 async fn halted(daemon: &Daemon) -> crate::support::status::Role {
-    let status = daemon.wait_for("the sink halts", PATIENCE, |status| status.phase("sink") == "halted").await;
+    let status = daemon.wait_for("the sink halts", DEADLINE, |status| status.phase("sink") == "halted").await;
     status.process.roles["sink"].clone()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_mapping_stops_the_sink_and_a_mended_one_goes_on_from_there() {
-    let _machine = beside_others().await;
     let mut migration = Migration::demo("breaker").await;
     migration.set("sink", "breaker_dead_letters", LIMIT);
     fill(&migration, 9, 1_000).await;
@@ -41,9 +40,9 @@ async fn a_wrong_mapping_stops_the_sink_and_a_mended_one_goes_on_from_there() {
 
     std::fs::write(migration.mapping(), right).expect("write the mapping");
     let daemon = migration.daemon();
-    migration.quiesce(&daemon, PATIENCE).await;
+    migration.quiesce(&daemon, DEADLINE).await;
     migration.succeed(&["dlq", "retry"]).await;
-    migration.wait_for_number("SELECT count(*) FROM driftless.dead_letter WHERE state = 'open'", PATIENCE, 0).await;
+    migration.wait_for_number("SELECT count(*) FROM driftless.dead_letter WHERE state = 'open'", DEADLINE, 0).await;
     migration.succeed(&["reconcile", "--full"]).await;
     daemon.stop(0).await;
     migration.finish().await;

@@ -5,9 +5,7 @@ use std::collections::BTreeSet;
 
 use mongodb::bson::{Document, doc};
 
-use crate::support::{
-    PATIENCE, beside_others, daemon::Daemon, migration::Migration, stack::Stack, status::Status, wait,
-};
+use crate::support::{DEADLINE, daemon::Daemon, migration::Migration, stack::Stack, status::Status, wait};
 
 const SCHEMA: &str = "
 CREATE TABLE users (id uuid PRIMARY KEY, name varchar(10), key text);
@@ -63,7 +61,7 @@ impl Case {
     async fn equal(&self, daemon: &Daemon, collections: &[&str]) {
         for collection in collections {
             let documents = self.documents(collection).await;
-            wait::until(format!("{collection} is equal"), PATIENCE, async || {
+            wait::until(format!("{collection} is equal"), DEADLINE, async || {
                 let rows = self.rows(collection).await;
                 let status = daemon.status().await?;
                 let equal = status.snapshot_complete() && rows == documents;
@@ -80,7 +78,7 @@ impl Case {
         let newer = |status: &Status| {
             status.process.snapshots.get(collection).is_some_and(|snapshot| snapshot.done && snapshot.run > run)
         };
-        let status = daemon.wait_for(&what, PATIENCE, newer).await;
+        let status = daemon.wait_for(&what, DEADLINE, newer).await;
         status.process.snapshots[collection].run
     }
 
@@ -93,15 +91,14 @@ impl Case {
 /// The last event before the stop is one of the collection that leaves; what happens to it until it is back has no event.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_collection_leaves_and_comes_back() {
-    let _machine = beside_others().await;
     let both = [USERS, ORDERS].concat();
     let case = Case::new("leaves", &both).await;
     case.insert("users", &["ann", "bob"]).await;
     case.insert("orders", &["first", "second"]).await;
     let daemon = case.migration.daemon();
-    case.migration.quiesce(&daemon, PATIENCE).await;
+    case.migration.quiesce(&daemon, DEADLINE).await;
     case.insert("orders", &["third"]).await;
-    case.migration.wait_for_number("SELECT count(*) FROM orders", PATIENCE, 3).await;
+    case.migration.wait_for_number("SELECT count(*) FROM orders", DEADLINE, 3).await;
     daemon.kill9().await;
 
     case.map(USERS);
@@ -136,7 +133,7 @@ async fn a_collection_leaves_and_comes_back() {
     let daemon = case.migration.daemon();
     case.equal(&daemon, &["users", "orders"]).await;
     let told = |status: &Status| status.process.snapshots.len() == 2;
-    let again = daemon.wait_for("both snapshots are told", PATIENCE, told).await.process.snapshots;
+    let again = daemon.wait_for("both snapshots are told", DEADLINE, told).await.process.snapshots;
     assert_eq!((again["users"].run, again["orders"].run), (0, runs["orders"].run));
     case.finish(daemon).await;
 }
@@ -144,14 +141,13 @@ async fn a_collection_leaves_and_comes_back() {
 /// Whatever brought an extra row about, `snapshot start` ends with its removal, and takes nothing that lives.
 #[tokio::test(flavor = "multi_thread")]
 async fn reading_again_ends_with_removal() {
-    let _machine = beside_others().await;
     let case = Case::new("removal", USERS).await;
     let long = "k".repeat(1_500);
     case.insert("users", &["ann", "bob", "ghost"]).await;
     let users = case.migration.collection("users");
     users.insert_one(doc! { "_id": &long, "name": "long" }).await.expect("insert a document with a long _id");
     let daemon = case.migration.daemon();
-    case.migration.quiesce(&daemon, PATIENCE).await;
+    case.migration.quiesce(&daemon, DEADLINE).await;
     let target = &case.migration.target;
     let keep = "CREATE TABLE kept AS SELECT * FROM users; CREATE TABLE kept_ledger AS SELECT * FROM driftless.ledger";
     target.batch_execute(keep).await.expect("keep what is there");
@@ -161,8 +157,8 @@ async fn reading_again_ends_with_removal() {
     let refused = doc! { "$set": { "name": "longer than its column" } };
     users.update_one(doc! { "_id": "bob" }, refused).await.expect("update a document");
     let waiting = "SELECT count(*) FROM driftless.dead_letter WHERE state = 'open'";
-    case.migration.wait_for_number(waiting, PATIENCE, 1).await;
-    case.migration.wait_for_number("SELECT count(*) FROM users", PATIENCE, 2).await;
+    case.migration.wait_for_number(waiting, DEADLINE, 1).await;
+    case.migration.wait_for_number("SELECT count(*) FROM users", DEADLINE, 2).await;
     let back = "INSERT INTO users SELECT * FROM kept WHERE name IN ('ghost', 'long');
         UPDATE driftless.ledger AS l SET deleted = false, version = k.version, digest = k.digest, target = k.target, root = k.root
           FROM kept_ledger AS k WHERE k.key = l.key AND l.deleted;
@@ -172,7 +168,7 @@ async fn reading_again_ends_with_removal() {
 
     case.migration.succeed(&["snapshot", "start", "users"]).await;
     case.run_after(&daemon, "users", 0).await;
-    case.migration.quiesce(&daemon, PATIENCE).await;
+    case.migration.quiesce(&daemon, DEADLINE).await;
     let now = case.rows("users").await;
     assert_eq!(now, ["ann", "bob"].map(str::to_owned).into(), "the refused one keeps its row");
     users.update_one(doc! { "_id": "bob" }, doc! { "$set": { "name": "robert" } }).await.expect("update a document");
@@ -187,7 +183,6 @@ async fn reading_again_ends_with_removal() {
 /// Documents that come by a rename have no events; those of the collection that they replace have none either.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_collection_that_is_replaced_is_read() {
-    let _machine = beside_others().await;
     for (policy, constraints) in [("ignore", "replica"), ("truncate", "replica"), ("truncate", "enforce")] {
         let mapping = [&USERS.replace("id = ", &format!("on_drop = \"{policy}\"\nid = ")), ORDERS].concat();
         let mut case = Case::new(&format!("replaced_{policy}_{constraints}"), &mapping).await;
@@ -196,7 +191,7 @@ async fn a_collection_that_is_replaced_is_read() {
         let order = doc! { "_id": "first", "name": "first", "owner": "ann" };
         case.migration.collection("orders").insert_one(order).await.expect("insert an order");
         let daemon = case.migration.daemon();
-        case.migration.quiesce(&daemon, PATIENCE).await;
+        case.migration.quiesce(&daemon, DEADLINE).await;
 
         // A rename over it; the one that the order belongs to is still there.
         case.insert("staging", &["ann", "dan"]).await;
@@ -226,7 +221,6 @@ async fn a_collection_that_is_replaced_is_read() {
 /// What a collection went through before the first start concerns nobody.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_drop_before_the_first_start_is_no_news() {
-    let _machine = beside_others().await;
     let case = Case::new("dropped", USERS).await;
     case.insert("users", &["old"]).await;
     case.migration.collection("users").drop().await.expect("drop the collection");
@@ -235,7 +229,7 @@ async fn a_drop_before_the_first_start_is_no_news() {
         let status = daemon.status().await?;
         wait::holds(status.phase("source") == "running", status.summary())
     };
-    wait::until("the source is followed", PATIENCE, leads).await;
+    wait::until("the source is followed", DEADLINE, leads).await;
     case.insert("users", &["new"]).await;
     case.equal(&daemon, &["users"]).await;
     daemon.stop(0).await;

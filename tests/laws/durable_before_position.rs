@@ -8,7 +8,7 @@ use rand::Rng;
 use tokio::sync::OnceCell;
 
 use crate::support::{
-    PATIENCE, beside_others,
+    DEADLINE,
     daemon::Daemon,
     drill,
     load::{Load, Marker, fill},
@@ -32,7 +32,6 @@ enum Moment {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_daemon_is_killed_at_random_moments() {
-    let _machine = beside_others().await;
     let (seed, mut random) = random("durable_before_position");
     let (kills, documents) = if drill() { (30, 20_000) } else { (5, 4_000) };
     let mut migration = Migration::demo("crash").await;
@@ -57,9 +56,9 @@ async fn the_daemon_is_killed_at_random_moments() {
     assert!(in_snapshot > 0, "no kill found the snapshot under way");
 
     let daemon = migration.daemon();
-    daemon.wait_for("the last daemon runs", PATIENCE, |status| status.phase("source") == "running").await;
+    daemon.wait_for("the last daemon runs", DEADLINE, |status| status.phase("source") == "running").await;
     let counts = load.end().await;
-    let status = migration.quiesce(&daemon, PATIENCE).await;
+    let status = migration.quiesce(&daemon, DEADLINE).await;
     eprintln!("durable_before_position: {} writes, {in_snapshot} kills inside the snapshot", counts.total());
     oracle::assert_equal(&migration).await;
     assert!(status.snapshot_complete(), "{}", status.summary());
@@ -75,11 +74,11 @@ async fn reach(daemon: &mut Daemon, moment: Moment) -> bool {
         Moment::Start(later) => later,
         Moment::Snapshot(later) => {
             let begun = |status: &Status| status.process.snapshots.values().any(|snapshot| snapshot.documents > 0);
-            daemon.wait_for("the snapshot has begun", PATIENCE, begun).await;
+            daemon.wait_for("the snapshot has begun", DEADLINE, begun).await;
             later
         }
         Moment::Running(later) => {
-            daemon.wait_for("the source runs", PATIENCE, |status| status.phase("source") == "running").await;
+            daemon.wait_for("the source runs", DEADLINE, |status| status.phase("source") == "running").await;
             later
         }
     };
@@ -94,13 +93,12 @@ static DRILL: OnceCell<Stack> = OnceCell::const_new();
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_server_is_killed_once() {
-    let _machine = beside_others().await;
     let (seed, _) = random("durable_before_position");
     let stack = DRILL.get_or_init(|| Stack::running("drill", &["--members", "3"])).await;
     let migration = Migration::demo_on(stack, "servers").await;
     fill(&migration, seed, if drill() { 5_000 } else { 1_500 }).await;
     let daemon = migration.daemon();
-    daemon.wait_for("the snapshot is complete", PATIENCE, |status| status.snapshot_complete()).await;
+    daemon.wait_for("the snapshot is complete", DEADLINE, |status| status.snapshot_complete()).await;
     let load = Load::start(&migration, seed, 80.0);
 
     step_down(&migration).await;
@@ -117,7 +115,7 @@ async fn each_server_is_killed_once() {
     let counts = load.end().await;
     let mut migration = migration;
     migration.target = migration.connect().await;
-    let status = migration.quiesce(&daemon, PATIENCE).await;
+    let status = migration.quiesce(&daemon, DEADLINE).await;
     eprintln!("durable_before_position: {} writes, {} retries of the application", counts.total(), counts.retries);
     oracle::assert_equal(&migration).await;
     assert_eq!(status.dead_letters(), 0, "{}", status.summary());
@@ -134,7 +132,7 @@ async fn compute(migration: &Migration) -> tokio::task::JoinHandle<Result<(), to
     let endless = "SELECT count(*) FROM generate_series(1, 1000000000000) AS n WHERE random() < 0";
     let query = tokio::spawn(async move { client.batch_execute(endless).await });
     let computes = format!("SELECT count(*) FROM pg_stat_activity WHERE pid = {pid} AND query = '{endless}'");
-    migration.wait_for_number(&computes, PATIENCE, 1).await;
+    migration.wait_for_number(&computes, DEADLINE, 1).await;
     query
 }
 
@@ -144,11 +142,11 @@ async fn step_down(migration: &Migration) {
         let hello = admin.run_command(doc! { "hello": 1 }).await.map_err(|error| error.to_string())?;
         hello.get_str("me").map(str::to_owned).map_err(|error| error.to_string())
     };
-    let before = wait::until("there is a primary", PATIENCE, primary).await;
+    let before = wait::until("there is a primary", DEADLINE, primary).await;
     // Whether or not a secondary has caught up by then: what no majority holds was never in a change stream.
     let command = doc! { "replSetStepDown": 30, "secondaryCatchUpPeriodSecs": 10, "force": true };
-    wait::until("the primary steps down", PATIENCE, async || admin.run_command(command.clone()).await).await;
-    wait::until("another member is primary", PATIENCE, async || {
+    wait::until("the primary steps down", DEADLINE, async || admin.run_command(command.clone()).await).await;
+    wait::until("another member is primary", DEADLINE, async || {
         let now = primary().await?;
         wait::holds(now != before, now)
     })
@@ -158,11 +156,11 @@ async fn step_down(migration: &Migration) {
 /// A document written after the event arrives, and every role runs.
 async fn follows(migration: &Migration, daemon: &Daemon, event: &str) {
     let marker = Marker::write(migration).await;
-    wait::until(format!("a write after {event} arrives"), PATIENCE, async || {
+    wait::until(format!("a write after {event} arrives"), DEADLINE, async || {
         let target = migration.try_connect().await.map_err(|error| error.to_string())?;
         wait::holds(marker.is_in(&target).await, "not there")
     })
     .await;
     let all_run = |status: &Status| status.process.roles.values().all(|role| role.phase == "running");
-    daemon.wait_for(&format!("every role runs after {event}"), PATIENCE, all_run).await;
+    daemon.wait_for(&format!("every role runs after {event}"), DEADLINE, all_run).await;
 }

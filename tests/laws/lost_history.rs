@@ -8,7 +8,7 @@ use mongodb::bson::{Document, Timestamp, doc};
 use tokio::process::{Child, Command};
 
 use crate::support::{
-    PATIENCE, beside_others,
+    DEADLINE,
     daemon::free_port,
     load::{Marker, fill},
     migration::Migration,
@@ -57,11 +57,11 @@ impl SmallServer {
         let admin = mongodb::Client::with_uri_str(direct).await.expect("a well-formed address").database("admin");
         let member = doc! { "_id": 0, "host": format!("127.0.0.1:{port}") };
         let set = doc! { "replSetInitiate": { "_id": "rs0", "members": [member] } };
-        wait::until("the small server takes its configuration", PATIENCE, async || {
+        wait::until("the small server takes its configuration", DEADLINE, async || {
             admin.run_command(set.clone()).await
         })
         .await;
-        wait::until("the small server is primary", PATIENCE, async || {
+        wait::until("the small server is primary", DEADLINE, async || {
             let hello = admin.run_command(doc! { "hello": 1 }).await.map_err(|error| error.to_string())?;
             wait::holds(hello.get_bool("isWritablePrimary").unwrap_or(false), hello)
         })
@@ -73,7 +73,7 @@ impl SmallServer {
         let now = oldest(client, -1).await;
         let filler = client.database("filler").collection::<Document>("filler");
         let documents: Vec<_> = (0..100).map(|_| doc! { "filler": "x".repeat(16_000) }).collect();
-        wait::until("the oplog has lost its history", PATIENCE, async || {
+        wait::until("the oplog has lost its history", DEADLINE, async || {
             filler.insert_many(&documents).await.expect("write filler");
             let oldest = oldest(client, 1).await;
             wait::holds((oldest.time, oldest.increment) > (now.time, now.increment), format!("{oldest:?} of {now:?}"))
@@ -96,14 +96,13 @@ async fn oldest(client: &mongodb::Client, order: i32) -> Timestamp {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn lost_history_halts_and_stays_unknown() {
-    let _machine = beside_others().await;
     let stack = Stack::shared().await;
     let server = SmallServer::start(stack).await;
     let read = |file: &str| std::fs::read_to_string(root().join(file)).expect("read the demo's files");
     let mut migration = Migration::new(stack, &server.uri, "history", &read(SCHEMA), &read(MAPPING)).await;
     fill(&migration, 9, 200).await;
     let daemon = migration.daemon();
-    migration.quiesce(&daemon, PATIENCE).await;
+    migration.quiesce(&daemon, DEADLINE).await;
     daemon.stop(0).await;
 
     // While nobody reads, documents change and go, and then that is forgotten.
@@ -115,7 +114,7 @@ async fn lost_history_halts_and_stays_unknown() {
     // Twice: a restart must not talk it into going on from now.
     for _ in 0..2 {
         let mut daemon = migration.daemon();
-        let halted = daemon.wait_for("the source halts", PATIENCE, |status| status.phase("source") == "halted").await;
+        let halted = daemon.wait_for("the source halts", DEADLINE, |status| status.phase("source") == "halted").await;
         let role = &halted.process.roles["source"];
         let reason = role.reason.clone().expect("a halted role says why");
         let hint = role.hint.clone().expect("a halted role says what to do");
@@ -142,7 +141,7 @@ async fn lost_history_halts_and_stays_unknown() {
     // The way out that the hint names: another epoch. Everything is read again, and the rows of what is gone go.
     migration.set("source", "epoch", 2);
     let daemon = migration.daemon();
-    let status = migration.quiesce(&daemon, PATIENCE).await;
+    let status = migration.quiesce(&daemon, DEADLINE).await;
     oracle::assert_equal(&migration).await;
     assert_eq!((status.dead_letters(), gone > 0), (0, true), "{}", status.summary());
     migration.succeed(&["reconcile", "--full"]).await;

@@ -9,7 +9,7 @@ use serde_json::Value;
 use tokio::sync::OnceCell;
 
 use crate::support::{
-    PATIENCE, beside_others,
+    DEADLINE,
     daemon::Daemon,
     load::{Load, fill, organisation},
     migration::Migration,
@@ -21,7 +21,6 @@ static WATCHED: OnceCell<Stack> = OnceCell::const_new();
 
 #[tokio::test(flavor = "multi_thread")]
 async fn metrics_and_every_query_of_the_dashboard_answer() {
-    let _machine = beside_others().await;
     // The shared servers, and Prometheus beside them.
     let instance = std::env::var("DRIFTLESS_INSTANCE").unwrap_or_else(|_| "main".to_owned());
     let stack = WATCHED.get_or_init(|| Stack::running(&instance, &["--prometheus"])).await;
@@ -31,7 +30,7 @@ async fn metrics_and_every_query_of_the_dashboard_answer() {
     let daemon = migration.daemon();
     let targets = Targets::watch(stack, &daemon);
     let load = Load::start(&migration, 13, 100.0);
-    daemon.wait_for("the snapshot is complete", PATIENCE, |status| status.snapshot_complete()).await;
+    daemon.wait_for("the snapshot is complete", DEADLINE, |status| status.snapshot_complete()).await;
     let mut workload = Workload::new(migration.mongo.clone(), &migration.name, 14);
     workload.poison(Poison::NulInText).await.expect("write a document that is refused");
     // PostgreSQL's numeric knows one zero only.
@@ -39,7 +38,7 @@ async fn metrics_and_every_query_of_the_dashboard_answer() {
     minus_zero.insert("credit", -0.0);
     migration.collection("organisations").insert_one(minus_zero).await.expect("write a document that loses a sign");
 
-    wait::until("every metric is there", PATIENCE, async || {
+    wait::until("every metric is there", DEADLINE, async || {
         let (_, page) = daemon.page("/metrics").await?;
         let there: BTreeSet<&str> = page.lines().filter_map(name_of).collect();
         let absent: Vec<_> = declared().into_iter().filter(|name| !there.contains(name)).collect();
@@ -50,7 +49,7 @@ async fn metrics_and_every_query_of_the_dashboard_answer() {
     let prometheus = Prometheus { url: stack.value("PROMETHEUS_URL").to_owned() };
     let queries = queries();
     assert!(queries.len() > 10, "the dashboard has {} queries", queries.len());
-    wait::until("every query of the dashboard has an answer", PATIENCE, async || {
+    wait::until("every query of the dashboard has an answer", DEADLINE, async || {
         let mut empty = Vec::new();
         for (panel, query) in &queries {
             if prometheus.query(query).await?.is_empty() {

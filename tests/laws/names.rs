@@ -2,7 +2,7 @@
 
 use mongodb::bson::doc;
 
-use crate::support::{PATIENCE, beside_others, migration::Migration, stack::Stack};
+use crate::support::{DEADLINE, migration::Migration, stack::Stack};
 
 const SCHEMA: &str = "CREATE TABLE public.users (id uuid PRIMARY KEY, name text)";
 /// `user` for `users`.
@@ -10,7 +10,6 @@ const MISTYPED: &str = "namespace = \"dns\"\n[collections.user]\ntable = \"publi
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_collection_that_does_not_exist_is_no_proof() {
-    let _machine = beside_others().await;
     let stack = Stack::shared().await;
     let mut migration = Migration::new(stack, stack.mongo_uri(), "names", SCHEMA, MISTYPED).await;
     migration.set("reconcile", "interval", "50ms");
@@ -18,14 +17,14 @@ async fn a_collection_that_does_not_exist_is_no_proof() {
     migration.set("reconcile", "wait", "1s");
     migration.collection("users").insert_one(doc! { "_id": 1, "name": "a" }).await.expect("insert");
     let daemon = migration.daemon();
-    migration.quiesce(&daemon, PATIENCE).await;
+    migration.quiesce(&daemon, DEADLINE).await;
     let says = |text: &'static str| {
         move |blockers: &[serde_json::Value]| {
             blockers.iter().any(|one| one.as_str().is_some_and(|one| one.contains(text)))
         }
     };
     let named = says("user: the source has no such collection");
-    let unproven = daemon.wait_for("the name is doubted", PATIENCE, |status| named(&status.blockers)).await;
+    let unproven = daemon.wait_for("the name is doubted", DEADLINE, |status| named(&status.blockers)).await;
     assert_eq!(unproven.verdict, "unknown");
     let output = migration.command(&["reconcile", "--full"]).await;
     let told = String::from_utf8_lossy(&output.stdout);
@@ -42,13 +41,13 @@ async fn a_collection_that_does_not_exist_is_no_proof() {
     let meant = format!("{MISTYPED}may_be_empty = true\non_drop = \"ignore\"\n");
     std::fs::write(migration.mapping(), meant).expect("write the mapping");
     let daemon = migration.daemon();
-    daemon.wait_for("the verdict is in sync", PATIENCE, |status| status.verdict == "in_sync").await;
+    daemon.wait_for("the verdict is in sync", DEADLINE, |status| status.verdict == "in_sync").await;
     migration.succeed(&["reconcile", "--full"]).await;
     // What had documents once is known, and its emptiness with it.
     let sole = migration.collection("user");
     sole.insert_one(doc! { "_id": 1 }).await.expect("insert");
     sole.delete_one(doc! { "_id": 1 }).await.expect("delete");
-    migration.quiesce(&daemon, PATIENCE).await;
+    migration.quiesce(&daemon, DEADLINE).await;
     sole.drop().await.expect("drop the collection");
     daemon.stop(0).await;
     std::fs::write(migration.mapping(), MISTYPED).expect("write the mapping");

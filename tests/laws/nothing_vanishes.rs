@@ -7,7 +7,7 @@ use driftless_demo::{Collection, Generator};
 use mongodb::bson::{Document, doc, oid::ObjectId};
 
 use crate::support::{
-    PATIENCE, beside_others,
+    DEADLINE,
     daemon::Daemon,
     load::fill,
     migration::Migration,
@@ -28,13 +28,12 @@ const OPEN: &str = "SELECT count(*) FROM driftless.dead_letter WHERE state = 'op
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_document_is_kept_named_and_mended() {
-    let _machine = beside_others().await;
     let mut migration = Migration::demo("dead_letters").await;
     migration.set("reconcile", "sample", 2_000);
     migration.set("reconcile", "interval", "1s");
     fill(&migration, 7, 300).await;
     let daemon = migration.daemon();
-    migration.quiesce(&daemon, PATIENCE).await;
+    migration.quiesce(&daemon, DEADLINE).await;
     in_sync(&daemon).await;
 
     // One insert of many documents, three of them impossible.
@@ -56,7 +55,7 @@ async fn a_refused_document_is_kept_named_and_mended() {
         batch.insert(50 * (at + 1), (*document).clone());
     }
     plans.insert_many(&batch).await.expect("insert the plans");
-    let status = migration.quiesce(&daemon, PATIENCE).await;
+    let status = migration.quiesce(&daemon, DEADLINE).await;
     assert_eq!(status.dead_letters(), 3, "{}", status.summary());
 
     // The rest of the batch is there, the three are not.
@@ -75,18 +74,18 @@ async fn a_refused_document_is_kept_named_and_mended() {
     for (_, reason) in refused {
         assert!(listed.contains(reason), "`dlq list` names {reason}: {listed}");
     }
-    let status = daemon.wait_for("the verdict is drift", PATIENCE, |status| status.verdict == "drift").await;
+    let status = daemon.wait_for("the verdict is drift", DEADLINE, |status| status.verdict == "drift").await;
     let named = status.blockers.iter().any(|blocker| blocker.to_string().contains("plans"));
     assert!(named, "the verdict names the collection: {:?}", status.blockers);
 
     // Repair of the data: the entry closes itself.
     plans.update_one(doc! { "_id": id(&nul) }, doc! { "$set": { "title": "Mended" } }).await.expect("mend the title");
-    migration.quiesce(&daemon, PATIENCE).await;
+    migration.quiesce(&daemon, DEADLINE).await;
     assert!(row_exists(&migration, id(&nul)).await);
     assert_eq!(letter_of(&migration, id(&nul)).await.state, "superseded");
     // So does the delete of one.
     plans.delete_one(doc! { "_id": id(&long) }).await.expect("delete the plan");
-    migration.quiesce(&daemon, PATIENCE).await;
+    migration.quiesce(&daemon, DEADLINE).await;
     assert_eq!(letter_of(&migration, id(&long)).await.state, "superseded");
     assert_eq!(migration.number(OPEN).await, 1);
 
@@ -97,10 +96,10 @@ async fn a_refused_document_is_kept_named_and_mended() {
         .await
         .expect("drop the list");
     migration.succeed(&["dlq", "retry", "--collection", "plans"]).await;
-    migration.wait_for_number(OPEN, PATIENCE, 0).await;
+    migration.wait_for_number(OPEN, DEADLINE, 0).await;
     assert_eq!(letter_of(&migration, id(&check)).await.state, "retried");
     assert!(row_exists(&migration, id(&check)).await);
-    migration.quiesce(&daemon, PATIENCE).await;
+    migration.quiesce(&daemon, DEADLINE).await;
     oracle::assert_equal(&migration).await;
     in_sync(&daemon).await;
     let healed = daemon.metric("driftless_drift_healed_total").await;
@@ -111,7 +110,6 @@ async fn a_refused_document_is_kept_named_and_mended() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_retry_succeeds_after_the_column_is_made_wider() {
-    let _machine = beside_others().await;
     let migration = Migration::demo("wider").await;
     fill(&migration, 8, 100).await;
     let mut long = Generator::new(8, 100).document(Collection::Plans, 1);
@@ -121,7 +119,7 @@ async fn a_retry_succeeds_after_the_column_is_made_wider() {
     migration.collection("plans").insert_one(&long).await.expect("insert the plan");
     // The snapshot meets it.
     let daemon = migration.daemon();
-    migration.quiesce(&daemon, PATIENCE).await;
+    migration.quiesce(&daemon, DEADLINE).await;
     assert_eq!(letter_of(&migration, id(&long)).await.reason, "TOO_LONG");
     // A retry without a repair is refused once more, says so, and leaves one letter open.
     let refused = migration.command(&["dlq", "retry"]).await;
@@ -136,11 +134,11 @@ async fn a_retry_succeeds_after_the_column_is_made_wider() {
     let mapping = std::fs::read_to_string(migration.mapping()).expect("read the mapping");
     std::fs::write(migration.mapping(), mapping.replace("ignore = [\"search\"]", "")).expect("write the mapping");
     let daemon = migration.daemon();
-    daemon.wait_for("the sink runs", PATIENCE, |status| status.phase("sink") == "running").await;
+    daemon.wait_for("the sink runs", DEADLINE, |status| status.phase("sink") == "running").await;
     migration.succeed(&["dlq", "retry"]).await;
-    migration.wait_for_number(OPEN, PATIENCE, 0).await;
+    migration.wait_for_number(OPEN, DEADLINE, 0).await;
     assert!(row_exists(&migration, id(&long)).await);
-    migration.quiesce(&daemon, PATIENCE).await;
+    migration.quiesce(&daemon, DEADLINE).await;
     oracle::assert_equal(&migration).await;
     daemon.stop(0).await;
     migration.finish().await;
@@ -150,7 +148,6 @@ async fn a_retry_succeeds_after_the_column_is_made_wider() {
 /// letter; a retry may put nothing older behind it, for that is all that compaction would leave.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_retry_keeps_the_log_in_order() {
-    let _machine = beside_others().await;
     let migration = Migration::demo("retry_order").await;
     fill(&migration, 10, 50).await;
     let plans = migration.collection("plans");
@@ -165,7 +162,7 @@ async fn a_retry_keeps_the_log_in_order() {
     let [kept, gone] = ["kept", "gone"].map(long);
     plans.insert_many([&kept, &gone]).await.expect("insert the plans");
     let daemon = migration.daemon();
-    migration.quiesce(&daemon, PATIENCE).await;
+    migration.quiesce(&daemon, DEADLINE).await;
     assert_eq!(migration.number(OPEN).await, 2);
     daemon.stop(0).await;
 
@@ -173,7 +170,7 @@ async fn a_retry_keeps_the_log_in_order() {
     let leader = migration.daemon_with(&["source"]);
     plans.update_one(doc! { "_id": id(&kept) }, doc! { "$set": { "title": "Newer" } }).await.expect("repair the title");
     plans.delete_one(doc! { "_id": id(&gone) }).await.expect("delete the plan");
-    wait::until("the newer versions are in the log", PATIENCE, async || {
+    wait::until("the newer versions are in the log", DEADLINE, async || {
         let records = migration.records("plans").await;
         let there = |op: &str| records.iter().any(|record| record.header("driftless.op") == Some(op));
         wait::holds(there("update") && there("delete"), records.len())
@@ -181,7 +178,7 @@ async fn a_retry_keeps_the_log_in_order() {
     .await;
     migration.succeed(&["dlq", "retry", "--reason", "TOO_LONG", "--wait", "0s"]).await;
     let done = "SELECT count(*) FROM driftless.repair WHERE done_at IS NOT NULL AND refused IS NULL";
-    migration.wait_for_number(done, PATIENCE, 2).await;
+    migration.wait_for_number(done, DEADLINE, 2).await;
     leader.stop(0).await;
 
     let mut last = std::collections::BTreeMap::new();
@@ -201,7 +198,7 @@ async fn a_retry_keeps_the_log_in_order() {
     assert_eq!(left(&gone).and_then(|record| record.header("driftless.op")), Some("delete"));
 
     let daemon = migration.daemon();
-    migration.quiesce(&daemon, PATIENCE).await;
+    migration.quiesce(&daemon, DEADLINE).await;
     for document in [&kept, &gone] {
         assert_ne!(letter_of(&migration, id(document)).await.state, "open");
     }
@@ -217,7 +214,6 @@ async fn a_retry_keeps_the_log_in_order() {
 /// A retry that no leader takes up says so, and is done when one comes.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_retry_waits_for_a_leader_and_says_so() {
-    let _machine = beside_others().await;
     let migration = Migration::demo("retry_waits").await;
     fill(&migration, 12, 50).await;
     let mut plan = Generator::new(12, 50).document(Collection::Plans, 1);
@@ -226,7 +222,7 @@ async fn a_retry_waits_for_a_leader_and_says_so() {
     plan.insert("milestones", mongodb::bson::Array::new());
     migration.collection("plans").insert_one(&plan).await.expect("insert the plan");
     let daemon = migration.daemon();
-    migration.quiesce(&daemon, PATIENCE).await;
+    migration.quiesce(&daemon, DEADLINE).await;
     assert_eq!(migration.number(OPEN).await, 1);
     daemon.stop(0).await;
     let allow = "ALTER TABLE app.plans DROP CONSTRAINT plans_status_check";
@@ -236,9 +232,9 @@ async fn a_retry_waits_for_a_leader_and_says_so() {
     let told = String::from_utf8_lossy(&asked.stdout);
     assert!(asked.status.code() == Some(1) && told.contains("no daemon leads the source"), "{told}");
     let daemon = migration.daemon();
-    migration.wait_for_number(OPEN, PATIENCE, 0).await;
+    migration.wait_for_number(OPEN, DEADLINE, 0).await;
     assert_eq!(letter_of(&migration, id(&plan)).await.state, "retried");
-    migration.quiesce(&daemon, PATIENCE).await;
+    migration.quiesce(&daemon, DEADLINE).await;
     oracle::assert_equal(&migration).await;
     // A record that nobody can read names no document: the way out is said.
     let foreign = topic::Record {
@@ -250,7 +246,7 @@ async fn a_retry_waits_for_a_leader_and_says_so() {
         headers: Vec::new(),
     };
     topic::append(migration.stack.kafka(), &migration.topic("plans"), vec![foreign]).await;
-    migration.wait_for_number(OPEN, PATIENCE, 1).await;
+    migration.wait_for_number(OPEN, DEADLINE, 1).await;
     let asked = migration.command(&["dlq", "retry"]).await;
     let told = String::from_utf8_lossy(&asked.stdout);
     assert!(asked.status.code() == Some(1) && told.contains("driftless dlq discard"), "{told}");

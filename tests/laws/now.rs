@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::OnceCell;
 
 use crate::support::{
-    PATIENCE, beside_others,
+    DEADLINE,
     daemon::Daemon,
     load::{Marker, fill},
     migration::Migration,
@@ -25,14 +25,14 @@ async fn proven(migration: &mut Migration, daemons: impl Fn(&Migration) -> Daemo
     migration.set("reconcile", "fresh", "1h");
     fill(migration, 31, 100).await;
     let daemon = daemons(migration);
-    migration.quiesce(&daemon, PATIENCE).await;
+    migration.quiesce(&daemon, DEADLINE).await;
     migration.succeed(&["reconcile", "--full"]).await;
     in_sync(&daemon).await;
     daemon
 }
 
 async fn in_sync(daemon: &Daemon) {
-    daemon.wait_for("the verdict is in sync", PATIENCE, |status| status.verdict == "in_sync").await;
+    daemon.wait_for("the verdict is in sync", DEADLINE, |status| status.verdict == "in_sync").await;
 }
 
 fn blocked_by(status: &Status, text: &str) -> bool {
@@ -41,7 +41,6 @@ fn blocked_by(status: &Status, text: &str) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn now_is_unknown_while_the_log_is_away() {
-    let _machine = beside_others().await;
     let stack = AWAY.get_or_init(|| Stack::running("away", &[])).await;
     let mut migration = Migration::demo_on(stack, "away").await;
     let daemon = proven(&mut migration, Migration::daemon).await;
@@ -60,7 +59,7 @@ async fn now_is_unknown_while_the_log_is_away() {
     assert_eq!(ready, 503, "{told}");
 
     stack.start("kafka").await;
-    migration.quiesce(&daemon, PATIENCE).await;
+    migration.quiesce(&daemon, DEADLINE).await;
     assert!(marker.is_in(&migration.target).await);
     in_sync(&daemon).await;
     daemon.stop(0).await;
@@ -70,7 +69,6 @@ async fn now_is_unknown_while_the_log_is_away() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn now_is_unknown_while_nobody_leads_the_source() {
-    let _machine = beside_others().await;
     let mut migration = Migration::demo("leaderless").await;
     let leader = migration.daemon_with(&["source"]);
     let daemon = proven(&mut migration, |migration| migration.daemon_with(&["sink", "reconciler"])).await;
@@ -83,7 +81,7 @@ async fn now_is_unknown_while_nobody_leads_the_source() {
     assert!(!marker.is_in(&migration.target).await, "nothing can be applied");
 
     let leader = migration.daemon_with(&["source"]);
-    migration.quiesce(&daemon, PATIENCE).await;
+    migration.quiesce(&daemon, DEADLINE).await;
     in_sync(&daemon).await;
     for daemon in [leader, daemon] {
         daemon.stop(0).await;
@@ -93,11 +91,10 @@ async fn now_is_unknown_while_nobody_leads_the_source() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn now_counts_partitions_of_which_nothing_was_applied() {
-    let _machine = beside_others().await;
     let migration = Migration::demo("unheard").await;
     // Nobody publishes, so there is nothing to apply.
     let daemon = migration.daemon_with(&["sink"]);
-    let status = daemon.wait_for("the partitions are there", PATIENCE, |status| !status.partitions.is_empty()).await;
+    let status = daemon.wait_for("the partitions are there", DEADLINE, |status| !status.partitions.is_empty()).await;
     assert_eq!(status.partitions.len(), 4 * status.collections.len(), "{}", status.summary());
     assert!(status.partitions.iter().all(|partition| partition.watermark.is_none()), "{}", status.summary());
     assert!(!status.snapshot_complete() && status.collections.iter().all(|one| one.watermark.is_none()));
@@ -108,7 +105,6 @@ async fn now_counts_partitions_of_which_nothing_was_applied() {
 /// One worker waits for a lock while its sibling goes on committing: the role stalls all the time.
 #[tokio::test(flavor = "multi_thread")]
 async fn now_a_worker_that_waits_is_not_hidden_by_its_sibling() {
-    let _machine = beside_others().await;
     let mut migration = Migration::demo("sibling").await;
     migration.set("sink", "statement_timeout", "1s");
     let mut daemon = proven(&mut migration, Migration::daemon).await;
@@ -118,7 +114,7 @@ async fn now_a_worker_that_waits_is_not_hidden_by_its_sibling() {
     let topic = migration.topic("organisations");
     let sql = "SELECT FROM driftless.position WHERE topic = $1 AND partition = 0 FOR UPDATE";
     assert_eq!(lock.query(sql, &[&topic]).await.expect("lock a position").len(), 1);
-    daemon.wait_for("the sink stalls", PATIENCE, |status| status.phase("sink") == "stalled").await;
+    daemon.wait_for("the sink stalls", DEADLINE, |status| status.phase("sink") == "stalled").await;
     for _ in 0..30 {
         daemon.lives_for(Duration::from_millis(100)).await;
         let status = daemon.status().await.expect("the page answers");

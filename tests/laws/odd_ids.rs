@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use mongodb::bson::{Binary, Bson, DateTime, Decimal128, Document, Timestamp, doc, oid::ObjectId, spec::BinarySubtype};
 
-use crate::support::{PATIENCE, beside_others, migration::Migration, stack::Stack};
+use crate::support::{DEADLINE, migration::Migration, stack::Stack};
 
 const SCHEMA: &str = "CREATE TABLE things (id uuid PRIMARY KEY, label text NOT NULL, number bigint);";
 const MAPPING: &str = r#"
@@ -16,7 +16,6 @@ id = "uuid5"
 
 #[tokio::test(flavor = "multi_thread")]
 async fn odd_ids_become_rows_or_dead_letters() {
-    let _machine = beside_others().await;
     let stack = Stack::shared().await;
     let mut migration = Migration::new(stack, stack.mongo_uri(), "odd_ids", SCHEMA, MAPPING).await;
     // Chunks of two: the ends of chunks fall inside and between the types.
@@ -26,7 +25,7 @@ async fn odd_ids_become_rows_or_dead_letters() {
         ids(1).into_iter().map(|(name, id)| doc! { "_id": id, "label": format!("before {name}") }).collect();
     things.insert_many(&before).await.expect("insert what the snapshot reads");
     let daemon = migration.daemon();
-    migration.quiesce(&daemon, PATIENCE).await;
+    migration.quiesce(&daemon, DEADLINE).await;
     all_are_somewhere(&migration, &before).await;
 
     let after: Vec<_> =
@@ -34,13 +33,13 @@ async fn odd_ids_become_rows_or_dead_letters() {
     things.insert_many(&after).await.expect("insert what the stream reads");
     // Updates are looked up by their `_id`, whatever its type.
     things.update_many(doc! {}, doc! { "$set": { "number": 7_i64 } }).await.expect("update all");
-    migration.quiesce(&daemon, PATIENCE).await;
+    migration.quiesce(&daemon, DEADLINE).await;
     let all: Vec<_> = before.iter().chain(&after).cloned().collect();
     all_are_somewhere(&migration, &all).await;
     assert_eq!(migration.number("SELECT count(*) FROM things WHERE number IS DISTINCT FROM 7").await, 0);
 
     things.delete_many(doc! {}).await.expect("delete all");
-    let status = migration.quiesce(&daemon, PATIENCE).await;
+    let status = migration.quiesce(&daemon, DEADLINE).await;
     assert_eq!(migration.number("SELECT count(*) FROM things").await, 0);
     assert_eq!(status.dead_letters(), 0, "a deleted document is no dead letter any more: {}", status.summary());
     daemon.stop(0).await;

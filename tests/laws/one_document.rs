@@ -5,7 +5,7 @@ use mongodb::bson::{Document, doc};
 use serde_json::Value;
 
 use crate::support::{
-    PATIENCE, beside_others,
+    DEADLINE,
     migration::Migration,
     stack::Stack,
     topic::{self, Record},
@@ -26,7 +26,6 @@ async fn compared(migration: &Migration) -> Vec<Value> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_value_that_cannot_be_compared_and_a_record_that_cannot_be_read_stop_nothing() {
-    let _machine = beside_others().await;
     let stack = Stack::shared().await;
     let migration = Migration::new(stack, stack.mongo_uri(), "one_document", SCHEMA, MAPPING).await;
     let host = |id: usize| doc! { "_id": format!("h{id}"), "address": "10.0.0.1", "note": "n" };
@@ -34,7 +33,7 @@ async fn a_value_that_cannot_be_compared_and_a_record_that_cannot_be_read_stop_n
     hosts[7].insert("address", "nowhere");
     migration.collection("hosts").insert_many(&hosts).await.expect("insert the hosts");
     let daemon = migration.daemon();
-    migration.quiesce(&daemon, PATIENCE).await;
+    migration.quiesce(&daemon, DEADLINE).await;
     migration.target.batch_execute("UPDATE hosts SET note = 'x' WHERE id = 'h30'").await.expect("damage a row");
 
     let letter = migration.number("SELECT id FROM driftless.dead_letter").await;
@@ -48,12 +47,12 @@ async fn a_value_that_cannot_be_compared_and_a_record_that_cannot_be_read_stop_n
         status.phase("reconciler") == "running"
             && status.blockers.iter().any(|told| told.to_string().contains("2 different"))
     };
-    daemon.wait_for("the reconciler names both", PATIENCE, drift).await;
+    daemon.wait_for("the reconciler names both", DEADLINE, drift).await;
 
     // Bytes that are no record of ours, in the topic of the collection.
     migration.collection("hosts").delete_one(doc! { "_id": "h7" }).await.expect("delete the document");
-    migration.quiesce(&daemon, PATIENCE).await;
-    migration.wait_for_number("SELECT count(*) FROM driftless.dead_letter WHERE state = 'open'", PATIENCE, 0).await;
+    migration.quiesce(&daemon, DEADLINE).await;
+    migration.wait_for_number("SELECT count(*) FROM driftless.dead_letter WHERE state = 'open'", DEADLINE, 0).await;
     let garbage = Record {
         partition: 0,
         offset: 0,
@@ -66,7 +65,7 @@ async fn a_value_that_cannot_be_compared_and_a_record_that_cannot_be_read_stop_n
     let blocked = |status: &crate::support::status::Status| {
         status.verdict == "drift" && status.collections.iter().any(|one| one.name == "hosts" && one.dead_letters == 1)
     };
-    daemon.wait_for("it blocks the verdict of its collection", PATIENCE, blocked).await;
+    daemon.wait_for("it blocks the verdict of its collection", DEADLINE, blocked).await;
     let listed = migration.succeed(&["dlq", "list", "--collection", "hosts"]).await;
     assert!(listed.contains("MALFORMED"), "{listed}");
     daemon.stop(0).await;

@@ -9,7 +9,7 @@ use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::{
-    PATIENCE, beside_others,
+    DEADLINE,
     load::{Load, Marker, fill},
     migration::Migration,
     oracle, random, wait,
@@ -17,16 +17,15 @@ use crate::support::{
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replay_from_the_start_makes_nothing_older() {
-    let _machine = beside_others().await;
     let (seed, _) = random("one_transaction");
     let migration = Migration::demo("replay").await;
     fill(&migration, seed, 1_500).await;
     let daemon = migration.daemon();
     let load = Load::start(&migration, seed, 120.0);
-    daemon.wait_for("the snapshot is complete", PATIENCE, |status| status.snapshot_complete()).await;
+    daemon.wait_for("the snapshot is complete", DEADLINE, |status| status.snapshot_complete()).await;
     // Something to replay besides the snapshot: updates and deletes of what it read.
     let changes = "SELECT count(*) FROM driftless.ledger WHERE substr(version, 13, 4) <> '\\xffffffff'";
-    wait::until("the stream has changed a few hundred documents", PATIENCE, async || {
+    wait::until("the stream has changed a few hundred documents", DEADLINE, async || {
         let changed = migration.number(changes).await;
         wait::holds(changed >= 300, changed)
     })
@@ -43,7 +42,7 @@ async fn a_replay_from_the_start_makes_nothing_older() {
         load.end().await;
         quiet.cancel();
         raised.notified().await;
-        let status = migration.quiesce(&daemon, PATIENCE).await;
+        let status = migration.quiesce(&daemon, DEADLINE).await;
         end.cancel();
         status
     };
@@ -67,11 +66,10 @@ async fn a_replay_from_the_start_makes_nothing_older() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replay_that_is_only_asked_about_moves_nothing() {
-    let _machine = beside_others().await;
     let migration = Migration::demo("dry_replay").await;
     fill(&migration, 1, 100).await;
     let daemon = migration.daemon();
-    migration.quiesce(&daemon, PATIENCE).await;
+    migration.quiesce(&daemon, DEADLINE).await;
     daemon.stop(0).await;
     let before = positions(&migration, "users").await;
     migration.succeed(&["replay", "--collection", "users", "--to-earliest", "--dry-run"]).await;
@@ -99,7 +97,7 @@ async fn replay(migration: &Migration, collection: &str) {
 }
 
 async fn caught_up(migration: &Migration, collection: &str, before: &HashMap<i32, Option<i64>>) {
-    wait::until(format!("{collection} is read again"), PATIENCE, async || {
+    wait::until(format!("{collection} is read again"), DEADLINE, async || {
         let now = positions(migration, collection).await;
         wait::holds(
             before.iter().all(|(partition, offset)| now[partition] >= *offset),

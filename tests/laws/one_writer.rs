@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::support::{
-    PATIENCE, alone,
+    DEADLINE,
     daemon::Daemon,
     load::{Load, Marker, fill},
     migration::Migration,
@@ -17,13 +17,12 @@ const TAKE_OVER: Duration = Duration::from_secs(10);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_leads_and_the_other_takes_over_in_time() {
-    let _machine = alone().await;
     let (seed, _) = random("one_writer");
     let migration = Migration::demo("takeover").await;
     fill(&migration, seed, 300).await;
     let (one, other) = (migration.daemon(), migration.daemon());
     let (leader, standby) = leader_of(one, other).await;
-    migration.quiesce(&leader, PATIENCE).await;
+    migration.quiesce(&leader, DEADLINE).await;
     // Killed in the middle of a rebalance, the group of the sink would have to wait for two sessions.
     topic::shared_out(migration.stack.kafka(), &format!("{}.sink", migration.name), 4).await;
     let leads = (leader.metric("driftless_source_leader").await, standby.metric("driftless_source_leader").await);
@@ -32,7 +31,7 @@ async fn one_leads_and_the_other_takes_over_in_time() {
     let killed = Instant::now();
     leader.kill9().await;
     let marker = Marker::write(&migration).await;
-    wait::until("a write after the kill arrives", PATIENCE, async || {
+    wait::until("a write after the kill arrives", DEADLINE, async || {
         wait::holds(marker.is_in(&migration.target).await, "not there")
     })
     .await;
@@ -41,7 +40,7 @@ async fn one_leads_and_the_other_takes_over_in_time() {
     assert!(took <= TAKE_OVER, "{took:?} from the kill to a new write on the target");
     assert_eq!(standby.status().await.expect("the status answers").phase("source"), "running");
 
-    migration.quiesce(&standby, PATIENCE).await;
+    migration.quiesce(&standby, DEADLINE).await;
     oracle::assert_equal(&migration).await;
     standby.stop(0).await;
     migration.finish().await;
@@ -49,14 +48,13 @@ async fn one_leads_and_the_other_takes_over_in_time() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leader_that_stops_in_good_order_hands_over_at_once() {
-    let _machine = alone().await;
     let migration = Migration::demo("handover").await;
     fill(&migration, 1, 100).await;
     let (leader, standby) = leader_of(migration.daemon(), migration.daemon()).await;
-    migration.quiesce(&leader, PATIENCE).await;
+    migration.quiesce(&leader, DEADLINE).await;
     leader.stop(0).await;
     let stopped = Instant::now();
-    standby.wait_for("the standby leads", PATIENCE, |status| status.phase("source") == "running").await;
+    standby.wait_for("the standby leads", DEADLINE, |status| status.phase("source") == "running").await;
     let took = stopped.elapsed();
     assert!(took < Duration::from_secs(5), "{took:?}: the standby has waited for the session of the leader to end");
     standby.stop(0).await;
@@ -65,7 +63,6 @@ async fn a_leader_that_stops_in_good_order_hands_over_at_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leader_that_slept_through_the_take_over_publishes_nothing() {
-    let _machine = alone().await;
     let (seed, _) = random("one_writer");
     let mut migration = Migration::demo("zombie").await;
     // A sleeper in the middle of a transaction holds its rows until PostgreSQL has had enough of it.
@@ -74,31 +71,31 @@ async fn a_leader_that_slept_through_the_take_over_publishes_nothing() {
     let (sleeper, successor) = leader_of(migration.daemon(), migration.daemon()).await;
     let load = Load::start(&migration, seed, 150.0);
     let marker = Marker::write(&migration).await;
-    wait::until("the first leader publishes", PATIENCE, async || {
+    wait::until("the first leader publishes", DEADLINE, async || {
         wait::holds(marker.is_in(&migration.target).await, "not there")
     })
     .await;
 
     // In the middle of its work, with events read and not yet published.
     sleeper.sigstop().await;
-    successor.wait_for("the other one leads", PATIENCE, |status| status.phase("source") == "running").await;
+    successor.wait_for("the other one leads", DEADLINE, |status| status.phase("source") == "running").await;
     // The sleeper also holds partitions of the sink; what it cannot commit any more is applied by the successor.
     let marker = Marker::write(&migration).await;
-    wait::until("the successor publishes", PATIENCE, async || {
+    wait::until("the successor publishes", DEADLINE, async || {
         wait::holds(marker.is_in(&migration.target).await, "not there")
     })
     .await;
     sleeper.sigcont().await;
     sleeper
-        .wait_for("the sleeper knows it leads no more", PATIENCE, |status| status.phase("source") == "standby")
+        .wait_for("the sleeper knows it leads no more", DEADLINE, |status| status.phase("source") == "standby")
         .await;
     let marker = Marker::write(&migration).await;
-    wait::until("a write after its awakening arrives", PATIENCE, async || {
+    wait::until("a write after its awakening arrives", DEADLINE, async || {
         wait::holds(marker.is_in(&migration.target).await, "not there")
     })
     .await;
     load.end().await;
-    migration.quiesce(&successor, PATIENCE).await;
+    migration.quiesce(&successor, DEADLINE).await;
 
     let mut publishers = std::collections::BTreeSet::new();
     for collection in driftless_demo::Collection::ALL {
@@ -124,7 +121,7 @@ async fn a_leader_that_slept_through_the_take_over_publishes_nothing() {
 
 /// Waits until exactly one of two leads, the snapshot is complete, and tells which is which.
 async fn leader_of(one: Daemon, other: Daemon) -> (Daemon, Daemon) {
-    let first_leads = wait::until("exactly one of two leads", PATIENCE, async || {
+    let first_leads = wait::until("exactly one of two leads", DEADLINE, async || {
         let (one, other) = (one.status().await?, other.status().await?);
         match (one.phase("source"), other.phase("source")) {
             ("running", "standby") => Ok(true),
@@ -134,6 +131,6 @@ async fn leader_of(one: Daemon, other: Daemon) -> (Daemon, Daemon) {
     })
     .await;
     let (leader, standby) = if first_leads { (one, other) } else { (other, one) };
-    leader.wait_for("the snapshot is complete", PATIENCE, |status| status.snapshot_complete()).await;
+    leader.wait_for("the snapshot is complete", DEADLINE, |status| status.snapshot_complete()).await;
     (leader, standby)
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::support::{
-    PATIENCE, beside_others, load,
+    DEADLINE, load,
     migration::Migration,
     oracle::{Difference, compare},
 };
@@ -32,11 +32,10 @@ const SPOILED: &[(&str, &str)] = &[
 
 #[tokio::test(flavor = "multi_thread")]
 async fn oracle_names_every_kind_of_difference() {
-    let _machine = beside_others().await;
     let migration = Migration::demo("oracle").await;
     load::fill(&migration, 5, 400).await;
     let daemon = migration.daemon();
-    migration.quiesce(&daemon, PATIENCE).await;
+    migration.quiesce(&daemon, DEADLINE).await;
     compare(&migration).await.assert_equal();
     daemon.stop(0).await;
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::support::{
-    PATIENCE, beside_others,
+    DEADLINE,
     load::{Load, Marker, fill},
     migration::Migration,
     oracle, wait,
@@ -11,7 +11,6 @@ use crate::support::{
 
 #[tokio::test(flavor = "multi_thread")]
 async fn roles_work_in_processes_of_their_own() {
-    let _machine = beside_others().await;
     let mut migration = Migration::demo("roles").await;
     migration.set("reconcile", "sample", 5_000);
     migration.set("reconcile", "interval", "1s");
@@ -20,9 +19,9 @@ async fn roles_work_in_processes_of_their_own() {
     let sinks = [migration.daemon_with(&["sink"]), migration.daemon_with(&["sink"])];
     let reconciler = migration.daemon_with(&["reconciler"]);
     let load = Load::start(&migration, 11, 80.0);
-    reconciler.wait_for("the snapshot is complete", PATIENCE, |status| status.snapshot_complete()).await;
+    reconciler.wait_for("the snapshot is complete", DEADLINE, |status| status.snapshot_complete()).await;
     for (daemon, role) in [(&source, "source"), (&sinks[0], "sink"), (&sinks[1], "sink"), (&reconciler, "reconciler")] {
-        let status = daemon.wait_for("the role runs", PATIENCE, |status| status.phase(role) == "running").await;
+        let status = daemon.wait_for("the role runs", DEADLINE, |status| status.phase(role) == "running").await;
         assert_eq!(status.process.roles.len(), 1, "{:?}", status.process.roles);
         let (ready, told) = daemon.page("/readyz").await.expect("the page answers");
         assert_eq!(ready, 200, "{told}");
@@ -32,12 +31,12 @@ async fn roles_work_in_processes_of_their_own() {
     let [one, other] = sinks;
     one.stop(0).await;
     let marker = Marker::write(&migration).await;
-    wait::until("the other sink applies", PATIENCE, async || {
+    wait::until("the other sink applies", DEADLINE, async || {
         wait::holds(marker.is_in(&migration.target).await, "not there")
     })
     .await;
     load.end().await;
-    migration.quiesce(&other, PATIENCE).await;
+    migration.quiesce(&other, DEADLINE).await;
     oracle::assert_equal(&migration).await;
     reconciler.wait_for("the verdict is in sync", Duration::from_secs(60), |status| status.verdict == "in_sync").await;
     for daemon in [source, other, reconciler] {

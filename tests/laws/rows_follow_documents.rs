@@ -7,7 +7,7 @@ use driftless_demo::{Collection, Generator};
 use mongodb::bson::{Bson, Document, doc, oid::ObjectId};
 
 use crate::support::{
-    PATIENCE, beside_others,
+    DEADLINE,
     daemon::Daemon,
     load::fill,
     migration::Migration,
@@ -34,7 +34,7 @@ impl Case {
         let id = documents.filter(fits).map(|document| document.get_object_id("_id").expect("an ObjectId")).next();
         let id = id.expect("the demo has such a document");
         let daemon = migration.daemon();
-        migration.quiesce(&daemon, PATIENCE).await;
+        migration.quiesce(&daemon, DEADLINE).await;
         Self { migration, daemon, collection: collection.name(), id }
     }
 
@@ -43,7 +43,7 @@ impl Case {
         let documents = self.migration.collection(self.collection);
         let done = documents.update_one(doc! { "_id": self.id }, update).await.expect("update the document");
         assert_eq!(done.modified_count, 1);
-        self.migration.quiesce(&self.daemon, PATIENCE).await;
+        self.migration.quiesce(&self.daemon, DEADLINE).await;
         oracle::assert_equal(&self.migration).await;
     }
 
@@ -78,7 +78,6 @@ impl Case {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn unset_and_replace_clear_columns() {
-    let _machine = beside_others().await;
     let has = |document: &Document| {
         ["rating", "status", "lastLoginAt"].iter().all(|field| !matches!(document.get(field), None | Some(Bson::Null)))
             && document.get_document("profile").is_ok_and(|profile| profile.contains_key("phone"))
@@ -106,7 +105,7 @@ async fn unset_and_replace_clear_columns() {
     document.insert("updatedAt", mongodb::bson::DateTime::now());
     let users = case.migration.collection("users");
     users.replace_one(doc! { "_id": case.id }, document).await.expect("replace the document");
-    case.migration.quiesce(&case.daemon, PATIENCE).await;
+    case.migration.quiesce(&case.daemon, DEADLINE).await;
     oracle::assert_equal(&case.migration).await;
     for column in ["preferences", "tags", "organisation_id"] {
         assert_eq!(case.column(column).await, None, "{column}");
@@ -117,7 +116,6 @@ async fn unset_and_replace_clear_columns() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn child_rows_follow_their_elements() {
-    let _machine = beside_others().await;
     let many = |document: &Document| document.get_array("milestones").is_ok_and(|milestones| milestones.len() >= 3);
     let case = Case::start("children", Collection::Plans, many).await;
     let by_position = async || case.children("plan_milestones", "plan_id", "position").await;
@@ -158,7 +156,6 @@ async fn child_rows_follow_their_elements() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn child_rows_with_a_key_of_their_own_follow_it() {
-    let _machine = beside_others().await;
     let many = |document: &Document| document.get_array("sources").is_ok_and(|sources| sources.len() >= 3);
     let case = Case::start("keyed", Collection::ResearchPacks, many).await;
     let by_key = async || case.children("research_sources", "research_pack_id", "key").await;
@@ -178,7 +175,7 @@ async fn child_rows_with_a_key_of_their_own_follow_it() {
 
     let packs = case.migration.collection(case.collection);
     packs.delete_one(doc! { "_id": case.id }).await.expect("delete the document");
-    case.migration.quiesce(&case.daemon, PATIENCE).await;
+    case.migration.quiesce(&case.daemon, DEADLINE).await;
     oracle::assert_equal(&case.migration).await;
     case.finish().await;
 }

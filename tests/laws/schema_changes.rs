@@ -3,7 +3,7 @@
 
 use mongodb::bson::{Document, doc};
 
-use crate::support::{PATIENCE, beside_others, daemon::Daemon, migration::Migration, stack::Stack, wait};
+use crate::support::{DEADLINE, daemon::Daemon, migration::Migration, stack::Stack, wait};
 
 const SCHEMA: &str = "
 CREATE TYPE mood AS ENUM ('good', 'bad');
@@ -36,7 +36,7 @@ async fn begin(test: &str) -> (Migration, Daemon) {
     .await;
     write(&migration, "pets", doc! { "_id": 1, "title": "cat" }).await;
     let daemon = migration.daemon();
-    migration.quiesce(&daemon, PATIENCE).await;
+    migration.quiesce(&daemon, DEADLINE).await;
     in_sync(&daemon).await;
     (migration, daemon)
 }
@@ -52,12 +52,12 @@ async fn alter(migration: &Migration, sql: &str) {
 }
 
 async fn in_sync(daemon: &Daemon) {
-    daemon.wait_for("both sides are in sync", PATIENCE, |status| status.verdict == "in_sync").await;
+    daemon.wait_for("both sides are in sync", DEADLINE, |status| status.verdict == "in_sync").await;
 }
 
 /// Waits until the sink has halted, and gives reason and hint.
 async fn halted(daemon: &Daemon) -> String {
-    let status = daemon.wait_for("the sink halts", PATIENCE, |status| status.phase("sink") == "halted").await;
+    let status = daemon.wait_for("the sink halts", DEADLINE, |status| status.phase("sink") == "halted").await;
     let role = &status.process.roles["sink"];
     format!("{} / {}", role.reason.as_deref().unwrap_or(""), role.hint.as_deref().unwrap_or(""))
 }
@@ -65,39 +65,38 @@ async fn halted(daemon: &Daemon) -> String {
 /// The schema grows under the daemon: every step is taken up by the same process.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_schema_that_grows_is_taken_up() {
-    let _machine = beside_others().await;
     let (migration, daemon) = begin("schema_grows").await;
 
     // A column that the mapping fills by its name: new documents have it at once, older rows are told and found.
     alter(&migration, "ALTER TABLE users ADD COLUMN city text").await;
     write(&migration, "users", doc! { "_id": 2, "name": "bob", "city": "Rome" }).await;
-    daemon.wait_for("the older row is found different", PATIENCE, |status| status.verdict == "drift").await;
+    daemon.wait_for("the older row is found different", DEADLINE, |status| status.verdict == "drift").await;
     let command = "driftless replay --collection users --to-earliest";
-    wait::until("the log says how older rows get the value", PATIENCE, async || {
+    wait::until("the log says how older rows get the value", DEADLINE, async || {
         wait::holds(daemon.log().contains(command), "no such line")
     })
     .await;
     migration.succeed(&["replay", "--collection", "users", "--to-earliest"]).await;
-    migration.wait_for_number("SELECT count(*) FROM users WHERE city IN ('Bern', 'Rome')", PATIENCE, 2).await;
+    migration.wait_for_number("SELECT count(*) FROM users WHERE city IN ('Bern', 'Rome')", DEADLINE, 2).await;
     in_sync(&daemon).await;
 
     // Another type of the same column.
     alter(&migration, "ALTER TABLE users ALTER COLUMN age TYPE text").await;
     write(&migration, "users", doc! { "_id": 3, "name": "carl", "age": 9 }).await;
-    migration.wait_for_number("SELECT count(*) FROM users WHERE age = '9'", PATIENCE, 1).await;
+    migration.wait_for_number("SELECT count(*) FROM users WHERE age = '9'", DEADLINE, 1).await;
     in_sync(&daemon).await;
 
     // A value that was too long, and is retried right after the column was made wider.
     write(&migration, "users", doc! { "_id": 4, "name": "bartholomew" }).await;
-    migration.wait_for_number("SELECT count(*) FROM driftless.dead_letter WHERE state = 'open'", PATIENCE, 1).await;
+    migration.wait_for_number("SELECT count(*) FROM driftless.dead_letter WHERE state = 'open'", DEADLINE, 1).await;
     alter(&migration, "ALTER TABLE users ALTER COLUMN name TYPE varchar(20)").await;
     migration.succeed(&["dlq", "retry"]).await;
-    migration.wait_for_number("SELECT count(*) FROM users WHERE name = 'bartholomew'", PATIENCE, 1).await;
+    migration.wait_for_number("SELECT count(*) FROM users WHERE name = 'bartholomew'", DEADLINE, 1).await;
 
     // A new label of an enumerated type, used at once.
     alter(&migration, "ALTER TYPE mood ADD VALUE 'fine'").await;
     write(&migration, "users", doc! { "_id": 5, "name": "eve", "mood": "fine" }).await;
-    migration.wait_for_number("SELECT count(*) FROM users WHERE mood::text = 'fine'", PATIENCE, 1).await;
+    migration.wait_for_number("SELECT count(*) FROM users WHERE mood::text = 'fine'", DEADLINE, 1).await;
     assert_eq!(migration.number("SELECT count(*) FROM driftless.dead_letter WHERE state = 'open'").await, 0);
     in_sync(&daemon).await;
     daemon.stop(0).await;
@@ -107,7 +106,6 @@ async fn a_schema_that_grows_is_taken_up() {
 /// What no longer fits halts by name, and heals when the schema is as it was; what was written meanwhile is applied then.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_schema_that_no_longer_fits_halts_by_name_and_heals() {
-    let _machine = beside_others().await;
     let (migration, daemon) = begin("schema_breaks").await;
     let cases: [(&str, &str, &[&str]); 5] = [
         (
@@ -146,12 +144,12 @@ async fn a_schema_that_no_longer_fits_halts_by_name_and_heals() {
             assert!(said.contains(part), "{broken}: {part}: {said}");
         }
         alter(&migration, mended).await;
-        migration.wait_for_number(&format!("SELECT count(*) FROM users WHERE name = 'n{at}'"), PATIENCE, 1).await;
-        daemon.wait_for("the sink runs", PATIENCE, |status| status.phase("sink") == "running").await;
+        migration.wait_for_number(&format!("SELECT count(*) FROM users WHERE name = 'n{at}'"), DEADLINE, 1).await;
+        daemon.wait_for("the sink runs", DEADLINE, |status| status.phase("sink") == "running").await;
     }
     assert_eq!(migration.number("SELECT count(*) FROM driftless.dead_letter WHERE state = 'open'").await, 0);
     migration.succeed(&["replay", "--collection", "users", "--to-earliest"]).await;
-    migration.quiesce(&daemon, PATIENCE).await;
+    migration.quiesce(&daemon, DEADLINE).await;
     in_sync(&daemon).await;
     daemon.stop(0).await;
     migration.finish().await;
@@ -160,7 +158,6 @@ async fn a_schema_that_no_longer_fits_halts_by_name_and_heals() {
 /// A right that was taken away and given back.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_missing_right_heals_when_it_is_granted() {
-    let _machine = beside_others().await;
     let stack = Stack::shared().await;
     let mut migration = Migration::new(stack, stack.mongo_uri(), "schema_rights", SCHEMA, MAPPING).await;
     let role = format!("{}_role", migration.name);
@@ -186,17 +183,17 @@ async fn a_missing_right_heals_when_it_is_granted() {
     let said = halted(&daemon).await;
     assert!(said.contains("default_transaction_read_only is on for role") && said.contains("RESET"), "{said}");
     alter(&migration, &format!("ALTER ROLE {role} RESET default_transaction_read_only")).await;
-    migration.quiesce(&daemon, PATIENCE).await;
+    migration.quiesce(&daemon, DEADLINE).await;
 
     alter(&migration, &format!("REVOKE INSERT ON users FROM {role}")).await;
     write(&migration, "users", doc! { "_id": 2, "name": "bob" }).await;
     let said = halted(&daemon).await;
     assert!(said.contains("42501") || said.contains("lacks INSERT"), "{said}");
     alter(&migration, &format!("GRANT INSERT ON users TO {role}")).await;
-    migration.wait_for_number("SELECT count(*) FROM users", PATIENCE, 2).await;
+    migration.wait_for_number("SELECT count(*) FROM users", DEADLINE, 2).await;
     // A document is given up by the same plan, although this role's sessions have a search path of their own.
     write(&migration, "users", doc! { "_id": 3, "name": "too long for it" }).await;
-    migration.wait_for_number("SELECT count(*) FROM driftless.dead_letter WHERE state = 'open'", PATIENCE, 1).await;
+    migration.wait_for_number("SELECT count(*) FROM driftless.dead_letter WHERE state = 'open'", DEADLINE, 1).await;
     daemon.stop(0).await;
     // So has a command, which asks about the documents in the types of the tables.
     let checked = migration.command(&["check"]).await;

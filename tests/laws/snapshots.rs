@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::{
-    PATIENCE, beside_others,
+    DEADLINE,
     daemon::Daemon,
     load::{Load, Marker, fill},
     migration::Migration,
@@ -53,12 +53,11 @@ async fn all_done(daemon: &Daemon, run: u64) {
     let done = |status: &Status| {
         status.snapshot_complete() && snapshots(status).all(|snapshot| snapshot.done && snapshot.run == run)
     };
-    daemon.wait_for("every snapshot of the run is done", PATIENCE, done).await;
+    daemon.wait_for("every snapshot of the run is done", DEADLINE, done).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn versions_never_go_backwards_in_a_topic() {
-    let _machine = beside_others().await;
     let (seed, _) = random("snapshots");
     let mut migration = Migration::demo("audit").await;
     migration.set("source", "chunk_documents", 50);
@@ -72,12 +71,12 @@ async fn versions_never_go_backwards_in_a_topic() {
     let writing = rounds(&migration, &end);
 
     let daemon = migration.daemon();
-    daemon.wait_for("a part of the snapshots is logged", PATIENCE, |status| documents(status) > 300).await;
+    daemon.wait_for("a part of the snapshots is logged", DEADLINE, |status| documents(status) > 300).await;
     let before = daemon.status().await.expect("the status answers");
     daemon.kill9().await;
     let daemon = migration.daemon();
     let all_shown = |status: &Status| snapshots(status).count() == Collection::ALL.len();
-    let resumed = daemon.wait_for("they go on", PATIENCE, all_shown).await;
+    let resumed = daemon.wait_for("they go on", DEADLINE, all_shown).await;
     assert!(documents(&resumed) >= documents(&before), "what was logged before the kill counts");
     all_done(&daemon, 0).await;
 
@@ -87,7 +86,7 @@ async fn versions_never_go_backwards_in_a_topic() {
     end.cancel();
     eprintln!("snapshots: {} rounds", writing.await.expect("the writer does not panic"));
     load.end().await;
-    let status = migration.quiesce(&daemon, PATIENCE).await;
+    let status = migration.quiesce(&daemon, DEADLINE).await;
 
     let mut reads = 0;
     for collection in Collection::ALL {
@@ -127,30 +126,29 @@ async fn audit(migration: &Migration, collection: &str) -> usize {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pause_survives_a_restart() {
-    let _machine = beside_others().await;
     let (seed, _) = random("snapshots");
     let mut migration = Migration::demo("paused").await;
     migration.set("source", "snapshot_rate", 500);
     migration.set("source", "chunk_documents", 50);
     fill(&migration, seed, 1_500).await;
     let daemon = migration.daemon();
-    daemon.wait_for("the snapshots run", PATIENCE, |status| documents(status) > 0).await;
+    daemon.wait_for("the snapshots run", DEADLINE, |status| documents(status) > 0).await;
     migration.succeed(&["snapshot", "pause"]).await;
     let still = |status: &Status| snapshots(status).all(|one| one.done || one.phase == "paused");
-    daemon.wait_for("they stand still", PATIENCE, still).await;
+    daemon.wait_for("they stand still", DEADLINE, still).await;
     daemon.kill9().await;
 
     let daemon = migration.daemon();
-    let stood = daemon.wait_for("they still do", PATIENCE, |status| !status.process.snapshots.is_empty()).await;
+    let stood = daemon.wait_for("they still do", DEADLINE, |status| !status.process.snapshots.is_empty()).await;
     assert!(still(&stood) && !snapshots(&stood).all(|snapshot| snapshot.done), "{}", stood.summary());
     let told = migration.succeed(&["snapshot", "status"]).await;
     assert!(told.contains("paused"), "{told}");
     // The stream goes on meanwhile.
     let marker = Marker::write(&migration).await;
     let there = async || wait::holds(marker.is_in(&migration.target).await, "not there");
-    wait::until("a write arrives", PATIENCE, there).await;
+    wait::until("a write arrives", DEADLINE, there).await;
     migration.succeed(&["snapshot", "resume"]).await;
-    migration.quiesce(&daemon, PATIENCE).await;
+    migration.quiesce(&daemon, DEADLINE).await;
     oracle::assert_equal(&migration).await;
     daemon.stop(0).await;
     migration.finish().await;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::support::{
-    PATIENCE, alone,
+    DEADLINE,
     load::{Load, Marker, fill},
     migration::Migration,
     wait,
@@ -17,11 +17,10 @@ const MOST: Duration = Duration::from_secs(3);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn staleness_is_short_under_a_modest_load() {
-    let _machine = alone().await;
     let migration = Migration::demo("staleness").await;
     fill(&migration, 17, 600).await;
     let mut daemon = migration.daemon();
-    daemon.wait_for("the snapshot is complete", PATIENCE, |status| status.snapshot_complete()).await;
+    daemon.wait_for("the snapshot is complete", DEADLINE, |status| status.snapshot_complete()).await;
     let load = Load::start(&migration, 17, 120.0);
     // A queue takes a while to fill.
     daemon.lives_for(Duration::from_secs(6)).await;
@@ -29,7 +28,7 @@ async fn staleness_is_short_under_a_modest_load() {
     for _ in 0..7 {
         let written = Instant::now();
         let marker = Marker::write(&migration).await;
-        wait::until("a write arrives", PATIENCE, async || {
+        wait::until("a write arrives", DEADLINE, async || {
             wait::holds(marker.is_in(&migration.target).await, "not there")
         })
         .await;

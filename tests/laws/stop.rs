@@ -6,7 +6,7 @@ use mongodb::bson::oid::ObjectId;
 use rand::Rng;
 
 use crate::support::{
-    PATIENCE, beside_others,
+    DEADLINE,
     load::{Load, fill, organisation},
     migration::Migration,
     oracle, random, wait,
@@ -14,21 +14,20 @@ use crate::support::{
 
 #[tokio::test(flavor = "multi_thread")]
 async fn stop_under_load_is_quick_and_loses_nothing() {
-    let _machine = beside_others().await;
     let (seed, mut random) = random("stop");
     let migration = Migration::demo("stop").await;
     fill(&migration, seed, 1_500).await;
     let load = Load::start(&migration, seed, 200.0);
     for _ in 0..3 {
         let mut daemon = migration.daemon();
-        daemon.wait_for("the source runs", PATIENCE, |status| status.phase("source") == "running").await;
+        daemon.wait_for("the source runs", DEADLINE, |status| status.phase("source") == "running").await;
         daemon.lives_for(Duration::from_millis(random.random_range(0..1_500))).await;
         // `stop` itself sees to it that the grace is kept.
         daemon.stop(0).await;
     }
     load.end().await;
     let daemon = migration.daemon();
-    let status = migration.quiesce(&daemon, PATIENCE).await;
+    let status = migration.quiesce(&daemon, DEADLINE).await;
     oracle::assert_equal(&migration).await;
     assert_eq!(status.gaps(), 0);
     daemon.stop(0).await;
@@ -37,12 +36,11 @@ async fn stop_under_load_is_quick_and_loses_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn stop_before_anything_works_ends_too() {
-    let _machine = beside_others().await;
     let mut migration = Migration::demo("stop_early").await;
     // Nobody listens there: the source stalls.
     migration.set("source", "uri", "mongodb://127.0.0.1:9/?serverSelectionTimeoutMS=500&directConnection=true");
     let daemon = migration.daemon();
-    let status = daemon.wait_for("the source stalls", PATIENCE, |status| status.phase("source") == "stalled").await;
+    let status = daemon.wait_for("the source stalls", DEADLINE, |status| status.phase("source") == "stalled").await;
     assert!(status.process.roles["source"].reason.is_some(), "a stall says why");
     assert_eq!(status.verdict, "unknown");
     daemon.stop(0).await;
@@ -52,12 +50,11 @@ async fn stop_before_anything_works_ends_too() {
 /// The batch that is open when the daemon is told to stop turns out to need a person.
 #[tokio::test(flavor = "multi_thread")]
 async fn stop_does_not_hide_a_halt() {
-    let _machine = beside_others().await;
     let mut migration = Migration::demo("stop_halt").await;
     migration.set("sink", "breaker_dead_letters", 1);
     fill(&migration, 37, 50).await;
     let daemon = migration.daemon();
-    migration.quiesce(&daemon, PATIENCE).await;
+    migration.quiesce(&daemon, DEADLINE).await;
 
     let mut other = migration.connect().await;
     let lock = other.transaction().await.expect("begin");
@@ -66,7 +63,7 @@ async fn stop_does_not_hide_a_halt() {
     migration.collection("organisations").insert_many(documents).await.expect("insert documents");
     let waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'app.organisations'::regclass
         AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
-    wait::until("a batch waits for the table", PATIENCE, async || {
+    wait::until("a batch waits for the table", DEADLINE, async || {
         let waiting = migration.number(waits).await;
         wait::holds(waiting > 0, waiting)
     })

@@ -1,10 +1,9 @@
 //! Servers that are away are told at once, each with its address, and not one after the other.
 
-use crate::support::{PATIENCE, beside_others, migration::Migration};
+use crate::support::{DEADLINE, migration::Migration};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_server_that_is_away_is_told_with_its_address() {
-    let _machine = beside_others().await;
     let mut migration = Migration::demo("unreachable").await;
     // Ports that nobody listens on, and as patient as the defaults are.
     migration.set("source", "uri", "mongodb://127.0.0.1:1");
@@ -14,7 +13,7 @@ async fn every_server_that_is_away_is_told_with_its_address() {
     let reason = |status: &crate::support::status::Status, role: &str| {
         status.process.roles.get(role).and_then(|role| role.reason.clone()).unwrap_or_default()
     };
-    let told = daemon.wait_for("every server is named", PATIENCE, |status| {
+    let told = daemon.wait_for("every server is named", DEADLINE, |status| {
         let source = reason(status, "source");
         source.contains("127.0.0.1:1")
             && source.contains("127.0.0.1:2")

@@ -6,7 +6,7 @@ use std::time::Duration;
 use mongodb::bson::{Document, doc, oid::ObjectId};
 
 use crate::support::{
-    PATIENCE, beside_others,
+    DEADLINE,
     daemon::Daemon,
     drill,
     load::{Load, Marker, fill, organisation},
@@ -20,18 +20,17 @@ const FALSE: &str = "SELECT f.value::text FROM driftless.reconcile_result, jsonb
 
 #[tokio::test(flavor = "multi_thread")]
 async fn verdict_never_calls_lag_drift() {
-    let _machine = beside_others().await;
     let (seed, _) = random("verdict");
     let mut migration = Migration::demo("verdict").await;
     migration.set("reconcile", "sample", 5_000);
     migration.set("reconcile", "interval", "50ms");
     fill(&migration, seed, 600).await;
     let mut daemon = migration.daemon();
-    daemon.wait_for("the snapshot is complete", PATIENCE, |status| status.snapshot_complete()).await;
+    daemon.wait_for("the snapshot is complete", DEADLINE, |status| status.snapshot_complete()).await;
     let load = Load::start(&migration, seed, 300.0);
     daemon.lives_for(Duration::from_secs(if drill() { 120 } else { 15 })).await;
     load.end().await;
-    migration.quiesce(&daemon, PATIENCE).await;
+    migration.quiesce(&daemon, DEADLINE).await;
     oracle::assert_equal(&migration).await;
 
     let passes = migration.number("SELECT count(*) FROM driftless.reconcile_result").await;
@@ -39,7 +38,7 @@ async fn verdict_never_calls_lag_drift() {
     eprintln!("verdict: {passes} passes, {compared} documents compared");
     assert!(passes >= 12, "{passes} passes over six collections");
     no_false_alarm(&migration, &daemon).await;
-    daemon.wait_for("the verdict is in sync", PATIENCE, |status| status.verdict == "in_sync").await;
+    daemon.wait_for("the verdict is in sync", DEADLINE, |status| status.verdict == "in_sync").await;
     daemon.stop(0).await;
     migration.finish().await;
 }
@@ -48,7 +47,6 @@ async fn verdict_never_calls_lag_drift() {
 /// no change, only the delete does; a reconciler that read the document in between must wait for it.
 #[tokio::test(flavor = "multi_thread")]
 async fn verdict_waits_for_the_delete_behind_an_update() {
-    let _machine = beside_others().await;
     let mut migration = Migration::demo("behind").await;
     migration.set("reconcile", "sample", 5_000);
     migration.set("reconcile", "interval", "50ms");
@@ -56,7 +54,7 @@ async fn verdict_waits_for_the_delete_behind_an_update() {
     migration.set("source", "lookup_batch", 1);
     fill(&migration, 23, 100).await;
     let mut daemon = migration.daemon();
-    migration.quiesce(&daemon, PATIENCE).await;
+    migration.quiesce(&daemon, DEADLINE).await;
     let organisations = migration.collection("organisations");
     let marker = Marker::write(&migration).await;
     for round in 0..5 {
@@ -69,7 +67,7 @@ async fn verdict_waits_for_the_delete_behind_an_update() {
             })
             .collect();
         organisations.insert_many(&documents).await.expect("insert documents");
-        migration.quiesce(&daemon, PATIENCE).await;
+        migration.quiesce(&daemon, DEADLINE).await;
         let these = doc! { "about": &mark };
         organisations.update_many(these.clone(), doc! { "$inc": { "employees": 1 } }).await.expect("update them");
         // Long enough for a pass to read them as they are now, shorter than all their images take; and with other writes,
@@ -80,7 +78,7 @@ async fn verdict_waits_for_the_delete_behind_an_update() {
         }
         organisations.delete_many(these).await.expect("delete them");
     }
-    migration.quiesce(&daemon, PATIENCE).await;
+    migration.quiesce(&daemon, DEADLINE).await;
     oracle::assert_equal(&migration).await;
     let missing = daemon.metric("driftless_source_lookups_missing_total").await.unwrap_or(0.0);
     eprintln!("verdict: {missing} documents were gone when they were looked up");
@@ -93,20 +91,19 @@ async fn verdict_waits_for_the_delete_behind_an_update() {
 /// A row that nobody replicated has no ledger entry and no document: only counting finds it.
 #[tokio::test(flavor = "multi_thread")]
 async fn verdict_names_a_row_that_no_document_stands_behind() {
-    let _machine = beside_others().await;
     let mut migration = Migration::demo("surplus").await;
     migration.set("reconcile", "sample", 5_000);
     migration.set("reconcile", "interval", "100ms");
     fill(&migration, 29, 100).await;
     let daemon = migration.daemon();
-    migration.quiesce(&daemon, PATIENCE).await;
-    daemon.wait_for("the verdict is in sync", PATIENCE, |status| status.verdict == "in_sync").await;
+    migration.quiesce(&daemon, DEADLINE).await;
+    daemon.wait_for("the verdict is in sync", DEADLINE, |status| status.verdict == "in_sync").await;
     migration.succeed(&["reconcile", "--full"]).await;
 
     let stray = "INSERT INTO app.organisations (id, name, slug, kind, employees, credit, created_at, updated_at)
         VALUES (gen_random_uuid(), 'Stray', 'stray', 'company', 1, 0, now(), now())";
     migration.target.execute(stray, &[]).await.expect("write a row into the target by hand");
-    let status = daemon.wait_for("the verdict is drift", PATIENCE, |status| status.verdict == "drift").await;
+    let status = daemon.wait_for("the verdict is drift", DEADLINE, |status| status.verdict == "drift").await;
     let named =
         status.blockers.iter().any(|blocker| blocker.to_string().contains("organisations: documents that drift: 1"));
     assert!(named, "the verdict names the table: {:?}", status.blockers);
@@ -115,7 +112,7 @@ async fn verdict_names_a_row_that_no_document_stands_behind() {
 
     let remove = "DELETE FROM app.organisations WHERE name = 'Stray'";
     migration.target.execute(remove, &[]).await.expect("remove the row again");
-    daemon.wait_for("the verdict is in sync again", PATIENCE, |status| status.verdict == "in_sync").await;
+    daemon.wait_for("the verdict is in sync again", DEADLINE, |status| status.verdict == "in_sync").await;
     daemon.stop(0).await;
     migration.finish().await;
 }
@@ -123,20 +120,19 @@ async fn verdict_names_a_row_that_no_document_stands_behind() {
 /// Rows that were changed by hand are put right by a replay, which applies the versions that are there: no fault of anybody.
 #[tokio::test(flavor = "multi_thread")]
 async fn verdict_knows_a_replay_as_a_cause() {
-    let _machine = beside_others().await;
     let mut migration = Migration::demo("replay_heals").await;
     migration.set("reconcile", "sample", 5_000);
     migration.set("reconcile", "interval", "100ms");
     fill(&migration, 41, 100).await;
     let daemon = migration.daemon();
-    migration.quiesce(&daemon, PATIENCE).await;
-    daemon.wait_for("the verdict is in sync", PATIENCE, |status| status.verdict == "in_sync").await;
+    migration.quiesce(&daemon, DEADLINE).await;
+    daemon.wait_for("the verdict is in sync", DEADLINE, |status| status.verdict == "in_sync").await;
 
     let by_hand = "UPDATE app.organisations SET employees = employees + 1";
     assert!(migration.target.execute(by_hand, &[]).await.expect("change rows by hand") > 0);
-    daemon.wait_for("the verdict is drift", PATIENCE, |status| status.verdict == "drift").await;
+    daemon.wait_for("the verdict is drift", DEADLINE, |status| status.verdict == "drift").await;
     migration.succeed(&["replay", "--collection", "organisations", "--to-earliest"]).await;
-    daemon.wait_for("the verdict is in sync again", PATIENCE, |status| status.verdict == "in_sync").await;
+    daemon.wait_for("the verdict is in sync again", DEADLINE, |status| status.verdict == "in_sync").await;
     let healed = daemon.metric("driftless_drift_healed_total").await;
     assert_eq!(healed, Some(0.0), "a replay is a cause");
     daemon.stop(0).await;
@@ -146,7 +142,6 @@ async fn verdict_knows_a_replay_as_a_cause() {
 /// More drift than a report lists: it says how much more, and the log does not repeat it document by document.
 #[tokio::test(flavor = "multi_thread")]
 async fn verdict_says_how_much_more_drifts_than_it_lists() {
-    let _machine = beside_others().await;
     let mut migration = Migration::demo("many").await;
     migration.set("reconcile", "sample", 5_000);
     migration.set("reconcile", "interval", "100ms");
@@ -154,9 +149,9 @@ async fn verdict_says_how_much_more_drifts_than_it_lists() {
     let ids: Vec<ObjectId> = (0..105).map(|_| ObjectId::new()).collect();
     let organisations = migration.collection("organisations");
     organisations.insert_many(ids.iter().map(|id| organisation(*id))).await.expect("insert documents");
-    migration.quiesce(&daemon, PATIENCE).await;
+    migration.quiesce(&daemon, DEADLINE).await;
     migration.target.batch_execute("DELETE FROM app.organisations").await.expect("remove rows by hand");
-    daemon.wait_for("the verdict is drift", PATIENCE, |status| status.verdict == "drift").await;
+    daemon.wait_for("the verdict is drift", DEADLINE, |status| status.verdict == "drift").await;
 
     let full = ["reconcile", "--full", "--collection", "organisations"];
     let report = async |more: &[&str]| {
@@ -175,7 +170,7 @@ async fn verdict_says_how_much_more_drifts_than_it_lists() {
     assert_eq!((&listed["missing"], &listed["findings_left_out"]), (&105.into(), &5.into()));
 
     let passes = "SELECT count(*) FROM driftless.reconcile_result WHERE collection = 'organisations' AND missing = 105";
-    wait::until("it was found by several passes", PATIENCE, async || {
+    wait::until("it was found by several passes", DEADLINE, async || {
         let found = migration.number(passes).await;
         wait::holds(found >= 10, found)
     })

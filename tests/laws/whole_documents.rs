@@ -12,7 +12,7 @@ use rand::Rng;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::{
-    PATIENCE, beside_others, drill, load,
+    DEADLINE, drill, load,
     migration::Migration,
     oracle::{self, root_id},
     random,
@@ -28,7 +28,6 @@ enum Left {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_several_changes_in_a_transaction_the_last_wins() {
-    let _machine = beside_others().await;
     let (_, mut random) = random("whole_documents");
     let mut migration = Migration::demo("transactions").await;
     // A transaction of MongoDB becomes several of the log, and several batches of the sink.
@@ -40,14 +39,14 @@ async fn of_several_changes_in_a_transaction_the_last_wins() {
     let writer = tokio::spawn(write(migration.mongo.clone(), migration.collection("organisations"), end.clone()));
     for _ in 0..if drill() { 12 } else { 3 } {
         let mut daemon = migration.daemon();
-        daemon.wait_for("the source runs", PATIENCE, |status| status.phase("source") == "running").await;
+        daemon.wait_for("the source runs", DEADLINE, |status| status.phase("source") == "running").await;
         daemon.lives_for(Duration::from_millis(random.random_range(300..1_500))).await;
         daemon.kill9().await;
     }
     end.cancel();
     let left = writer.await.expect("the writer does not panic");
     let daemon = migration.daemon();
-    migration.quiesce(&daemon, PATIENCE).await;
+    migration.quiesce(&daemon, DEADLINE).await;
 
     let rows =
         migration.target.query("SELECT id::text, employees FROM app.organisations", &[]).await.expect("read rows");

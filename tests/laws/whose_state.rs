@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use mongodb::bson::{Document, doc};
 
-use crate::support::{PATIENCE, alone, beside_others, migration::Migration, stack::Stack, status::Status, topic, wait};
+use crate::support::{DEADLINE, migration::Migration, stack::Stack, status::Status, topic, wait};
 
 const SCHEMA: &str = "CREATE TABLE users (id uuid PRIMARY KEY, name text)";
 const MAPPING: &str = "namespace = \"dns\"\n[collections.users]\ntable = \"public.users\"\nid = \"uuid5\"\n";
@@ -32,7 +32,7 @@ async fn equal(migration: &Migration) {
         expected.push(cursor.current().get_str("name").expect("a name").to_owned());
     }
     expected.sort();
-    wait::until("both sides are equal", PATIENCE, async || {
+    wait::until("both sides are equal", DEADLINE, async || {
         let found = migration.texts("SELECT name FROM users").await;
         let mut found: Vec<_> = found.into_iter().flatten().collect();
         found.sort();
@@ -52,10 +52,9 @@ fn refused(status: &Status, role: &str, names: &[&str]) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_database_under_the_same_prefix_is_refused() {
-    let _machine = beside_others().await;
     let mut migration = users("other_database").await;
     let daemon = migration.daemon();
-    migration.quiesce(&daemon, PATIENCE).await;
+    migration.quiesce(&daemon, DEADLINE).await;
     daemon.stop(0).await;
 
     let (own, other) = (migration.name.clone(), format!("{}_other", migration.name));
@@ -64,7 +63,7 @@ async fn another_database_under_the_same_prefix_is_refused() {
     migration.set("source", "database", other.as_str());
     let daemon = migration.daemon();
     daemon
-        .wait_for("every role is refused", PATIENCE, |status| {
+        .wait_for("every role is refused", DEADLINE, |status| {
             ["source", "sink", "reconciler"].iter().all(|role| refused(status, role, &[&own, &other]))
         })
         .await;
@@ -78,7 +77,7 @@ async fn another_database_under_the_same_prefix_is_refused() {
     migration.set("source", "database", own.as_str());
     insert(&migration, 30..40).await;
     let daemon = migration.daemon();
-    migration.quiesce(&daemon, PATIENCE).await;
+    migration.quiesce(&daemon, DEADLINE).await;
     equal(&migration).await;
     daemon.stop(0).await;
     migration.mongo.database(&other).drop().await.expect("drop the other database");
@@ -87,10 +86,9 @@ async fn another_database_under_the_same_prefix_is_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_daemon_with_another_source_or_target_does_not_stand_by() {
-    let _machine = beside_others().await;
     let mut migration = users("second").await;
     let daemon = migration.daemon();
-    migration.quiesce(&daemon, PATIENCE).await;
+    migration.quiesce(&daemon, DEADLINE).await;
     let other = format!("{}_other", migration.name);
     let admin = migration.connect().await;
     admin.batch_execute(&format!("DROP DATABASE IF EXISTS {other}")).await.expect("drop");
@@ -106,7 +104,7 @@ async fn a_second_daemon_with_another_source_or_target_does_not_stand_by() {
     let own = migration.name.clone();
     let second = migration.daemon();
     second
-        .wait_for("another target is refused", PATIENCE, |status| {
+        .wait_for("another target is refused", DEADLINE, |status| {
             ["source", "sink", "reconciler"].iter().all(|role| refused(status, role, &[&own, &other]))
         })
         .await;
@@ -114,7 +112,7 @@ async fn a_second_daemon_with_another_source_or_target_does_not_stand_by() {
     migration.set("sink", "url", own_url.as_str());
     migration.set("source", "database", other.as_str());
     let second = migration.daemon();
-    second.wait_for("another source is refused", PATIENCE, |status| refused(status, "source", &[&own, &other])).await;
+    second.wait_for("another source is refused", DEADLINE, |status| refused(status, "source", &[&own, &other])).await;
     second.stop(3).await;
     assert_eq!(daemon.status().await.expect("the first answers").phase("source"), "running");
     daemon.stop(0).await;
@@ -125,17 +123,16 @@ async fn a_second_daemon_with_another_source_or_target_does_not_stand_by() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn topics_that_were_made_again_skip_nothing() {
-    let _machine = beside_others().await;
     let migration = users("new_topics").await;
     let daemon = migration.daemon();
-    migration.quiesce(&daemon, PATIENCE).await;
+    migration.quiesce(&daemon, DEADLINE).await;
     daemon.stop(0).await;
 
     // A delete that reaches the topic and no sink: it goes with the topic.
     let users = migration.collection("users");
     let source = migration.daemon_with(&["source"]);
     users.delete_one(doc! { "_id": 4 }).await.expect("delete");
-    wait::until("the delete is in the topic", PATIENCE, async || {
+    wait::until("the delete is in the topic", DEADLINE, async || {
         let records = migration.records("users").await;
         wait::holds(records.iter().any(|record| record.header("driftless.op") == Some("delete")), records.len())
     })
@@ -147,7 +144,7 @@ async fn topics_that_were_made_again_skip_nothing() {
     insert(&migration, 30..40).await;
     let mut daemon = migration.daemon();
     for restart in [true, false] {
-        migration.quiesce(&daemon, PATIENCE).await;
+        migration.quiesce(&daemon, DEADLINE).await;
         equal(&migration).await;
         if restart {
             daemon.stop(0).await;
@@ -160,11 +157,10 @@ async fn topics_that_were_made_again_skip_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_topic_that_is_deleted_under_the_daemon_shows_and_is_made_good() {
-    let _machine = alone().await;
     let migration = users("deleted_topic").await;
     let daemon = migration.daemon();
-    migration.quiesce(&daemon, PATIENCE).await;
-    daemon.wait_for("it is in sync", PATIENCE, |status| status.verdict == "in_sync").await;
+    migration.quiesce(&daemon, DEADLINE).await;
+    daemon.wait_for("it is in sync", DEADLINE, |status| status.verdict == "in_sync").await;
 
     topic::remove(migration.stack.kafka(), &migration.topic("users")).await;
     daemon.wait_for("it is not in sync", NOTICED, |status| status.verdict != "in_sync").await;
@@ -175,7 +171,7 @@ async fn a_topic_that_is_deleted_under_the_daemon_shows_and_is_made_good() {
     .await;
     migration.collection("users").delete_one(doc! { "_id": 3 }).await.expect("delete");
     insert(&migration, 30..40).await;
-    migration.quiesce(&daemon, PATIENCE).await;
+    migration.quiesce(&daemon, DEADLINE).await;
     equal(&migration).await;
     daemon.stop(0).await;
     migration.finish().await;
@@ -183,17 +179,16 @@ async fn a_topic_that_is_deleted_under_the_daemon_shows_and_is_made_good() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_state_topic_freezes_no_watermark() {
-    let _machine = beside_others().await;
     let migration = users("lost_state").await;
     let daemon = migration.daemon();
-    migration.quiesce(&daemon, PATIENCE).await;
+    migration.quiesce(&daemon, DEADLINE).await;
     daemon.stop(0).await;
     topic::remove(migration.stack.kafka(), &format!("{}.state", migration.name)).await;
     // Nobody knows any more that this happened: only a new reading finds out.
     migration.collection("users").delete_one(doc! { "_id": 2 }).await.expect("delete");
     insert(&migration, 30..40).await;
     let daemon = migration.daemon();
-    migration.quiesce(&daemon, PATIENCE).await;
+    migration.quiesce(&daemon, DEADLINE).await;
     equal(&migration).await;
     daemon.stop(0).await;
     migration.finish().await;

@@ -7,7 +7,7 @@ use driftless::{
     sink::dead_letter,
 };
 
-use super::world::{World, change, partition, plan, user};
+use super::world::{World, change, partition, plan, sink_config, user};
 
 #[tokio::test]
 async fn quiet_triggers_and_foreign_keys_as_in_logical_replication() {
@@ -145,7 +145,7 @@ async fn a_role_without_the_right_enforces_unless_told_otherwise() {
     let role = format!("it_{}", uuid::Uuid::new_v4().simple());
     let client = world.database.client().await;
     client.batch_execute(&format!("CREATE ROLE {role} LOGIN")).await.expect("ok");
-    let mut config = world.database.sink_config();
+    let mut config = sink_config(&world.database);
     config.url = Some(world.database.url_as(Some(&role)).into());
     let session = Postgres::new(&config, "t").expect("a target").open(Purpose::Apply).await.expect("connects");
     assert_eq!(session.constraint_mode(), ConstraintMode::Enforce);

@@ -7,10 +7,10 @@ use driftless::{
     postgres::{Error, Postgres, Purpose},
     retry::{Class, Classify},
 };
+use driftless_testing::unique;
 use rstest::rstest;
 
-use super::world::{World, change, plan};
-use crate::support::unique;
+use super::world::{World, change, plan, sink_config};
 
 /// Enough documents for a COPY.
 const MANY: i32 = 150;
@@ -144,7 +144,7 @@ async fn a_table_that_takes_no_copy_is_written_the_other_way() {
              ALTER TABLE app.plans ENABLE ROW LEVEL SECURITY; CREATE POLICY all_rows ON app.plans USING (true)"
         ))
         .await;
-    let mut config = world.database.sink_config();
+    let mut config = sink_config(&world.database);
     config.url = Some(world.database.url_as(Some(&role)).into());
     let target = Postgres::new(&config, "t").expect("a target");
     world.session = target.open(Purpose::Apply).await.expect("connects");

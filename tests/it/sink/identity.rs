@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use super::world::{TOPIC, World, change, user};
-use crate::support::Database;
+use super::world::{TOPIC, World, change, sink_config, user};
 use bson::rawdoc;
 use driftless::{
     control::{
@@ -18,6 +17,7 @@ use driftless::{
     retry::chain,
     sink::{Prepared, checkpoint},
 };
+use driftless_testing::postgres::Database;
 
 const OTHER_TABLES: &str = "CREATE SCHEMA other; CREATE TABLE other.users (id uuid PRIMARY KEY, email text, name text)";
 const OTHER_MAPPING: &str = r#"
@@ -28,7 +28,7 @@ id = "uuid5"
 "#;
 
 async fn session(database: &Database, prefix: &str) -> Session {
-    let target = Postgres::new(&database.sink_config(), prefix).expect("a target");
+    let target = Postgres::new(&sink_config(database), prefix).expect("a target");
     target.open(Purpose::Control).await.expect("connects")
 }
 
@@ -82,7 +82,7 @@ async fn two_migrations_with_a_collection_of_one_name_share_nothing() {
 /// A world over the same database, whose log begins at the first offset of a topic of its own name.
 async fn world_of(world: &World, prefix: &str) -> World {
     let database = world.database.again().await;
-    let target = Postgres::new(&database.sink_config(), prefix).expect("a target");
+    let target = Postgres::new(&sink_config(&database), prefix).expect("a target");
     let session = target.open(Purpose::Apply).await.expect("connects");
     let (prepared, limits) = (world.prepared.clone(), world.limits);
     World { database, target, session, prepared, offset: 1_000, applied: Some(1), limits }

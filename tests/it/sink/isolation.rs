@@ -8,10 +8,10 @@ use driftless::{
     retry::{Class, Classify},
     target::TargetReader,
 };
+use driftless_testing::postgres::Database;
 use rstest::rstest;
 
 use super::world::{World, change};
-use crate::support::Database;
 
 const HOSTS: &str = "CREATE TABLE hosts (id uuid PRIMARY KEY, address inet, note text);
                      CREATE TABLE ports (id uuid PRIMARY KEY, host_id uuid, open int4range)";

@@ -10,10 +10,10 @@ use driftless::{
     sink::{self, Limits, Prepared},
     target,
 };
+use driftless_testing::{postgres::Database, unique};
 use rstest::rstest;
 
-use super::world::{TABLES, World, change, plan, user};
-use crate::support::{Database, unique};
+use super::world::{TABLES, World, change, plan, sink_config, user};
 
 /// Defaults of a database that every new connection would begin with.
 const HOSTILE: &[(&str, &str)] = &[
@@ -169,7 +169,7 @@ async fn ids_are_not_kept_in_a_column_that_folds_them() {
     );
     database.client().await.batch_execute(&tables).await.expect("ok");
     let session =
-        Postgres::new(&database.sink_config(), "t").expect("a target").open(Purpose::Control).await.expect("connects");
+        Postgres::new(&sink_config(&database), "t").expect("a target").open(Purpose::Control).await.expect("connects");
     let catalog = postgres::read_catalog(&session).await.expect("reads");
     let mapping = "namespace = \"dns\"\n[collections.words]\ntable = \"app.words\"\nid = \"text\"\n[collections.plain]\n\
                    table = \"app.plain\"\nid = \"text\"\n[collections.plain.children.notes]\ntable = \"app.notes\"\n\
@@ -258,7 +258,7 @@ async fn the_rights_that_are_printed_are_enough(#[values(false, true)] ours: boo
     let file = MappingFile::parse(&mapping, "m.toml").expect("a file");
     if !ours {
         // Somebody else made the schema, with an older version's tables among them or not.
-        let control = Postgres::new(&database.sink_config(), "t")
+        let control = Postgres::new(&sink_config(&database), "t")
             .expect("a target")
             .open(Purpose::Control)
             .await
@@ -278,7 +278,7 @@ async fn the_rights_that_are_printed_are_enough(#[values(false, true)] ours: boo
     assert_eq!(lacking(&session, &file).await, "");
     drop(session);
 
-    let mut config = database.sink_config();
+    let mut config = sink_config(&database);
     config.url = Some(database.url_as(Some(&role)).into());
     run(&config, &file).await;
     assert_eq!(client.query_one("SELECT count(*) FROM app.milestones", &[]).await.expect("ok").get::<_, i64>(0), 1);
@@ -336,7 +336,7 @@ async fn run(config: &SinkConfig, file: &MappingFile) {
 async fn role(database: &Database, options: &str) -> (String, Session) {
     let role = unique("it");
     database.client().await.batch_execute(&format!("CREATE ROLE {role} LOGIN {options}")).await.expect("ok");
-    let mut config = database.sink_config();
+    let mut config = sink_config(database);
     config.url = Some(database.url_as(Some(&role)).into());
     let session = Postgres::new(&config, "t").expect("a target").open(Purpose::Apply).await.expect("connects");
     (role, session)

@@ -13,11 +13,11 @@ use driftless::{
     retry::{Backoff, Stalls},
     sink::Worker,
 };
+use driftless_testing::{stack::setting, unique, wait::soon};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::world::{World, change, plan, user};
-use crate::support::{setting, soon, unique};
+use super::world::{World, change, plan, sink_config, user};
 
 /// A world whose log is Kafka.
 struct Kafka {
@@ -62,7 +62,7 @@ impl Kafka {
     }
 
     fn start(&self, cancel: &CancellationToken) -> JoinHandle<Result<(), Error>> {
-        let mut config = self.world.database.sink_config();
+        let mut config = sink_config(&self.world.database);
         config.batch_changes = 7;
         config.breaker_dead_letters = self.breaker_dead_letters;
         config.parked_bytes = self.parked_bytes;

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use bson::{RawDocumentBuf, rawdoc};
 use driftless::{
-    config::Constraints,
+    config::{Constraints, SinkConfig},
     control::dead_letters,
     log::{Fetched, FrontierRecord, TopicPartition, envelope},
     mapping::{MappingFile, Plan},
@@ -13,9 +13,8 @@ use driftless::{
     sink::{self, Limits, Outcome, Prepared, plan::Batch},
     target::TargetReader,
 };
+use driftless_testing::{postgres::Database, wait::soon};
 use tokio_postgres::SimpleQueryMessage;
-
-use crate::support::{Database, soon};
 
 pub(crate) const TABLES: &str = "
 CREATE SCHEMA app;
@@ -95,7 +94,7 @@ impl World {
 
     pub(crate) async fn on(database: Database, constraints: Constraints, tables: &str, mapping: &str) -> Self {
         database.client().await.batch_execute(tables).await.expect("creates the tables");
-        let mut config = database.sink_config();
+        let mut config = sink_config(&database);
         config.constraints = constraints;
         let target = Postgres::new(&config, "t").expect("a target");
         let control = target.open(Purpose::Control).await.expect("connects");
@@ -289,6 +288,11 @@ fn record(encoded: envelope::Encoded, offset: i64) -> Fetched {
         value: Some(encoded.value),
         headers,
     }
+}
+
+/// The sink's configuration for a database.
+pub(crate) fn sink_config(database: &Database) -> SinkConfig {
+    serde_json::from_value(serde_json::json!({ "url": database.url() })).expect("a configuration")
 }
 
 /// The partition that everything lies in.

@@ -12,13 +12,14 @@ use driftless::{
     model::{Change, ClusterTime, Key, SnapshotState, SnapshotStep, Version},
     source::{Limits, MemoryPermit, Merge, Range, ReadTime, Snapshot, SnapshotItem, Start},
 };
+use driftless_testing::{
+    proxy::{Line, Proxy},
+    stack::setting,
+    wait::soon,
+};
 use mongodb::Database;
 
 use super::{BACKOFF, Shop, Stream, reads};
-use crate::support::{
-    proxy::{Line, Proxy},
-    setting, soon,
-};
 
 /// MemoryPermit for a chunk or two of ten small documents, so that it cannot run ahead of who takes them.
 const FEW_CHUNKS: ByteSize = ByteSize::kib(8);

@@ -6,7 +6,7 @@ use tokio::task::JoinHandle;
 use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;
 
-use super::{PATIENCE, migration::Migration, oracle::root_id, wait};
+use super::{DEADLINE, migration::Migration, oracle::root_id, wait};
 
 /// Fills the source with this many documents.
 pub(crate) async fn fill(migration: &Migration, seed: u64, documents: u64) {
@@ -57,7 +57,7 @@ impl Marker {
         let document = organisation(id);
         let organisations = migration.collection("organisations");
         let filter = doc! { "_id": id };
-        wait::until("MongoDB takes a write", PATIENCE, async || {
+        wait::until("MongoDB takes a write", DEADLINE, async || {
             organisations.replace_one(filter.clone(), &document).upsert(true).await.map(drop)
         })
         .await;

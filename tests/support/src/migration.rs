@@ -1,7 +1,7 @@
 //! One migration of a test: its databases, topics and configuration, and what can be asked of both sides.
 
 use std::{
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::Output,
     sync::atomic::{AtomicU32, Ordering},
     time::Duration,
@@ -9,11 +9,12 @@ use std::{
 
 use mongodb::bson::{Document, doc};
 use tokio::time::timeout;
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::Client;
 
-use super::{
+use crate::{
     daemon::{Daemon, program},
-    stack::{Stack, root},
+    postgres::{connect, try_connect},
+    stack::{Stack, profile, root},
     status::{ClusterTime, Status},
     topic, wait,
 };
@@ -22,13 +23,17 @@ use super::{
 const COMMAND: Duration = Duration::from_secs(60);
 
 /// Everything that belongs to one test.
-pub(crate) struct Migration {
-    pub(crate) stack: &'static Stack,
+pub struct Migration {
+    /// The servers.
+    pub stack: &'static Stack,
     /// Name of the MongoDB database, the PostgreSQL database and the prefix of the topics.
-    pub(crate) name: String,
-    pub(crate) mongo: mongodb::Client,
-    pub(crate) source: mongodb::Database,
-    pub(crate) target: Client,
+    pub name: String,
+    /// A client of the source.
+    pub mongo: mongodb::Client,
+    /// The source database.
+    pub source: mongodb::Database,
+    /// A connection to the target.
+    pub target: Client,
     folder: PathBuf,
     config: toml::Table,
     daemons: AtomicU32,
@@ -36,21 +41,21 @@ pub(crate) struct Migration {
 
 impl Migration {
     /// The demo application, on the shared servers, without documents.
-    pub(crate) async fn demo(test: &str) -> Self {
+    pub async fn demo(test: &str) -> Self {
         Self::demo_on(Stack::shared().await, test).await
     }
 
     /// The demo application on other servers.
-    pub(crate) async fn demo_on(stack: &'static Stack, test: &str) -> Self {
+    pub async fn demo_on(stack: &'static Stack, test: &str) -> Self {
         let demo = root().join("config/demo");
         let read = |file: &str| std::fs::read_to_string(demo.join(file)).expect("read the demo's files");
         Self::new(stack, stack.mongo_uri(), test, &read("schema.sql"), &read("mapping.toml")).await
     }
 
     /// Another application.
-    pub(crate) async fn new(stack: &'static Stack, uri: &str, test: &str, schema: &str, mapping: &str) -> Self {
+    pub async fn new(stack: &'static Stack, uri: &str, test: &str, schema: &str, mapping: &str) -> Self {
         let name = format!("law_{test}_{}", std::process::id());
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("laws").join(&name);
+        let folder = profile().with_file_name("tmp").join("laws").join(&name);
         std::fs::create_dir_all(&folder).expect("make the folder of the test");
         std::fs::write(folder.join("mapping.toml"), mapping).expect("write the mapping");
         let mongo = mongodb::Client::with_uri_str(uri).await.expect("the address of MongoDB is well-formed");
@@ -63,24 +68,24 @@ impl Migration {
     }
 
     /// Sets `section.key` for daemons that are started from now on.
-    pub(crate) fn set(&mut self, section: &str, key: &str, value: impl Into<toml::Value>) {
+    pub fn set(&mut self, section: &str, key: &str, value: impl Into<toml::Value>) {
         let section = self.config.get_mut(section).and_then(toml::Value::as_table_mut).expect("a section of the file");
         section.insert(key.to_owned(), value.into());
     }
 
     /// Starts a daemon with every role.
-    pub(crate) fn daemon(&self) -> Daemon {
+    pub fn daemon(&self) -> Daemon {
         self.daemon_with(&[])
     }
 
     /// Starts a daemon with these roles.
-    pub(crate) fn daemon_with(&self, roles: &[&str]) -> Daemon {
+    pub fn daemon_with(&self, roles: &[&str]) -> Daemon {
         let number = self.daemons.fetch_add(1, Ordering::Relaxed);
         Daemon::start(&self.write_config(), self.folder.join(format!("daemon-{number}.log")), roles)
     }
 
     /// Runs `driftless` with these arguments to its end.
-    pub(crate) async fn command(&self, arguments: &[&str]) -> Output {
+    pub async fn command(&self, arguments: &[&str]) -> Output {
         let mut command = program();
         command.arg("--config").arg(self.write_config()).args(arguments).kill_on_drop(true);
         let output = timeout(COMMAND, command.output()).await;
@@ -88,7 +93,7 @@ impl Migration {
     }
 
     /// The same; it must succeed. Gives its standard output.
-    pub(crate) async fn succeed(&self, arguments: &[&str]) -> String {
+    pub async fn succeed(&self, arguments: &[&str]) -> String {
         let output = self.command(arguments).await;
         let [told, complained] =
             [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes).into_owned());
@@ -107,43 +112,43 @@ impl Migration {
     }
 
     /// The mapping file that its daemons read.
-    pub(crate) fn mapping(&self) -> PathBuf {
+    pub fn mapping(&self) -> PathBuf {
         self.folder.join("mapping.toml")
     }
 
     /// A collection of the source.
-    pub(crate) fn collection(&self, name: &str) -> mongodb::Collection<Document> {
+    pub fn collection(&self, name: &str) -> mongodb::Collection<Document> {
         self.source.collection(name)
     }
 
     /// The topic of a collection.
-    pub(crate) fn topic(&self, collection: &str) -> String {
+    pub fn topic(&self, collection: &str) -> String {
         format!("{0}.{0}.{collection}", self.name)
     }
 
     /// Another connection to the target.
-    pub(crate) async fn connect(&self) -> Client {
+    pub async fn connect(&self) -> Client {
         self.try_connect().await.expect("connect to PostgreSQL")
     }
 
     /// The same, where PostgreSQL may be away.
-    pub(crate) async fn try_connect(&self) -> Result<Client, tokio_postgres::Error> {
+    pub async fn try_connect(&self) -> Result<Client, tokio_postgres::Error> {
         try_connect(&self.stack.postgres_url(&self.name)).await
     }
 
     /// One number from the target.
-    pub(crate) async fn number(&self, query: &str) -> i64 {
+    pub async fn number(&self, query: &str) -> i64 {
         self.target.query_one(query, &[]).await.unwrap_or_else(|error| panic!("{query}: {error}")).get(0)
     }
 
     /// The first column of every row, as text.
-    pub(crate) async fn texts(&self, query: &str) -> Vec<Option<String>> {
+    pub async fn texts(&self, query: &str) -> Vec<Option<String>> {
         let rows = self.target.query(query, &[]).await.unwrap_or_else(|error| panic!("{query}: {error}"));
         rows.iter().map(|row| row.get(0)).collect()
     }
 
     /// Waits until the query gives this number.
-    pub(crate) async fn wait_for_number(&self, query: &str, within: Duration, wanted: i64) {
+    pub async fn wait_for_number(&self, query: &str, within: Duration, wanted: i64) {
         wait::until(format!("{query} gives {wanted}"), within, async || {
             let seen = self.number(query).await;
             wait::holds(seen == wanted, seen)
@@ -152,7 +157,7 @@ impl Migration {
     }
 
     /// Waits until everything written so far is applied, as the daemon's own status tells it.
-    pub(crate) async fn quiesce(&self, daemon: &Daemon, within: Duration) -> Status {
+    pub async fn quiesce(&self, daemon: &Daemon, within: Duration) -> Status {
         let written = self.last_write().await;
         // What waits for another document, which came too, is not applied yet.
         let settled = |status: &Status| status.snapshot_complete() && status.passed(written) && status.parked() == 0;
@@ -171,12 +176,12 @@ impl Migration {
     }
 
     /// Every committed record of a collection's topic.
-    pub(crate) async fn records(&self, collection: &str) -> Vec<topic::Record> {
+    pub async fn records(&self, collection: &str) -> Vec<topic::Record> {
         topic::records(self.stack.kafka(), &self.topic(collection)).await
     }
 
     /// Removes everything of a test that passed; one that fails leaves all of it to be looked at.
-    pub(crate) async fn finish(self) {
+    pub async fn finish(self) {
         clear(self.stack, &self.name, &self.source).await;
         let Self { stack, name, mongo, target, folder, .. } = self;
         mongo.shutdown().immediate(true).await;
@@ -199,16 +204,6 @@ async fn drop_database(stack: &Stack, name: &str) {
     let admin = connect(stack.value("POSTGRES_URL")).await;
     let statement = format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)");
     admin.execute(&statement, &[]).await.expect("drop the target database");
-}
-
-async fn connect(url: &str) -> Client {
-    try_connect(url).await.expect("connect to PostgreSQL")
-}
-
-async fn try_connect(url: &str) -> Result<Client, tokio_postgres::Error> {
-    let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
-    tokio::spawn(connection);
-    Ok(client)
 }
 
 /// Small chunks and transactions, so that few documents already make many of them; short beats, so that tests are short.

@@ -6,82 +6,107 @@ use serde::Deserialize;
 
 /// `/api/v1/status`.
 #[derive(Clone, Debug, Deserialize)]
-pub(crate) struct Status {
-    pub(crate) verdict: String,
-    pub(crate) blockers: Vec<serde_json::Value>,
-    pub(crate) process: Process,
+pub struct Status {
+    /// `in_sync`, `drift` or `unknown`.
+    pub verdict: String,
+    /// What keeps the verdict from being `in_sync`.
+    pub blockers: Vec<serde_json::Value>,
+    /// The answering process.
+    pub process: Process,
+    /// Every mapped collection.
     #[serde(default)]
-    pub(crate) collections: Vec<Collection>,
+    pub collections: Vec<Collection>,
+    /// Every partition of their topics.
     #[serde(default)]
-    pub(crate) partitions: Vec<Partition>,
+    pub partitions: Vec<Partition>,
 }
 
 /// What the answering process says of itself.
 #[derive(Clone, Debug, Deserialize)]
-pub(crate) struct Process {
-    pub(crate) roles: BTreeMap<String, Role>,
+pub struct Process {
+    /// Its roles by name.
+    pub roles: BTreeMap<String, Role>,
+    /// Its snapshots by collection.
     #[serde(default)]
-    pub(crate) snapshots: BTreeMap<String, Snapshot>,
+    pub snapshots: BTreeMap<String, Snapshot>,
 }
 
 /// One role's line.
 #[derive(Clone, Debug, Deserialize)]
-pub(crate) struct Role {
-    pub(crate) phase: String,
+pub struct Role {
+    /// Its phase, such as `running`, `stalled` or `halted`.
+    pub phase: String,
+    /// Why it waits or has halted.
     #[serde(default)]
-    pub(crate) reason: Option<String>,
+    pub reason: Option<String>,
+    /// What to do about it.
     #[serde(default)]
-    pub(crate) hint: Option<String>,
+    pub hint: Option<String>,
 }
 
 /// How far a snapshot is.
 #[derive(Clone, Debug, Deserialize)]
-pub(crate) struct Snapshot {
-    pub(crate) phase: String,
-    pub(crate) run: u64,
-    pub(crate) documents: u64,
-    pub(crate) done: bool,
+pub struct Snapshot {
+    /// Its phase.
+    pub phase: String,
+    /// Number of the run.
+    pub run: u64,
+    /// Documents read.
+    pub documents: u64,
+    /// Whether everything was read.
+    pub done: bool,
 }
 
 /// One collection.
 #[derive(Clone, Debug, Deserialize)]
-pub(crate) struct Collection {
-    pub(crate) name: String,
-    pub(crate) watermark: Option<ClusterTime>,
-    pub(crate) snapshot_complete: bool,
-    pub(crate) dead_letters: u64,
-    pub(crate) parked: u64,
+pub struct Collection {
+    /// Its name.
+    pub name: String,
+    /// Everything before it is applied.
+    pub watermark: Option<ClusterTime>,
+    /// Whether its snapshot is applied.
+    pub snapshot_complete: bool,
+    /// Open dead letters.
+    pub dead_letters: u64,
+    /// Documents that wait for another one.
+    pub parked: u64,
 }
 
 /// One partition.
 #[derive(Clone, Debug, Deserialize)]
-pub(crate) struct Partition {
-    pub(crate) topic: String,
-    pub(crate) partition: i32,
-    pub(crate) watermark: Option<ClusterTime>,
-    pub(crate) gaps: i64,
+pub struct Partition {
+    /// Its topic.
+    pub topic: String,
+    /// Its number.
+    pub partition: i32,
+    /// Everything before it is applied.
+    pub watermark: Option<ClusterTime>,
+    /// Frontiers whose count was not met.
+    pub gaps: i64,
 }
 
 /// A cluster time; everything before a watermark is applied, the watermark itself is not.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct ClusterTime {
-    pub(crate) t: u32,
-    pub(crate) i: u32,
+pub struct ClusterTime {
+    /// Seconds.
+    pub t: u32,
+    /// Ordinal within the second.
+    pub i: u32,
 }
 
 impl Status {
     /// The phase of a role, `absent` when the process does not run it.
-    pub(crate) fn phase(&self, role: &str) -> &str {
+    pub fn phase(&self, role: &str) -> &str {
         self.process.roles.get(role).map_or("absent", |role| role.phase.as_str())
     }
 
     /// Whether the snapshot of every collection is finished.
-    pub(crate) fn snapshot_complete(&self) -> bool {
+    pub fn snapshot_complete(&self) -> bool {
         !self.collections.is_empty() && self.collections.iter().all(|collection| collection.snapshot_complete)
     }
 
     /// Whether every change up to `time` is applied, in every collection and partition.
-    pub(crate) fn passed(&self, time: ClusterTime) -> bool {
+    pub fn passed(&self, time: ClusterTime) -> bool {
         let past = |watermark: Option<ClusterTime>| watermark.is_some_and(|watermark| watermark > time);
         !self.collections.is_empty()
             && self.collections.iter().all(|collection| past(collection.watermark))
@@ -89,22 +114,22 @@ impl Status {
     }
 
     /// Documents that wait for another one, in all collections.
-    pub(crate) fn parked(&self) -> u64 {
+    pub fn parked(&self) -> u64 {
         self.collections.iter().map(|collection| collection.parked).sum()
     }
 
     /// Frontiers whose count was not met, in all partitions.
-    pub(crate) fn gaps(&self) -> i64 {
+    pub fn gaps(&self) -> i64 {
         self.partitions.iter().map(|partition| partition.gaps).sum()
     }
 
     /// Open dead letters of all collections.
-    pub(crate) fn dead_letters(&self) -> u64 {
+    pub fn dead_letters(&self) -> u64 {
         self.collections.iter().map(|collection| collection.dead_letters).sum()
     }
 
     /// What a failed wait shows.
-    pub(crate) fn summary(&self) -> String {
+    pub fn summary(&self) -> String {
         let roles: Vec<_> = self
             .process
             .roles

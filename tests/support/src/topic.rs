@@ -16,7 +16,7 @@ use rdkafka::{
 };
 use tokio::task::spawn_blocking;
 
-use super::{PATIENCE, wait};
+use crate::{DEADLINE, wait};
 
 const ANSWER: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(200);
@@ -24,31 +24,37 @@ const READ: Duration = Duration::from_secs(120);
 
 /// A record as it lies in the log.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Record {
-    pub(crate) partition: i32,
-    pub(crate) offset: i64,
-    pub(crate) timestamp_ms: Option<i64>,
-    pub(crate) key: Option<Vec<u8>>,
-    pub(crate) value: Option<Vec<u8>>,
-    pub(crate) headers: Vec<(String, Vec<u8>)>,
+pub struct Record {
+    /// Where it lies.
+    pub partition: i32,
+    /// Its place in the partition.
+    pub offset: i64,
+    /// Its time, in milliseconds since 1970.
+    pub timestamp_ms: Option<i64>,
+    /// Its key.
+    pub key: Option<Vec<u8>>,
+    /// Its value.
+    pub value: Option<Vec<u8>>,
+    /// Its headers, in their order.
+    pub headers: Vec<(String, Vec<u8>)>,
 }
 
 impl Record {
     /// The text of a header.
-    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+    pub fn header(&self, name: &str) -> Option<&str> {
         let (_, value) = self.headers.iter().find(|(header, _)| header == name)?;
         std::str::from_utf8(value).ok()
     }
 
     /// Whether it carries a document or its removal, unlike frontier and control records.
-    pub(crate) fn is_change(&self) -> bool {
+    pub fn is_change(&self) -> bool {
         self.header("driftless.op").is_some_and(|op| !["frontier", "control"].contains(&op))
     }
 }
 
 /// Every record of a topic that is committed when it is asked for (some later ones may come along), partition by
 /// partition in the order of offsets; none when there is no such topic.
-pub(crate) async fn records(brokers: &str, topic: &str) -> Vec<Record> {
+pub async fn records(brokers: &str, topic: &str) -> Vec<Record> {
     let (brokers, topic) = (brokers.to_owned(), topic.to_owned());
     spawn_blocking(move || read(&brokers, &topic)).await.expect("read the topic")
 }
@@ -107,7 +113,7 @@ fn own(message: &BorrowedMessage<'_>) -> Record {
 }
 
 /// Appends the records in this order, each to its own partition; returns when the broker has them all.
-pub(crate) async fn append(brokers: &str, topic: &str, records: Vec<Record>) {
+pub async fn append(brokers: &str, topic: &str, records: Vec<Record>) {
     let (brokers, topic) = (brokers.to_owned(), topic.to_owned());
     spawn_blocking(move || write(&brokers, &topic, &records)).await.expect("write to the topic");
 }
@@ -136,7 +142,7 @@ fn write(brokers: &str, topic: &str, records: &[Record]) {
 }
 
 /// Removes every topic with that prefix.
-pub(crate) async fn remove(brokers: &str, prefix: &str) {
+pub async fn remove(brokers: &str, prefix: &str) {
     let mut settings = ClientConfig::new();
     settings.set("bootstrap.servers", brokers);
     let admin: AdminClient<DefaultClientContext> = settings.create().expect("make an administration client");
@@ -159,12 +165,12 @@ pub(crate) async fn remove(brokers: &str, prefix: &str) {
 const SOME: usize = 16;
 
 /// Waits until every one of so many members of a consumer group has partitions.
-pub(crate) async fn shared_out(brokers: &str, group: &str, members: usize) {
+pub async fn shared_out(brokers: &str, group: &str, members: usize) {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", brokers);
     let asking: BaseConsumer = config.create().expect("a client");
-    wait::until("the partitions are shared out", PATIENCE, async || {
-        let groups = asking.fetch_group_list(Some(group), PATIENCE).map_err(|error| error.to_string())?;
+    wait::until("the partitions are shared out", DEADLINE, async || {
+        let groups = asking.fetch_group_list(Some(group), DEADLINE).map_err(|error| error.to_string())?;
         let group = groups.groups().first().ok_or("no such group")?;
         let shares: Vec<usize> = group.members().iter().map(|one| one.assignment().map_or(0, <[u8]>::len)).collect();
         wait::holds(shares.len() == members && shares.iter().all(|share| *share > SOME), "not yet")

@@ -1,17 +1,19 @@
-//! Patience: looks again at a short beat until something holds, and says what it saw last when it never does.
+//! Waiting for a condition: looks again at a short interval until it holds, and reports what it saw last when it never does.
 
 use std::{fmt::Display, time::Duration};
 
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval, timeout_at};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-const BEAT: Duration = Duration::from_millis(50);
+use crate::DEADLINE;
+
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Waits until `look` gives a value. `Err` is what is seen meanwhile; the last one is shown when the time is over.
 ///
 /// # Panics
 /// When the time is over.
-pub(crate) async fn until<T, E: Display>(
+pub async fn until<T, E: Display>(
     what: impl Display,
     within: Duration,
     mut look: impl AsyncFnMut() -> Result<T, E>,
@@ -30,13 +32,21 @@ pub(crate) async fn until<T, E: Display>(
     }
 }
 
+/// Waits for what a future gives.
+///
+/// # Panics
+/// When it gives nothing before the deadline.
+pub async fn soon<T>(what: &str, state: impl Future<Output = T>) -> T {
+    timeout(DEADLINE, state).await.unwrap_or_else(|_| panic!("{what} did not happen within {DEADLINE:?}"))
+}
+
 /// `Ok` when it holds, else what is seen instead.
-pub(crate) fn holds(condition: bool, seen: impl Display) -> Result<(), String> {
+pub fn holds(condition: bool, seen: impl Display) -> Result<(), String> {
     if condition { Ok(()) } else { Err(seen.to_string()) }
 }
 
 /// Acts at the same beat until told to end; how often it did.
-pub(crate) async fn repeat_until(end: &CancellationToken, mut act: impl AsyncFnMut()) -> u64 {
+pub async fn repeat_until(end: &CancellationToken, mut act: impl AsyncFnMut()) -> u64 {
     let (mut beat, mut times) = (beat(), 0);
     while !end.is_cancelled() {
         beat.tick().await;
@@ -47,7 +57,7 @@ pub(crate) async fn repeat_until(end: &CancellationToken, mut act: impl AsyncFnM
 }
 
 fn beat() -> Interval {
-    let mut beat = interval(BEAT);
+    let mut beat = interval(POLL_INTERVAL);
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     beat
 }

@@ -10,7 +10,7 @@ use tokio::{
 
 /// What the proxy does with connections, old and new.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Line {
+pub enum Line {
     /// Passes everything on.
     Open,
     /// Closes them.
@@ -19,15 +19,16 @@ pub(crate) enum Line {
     Stalled,
 }
 
-pub(crate) struct Proxy {
+/// A proxy on a port of its own.
+pub struct Proxy {
     /// Where it listens.
-    pub(crate) address: SocketAddr,
+    pub address: SocketAddr,
     line: watch::Sender<Line>,
 }
 
 impl Proxy {
     /// Listens on a free port and passes connections on to `server`.
-    pub(crate) async fn to(server: String) -> Self {
+    pub async fn to(server: String) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("the proxy runs");
         let address = listener.local_addr().expect("the proxy runs");
         let (line, follow) = watch::channel(Line::Open);
@@ -39,7 +40,8 @@ impl Proxy {
         Self { address, line }
     }
 
-    pub(crate) fn set(&self, line: Line) {
+    /// Changes what it does with connections, old and new.
+    pub fn set(&self, line: Line) {
         self.line.send_replace(line);
     }
 }

@@ -4,13 +4,14 @@ use std::{
     collections::HashMap,
     path::{Path, PathBuf},
     process::Output,
+    sync::LazyLock,
     time::Duration,
 };
 
 use tokio::{process::Command, sync::OnceCell, time::timeout};
 
 /// Started servers and their addresses.
-pub(crate) struct Stack {
+pub struct Stack {
     instance: String,
     values: HashMap<String, String>,
 }
@@ -21,16 +22,12 @@ const START: Duration = Duration::from_secs(900);
 
 impl Stack {
     /// The servers that all tests share.
-    pub(crate) async fn shared() -> &'static Self {
-        MAIN.get_or_init(|| async {
-            let instance = std::env::var("DRIFTLESS_INSTANCE").unwrap_or_else(|_| "main".to_owned());
-            Self::running(&instance, &[]).await
-        })
-        .await
+    pub async fn shared() -> &'static Self {
+        MAIN.get_or_init(|| async { Self::running(&instance(), &[]).await }).await
     }
 
     /// The instance, started with these options unless it answers already.
-    pub(crate) async fn running(instance: &str, options: &[&str]) -> Self {
+    pub async fn running(instance: &str, options: &[&str]) -> Self {
         if let Some(stack) = Self::read(instance)
             && stack.runs(options).await
         {
@@ -55,56 +52,83 @@ impl Stack {
     }
 
     /// A value of the instance's `env` file.
-    pub(crate) fn value(&self, key: &str) -> &str {
+    pub fn value(&self, key: &str) -> &str {
         self.values.get(key).unwrap_or_else(|| panic!("instance {} has no {key}", self.instance))
     }
 
     /// Connection string of the replica set.
-    pub(crate) fn mongo_uri(&self) -> &str {
+    pub fn mongo_uri(&self) -> &str {
         self.value("MONGO_URI")
     }
 
     /// The file of the running `mongod`.
-    pub(crate) fn mongod(&self) -> PathBuf {
+    pub fn mongod(&self) -> PathBuf {
         let pid = std::fs::read_to_string(self.value("MONGO_1_PID_FILE")).expect("read the pid of mongod");
         std::fs::read_link(format!("/proc/{}/exe", pid.trim())).expect("find the program of mongod")
     }
 
     /// Address of the broker.
-    pub(crate) fn kafka(&self) -> &str {
+    pub fn kafka(&self) -> &str {
         self.value("KAFKA_BROKERS")
     }
 
     /// Connection string of a PostgreSQL database.
-    pub(crate) fn postgres_url(&self, database: &str) -> String {
+    pub fn postgres_url(&self, database: &str) -> String {
         let (server, _) = self.value("POSTGRES_URL").rsplit_once('/').expect("the URL names a database");
         format!("{server}/{database}")
     }
 
     /// `stack restart SERVER --mode MODE`.
-    pub(crate) async fn restart(&self, server: &str, mode: &str) {
+    pub async fn restart(&self, server: &str, mode: &str) {
         call(&self.instance, "restart", &[server, "--mode", mode]).await;
     }
 
     /// `stack stop-server SERVER --mode MODE`.
-    pub(crate) async fn stop(&self, server: &str, mode: &str) {
+    pub async fn stop(&self, server: &str, mode: &str) {
         call(&self.instance, "stop-server", &[server, "--mode", mode]).await;
     }
 
     /// `stack start-server SERVER`.
-    pub(crate) async fn start(&self, server: &str) {
+    pub async fn start(&self, server: &str) {
         call(&self.instance, "start-server", &[server]).await;
     }
 
     /// Stops all its servers; they keep their data.
-    pub(crate) async fn down(&self) {
+    pub async fn down(&self) {
         call(&self.instance, "down", &[]).await;
     }
 }
 
 /// The project's folder.
-pub(crate) fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
+pub fn root() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+}
+
+/// The folder of the build that runs: the programs lie in it, and the tests in `deps` below it.
+pub fn profile() -> &'static Path {
+    static PROFILE: LazyLock<PathBuf> = LazyLock::new(|| {
+        let test = std::env::current_exe().expect("the path of the running test");
+        test.ancestors().nth(2).expect("a test lies in target/<profile>/deps").to_owned()
+    });
+    &PROFILE
+}
+
+/// A setting of the shared servers: from the environment, else from the file that the stack writes when it starts.
+///
+/// # Panics
+/// When there is none: the servers were never started.
+pub fn setting(name: &str) -> String {
+    static FILE: LazyLock<HashMap<String, String>> =
+        LazyLock::new(|| Stack::read(&instance()).map_or_else(HashMap::new, |stack| stack.values));
+    std::env::var(name)
+        .ok()
+        .or_else(|| FILE.get(name).cloned())
+        .unwrap_or_else(|| panic!("{name} is not set: run deploy/local/stack up"))
+}
+
+/// Name of the servers that all tests share.
+fn instance() -> String {
+    std::env::var("DRIFTLESS_INSTANCE").unwrap_or_else(|_| "main".to_owned())
 }
 
 async fn call(instance: &str, command: &str, options: &[&str]) {

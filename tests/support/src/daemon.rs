@@ -15,16 +15,16 @@ use tokio::{
     time::timeout,
 };
 
-use super::{status::Status, wait};
+use crate::{stack::profile, status::Status, wait};
 
 const ANSWER: Duration = Duration::from_secs(5);
 /// How long a daemon may take to end after SIGTERM: its grace, which the tests set to 20 s, and a little.
-pub(crate) const GRACE: Duration = Duration::from_secs(25);
+pub const GRACE: Duration = Duration::from_secs(25);
 /// Lines of its log that a failed test shows.
 const LOG_LINES: usize = 60;
 
 /// A started daemon. It is killed when it goes out of scope; a failed test shows the end of its log.
-pub(crate) struct Daemon {
+pub struct Daemon {
     child: Child,
     port: u16,
     log: PathBuf,
@@ -33,7 +33,7 @@ pub(crate) struct Daemon {
 
 impl Daemon {
     /// Starts `driftless run` with the roles, all of them when there are none.
-    pub(crate) fn start(config: &std::path::Path, log: PathBuf, roles: &[&str]) -> Self {
+    pub fn start(config: &std::path::Path, log: PathBuf, roles: &[&str]) -> Self {
         let port = free_port();
         let file = File::options().create(true).append(true).open(&log).expect("open the log of the daemon");
         let mut command = program();
@@ -54,22 +54,22 @@ impl Daemon {
     }
 
     /// `host:port` of its pages.
-    pub(crate) fn address(&self) -> String {
+    pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
 
     /// Its process.
-    pub(crate) fn pid(&self) -> u32 {
+    pub fn pid(&self) -> u32 {
         self.child.id().expect("the daemon runs")
     }
 
     /// Everything it has logged.
-    pub(crate) fn log(&self) -> String {
+    pub fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
     /// Status code and text of a page.
-    pub(crate) async fn page(&self, path: &str) -> Result<(u16, String), String> {
+    pub async fn page(&self, path: &str) -> Result<(u16, String), String> {
         let (agent, url) = (self.agent.clone(), format!("http://{}{path}", self.address()));
         let call = move || -> Result<(u16, String), ureq::Error> {
             let mut response = agent.get(&url).call()?;
@@ -79,13 +79,13 @@ impl Daemon {
     }
 
     /// Its status page.
-    pub(crate) async fn status(&self) -> Result<Status, String> {
+    pub async fn status(&self) -> Result<Status, String> {
         let (_, text) = self.page("/api/v1/status").await?;
         serde_json::from_str(&text).map_err(|error| format!("{error} in {text}"))
     }
 
     /// The sum of a metric over all its label values; `None` when it is not there.
-    pub(crate) async fn metric(&self, name: &str) -> Option<f64> {
+    pub async fn metric(&self, name: &str) -> Option<f64> {
         let (_, text) = self.page("/metrics").await.ok()?;
         let values = text.lines().filter_map(|line| {
             let rest = line.strip_prefix(name)?;
@@ -95,7 +95,7 @@ impl Daemon {
     }
 
     /// Waits until its status is as wanted and gives it back.
-    pub(crate) async fn wait_for(&self, what: &str, within: Duration, wanted: impl Fn(&Status) -> bool) -> Status {
+    pub async fn wait_for(&self, what: &str, within: Duration, wanted: impl Fn(&Status) -> bool) -> Status {
         wait::until(what, within, async || {
             let status = self.status().await?;
             if wanted(&status) { Ok(status) } else { Err(status.summary()) }
@@ -104,25 +104,25 @@ impl Daemon {
     }
 
     /// Sees it live on for a while.
-    pub(crate) async fn lives_for(&mut self, time: Duration) {
+    pub async fn lives_for(&mut self, time: Duration) {
         if let Ok(ended) = timeout(time, self.child.wait()).await {
             panic!("the daemon ended by itself: {ended:?}");
         }
     }
 
     /// SIGKILL.
-    pub(crate) async fn kill9(mut self) {
+    pub async fn kill9(mut self) {
         self.child.kill().await.expect("kill the daemon");
     }
 
     /// SIGTERM; it must end within its grace, with this exit code.
-    pub(crate) async fn stop(self, code: i32) {
+    pub async fn stop(self, code: i32) {
         self.signal("TERM").await;
         self.ends(code).await;
     }
 
     /// SIGTERM; gives the daemon back when it has heard of it.
-    pub(crate) async fn stop_begins(self) -> Self {
+    pub async fn stop_begins(self) -> Self {
         self.signal("TERM").await;
         wait::until("the daemon hears that it is to stop", GRACE, async || {
             wait::holds(self.log().contains("stopping: reading ends"), "no word of it")
@@ -132,19 +132,19 @@ impl Daemon {
     }
 
     /// It must end within its grace, with this exit code.
-    pub(crate) async fn ends(mut self, code: i32) {
+    pub async fn ends(mut self, code: i32) {
         let ended = timeout(GRACE, self.child.wait()).await;
         let status = ended.expect("the daemon ends within its grace").expect("wait for the daemon");
         assert_eq!(status.code(), Some(code), "the daemon ended with {status}");
     }
 
     /// Stands still, in the middle of whatever it does.
-    pub(crate) async fn sigstop(&self) {
+    pub async fn sigstop(&self) {
         self.signal("STOP").await;
     }
 
     /// Goes on as if nothing had happened.
-    pub(crate) async fn sigcont(&self) {
+    pub async fn sigcont(&self) {
         self.signal("CONT").await;
     }
 
@@ -170,8 +170,8 @@ impl Drop for Daemon {
 }
 
 /// The built program, without anything of the test's own environment that would configure it.
-pub(crate) fn program() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_driftless"));
+pub fn program() -> Command {
+    let mut command = Command::new(profile().join("driftless"));
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("DRIFTLESS__")) {
         command.env_remove(name);
     }
@@ -179,7 +179,7 @@ pub(crate) fn program() -> Command {
 }
 
 /// A port that nobody listens on, below those the system gives to outgoing connections.
-pub(crate) fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     const FIRST: u16 = 21_000;
     const PORTS: u16 = 5_000;
