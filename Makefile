@@ -2,6 +2,7 @@
 
 STACK := deploy/local/stack
 PROFILE ?= dev
+BUILD := cargo build --locked --profile $(PROFILE) --bin driftless --bin driftless-demo
 BIN := target/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 
 .DEFAULT_GOAL := help
@@ -12,10 +13,15 @@ help: ## List the targets
 
 build: ## Build the daemon and the demo
 	@$(STACK) doctor build
-	cargo build --locked --profile $(PROFILE) --bin driftless --bin driftless-demo
+	$(BUILD)
 
-demo: build ## Watch a live application become equal to PostgreSQL (about two minutes)
-	@$(STACK) up
+# `stack` fetches and starts the servers while cargo compiles; its lines are printed together when it has ended.
+demo: ## Watch a live application become equal to PostgreSQL (about two minutes)
+	@$(STACK) doctor
+	@mkdir -p .local; { $(STACK) up >.local/up.log 2>&1; up=$$?; cat .local/up.log >&2; exit $$up; } & \
+	  echo '$(BUILD)'; $(BUILD); built=$$?; \
+	  ! kill -0 $$! 2>/dev/null || echo 'Waiting for the servers; .local/up.log shows how far they are.'; \
+	  wait $$! && exit $$built
 	@$(BIN)/driftless-demo run
 
 demo-down: ## Stop the demo's daemon and the servers

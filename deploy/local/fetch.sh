@@ -168,17 +168,29 @@ java_fits() {
   [[ -n $version ]] && ((version >= KAFKA_JAVA))
 }
 
+# Side by side, but never two runs of Maven: they would share its store.
 fetch_all() {
+  local job failed=0 jobs=()
   if [[ ! -d $CACHE/jdk-$JDK_VERSION ]] && ! java_fits; then
     cached "jdk-$JDK_VERSION" fetch_jdk
   fi
-  cached "mongodb-$MONGO_VERSION" fetch_mongod
-  cached "pymongo-$PYMONGO_VERSION" fetch_pymongo
-  cached "kafka-$KAFKA_VERSION" fetch_kafka
-  cached "postgres-${POSTGRES_VERSIONS[$POSTGRES]}" fetch_postgres "${POSTGRES_VERSIONS[$POSTGRES]}"
+  cached "mongodb-$MONGO_VERSION" fetch_mongod &
+  jobs+=($!)
+  cached "pymongo-$PYMONGO_VERSION" fetch_pymongo &
+  jobs+=($!)
+  {
+    cached "kafka-$KAFKA_VERSION" fetch_kafka
+    cached "postgres-${POSTGRES_VERSIONS[$POSTGRES]}" fetch_postgres "${POSTGRES_VERSIONS[$POSTGRES]}"
+  } &
+  jobs+=($!)
   if [[ -n $PROMETHEUS ]] && ! command -v prometheus >/dev/null; then
-    cached prometheus fetch_prometheus
+    cached prometheus fetch_prometheus &
+    jobs+=($!)
   fi
+  for job in "${jobs[@]}"; do
+    wait "$job" || failed=1
+  done
+  ((failed == 0)) || die "a download failed, see above"
   check_libraries "$CACHE/mongodb-$MONGO_VERSION/mongod"
 }
 
