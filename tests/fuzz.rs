@@ -335,7 +335,7 @@ fn check_file(text: &str) -> Result<(), TestCaseError> {
             ];
             let catalog = Catalog { tables: vec![table("things", things), table("parts", parts)] };
             if let Ok(plan) = Plan::compile(&file, &catalog) {
-                prop_assert_eq!(plan.collections().len(), file.collections.len());
+                prop_assert_eq!(plan.collections().len(), file.collections().count());
             }
         }
         Err(faults) => {

@@ -66,8 +66,8 @@ impl Setup {
 
     /// The mapped collections, and what to do when one is dropped.
     pub(super) fn collections(&self) -> BTreeMap<String, OnDrop> {
-        let policies = self.mapping.collections.iter();
-        policies.map(|collection| (collection.name.value.clone(), policy(collection.on_drop))).collect()
+        let policies = self.mapping.collections();
+        policies.map(|collection| (collection.name().to_owned(), policy(collection.on_drop()))).collect()
     }
 }
 

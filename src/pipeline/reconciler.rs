@@ -14,7 +14,7 @@ use crate::{
     config::Config,
     control::status::{ReconcileResult, store_reconcile_result},
     log::{Topics, ejson},
-    mapping::MappingFile,
+    mapping::{CollectionFile, MappingFile},
     metrics as names,
     model::Key,
     postgres::{self, Purpose, Session, Watch},
@@ -55,7 +55,7 @@ impl Comparison {
     pub async fn connect(config: &Config, mapping: &MappingFile) -> Result<Self, Error> {
         let fit = fit(config, mapping).await?;
         let source = Source::connect(&config.source).await?;
-        let collections = mapping.collections.iter().map(|collection| collection.name.value.as_str());
+        let collections = mapping.collections().map(CollectionFile::name);
         identity::claim(config, &fit.control, &source.identity(collections).await?).await?;
         let watch = fit.watch(config);
         let Fit { target, prepared, .. } = fit;

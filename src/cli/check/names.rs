@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::{
     cli::setup::{Finding, Setup},
-    mapping::near,
+    mapping::{CollectionFile, near},
     source::{CollectionKind, Error, Facts, Source},
 };
 
@@ -39,9 +39,9 @@ impl Names {
 
     /// Warnings about mapped collections that are not there; one, where the whole database is not.
     pub(super) fn missing(&self, setup: &Setup) -> Vec<Finding> {
-        let mapped = setup.mapping.collections.iter();
-        let missing = mapped.filter(|known| !known.may_be_empty && !self.has(&known.name.value));
-        let missing: Vec<_> = missing.map(|known| known.name.value.as_str()).collect();
+        let mapped = setup.mapping.collections();
+        let missing = mapped.filter(|known| !known.may_be_empty() && !self.has(known.name()));
+        let missing: Vec<_> = missing.map(CollectionFile::name).collect();
         let database = &setup.config.source.database;
         if self.collections.is_empty() && !missing.is_empty() {
             let databases: Vec<&str> = self.databases.iter().map(String::as_str).collect();
@@ -64,17 +64,13 @@ impl Names {
     }
 
     fn finding(&self, setup: &Setup, name: &str, what: String) -> Finding {
-        let mapped = |other: &&str| setup.mapping.collections.iter().any(|known| known.name.value == *other);
+        let mapped = |other: &&str| setup.mapping.collections().any(|known| known.name() == *other);
         let others: Vec<&str> = self.collections.iter().map(String::as_str).filter(|other| !mapped(other)).collect();
         let hint = format!(
             "{}if that is meant, set `may_be_empty = true` for it",
             meant(name, &others, "not mapped are ", "; ")
         );
-        let known = setup.mapping.collections.iter().find(|known| known.name.value == name);
-        let place = known.map_or_else(
-            || "mapping".to_owned(),
-            |known| format!("{}:{}:{}", setup.mapping.name, known.name.line, known.name.column),
-        );
+        let place = setup.mapping.place_of(name).map_or_else(|| "mapping".to_owned(), |place| place.to_string());
         Finding { place, what, hint }
     }
 }

@@ -68,7 +68,7 @@ impl<'p> Survey<'p> {
     pub fn findings(&self, file: &MappingFile, enforced: bool) -> Findings {
         let mut findings = Findings::default();
         for (plan, seen) in self.plan.collections().iter().zip(&self.seen) {
-            let place = begins(file, &plan.collection);
+            let place = file.place_of(&plan.collection);
             findings::Collection { plan, seen, place, coverage: self.coverage }.report(&mut findings);
         }
         for broken in self.constraints.broken() {
@@ -91,12 +91,6 @@ impl Survey<'_> {
         let places = self.plan.collections().iter().flat_map(|plan| plan.tables.iter().map(move |table| (plan, table)));
         let (plan, table) = places.into_iter().find(|(_, table)| table.table == broken.table)?;
         let column = table.columns.iter().find(|column| Some(&column.name) == broken.columns.first());
-        column.and_then(|column| column.place.clone()).or_else(|| begins(file, &plan.collection))
+        column.and_then(|column| column.place.clone()).or_else(|| file.place_of(&plan.collection))
     }
-}
-
-/// Where the mapping file begins with a collection.
-fn begins(file: &MappingFile, collection: &str) -> Option<Location> {
-    let found = file.collections.iter().find(|known| known.name.value == collection)?;
-    Some(Location { file: file.name.clone(), line: found.name.line, column: found.name.column })
 }

@@ -5,7 +5,7 @@
 pub struct Unfaithful(pub &'static str);
 
 /// Deepest nesting that is written as text; `serde_json` reads 127 levels, and a typed value takes up to two of its own.
-pub const MAX_DEPTH: usize = 100;
+pub(super) const MAX_DEPTH: usize = 100;
 
 const CUT: Unfaithful = Unfaithful("an element ends early or late");
 

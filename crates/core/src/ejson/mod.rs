@@ -21,7 +21,7 @@ mod text;
 mod typed;
 mod writer;
 
-pub use elements::{MAX_DEPTH, Unfaithful};
+pub use elements::Unfaithful;
 pub use id::{exact_double, id_text, ids_of, relaxed_date};
 pub use reader::{NotExtendedJson, read};
 pub use text::{hex_of, json_string};

@@ -30,27 +30,27 @@ pub mod target;
 mod tests;
 mod value;
 
-pub use language::fault::near;
+pub(crate) use language::file::{
+    At, ChildFile, ChildIdFile, ColumnFile, ConditionFile, IdFile, KeyFrom, LookupFile, MapKeyFile, PolicyFile,
+    ReferenceFile, RootsFile, Shape, SplitFile, TableFile, TestFile, Unlisted, VariantFile,
+};
 pub use language::{
-    fault::{Fault, Location},
-    file::{
-        At, ChildFile, ChildIdFile, CollectionFile, ColumnFile, ConditionFile, IdFile, KeyFrom, LookupFile, MapKeyFile,
-        MappingFile, OnDrop, PolicyFile, ReferenceFile, RootsFile, Shape, SplitFile, TableFile, TestFile, Unlisted,
-        VariantFile,
-    },
+    fault::{Fault, Location, near},
+    file::{CollectionFile, MappingFile, OnDrop},
     path::Path,
 };
-pub use plan::{
-    CollectionPlan, Found, Plan, PlanColumn, TablePlan,
-    used_paths::{Reached, Reads},
-};
+pub(crate) use plan::used_paths::{Reached, Reads};
+pub use plan::{CollectionPlan, Found, Plan, PlanColumn, TablePlan, changes::Gained};
 pub use rows::{
     digest,
     row::{Fields, Reject, Rejects, Row, Rows},
 };
-pub use value::{
+pub(crate) use value::{
     bson_type::BsonTypes,
-    id::{IdRule, IdType, Lookup},
-    losses::{Entry as LossEntry, Loss, Losses},
+    id::{IdRule, IdType},
     policy::{Coerce, EmptyElements, Epoch, Misfit},
+};
+pub use value::{
+    id::Lookup,
+    losses::{Entry as LossEntry, Loss, Losses},
 };

@@ -4,7 +4,7 @@
 
 /// A Decimal128 value. Finite values are `± coefficient × 10^exponent`, not normalised, so that `1.10` keeps its scale.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Decimal {
+pub(crate) enum Decimal {
     /// A number.
     Finite {
         /// Whether the sign bit is set (also for zero).
@@ -28,7 +28,7 @@ const MAX_COEFFICIENT: u128 = 10u128.pow(34) - 1;
 
 impl Decimal {
     /// Takes a BSON Decimal128 apart.
-    pub fn from_bson(value: bson::Decimal128) -> Self {
+    pub(crate) fn from_bson(value: bson::Decimal128) -> Self {
         let bits = u128::from_le_bytes(value.bytes());
         let negative = bits >> 127 == 1;
         let combination = (bits >> 122) as u32 & 0x1f;

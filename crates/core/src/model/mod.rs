@@ -13,7 +13,7 @@ mod snapshot;
 mod time;
 
 pub use change::{Change, Control, ControlKind, Namespace, Op};
-pub use decimal::Decimal;
+pub(crate) use decimal::Decimal;
 pub use held::Held;
 pub use identity::{Identity, Mismatch, SourceIdentity, TargetIdentity};
 pub use key::Key;

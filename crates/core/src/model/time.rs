@@ -62,7 +62,7 @@ pub struct Version {
 
 impl Version {
     /// Above every position inside a transaction.
-    pub const SNAPSHOT_OP: u32 = u32::MAX;
+    pub(crate) const SNAPSHOT_OP: u32 = u32::MAX;
 
     /// The version of a document read at `time`: every later change beats it, every earlier one loses.
     pub fn snapshot(epoch: u32, time: ClusterTime) -> Self {

@@ -19,33 +19,33 @@ pub(crate) const MISSING: &str = "missing";
 #[derive(Clone, Debug)]
 pub struct MappingFile {
     /// Name of the file, for messages.
-    pub name: String,
+    pub(crate) name: String,
     /// The collections, by name.
-    pub collections: Vec<CollectionFile>,
+    pub(crate) collections: Vec<CollectionFile>,
 }
 
 /// A collection of a mapping file.
 #[derive(Clone, Debug)]
 pub struct CollectionFile {
     /// Name of the collection.
-    pub name: At<String>,
+    pub(crate) name: At<String>,
     /// What the `_id` becomes; `None` where all columns of the key are filled by columns.
-    pub id: Option<At<IdFile>>,
+    pub(crate) id: Option<At<IdFile>>,
     /// Namespace of version-5 UUIDs that are no `_id`'s.
-    pub namespace: Option<Uuid>,
+    pub(crate) namespace: Option<Uuid>,
     /// What a dropped or renamed collection means.
-    pub on_drop: OnDrop,
+    pub(crate) on_drop: OnDrop,
     /// Whether it is meant that the source has no such collection (yet).
-    pub may_be_empty: bool,
+    pub(crate) may_be_empty: bool,
     /// Which documents have rows; all conditions must hold.
-    pub filter: Vec<ConditionFile>,
+    pub(crate) filter: Vec<ConditionFile>,
     /// The table of its documents, or one for each kind.
-    pub tables: RootsFile,
+    pub(crate) tables: RootsFile,
 }
 
 /// The tables of a collection's documents.
 #[derive(Clone, Debug)]
-pub enum RootsFile {
+pub(crate) enum RootsFile {
     /// One for all.
     One(TableFile),
     /// One for each kind of document.
@@ -54,33 +54,33 @@ pub enum RootsFile {
 
 /// Documents of several kinds, told apart by a field.
 #[derive(Clone, Debug)]
-pub struct SplitFile {
+pub(crate) struct SplitFile {
     /// The field.
-    pub by: At<Path>,
+    pub(crate) by: At<Path>,
     /// What becomes of a document of another kind.
-    pub unlisted: Unlisted,
+    pub(crate) unlisted: Unlisted,
     /// The kinds.
-    pub variants: Vec<VariantFile>,
+    pub(crate) variants: Vec<VariantFile>,
 }
 
 /// One kind of document.
 #[derive(Clone, Debug)]
-pub struct VariantFile {
+pub(crate) struct VariantFile {
     /// Its name.
-    pub name: At<String>,
+    pub(crate) name: At<String>,
     /// The values of the field that mean it.
-    pub is: Vec<At<RawBson>>,
+    pub(crate) is: Vec<At<RawBson>>,
     /// Whether documents without the field, or with null in it, are of this kind.
-    pub missing: bool,
+    pub(crate) missing: bool,
     /// The column that takes the id.
-    pub id_column: Option<At<String>>,
+    pub(crate) id_column: Option<At<String>>,
     /// Its table.
-    pub table: TableFile,
+    pub(crate) table: TableFile,
 }
 
 /// What becomes of a document of a kind that no variant names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Unlisted {
+pub(crate) enum Unlisted {
     /// It is refused.
     #[default]
     Reject,
@@ -90,35 +90,35 @@ pub enum Unlisted {
 
 /// A table and what fills it.
 #[derive(Clone, Debug)]
-pub struct TableFile {
+pub(crate) struct TableFile {
     /// Its name.
-    pub table: At<TableName>,
+    pub(crate) table: At<TableName>,
     /// The columns by which a row is found; none for the primary key.
-    pub key: Vec<At<String>>,
+    pub(crate) key: Vec<At<String>>,
     /// Whether others write the table too.
-    pub shared: bool,
+    pub(crate) shared: bool,
     /// Which documents or elements have a row; all conditions must hold.
-    pub filter: Vec<ConditionFile>,
+    pub(crate) filter: Vec<ConditionFile>,
     /// Columns that are left to the target.
-    pub ignore: Vec<At<String>>,
+    pub(crate) ignore: Vec<At<String>>,
     /// Columns that differ from "the field of the same name".
-    pub columns: Vec<ColumnFile>,
+    pub(crate) columns: Vec<ColumnFile>,
     /// What is embedded and becomes rows of its own.
-    pub children: Vec<ChildFile>,
+    pub(crate) children: Vec<ChildFile>,
 }
 
 /// A condition on a document or element.
 #[derive(Clone, Debug)]
-pub struct ConditionFile {
+pub(crate) struct ConditionFile {
     /// Where the value is.
-    pub path: At<Path>,
+    pub(crate) path: At<Path>,
     /// What must be true of it.
-    pub test: TestFile,
+    pub(crate) test: TestFile,
 }
 
 /// What must be true of a value. Null and absent are the same.
 #[derive(Clone, Debug)]
-pub enum TestFile {
+pub(crate) enum TestFile {
     /// It is one of these.
     Is(Vec<At<RawBson>>),
     /// It is none of these.
@@ -131,21 +131,38 @@ pub enum TestFile {
 
 /// How `_id` becomes the primary key.
 #[derive(Clone, Debug)]
-pub struct IdFile {
+pub(crate) struct IdFile {
     /// The rule.
-    pub rule: IdRule,
+    pub(crate) rule: IdRule,
     /// The only type of `_id` that is taken; `None` takes every type that stays unambiguous.
-    pub only: Option<IdType>,
+    pub(crate) only: Option<IdType>,
     /// Namespace of version-5 UUIDs.
-    pub namespace: Uuid,
+    pub(crate) namespace: Uuid,
     /// Where ids are looked up, for [`IdRule::Lookup`].
-    pub lookup: Option<LookupFile>,
+    pub(crate) lookup: Option<LookupFile>,
     /// What a text begins with, which is no part of the id.
-    pub strip_prefix: Option<String>,
+    pub(crate) strip_prefix: Option<String>,
     /// What a text ends with, which is no part of the id.
-    pub strip_suffix: Option<String>,
+    pub(crate) strip_suffix: Option<String>,
     /// The column; `None` for the table's primary key.
-    pub column: Option<At<String>>,
+    pub(crate) column: Option<At<String>>,
+}
+
+impl CollectionFile {
+    /// Name of the collection.
+    pub fn name(&self) -> &str {
+        &self.name.value
+    }
+
+    /// What a dropped or renamed collection means for its tables.
+    pub fn on_drop(&self) -> OnDrop {
+        self.on_drop
+    }
+
+    /// Whether the mapping expects that the source may have no such collection.
+    pub fn may_be_empty(&self) -> bool {
+        self.may_be_empty
+    }
 }
 
 impl IdFile {
@@ -166,13 +183,13 @@ impl IdFile {
 
 /// The table in which [`IdRule::Lookup`] finds ids.
 #[derive(Clone, Debug)]
-pub struct LookupFile {
+pub(crate) struct LookupFile {
     /// The table.
-    pub table: At<TableName>,
+    pub(crate) table: At<TableName>,
     /// The column that holds the text of the source's id.
-    pub from: At<String>,
+    pub(crate) from: At<String>,
     /// The column that holds the target's id.
-    pub to: At<String>,
+    pub(crate) to: At<String>,
 }
 
 /// What a dropped or renamed collection means for its tables.
@@ -189,59 +206,59 @@ pub enum OnDrop {
 
 /// A column of a mapping file.
 #[derive(Clone, Debug)]
-pub struct ColumnFile {
+pub(crate) struct ColumnFile {
     /// Name of the column.
-    pub name: At<String>,
+    pub(crate) name: At<String>,
     /// Where its value is: the first of these that is there. None for the field of the same name.
-    pub paths: Vec<At<Path>>,
+    pub(crate) paths: Vec<At<Path>>,
     /// Its value, whatever the document says.
-    pub constant: Option<At<RawBson>>,
+    pub(crate) constant: Option<At<RawBson>>,
     /// Whether it takes all fields that nothing else reads.
-    pub rest: Option<At<()>>,
+    pub(crate) rest: Option<At<()>>,
     /// Its value where the document has none.
-    pub default: Option<At<RawBson>>,
+    pub(crate) default: Option<At<RawBson>>,
     /// The collection whose `_id` the value is.
-    pub reference: Option<ReferenceFile>,
+    pub(crate) reference: Option<ReferenceFile>,
     /// The rule that converts the value as an id.
-    pub id: Option<At<IdFile>>,
+    pub(crate) id: Option<At<IdFile>>,
     /// When the value is taken at all; all conditions must hold.
-    pub when: Vec<ConditionFile>,
+    pub(crate) when: Vec<ConditionFile>,
     /// What becomes of values that are not there in the form that the column wants.
-    pub policy: PolicyFile,
+    pub(crate) policy: PolicyFile,
 }
 
 /// The policies of a column, as the file says them. The default refuses everything that does not fit as it is.
 #[derive(Clone, Debug, Default)]
-pub struct PolicyFile {
+pub(crate) struct PolicyFile {
     /// Whether white space around a text is removed.
-    pub trim: bool,
+    pub(crate) trim: bool,
     /// Whether an empty text is NULL.
-    pub empty_is_null: bool,
+    pub(crate) empty_is_null: bool,
     /// Other values that are NULL, by their text.
-    pub null_values: Vec<At<String>>,
+    pub(crate) null_values: Vec<At<String>>,
     /// The types that are taken; all others do not fit.
-    pub types: Option<At<BsonTypes>>,
+    pub(crate) types: Option<At<BsonTypes>>,
     /// What a text begins with, which is no part of the value.
-    pub strip_prefix: Option<At<String>>,
+    pub(crate) strip_prefix: Option<At<String>>,
     /// What a text ends with, which is no part of the value.
-    pub strip_suffix: Option<At<String>>,
+    pub(crate) strip_suffix: Option<At<String>>,
     /// What becomes of empty elements of an array.
-    pub empty_elements: Option<At<EmptyElements>>,
+    pub(crate) empty_elements: Option<At<EmptyElements>>,
     /// Other types that are read as the column's.
-    pub coerce: Vec<At<Coerce>>,
+    pub(crate) coerce: Vec<At<Coerce>>,
     /// The unit of numbers that are times since 1970.
-    pub epoch: Option<At<Epoch>>,
+    pub(crate) epoch: Option<At<Epoch>>,
     /// What a value becomes, by its text.
-    pub translate: Vec<(At<String>, At<RawBson>)>,
+    pub(crate) translate: Vec<(At<String>, At<RawBson>)>,
     /// What a value becomes that `translate` does not list, or that is no label of the column's enum.
-    pub fallback: Option<At<RawBson>>,
+    pub(crate) fallback: Option<At<RawBson>>,
     /// What becomes of a value that does not fit: the first that applies; none refuses the document.
-    pub misfit: Vec<At<Misfit>>,
+    pub(crate) misfit: Vec<At<Misfit>>,
 }
 
 /// The collection whose `_id` a value is.
 #[derive(Clone, Debug)]
-pub enum ReferenceFile {
+pub(crate) enum ReferenceFile {
     /// Always this one.
     To(At<String>),
     /// It depends on another field.
@@ -255,43 +272,43 @@ pub enum ReferenceFile {
 
 /// Something embedded that becomes rows of its own.
 #[derive(Clone, Debug)]
-pub struct ChildFile {
+pub(crate) struct ChildFile {
     /// Where it is, from the document or element around it.
-    pub path: At<Path>,
+    pub(crate) path: At<Path>,
     /// What it is.
-    pub shape: Shape,
+    pub(crate) shape: Shape,
     /// The table of its rows.
-    pub table: TableFile,
+    pub(crate) table: TableFile,
     /// The column that takes the id of the row around it.
-    pub parent: Option<At<String>>,
+    pub(crate) parent: Option<At<String>>,
     /// The column that takes the id of the document's row.
-    pub root: Option<At<String>>,
+    pub(crate) root: Option<At<String>>,
     /// The column that takes the place in the array or map.
-    pub order: Option<At<String>>,
+    pub(crate) order: Option<At<String>>,
     /// What takes the name in a map.
-    pub map_key: Option<MapKeyFile>,
+    pub(crate) map_key: Option<MapKeyFile>,
     /// The column that takes an id of the element's own.
-    pub id: Option<ChildIdFile>,
+    pub(crate) id: Option<ChildIdFile>,
     /// Whether elements with the same key become one row.
-    pub distinct: bool,
+    pub(crate) distinct: bool,
     /// What becomes of empty elements; `None` for what the columns make of them.
-    pub empty_elements: Option<At<EmptyElements>>,
+    pub(crate) empty_elements: Option<At<EmptyElements>>,
 }
 
 /// The column that takes the names of a map, which may be ids.
 #[derive(Clone, Debug)]
-pub struct MapKeyFile {
+pub(crate) struct MapKeyFile {
     /// The column.
-    pub column: At<String>,
+    pub(crate) column: At<String>,
     /// The collection whose `_id`s the names are.
-    pub reference: Option<At<String>>,
+    pub(crate) reference: Option<At<String>>,
     /// The rule that converts the names as ids.
-    pub id: Option<At<IdFile>>,
+    pub(crate) id: Option<At<IdFile>>,
 }
 
 /// What is embedded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Shape {
+pub(crate) enum Shape {
     /// An array: a row for each element.
     #[default]
     Array,
@@ -304,18 +321,18 @@ pub enum Shape {
 /// The id of a child row. Without a rule, a version-5 UUID of the id of the row around it, the path and what tells elements
 /// apart.
 #[derive(Clone, Debug)]
-pub struct ChildIdFile {
+pub(crate) struct ChildIdFile {
     /// The column.
-    pub column: At<String>,
+    pub(crate) column: At<String>,
     /// What tells elements apart.
-    pub from: KeyFrom,
+    pub(crate) from: KeyFrom,
     /// The rule that makes the id of that value alone.
-    pub rule: Option<At<IdFile>>,
+    pub(crate) rule: Option<At<IdFile>>,
 }
 
 /// What tells the elements of an array or map apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum KeyFrom {
+pub(crate) enum KeyFrom {
     /// The element's `_id` where it has one, else its index; in a map the name.
     Auto,
     /// A field that every element has; its id survives when other elements come, go or move.
@@ -328,23 +345,34 @@ pub enum KeyFrom {
 
 /// A value of the file and where it stands.
 #[derive(Clone, Debug)]
-pub struct At<T> {
+pub(crate) struct At<T> {
     /// The value.
-    pub value: T,
+    pub(crate) value: T,
     /// Line, from 1; 0 for a value that the file leaves out.
-    pub line: u32,
+    pub(crate) line: u32,
     /// Column in characters, from 1.
-    pub column: u32,
+    pub(crate) column: u32,
 }
 
 impl<T> At<T> {
     /// Another value at the same place.
-    pub fn with<U>(&self, value: U) -> At<U> {
+    pub(crate) fn with<U>(&self, value: U) -> At<U> {
         At { value, line: self.line, column: self.column }
     }
 }
 
 impl MappingFile {
+    /// The collections, by name.
+    pub fn collections(&self) -> impl Iterator<Item = &CollectionFile> {
+        self.collections.iter()
+    }
+
+    /// Where the file begins with a collection; `None` for one that it does not map.
+    pub fn place_of(&self, collection: &str) -> Option<Location> {
+        let found = self.collections.iter().find(|known| known.name.value == collection)?;
+        self.location(&found.name)
+    }
+
     /// A fault at a place of this file.
     pub(crate) fn fault<T>(&self, at: &At<T>, what: impl Into<String>, hint: impl Into<String>) -> Fault {
         Fault { location: self.location(at), what: what.into(), hint: hint.into() }

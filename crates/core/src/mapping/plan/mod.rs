@@ -98,13 +98,13 @@ impl CollectionPlan {
     }
 
     /// The paths that a column of a table takes its value from, by name.
-    pub fn paths_of(&self, table: &TableName, column: &str) -> Vec<&str> {
+    pub(crate) fn paths_of(&self, table: &TableName, column: &str) -> Vec<&str> {
         let at = |table_at: usize| self.tables.get(table_at).is_some_and(|plan| plan.table == *table);
         self.program.paths_of(&at, column)
     }
 
     /// Which paths of a document are read.
-    pub fn reads(&self) -> &Reads {
+    pub(crate) fn reads(&self) -> &Reads {
         &self.reads
     }
 }

@@ -5,11 +5,11 @@ use crate::mapping::{Path, language::path::Segment};
 /// The paths that a mapping reads. Arrays are looked through: the field of an element has the path that it would have in a
 /// single document.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Reads(Vec<Read>);
+pub(crate) struct Reads(Vec<Read>);
 
 /// How far the mapping reaches a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Reached {
+pub(crate) enum Reached {
     /// Nothing reads it.
     Not,
     /// Something inside it is read.
@@ -30,17 +30,17 @@ struct Read {
 
 impl Reads {
     /// How far the mapping reaches a path, given as the names of the fields from the document down.
-    pub fn reach(&self, path: &[&str]) -> Reached {
+    pub(crate) fn reach(&self, path: &[&str]) -> Reached {
         self.0.iter().map(|read| read.reach(path)).max().unwrap_or(Reached::Not)
     }
 
     /// Whether the names below a path are those of a map: data, where each is as good as another.
-    pub fn is_map(&self, path: &[&str]) -> bool {
+    pub(crate) fn is_map(&self, path: &[&str]) -> bool {
         self.0.iter().any(|read| read.goes_beyond(path) && read.names[path.len()].is_none())
     }
 
     /// Whether what stands at a path makes rows of which nothing takes the value.
-    pub fn is_only_counted(&self, path: &[&str]) -> bool {
+    pub(crate) fn is_only_counted(&self, path: &[&str]) -> bool {
         let here = |read: &Read| read.names.len() == path.len() && read.is_along(path);
         self.0.iter().any(here) && !self.0.iter().any(|read| read.goes_beyond(path) || (here(read) && read.taken))
     }

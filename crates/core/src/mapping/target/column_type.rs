@@ -198,7 +198,7 @@ impl ColumnType {
     ///
     /// It is never one that truncates or pads: texts of every kind, labels, bits and whole arrays travel as `text` and are
     /// cast to the column's type there, after their length was checked here.
-    pub fn param(&self) -> (&'static str, u32) {
+    pub(crate) fn param(&self) -> (&'static str, u32) {
         match self.base() {
             Self::Bool => ("bool", 16),
             Self::Int2 => ("int2", 21),

@@ -4,7 +4,7 @@ use super::raw::Value;
 
 /// A set of types, one bit each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct BsonTypes(u32);
+pub(crate) struct BsonTypes(u32);
 
 const DOUBLE: u32 = 1;
 const STRING: u32 = 1 << 1;

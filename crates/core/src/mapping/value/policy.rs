@@ -19,7 +19,7 @@ use crate::model::Reason;
 
 /// What becomes of an element that is null, undefined, an empty text, or nothing under `empty` and `null_values`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EmptyElements {
+pub(crate) enum EmptyElements {
     /// It is left out.
     Drop,
     /// It becomes NULL.
@@ -30,7 +30,7 @@ pub enum EmptyElements {
 
 /// A type that is read as the column's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Coerce {
+pub(crate) enum Coerce {
     /// Anything with one text into a text column: booleans, dates in the years 0000 to 9999, UUIDs.
     Text,
     /// A text of digits into a number column.
@@ -43,7 +43,7 @@ pub enum Coerce {
 
 /// The unit of numbers that are times since 1970.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Epoch {
+pub(crate) enum Epoch {
     /// Seconds, fractions allowed.
     Seconds,
     /// Milliseconds.
@@ -52,7 +52,7 @@ pub enum Epoch {
 
 /// What becomes of a value that does not fit its column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Misfit {
+pub(crate) enum Misfit {
     /// NULL.
     Null,
     /// Cut to the column's length.

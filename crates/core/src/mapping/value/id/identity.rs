@@ -4,7 +4,6 @@ use std::borrow::Cow;
 
 use uuid::Uuid;
 
-use super::rule::IdType;
 use crate::mapping::value::{
     number::numeric,
     raw::{Raw, Value},
@@ -12,6 +11,32 @@ use crate::mapping::value::{
 use crate::model::Reason;
 
 const UUID_LENGTH: usize = 36;
+
+/// A type of `_id`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum IdType {
+    /// ObjectId.
+    ObjectId,
+    /// String.
+    String,
+    /// Whole number of any numeric type.
+    Integer,
+    /// Binary of subtype 4.
+    Uuid,
+    /// Binary of subtype 0.
+    Binary,
+}
+
+impl IdType {
+    /// Every type and its name in the file.
+    pub(crate) const NAMES: [(&str, Self); 5] = [
+        ("objectId", Self::ObjectId),
+        ("string", Self::String),
+        ("integer", Self::Integer),
+        ("uuid", Self::Uuid),
+        ("binary", Self::Binary),
+    ];
+}
 
 /// What identifies a document or element.
 pub(super) enum Identity<'a> {

@@ -34,9 +34,9 @@ mod rule;
 
 pub(crate) use child::{child, child_at};
 pub(crate) use column::in_column;
-pub(crate) use identity::{canonical_uuid, id_of};
-pub(crate) use rule::IdStep;
-pub use rule::{IdRule, IdType, Lookup};
+pub(crate) use identity::{IdType, canonical_uuid, id_of};
+pub use rule::Lookup;
+pub(crate) use rule::{IdRule, IdStep};
 
 /// A key of the target, not yet in the form of its column.
 #[derive(Clone, Debug, PartialEq, Eq)]

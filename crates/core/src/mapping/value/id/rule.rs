@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::{
     Id,
-    identity::{self, Identity, canonical_uuid, object_id, reads_like_another},
+    identity::{self, IdType, Identity, canonical_uuid, object_id, reads_like_another},
 };
 use crate::mapping::{
     target::TableName,
@@ -20,7 +20,7 @@ const MAX_KEY_TEXT: usize = 2_600;
 
 /// A rule that makes a primary key of an `_id`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum IdRule {
+pub(crate) enum IdRule {
     /// Version-5 UUID of the text form.
     Uuid5,
     /// ObjectId as 24 hexadecimal digits.
@@ -41,21 +41,6 @@ pub enum IdRule {
     Bytes,
     /// The text form, looked up in a table of the target.
     Lookup,
-}
-
-/// A type of `_id`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum IdType {
-    /// ObjectId.
-    ObjectId,
-    /// String.
-    String,
-    /// Whole number of any numeric type.
-    Integer,
-    /// Binary of subtype 4.
-    Uuid,
-    /// Binary of subtype 0.
-    Binary,
 }
 
 /// A table of the target that translates ids.
@@ -235,16 +220,5 @@ impl IdRule {
         ("uuid", Self::Uuid),
         ("bytes", Self::Bytes),
         ("lookup", Self::Lookup),
-    ];
-}
-
-impl IdType {
-    /// Every type and its name in the file.
-    pub(crate) const NAMES: [(&str, Self); 5] = [
-        ("objectId", Self::ObjectId),
-        ("string", Self::String),
-        ("integer", Self::Integer),
-        ("uuid", Self::Uuid),
-        ("binary", Self::Binary),
     ];
 }
