@@ -36,7 +36,7 @@ const ELEMENT_HEAD: usize = 4 + 1 + 4;
 
 impl Key {
     /// Longest key that is kept as it is; the B-tree of PostgreSQL takes about 2,700 bytes for a whole entry.
-    pub const MAX_BYTES: usize = 1024;
+    pub(crate) const MAX_BYTES: usize = 1024;
 
     /// The key of `{_id: …}`.
     ///
