@@ -179,7 +179,7 @@ fn parsed<'t>(text: &'t str, path: &Path) -> Result<toml::Spanned<DeTable<'t>>, 
     }
     let faults = errors.iter().map(|error| {
         let place = line(text, path, error.span().map_or(0, |span| span.start));
-        Fault { place, ..Fault::new("", error.message(), "this is no valid TOML") }
+        Fault { place, ..Fault::new("", error.message(), "this is not valid TOML") }
     });
     Err(faults.collect())
 }

@@ -1,8 +1,8 @@
-//! What each reason of a refusal means to the one who has to mend it.
+//! The meaning of each reason of a refusal, and a hint for fixing it.
 
 use crate::model::Reason;
 
-/// The reason in words, and what to do about it.
+/// The reason in words, and a hint.
 pub fn of(reason: Reason) -> (&'static str, &'static str) {
     match reason {
         Reason::Malformed => (
@@ -12,7 +12,7 @@ pub fn of(reason: Reason) -> (&'static str, &'static str) {
         Reason::UnknownOp => {
             ("the record's op is not known to this version", "run the version that wrote it, then driftless dlq retry")
         }
-        Reason::Depth => ("the document nests deeper than MongoDB allows", "mend the document in MongoDB"),
+        Reason::Depth => ("the document nests deeper than MongoDB allows", "fix the document in MongoDB"),
         Reason::KeyUnsupported => (
             "the `_id` cannot become the target's key",
             "choose another id rule or `type` in the mapping, restart, driftless dlq retry",
@@ -23,11 +23,11 @@ pub fn of(reason: Reason) -> (&'static str, &'static str) {
         ),
         Reason::NulInText => (
             "a text holds a NUL character, which PostgreSQL cannot store",
-            "mend the document in MongoDB, or give the column `misfit = \"replace\"` and retry",
+            "fix the document in MongoDB, or give the column `misfit = \"replace\"` and retry",
         ),
         Reason::BadUtf8 => (
             "a text is not valid UTF-8",
-            "mend the document in MongoDB, or give the column `misfit = \"replace\"` and retry",
+            "fix the document in MongoDB, or give the column `misfit = \"replace\"` and retry",
         ),
         Reason::Encoding => (
             "a text holds a character that the encoding of the target's database lacks",
@@ -39,7 +39,7 @@ pub fn of(reason: Reason) -> (&'static str, &'static str) {
         ),
         Reason::TypeMismatch => (
             "a value has a type that its column does not take",
-            "mend the document in MongoDB, or give the column `coerce`, `translate` or `misfit = \"null\"`; then retry",
+            "fix the document in MongoDB, or give the column `coerce`, `translate` or `misfit = \"null\"`; then retry",
         ),
         Reason::RangeInt | Reason::RangeNum => (
             "a number is outside its column's range",
@@ -47,7 +47,7 @@ pub fn of(reason: Reason) -> (&'static str, &'static str) {
         ),
         Reason::RangeTs => (
             "a date is outside its column's range",
-            "mend the document in MongoDB, or give the column `misfit = \"clamp\"` or `\"null\"`; then retry",
+            "fix the document in MongoDB, or give the column `misfit = \"clamp\"` or `\"null\"`; then retry",
         ),
         Reason::NonFinite => (
             "a number is NaN or infinite, and its column cannot hold that",
@@ -58,25 +58,25 @@ pub fn of(reason: Reason) -> (&'static str, &'static str) {
             "use a column that holds it exactly, or give it `misfit = \"round\"`; then retry",
         ),
         Reason::TooBig => ("the value or row is larger than PostgreSQL stores", "make the document smaller in MongoDB"),
-        Reason::Amplify => ("a small value would become a huge one", "mend the document in MongoDB"),
+        Reason::Amplify => ("a small value would become a huge one", "fix the document in MongoDB"),
         Reason::NotNull => (
             "a column that takes no NULL has no value",
-            "mend the document in MongoDB, give the column a `default` in the mapping, or drop NOT NULL; then retry",
+            "fix the document in MongoDB, give the column a `default` in the mapping, or drop NOT NULL; then retry",
         ),
         Reason::Check => {
-            ("a CHECK constraint refuses the row", "mend the document in MongoDB or the constraint; then retry")
+            ("a CHECK constraint refuses the row", "fix the document in MongoDB or the constraint; then retry")
         }
         Reason::FkMissing => (
             "the row that a reference names never came",
-            "is the parent a dead letter itself? does its document exist? mend that; then retry",
+            "is the parent a dead letter itself? does its document exist? fix that; then retry",
         ),
         Reason::UniqueConflict => (
             "another row holds the unique value",
-            "mend the duplicate in MongoDB, or drop the constraint in the target; then retry",
+            "fix the duplicate in MongoDB, or drop the constraint in the target; then retry",
         ),
         Reason::Refused => (
             "PostgreSQL refused the row; the SQLSTATE says why",
-            "look the SQLSTATE up; mend the target or the document; then retry",
+            "look up the SQLSTATE; fix the target or the document; then retry",
         ),
     }
 }

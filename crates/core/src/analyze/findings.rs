@@ -1,6 +1,6 @@
-//! Counts turned into sentences: what is wrong, where in the mapping file, and what to do.
+//! Counts turned into sentences: the finding, its place in the mapping file, and a hint.
 //!
-//! A fault is what would become a dead letter. Everything else that data shows is a warning: legal, and worth a look.
+//! A fault is a document that would become a dead letter. Everything else that data shows is a warning.
 
 use super::{
     advice,
@@ -21,20 +21,20 @@ use crate::{
 pub struct Finding {
     /// The line of the mapping file that it is about.
     pub place: Option<Location>,
-    /// What is found.
+    /// The finding.
     pub what: String,
-    /// What to do about it.
+    /// A hint for fixing it.
     pub hint: String,
 }
 
 /// Everything that a survey found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Findings {
-    /// What would become dead letters.
+    /// Documents that would become dead letters.
     pub faults: Vec<Finding>,
-    /// What is legal and worth a look.
+    /// Data that is legal and suspicious.
     pub warnings: Vec<Finding>,
-    /// What was looked at, and what was not.
+    /// What was examined, and what was not.
     pub notes: Vec<String>,
 }
 
@@ -51,7 +51,7 @@ pub(super) struct Collection<'a> {
 }
 
 impl Collection<'_> {
-    /// Adds what is to be said of the collection.
+    /// Adds the findings about the collection.
     pub(super) fn report(&self, findings: &mut Findings) {
         let name = &self.plan.collection;
         let tally = &self.seen.tally;
@@ -65,7 +65,7 @@ impl Collection<'_> {
             (of_them(tally.without_rows, "without rows by the mapping"), of_them(tally.dead, "refused"));
         findings.notes.push(looked_at + &aside + &dead);
         if self.seen.shape.is_cut() {
-            findings.notes.push(format!("data: {name} has more paths than are told apart; the first ones are named"));
+            findings.notes.push(format!("data: {name} has more paths than are counted; the first ones are named"));
         }
         findings.faults.extend(tally.refused.iter().map(|(why, how_many)| self.refused(why, how_many)));
         findings.faults.extend(tally.violated.iter().map(|(what, how_many)| self.violated(what, how_many)));
@@ -158,8 +158,8 @@ impl Collection<'_> {
 
     fn unread(&self, look_alikes: &[(&str, &str)], warnings: &mut Vec<Finding>) {
         let mut unread = unread(&self.seen.shape, self.plan.reads());
-        let told = |name: &str| name == "_id" || look_alikes.iter().any(|(_, told)| *told == name);
-        unread.retain(|unread| !matches!(&unread.path.0[..], [Step::Field(name)] if told(name)));
+        let reported = |name: &str| name == "_id" || look_alikes.iter().any(|(_, other)| *other == name);
+        unread.retain(|unread| !matches!(&unread.path.0[..], [Step::Field(name)] if reported(name)));
         let hint = "map it to a column, keep it with `{ rest = true }` in a json column, or leave it behind";
         let warning = |what| Finding { place: self.place.clone(), what, hint: hint.to_owned() };
         for unread in unread.iter().take(PATHS) {
@@ -173,7 +173,7 @@ impl Collection<'_> {
         }
     }
 
-    /// A condition that leaves every document out is more often mistyped than meant.
+    /// A condition that leaves every document out is usually a mistake.
     fn without_rows(&self) -> Option<Finding> {
         let Tally { documents, without_rows, .. } = &self.seen.tally;
         (*documents > 0 && documents == without_rows).then(|| Finding {
@@ -220,10 +220,10 @@ impl Collection<'_> {
     fn losses(&self) -> Vec<Finding> {
         let mut entries: Vec<_> = self.seen.tally.losses.iter().collect();
         entries.sort_by_key(|entry| (entry.table, entry.column, entry.loss));
-        let told = entries.into_iter().filter_map(|entry| {
+        let findings = entries.into_iter().filter_map(|entry| {
             let table = self.plan.tables.get(entry.table)?;
             let column = table.columns.get(entry.column);
-            // What concerns a document as a whole stands at its first column.
+            // A loss that concerns a document as a whole is counted at its first column.
             let whole = matches!(entry.loss, Loss::Collapsed | Loss::Unlisted | Loss::DuplicateName);
             let place = column.filter(|_| !whole).map(|column| format!("column {:?} of ", column.name));
             let (times, table) = (count(entry.count, "time"), shown(&table.table));
@@ -233,7 +233,7 @@ impl Collection<'_> {
                 hint: lost(entry.loss).to_owned(),
             })
         });
-        told.collect()
+        findings.collect()
     }
 }
 
@@ -252,7 +252,7 @@ impl Findings {
                         count(*rows, "row"),
                         example.unwrap_or_default()
                     ),
-                    hint: "mend the duplicates in MongoDB, or drop the constraint in the target".to_owned(),
+                    hint: "fix the duplicates in MongoDB, or drop the constraint in the target".to_owned(),
                 });
             }
             How::Orphan { rows, name, parent } => {
@@ -263,7 +263,7 @@ impl Findings {
                 );
                 if enforced {
                     let hint =
-                        "mend the references in MongoDB, or give the column `misfit` or `when`, or drop the constraint";
+                        "fix the references in MongoDB, or give the column `misfit` or `when`, or drop the constraint";
                     self.faults.push(Finding { place, what: what + ": FK_MISSING", hint: hint.to_owned() });
                 } else {
                     let hint =
@@ -275,7 +275,7 @@ impl Findings {
     }
 }
 
-/// What a loss means to the one who reads of it.
+/// The meaning of a loss for the operator.
 fn lost(loss: Loss) -> &'static str {
     match loss {
         Loss::ZeroSign => "PostgreSQL knows one zero there; nothing to do",

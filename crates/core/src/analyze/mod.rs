@@ -1,4 +1,4 @@
-//! What documents hold and what a mapping makes of them, before anything runs. Pure: documents go in, findings come out.
+//! Analysis of documents and of what a mapping makes of them, before anything runs. Pure: documents go in, findings come out.
 //!
 //! ```text
 //!                ┌─ shape:        paths, types, how often ─────────────┐
@@ -6,10 +6,10 @@
 //!                └─ map each ─┬─ tally:       refusals, losses, filled ┤                its line of the mapping file
 //!                             └─ constraints: hashes of key values ────┘
 //! ```
-//! Everything is bounded: paths by number, values by their hashes and a number of those. What a bound cut off is told.
+//! Everything is bounded: paths by number, values by a number of their hashes. A note reports what a bound cut off.
 //! No value of a document leaves this folder but the `_id` of an example.
 //!
-//! Reading order: [`survey`], `shape`, `unread`, `tally`, `constraints`, [`findings`]; [`advice`] is a table of texts.
+//! Reading order: `survey`, `seen`, `shape`, `unread`, `tally`, `constraints`, `findings`; [`advice`] is a table of texts.
 
 pub mod advice;
 mod constraints;

@@ -1,7 +1,7 @@
 //! The shape of a collection: which paths its documents have, with which types, how often.
 //!
 //! A tree of field names, walked on the raw bytes. An object with very many names is one whose names are data (a map by id);
-//! its further names share one node, `*`, so the tree stays small whatever the documents hold.
+//! its further names share one node, `*`, so the tree stays small whatever documents come.
 
 use std::{collections::HashMap, fmt};
 
@@ -10,14 +10,14 @@ use bson::{
     spec::ElementType,
 };
 
-/// Most names of one object that are told apart.
+/// Most names of one object that are counted one by one.
 const NAMES: usize = 300;
 /// Most nodes of a collection.
 const NODES: usize = 20_000;
 /// Deepest level that is looked at; MongoDB allows 100.
 const DEPTH: usize = 32;
 
-/// What stands in a path for the names of a map.
+/// Every name of a map, in a path.
 pub(super) const EVERY_NAME: &str = "*";
 
 /// Paths, types and counts of the documents seen so far.
@@ -28,12 +28,12 @@ pub(super) struct Shape {
     root: Node,
 }
 
-/// What stands at one path.
+/// The values at one path.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Node {
     types: Vec<(ElementType, u64)>,
     fields: HashMap<Box<str>, Node>,
-    /// Fields of more names than are told apart.
+    /// Fields beyond the names that are counted one by one.
     others: Option<Box<Node>>,
     elements: Option<Box<Node>>,
 }
@@ -79,7 +79,7 @@ impl Shape {
         self.documents
     }
 
-    /// Whether there were more paths than are told apart.
+    /// Whether there were more paths than are counted.
     pub(super) fn is_cut(&self) -> bool {
         self.nodes >= NODES
     }
@@ -89,7 +89,7 @@ impl Shape {
         &self.root
     }
 
-    /// Types seen at a dotted path, through arrays, whichever elements they stand in; the most frequent first.
+    /// Types seen at a dotted path, through arrays, in whichever elements they are; the most frequent first.
     pub(super) fn types_at<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Vec<(&'static str, u64)> {
         let mut here = vec![&self.root];
         for name in names {
@@ -117,7 +117,7 @@ impl Node {
         types
     }
 
-    /// How many values stood here.
+    /// How many values there were.
     pub(super) fn count(&self) -> u64 {
         self.types.iter().map(|(_, count)| count).sum()
     }

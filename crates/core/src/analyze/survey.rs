@@ -1,4 +1,4 @@
-//! A survey: the documents of all collections, seen one after the other, and what is to be said of them in the end.
+//! A survey: the documents of all collections, seen one after the other, and the findings about them.
 
 use bson::raw::{RawDocument, RawDocumentBuf};
 
@@ -14,7 +14,7 @@ use crate::{
     model::{Key, Reason},
 };
 
-/// What was seen so far of the documents of a plan.
+/// The documents of a plan that were seen so far.
 #[derive(Debug)]
 pub struct Survey<'p> {
     plan: &'p Plan,
@@ -24,7 +24,7 @@ pub struct Survey<'p> {
 }
 
 impl<'p> Survey<'p> {
-    /// Nothing yet.
+    /// A survey that has seen nothing yet.
     pub fn new(plan: &'p Plan, catalog: &Catalog, coverage: Coverage) -> Self {
         let plans = plan.collections().iter();
         let seen = plans.map(|collection| Seen { shape: Shape::default(), tally: Tally::new(collection) });
@@ -32,8 +32,8 @@ impl<'p> Survey<'p> {
         Self { plan, coverage, seen: seen.collect(), constraints }
     }
 
-    /// Takes a document of a collection in, by its place in the plan; `id` is its `{_id: …}`. Gives back its rows, for the
-    /// target to judge.
+    /// Adds a document of a collection, by its position in the plan; `id` is its `{_id: …}`. Returns its rows, which the target
+    /// can judge.
     pub fn add(&mut self, collection: usize, id: Option<RawDocumentBuf>, document: &RawDocument) -> Option<Rows> {
         let mapped = self.plan.collections()[collection].map(document);
         let key = id.and_then(|id| Key::from_id(&id));
@@ -64,7 +64,7 @@ impl<'p> Survey<'p> {
         self.seen[collection].shape.documents()
     }
 
-    /// Everything that is to be said. `enforced` tells whether foreign keys of the target are enforced while rows are written.
+    /// Every finding. `enforced` says whether the target enforces foreign keys while rows are written.
     pub fn findings(&self, file: &MappingFile, enforced: bool) -> Findings {
         let mut findings = Findings::default();
         for (plan, seen) in self.plan.collections().iter().zip(&self.seen) {

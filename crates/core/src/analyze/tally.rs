@@ -1,4 +1,4 @@
-//! What the mapping made of the documents of one collection: refusals, losses, and which columns were filled.
+//! The results of mapping the documents of one collection: refusals, losses, and which columns were filled.
 
 use std::collections::BTreeMap;
 
@@ -16,11 +16,11 @@ pub(super) struct Tally {
     pub(super) without_rows: u64,
     /// Documents that would become dead letters.
     pub(super) dead: u64,
-    /// The same by what is wrong with them; one may be wrong in several ways.
+    /// The same by reason; a document may have several.
     pub(super) refused: BTreeMap<Refused, Refusals>,
     /// Rows that the target itself would refuse, by table and constraint.
     pub(super) violated: BTreeMap<Violated, Refusals>,
-    /// What conversions and policies gave up.
+    /// The losses of conversions and policies.
     pub(super) losses: Losses,
     /// Parallel to the tables of the plan.
     pub(super) tables: Vec<Filled>,
@@ -39,7 +39,7 @@ pub(super) struct Refused {
     pub(super) reason: Reason,
 }
 
-/// What the target refuses.
+/// A refusal of the target.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Violated {
     /// Place of the table in the plan.
@@ -69,7 +69,7 @@ pub(super) struct Filled {
 }
 
 impl Tally {
-    /// Nothing yet.
+    /// A tally of no documents.
     pub(super) fn new(plan: &CollectionPlan) -> Self {
         let tables = plan.tables.iter().map(|table| Filled { rows: 0, columns: vec![0; table.columns.len()] });
         Self {
@@ -83,7 +83,7 @@ impl Tally {
         }
     }
 
-    /// Counts what became of a document.
+    /// Counts the result of a document.
     pub(super) fn add(&mut self, key: Option<Key>, mapped: &Result<Rows, Rejects>) {
         self.documents += 1;
         match mapped {

@@ -1,4 +1,4 @@
-//! What of the data lies outside of the paths that a mapping reads.
+//! Paths of the data that a mapping does not read.
 
 use super::shape::{EVERY_NAME, Node, Shape, Step, Steps};
 use crate::mapping::{Reached, Reads};
@@ -49,7 +49,7 @@ impl Walk<'_> {
         let name = match &step {
             Step::Field(name) => Some(name.clone()),
             Step::Others => Some(EVERY_NAME.to_owned()),
-            // An element has the names of its array, which was asked for already.
+            // An element has the names of its array, which were checked already.
             Step::Element => None,
         };
         let named = name.is_some();
@@ -79,8 +79,8 @@ impl Walk<'_> {
     }
 }
 
-/// Whether a value of that type says more than that it is there: a set is often kept as `{"a": true}`. What is in objects and
-/// arrays is looked at by itself.
+/// Whether a value of that type carries more than its presence: a set is often stored as `{"a": true}`. The contents of objects
+/// and arrays are examined separately.
 fn says_something(kind: &str) -> bool {
     !matches!(kind, "object" | "array" | "bool" | "null" | "undefined")
 }

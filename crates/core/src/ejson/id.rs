@@ -1,4 +1,4 @@
-//! An `_id` as a person reads it and types it.
+//! The text of an `_id`, as a person reads and types it.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bson::{
@@ -17,8 +17,8 @@ use crate::model::Key;
 /// The `_id` as relaxed Extended JSON: `{"$oid":"…"}`, `5`, `1.5`, `"abc"`, `{"$date":"2026-01-31T12:00:00Z"}`. Inside of an
 /// embedded document numbers and dates are canonical, because there `1` and `1.0` are two keys.
 ///
-/// What has no `_id` that JSON could show is told by name: `{"hash":"…"}` for a key that is too long to be kept, `{"bson":"…"}`
-/// (base64) for one that no text can carry.
+/// An `_id` that JSON cannot show gets a tag: `{"hash":"…"}` for a key that is too long to be stored, `{"bson":"…"}` (base64)
+/// for one that no text can carry.
 pub fn id_text(key: &Key) -> String {
     let Some(id) = key.to_id() else { return format!("{{\"hash\":\"{}\"}}", hex::encode(&key.as_bytes()[1..])) };
     let plain = match id.get("_id") {

@@ -1,10 +1,10 @@
 //! Extended JSON v2, canonical, straight between bytes: no document tree in between.
 //!
-//! Two promises. What [`write()`] wrote, [`read`] turns back into the same bytes. What would not come back as the same bytes
-//! is refused with [`Unfaithful`], and then travels as base64 of the BSON itself. Refused are: names that start with `$`
+//! Two promises. [`read`] turns the text of [`write()`] back into the same bytes. A document that would not come back as the same
+//! bytes is refused with [`Unfaithful`], and then travels as base64 of the BSON itself. Refused are: names that start with `$`
 //! (a user's `{"$oid": …}` would come back as an ObjectId), duplicate names (other readers of JSON keep one), invalid UTF-8
-//! and every other malformed element, depth above [`MAX_DEPTH`], NaN payloads and non-canonical decimals, binary subtype 2
-//! and DBPointer, whose layouts have variants.
+//! and every other malformed element, too deep nesting, NaN payloads and non-canonical decimals, binary subtype 2 and
+//! DBPointer, whose layouts have variants.
 //!
 //! The bytes are walked here and not by `bson`'s iterator: that one accepts an array whose names are not `0, 1, …`, or
 //! bytes after the last element, which the text cannot show.

@@ -7,7 +7,7 @@ pub fn json_string(out: &mut Vec<u8>, text: impl AsRef<[u8]>) {
     out.push(b'"');
 }
 
-/// What follows the backslash of an escaped byte; 0 for bytes that stand for themselves.
+/// The letter after the backslash of an escaped byte; 0 for a byte that is written as it is.
 const ESCAPES: [u8; 256] = {
     let mut escapes = [0; 256];
     let mut control = 0;

@@ -30,7 +30,7 @@ impl fmt::Display for Namespace {
     }
 }
 
-/// What happened to the document.
+/// The operation on the document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Op {
     /// Inserted.
@@ -43,7 +43,7 @@ pub enum Op {
     Delete,
     /// Read by a snapshot.
     Snapshot,
-    /// Read again by the reconciler to mend drift.
+    /// Read again by the reconciler to repair drift.
     Repair,
 }
 
@@ -80,7 +80,7 @@ pub struct Change {
     pub key: Key,
     /// The place among all changes of this document.
     pub version: Version,
-    /// What happened.
+    /// The operation.
     pub op: Op,
     /// The whole document afterwards; `None` exactly for a delete.
     pub document: Option<RawDocumentBuf>,
@@ -90,11 +90,11 @@ pub struct Change {
     pub wall_ms: i64,
     /// MongoDB's `updateDescription`, for other consumers of the log; the sink never reads it.
     pub update_description: Option<RawDocumentBuf>,
-    /// UUID of the collection, where the server tells it.
+    /// UUID of the collection, where the server sends it.
     pub collection_uuid: Option<[u8; 16]>,
 }
 
-/// What happened to a whole collection.
+/// The operation on a whole collection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ControlKind {
@@ -111,7 +111,7 @@ pub enum ControlKind {
 pub struct Control {
     /// The collection.
     pub namespace: Namespace,
-    /// What happened.
+    /// The operation.
     pub kind: ControlKind,
     /// When it happened.
     pub version: Version,

@@ -1,11 +1,11 @@
-//! What was given beyond a position that is held back: saved beside it, so that a restart gives none of it again.
+//! Changes published beyond a position that is held back. They are saved beside it, so that a restart publishes none of them again.
 
 use super::{ClusterTime, Key, Namespace, ResumeToken};
 
-/// What lies between a held position and the place where the stream really was.
+/// The changes between a held position and the place that the stream had reached.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Held {
-    /// Everything up to here was given, but for what is missing.
+    /// Everything up to here was published, except for the missing documents.
     pub given: ResumeToken,
     /// The missing documents were gone by this cluster time: their deletes are at or before it.
     pub by: ClusterTime,

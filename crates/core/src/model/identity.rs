@@ -1,20 +1,20 @@
-//! What a migration belongs to, as it is recorded beside its state and compared with the configuration.
+//! The source, log and target of a migration, as they are recorded beside its state and compared with the configuration.
 //!
-//! A migration is named by the prefix of its log. Its source and its target may not change under that name: what was read of
-//! one database is nothing to go on with in another.
+//! The prefix of its log names a migration. Its source and its target may not change under that name: documents read from one
+//! database are no start for another.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// Where documents come from. Everything in it can be had by a user who may only read the database.
+/// The source of the documents. A user who may only read the database can see all of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SourceIdentity {
     /// The database.
     pub database: String,
-    /// Name of the replica set; `None` behind a mongos, or where nobody has asked yet.
+    /// Name of the replica set; `None` behind a mongos, or before the server was asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replica_set: Option<String>,
     /// The hosts of the replica set.
@@ -25,22 +25,22 @@ pub struct SourceIdentity {
     pub collections: BTreeMap<String, String>,
 }
 
-/// Where rows go to.
+/// The target of the rows.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TargetIdentity {
-    /// PostgreSQL's own identifier of the cluster; `None` where the role may not ask.
+    /// PostgreSQL's own identifier of the cluster; `None` where the role may not read it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub system: Option<String>,
     /// The database.
     pub database: String,
 }
 
-/// What a log belongs to.
+/// The source and the target of a log.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
-    /// Where its changes come from.
+    /// The source of its changes.
     pub source: SourceIdentity,
-    /// Where they go to; `None` while the publisher has not reached it.
+    /// Their target; `None` while the publisher has not reached it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<TargetIdentity>,
     /// Kafka's ids of its topics, by their names.
@@ -72,7 +72,7 @@ pub enum Mismatch {
         prefix: String,
         /// As recorded.
         recorded: String,
-        /// What the server says.
+        /// As the server reports it.
         found: String,
     },
     /// A cluster of the same name: none of its hosts and none of its collections are those that were read.
@@ -97,13 +97,13 @@ pub enum Mismatch {
         prefix: String,
         /// As recorded.
         recorded: String,
-        /// What `sink.url` leads to.
+        /// The database that `sink.url` leads to.
         found: String,
     },
 }
 
 impl Mismatch {
-    /// What a person can do about it.
+    /// A hint for the operator.
     pub fn hint(&self) -> &'static str {
         match self {
             Self::Database { .. } => "set `source.database` back, or choose another `log.prefix`",

@@ -35,7 +35,7 @@ const MIN_KEY: u8 = 0x08;
 const ELEMENT_HEAD: usize = 4 + 1 + 4;
 
 impl Key {
-    /// Longest key that is kept as it is; the B-tree of PostgreSQL takes about 2,700 bytes for a whole entry.
+    /// Longest key that is kept as it is; the B-tree of PostgreSQL holds about 2,700 bytes in a whole entry.
     pub(crate) const MAX_BYTES: usize = 1024;
 
     /// The key of `{_id: …}`.
@@ -55,7 +55,7 @@ impl Key {
         let value = bytes.get(ELEMENT_HEAD..bytes.len().checked_sub(1)?)?;
         let canonical = match kind {
             ElementType::Int32 | ElementType::Int64 | ElementType::Double | ElementType::Decimal128 => number(id)?,
-            // Length prefix and final NUL say nothing. A symbol equals the string of the same text.
+            // The length prefix and the final NUL carry no information. A symbol equals the string of the same text.
             ElementType::String | ElementType::Symbol => tagged(STRING, value.get(4..value.len().checked_sub(1)?)?),
             ElementType::Array | ElementType::RegularExpression | ElementType::Undefined => return None,
             other => tagged(class(other), value),
@@ -103,7 +103,7 @@ impl fmt::Debug for Key {
 
 /// One byte for a type that is compared with nothing but itself: `0x80` above the BSON type byte.
 ///
-/// Of all type bytes only MinKey's has that bit itself, so it gets a class of its own.
+/// Only the type byte of MinKey has that bit itself, so MinKey gets a class of its own.
 fn class(kind: ElementType) -> u8 {
     match kind {
         ElementType::MinKey => MIN_KEY,
@@ -203,7 +203,7 @@ fn number_id(rest: &[u8]) -> Option<RawDocumentBuf> {
         NAN => rawdoc! { "_id": f64::NAN },
         FRACTION => {
             let text = std::str::from_utf8(value).ok()?;
-            // What a Decimal128 cannot hold came from a double, and the exact digits of a double parse back to it.
+            // Digits that a Decimal128 cannot hold came from a double, and the exact digits of a double parse back to it.
             match text.parse::<bson::Decimal128>() {
                 Ok(value) => rawdoc! { "_id": value },
                 Err(_) => rawdoc! { "_id": text.parse::<f64>().ok()? },

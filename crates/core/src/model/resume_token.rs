@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use super::{ClusterTime, Frontier};
 
-/// What a token points at.
+/// The kind of place that a token points at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenKind {
     /// The instant itself, before or after its events (see the stream's reader for when it is which).
@@ -82,7 +82,7 @@ impl ResumeToken {
         self.time
     }
 
-    /// What the token points at.
+    /// The kind of place that the token points at.
     pub fn kind(&self) -> TokenKind {
         self.kind
     }
@@ -92,13 +92,13 @@ impl ResumeToken {
         self.txn_op
     }
 
-    /// Whether a stream that stands here has come to `other`, or past it: the server gives the tokens of one stream in the order
+    /// Whether a stream at this token has come to `other`, or past it: the server gives the tokens of one stream in the order
     /// of their texts.
     pub fn reaches(&self, other: &Self) -> bool {
         self.data() >= other.data()
     }
 
-    /// Whether a stream that stands here has given the event with this `_data`.
+    /// Whether a stream at this token has delivered the event with this `_data`.
     pub fn has_given(&self, data: &str) -> bool {
         self.data() >= data
     }
@@ -108,7 +108,7 @@ impl ResumeToken {
         self.raw.get_str("_data").unwrap_or_default()
     }
 
-    /// What a stream that stands at this token has certainly delivered: everything before the token's instant.
+    /// The bound of what a stream at this token has certainly delivered: everything before the token's instant.
     pub fn frontier(&self) -> Frontier {
         Frontier(self.time)
     }

@@ -27,7 +27,7 @@ pub struct SnapshotState {
     pub removed: bool,
     /// Whether the stream has gone on without the collection: what happened since is missing.
     pub left: bool,
-    /// Whether an operator wants it to stand still.
+    /// Whether an operator paused it.
     pub paused: bool,
     /// Its parts, in the order of the index; none before they are chosen.
     pub parts: Vec<Part>,
@@ -50,7 +50,7 @@ pub struct Part {
     pub done: bool,
 }
 
-/// What one chunk adds.
+/// The progress that one chunk adds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SnapshotStep {
     /// The collection.
@@ -112,7 +112,7 @@ impl SnapshotState {
     /// Takes a chunk in; whether it was one of this run.
     ///
     /// # Panics
-    /// When a chunk of its part before it is missing: progress would claim documents that nobody has read.
+    /// When a chunk of its part before it is missing: progress would claim documents that were never read.
     pub fn advance(&mut self, step: &SnapshotStep) -> bool {
         if step.run != self.run {
             return false;
@@ -172,7 +172,7 @@ mod tests {
         assert!(state.leaves() && !state.complete());
         state.removed = true;
         assert!(!state.leaves() && state.complete());
-        // Of a version that kept no beginning, nothing can be said to be older.
+        // A version that stored no beginning cannot be compared by age.
         let old = SnapshotState { since: ClusterTime::default(), removed: false, ..state.clone() };
         assert!(!old.leaves() && old.complete());
         let again = state.again(2, ClusterTime { t: 9, i: 1 });

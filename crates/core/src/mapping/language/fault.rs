@@ -1,8 +1,8 @@
-//! What is wrong with a mapping file: where, what, and what to do.
+//! Faults of a mapping file: the place, the fault, and a hint.
 
 use std::fmt;
 
-/// How many lines a fault names besides its own; a person corrects the cause, and it holds for all.
+/// How many lines a fault names besides its own. The fix of a cause is the same on all of them.
 const SHOWN_LINES: usize = 10;
 
 /// A place in a mapping file.
@@ -22,14 +22,14 @@ impl fmt::Display for Location {
     }
 }
 
-/// One fault of a mapping. A person reads it; nothing decides by it.
+/// One fault of a mapping. People read it; the program decides nothing by it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
     /// Where; `None` when the fault is in no single line.
     pub location: Option<Location>,
-    /// What is wrong.
+    /// The fault.
     pub what: String,
-    /// What to do about it.
+    /// A hint for fixing it.
     pub hint: String,
 }
 
@@ -45,7 +45,7 @@ impl fmt::Display for Fault {
 
 impl std::error::Error for Fault {}
 
-/// Faults in the order of their places, each cause once: of those that say the same, the first, which names the lines of the
+/// Faults in the order of their places, each cause once: equal faults become the first of them, which names the lines of the
 /// others.
 pub(crate) fn each_cause_once(mut faults: Vec<Fault>) -> Vec<Fault> {
     faults.sort_by(|a, b| a.location.cmp(&b.location));
@@ -80,12 +80,12 @@ fn also_on(lines: &[u32]) -> String {
     format!("also on line{plural} {}{and}{last}", words.join(", "))
 }
 
-/// The known name nearest to a mistyped one, when it is near enough to be meant.
+/// The known name that is most similar to a mistyped one, when it is similar enough.
 pub(crate) fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     near(wrong, known).first().copied()
 }
 
-/// The known names that may be meant by a mistyped one, the nearest first: a few letters differ, or one is a part of the other.
+/// The known names that a mistyped one may mean, the most similar first: a few letters differ, or one is a part of the other.
 pub fn near<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
     let letters = wrong.chars().count();
     // Two names that have no letter in common are not near, however short they are.
@@ -104,7 +104,7 @@ pub fn near<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Vec<&'
     near.into_iter().map(|(_, name)| name).collect()
 }
 
-/// Letters of a name that show what is meant by a longer one: `users` of `app_users`.
+/// Letters that a name needs to be found in a longer one: `users` in `app_users`.
 const PART: usize = 4;
 
 /// Levenshtein's distance, ignoring case.
@@ -144,8 +144,8 @@ mod tests {
     fn one_cause_is_one_fault(#[case] others: &[u32], #[case] expected: &str) {
         let mut faults = vec![fault(8, "y"), fault(3, "x")];
         faults.extend(others.iter().map(|line| fault(*line, "x")));
-        let told: Vec<_> = each_cause_once(faults).iter().map(ToString::to_string).collect();
-        assert_eq!(told, [expected, "m.toml:8:1: y"]);
+        let printed: Vec<_> = each_cause_once(faults).iter().map(ToString::to_string).collect();
+        assert_eq!(printed, [expected, "m.toml:8:1: y"]);
     }
 
     #[rstest]

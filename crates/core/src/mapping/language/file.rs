@@ -1,8 +1,7 @@
-//! The mapping file: what the TOML says, before anybody asks whether the target agrees.
+//! The mapping file as data, before it is compared with the target.
 //!
-//! The shape is plain data and every name keeps its place in the file, so that faults found later, against the catalog,
-//! point at a line too. Reading is in `read`: by hand over toml's spanned table, because a derived deserializer stops at
-//! the first fault and this file is written by people who want all of them.
+//! Every name carries its place in the file, so that faults found later, against the catalog, point at a line too. `parse` reads
+//! it by hand from toml's spanned tables, because a derived deserializer stops at the first fault, and people want to see all.
 
 use bson::raw::RawBson;
 use uuid::Uuid;
@@ -12,7 +11,7 @@ use crate::mapping::{
     value::id::IdStep,
 };
 
-/// What stands for a value that is not there, where values are names: of variants, and of what a reference may mean.
+/// The name of a missing value, where names are values: of variants, and of the collections of a reference.
 pub(crate) const MISSING: &str = "missing";
 
 /// A mapping file.
@@ -29,13 +28,13 @@ pub struct MappingFile {
 pub struct CollectionFile {
     /// Name of the collection.
     pub(crate) name: At<String>,
-    /// What the `_id` becomes; `None` where all columns of the key are filled by columns.
+    /// The rule that makes keys of `_id`s; `None` where columns fill the whole key.
     pub(crate) id: Option<At<IdFile>>,
-    /// Namespace of version-5 UUIDs that are no `_id`'s.
+    /// Namespace of the version-5 UUIDs that are not made of an `_id`.
     pub(crate) namespace: Option<Uuid>,
-    /// What a dropped or renamed collection means.
+    /// The reaction to a dropped or renamed collection.
     pub(crate) on_drop: OnDrop,
-    /// Whether it is meant that the source has no such collection (yet).
+    /// Whether the source may have no such collection (yet).
     pub(crate) may_be_empty: bool,
     /// Which documents have rows; all conditions must hold.
     pub(crate) filter: Vec<ConditionFile>,
@@ -52,12 +51,12 @@ pub(crate) enum RootsFile {
     Split(SplitFile),
 }
 
-/// Documents of several kinds, told apart by a field.
+/// Documents of several kinds, distinguished by a field.
 #[derive(Clone, Debug)]
 pub(crate) struct SplitFile {
     /// The field.
     pub(crate) by: At<Path>,
-    /// What becomes of a document of another kind.
+    /// The outcome of a document of another kind.
     pub(crate) unlisted: Unlisted,
     /// The kinds.
     pub(crate) variants: Vec<VariantFile>,
@@ -78,7 +77,7 @@ pub(crate) struct VariantFile {
     pub(crate) table: TableFile,
 }
 
-/// What becomes of a document of a kind that no variant names.
+/// The outcome of a document of a kind that no variant names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Unlisted {
     /// It is refused.
@@ -88,7 +87,7 @@ pub(crate) enum Unlisted {
     Ignore,
 }
 
-/// A table and what fills it.
+/// A table and the sources of its columns.
 #[derive(Clone, Debug)]
 pub(crate) struct TableFile {
     /// Its name.
@@ -103,7 +102,7 @@ pub(crate) struct TableFile {
     pub(crate) ignore: Vec<At<String>>,
     /// Columns that differ from "the field of the same name".
     pub(crate) columns: Vec<ColumnFile>,
-    /// What is embedded and becomes rows of its own.
+    /// Embedded arrays, maps and documents that become rows of their own.
     pub(crate) children: Vec<ChildFile>,
 }
 
@@ -112,11 +111,11 @@ pub(crate) struct TableFile {
 pub(crate) struct ConditionFile {
     /// Where the value is.
     pub(crate) path: At<Path>,
-    /// What must be true of it.
+    /// The test of the value.
     pub(crate) test: TestFile,
 }
 
-/// What must be true of a value. Null and absent are the same.
+/// A test of a value. Null and absent are the same.
 #[derive(Clone, Debug)]
 pub(crate) enum TestFile {
     /// It is one of these.
@@ -140,9 +139,9 @@ pub(crate) struct IdFile {
     pub(crate) namespace: Uuid,
     /// Where ids are looked up, for [`IdRule::Lookup`].
     pub(crate) lookup: Option<LookupFile>,
-    /// What a text begins with, which is no part of the id.
+    /// A prefix that every text has and that is no part of the id.
     pub(crate) strip_prefix: Option<String>,
-    /// What a text ends with, which is no part of the id.
+    /// A suffix that every text has and that is no part of the id.
     pub(crate) strip_suffix: Option<String>,
     /// The column; `None` for the table's primary key.
     pub(crate) column: Option<At<String>>,
@@ -154,19 +153,19 @@ impl CollectionFile {
         &self.name.value
     }
 
-    /// What a dropped or renamed collection means for its tables.
+    /// The reaction to a dropped or renamed collection.
     pub fn on_drop(&self) -> OnDrop {
         self.on_drop
     }
 
-    /// Whether the mapping expects that the source may have no such collection.
+    /// Whether the source may have no such collection (yet).
     pub fn may_be_empty(&self) -> bool {
         self.may_be_empty
     }
 }
 
 impl IdFile {
-    /// The rule, ready to convert ids. The type of the column that a lookup searches is the catalog's to say.
+    /// The rule, ready to convert ids. The type of the column that a lookup searches is empty until the catalog gives it.
     pub(crate) fn step(&self) -> IdStep {
         let step = IdStep::new(self.rule, self.only, self.namespace)
             .stripping(self.strip_prefix.clone(), self.strip_suffix.clone());
@@ -192,10 +191,10 @@ pub(crate) struct LookupFile {
     pub(crate) to: At<String>,
 }
 
-/// What a dropped or renamed collection means for its tables.
+/// The reaction to a dropped or renamed collection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnDrop {
-    /// Stop and let a person decide.
+    /// Stop, so that a person can decide.
     #[default]
     Halt,
     /// Leave the rows as they are.
@@ -209,9 +208,9 @@ pub enum OnDrop {
 pub(crate) struct ColumnFile {
     /// Name of the column.
     pub(crate) name: At<String>,
-    /// Where its value is: the first of these that is there. None for the field of the same name.
+    /// Candidates for its value: the first that is present. None for the field of the same name.
     pub(crate) paths: Vec<At<Path>>,
-    /// Its value, whatever the document says.
+    /// Its value in every row.
     pub(crate) constant: Option<At<RawBson>>,
     /// Whether it takes all fields that nothing else reads.
     pub(crate) rest: Option<At<()>>,
@@ -221,9 +220,9 @@ pub(crate) struct ColumnFile {
     pub(crate) reference: Option<ReferenceFile>,
     /// The rule that converts the value as an id.
     pub(crate) id: Option<At<IdFile>>,
-    /// When the value is taken at all; all conditions must hold.
+    /// The conditions under which the value is taken; all must hold.
     pub(crate) when: Vec<ConditionFile>,
-    /// What becomes of values that are not there in the form that the column wants.
+    /// The policies for values that do not have the form that the column needs.
     pub(crate) policy: PolicyFile,
 }
 
@@ -238,21 +237,21 @@ pub(crate) struct PolicyFile {
     pub(crate) null_values: Vec<At<String>>,
     /// The types that are taken; all others do not fit.
     pub(crate) types: Option<At<BsonTypes>>,
-    /// What a text begins with, which is no part of the value.
+    /// A prefix that every text has and that is no part of the value.
     pub(crate) strip_prefix: Option<At<String>>,
-    /// What a text ends with, which is no part of the value.
+    /// A suffix that every text has and that is no part of the value.
     pub(crate) strip_suffix: Option<At<String>>,
-    /// What becomes of empty elements of an array.
+    /// The outcome of empty elements of an array.
     pub(crate) empty_elements: Option<At<EmptyElements>>,
-    /// Other types that are read as the column's.
+    /// Other types that are read as the type of the column.
     pub(crate) coerce: Vec<At<Coerce>>,
     /// The unit of numbers that are times since 1970.
     pub(crate) epoch: Option<At<Epoch>>,
-    /// What a value becomes, by its text.
+    /// Replacements of values, by their text.
     pub(crate) translate: Vec<(At<String>, At<RawBson>)>,
-    /// What a value becomes that `translate` does not list, or that is no label of the column's enum.
+    /// The replacement of a value that `translate` does not list, or that is no label of the column's enum.
     pub(crate) fallback: Option<At<RawBson>>,
-    /// What becomes of a value that does not fit: the first that applies; none refuses the document.
+    /// The outcomes of a value that does not fit: the first that applies. Without one, the document is refused.
     pub(crate) misfit: Vec<At<Misfit>>,
 }
 
@@ -275,7 +274,7 @@ pub(crate) enum ReferenceFile {
 pub(crate) struct ChildFile {
     /// Where it is, from the document or element around it.
     pub(crate) path: At<Path>,
-    /// What it is.
+    /// Its shape.
     pub(crate) shape: Shape,
     /// The table of its rows.
     pub(crate) table: TableFile,
@@ -285,13 +284,13 @@ pub(crate) struct ChildFile {
     pub(crate) root: Option<At<String>>,
     /// The column that takes the place in the array or map.
     pub(crate) order: Option<At<String>>,
-    /// What takes the name in a map.
+    /// The column that takes the names of a map.
     pub(crate) map_key: Option<MapKeyFile>,
     /// The column that takes an id of the element's own.
     pub(crate) id: Option<ChildIdFile>,
     /// Whether elements with the same key become one row.
     pub(crate) distinct: bool,
-    /// What becomes of empty elements; `None` for what the columns make of them.
+    /// The outcome of empty elements; `None` lets the columns decide.
     pub(crate) empty_elements: Option<At<EmptyElements>>,
 }
 
@@ -306,7 +305,7 @@ pub(crate) struct MapKeyFile {
     pub(crate) id: Option<At<IdFile>>,
 }
 
-/// What is embedded.
+/// The shape of an embedded value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Shape {
     /// An array: a row for each element.
@@ -318,19 +317,19 @@ pub(crate) enum Shape {
     Map,
 }
 
-/// The id of a child row. Without a rule, a version-5 UUID of the id of the row around it, the path and what tells elements
-/// apart.
+/// The id of a child row. Without a rule, it is a version-5 UUID of the id of the row around it, the path, and the value that
+/// identifies the element.
 #[derive(Clone, Debug)]
 pub(crate) struct ChildIdFile {
     /// The column.
     pub(crate) column: At<String>,
-    /// What tells elements apart.
+    /// The value that identifies an element.
     pub(crate) from: KeyFrom,
     /// The rule that makes the id of that value alone.
     pub(crate) rule: Option<At<IdFile>>,
 }
 
-/// What tells the elements of an array or map apart.
+/// The value that identifies an element of an array or map.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum KeyFrom {
     /// The element's `_id` where it has one, else its index; in a map the name.
@@ -343,7 +342,7 @@ pub(crate) enum KeyFrom {
     Name,
 }
 
-/// A value of the file and where it stands.
+/// A value of the file and its place.
 #[derive(Clone, Debug)]
 pub(crate) struct At<T> {
     /// The value.

@@ -24,7 +24,7 @@ pub(crate) enum Segment {
 type Letters<'t> = std::iter::Peekable<std::str::Chars<'t>>;
 
 impl Path {
-    /// The path to one field of the document, whatever its name holds.
+    /// The path to one field of the document; the name may hold any character.
     pub fn field(name: impl Into<String>) -> Self {
         Self { up: 0, segments: vec![Segment::Field(name.into())] }
     }
@@ -37,13 +37,13 @@ impl Path {
     /// Reads a path.
     ///
     /// # Errors
-    /// What is wrong with it, in words.
+    /// A description of the fault.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         let below = text.trim_start_matches('^');
         let up = text.len() - below.len();
         let below = match below.strip_prefix('.') {
             Some(below) if up > 0 => below,
-            _ if up > 0 => return Err("`^` stands before `.` and a path; a name that starts with it is written `\\^`"),
+            _ if up > 0 => return Err("`^` is followed by `.` and a path; write a name that starts with it as `\\^`"),
             _ => below,
         };
         let mut segments = Vec::new();
@@ -93,13 +93,13 @@ fn name(letters: &mut Letters<'_>) -> Result<String, &'static str> {
         match letter {
             '\\' => match letters.next() {
                 Some(escaped @ ('.' | '\\' | '$' | '[' | '^')) => name.push(escaped),
-                _ => return Err("a backslash stands before one of . $ [ ^ \\ only"),
+                _ => return Err("a backslash may only precede . $ [ ^ or \\"),
             },
-            '\0' => return Err("a field name holds no NUL character"),
+            '\0' => return Err("a field name cannot hold a NUL character"),
             other => name.push(other),
         }
     }
-    if name.is_empty() { Err("a path has no empty field names") } else { Ok(name) }
+    if name.is_empty() { Err("a field name in a path cannot be empty") } else { Ok(name) }
 }
 
 /// The indexes that follow: `[0]`, `[0][1]`.
@@ -111,7 +111,7 @@ fn indexes(letters: &mut Letters<'_>, segments: &mut Vec<Segment>) -> Result<(),
         }
         match (letters.next(), digits.parse()) {
             (Some(']'), Ok(index)) => segments.push(Segment::Index(index)),
-            _ => return Err("an index is written [0]; a bracket inside a name `\\[`"),
+            _ => return Err("write an index as [0], and a bracket inside a name as `\\[`"),
         }
     }
     Ok(())

@@ -1,7 +1,7 @@
-//! What a plan that was made again writes otherwise than the plan before: columns that are gone, and columns that came.
+//! Differences between a plan and the plan before it: columns that are gone, and new columns.
 //!
-//! A column that the mapping names and the table lost is a fault of the plan itself. This is about those that are filled because a
-//! field has their name: the plan fits without them, and what the documents hold would silently go nowhere.
+//! A column that the mapping names and the table lost is a fault of the plan itself. This file covers columns that are filled
+//! because a field has their name: the plan compiles without them, and the values of the documents would silently be lost.
 
 use crate::mapping::target::{Catalog, TableName};
 use crate::mapping::{Fault, Plan, language::fault::nearest};
@@ -35,10 +35,10 @@ impl Plan {
                     format!("column {name:?} of {table}, which `{collection}` filled, is gone; the table has {has}");
                 let hint = match meant {
                     Some(meant) => format!(
-                        "if it is called {meant:?} now, say so in [collections.{collection}.columns]: {meant} = \"{name}\"; if it was \
+                        "if it is called {meant:?} now, map it in [collections.{collection}.columns]: {meant} = \"{name}\"; if it was \
                          dropped on purpose, restart"
                     ),
-                    None => "put it back, or name the column that takes its values in `columns`; if it was dropped on purpose, \
+                    None => "restore it, or name the column that takes its values in `columns`; if it was dropped on purpose, \
                              restart"
                         .to_owned(),
                 };

@@ -11,7 +11,7 @@ mod compile;
 mod order;
 pub(crate) mod used_paths;
 
-/// What every mapped collection becomes.
+/// The plans of all mapped collections.
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub(crate) collections: Vec<CollectionPlan>,
@@ -24,7 +24,7 @@ impl Plan {
         &self.collections
     }
 
-    /// What is legal and worth a second look, for example an instant that goes into a column without a time zone.
+    /// Warnings, for example an instant that goes into a column without a time zone.
     pub fn warnings(&self) -> &[Fault] {
         &self.warnings
     }
@@ -35,14 +35,14 @@ impl Plan {
     }
 }
 
-/// What one collection becomes.
+/// The tables of one collection, and how its documents become their rows.
 #[derive(Clone, Debug)]
 pub struct CollectionPlan {
     /// Name of the collection.
     pub collection: String,
-    /// What a dropped or renamed collection means.
+    /// The reaction to a dropped or renamed collection.
     pub on_drop: OnDrop,
-    /// Whether it is meant that the source has no such collection (yet): then that proves it equal to no rows.
+    /// Whether the source may have no such collection (yet): then the missing collection is proven equal to no rows.
     pub may_be_empty: bool,
     /// The tables: each root followed by its children. A collection has one root, or one for each kind of document.
     pub tables: Vec<TablePlan>,
@@ -64,14 +64,14 @@ impl CollectionPlan {
         self.program.map(document)
     }
 
-    /// What an `_id` becomes in each root table, in their order; all that a delete carries. NULL for a root table whose rows
-    /// are remembered. Each field has the type of the table's id column.
+    /// The key of an `_id` in each root table, in their order: all that a delete carries. NULL for a root table whose rows are
+    /// remembered. Each field has the type of the table's id column.
     ///
-    /// Takes a document that has the `_id`, `{_id: …}`: its text may be no valid UTF-8, which bson's own reader does not
-    /// hand out.
+    /// Takes a document with the `_id`, such as `{_id: …}`, because its text may be invalid UTF-8, which bson's own reader does
+    /// not return.
     ///
     /// # Errors
-    /// [`Reject`] where the `_id` cannot be a key of the target (such a document never had a row), and `MALFORMED` for a
+    /// [`Reject`] for an `_id` that cannot be a key of the target (such a document never had a row), and `MALFORMED` for a
     /// document without `_id`.
     pub fn keys(&self, document: &RawDocument) -> Result<Row, Reject> {
         self.program.keys(document)
@@ -90,7 +90,7 @@ impl CollectionPlan {
         xxhash_rust::xxh3::xxh3_128(format!("{plan:?}").as_bytes()).to_be_bytes()
     }
 
-    /// By which rule the keys of its rows are made, in words: what may not change while there are rows.
+    /// The rule that makes the keys of its rows, in words. It may not change while there are rows.
     pub fn key_rule(&self) -> String {
         let Some(rule) = &self.program.id else { return "the columns of the key".to_owned() };
         let embeds = self.tables.iter().any(|table| !table.root);
@@ -119,7 +119,7 @@ pub struct TablePlan {
     /// Positions in `columns` of the columns by which a row is found again: the primary key, or a unique constraint over
     /// columns that are all NOT NULL. In the constraint's order; never empty.
     pub key: Vec<usize>,
-    /// Whether it holds the document itself, not something embedded in it.
+    /// Whether it holds the documents themselves, not something embedded in them.
     pub root: bool,
     /// How the rows of a document are found again when only its `_id` is known.
     pub found: Found,
@@ -149,13 +149,13 @@ pub enum Found {
 pub struct PlanColumn {
     /// Its name.
     pub name: String,
-    /// Its type as SQL: what the parameter's element is cast to.
+    /// Its type as SQL, to which the element of the parameter is cast.
     pub sql_type: String,
     /// Type of the parameter's element, unqualified (`uuid`, `text`, …); the parameter is an array of it.
     pub param_type: String,
     /// Oid of `param_type`.
     pub param_oid: Option<u32>,
-    /// Where the value is found that the parameter stands for; `None` when the parameter is the value.
+    /// The table in which the value of the parameter is looked up; `None` when the parameter is the value.
     pub lookup: Option<Lookup>,
     /// The line of the mapping file that declares it, or its table.
     pub place: Option<Location>,

@@ -1,4 +1,4 @@
-//! What a mapping reads of a collection's documents: so that fields that nothing reads can be named.
+//! The paths that a mapping reads, so that `check` can name the fields that nothing reads.
 
 use crate::mapping::{Path, language::path::Segment};
 
@@ -22,9 +22,9 @@ pub(crate) enum Reached {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Read {
-    /// `None` stands for every name of a map.
+    /// `None` is every name of a map.
     names: Vec<Option<String>>,
-    /// Whether the value is taken; else only what is inside it.
+    /// Whether the value itself is taken, not only values inside it.
     taken: bool,
 }
 
@@ -39,7 +39,7 @@ impl Reads {
         self.0.iter().any(|read| read.goes_beyond(path) && read.names[path.len()].is_none())
     }
 
-    /// Whether what stands at a path makes rows of which nothing takes the value.
+    /// Whether the values at a path make rows, and nothing takes the values themselves.
     pub(crate) fn is_only_counted(&self, path: &[&str]) -> bool {
         let here = |read: &Read| read.names.len() == path.len() && read.is_along(path);
         self.0.iter().any(here) && !self.0.iter().any(|read| read.goes_beyond(path) || (here(read) && read.taken))

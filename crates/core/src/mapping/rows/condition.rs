@@ -19,8 +19,7 @@ pub(crate) struct Condition<P = Place> {
     pub(crate) test: Test,
 }
 
-/// What must be true of a value. Null and absent are the same, save for their type, and so is a value that something else
-/// hides.
+/// A test of a value. Null and absent are the same, except for their type, and so is a value that another value blocks.
 #[derive(Clone, Debug)]
 pub(crate) enum Test {
     /// It is one of these.
@@ -29,7 +28,7 @@ pub(crate) enum Test {
     Not(Vec<Literal>),
     /// Whether it is there and not null.
     Exists(bool),
-    /// It is of one of these types; what is absent has none.
+    /// It is of one of these types; an absent value has none.
     Type(BsonTypes),
 }
 
@@ -72,7 +71,7 @@ impl Test {
 }
 
 impl Literal {
-    /// Takes a value of the mapping file; `None` for one that nothing is compared with.
+    /// Takes a value of the mapping file; `None` for a value of a type that cannot be compared.
     pub(crate) fn new(value: RawBsonRef<'_>) -> Option<Self> {
         match Value::from(value) {
             Value::String(text) => Some(Self::Text(text.into())),
@@ -82,7 +81,7 @@ impl Literal {
         }
     }
 
-    /// Whether a value of a document is this one: numbers by what they are worth, texts exactly.
+    /// Whether a value of a document is this one: numbers by value, texts exactly.
     pub(crate) fn equals(&self, value: Value<'_>) -> bool {
         match (self, value) {
             (Self::Text(own), Value::String(text) | Value::Symbol(text)) => **own == *text,

@@ -17,11 +17,11 @@ use crate::model::Reason;
 pub(crate) struct ChildId {
     pub(crate) column: String,
     pub(crate) from: ElementKey,
-    /// Makes the id of the value alone; without, it is one below the row around.
+    /// Makes the id of the value alone; without a rule, the id depends on the row around.
     pub(crate) rule: Option<IdStep>,
 }
 
-/// What tells elements apart.
+/// The source of an element's id.
 #[derive(Clone, Debug)]
 pub(crate) enum ElementKey<P = Place> {
     /// The field where the element has one, else its index.

@@ -30,7 +30,7 @@ pub(crate) struct Level {
     pub(crate) table: usize,
     /// The paths into it, from its own columns and from below.
     pub(crate) tree: Tree,
-    /// Which have rows.
+    /// The conditions under which it has a row.
     pub(crate) filter: Vec<Condition>,
     pub(crate) steps: Vec<Step>,
     /// Positions of the key's columns.
@@ -43,9 +43,9 @@ pub(crate) struct Level {
 pub(crate) struct Child {
     /// Its path from the document, for messages.
     pub(crate) path: String,
-    /// Its path from what is around it, which is part of the ids below.
+    /// Its path from the document or element around it, which is part of the ids below.
     pub(crate) name: String,
-    /// Its slot in what is around it.
+    /// Its slot in the document or element around it.
     pub(crate) slot: usize,
     pub(crate) shape: Shape,
     pub(crate) wanted: Wanted,
@@ -56,7 +56,7 @@ pub(crate) struct Child {
     pub(crate) level: Level,
 }
 
-/// What an element must be, so that its paths lead anywhere.
+/// The type that an element must have, so that its paths lead anywhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wanted {
     Anything,
@@ -99,7 +99,7 @@ impl Level {
         whole.then_some(row)
     }
 
-    /// Whether an element is empty: in itself, or for a column that takes it whole.
+    /// Whether an element is empty, in itself or for a column that takes it whole.
     fn is_empty(&self, element: Value<'_>) -> bool {
         let whole = self.tree.slot(&Path::whole());
         let takes = |step: &&Step| whole.is_some_and(|slot| step.takes(slot));
@@ -108,13 +108,13 @@ impl Level {
             || policies.any(|policy| prepare::is_empty_element(element, policy))
     }
 
-    /// The rows of what is embedded.
+    /// Adds the rows of the children.
     pub(super) fn embedded(&self, scope: &Scope<'_, '_>, output: &mut Output) {
         self.children.iter().for_each(|child| child.map(scope, output));
     }
 
-    /// Namespace of the ids below a row that has no id of its own: what its key holds. Below a row that was refused there
-    /// will be no ids, and any namespace does.
+    /// Namespace of the ids below a row that has no id of its own, made of its key. A refused row has no ids below it, so that
+    /// any namespace serves.
     pub(super) fn namespace(&self, around: Uuid, path: &str, row: Option<&Row>) -> Uuid {
         let Some(row) = row else { return around };
         let mut key = Row::default();
@@ -122,7 +122,7 @@ impl Level {
         Uuid::new_v5(&around, &[path.as_bytes(), b"/", key.as_bytes()].concat())
     }
 
-    /// Judges rows of the same key, which only shows when all of a table's rows are there.
+    /// Judges rows with the same key, when all rows of a table are there.
     pub(super) fn resolve(&self, output: &mut Output) {
         for child in &self.children {
             let table = child.level.table;
@@ -139,7 +139,7 @@ impl Level {
 }
 
 impl Child {
-    /// Appends the rows of what is embedded in the scope.
+    /// Appends the rows of its elements in the scope.
     fn map<'a>(&self, around: &Scope<'_, 'a>, output: &mut Output) {
         let mut slots = Vec::new();
         let read = match (around.slots.get(self.slot).copied().unwrap_or_default(), self.shape) {
@@ -194,7 +194,7 @@ impl Child {
             output.losses.add(Loss::Dropped);
             return;
         }
-        // A null or a scalar where documents are expected is no row, and may not vanish either.
+        // A null or a scalar in place of a document makes no row, and may not vanish either.
         if !self.wanted.takes(value) {
             return output.refuse(self.refuse(Reason::TypeMismatch), &scope);
         }
@@ -220,7 +220,7 @@ impl Child {
         output.tables[level.table].extend(row);
     }
 
-    /// What is wrong with it as a whole.
+    /// A refusal of it as a whole.
     fn refuse(&self, reason: Reason) -> Reject {
         Reject { table: Some(self.level.table), path: Some(self.path.clone()), ..Reject::new(reason) }
     }

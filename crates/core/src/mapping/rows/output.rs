@@ -1,4 +1,4 @@
-//! What a document becomes, while it is being mapped.
+//! The output of a document while it is being mapped.
 
 use super::{
     row::{Reject, Rejects, Row},

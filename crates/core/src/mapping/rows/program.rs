@@ -6,8 +6,8 @@
 //! ```
 //!
 //! One pass over a document or element fills the slots of all paths into it, then each column takes its slot. All of a
-//! document's rows or none: one value that cannot be stored refuses the document. The others are looked at all the same, so
-//! that a person hears of everything at once; what only follows from a refusal is not one.
+//! document's rows or none: one value that cannot be stored refuses the document. The other values are converted all the same, so
+//! that a person sees every refusal at once; a consequence of a refusal is not a refusal.
 
 use bson::raw::RawDocument;
 use uuid::Uuid;
@@ -34,15 +34,15 @@ use crate::model::Reason;
 pub(crate) struct Program {
     /// How many tables it writes.
     pub(crate) tables: usize,
-    /// What the `_id` becomes; `None` where columns alone make the key.
+    /// The rule that makes keys of `_id`s; `None` where columns alone make the key.
     pub(crate) id: Option<IdStep>,
-    /// How the kinds of documents are told apart; `None` for a single kind.
+    /// How the kinds of documents are distinguished; `None` for a single kind.
     pub(crate) split: Option<Split>,
     /// The kinds, in the order of the root tables.
     pub(crate) kinds: Vec<Kind>,
 }
 
-/// How the kinds of documents are told apart.
+/// How the kinds of documents are distinguished.
 #[derive(Clone, Debug)]
 pub(crate) struct Split {
     pub(crate) tree: Tree,
@@ -65,7 +65,7 @@ pub(crate) struct Kind {
     pub(crate) id_column: Option<usize>,
     /// Whether that column finds the rows of a document.
     pub(crate) by_id: bool,
-    /// Namespace of what is embedded, where no id gives one.
+    /// Namespace of the children's ids, where no id gives one.
     pub(crate) namespace: Uuid,
 }
 
@@ -83,10 +83,10 @@ impl Program {
         Rejects::new(rejects).map_or(Ok(Rows { tables, key, losses }), Err)
     }
 
-    /// Fills in the rows and gives back the keys.
+    /// Fills in the rows and returns the keys.
     ///
     /// # Errors
-    /// [`Reject`] where nothing more can be said about the document; the others are in `output`.
+    /// [`Reject`] where mapping cannot go on; the other refusals are in `output`.
     fn fill(&self, document: &RawDocument, output: &mut Output) -> Result<Row, Reject> {
         let value = Value::Document(Raw::new(document.as_bytes()));
         let mut slots = Vec::new();
@@ -121,7 +121,7 @@ impl Program {
             kind.level.embedded(&scope, output);
         }
         output.tables[kind.level.table].extend(row);
-        // Rows that are not there have no key to be the same.
+        // Keys can be compared only when every row is there.
         if output.rejects.is_empty() {
             kind.level.resolve(output);
         }
@@ -138,7 +138,7 @@ impl Program {
         }
     }
 
-    /// An id that one of several root tables cannot hold has no row there; one that none can hold has none at all.
+    /// The keys of an id. A root table that cannot hold the id has no row of it; when none can, the id is refused.
     fn keys_of(&self, id: Option<&Id<'_>>) -> Result<Row, Reject> {
         let mut keys = Row::default();
         let (mut held, mut refused) = (false, None);
@@ -165,10 +165,10 @@ impl Program {
         }
     }
 
-    /// A document without rows. What it became before the mapping left it out must still be found.
+    /// A document without rows. The rows that it had before the mapping left it out must still be found.
     fn left_out(&self, document: &RawDocument) -> Result<Row, Reject> {
         match self.keys(document) {
-            // No row has such a key, and no row is asked for.
+            // No row has such a key, and none is needed.
             Err(reject) if reject.reason != Reason::Malformed => self.keys_of(None),
             keys => keys,
         }
@@ -197,7 +197,7 @@ impl Split {
         slots: &mut Vec<Slot<'a>>,
         losses: &mut Losses,
     ) -> Result<Option<usize>, Reject> {
-        // What comes twice is counted when the kind's own paths are read.
+        // Duplicate names are counted when the kind's own paths are read.
         self.tree.read(document, slots, &mut Losses::default())?;
         let scope = Scope::new(slots);
         if !all_hold(&self.filter, &scope) {

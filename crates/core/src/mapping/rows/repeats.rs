@@ -5,10 +5,10 @@ use std::collections::HashSet;
 use super::row::Row;
 use crate::model::Reason;
 
-/// What becomes of rows with the same key.
+/// The outcome of rows with the same key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Repeats {
-    /// There are none: the place of an element is part of the key.
+    /// There are none, because the place of an element is part of the key.
     Never,
     /// They refuse the document.
     Refuse,

@@ -1,4 +1,4 @@
-//! What a document becomes: rows as PostgreSQL reads them, or the reason why not.
+//! The result of a document: rows as PostgreSQL reads them, or the reasons of a refusal.
 
 use std::fmt;
 
@@ -57,7 +57,7 @@ impl Row {
         self.0.len()
     }
 
-    /// Takes back what [`Self::open`] started and everything after it.
+    /// Removes the field that [`Self::open`] started and everything after it.
     pub(crate) fn reopen(&mut self, open: usize) {
         self.0.truncate(open - 4);
     }
@@ -102,37 +102,37 @@ impl<'a> Iterator for Fields<'a> {
 pub struct Rows {
     /// Parallel to `CollectionPlan::tables`: at most one row in all root tables together, any number in the others.
     pub tables: Vec<Vec<Row>>,
-    /// What the document's `_id` becomes in each root table, see [`CollectionPlan::keys`](crate::mapping::CollectionPlan::keys).
+    /// The key of the document in each root table, see [`CollectionPlan::keys`](crate::mapping::CollectionPlan::keys).
     pub key: Row,
-    /// What was given up, by name.
+    /// The losses.
     pub losses: Losses,
 }
 
 /// One reason why a document cannot become rows. Holds names and places only, never a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reject {
-    /// What is wrong.
+    /// The reason.
     pub reason: Reason,
     /// Position in the plan of the table that the value was for.
     pub table: Option<usize>,
     /// The column that could not take the value.
     pub column: Option<String>,
-    /// The path in the document, as the mapping names it.
+    /// The path in the document, as the mapping writes it.
     pub path: Option<String>,
-    /// The same path with the place of each element on it, such as `items[3].name`; in a map, the place of the entry. `None`
-    /// where the path leads through no element.
+    /// The same path with the index of each element on it, such as `items[3].name`; in a map, the index of the entry. `None`
+    /// for a path that leads through no element.
     pub element: Option<String>,
-    /// Values that are refused alike; [`Self::element`] is the first of them.
+    /// How many values are refused alike; [`Self::element`] is the first of them.
     pub times: u64,
 }
 
 impl Reject {
-    /// A refusal that no column is named for yet.
+    /// A refusal without a place.
     pub fn new(reason: Reason) -> Self {
         Self { reason, table: None, column: None, path: None, element: None, times: 1 }
     }
 
-    /// Whether both say the same about different values.
+    /// Whether both are the same refusal of different values.
     fn is_like(&self, other: &Self) -> bool {
         let of = |reject: &Self| (reject.reason, reject.table);
         of(self) == of(other) && self.column == other.column && self.path == other.path
@@ -152,7 +152,7 @@ impl Rejects {
         (!all.is_empty()).then_some(Self { all })
     }
 
-    /// The first, under whose reason the document becomes a dead letter.
+    /// The first: its reason is that of the dead letter.
     pub fn first(&self) -> &Reject {
         &self.all[0]
     }
@@ -162,17 +162,17 @@ impl Rejects {
         self.all.iter()
     }
 
-    /// Notes a refusal; one like another counts there.
+    /// Adds a refusal, or counts it at one like it.
     pub(crate) fn note(rejects: &mut Vec<Reject>, reject: Reject) {
         match rejects.iter_mut().find(|known| known.is_like(&reject)) {
-            // The same value may be looked at twice: only elements are counted.
+            // The same value may be converted twice, so only elements are counted.
             Some(known) => known.times += u64::from(reject.element.is_some() && reject.element != known.element),
             None => rejects.push(reject),
         }
     }
 }
 
-/// Refusals that a text names one by one; the further ones are counted.
+/// Refusals that a text lists; it counts the others.
 const NAMED: usize = 5;
 
 /// Without the places of elements, so that documents that fail alike have one text.

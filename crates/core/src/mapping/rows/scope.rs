@@ -1,17 +1,17 @@
-//! What a column can see: the slots of its document or element, and of everything around it.
+//! Scopes: the slots that a column can see, of its document or element and of everything around it.
 
 use uuid::Uuid;
 
 use super::{row::Row, tree::Slot};
 use crate::mapping::{Shape, value::id::Id};
 
-/// What stands in a printed path for the names of a map.
+/// Every name of a map, in a printed path.
 pub(crate) const EVERY_NAME: &str = ".*";
 
 /// A compiled path: a slot of the document or element, or of one further out.
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
-    /// How many documents or elements further out.
+    /// How many documents or elements further out it starts.
     pub(crate) up: usize,
     /// The slot there.
     pub(crate) slot: usize,
@@ -30,15 +30,15 @@ pub(crate) struct Origin<'s> {
 /// A document or element that is being mapped.
 pub(crate) struct Scope<'s, 'a> {
     pub(crate) slots: &'s [Slot<'a>],
-    /// What it is an element of; `None` for the document.
+    /// The array, map or document that it is an element of; `None` for the document.
     pub(crate) origin: Option<Origin<'s>>,
-    /// What is around it; `None` for the document.
+    /// The document or element around it; `None` for the document.
     pub(crate) above: Option<&'s Scope<'s, 'a>>,
     /// Its row, once written; `None` still when a column refused its value.
     pub(crate) row: Option<&'s Row>,
     /// The id of its row, where a rule makes one and does not refuse.
     pub(crate) own: Option<&'s Id<'a>>,
-    /// Namespace of the ids of what is embedded in it; known when its row is.
+    /// Namespace of the ids of its children; known when its row is.
     pub(crate) namespace: Uuid,
     /// Its place in the array or map.
     pub(crate) index: usize,
@@ -57,16 +57,16 @@ impl<'s, 'a> Scope<'s, 'a> {
         Self { origin: Some(origin), above: Some(self), index, name, ..Self::new(slots) }
     }
 
-    /// What a place holds. Every place is in the tree it was compiled for; one that were not would read as absent.
+    /// The slot of a place. Every place is in the tree that it was compiled for; another would read as absent.
     pub(crate) fn slot(&self, place: &Place) -> Slot<'a> {
         self.around(place.up).and_then(|scope| scope.slots.get(place.slot)).copied().unwrap_or_default()
     }
 
-    /// A path from the document with the place of each element on it; `None` where it leads through none.
+    /// A path from the document with the index of each element on it; `None` for a path that leads through no element.
     pub(crate) fn locate(&self, path: &str) -> Option<String> {
         let mut located = path.to_owned();
         let mut scope = Some(self);
-        // From the inside out: what is put in moves only what lies further in.
+        // From the inside out, because an inserted index moves only the text after it.
         while let Some(here) = scope {
             if let Some(origin) = here.origin.filter(|origin| origin.shape != Shape::Document)
                 && let Some(rest) = path.strip_prefix(origin.path)

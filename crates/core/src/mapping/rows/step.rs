@@ -1,4 +1,4 @@
-//! One column: where its value comes from, and how it gets into the row.
+//! One column: the source of its value, and how the value gets into the row.
 
 use super::{
     condition::{Condition, Literal, all_hold},
@@ -31,7 +31,7 @@ pub(crate) struct Step {
     pub(crate) convert: Convert,
     /// The value is taken only when all of these hold.
     pub(crate) when: Vec<Condition>,
-    /// What stands for an absent or null value, in binary form.
+    /// The value for an absent or null one, in binary form.
     pub(crate) default: Option<Vec<u8>>,
     pub(crate) policy: Policy,
 }
@@ -51,13 +51,13 @@ pub(crate) enum Source<P = Place> {
     Own,
     /// The mapping file, in binary form.
     Constant(Vec<u8>),
-    /// The first of these paths that leads to something.
+    /// The first of these paths that leads to a value.
     Fields(Vec<P>),
-    /// The whole document or element, without what others read.
+    /// The whole document or element, without the fields that others take.
     Rest(P, Omit),
 }
 
-/// What a value is converted by, besides the column's type.
+/// The conversion of a value, besides the column's type.
 #[derive(Clone, Debug)]
 pub(crate) enum Convert<P = Place> {
     Nothing,
@@ -80,7 +80,7 @@ pub(crate) struct Rules {
 struct Chosen<'s, 'a> {
     place: Option<&'s Place>,
     slot: Slot<'a>,
-    /// How many candidates held a value that the policy takes for nothing.
+    /// How many candidates held a value that the policy takes for empty.
     emptied: usize,
 }
 
@@ -100,7 +100,7 @@ impl Step {
                     Some(field) => row.push(Some(field)),
                     None => return self.write_nothing(row),
                 },
-                // The row around was refused: that is noted there.
+                // The row around was refused, and its refusal is noted there.
                 None => row.push(None),
             },
             Source::Index => {
@@ -111,7 +111,7 @@ impl Step {
                 let scope = if matches!(self.source, Source::Root) { scope.root() } else { scope };
                 match scope.own {
                     Some(id) => row.push_scalar(&id::in_column(id.clone(), &self.kind, Reason::KeyTooLong)?),
-                    // The id was refused: that is noted there.
+                    // The id was refused, and its refusal is noted there.
                     None => row.push(None),
                 }
             }
@@ -121,9 +121,9 @@ impl Step {
 
     /// The path that gives the value, and what is there.
     ///
-    /// JSON has a null of its own, and knows undefined by a wrapper: there, null is something. What the policy takes for
-    /// nothing is passed over as null is. A path that something else blocks gives way to one that leads to something, and
-    /// else refuses.
+    /// JSON has a null of its own, and a wrapper for undefined: in a JSON column, null is a value. A value that the policy takes
+    /// for empty is passed over as null is. A blocked path gives way to one that leads to a value, and refuses when there is
+    /// none.
     fn chosen<'s, 'a>(&'s self, scope: &Scope<'_, 'a>) -> Chosen<'s, 'a> {
         let mut chosen = Chosen { place: None, slot: Slot::Absent, emptied: 0 };
         let Source::Fields(places) = &self.source else { return chosen };

@@ -1,8 +1,8 @@
 //! All paths of a table, read in one pass over the document.
 //!
-//! Each path has a slot. A document is walked once; fields that lead nowhere are skipped by their length. Where a name
-//! comes twice, the last one wins, with everything below it. Where a path leads through a value that is no document, its
-//! slot is blocked: the value below cannot be reached, and that is not the same as being absent.
+//! Each path has a slot. A document is walked once; fields on no path are skipped by their length. When a name comes twice, the
+//! last one wins, with everything below it. The slot of a path that leads through a value that is no document is blocked: the
+//! value below cannot be reached, and that is not the same as being absent.
 
 use crate::mapping::{
     Loss, Losses, Path,
@@ -25,15 +25,15 @@ struct Node {
     /// Slots of this node and everything below: `[from, to)`.
     from: usize,
     to: usize,
-    /// What is in a document, sorted by name.
+    /// Fields of a document, sorted by name.
     fields: Vec<Node>,
     /// Where the slots of `elements` start.
     split: usize,
-    /// What is in an array, sorted by index.
+    /// Elements of an array, sorted by index.
     elements: Vec<(usize, Node)>,
 }
 
-/// What a path leads to.
+/// The result of a path.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) enum Slot<'a> {
     /// Nothing.
@@ -41,7 +41,7 @@ pub(crate) enum Slot<'a> {
     Absent,
     /// A value, perhaps null.
     Present(Value<'a>),
-    /// A value that is no document, or no array, stands in the way.
+    /// A value on the path is no document, or no array.
     Blocked,
 }
 
@@ -139,7 +139,7 @@ impl Node {
         Ok(())
     }
 
-    /// The elements that paths lead to, by their place: the names of an array's fields say nothing.
+    /// The elements on the paths, by their position: the names of an array's fields are ignored.
     fn pick<'a>(&self, array: Raw<'a>, slots: &mut [Slot<'a>], losses: &mut Losses) -> Result<(), Reason> {
         let mut wanted = self.elements.iter().peekable();
         for (at, field) in array.fields().enumerate() {

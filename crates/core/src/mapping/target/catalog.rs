@@ -1,4 +1,4 @@
-//! What `pg_catalog` says of the target: tables, columns, constraints.
+//! The catalog: tables, columns and constraints of the target, as `pg_catalog` describes them.
 
 use super::{ColumnType, TableName};
 
@@ -56,7 +56,7 @@ pub struct ForeignKey {
 pub struct Column {
     /// Name.
     pub name: String,
-    /// What it stores.
+    /// Its type.
     pub kind: ColumnType,
     /// The type as SQL, schema-qualified where needed, with its modifier: the result of `format_type`. Where the column has
     /// a collation that is not deterministic, that belongs to it, so that values are compared as the column compares them.

@@ -96,7 +96,7 @@ pub enum ColumnType {
     Other {
         /// Its name.
         name: String,
-        /// What stands between elements in an array of it.
+        /// The delimiter of elements in an array of it.
         delimiter: u8,
     },
     /// An enumerated type.

@@ -1,4 +1,4 @@
-//! A BSON value as JSON text for `json` and `jsonb` columns, nothing changed silently.
+//! A BSON value as JSON text for `json` and `jsonb` columns. Nothing changes silently.
 //!
 //! | BSON | JSON |
 //! | --- | --- |
@@ -16,10 +16,10 @@
 //! itself has a field `$driftless`, or a field name that is no valid UTF-8, becomes the wrapper
 //! `{"$driftless": "object", "fields": [[name, value], …]}`, so a wrapper is never mistaken.
 //!
-//! Two things JSON in PostgreSQL does not keep, on purpose: the sign of `-0`, which `jsonb` drops and [`Losses`] counts, and
-//! all but the last of several fields of one name, because `jsonb` keeps the last as this mapping does.
+//! Two things are lost on purpose: the sign of `-0`, which `jsonb` drops and [`Losses`] counts, and all but the last of several
+//! fields of one name, because `jsonb` keeps the last as this mapping does.
 //!
-//! The writer keeps its own stack, so that depth is a number it can refuse and never the process's stack.
+//! The writer has its own stack, so that it can refuse deep nesting instead of overflowing the stack of the process.
 
 use std::io::Write;
 
@@ -41,12 +41,12 @@ pub(crate) const JSONB_VERSION: u8 = 1;
 const WRAPPER: &str = "$driftless";
 /// MongoDB takes at most 250 levels, whatever its configuration says (`maxBSONDepth`).
 const MAX_DEPTH: usize = 250;
-/// What a `jsonb` value may have in bytes.
+/// Largest `jsonb` value in bytes.
 ///
 /// Source: `JENTRY_OFFLENMASK` of PostgreSQL; SQLSTATE 54000 beyond it.
 const MAX_BYTES: usize = 0x0fff_ffff;
-/// What all numbers together may need when PostgreSQL prints them, which it does without exponents: a text has 1 GiB at
-/// most, and a row that can be written but never read is worse than a dead letter.
+/// Most characters of all numbers together, as PostgreSQL prints them without exponents. A text has 1 GiB at most, and a row
+/// that can be written but never read is worse than a dead letter.
 const MAX_PRINTED: usize = MAX_BYTES;
 
 /// Appends the JSON text of a value.
@@ -118,7 +118,7 @@ impl Omit {
         }
     }
 
-    /// What is left out of a field; `None` when the field itself is.
+    /// The fields that are left out of a field; `None` when the field itself is left out.
     fn below(&self, name: &[u8]) -> Option<&Self> {
         if self.fields.is_empty() {
             return Some(&NOTHING);
@@ -144,7 +144,7 @@ struct Level<'a> {
     kind: Kind,
     omit: &'a Omit,
     first: bool,
-    /// What is closed together with it.
+    /// Closing brackets that follow its own.
     tail: &'static [u8],
 }
 
@@ -231,7 +231,7 @@ impl<'a> Writer<'a, '_> {
         Ok(())
     }
 
-    /// What stands before a field's value.
+    /// Writes everything before a field's value: comma, name and colon.
     fn name(&mut self, kind: Kind, first: bool, name: &[u8]) {
         match (kind, first) {
             (Kind::Pairs, true) => self.raw("["),

@@ -1,7 +1,7 @@
 //! Texts of types that PostgreSQL refuses with a syntax error, as it would a wrong statement: `hstore`, `ltree`, `tsvector`.
 //!
-//! A refusal of data has a SQLSTATE of class 22 and costs one document; a syntax error stops everything. So what these types
-//! would not read is found here. An `hstore` is also made of a document.
+//! A refusal of data has a SQLSTATE of class 22 and costs one document; a syntax error stops everything. So texts that these
+//! types would not read are found here. An `hstore` is also made of a document.
 //!
 //! Source: `parse_hstore` and `get_val` (hstore_io.c), `parse_ltree` (ltree_io.c), `gettoken_tsvector` (tsvector_parser.c).
 
@@ -64,7 +64,7 @@ pub(crate) fn is_hstore(text: &str) -> bool {
     }
 }
 
-/// What follows a key or value: quoted, or up to white space or `end`.
+/// Reads a key or value, quoted or up to white space or `end`, and returns the rest of the text.
 fn word(text: &str, end: char) -> Option<&str> {
     let quoted = text.starts_with('"');
     let mut letters = text.char_indices().skip(usize::from(quoted));
@@ -119,7 +119,7 @@ pub(crate) fn is_tsvector(text: &str) -> bool {
     }
 }
 
-/// What follows a lexeme: in single quotes, or up to white space or a colon; never empty.
+/// Reads a lexeme, in single quotes or up to white space or a colon, and returns the rest of the text. A lexeme is not empty.
 fn lexeme(text: &str) -> Option<&str> {
     let quoted = text.starts_with('\'');
     let mut letters = text.char_indices().skip(usize::from(quoted)).peekable();
@@ -140,7 +140,7 @@ fn lexeme(text: &str) -> Option<&str> {
     (!quoted && !empty).then_some("")
 }
 
-/// What follows `1A,2`: positions from 1, each with a weight or none.
+/// Reads positions such as `1A,2`, from 1, each with a weight or none, and returns the rest of the text.
 fn positions(text: &str) -> Option<&str> {
     let mut rest = text;
     loop {
@@ -182,7 +182,7 @@ mod tests {
         assert_eq!(hstore(&document).as_deref(), expected.as_ref().copied());
     }
 
-    // What PostgreSQL 17 says of each, by `SELECT $1::hstore`.
+    // As PostgreSQL 17 judges each, by `SELECT $1::hstore`.
     #[rstest]
     #[case("", true)]
     #[case("a=>1", true)]
@@ -214,7 +214,7 @@ mod tests {
         assert!(!is_ltree(&"x".repeat(MAX_LABEL + 1)));
     }
 
-    // What PostgreSQL 17 says of each, by `SELECT $1::tsvector`.
+    // As PostgreSQL 17 judges each, by `SELECT $1::tsvector`.
     #[rstest]
     #[case("", true)]
     #[case("fat cat", true)]

@@ -1,13 +1,13 @@
-//! What a conversion gave up or changed on the way, by table, column and kind: counted, never silent.
+//! Losses: information that a conversion gave up or changed, counted by table, column and kind, never silent.
 //!
-//! Two sorts of entries: the few losses that are part of a conversion and not worth refusing a document for, and each use
-//! of a policy that the mapping declares. A document without any costs nothing.
+//! There are two sorts: the few losses that are part of a conversion and not worth refusing a document for, and each use of a
+//! policy that the mapping declares. A document without losses costs nothing.
 
 use std::fmt;
 
 use serde::Serialize;
 
-/// What happened to a value. The name never changes once published.
+/// A kind of loss. Its name never changes once published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Loss {
@@ -31,13 +31,13 @@ pub enum Loss {
     Clamped,
     /// `misfit = "replace"`: characters that PostgreSQL cannot store became U+FFFD.
     Replaced,
-    /// `coerce`: a value of another type was read as the column's.
+    /// `coerce`: a value of another type was read as the type of the column.
     Coerced,
-    /// `fallback`: a value that is not known became the given one.
+    /// `fallback`: an unknown value became the fallback.
     FellBack,
     /// `trim`: white space around a text was removed.
     Trimmed,
-    /// `empty`, `null_values`: a value that says nothing became NULL, or gave way to the next candidate.
+    /// `empty`, `null_values`: an empty value became NULL, or gave way to the next candidate.
     Emptied,
     /// `empty_elements = "drop"`: an empty element of an array was left out.
     Dropped,
@@ -50,26 +50,26 @@ pub enum Loss {
 /// The losses of one document or of many.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Losses {
-    /// Table and column that are being written, by position in the plan.
+    /// The table and column that are being written, by position in the plan.
     place: (usize, usize),
     counts: Vec<Entry>,
 }
 
-/// How often one thing happened to one column.
+/// How often one kind of loss happened in one column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// Position of the table in `CollectionPlan::tables`.
     pub table: usize,
-    /// Position of the column in `TablePlan::columns`; what concerns no column stands at the first.
+    /// Position of the column in `TablePlan::columns`; a loss that concerns no single column is counted at the first.
     pub column: usize,
-    /// What happened.
+    /// The kind of loss.
     pub loss: Loss,
     /// How often.
     pub count: u64,
 }
 
 impl Losses {
-    /// What happens from now on happens to this column.
+    /// Sets the column in which the following losses happen.
     pub(crate) fn at(&mut self, table: usize, column: usize) {
         self.place = (table, column);
     }
@@ -80,14 +80,14 @@ impl Losses {
         self.count(Entry { table, column, loss, count: 1 });
     }
 
-    /// Counts one where it happened.
+    /// Counts one if it happened.
     pub(crate) fn add_if(&mut self, happened: bool, loss: Loss) {
         if happened {
             self.add(loss);
         }
     }
 
-    /// Adds those of another document of the same collection.
+    /// Adds the losses of another document of the same collection.
     pub fn extend(&mut self, other: &Self) {
         for entry in &other.counts {
             self.count(*entry);
@@ -99,12 +99,12 @@ impl Losses {
         self.counts.iter().copied()
     }
 
-    /// How often a thing happened, in whatever column.
+    /// How often one kind of loss happened, in all columns together.
     pub fn of(&self, loss: Loss) -> u64 {
         self.counts.iter().filter(|entry| entry.loss == loss).map(|entry| entry.count).sum()
     }
 
-    /// Whether nothing happened.
+    /// Whether nothing was lost.
     pub fn is_empty(&self) -> bool {
         self.counts.is_empty()
     }

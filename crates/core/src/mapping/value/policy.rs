@@ -1,23 +1,23 @@
-//! What a column's declaration says of values that are not there in the form that the column wants.
+//! Policies: what a column's declaration does with values that do not have the form that the column needs.
 //!
 //! A value passes them in this order; in an array, each element does. Without any of them it is taken as it is, or refused.
 //!
 //! 1. `type`, `trim`, `empty`, `null_values`, `strip_prefix` and `strip_suffix`, see `prepare`.
-//! 2. `translate`, `fallback`: by the value's text. What `translate` lists is final. Of the rest, a label of the column's enum
-//!    stays; everything else with a text becomes the fallback, where there is one.
-//! 3. The conversion, helped by `coerce` and `epoch`. White space around what `coerce` reads as a number, boolean or date is no
-//!    part of it. A date without an offset from UTC is UTC.
+//! 2. `translate`, `fallback`: by the value's text. A result of `translate` is final. A label of the column's enum stays;
+//!    everything else with a text becomes the fallback, where there is one.
+//! 3. The conversion, helped by `coerce` and `epoch`. `coerce` ignores white space around a number, boolean or date. A date
+//!    without an offset from UTC is UTC.
 //! 4. `misfit`, when the conversion refuses the value.
 //!
-//! Every use that gives something up is a [`Loss`](crate::mapping::Loss) that is counted. In JSON columns, which hold every value, only the first and the last
-//! apply, to the value itself and not to what is inside.
+//! Every use that loses something counts a [`Loss`](crate::mapping::Loss). In JSON columns, which hold every value, only the first
+//! and the last apply, and only to the value itself, not to the values inside.
 
 use bson::raw::RawBson;
 
 use super::bson_type::BsonTypes;
 use crate::model::Reason;
 
-/// What becomes of an element that is null, undefined, an empty text, or nothing under `empty` and `null_values`.
+/// The outcome of an element that is null, undefined, an empty text, or empty under `empty` and `null_values`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum EmptyElements {
     /// It is left out.
@@ -50,7 +50,7 @@ pub(crate) enum Epoch {
     Milliseconds,
 }
 
-/// What becomes of a value that does not fit its column.
+/// The outcome of a value that does not fit its column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Misfit {
     /// NULL.
@@ -147,7 +147,7 @@ pub(crate) struct Misfits {
     pub(crate) replace: bool,
 }
 
-/// What came of a value.
+/// The result of a conversion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Written {
     /// The value's binary form was appended.
@@ -157,7 +157,8 @@ pub(crate) enum Written {
 }
 
 impl Misfits {
-    /// Whether a value that is refused for that reason becomes NULL. What is broken or would flood the target never does.
+    /// Whether a value that is refused for that reason becomes NULL. Broken values, and values that would flood the target,
+    /// never do.
     pub(crate) fn nulls(self, reason: Reason) -> bool {
         self.null && !matches!(reason, Reason::Malformed | Reason::Amplify)
     }
@@ -169,7 +170,7 @@ impl Policy {
         Self { declared: true, coerce: self.coerce, epoch: self.epoch, ..Self::default() }
     }
 
-    /// Whether a value may be taken for none.
+    /// Whether the policy may take a value for empty.
     pub(crate) fn gives_nothing(&self) -> bool {
         self.empty_is_null || !self.null_values.is_empty()
     }

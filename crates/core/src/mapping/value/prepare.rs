@@ -1,8 +1,8 @@
-//! A value before it is converted: what its column's policy makes of it, or that it says nothing.
+//! A value before it is converted: as its column's policy changes it, or empty.
 //!
 //! In this order: `type`, `trim`, `empty` and `null_values`, `strip_prefix` and `strip_suffix`. The same steps decide which
-//! candidates of a column are passed over and which elements of an array are empty, so that a value is nothing everywhere
-//! or nowhere.
+//! candidates of a column are passed over and which elements of an array are empty, so that a value is empty everywhere or
+//! nowhere.
 
 use super::{
     policy::{EmptyElements, Policy},
@@ -12,7 +12,7 @@ use super::{
 use crate::mapping::{Loss, Losses};
 use crate::model::Reason;
 
-/// The value as the conversion takes it; `None` where it says nothing.
+/// The value as the conversion takes it; `None` for an empty one.
 ///
 /// # Errors
 /// `TYPE_MISMATCH` for a type that the column does not take, or a text without the prefix and suffix it should have.
@@ -46,7 +46,7 @@ pub(crate) fn prepared<'v>(
     Ok(Some(Value::String(kept)))
 }
 
-/// Whether the policy takes a value for none: an empty text under `empty`, or one of `null_values`.
+/// Whether the policy takes a value for empty: an empty text under `empty`, or one of `null_values`.
 pub(crate) fn is_nothing(value: Value<'_>, policy: &Policy) -> bool {
     if !policy.empty_is_null && policy.null_values.is_empty() {
         return false;
@@ -62,7 +62,7 @@ pub(crate) fn is_nothing(value: Value<'_>, policy: &Policy) -> bool {
     }
 }
 
-/// Whether an element of an array is empty: null, undefined, an empty text, or what the policy takes for none.
+/// Whether an element of an array is empty: null, undefined, an empty text, or a value that the policy takes for empty.
 pub(crate) fn is_empty_element(value: Value<'_>, policy: &Policy) -> bool {
     match value {
         Value::Null | Value::Undefined => true,
@@ -71,7 +71,7 @@ pub(crate) fn is_empty_element(value: Value<'_>, policy: &Policy) -> bool {
     }
 }
 
-/// Whether an element of an array column has no place in it.
+/// Whether an element is left out of an array column.
 ///
 /// # Errors
 /// `NOT_NULL` where empty elements are refused.

@@ -1,4 +1,4 @@
-//! Texts: the text of a value that has one, and what a text column can hold of it.
+//! Texts: the text of a value that has one, and the part of it that a text column can hold.
 
 use std::borrow::Cow;
 
@@ -63,7 +63,7 @@ pub(crate) fn wanted<'a>(value: Value<'a>, policy: &Policy, losses: &mut Losses)
     }
 }
 
-/// What is left of a text without what it must begin and end with; `None` for a text that does not, or is nothing more.
+/// A text without its prefix and suffix; `None` for a text that lacks one of them, or has nothing between them.
 pub(crate) fn stripped<'v>(text: &'v [u8], prefix: Option<&str>, suffix: Option<&str>) -> Option<&'v [u8]> {
     let text = text.strip_prefix(prefix.unwrap_or_default().as_bytes())?;
     let text = text.strip_suffix(suffix.unwrap_or_default().as_bytes())?;
@@ -78,8 +78,8 @@ pub(crate) fn utf8(bytes: &[u8]) -> Result<Cow<'_, str>, Reason> {
     std::str::from_utf8(bytes).map(Cow::Borrowed).map_err(|_| Reason::BadUtf8)
 }
 
-/// Checks what PostgreSQL would refuse, cut or pad: NUL and length. The cast to the column's type never changes the text
-/// after this, except that `char(n)` pads, which it ignores when it compares.
+/// Checks for NUL and length, which PostgreSQL would refuse, cut or pad. The cast to the column's type never changes the text
+/// after this, except that `char(n)` pads, and comparisons ignore the padding.
 ///
 /// # Errors
 /// `NUL_IN_TEXT`, `TOO_LONG`.

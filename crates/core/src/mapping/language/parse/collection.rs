@@ -9,7 +9,7 @@ use crate::mapping::{
     SplitFile, TableFile, Unlisted, VariantFile, language::file::MISSING, target::TableName,
 };
 
-/// What a table says of itself, wherever it is declared.
+/// The keys of a table, wherever it is declared.
 const TABLE: [&str; 7] = ["table", "key", "shared", "filter", "ignore", "columns", "children"];
 
 impl Parser<'_> {
@@ -42,7 +42,7 @@ impl Parser<'_> {
             (self.table_file(table, Some(default), namespace).map(RootsFile::One), Vec::new())
         };
         let columns = table.contains_key("split") || table.contains_key("columns");
-        // Only the catalog tells whether columns fill the key; without any, nothing does.
+        // Only the catalog can say whether columns fill the key; without any columns, nothing does.
         if id.is_none() && !columns {
             self.fault(
                 key.span().start,
@@ -101,7 +101,7 @@ impl Parser<'_> {
         Some(VariantFile { name, is, missing, id_column: id_column.flatten(), table })
     }
 
-    /// What a table says of itself.
+    /// The keys of a table.
     fn table_file(
         &mut self,
         table: &DeTable<'_>,
@@ -154,7 +154,7 @@ impl Parser<'_> {
             if shape == Some(Shape::Document) {
                 self.fault_at(empty, "a document has no elements", "remove `empty_elements`, or use `filter`");
             } else if empty.value == EmptyElements::Null {
-                let hint = "use \"drop\" or \"reject\"; the columns say by `empty` what becomes NULL";
+                let hint = "use \"drop\" or \"reject\"; `empty` of the columns decides what becomes NULL";
                 self.fault_at(empty, "an element of a child is a row, which is not NULL", hint);
             }
         }
@@ -191,7 +191,7 @@ impl Parser<'_> {
         let reference = table.get("reference").and_then(|node| self.string(node));
         let id = table.get("id").and_then(|node| self.id(node, namespace, false));
         if let (Some(_), Some(id)) = (&reference, &id) {
-            self.fault_at(id, "`id` means nothing beside `reference`", "keep one of the two");
+            self.fault_at(id, "`id` has no effect beside `reference`", "keep one of the two");
         }
         Some(MapKeyFile { column: column?, reference, id })
     }
@@ -227,7 +227,7 @@ impl Parser<'_> {
             None => {
                 for key in ["type", "namespace", "strip_prefix", "strip_suffix"] {
                     if let Some(node) = table.get(key) {
-                        let what = format!("`{key}` says nothing without a `rule`");
+                        let what = format!("`{key}` has no effect without a `rule`");
                         self.fault(node.span().start, what, "add `rule`, or remove it");
                     }
                 }

@@ -1,4 +1,4 @@
-//! Columns: where the value comes from, and what becomes of one that does not fit.
+//! Columns: the source of the value, and the policies for one that does not fit.
 
 use toml::de::{DeTable, DeValue};
 use uuid::Uuid;
@@ -21,7 +21,7 @@ const POLICIES: [&str; 11] = [
     "misfit",
 ];
 
-/// Keys that contradict each other: the first makes the others mean nothing. Beside the first two, no policy does anything.
+/// Keys that contradict each other: the others have no effect beside the first. Beside the first two, no policy has an effect.
 const CONTRADICTIONS: [(&str, &[&str], &[&str]); 3] = [
     ("constant", &["path", "rest", "default", "reference", "id", "translate"], &POLICIES),
     ("rest", &["path", "reference", "id", "translate"], &POLICIES),
@@ -92,7 +92,7 @@ impl Parser<'_> {
             }
             for other in others.iter().chain(policies) {
                 if let Some(node) = table.get(*other) {
-                    let what = format!("`{other}` means nothing beside `{key}`");
+                    let what = format!("`{other}` has no effect beside `{key}`");
                     self.fault(node.span().start, what, "keep one of the two");
                 }
             }
@@ -153,11 +153,11 @@ impl Parser<'_> {
         self.one_or_more(node, Self::string)
     }
 
-    /// What a text begins or ends with.
+    /// The prefix or suffix of a text.
     pub(crate) fn stripped(&mut self, node: &Node<'_>) -> Option<At<String>> {
         let text = self.string(node)?;
         if text.value.is_empty() {
-            self.fault_at(&text, "an empty text strips nothing", "write what the texts begin or end with");
+            self.fault_at(&text, "an empty text strips nothing", "write the prefix or suffix of the texts");
             return None;
         }
         Some(text)
@@ -185,7 +185,7 @@ impl Parser<'_> {
             Some(reader.at(node.span().start, choice))
         }) {
             if chosen.iter().any(|other| other.value == choice.value) {
-                self.fault_at(&choice, format!("`{key}` names this twice"), "once is enough");
+                self.fault_at(&choice, format!("`{key}` names this twice"), "name it once");
             } else {
                 chosen.push(choice);
             }

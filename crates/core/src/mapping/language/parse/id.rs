@@ -42,7 +42,7 @@ impl Parser<'_> {
         if rule != IdRule::Lookup {
             for key in ["table", "from", "to"] {
                 if let Some(node) = table.get(key) {
-                    self.fault(node.span().start, format!("`{key}` is for rule lookup"), "remove it");
+                    self.fault(node.span().start, format!("`{key}` belongs to rule lookup"), "remove it");
                 }
             }
             return Some(None);
@@ -53,7 +53,7 @@ impl Parser<'_> {
         Some(Some(LookupFile { table: target?, from: from?, to: to? }))
     }
 
-    /// What belongs to a rule, from the keys of the table that names it.
+    /// The parts of a rule, from the keys of the table that names it.
     pub(crate) fn id_rule(
         &mut self,
         node: &Node<'_>,
@@ -95,7 +95,7 @@ impl Parser<'_> {
             IdRule::Uuid => matches!(id.only, None | Some(IdType::Uuid | IdType::String)),
         };
         if !fits {
-            self.fault(at, "this `type` does not go with this `rule`", "leave `type` out, or use rule uuid5");
+            self.fault(at, "this `type` does not fit this `rule`", "leave `type` out, or use rule uuid5");
             return None;
         }
         self.strips(&mut id, table)?;
@@ -111,7 +111,8 @@ impl Parser<'_> {
         self.without_namespace.push(fault);
     }
 
-    /// What a rule strips off a text. What is left must be a text still: an id in two spellings would be two documents.
+    /// The prefix and suffix that a rule strips off a text. The rest must still be a text, because two spellings of one id would
+    /// be two documents.
     fn strips(&mut self, id: &mut IdFile, table: &DeTable<'_>) -> Option<()> {
         let texts = match id.rule {
             IdRule::Uuid5 | IdRule::Md5 | IdRule::Lookup => matches!(id.only, None | Some(IdType::String)),
@@ -138,7 +139,7 @@ impl Parser<'_> {
         if namespace.is_none() {
             self.fault(
                 node.span().start,
-                format!("`{}` is no namespace", text.value),
+                format!("`{}` is not a namespace", text.value),
                 format!("one of {}, or a UUID", listed(&NAMESPACES)),
             );
         }
@@ -151,7 +152,7 @@ impl Parser<'_> {
         if name.is_none() {
             self.fault(
                 node.span().start,
-                format!("`{}` is no table name", text.value),
+                format!("`{}` is not a table name", text.value),
                 "write schema.table; a name with dots goes in double quotes",
             );
         }

@@ -27,7 +27,7 @@ impl MappingFile {
         let (table, errors) = DeTable::parse_recoverable(text);
         for error in &errors {
             let start = error.span().map_or(0, |span| span.start);
-            reader.fault(start, error.message().to_owned(), "this is no valid TOML");
+            reader.fault(start, error.message().to_owned(), "this is not valid TOML");
         }
         let file = if errors.is_empty() { reader.root(table.get_ref()) } else { Vec::new() };
         let without_namespace = std::mem::take(&mut reader.without_namespace);

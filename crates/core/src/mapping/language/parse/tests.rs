@@ -143,38 +143,38 @@ parent = "section_id"
 extra = true
 "#;
     assert_snapshot!(faults(text), @r#"
-    shop.toml:2:13: `dsn` is no namespace
+    shop.toml:2:13: `dsn` is not a namespace
         hint: one of dns, url, oid, x500, or a UUID
     shop.toml:3:1: `colections` is not known here
         hint: did you mean `collections`?
     shop.toml:6:1: `tabel` is not known here
         hint: did you mean `table`?
-    shop.toml:7:9: `app.users.x` is no table name
+    shop.toml:7:9: `app.users.x` is not a table name
         hint: write schema.table; a name with dots goes in double quotes
     shop.toml:8:31: `oid` is not known here
         hint: one of objectId, string, integer, uuid, binary
     shop.toml:9:11: `truncat` is not known here
         hint: one of halt, ignore, truncate
-    shop.toml:10:10: `ignore` is no list
+    shop.toml:10:10: `ignore` is not a list
         hint: write ["column", …]
-    shop.toml:13:13: `a..b` is no path
-        hint: a path has no empty field names
+    shop.toml:13:13: `a..b` is not a path
+        hint: a field name in a path cannot be empty
     shop.toml:14:7: column `age` is neither a path nor a table
         hint: write "path.in.the.document" or { path = "…", default = … }
     shop.toml:15:10: `pathh` is not known here
         hint: did you mean `path`?
     shop.toml:16:20: this value has no counterpart in a document
-        hint: an integer has 64 bits, a time of day needs a date and an offset
+        hint: integers have 64 bits; a time of day needs a date and an offset
     shop.toml:18:14: collection `plans` does not say how `_id` becomes the primary key
         hint: add `id`, one of uuid5, md5, pad_left, pad_right, hex, text, integer, uuid, bytes, lookup
     shop.toml:19:9: a text is expected here, not an integer
         hint: put it in double quotes
     shop.toml:20:29: `table` is missing
-        hint: it has no default: name it
+        hint: it has no default: add it
     shop.toml:21:9: a text is expected here, not an integer
         hint: put it in double quotes
     shop.toml:22:6: `column` is missing
-        hint: it has no default: name it
+        hint: it has no default: add it
     shop.toml:29:1: `extra` is not known here
         hint: known here: table, key, shared, filter, ignore, columns, children, path, shape, parent, root, order, map_key, id, distinct, empty_elements
     "#);
@@ -184,9 +184,9 @@ extra = true
 fn broken_syntax_is_all_there_is() {
     assert_snapshot!(faults("[collections.a]\nid = \"uuid5\ntable = 'x'\n[[\n"), @r#"
     shop.toml:2:12: invalid basic string, expected `"`
-        hint: this is no valid TOML
+        hint: this is not valid TOML
     shop.toml:4:3: unquoted keys cannot be empty, expected letters, numbers, `-`, `_`
-        hint: this is no valid TOML
+        hint: this is not valid TOML
     "#);
 }
 
@@ -201,7 +201,7 @@ fn a_uuid5_needs_a_namespace() {
 #[test]
 fn a_type_must_go_with_its_rule() {
     assert_snapshot!(faults("[collections.a]\nid = { rule = \"hex\", type = \"string\" }"), @r#"
-    shop.toml:2:6: this `type` does not go with this `rule`
+    shop.toml:2:6: this `type` does not fit this `rule`
         hint: leave `type` out, or use rule uuid5
     "#);
 }
@@ -247,20 +247,20 @@ split = { by = "kind", unlisted = "drop" }
     shop.toml:4:1: `table` is not known here
         hint: known here: id, namespace, on_drop, may_be_empty, split, filter, variants
     shop.toml:5:9: `by` is missing
-        hint: it has no default: name it
+        hint: it has no default: add it
     shop.toml:5:11: `on` is not known here
         hint: known here: by, unlisted
     shop.toml:6:10: this condition says nothing
         hint: use exactly one of `is`, `not`, `exists` and `type`; write a list for several
     shop.toml:8:6: `from` is missing
-        hint: it has no default: name it
+        hint: it has no default: add it
     shop.toml:8:6: `to` is missing
-        hint: it has no default: name it
+        hint: it has no default: add it
     shop.toml:8:44: `form` is not known here
         hint: did you mean `from`?
     shop.toml:9:10: true or false is expected here, not a text
         hint: write it without quotes
-    shop.toml:10:7: `key` is no list
+    shop.toml:10:7: `key` is not a list
         hint: write ["column", …]
     shop.toml:11:11: this condition says several things
         hint: use exactly one of `is`, `not`, `exists` and `type`; write a list for several
@@ -268,18 +268,18 @@ split = { by = "kind", unlisted = "drop" }
         hint: name at least one, or leave it out
     shop.toml:13:5: this list is empty
         hint: name at least one, or leave it out
-    shop.toml:14:31: `default` means nothing beside `constant`
+    shop.toml:14:31: `default` has no effect beside `constant`
         hint: keep one of the two
     shop.toml:15:14: `rest` is true or left out
         hint: remove it
-    shop.toml:16:29: `id` means nothing beside `reference`
+    shop.toml:16:29: `id` has no effect beside `reference`
         hint: keep one of the two
     shop.toml:17:19: `to` is missing
-        hint: it has no default: name it
+        hint: it has no default: add it
     shop.toml:18:25: `rond` is not known here
         hint: one of null, truncate, round, clamp, replace
     shop.toml:18:33: `misfit` names this twice
-        hint: once is enough
+        hint: name it once
     shop.toml:18:51: this list is empty
         hint: name at least one, or leave it out
     shop.toml:18:63: `hours` is not known here
@@ -292,10 +292,10 @@ split = { by = "kind", unlisted = "drop" }
         hint: write a text, a number, true, false or a date
     shop.toml:20:28: `column` is not known here
         hint: known here: rule, type, namespace, strip_prefix, strip_suffix, table, from, to
-    shop.toml:20:49: `from` is for rule lookup
+    shop.toml:20:49: `from` belongs to rule lookup
         hint: remove it
-    shop.toml:21:5: `a[x]` is no path
-        hint: an index is written [0]; a bracket inside a name `\[`
+    shop.toml:21:5: `a[x]` is not a path
+        hint: write an index as [0], and a bracket inside a name as `\[`
     shop.toml:22:14: `split` has no variants
         hint: add a table [….variants.<value>] for each kind of document
     shop.toml:24:35: `drop` is not known here
@@ -388,17 +388,17 @@ empty_elements = "drop"
     shop.toml:4:31: `objectid` is not known here
         hint: one of double, string, object, array, binData, undefined, objectId, bool, date, null, regex, dbPointer, javascript, symbol, javascriptWithScope, int, timestamp, long, decimal, minKey, maxKey, number
     shop.toml:6:38: an empty text strips nothing
-        hint: write what the texts begin or end with
+        hint: write the prefix or suffix of the texts
     shop.toml:8:25: `type` names this twice
-        hint: once is enough
-    shop.toml:9:36: `strip_prefix` means nothing beside `constant`
+        hint: name it once
+    shop.toml:9:36: `strip_prefix` has no effect beside `constant`
         hint: keep one of the two
-    shop.toml:10:37: `empty_elements` means nothing beside `rest`
+    shop.toml:10:37: `empty_elements` has no effect beside `rest`
         hint: keep one of the two
     shop.toml:11:21: this list is empty
         hint: name at least one, or leave it out
     shop.toml:14:18: an element of a child is a row, which is not NULL
-        hint: use "drop" or "reject"; the columns say by `empty` what becomes NULL
+        hint: use "drop" or "reject"; `empty` of the columns decides what becomes NULL
     shop.toml:18:18: a document has no elements
         hint: remove `empty_elements`, or use `filter`
     "#);

@@ -11,7 +11,7 @@ impl Parser<'_> {
         match Path::parse(&text.value) {
             Ok(path) => Some(text.with(path)),
             Err(why) => {
-                self.fault_at(text, format!("`{}` is no path", text.value), why);
+                self.fault_at(text, format!("`{}` is not a path", text.value), why);
                 None
             }
         }
@@ -46,7 +46,7 @@ impl Parser<'_> {
         table.get(key).and_then(|node| self.boolean(node)).unwrap_or_default()
     }
 
-    /// One value or a list of them, each read by `read`. An empty list says nothing, which nobody means.
+    /// One value or a list of them, each read by `read`. An empty list is a fault.
     pub(crate) fn one_or_more<T>(
         &mut self,
         node: &Node<'_>,
@@ -63,7 +63,7 @@ impl Parser<'_> {
     pub(crate) fn names(&mut self, table: &DeTable<'_>, key: &str) -> Vec<At<String>> {
         let Some(node) = table.get(key) else { return Vec::new() };
         let DeValue::Array(names) = node.get_ref() else {
-            self.fault(node.span().start, format!("`{key}` is no list"), "write [\"column\", …]");
+            self.fault(node.span().start, format!("`{key}` is not a list"), "write [\"column\", …]");
             return Vec::new();
         };
         names.iter().filter_map(|name| self.string(name)).collect()
@@ -116,7 +116,7 @@ impl Parser<'_> {
     pub(crate) fn required<'n, 't>(&mut self, table: &'n DeTable<'t>, start: usize, key: &str) -> Option<&'n Node<'t>> {
         let node = table.get(key);
         if node.is_none() {
-            self.fault(start, format!("`{key}` is missing"), "it has no default: name it");
+            self.fault(start, format!("`{key}` is missing"), "it has no default: add it");
         }
         node
     }
@@ -161,7 +161,7 @@ impl Parser<'_> {
                     let value = self.value(value)?;
                     match CString::try_from(key.get_ref().as_ref()) {
                         Ok(name) => document.append(name, value),
-                        Err(_) => self.fault(key.span().start, "a field name holds no NUL character", ""),
+                        Err(_) => self.fault(key.span().start, "a field name cannot hold a NUL character", ""),
                     }
                 }
                 Some(RawBson::Document(document))
@@ -171,7 +171,7 @@ impl Parser<'_> {
             self.fault(
                 node.span().start,
                 "this value has no counterpart in a document",
-                "an integer has 64 bits, a time of day needs a date and an offset",
+                "integers have 64 bits; a time of day needs a date and an offset",
             );
         }
         value

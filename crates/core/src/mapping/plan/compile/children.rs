@@ -1,4 +1,4 @@
-//! Children: what is embedded in a document or element and becomes rows of its own.
+//! Children: embedded arrays, maps and documents that become rows of their own.
 
 use super::{
     compiler::Compiler,
@@ -18,7 +18,7 @@ use crate::mapping::{
 };
 
 impl<'a> Compiler<'a> {
-    /// A child and what is embedded in it in turn; `around` are the rows around it, the document's first.
+    /// A child and the children in it; `around` are the rows around it, the document's first.
     pub(crate) fn child(
         &mut self,
         collection: &'a CollectionFile,
@@ -26,9 +26,9 @@ impl<'a> Compiler<'a> {
         around: &[Around<'a>],
     ) -> Option<ChildDraft<'a>> {
         if child.path.value.is_whole() {
-            self.fault(&child.path, "`$` is the document itself, not something in it", "name the field");
+            self.fault(&child.path, "`$` is the document itself, not a value in it", "name the field");
         } else if child.path.value.up() > 0 {
-            let what = format!("`{}` leads up, and what is embedded is below", child.path.value);
+            let what = format!("`{}` leads up, but a child is below its document", child.path.value);
             self.fault(&child.path, what, "declare the child where its field is");
         }
         let table = self.table(&child.table.table)?;
@@ -115,7 +115,7 @@ impl<'a> Compiler<'a> {
             let what = format!("the map_key column {:?} of {} is {}", column.name, table.name, column.kind);
             let hint = match &rule {
                 None => {
-                    "names are texts: make it text, or say whose ids they are: { column = …, reference = … }".to_owned()
+                    "names are texts: make it text, or name the collection whose ids they are: { column = …, reference = … }".to_owned()
                 }
                 Some(rule) => format!("it needs {}", rule.wants()),
             };
@@ -156,7 +156,7 @@ impl<'a> Compiler<'a> {
                 None => collection.namespace.is_none(),
             };
             if lacks {
-                let what = "ids of child rows need a namespace, because the ids of the rows around them are no UUIDs";
+                let what = "ids of child rows need a namespace, because the ids of the rows around them are not UUIDs";
                 let hint = "set `namespace` at the top of the file: dns, url, oid, x500 or a UUID";
                 self.fault(&own.column, what, hint);
             }
@@ -174,7 +174,7 @@ impl<'a> Compiler<'a> {
         up: usize,
     ) -> Option<Ruled<'a>> {
         let column = self.ruled(table, name)?;
-        // Where the row around lost its key, that was said already.
+        // A row around without a key has a fault of its own.
         let Some((at, theirs)) = around.column else {
             let what = format!("`{role}` has no id to take: the row around has none, and its key has several columns");
             self.fault(name, what, "fill the column by a path that leads up, such as \"^.field\"");
@@ -201,7 +201,7 @@ impl<'a> Compiler<'a> {
     }
 }
 
-/// What an element's own id is made of.
+/// The source of an element's own id.
 fn child_id(child: &ChildFile, id: &ChildIdFile, scalar: bool) -> ChildIdDraft {
     let own = || Path::field("_id");
     let from = match (&id.from, child.shape) {
@@ -254,8 +254,8 @@ fn keeps_names(draft: &ColumnDraft<'_>) -> bool {
     is_exact && matches!(draft.convert, Convert::Nothing)
 }
 
-/// What becomes of elements with the same key. There are none where the place of an element is part of the key; below
-/// another child, places repeat unless the row around is part of it too.
+/// The outcome of elements with the same key. There are none where the place of an element is part of the key; below another
+/// child, places repeat unless the key holds the row around, too.
 fn repeats(
     child: &ChildFile,
     id: Option<&ChildIdDraft>,
@@ -287,8 +287,8 @@ fn repeats(
     if by_place && around { Repeats::Never } else { Repeats::Refuse }
 }
 
-/// What an element must be, so that the paths into it lead anywhere. Where the element itself is one of the candidates, it
-/// may be anything.
+/// The type that an element must have, so that the paths into it lead anywhere. An element that is itself a candidate may have
+/// any type.
 fn wanted(id: Option<&ChildIdDraft>, columns: &[ColumnDraft<'_>]) -> Wanted {
     let (mut document, mut array) = (false, false);
     let mut look = |path: &Path| match path.segments().first() {

@@ -1,4 +1,4 @@
-//! Columns: what each takes its value from, and whether it can.
+//! Columns: the source of each value, and whether the column can hold it.
 
 use bson::raw::{RawBson, RawBsonRef};
 
@@ -69,7 +69,7 @@ impl<'a> Compiler<'a> {
                     continue;
                 };
                 let what = format!("column {:?} of {} is ignored, but it is {what}", name.value, table.name);
-                self.fault(name, what, "take it off `ignore`");
+                self.fault(name, what, "remove it from `ignore`");
             }
         }
         for column in &file.columns {
@@ -92,7 +92,7 @@ impl<'a> Compiler<'a> {
         let at = file.map_or_else(|| at.with(()), |file| file.name.with(()));
         let name = format!("column {:?} of {}", column.name, table.name);
         if column.filled != Filled::ByUs {
-            // Only a fault where somebody wants to write it.
+            // A fault only where the mapping names it.
             file?;
             self.fault(&at, format!("{name} is filled by PostgreSQL"), "remove it from `columns`");
             return None;
@@ -104,7 +104,7 @@ impl<'a> Compiler<'a> {
         }
         if matches!(column.kind.base(), ColumnType::Timestamp { .. }) {
             let what = format!("{name} has no time zone: instants are stored in UTC");
-            let fault = self.file.fault(&at, what, "timestamp with time zone says so itself");
+            let fault = self.file.fault(&at, what, "use timestamp with time zone, which stores instants");
             self.warnings.push(fault);
         }
         let place = self.file.location(&at);
@@ -125,7 +125,7 @@ impl<'a> Compiler<'a> {
         }
         let (convert, lookup) = self.convert(file, column, level);
         if let (Some(default), Some(_)) = (&file.default, &lookup) {
-            let what = format!("{name} is looked up, and a default is not");
+            let what = format!("{name} is looked up, and a default cannot be");
             self.fault(default, what, "remove it, or convert by another rule");
         }
         let policy = self.policy(&name, file, column);
@@ -151,7 +151,7 @@ impl<'a> Compiler<'a> {
         let mut paths: Vec<Path> = Vec::new();
         for path in &file.paths {
             if paths.contains(&path.value) {
-                self.fault(path, format!("`{}` is a candidate twice", path.value), "once is enough");
+                self.fault(path, format!("`{}` is a candidate twice", path.value), "name it once");
             }
             paths.push(path.value.clone());
         }
@@ -186,7 +186,7 @@ impl<'a> Compiler<'a> {
         match policy::compile(&file.policy, &column.kind) {
             Ok(policy) => {
                 if column.not_null && file.default.is_none() && policy.gives_null() {
-                    let what = format!("{name} is NOT NULL, and what becomes NULL has no default to take");
+                    let what = format!("{name} is NOT NULL, and values that become NULL have no default");
                     self.fault(&file.name, what, "give it a `default`, or make the column nullable");
                 }
                 Some(policy)
@@ -255,14 +255,14 @@ impl<'a> Compiler<'a> {
         else {
             let hint = match nearest(&name.value, known()) {
                 Some(meant) => format!("did you mean `{meant}`?"),
-                None => format!("mapped are: {}", known().collect::<Vec<_>>().join(", ")),
+                None => format!("mapped collections: {}", known().collect::<Vec<_>>().join(", ")),
             };
             self.fault(name, format!("the reference points to `{}`, which is not mapped", name.value), hint);
             return None;
         };
         let Some(id) = &collection.id else {
             let what = format!("the reference points to `{}`, which has no id rule", name.value);
-            self.fault(name, what, "say how the value is converted: `id` instead of `reference`");
+            self.fault(name, what, "declare how the value is converted: use `id` instead of `reference`");
             return None;
         };
         let rule = id.value.step();
@@ -293,7 +293,7 @@ impl<'a> Compiler<'a> {
     }
 }
 
-/// Whether ids go into the column, or into the elements of its array: those that PostgreSQL looks up come one by one.
+/// Whether ids go into the column, or into the elements of its array. PostgreSQL cannot look up the elements of an array.
 fn fits(rule: &IdStep, kind: &ColumnType) -> bool {
     match kind.base() {
         ColumnType::Array(element) if rule.lookup().is_none() => rule.fits(element),
@@ -301,7 +301,7 @@ fn fits(rule: &IdStep, kind: &ColumnType) -> bool {
     }
 }
 
-/// What of a type is not supported.
+/// The unsupported part of a type.
 fn unsupported(kind: &ColumnType) -> Option<&ColumnType> {
     match kind.base() {
         ColumnType::Array(element) => match element.base() {

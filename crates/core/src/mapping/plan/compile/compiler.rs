@@ -1,4 +1,4 @@
-//! What every step of the compiler needs: names looked up in the catalog, conditions, and the faults so far.
+//! The compiler: names looked up in the catalog, conditions, and the faults so far. Every step needs it.
 
 use crate::mapping::{
     At, ConditionFile, Fault, MappingFile, Path, TestFile,
@@ -29,8 +29,8 @@ impl<'a> Compiler<'a> {
         found
     }
 
-    /// The table that may be meant by a name: of its own name in another schema, else of a name near to it. That the schema is the
-    /// same makes no name near.
+    /// The table that a wrong name may mean: the same name in another schema, else a similar name. An equal schema does not make
+    /// names similar.
     pub(super) fn meant(&self, name: &TableName) -> Option<&'a TableName> {
         let others = || self.catalog.tables.iter().map(|table| &table.name);
         let same = others().find(|other| other.name == name.name);
@@ -42,7 +42,7 @@ impl<'a> Compiler<'a> {
         })
     }
 
-    /// The conditions of a table that is so many levels below the document.
+    /// The conditions of a table that is `level` levels below the document.
     pub(super) fn conditions(&mut self, conditions: &[ConditionFile], level: usize) -> Vec<Condition<Path>> {
         let literals = |values: &[At<bson::raw::RawBson>]| {
             values.iter().filter_map(|value| Literal::new((&value.value).into())).collect()
@@ -64,7 +64,7 @@ impl<'a> Compiler<'a> {
     /// Faults a path that leads further up than the document.
     pub(super) fn reaches(&mut self, path: &At<Path>, level: usize) {
         if path.value.up() > level {
-            let hint = if level == 0 { "only a child has something around it" } else { "use fewer `^`" };
+            let hint = if level == 0 { "only the path of a child can lead up" } else { "use fewer `^`" };
             self.fault(path, format!("`{}` leads above the document", path.value), hint);
         }
     }
@@ -85,7 +85,7 @@ impl<'a> Compiler<'a> {
         found
     }
 
-    /// A column that a rule fills: it must be there and ours to write.
+    /// A column that a rule fills: it must exist, and PostgreSQL must not fill it.
     pub(super) fn ruled(&mut self, table: &'a Table, name: &At<String>) -> Option<&'a Column> {
         let column = self.column(table, name)?;
         if column.filled == Filled::ByUs {

@@ -1,4 +1,4 @@
-//! A table and what fills it, before paths become slots.
+//! Drafts: tables and the sources of their columns, before paths become slots.
 
 use crate::mapping::{
     At, ChildFile, CollectionFile, EmptyElements, IdFile, Location, Lookup, Path, Shape, TableFile,
@@ -72,7 +72,7 @@ pub(crate) struct ChildIdDraft {
     pub(crate) rule: Option<IdStep>,
 }
 
-/// What a child can take from a row around it.
+/// The values that a child can take from a row around it.
 pub(crate) struct Around<'a> {
     /// The id rule of the collection; the document's row only.
     pub(crate) id: Option<&'a At<IdFile>>,

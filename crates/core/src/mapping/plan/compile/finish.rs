@@ -75,7 +75,7 @@ impl Finisher {
         if child.shape == Shape::Map {
             names.push(None);
             inside.push_str(EVERY_NAME);
-            // The name of an entry is read, whatever else is.
+            // The name of an entry is always read.
             self.reads.add(&names, &Path::whole(), false);
         }
         let mut paths = child.draft.paths(0);
@@ -91,7 +91,7 @@ impl Finisher {
         }
         let open = Open { tree: Tree::new(paths), path: inside, names };
         let id = child.id.map(|id| (id.column, id.from, id.rule));
-        // What the id is made of is a path of the element, whose tree is known here only.
+        // The path of the id is in the element, whose tree is known only here.
         let places = |key: &Path| Place {
             up: key.up(),
             slot: match key.up() {
@@ -180,8 +180,8 @@ fn below(around: &str, path: &Path) -> String {
     if around.is_empty() { path.to_string() } else { format!("{around}.{path}") }
 }
 
-/// What the rest of a document leaves out: what others take. An array of which single elements are taken stays whole, as
-/// does what is taken whole itself.
+/// The fields that the rest of a document leaves out because others take them. An array of which single elements are taken
+/// stays whole, and so does a document that is taken whole.
 fn omit(taken: &[Path]) -> Omit {
     let mut omit = Omit::default();
     for path in taken {

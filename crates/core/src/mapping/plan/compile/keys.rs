@@ -1,4 +1,4 @@
-//! Keys: by which columns a row is found again, and what fills them.
+//! Keys: the columns by which a row is found again, and their sources.
 
 use super::{
     compiler::Compiler,
@@ -31,7 +31,8 @@ impl<'a> Compiler<'a> {
         let Some(key) = std::iter::once(&table.primary_key).chain(&table.uniques).find(|key| named(key)) else {
             let what = format!("no unique constraint of {} has exactly the columns of this key", table.name);
             let uniques = std::iter::once(&table.primary_key).chain(&table.uniques).map(|key| key.join(", "));
-            let hint = format!("unique are: {}", uniques.filter(|key| !key.is_empty()).collect::<Vec<_>>().join("; "));
+            let hint =
+                format!("unique constraints: {}", uniques.filter(|key| !key.is_empty()).collect::<Vec<_>>().join("; "));
             self.fault(first, what, hint);
             return None;
         };
@@ -39,7 +40,7 @@ impl<'a> Compiler<'a> {
         if *key != table.primary_key
             && let Some(name) = key.iter().find(nullable)
         {
-            let what = format!("the key column {name:?} of {} takes NULL, and NULL is found by no key", table.name);
+            let what = format!("the key column {name:?} of {} is nullable; a key column must be NOT NULL", table.name);
             self.fault(first, what, "make it NOT NULL, or use another key");
             return None;
         }
@@ -77,7 +78,7 @@ impl<'a> Compiler<'a> {
         Some(Ruled { column, place, source: Source::Root, convert: Convert::Nothing, lookup })
     }
 
-    /// Faults a column that is to tell documents apart and takes different texts for one.
+    /// Faults a key column that takes different texts for equal, because then it cannot distinguish documents.
     pub(crate) fn folds<T>(&mut self, place: &At<T>, table: &Table, role: &str, column: &Column) -> bool {
         if column.folds {
             let by = match column.kind.base() {
@@ -85,7 +86,7 @@ impl<'a> Compiler<'a> {
                 _ => "has a collation that is not deterministic",
             };
             let what = format!(
-                "the {role} {:?} of {} {by}: ids that differ would be equal there, and two documents one row",
+                "the {role} {:?} of {} {by}: different ids would be equal there, and two documents would be one row",
                 column.name, table.name
             );
             self.fault(place, what, "make it text with a deterministic collation, such as COLLATE \"C\"");
@@ -118,14 +119,15 @@ impl<'a> Compiler<'a> {
             }
             None => {
                 let what = format!("table {} has a primary key of several columns", table.name);
-                let hint = "say which takes the id: id = { rule = …, column = … }; or leave `id` out";
+                let hint = "name the column that takes the id: id = { rule = …, column = … }; or leave `id` out";
                 self.fault(&file.table, what, hint);
                 None
             }
         }
     }
 
-    /// All columns of a root table's key must be filled on purpose: a field that happens to have a column's name is no key.
+    /// The mapping must name a source for all columns of a root table's key: a field that happens to have a column's name is no
+    /// key.
     pub(crate) fn root_key(
         &mut self,
         collection: &CollectionFile,
@@ -139,7 +141,7 @@ impl<'a> Compiler<'a> {
             if ruled || file.columns.iter().any(|column| column.name.value == *name) {
                 continue;
             }
-            // Where the id has no column, that was said already.
+            // An id without a column has a fault of its own.
             let id = columns.iter().any(|draft| matches!(draft.source, Source::Root));
             match (&collection.id, id) {
                 (Some(_), false) => {}
@@ -152,7 +154,7 @@ impl<'a> Compiler<'a> {
                         "collection `{}` has no `id`, and nothing fills the key column {name:?} of {}",
                         collection.name.value, table.name
                     );
-                    let hint = "add `id`, which says what the `_id` becomes, or add the column to `columns`";
+                    let hint = "add `id`, the rule that makes keys of `_id`s, or add the column to `columns`";
                     self.fault(&file.table, what, hint);
                 }
             }
@@ -160,7 +162,7 @@ impl<'a> Compiler<'a> {
         self.written(file, table, key, columns);
     }
 
-    /// A child's key must be written, and tell the elements of one document apart.
+    /// A child's key must be written, and must distinguish the elements of one document.
     pub(crate) fn child_key(
         &mut self,
         file: &TableFile,

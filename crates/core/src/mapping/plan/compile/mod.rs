@@ -1,11 +1,11 @@
-//! A mapping file against the target's catalog: what would fail or lose later is a fault now, all of them at once.
+//! A mapping file against the target's catalog. Everything that would fail or be lost later is a fault now, all of them at once.
 //!
 //! ```text
 //!  CollectionFile ── drafts (columns, keys, children) ──▶ Draft tree, with paths ── finish ──▶ Level tree, with slots
 //! ```
 //!
-//! Two steps, because a path of a child may lead up to what is around it: only when all columns of all levels are known is
-//! it known which paths are read of a document or element.
+//! There are two steps, because a path of a child may lead up to the document around it: the paths that are read in a document
+//! or element are known only when all columns of all levels are known.
 
 use super::{CollectionPlan, Plan, order};
 use crate::mapping::{
@@ -52,7 +52,7 @@ impl Plan {
     }
 }
 
-/// Sets the depths. A child table comes after the table around it, foreign key or not.
+/// Sets the depths. A child table comes after the table around it, with or without a foreign key.
 fn rank(collections: &mut [CollectionPlan], catalog: &Catalog) {
     let references: Vec<_> = collections
         .iter()
@@ -115,7 +115,7 @@ impl<'a> Compiler<'a> {
         })
     }
 
-    /// How the kinds of documents are told apart.
+    /// How the kinds of documents are distinguished.
     fn split(&mut self, collection: &'a CollectionFile, split: &'a SplitFile) -> Option<Split> {
         self.reaches(&split.by, 0);
         let filter = self.conditions(&collection.filter, 0);
@@ -127,10 +127,10 @@ impl<'a> Compiler<'a> {
                 match values.iter().find(|(other, _)| *other == literal).and_then(|(_, at)| split.variants.get(*at)) {
                     Some(other) => {
                         let what = format!(
-                            "variant `{}` never gets this value: it means `{}`",
+                            "variant `{}` never gets this value, which belongs to `{}`",
                             variant.name.value, other.name.value
                         );
-                        self.fault(value, what, "a value means one variant");
+                        self.fault(value, what, "a value belongs to one variant");
                     }
                     None => values.push((literal, kind)),
                 }
@@ -140,13 +140,13 @@ impl<'a> Compiler<'a> {
             match missing.and_then(|at| split.variants.get(at)) {
                 Some(other) => {
                     let what = format!(
-                        "variant `{}` never gets a document without `{}`: it means `{}`",
+                        "variant `{}` never gets a document without `{}`, which belongs to `{}`",
                         variant.name.value, split.by.value, other.name.value
                     );
                     self.fault(
                         &variant.name,
                         what,
-                        "let one variant say so; a variant named `missing` does without `is`",
+                        "declare it in one variant; a variant named `missing` needs no `is`",
                     );
                 }
                 None => missing = Some(kind),

@@ -15,7 +15,7 @@ use crate::mapping::{
 /// Checks the policies of a column of that type; those of an array are for its elements.
 ///
 /// # Errors
-/// Every policy that means nothing for the type: where it stands, what is wrong, what to do.
+/// Every policy that has no meaning for the type: its place, the fault and a hint.
 pub(crate) fn compile(file: &PolicyFile, kind: &ColumnType) -> Result<Policy, Vec<At<(String, String)>>> {
     let (kind, is_array) = match kind.base() {
         ColumnType::Array(element) => (element.base(), true),
@@ -55,8 +55,8 @@ pub(crate) fn compile(file: &PolicyFile, kind: &ColumnType) -> Result<Policy, Ve
         if known {
             checker.value(fallback, fallback, "this fallback");
         } else {
-            let hint = "it stands for values that `translate` does not list, or that an enum does not know";
-            checker.fault(fallback, "`fallback` has nothing to fall back from".to_owned(), hint);
+            let hint = "it replaces values that `translate` does not list, or that are no label of an enum";
+            checker.fault(fallback, "`fallback` has no effect here".to_owned(), hint);
         }
         policy.fallback = Some(fallback.value.clone());
     }
@@ -64,7 +64,7 @@ pub(crate) fn compile(file: &PolicyFile, kind: &ColumnType) -> Result<Policy, Ve
         policy.declared = true;
         if policy.misfit.null {
             let what = format!("`{}` is never reached", name_of(&Misfit::NAMES, misfit.value));
-            checker.fault(misfit, what, "put `null` last: it answers every reason");
+            checker.fault(misfit, what, "put `null` last: it applies to every value");
         }
         checker.misfit(misfit);
         match misfit.value {
@@ -78,7 +78,7 @@ pub(crate) fn compile(file: &PolicyFile, kind: &ColumnType) -> Result<Policy, Ve
     if checker.faults.is_empty() { Ok(policy) } else { Err(checker.faults) }
 }
 
-/// What is done to a value of whatever type before it is converted.
+/// The policies that apply to values of every type, before the conversion.
 fn preparing(file: &PolicyFile) -> Policy {
     let text = |text: &Option<At<String>>| text.as_ref().map(|text| text.value.clone());
     let mut policy = Policy {
@@ -114,7 +114,7 @@ impl Checker<'_> {
 
     fn applies<T>(&mut self, at: &At<T>, applies: bool, name: &str, hint: &str) {
         if !applies {
-            self.fault(at, format!("`{name}` means nothing for {}", self.kind), hint);
+            self.fault(at, format!("`{name}` has no effect on {}", self.kind), hint);
         }
     }
 
@@ -175,7 +175,7 @@ impl Checker<'_> {
         self.applies(misfit, applies, name_of(&Misfit::NAMES, misfit.value), hint);
     }
 
-    /// A value that stands for others must itself be one that the column takes.
+    /// The column must take a value that replaces others.
     fn value<T>(&mut self, at: &At<T>, value: &At<RawBson>, name: &str) {
         let kind = self.kind;
         if matches!(kind, ColumnType::Json | ColumnType::Jsonb) {

@@ -1,4 +1,4 @@
-//! Tables that several parts of a mapping write: each must say so, because then no part owns the rows.
+//! Tables that several parts of a mapping write. Each part must declare that, because then no part owns the rows.
 
 use std::collections::HashMap;
 
@@ -43,7 +43,7 @@ impl<'a> Compiler<'a> {
                         "table {} is written twice, for `{}` (line {}) and for `{}` (line {})",
                         name.value, other.part, other.file.table.line, writer.part, name.line
                     );
-                    self.fault(name, what, "give each its own table, or say `shared = true` in both");
+                    self.fault(name, what, "give each its own table, or set `shared = true` in both");
                     return;
                 }
                 (ours, _) => {

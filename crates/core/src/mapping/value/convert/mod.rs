@@ -54,10 +54,10 @@ use instant::instant;
 /// Appends the binary form of a value for a column of that type, in the type's [`ColumnType::param`]. With an id step, the
 /// value is an `_id`, of its own or of another collection.
 ///
-/// The value is there: what is absent or null never comes here, except null into JSON.
+/// The value is present: absent values and null are handled before, except null into JSON.
 ///
 /// # Errors
-/// The reason why the column cannot hold the value; what was appended until then is taken back.
+/// The reason why the column cannot hold the value; `out` is then as it was.
 pub(crate) fn write<'v>(
     value: Value<'v>,
     kind: &ColumnType,
@@ -116,12 +116,12 @@ pub(crate) fn convert<'v>(
     found.or_else(|reason| nulled(reason, policy, losses).map(|()| None))
 }
 
-/// What stands for the value by its text; `None` where it stands for itself.
+/// The replacement of a value by its text; `None` for a value that is converted as it is.
 fn translated<'v>(value: Value<'_>, kind: &ColumnType, policy: &'v Policy, losses: &mut Losses) -> Option<&'v RawBson> {
     if policy.translate.is_empty() && policy.fallback.is_none() {
         return None;
     }
-    // What has no text, or a broken one, is no unknown value but a wrong one.
+    // A value without a text, or with a broken one, is not an unknown value but a wrong one.
     let text = text::of_any(value).ok()?;
     if let Some((_, to)) = policy.translate.iter().find(|(from, _)| **from == *text) {
         return Some(to);

@@ -23,7 +23,7 @@ impl IdStep {
     }
 }
 
-/// The id of a child row by what tells its element apart.
+/// The id of a child row by the value that identifies its element.
 ///
 /// # Errors
 /// `KEY_UNSUPPORTED` for a value that identifies nothing.

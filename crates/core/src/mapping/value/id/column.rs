@@ -40,7 +40,7 @@ impl IdStep {
         }
     }
 
-    /// What the rule's keys go into, in words.
+    /// The column types that hold the rule's keys, in words.
     pub(crate) fn wants(&self) -> &'static str {
         match self.rule {
             IdRule::Uuid5 | IdRule::Uuid | IdRule::PadLeft | IdRule::PadRight => "uuid, text or varchar(36)",
@@ -93,7 +93,7 @@ pub(crate) fn in_column<'a>(id: Id<'a>, kind: &ColumnType, too_long: Reason) -> 
         (Id::Md5(bytes), ColumnType::Text | ColumnType::Varchar(_)) => bounded(hex::encode(bytes).into()),
         (Id::Bytes(bytes), ColumnType::Bytea) => Ok(Scalar::Bytes(bytes)),
         (Id::Text(text), ColumnType::Text | ColumnType::Varchar(_)) => bounded(text),
-        // Compared as text with the table that knows it, whatever the column is.
+        // PostgreSQL compares it as text with the lookup table; the type of this column plays no part.
         (Id::Wanted(text), _) if text.contains('\0') => Err(Reason::NulInText),
         (Id::Wanted(text), _) => Ok(Scalar::Text(text)),
         (Id::Integer(value), _) => number::integer(value, kind),

@@ -1,4 +1,4 @@
-//! What identifies a document or element: an `_id`, or a reference to one.
+//! Identities of documents and elements: an `_id`, or a reference to one.
 
 use std::borrow::Cow;
 
@@ -38,7 +38,7 @@ impl IdType {
     ];
 }
 
-/// What identifies a document or element.
+/// A value that identifies a document or element.
 pub(super) enum Identity<'a> {
     ObjectId([u8; 12]),
     Text(&'a str),

@@ -1,4 +1,4 @@
-//! The id rule of a collection: what it takes, and what it makes of that.
+//! The id rule of a collection: the values that it takes, and the keys that it makes of them.
 
 use std::borrow::Cow;
 
@@ -15,7 +15,7 @@ use crate::mapping::{
 };
 use crate::model::Reason;
 
-/// What PostgreSQL's B-tree takes in one entry is 2,704 bytes, headers and padding included.
+/// Longest text of a key. An entry of PostgreSQL's B-tree has at most 2,704 bytes, headers and padding included.
 const MAX_KEY_TEXT: usize = 2_600;
 
 /// A rule that makes a primary key of an `_id`.
@@ -64,7 +64,7 @@ pub(crate) struct IdStep {
     pub(super) strip: Option<Box<Strip>>,
 }
 
-/// What a text must begin and end with, and what is no part of the id.
+/// The prefix and suffix that a text must have, and that are no part of the id.
 #[derive(Clone, Debug)]
 pub(super) struct Strip {
     pub(super) prefix: Option<String>,
@@ -91,7 +91,7 @@ impl IdStep {
         Self { only: Some(IdType::String), strip: Some(Box::new(Strip { prefix, suffix })), ..self }
     }
 
-    /// Where PostgreSQL finds the id; the type of the column that is searched is the catalog's to say.
+    /// The table in which PostgreSQL finds the id. The type of the searched column is empty until the catalog gives it.
     pub(crate) fn lookup(&self) -> Option<&Lookup> {
         self.lookup.as_deref()
     }
@@ -99,7 +99,7 @@ impl IdStep {
     /// The key of a document by its `_id`.
     ///
     /// # Errors
-    /// `KEY_UNSUPPORTED` for a type the rule does not take; reasons of the value itself besides.
+    /// `KEY_UNSUPPORTED` for a type that the rule does not take, and the reasons of the value itself.
     pub(crate) fn own<'a>(&self, value: Value<'a>) -> Result<Id<'a>, Reason> {
         let identity = self.identity(value)?.ok_or(Reason::KeyUnsupported)?;
         let unsupported = Err(Reason::KeyUnsupported);
@@ -120,7 +120,7 @@ impl IdStep {
     /// The key of the document that a value refers to.
     ///
     /// # Errors
-    /// `TYPE_MISMATCH` for what cannot be such a reference; reasons of the value itself besides.
+    /// `TYPE_MISMATCH` for a value that cannot be such a reference, and the reasons of the value itself.
     pub(crate) fn reference<'a>(&self, value: Value<'a>) -> Result<Id<'a>, Reason> {
         let identity = self.identity(value)?.ok_or(Reason::TypeMismatch)?;
         let identity = match (self.kind(), identity) {
@@ -145,7 +145,7 @@ impl IdStep {
         }
     }
 
-    /// What a value identifies; `None` also for one that lacks what the rule strips off.
+    /// The identity of a value; `None` also for a value without the prefix or suffix that the rule strips.
     fn identity<'a>(&self, value: Value<'a>) -> Result<Option<Identity<'a>>, Reason> {
         match (&self.strip, value) {
             (None, _) => identity::of(value),
@@ -159,7 +159,7 @@ impl IdStep {
         }
     }
 
-    /// What the rule makes of an identity that it may take; `None` for one that it does not.
+    /// The key of an identity; `None` for an identity that the rule does not take.
     fn key<'a>(&self, identity: Identity<'a>) -> Option<Result<Id<'a>, Reason>> {
         Some(Ok(match (self.rule, identity) {
             (IdRule::Bytes, Identity::ObjectId(id)) => Id::Bytes(id.to_vec().into()),

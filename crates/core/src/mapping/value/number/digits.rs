@@ -5,7 +5,7 @@
 
 use crate::model::{Decimal, Reason};
 
-/// What PostgreSQL's `numeric` holds after the point; before it, it holds more than anybody counts.
+/// Digits after the point that `numeric` of PostgreSQL holds; before the point it holds more than any value here has.
 const MAX_PLACES: i32 = 16_383;
 
 /// A finite number: `± digits × 10^exponent`. No leading zeros; zero has no digits.

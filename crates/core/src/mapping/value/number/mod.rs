@@ -1,6 +1,6 @@
 //! Numbers into number columns, with what the column's policies allow.
 //!
-//! The plain conversion is tried first and is all that most values need (see `numeric`). What it refuses comes here: a text
+//! The plain conversion is tried first and is all that most values need (see `numeric`). Values that it refuses come here: a text
 //! where `coerce` takes texts, digits where `round` gives some up, a range where `clamp` knows its ends. From then on the
 //! number is [`Digits`], and no binary fraction is on the way.
 
@@ -17,7 +17,7 @@ use super::{
 use crate::mapping::{Loss, Losses, target::ColumnType};
 use crate::model::{Decimal, Reason};
 
-/// What a number column starts from.
+/// The number that a value is, before the column limits it.
 enum Number {
     Finite(Digits),
     Infinite { negative: bool },

@@ -104,7 +104,7 @@ impl Sum {
             Unit::Days(size) => {
                 let total = product(size)?;
                 self.days = self.days.checked_add(total / divisor)?;
-                // What is left is below a day.
+                // The rest is below a day.
                 self.attos = self.attos.checked_add(exact((total % divisor).checked_mul(DAY)?)?)?;
             }
             Unit::Attos(size) => self.attos = self.attos.checked_add(exact(product(size)?)?)?,

@@ -315,28 +315,28 @@ fn json_takes_the_first_policies_and_the_last() {
 }
 
 #[rstest]
-#[case::truncate_integer(misfit(&[Misfit::Truncate]), ColumnType::Int4, "`truncate` means nothing for int4")]
-#[case::truncate_text(misfit(&[Misfit::Truncate]), ColumnType::Text, "`truncate` means nothing for text")]
-#[case::round_text(misfit(&[Misfit::Round]), ColumnType::Text, "`round` means nothing for text")]
-#[case::round_unlimited(misfit(&[Misfit::Round]), NUMERIC, "`round` means nothing for numeric")]
-#[case::clamp_text(misfit(&[Misfit::Clamp]), ColumnType::Varchar(None), "`clamp` means nothing for varchar")]
-#[case::replace_number(misfit(&[Misfit::Replace]), ColumnType::Float8, "`replace` means nothing for float8")]
+#[case::truncate_integer(misfit(&[Misfit::Truncate]), ColumnType::Int4, "`truncate` has no effect on int4")]
+#[case::truncate_text(misfit(&[Misfit::Truncate]), ColumnType::Text, "`truncate` has no effect on text")]
+#[case::round_text(misfit(&[Misfit::Round]), ColumnType::Text, "`round` has no effect on text")]
+#[case::round_unlimited(misfit(&[Misfit::Round]), NUMERIC, "`round` has no effect on numeric")]
+#[case::clamp_text(misfit(&[Misfit::Clamp]), ColumnType::Varchar(None), "`clamp` has no effect on varchar")]
+#[case::replace_number(misfit(&[Misfit::Replace]), ColumnType::Float8, "`replace` has no effect on float8")]
 #[case::after_null(misfit(&[Misfit::Null, Misfit::Round]), ColumnType::Int4, "`round` is never reached")]
-#[case::epoch_text(epoch(Epoch::Seconds), ColumnType::Text, "`epoch` means nothing for text")]
+#[case::epoch_text(epoch(Epoch::Seconds), ColumnType::Text, "`epoch` has no effect on text")]
 #[case::epoch_of_an_array(
     epoch(Epoch::Seconds),
     ColumnType::Array(Box::new(ColumnType::Uuid)),
-    "`epoch` means nothing for uuid"
+    "`epoch` has no effect on uuid"
 )]
-#[case::date_number(coerce(Coerce::Date), ColumnType::Int8, "`coerce = \"date\"` means nothing for int8")]
-#[case::number_date(coerce(Coerce::Number), TSTZ, "`coerce = \"number\"` means nothing for timestamptz")]
-#[case::number_json(coerce(Coerce::Number), ColumnType::Jsonb, "`coerce = \"number\"` means nothing for jsonb")]
-#[case::fallback_alone(translate(&[], Some("x")), ColumnType::Text, "`fallback` has nothing to fall back from")]
+#[case::date_number(coerce(Coerce::Date), ColumnType::Int8, "`coerce = \"date\"` has no effect on int8")]
+#[case::number_date(coerce(Coerce::Number), TSTZ, "`coerce = \"number\"` has no effect on timestamptz")]
+#[case::number_json(coerce(Coerce::Number), ColumnType::Jsonb, "`coerce = \"number\"` has no effect on jsonb")]
+#[case::fallback_alone(translate(&[], Some("x")), ColumnType::Text, "`fallback` has no effect here")]
 #[case::no_label(translate(&[("a", "ACTIVE")], None), status(), "this value does not fit enum: TYPE_MISMATCH")]
 #[case::fallback_no_label(translate(&[], Some("x")), status(), "this fallback does not fit enum: TYPE_MISMATCH")]
 #[case::too_long(translate(&[("a", "abcd")], None), ColumnType::Varchar(Some(3)), "this value does not fit varchar: TOO_LONG")]
 #[case::twice(translate(&[("a", "b"), ("a", "c")], None), ColumnType::Text, "\"a\" is translated twice")]
-#[case::json(translate(&[("a", "b")], None), ColumnType::Jsonb, "`translate` means nothing for jsonb")]
+#[case::json(translate(&[("a", "b")], None), ColumnType::Jsonb, "`translate` has no effect on jsonb")]
 fn what_means_nothing_is_a_fault(#[case] file: PolicyFile, #[case] kind: ColumnType, #[case] expected: &str) {
     let faults = compile(&file, &kind).expect_err("a fault");
     let found: Vec<_> = faults.iter().map(|fault| (fault.value.0.as_str(), fault.line)).collect();

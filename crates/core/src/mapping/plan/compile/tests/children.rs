@@ -28,15 +28,15 @@ ignore = ["plan_id", "title"]
     shop.toml:9:6: the id column "id" of "app"."parts" is int4
         hint: ids of child rows are UUIDs: make it uuid or text
     shop.toml:10:11: column "plan_id" of "app"."parts" is ignored, but it is filled by a rule of this mapping
-        hint: take it off `ignore`
+        hint: remove it from `ignore`
     shop.toml:10:22: column "title" of "app"."parts" is ignored, but it is NOT NULL and has no default
-        hint: take it off `ignore`
+        hint: remove it from `ignore`
     "#);
 }
 
 #[rstest]
-#[case::whole("path = \"$\"", "`$` is the document itself, not something in it")]
-#[case::path_up("path = \"^.x\"", "`^.x` leads up, and what is embedded is below")]
+#[case::whole("path = \"$\"", "`$` is the document itself, not a value in it")]
+#[case::path_up("path = \"^.x\"", "`^.x` leads up, but a child is below its document")]
 #[case::two_up("columns.v = \"^^.x\"", "`^^.x` leads above the document")]
 #[case::document_in_order("shape = \"document\"", "a document has no order")]
 #[case::names_of_an_array("map_key = \"v\"", "only a map has names for `map_key`")]
@@ -44,7 +44,7 @@ ignore = ["plan_id", "title"]
 #[case::two_rules("root = \"t_id\"", "column \"t_id\" is filled by two rules")]
 #[case::rule_does_not_fit("id = { column = \"v\", rule = \"integer\" }", "which this id rule cannot fill")]
 #[case::looked_up("id = { column = \"v\", rule = \"lookup\" }", "the id of an element is not looked up")]
-#[case::type_without_rule("id = { column = \"v\", type = \"string\" }", "`type` says nothing without a `rule`")]
+#[case::type_without_rule("id = { column = \"v\", type = \"string\" }", "`type` has no effect without a `rule`")]
 #[case::no_id_around(
     "[collections.t.children.cs.children.g]\ntable = \"app.g\"\nparent = \"c_id\"\nid = \"id\"",
     "`parent` has no id to take: the row around has none, and its key has several columns"
@@ -70,7 +70,7 @@ fn empty_elements_are_those_of_an_array() {
     };
     let text = "[collections.a]\ntable = \"app.a\"\nid = \"text\"\ncolumns.v = { empty_elements = \"drop\" }";
     assert_snapshot!(faults(text, &catalog), @r#"
-    shop.toml:4:32: `empty_elements` means nothing for text
+    shop.toml:4:32: `empty_elements` has no effect on text
         hint: it is for columns that hold an array, and for children
     "#);
 }

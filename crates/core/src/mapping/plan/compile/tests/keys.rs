@@ -69,7 +69,7 @@ fn one_missing_namespace_is_one_fault() {
         format!("[collections.plans]\ntable = \"app.plans\"\n{rule}\n{}", ["a", "b", "c"].map(child).concat())
     };
     assert_snapshot!(faults(&children("id = \"hex\""), &catalog), @r#"
-    shop.toml:7:6: ids of child rows need a namespace, because the ids of the rows around them are no UUIDs (also on lines 11 and 15)
+    shop.toml:7:6: ids of child rows need a namespace, because the ids of the rows around them are not UUIDs (also on lines 11 and 15)
         hint: set `namespace` at the top of the file: dns, url, oid, x500 or a UUID
     "#);
     let plan = compile(&children("id = \"hex\"\nnamespace = \"dns\""), &catalog);
@@ -97,7 +97,7 @@ parent = "part_id"
 id = "id"
 "#;
     assert_snapshot!(faults(text, &catalog), @r#"
-    shop.toml:12:6: ids of child rows need a namespace, because the ids of the rows around them are no UUIDs
+    shop.toml:12:6: ids of child rows need a namespace, because the ids of the rows around them are not UUIDs
         hint: set `namespace` at the top of the file: dns, url, oid, x500 or a UUID
     "#);
 }

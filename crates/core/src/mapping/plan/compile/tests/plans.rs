@@ -27,7 +27,7 @@ fn input_096_a_column_without_a_time_zone_is_a_warning() {
     let warnings: Vec<_> = plan.warnings().iter().map(ToString::to_string).collect();
     assert_snapshot!(warnings.join("\n"), @r#"
     shop.toml:14:9: column "created" of "app"."users" has no time zone: instants are stored in UTC
-        hint: timestamp with time zone says so itself
+        hint: use timestamp with time zone, which stores instants
     "#);
 }
 

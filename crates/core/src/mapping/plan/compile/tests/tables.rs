@@ -33,13 +33,13 @@ id = "text"
     shop.toml:4:9: table "app"."plan" does not exist
         hint: did you mean `app.plans`?
     shop.toml:7:9: table "app"."users" is written twice, for `others` (line 20) and for `users` (line 7)
-        hint: give each its own table, or say `shared = true` in both
+        hint: give each its own table, or set `shared = true` in both
     shop.toml:7:9: column "place" of "app"."users" has type point, which is not supported (also on line 20)
         hint: list it in `ignore`, or give it a type that this version writes
     shop.toml:8:35: the id column "email" of "app"."users" is citext, which this id rule cannot fill
         hint: it needs smallint, integer, bigint or numeric
     shop.toml:9:11: column "code" of "app"."users" is ignored, but it is NOT NULL and has no default
-        hint: take it off `ignore`
+        hint: remove it from `ignore`
     shop.toml:9:19: table "app"."users" has no column "emial"
         hint: did you mean `email`?
     shop.toml:11:1: column "search" of "app"."users" is filled by PostgreSQL
@@ -68,20 +68,20 @@ id = "text"
 #[case::rest("columns.a = { rest = true }", "column \"a\" of \"app\".\"t\" is text and cannot take the rest")]
 #[case::null_for_not_null(
     "columns.b = { misfit = \"null\" }",
-    "5:9: column \"b\" of \"app\".\"t\" is NOT NULL, and what"
+    "5:9: column \"b\" of \"app\".\"t\" is NOT NULL, and values"
 )]
 #[case::empty_for_not_null(
     "columns.b = { empty = \"null\" }",
-    "5:9: column \"b\" of \"app\".\"t\" is NOT NULL, and what"
+    "5:9: column \"b\" of \"app\".\"t\" is NOT NULL, and values"
 )]
-#[case::policy("columns.n = { misfit = \"truncate\" }", "`truncate` means nothing for int4")]
+#[case::policy("columns.n = { misfit = \"truncate\" }", "`truncate` has no effect on int4")]
 #[case::own_id("columns.n = { id = \"hex\" }", "5:20: column \"n\" is int4, which this id rule cannot fill")]
 #[case::reference_by(
     "columns.j = { reference = { by = \"k\", to = { x = \"tt\" } } }",
     "the reference points to `tt`, which"
 )]
 #[case::no_such_key("key = [\"b\"]", "5:8: no unique constraint of \"app\".\"t\" has exactly the columns of this key")]
-#[case::nullable_key("key = [\"a\"]", "5:8: the key column \"a\" of \"app\".\"t\" takes NULL")]
+#[case::nullable_key("key = [\"a\"]", "5:8: the key column \"a\" of \"app\".\"t\" is nullable")]
 #[case::unknown_key("key = [\"m\"]", "5:8: table \"app\".\"t\" has no column \"m\"")]
 #[case::unfilled_key("key = [\"n\"]", "nothing fills the key column \"n\" of \"app\".\"t\"")]
 #[case::lookup_column(

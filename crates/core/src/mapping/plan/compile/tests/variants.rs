@@ -24,15 +24,15 @@ columns.t_id = { path = "t", reference = "u" }
 "#;
     assert_snapshot!(faults(text, &language()), @r#"
     shop.toml:5:16: `^.kind` leads above the document
-        hint: only a child has something around it
-    shop.toml:10:6: variant `b` never gets this value: it means `a`
-        hint: a value means one variant
+        hint: only the path of a child can lead up
+    shop.toml:10:6: variant `b` never gets this value, which belongs to `a`
+        hint: a value belongs to one variant
     shop.toml:12:13: table "app"."g" has no column "c"
         hint: add it to the table, or remove it here; the table has id, c_id
     shop.toml:16:9: collection `u` has no `id`, and nothing fills the key column "at" of "app"."c"
-        hint: add `id`, which says what the `_id` becomes, or add the column to `columns`
+        hint: add `id`, the rule that makes keys of `_id`s, or add the column to `columns`
     shop.toml:17:42: the reference points to `u`, which has no id rule
-        hint: say how the value is converted: `id` instead of `reference`
+        hint: declare how the value is converted: use `id` instead of `reference`
     "#);
 }
 
@@ -51,7 +51,7 @@ table = "app.b"
 missing = true
 "#;
     assert_snapshot!(faults(text, &catalog), @r#"
-    shop.toml:7:30: variant `thing` never gets a document without `__t`: it means `missing`
-        hint: let one variant say so; a variant named `missing` does without `is`
+    shop.toml:7:30: variant `thing` never gets a document without `__t`, which belongs to `missing`
+        hint: declare it in one variant; a variant named `missing` needs no `is`
     "#);
 }
