@@ -103,6 +103,9 @@ mod armed {
         REPAIR_ACKNOWLEDGE = "repair.acknowledge",
             "Repairs are in the log; their requests do not say so.",
             "They are served again, which changes nothing.";
+        SINK_ASSIGNMENT = "sink.assignment",
+            "A worker has got partitions and read where they go on; the consumer does not know it.",
+            "No partition is read from anywhere else.";
         SINK_TRUNCATE = "sink.truncate",
             "Documents of an emptied collection are removed; the batch is not committed.",
             "All of it is removed or nothing, and what came later stays.";
@@ -124,6 +127,9 @@ mod armed {
         SINK_BIND = "sink.bind",
             "The positions have the id of the topic that took the name; what they said of the old one is not forgotten.",
             "No offset of the old topic is used in the new one.";
+        RECONCILE_RESULT = "reconcile.result",
+            "A pass has compared a collection; its result is not recorded.",
+            "No verdict rests on it; the next pass finds the same.";
         SCHEMA_MIGRATION = "schema.migration",
             "A migration of the schema driftless has run, the next one has not.",
             "All missing migrations run or none.";

@@ -216,6 +216,7 @@ const RESULTS_KEPT: i64 = 1_000;
 /// # Errors
 /// [`Error::Statement`] by its cause.
 pub async fn store_reconcile_result(session: &Session, result: &ReconcileResult) -> Result<(), Error> {
+    failpoint!(RECONCILE_RESULT);
     let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
     let sql = "INSERT INTO driftless.reconcile_result \
                  (migration, collection, tier, as_of_t, as_of_i, checked, total, missing, extra, different, undecided, detail, \

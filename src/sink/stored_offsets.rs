@@ -41,6 +41,7 @@ impl StoredOffsets {
         let positions = checkpoint::read(&session, partitions).await?;
         *slot = Some(session);
         let offsets = positions.iter().map(|position| position.next_offset).collect::<Vec<_>>();
+        failpoint!(SINK_ASSIGNMENT);
         let mut given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
         given.extend(partitions.iter().cloned().zip(offsets.iter().copied()));
         Ok(offsets)

@@ -17,6 +17,7 @@ mod any_order;
 mod breaker;
 mod continuity;
 mod durable_before_position;
+mod failpoints;
 mod lost_history;
 mod metrics;
 mod names;

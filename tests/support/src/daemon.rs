@@ -3,6 +3,7 @@
 use std::{
     fs::File,
     net::TcpListener,
+    os::unix::process::ExitStatusExt,
     path::PathBuf,
     process::Stdio,
     sync::atomic::{AtomicU16, Ordering},
@@ -15,11 +16,13 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{stack::profile, status::Status, wait};
+use crate::{DEADLINE, stack::profile, status::Status, wait};
 
 const ANSWER: Duration = Duration::from_secs(5);
 /// How long a daemon may take to end after SIGTERM: its grace, which the tests set to 20 s, and a little.
 pub const GRACE: Duration = Duration::from_secs(25);
+/// The signal of a process that ends itself at once.
+pub const SIGABRT: i32 = 6;
 /// Lines of its log that a failed test shows.
 const LOG_LINES: usize = 60;
 
@@ -32,12 +35,11 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Starts `driftless run` with the roles, all of them when there are none.
-    pub fn start(config: &std::path::Path, log: PathBuf, roles: &[&str]) -> Self {
+    /// Starts `driftless run` by this command, with the roles; all of them when there are none.
+    pub fn start(mut command: Command, log: PathBuf, roles: &[&str]) -> Self {
         let port = free_port();
         let file = File::options().create(true).append(true).open(&log).expect("open the log of the daemon");
-        let mut command = program();
-        command.arg("--config").arg(config).args(["--log-format", "text", "run"]);
+        command.args(["--log-format", "text", "run"]);
         for role in roles {
             command.args(["--role", role]);
         }
@@ -136,6 +138,14 @@ impl Daemon {
         let ended = timeout(GRACE, self.child.wait()).await;
         let status = ended.expect("the daemon ends within its grace").expect("wait for the daemon");
         assert_eq!(status.code(), Some(code), "the daemon ended with {status}");
+    }
+
+    /// It must end by this signal; gives back everything that it has logged.
+    pub async fn is_killed_by(mut self, signal: i32) -> String {
+        let ended = timeout(DEADLINE, self.child.wait()).await;
+        let status = ended.expect("the daemon ends in time").expect("wait for the daemon");
+        assert_eq!(status.signal(), Some(signal), "the daemon ended with {status}");
+        self.log()
     }
 
     /// Stands still, in the middle of whatever it does.

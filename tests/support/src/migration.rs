@@ -8,7 +8,7 @@ use std::{
 };
 
 use mongodb::bson::{Document, doc};
-use tokio::time::timeout;
+use tokio::{process::Command, time::timeout};
 use tokio_postgres::Client;
 
 use crate::{
@@ -36,6 +36,7 @@ pub struct Migration {
     pub target: Client,
     folder: PathBuf,
     config: toml::Table,
+    failpoints: String,
     daemons: AtomicU32,
 }
 
@@ -64,13 +65,28 @@ impl Migration {
         let target = connect(&stack.postgres_url(&name)).await;
         target.batch_execute(schema).await.expect("make the tables of the application");
         let config = config(stack, uri, &name);
-        Self { stack, name, mongo, source, target, folder, config, daemons: AtomicU32::new(0) }
+        Self {
+            stack,
+            name,
+            mongo,
+            source,
+            target,
+            folder,
+            config,
+            failpoints: String::new(),
+            daemons: AtomicU32::new(0),
+        }
     }
 
     /// Sets `section.key` for daemons that are started from now on.
     pub fn set(&mut self, section: &str, key: &str, value: impl Into<toml::Value>) {
         let section = self.config.get_mut(section).and_then(toml::Value::as_table_mut).expect("a section of the file");
         section.insert(key.to_owned(), value.into());
+    }
+
+    /// Sets what daemons and commands that are started from now on do at their failpoints.
+    pub fn set_failpoints(&mut self, failpoints: impl Into<String>) {
+        self.failpoints = failpoints.into();
     }
 
     /// Starts a daemon with every role.
@@ -81,13 +97,13 @@ impl Migration {
     /// Starts a daemon with these roles.
     pub fn daemon_with(&self, roles: &[&str]) -> Daemon {
         let number = self.daemons.fetch_add(1, Ordering::Relaxed);
-        Daemon::start(&self.write_config(), self.folder.join(format!("daemon-{number}.log")), roles)
+        Daemon::start(self.program(), self.folder.join(format!("daemon-{number}.log")), roles)
     }
 
     /// Runs `driftless` with these arguments to its end.
     pub async fn command(&self, arguments: &[&str]) -> Output {
-        let mut command = program();
-        command.arg("--config").arg(self.write_config()).args(arguments).kill_on_drop(true);
+        let mut command = self.program();
+        command.args(arguments).kill_on_drop(true);
         let output = timeout(COMMAND, command.output()).await;
         output.unwrap_or_else(|_| panic!("{arguments:?} takes longer than {COMMAND:?}")).expect("start driftless")
     }
@@ -99,6 +115,12 @@ impl Migration {
             [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes).into_owned());
         assert!(output.status.success(), "driftless {arguments:?}: {} {told} {complained}", output.status);
         told
+    }
+
+    fn program(&self) -> Command {
+        let mut command = program();
+        command.arg("--config").arg(self.write_config()).env("FAILPOINTS", &self.failpoints);
+        command
     }
 
     fn write_config(&self) -> PathBuf {

@@ -1,0 +1,409 @@
+//! Faults at named points: the daemon fails, waits and dies at each point of `src/failpoints.rs`, beside an application that
+//! writes, and the oracle judges what is left. Random kills are in `durable_before_position`.
+//!
+//! ```text
+//!  chain:  row ─▶ row ─▶ …         a row is a point and what brings a daemon there
+//!  row:    judge the death before ─▶ the point fails once, the daemon overcomes it ─▶ judge ─▶ the daemon dies at the point
+//! ```
+//! A point that only a starting daemon passes fails once and kills the same start, and the next daemon that runs is judged.
+
+use std::{
+    collections::BTreeSet,
+    os::unix::process::ExitStatusExt,
+    path::{Path, PathBuf},
+};
+
+use driftless::failpoints::{self as points, Failpoint};
+use mongodb::bson::{Document, doc, oid::ObjectId};
+
+use crate::support::{
+    DEADLINE,
+    daemon::{Daemon, SIGABRT},
+    load::{Load, fill, organisation},
+    migration::Migration,
+    oracle,
+    stack::root,
+    status::Status,
+    topic, wait,
+};
+
+/// Documents at the beginning.
+const DOCUMENTS: u64 = 600;
+/// Steps of the application in a second.
+const RATE: f64 = 80.0;
+/// A value that `app.plans` refuses while its CHECK is there.
+const REFUSED: &str = "on_holiday";
+
+/// What brings a daemon to a point.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Trigger {
+    /// Its start; it passes the point so many times before the fault.
+    Start(u32),
+    /// Its start, after a topic was deleted.
+    StartWithoutTopic,
+    /// Writes of the application.
+    Writes,
+    /// A replay under a running worker.
+    Replay,
+    /// A document that the target refuses.
+    Refusal,
+    /// The repair of such a document.
+    Repair,
+    /// A snapshot that does not find a document.
+    Removal,
+    /// The drop of a collection.
+    Drop,
+}
+
+/// Points of the source and the log, in the order of a chain.
+const PUBLISHING: &[(Failpoint, Trigger)] = &[
+    (points::LEADERSHIP_TAKE_OVER, Trigger::Start(0)),
+    (points::SNAPSHOT_CHUNK, Trigger::Start(2)),
+    (points::LOG_BEFORE_STATE_RECORD, Trigger::Writes),
+    (points::LOG_BEFORE_COMMIT, Trigger::Writes),
+    (points::LOG_AFTER_COMMIT, Trigger::Writes),
+    (points::REMOVAL_LOGGED, Trigger::Removal),
+    (points::REPAIR_PUBLISH, Trigger::Repair),
+    (points::REPAIR_ACKNOWLEDGE, Trigger::Repair),
+];
+
+/// Points of the sink and its schema.
+const APPLYING: &[(Failpoint, Trigger)] = &[
+    (points::SCHEMA_MIGRATION, Trigger::Start(3)),
+    (points::IDENTITY_CLAIM, Trigger::Start(0)),
+    (points::SINK_ASSIGNMENT, Trigger::Start(0)),
+    (points::SINK_BETWEEN_LEDGER_AND_ROWS, Trigger::Writes),
+    (points::SINK_BEFORE_COMMIT, Trigger::Writes),
+    (points::SINK_AFTER_COMMIT, Trigger::Writes),
+    (points::SINK_DEAD_LETTER, Trigger::Refusal),
+    (points::SINK_SEEK, Trigger::Replay),
+    (points::SINK_TRUNCATE, Trigger::Drop),
+    (points::RECONCILE_RESULT, Trigger::Writes),
+    (points::SINK_BIND, Trigger::StartWithoutTopic),
+];
+
+/// Points that commands pass, see [`indexes_are_put_off_and_caught_up`].
+const COMMANDS: [Failpoint; 2] = [points::SCHEMA_BEFORE_LOAD, points::SCHEMA_AFTER_LOAD];
+
+/// The point of a leader that goes, see [`a_leader_hands_over`].
+const HAND_OVER: Failpoint = points::LEADERSHIP_HAND_OVER;
+
+#[test]
+fn every_point_is_tested() {
+    let chains = PUBLISHING.iter().chain(APPLYING).map(|(point, _)| point.name);
+    let tested: BTreeSet<_> = chains.chain(COMMANDS.iter().chain([&HAND_OVER]).map(|point| point.name)).collect();
+    assert_eq!(tested, points::ALL.iter().map(|point| point.name).collect());
+}
+
+#[test]
+fn no_build_has_failpoints_unless_it_asks_for_them() {
+    let text = std::fs::read_to_string(root().join("Cargo.toml")).expect("read the manifest");
+    let manifest: toml::Table = text.parse().expect("the manifest is TOML");
+    let features = manifest["features"].as_table().expect("the package has features");
+    assert!(features.contains_key("failpoints") && !features.contains_key("default"), "{features:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_publisher_fails_and_dies_at_each_point() {
+    Chain::new("publishing").await.run(PUBLISHING).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sink_fails_and_dies_at_each_point() {
+    Chain::new("applying").await.run(APPLYING).await;
+}
+
+/// One migration, and the daemons that fail and die of it.
+struct Chain {
+    migration: Migration,
+    /// What the last daemon died of.
+    died: Option<Trigger>,
+    loads: u64,
+}
+
+impl Chain {
+    async fn new(test: &str) -> Self {
+        let mut migration = Migration::demo(&format!("fail_{test}")).await;
+        // Many chunks.
+        migration.set("source", "chunk_documents", 50);
+        let mapping = std::fs::read_to_string(migration.mapping()).expect("read the mapping");
+        let dropped = "[collections.financial_models]\n";
+        let mapping = mapping.replace(dropped, &format!("{dropped}on_drop = \"truncate\"\n"));
+        std::fs::write(migration.mapping(), mapping).expect("write the mapping");
+        fill(&migration, 14, DOCUMENTS).await;
+        Self { migration, died: None, loads: 0 }
+    }
+
+    async fn run(mut self, rows: &[(Failpoint, Trigger)]) {
+        for (point, trigger) in rows {
+            eprintln!("{}: {trigger:?}", point.name);
+            match trigger {
+                Trigger::Start(_) | Trigger::StartWithoutTopic => self.fails_at_start(point, *trigger).await,
+                _ => self.fails_while_running(point, *trigger).await,
+            }
+            self.died = Some(*trigger);
+        }
+        let daemon = self.daemon("");
+        self.judge(&daemon, self.died).await;
+        self.migration.succeed(&["reconcile", "--full"]).await;
+        daemon.stop(0).await;
+        self.migration.finish().await;
+    }
+
+    fn daemon(&mut self, failpoints: &str) -> Daemon {
+        self.migration.set_failpoints(failpoints);
+        self.migration.daemon()
+    }
+
+    async fn fails_at_start(&mut self, point: &Failpoint, trigger: Trigger) {
+        if trigger == Trigger::StartWithoutTopic {
+            // Everything is applied before: what is lost with a topic is not what this is about.
+            let daemon = self.daemon("");
+            self.judge(&daemon, self.died).await;
+            daemon.stop(0).await;
+            topic::remove(self.migration.stack.kafka(), &self.migration.topic("organisations")).await;
+        }
+        let off = match trigger {
+            Trigger::Start(passes) if passes > 0 => format!("{passes}*off->"),
+            _ => String::new(),
+        };
+        let daemon = self.daemon(&format!("{}={off}1*error->{off}1*kill", point.name));
+        let load = self.writes();
+        let log = daemon.is_killed_by(SIGABRT).await;
+        load.end().await;
+        for action in ["Error", "Kill"] {
+            assert!(acted(&log, point, action), "{} has not acted: {action}", point.name);
+        }
+    }
+
+    async fn fails_while_running(&mut self, point: &Failpoint, trigger: Trigger) {
+        let [fail, kill] = ["fail", "kill"].map(|what| self.file(&format!("{}.{what}", point.name)));
+        let steps = format!("off({})->1*error->off({})->1*kill", fail.display(), kill.display());
+        let daemon = self.daemon(&format!("{}={steps}", point.name));
+        self.judge(&daemon, self.died).await;
+
+        touch(&fail);
+        let load = self.bring(trigger).await;
+        wait::until(format!("{} fails", point.name), DEADLINE, async || {
+            wait::holds(acted(&daemon.log(), point, "Error"), "not yet")
+        })
+        .await;
+        load.end().await;
+        self.judge(&daemon, Some(trigger)).await;
+
+        touch(&kill);
+        let load = self.bring(trigger).await;
+        let log = daemon.is_killed_by(SIGABRT).await;
+        load.end().await;
+        assert!(acted(&log, point, "Kill"), "{} has not acted", point.name);
+    }
+
+    /// Brings a running daemon to a point; the application writes from then on.
+    async fn bring(&mut self, trigger: Trigger) -> Load {
+        match trigger {
+            Trigger::Start(_) | Trigger::StartWithoutTopic | Trigger::Writes => {}
+            Trigger::Replay => {
+                self.migration.succeed(&["replay", "--collection", "users", "--to-offset", "0"]).await;
+            }
+            Trigger::Refusal => self.refuse().await,
+            Trigger::Repair => {
+                self.refuse().await;
+                self.migration.wait_for_number(OPEN_LETTERS, DEADLINE, 1).await;
+                self.target(&format!("ALTER TABLE app.plans {NO_CHECK}")).await;
+                self.migration.succeed(&["dlq", "retry", "--wait", "0s"]).await;
+            }
+            Trigger::Removal => {
+                self.leave_a_row().await;
+                self.migration.succeed(&["snapshot", "start", "organisations"]).await;
+            }
+            Trigger::Drop => self.drop_a_collection().await,
+        }
+        self.writes()
+    }
+
+    fn writes(&mut self) -> Load {
+        self.loads += 1;
+        Load::start(&self.migration, self.loads, RATE)
+    }
+
+    /// Writes a plan whose status the target refuses.
+    async fn refuse(&self) {
+        let check = format!("ALTER TABLE app.plans {NO_CHECK}, ADD CONSTRAINT {CHECK}");
+        self.target(&check).await;
+        let plans = self.migration.collection("plans");
+        let mut plan = plans.find_one(doc! {}).await.expect("find a plan").expect("there are plans");
+        plan.extend(doc! { "_id": ObjectId::new(), "status": REFUSED, "milestones": [], "poisoned": true });
+        plans.insert_one(plan).await.expect("insert a plan");
+    }
+
+    /// Leaves a row behind whose document is gone, as if its delete had been missed.
+    async fn leave_a_row(&self) {
+        let (id, organisations) = (ObjectId::new(), self.migration.collection("organisations"));
+        organisations.insert_one(organisation(id)).await.expect("insert an organisation");
+        let (row, entry) = (
+            format!("app.organisations WHERE id = '{}'", oracle::root_id(&id.to_hex())),
+            format!("driftless.ledger WHERE position('\\x{id}'::bytea IN key) > 0"),
+        );
+        let count = format!("SELECT count(*) FROM {row}");
+        self.migration.wait_for_number(&count, DEADLINE, 1).await;
+        self.target(&format!(
+            "CREATE TABLE kept AS SELECT * FROM {row}; CREATE TABLE kept_entry AS SELECT * FROM {entry}"
+        ))
+        .await;
+        organisations.delete_one(doc! { "_id": id }).await.expect("delete it");
+        self.migration.wait_for_number(&count, DEADLINE, 0).await;
+        self.target(&format!(
+            "INSERT INTO app.organisations SELECT * FROM kept; \
+             DELETE FROM {entry}; INSERT INTO driftless.ledger SELECT * FROM kept_entry; DROP TABLE kept, kept_entry"
+        ))
+        .await;
+    }
+
+    /// Drops a collection and fills it with some of its documents anew.
+    async fn drop_a_collection(&self) {
+        let models = self.migration.collection("financial_models");
+        let mut model = models.find_one(doc! {}).await.expect("find a model").expect("there are models");
+        models.drop().await.expect("drop the collection");
+        let copies = (0..20).map(|_| {
+            model.insert("_id", ObjectId::new());
+            model.clone()
+        });
+        models.insert_many(copies.collect::<Vec<Document>>()).await.expect("insert models");
+    }
+
+    async fn target(&self, sql: &str) {
+        self.migration.target.batch_execute(sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
+    }
+
+    /// Waits until everything is applied; then both sides are equal, and what the trigger asked for has come about.
+    async fn judge(&self, daemon: &Daemon, trigger: Option<Trigger>) {
+        let plans = self.migration.collection("plans");
+        let cure = || plans.update_many(doc! { "status": REFUSED }, doc! { "$set": { "status": "draft" } });
+        if trigger == Some(Trigger::Refusal) {
+            self.migration.wait_for_number(OPEN_LETTERS, DEADLINE, 1).await;
+            cure().await.expect("cure the plan");
+        }
+        if trigger == Some(Trigger::Repair) {
+            self.migration
+                .wait_for_number("SELECT count(*) FROM driftless.repair WHERE done_at IS NULL", DEADLINE, 0)
+                .await;
+        }
+        daemon.wait_for("the source is followed", DEADLINE, |status| status.phase("source") == "running").await;
+        let status = self.migration.quiesce(daemon, DEADLINE).await;
+        self.migration.wait_for_number(OPEN_LETTERS, DEADLINE, 0).await;
+        oracle::assert_equal(&self.migration).await;
+        assert_eq!(status.gaps(), 0, "no count of the log was missed");
+        if trigger == Some(Trigger::Repair) {
+            cure().await.expect("cure the plan");
+            let refused = format!("SELECT count(*) FROM app.plans WHERE status = '{REFUSED}'");
+            self.migration.wait_for_number(&refused, DEADLINE, 0).await;
+        }
+    }
+
+    /// A file that a point waits for.
+    fn file(&self, name: &str) -> PathBuf {
+        self.migration.mapping().with_file_name(name)
+    }
+}
+
+const OPEN_LETTERS: &str = "SELECT count(*) FROM driftless.dead_letter WHERE state IN ('open', 'parked')";
+const NO_CHECK: &str = "DROP CONSTRAINT IF EXISTS plans_status_check";
+const CHECK: &str = "plans_status_check CHECK (status IN ('draft', 'in_review', 'approved', 'archived'))";
+
+fn touch(file: &Path) {
+    std::fs::write(file, "").expect("make a file");
+}
+
+/// Whether the point did that, by the daemon's log.
+fn acted(log: &str, point: &Failpoint, action: &str) -> bool {
+    log.contains(&format!("failpoint name=\"{}\" action={action}", point.name))
+}
+
+/// What waits until after a load is dropped in one transaction, and built again piece by piece.
+#[tokio::test(flavor = "multi_thread")]
+async fn indexes_are_put_off_and_caught_up() {
+    let mut migration = Migration::demo("fail_indexes").await;
+    let whole = definitions(&migration).await;
+    let [before, after] = &COMMANDS;
+    for (action, signal) in [("error", None), ("kill", Some(SIGABRT))] {
+        fails(&mut migration, before, &format!("2*off->1*{action}"), signal, "--before-load").await;
+        assert_eq!(definitions(&migration).await, whole, "nothing is dropped that is not written down");
+    }
+    migration.set_failpoints("");
+    migration.succeed(&["schema", "apply", "--before-load"]).await;
+    let left = definitions(&migration).await;
+    let waits = "SELECT count(*) FROM driftless.deferred";
+    let dropped = migration.number(waits).await;
+    assert_eq!(i64::try_from(whole.len() - left.len()).ok(), Some(dropped));
+    assert!(dropped > 4, "{dropped} are enough to be interrupted between them");
+
+    for (action, signal) in [("error", None), ("kill", Some(SIGABRT))] {
+        fails(&mut migration, after, &format!("1*off->1*{action}"), signal, "--after-load").await;
+    }
+    // Each run has struck off what it found, and one more.
+    assert_eq!(migration.number(waits).await, dropped - 2);
+    migration.set_failpoints("");
+    migration.succeed(&["schema", "apply", "--after-load"]).await;
+    assert_eq!(definitions(&migration).await, whole);
+    assert_eq!(migration.number(waits).await, 0);
+    migration.finish().await;
+}
+
+/// Runs `driftless schema apply`, which must end at the point.
+async fn fails(migration: &mut Migration, point: &Failpoint, steps: &str, signal: Option<i32>, option: &str) {
+    migration.set_failpoints(format!("{}={steps}", point.name));
+    let output = migration.command(&["schema", "apply", option]).await;
+    let told = String::from_utf8_lossy(&output.stderr);
+    let action = if signal.is_some() { "Kill" } else { "Error" };
+    assert!(acted(&told, point, action) && !output.status.success(), "{}: {told}", output.status);
+    assert_eq!(output.status.signal(), signal, "{told}");
+}
+
+/// Every index and constraint of the application, as PostgreSQL writes them.
+async fn definitions(migration: &Migration) -> BTreeSet<String> {
+    let sql = "SELECT indexdef FROM pg_indexes WHERE schemaname = 'app' UNION ALL \
+               SELECT conrelid::regclass || ' ' || conname || ' ' || pg_get_constraintdef(oid) FROM pg_constraint \
+                WHERE connamespace = 'app'::regnamespace";
+    migration.texts(sql).await.into_iter().flatten().collect()
+}
+
+/// A leader that is stopped leads no more, and until it has left nobody else does.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_hands_over() {
+    let mut migration = Migration::demo("fail_hand_over").await;
+    fill(&migration, 14, DOCUMENTS).await;
+    let left = migration.mapping().with_file_name("left");
+    let pause = format!("pause({})", left.display());
+    let leads = |status: &Status| status.phase("source") == "running";
+    for (seed, action) in (1..).zip(["error", "kill", &pause]) {
+        migration.set_failpoints(format!("{}={action}", HAND_OVER.name));
+        let leader = migration.daemon();
+        leader.wait_for("the first one leads", DEADLINE, leads).await;
+        migration.set_failpoints("");
+        let standby = migration.daemon();
+        standby.wait_for("the other one stands by", DEADLINE, |status| status.phase("source") == "standby").await;
+        let load = Load::start(&migration, seed, RATE);
+        let leader = leader.stop_begins().await;
+        match action {
+            "error" => leader.ends(0).await,
+            "kill" => drop(leader.is_killed_by(SIGABRT).await),
+            _ => {
+                wait::until("the leader waits before it leaves", DEADLINE, async || {
+                    wait::holds(acted(&leader.log(), &HAND_OVER, "Pause"), "not yet")
+                })
+                .await;
+                let status = standby.status().await.expect("the status answers");
+                assert_eq!(status.phase("source"), "standby", "nobody leads beside a leader that has not left");
+                touch(&left);
+                leader.ends(0).await;
+            }
+        }
+        standby.wait_for("the other one leads", DEADLINE, leads).await;
+        load.end().await;
+        let status = migration.quiesce(&standby, DEADLINE).await;
+        oracle::assert_equal(&migration).await;
+        assert_eq!(status.gaps(), 0, "no count of the log was missed");
+        standby.stop(0).await;
+    }
+    migration.finish().await;
+}
