@@ -1,8 +1,7 @@
-//! Configuration: raw structs by serde, then one check that names every fault at once.
+//! Configuration: raw structs by serde, then one check that reports every fault at once.
 //!
-//! Tuning has a default, with its reason beside it; identity (addresses, databases, topics) has none. Every delay, queue
-//! and batch of the daemon is bounded by a value on this page. Secrets come from files or the environment and print as
-//! `***`.
+//! Tuning has defaults, with the reason beside each; identity (addresses, databases, topics) has none. The values in this file
+//! bound every delay, queue and batch of the daemon. Secrets come from files or the environment and print as `***`.
 
 mod load;
 
@@ -15,9 +14,9 @@ use serde::{Deserialize, Deserializer};
 /// One fault of the configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
-    /// The file, with the line where there is one, or the variable.
+    /// The file, with its line if there is one, or the variable.
     pub place: String,
-    /// The key, as `section.key`; empty when the file as a whole is at fault.
+    /// The key, as `section.key`; empty if the file as a whole is at fault.
     pub key: String,
     /// What is wrong; never a secret.
     pub rule: String,
@@ -65,7 +64,7 @@ impl fmt::Debug for Secret {
 /// The whole configuration file.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Config {
-    /// Path of the mapping file; in the file it is relative to the file's own folder.
+    /// Path of the mapping file, relative to the folder of the configuration file.
     #[serde(default)]
     pub mapping: PathBuf,
     /// MongoDB side.
@@ -83,10 +82,10 @@ pub struct Config {
     /// Health, metrics and status.
     #[serde(default)]
     pub http: HttpConfig,
-    /// Retries of everything that may come back.
+    /// Delays between retries.
     #[serde(default)]
     pub retry: RetryConfig,
-    /// Time that a stopping daemon has to finish what is open.
+    /// Time that a stopping daemon has to finish its open work.
     #[serde(default = "defaults::grace", deserialize_with = "duration")]
     pub grace: Duration,
 }
@@ -106,46 +105,46 @@ pub struct SourceConfig {
     /// Epoch of the versions: raise it by one after the source was restored or replaced.
     #[serde(default = "defaults::epoch")]
     pub epoch: u32,
-    /// Events a change-stream reply may hold. Measured: 2,000 to 10,000 drain fastest.
+    /// The most events of a change-stream reply. Measured: 2,000 to 10,000 drain fastest.
     #[serde(default = "defaults::stream_batch")]
     pub stream_batch: u32,
-    /// How long the server may hold an empty reply back; also the beat of an idle stream.
+    /// How long the server may delay an empty reply; an idle stream polls at this interval.
     #[serde(default = "defaults::max_await", deserialize_with = "duration")]
     pub max_await: Duration,
-    /// Bytes of replies that may wait to be decoded; a single reply (16 MiB at most) is always taken.
+    /// The most bytes of replies that wait to be decoded; a single reply (16 MiB at most) is always accepted.
     #[serde(default = "defaults::stream_bytes")]
     pub stream_bytes: ByteSize,
-    /// Documents looked up in one read. Measured: 1,000 give 2.5 times the rate of `updateLookup`.
+    /// The most documents of a lookup. Measured: 1,000 give 2.5 times the rate of `updateLookup`.
     #[serde(default = "defaults::lookup_batch")]
     pub lookup_batch: usize,
-    /// Bytes that a lookup may bring; a single document is always read.
+    /// The most bytes of a lookup; a single document is always read.
     #[serde(default = "defaults::lookup_bytes")]
     pub lookup_bytes: ByteSize,
-    /// Documents a chunk may hold.
+    /// The most documents of a chunk.
     #[serde(default = "defaults::chunk_documents")]
     pub chunk_documents: usize,
     /// Bytes after which a chunk ends.
     #[serde(default = "defaults::chunk_bytes")]
     pub chunk_bytes: ByteSize,
-    /// How long reading a snapshot chunk may take: the server keeps the instant it is read at for minutes, not for ever.
+    /// How long reading a chunk may take. The server keeps the instant of the read for a few minutes only.
     #[serde(default = "defaults::chunk_time", deserialize_with = "duration")]
     pub chunk_time: Duration,
-    /// Chunks the snapshot reads at once. One reads faster than the log takes; a second hides its waits.
+    /// Chunks that the snapshot reads at once. One reads faster than the log accepts; a second hides the waits of the first.
     #[serde(default = "defaults::snapshot_readers")]
     pub snapshot_readers: usize,
-    /// Memory of what the snapshot has read and the log does not have yet.
+    /// The most bytes that the snapshot has read and that are not in the log yet.
     #[serde(default = "defaults::snapshot_bytes")]
     pub snapshot_bytes: ByteSize,
-    /// Documents a second that the snapshot may read; 0 is no limit.
+    /// The most documents per second that the snapshot reads; 0 means no limit.
     #[serde(default)]
     pub snapshot_rate: u64,
-    /// Bytes a second that the snapshot may read; 0 is no limit.
+    /// The most bytes per second that the snapshot reads; 0 means no limit.
     #[serde(default)]
     pub snapshot_bytes_rate: ByteSize,
-    /// The snapshot reads nothing new while the stream or the sink is further behind: they come first.
+    /// The snapshot begins no chunk while the stream or the sink is further behind than this, because they come first.
     #[serde(default = "defaults::snapshot_max_lag", deserialize_with = "duration")]
     pub snapshot_max_lag: Duration,
-    /// Longest wait for any single reply of the server.
+    /// Longest wait for a single reply of the server.
     #[serde(default = "defaults::timeout", deserialize_with = "duration")]
     pub timeout: Duration,
 }
@@ -156,57 +155,57 @@ pub struct LogConfig {
     /// `host:port`, several separated by commas.
     #[serde(default)]
     pub brokers: String,
-    /// First part of every topic's name, and of the consumer groups' and the transactional id.
+    /// First part of the names of topics, of consumer groups and of the transactional id.
     #[serde(default)]
     pub prefix: String,
     /// Partitions of a new collection topic.
     #[serde(default = "defaults::partitions")]
     pub partitions: i32,
-    /// Replicas of a new topic. No default: one loses data with its broker, three need three brokers.
+    /// Replicas of a new topic. There is no default: one replica loses data with its broker, three need three brokers.
     #[serde(default)]
     pub replication: i32,
-    /// `cleanup.policy` of a collection topic: `compact` keeps the last change of each key for ever.
+    /// `cleanup.policy` of a collection topic: `compact` keeps the last change of each key permanently.
     #[serde(default = "defaults::cleanup_policy")]
     pub cleanup_policy: String,
-    /// How the value of a change is written: `json` for every reader of Debezium's envelope, `bson` for speed.
+    /// Encoding of the value of a change: `json` for every reader of Debezium's envelope, `bson` for speed.
     #[serde(default)]
     pub codec: Codec,
-    /// Further librdkafka settings, for example `security.protocol`; they never override what the protocol rests on.
+    /// Further librdkafka settings, for example `security.protocol`; settings that correctness rests on cannot be overridden.
     #[serde(default)]
     pub client: std::collections::BTreeMap<String, String>,
-    /// File with further librdkafka settings that are secret, one `key=value` a line.
+    /// File with secret librdkafka settings, one `key=value` per line.
     #[serde(default)]
     pub client_secrets_file: Option<PathBuf>,
-    /// Changes a transaction may hold.
+    /// The most changes of a transaction.
     #[serde(default = "defaults::transaction_changes")]
     pub transaction_changes: usize,
     /// Bytes after which a transaction is closed.
     #[serde(default = "defaults::transaction_bytes")]
     pub transaction_bytes: ByteSize,
-    /// Gap left between two transactions. Brokers (Kafka 4) answer a commit about 2 ms before they are done with it, and a
-    /// client that comes meanwhile rests for 20 ms. Measured on a busy machine, from one transaction of 20, 1,000 and 5,000
+    /// Gap between two transactions. Brokers (Kafka 4) acknowledge a commit about 2 ms before it is complete, and a client that
+    /// begins the next transaction before then pauses for 20 ms. Measured on a busy machine, from one transaction of 20, 1,000 and 5,000
     /// records to the next: 39, 36 and 102 ms with gaps of 2 or 5 ms, 51, 69 and 124 ms with one of 20.
     #[serde(default = "defaults::transaction_gap", deserialize_with = "duration")]
     pub transaction_gap: Duration,
-    /// How often partitions without changes hear how far the stream has come.
+    /// How often partitions without changes get a frontier record.
     #[serde(default = "defaults::idle_frontier", deserialize_with = "duration")]
     pub idle_frontier: Duration,
-    /// A leader that is silent for so long loses the leadership. Brokers take no less than 6 s by default.
+    /// A leader without a heartbeat for this long loses the leadership. Brokers accept no less than 6 s by default.
     #[serde(default = "defaults::session_timeout", deserialize_with = "duration")]
     pub session_timeout: Duration,
-    /// Longest wait for any single answer of the brokers.
+    /// Longest wait for a single answer of the brokers.
     #[serde(default = "defaults::timeout", deserialize_with = "duration")]
     pub timeout: Duration,
 }
 
-/// How the value of a change is written to the log. Records are read by what they say themselves, whatever is set here.
+/// Encoding of the value of a change. Each record names its own encoding, so reading does not depend on this setting.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Codec {
     /// Debezium's envelope as JSON, the document as Extended JSON: for consoles and other consumers.
     #[default]
     Json,
-    /// The same envelope as BSON: several times cheaper to write and to read.
+    /// The same envelope as BSON; it is several times cheaper to write and to read.
     Bson,
 }
 
@@ -219,56 +218,56 @@ pub struct SinkConfig {
     /// File that holds the connection string, instead of `url`.
     #[serde(default)]
     pub url_file: Option<PathBuf>,
-    /// Certificate authorities for TLS, PEM, beside the system's.
+    /// Certificate authorities for TLS (PEM), in addition to those of the system.
     #[serde(default)]
     pub ca_file: Option<PathBuf>,
     /// Workers of this process; each has one consumer and one connection.
     #[serde(default = "defaults::workers")]
     pub workers: usize,
-    /// `auto` uses `replica` where the role may set `session_replication_role`, else `enforce`.
+    /// `auto` uses `replica` if the role may set `session_replication_role`, otherwise `enforce`.
     #[serde(default)]
     pub constraints: Constraints,
-    /// Changes a batch may hold. Measured: from 1,000 to 5,000 a change costs the same; memory grows with them.
+    /// The most changes of a batch. Measured: from 1,000 to 5,000 a change costs the same, and memory grows with the number.
     #[serde(default = "defaults::batch_changes")]
     pub batch_changes: usize,
     /// Bytes after which a batch is closed.
     #[serde(default = "defaults::batch_bytes")]
     pub batch_bytes: ByteSize,
-    /// Changes that this process applies a second at most, in all its workers together; 0 is no limit.
+    /// The most changes per second that all workers of this process apply together; 0 means no limit.
     #[serde(default)]
     pub rate: usize,
-    /// Bytes of fetched records that may wait in memory for one worker: at least a batch, so that the next one is there when
-    /// it is wanted. The client library fetches a quarter of it ahead, packed.
+    /// The most bytes of fetched records that wait in memory for one worker. At least a batch should fit, so that the next batch
+    /// is ready in time. The client library fetches a quarter of this ahead, compressed.
     #[serde(default = "defaults::queue_bytes")]
     pub queue_bytes: ByteSize,
-    /// Dead letters within `breaker_window` that stop the sink: a wrong mapping must not dead-letter a table.
+    /// Number of dead letters within `breaker_window` that halts the sink, so that a wrong mapping does not dead-letter a table.
     #[serde(default = "defaults::breaker_dead_letters")]
     pub breaker_dead_letters: usize,
     /// See `breaker_dead_letters`.
     #[serde(default = "defaults::breaker_window", deserialize_with = "duration")]
     pub breaker_window: Duration,
-    /// Attempts of a parked document (its parent or its unique value is missing) before it becomes a dead letter.
+    /// Attempts of a parked document, which waits for a parent or a unique value, before it becomes a dead letter.
     #[serde(default = "defaults::parked_attempts")]
     pub parked_attempts: u32,
-    /// Bytes of parked records, in all, that stop the sink: a wrong reference must not copy a collection into the target.
+    /// Total bytes of parked records that halt the sink, so that a wrong reference does not copy a collection into the target.
     #[serde(default = "defaults::parked_bytes")]
     pub parked_bytes: ByteSize,
-    /// Longest time a statement may take.
+    /// Longest duration of a statement.
     #[serde(default = "defaults::statement_timeout", deserialize_with = "duration")]
     pub statement_timeout: Duration,
-    /// How often the catalog is looked at for changes, and how often a role tries again that a fault of the target has halted.
+    /// How often the catalog is checked for changes, and how often a role retries that has halted because of the target.
     #[serde(default = "defaults::catalog_interval", deserialize_with = "duration")]
     pub catalog_interval: Duration,
 }
 
-/// How the target's constraints and triggers are treated.
+/// Whether the constraints and triggers of the target are enforced.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Constraints {
-    /// `replica` where the role may, else `enforce`.
+    /// `replica` if the role may set it, otherwise `enforce`.
     #[default]
     Auto,
-    /// Quiet, as in PostgreSQL's own logical replication; the reconciler proves integrity.
+    /// Not enforced, as in PostgreSQL's own logical replication.
     Replica,
     /// Enforced; a document whose parent is missing is parked.
     Enforce,
@@ -283,15 +282,15 @@ pub struct ReconcileConfig {
     pub interval: Duration,
     /// Random documents of each collection compared in a pass.
     pub sample: usize,
-    /// Longest wait until the sink has applied what a pass read.
+    /// Longest wait until the sink has applied the documents that a pass has read.
     #[serde(deserialize_with = "duration", alias = "settle")]
     pub wait: Duration,
-    /// A proof older than this proves nothing.
+    /// Age after which a proof is no longer valid.
     #[serde(deserialize_with = "duration")]
     pub fresh: Duration,
-    /// While the target is known to be complete only as of longer ago, the verdict is unknown. A write is there within a
-    /// second when all is well, and a leader that is gone is replaced within `log.session_timeout`, 6 s. The clocks of the
-    /// source's leader and of PostgreSQL must agree better than this.
+    /// Longest staleness of the target; beyond it the verdict is unknown. Normally a write arrives within a second, and a lost
+    /// leader is replaced within `log.session_timeout`, 6 s. The clocks of the leader and of PostgreSQL must differ by less
+    /// than this.
     #[serde(deserialize_with = "duration")]
     pub max_staleness: Duration,
 }
@@ -312,7 +311,7 @@ impl Default for ReconcileConfig {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default)]
 pub struct HttpConfig {
-    /// Address to listen on; loopback unless said otherwise.
+    /// Address to listen on; the default is a loopback address.
     pub listen: std::net::SocketAddr,
 }
 
@@ -322,7 +321,7 @@ impl Default for HttpConfig {
     }
 }
 
-/// Retries of everything that may come back.
+/// Delays between retries.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(default)]
 pub struct RetryConfig {
@@ -346,7 +345,7 @@ mod defaults {
     use bytesize::ByteSize;
     use serde::de::{DeserializeOwned, IntoDeserializer, value};
 
-    /// A section that the file leaves out: all its defaults, and its missing values for the check to name.
+    /// Returns a section that the file omits: its defaults, and its missing values for the check to report.
     pub(super) fn section<T: DeserializeOwned>() -> T {
         let nothing = std::iter::empty::<(&str, &str)>();
         T::deserialize(value::MapDeserializer::<_, value::Error>::new(
@@ -453,9 +452,9 @@ mod defaults {
 fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     use serde::de::Error;
     let value = serde_json::Value::deserialize(deserializer)?;
-    let no_duration = || {
-        D::Error::custom(format!("{value} is no duration: write a number and a unit in quotes, for example \"30s\""))
+    let not_a_duration = || {
+        D::Error::custom(format!("{value} is not a duration: write a number and a unit in quotes, for example \"30s\""))
     };
-    let parsed: jiff::SignedDuration = value.as_str().and_then(|text| text.parse().ok()).ok_or_else(no_duration)?;
+    let parsed: jiff::SignedDuration = value.as_str().and_then(|text| text.parse().ok()).ok_or_else(not_a_duration)?;
     Duration::try_from(parsed).map_err(|_| D::Error::custom(format!("{value} is negative")))
 }

@@ -1,4 +1,4 @@
-//! Health, metrics and status over HTTP. Reads what the roles report; decides nothing and changes nothing.
+//! Health, metrics and status over HTTP. Reads the reports of the roles; decides nothing and changes nothing.
 
 use std::{collections::BTreeMap, io};
 
@@ -19,18 +19,18 @@ use crate::{
     status::{Phase, ProcessStatus, Status},
 };
 
-/// What the pages are made of.
+/// The sources of the pages.
 #[derive(Clone)]
 pub struct Page {
     /// Renders the metrics.
     pub recorder: PrometheusHandle,
-    /// What this process knows of itself.
+    /// The state of this process.
     pub status: Status,
-    /// What all processes share.
+    /// The state that all processes share.
     pub overview: Overview,
 }
 
-/// The server ended.
+/// The HTTP server failed.
 #[derive(Debug, Error)]
 #[error("serve HTTP")]
 pub struct Error(#[from] io::Error);
@@ -44,7 +44,7 @@ impl Classify for Error {
 /// Serves until cancelled.
 ///
 /// # Errors
-/// When the listener fails.
+/// Fails when the listener fails.
 pub async fn serve(listener: TcpListener, page: Page, cancel: CancellationToken) -> Result<(), Error> {
     let upkeep = page.recorder.clone();
     let tidy = async move {
@@ -67,7 +67,7 @@ pub async fn serve(listener: TcpListener, page: Page, cancel: CancellationToken)
     }
 }
 
-/// Ready when every role is at work or stands by. Lag has no say: restarting a slow process would make it slower.
+/// Answers ready when every role runs or stands by. Lag does not count, because restarting a slow process would make it slower.
 async fn ready(State(page): State<Page>) -> (StatusCode, String) {
     let process = page.status.read();
     let waiting: Vec<String> = process
@@ -84,7 +84,7 @@ async fn ready(State(page): State<Page>) -> (StatusCode, String) {
 }
 
 async fn render(State(page): State<Page>) -> String {
-    // The verdict is judged now: a proof grows old without anybody's doing.
+    // The verdict is judged at each request, because a proof expires by itself.
     if let Some(judged) = page.overview.judge(&page.status) {
         for verdict in Verdict::ALL {
             metrics::gauge!(names::VERDICT, "verdict" => verdict.as_str()).set(f64::from(verdict == judged.verdict));
@@ -109,7 +109,7 @@ struct StatusPage {
 async fn status(State(page): State<Page>) -> Json<StatusPage> {
     let judged = page.overview.judge(&page.status).unwrap_or_else(|| Judged {
         verdict: Verdict::Unknown,
-        blockers: vec!["this process has neither the sink's nor the reconciler's role: ask one that has".to_owned()],
+        blockers: vec!["this process runs neither the sink nor the reconciler: query a process that does".to_owned()],
     });
     let seen = page.overview.read();
     Json(StatusPage {

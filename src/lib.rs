@@ -1,4 +1,4 @@
-//! `driftless` keeps PostgreSQL equal to a MongoDB that an application still writes to, and proves it.
+//! `driftless` replicates a live MongoDB database to PostgreSQL tables and proves that both hold the same data.
 //!
 //! ```text
 //!            change stream             Kafka topics              one transaction
@@ -7,7 +7,7 @@
 //!    │                           └── resume token ─────┘                         │          │
 //!    └────────────────── reconciler: reads both sides as of one cluster time ◀───┴──────────┘
 //! ```
-//! What holds, and why, is in `ARCHITECTURE.md`. Reading order: [`model`], [`mapping`], [`source`], [`log`], [`postgres`],
+//! `ARCHITECTURE.md` says what holds and why. Reading order: [`model`], [`mapping`], [`source`], [`log`], [`postgres`],
 //! [`sink`], [`target`], [`control`], [`reconcile`], [`pipeline`].
 
 #[macro_use]

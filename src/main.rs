@@ -1,5 +1,4 @@
-//! Parses, loads the configuration, runs the command, and turns its outcome into an exit code. The only file that exits or
-//! prints errors.
+//! Parses the command line, runs the command, and turns its outcome into an exit code. Only this file exits or prints errors.
 
 use std::process::ExitCode;
 
@@ -9,14 +8,14 @@ use driftless::{
     retry, telemetry,
 };
 
-/// For the allocations of the Kafka client too, which is C. Its settings are in `.cargo/config.toml`.
+/// The allocator, also of the Kafka client in C. Its settings are in `.cargo/config.toml`.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     telemetry::init_logs(cli.log_format, &cli.log_filter);
-    // The one provider of cryptography; installing it twice cannot happen here, and a second provider is not compiled in.
+    // The only cryptography provider that is compiled in. This is the only installation, so it cannot fail.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -26,7 +25,7 @@ fn main() -> ExitCode {
         }
     };
     let outcome = runtime.block_on(cli.execute());
-    // A blocking call into a server that is away must not hold the process up.
+    // A blocking call to an unreachable server must not delay the exit.
     runtime.shutdown_background();
     match outcome {
         Ok(exit) => ExitCode::from(exit.code()),

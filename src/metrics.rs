@@ -1,60 +1,60 @@
-//! Every metric, once: its name, its labels, and the question it answers.
+//! Lists every metric once: its name, its labels, and the question it answers.
 //!
-//! Times are exported as timestamps, never as ages, so that a stopped exporter cannot look fresh. Labels are collection
-//! and table names or words of closed lists, never contents of documents.
+//! Times are exported as timestamps, never as ages, so that a stopped exporter cannot look fresh. Labels are names of collections
+//! and tables or words of closed lists, never contents of documents.
 
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 
 /// `{version}` Which build is this? Always 1.
 pub const BUILD_INFO: &str = "driftless_build_info";
-/// `{role, task}` Does this task of the role wait for something to come back? 1 while it does.
+/// `{role, task}` Does this task of the role wait for something to come back? 1 if so.
 pub const STALLED: &str = "driftless_stalled";
-/// `{role, phase}` Is the role starting, standby, running, stalled or halted? 1 for the one that holds.
+/// `{role, phase}` Is the role starting, standby, running, stalled or halted? 1 for the current phase.
 pub const ROLE_PHASE: &str = "driftless_role_phase";
-/// `{role}` How often has this role had to try again?
+/// `{role}` How often was an attempt of this role repeated?
 pub const RETRIES: &str = "driftless_retries_total";
-/// `{verdict}` in_sync, drift or unknown: 1 for the one that holds.
+/// `{verdict}` Is the verdict in_sync, drift or unknown? 1 for the current one.
 pub const VERDICT: &str = "driftless_verdict";
 
 /// Does this process lead the source? 1 or 0.
 pub const SOURCE_LEADER: &str = "driftless_source_leader";
-/// `{collection, op}` How many events has the change stream given?
+/// `{collection, op}` How many events were read from the change stream?
 pub const SOURCE_EVENTS: &str = "driftless_source_events_total";
 /// `{collection}` How many changed documents were looked up?
 pub const SOURCE_LOOKUPS: &str = "driftless_source_lookups_total";
-/// `{collection}` How many lookups found nothing, because the document was deleted meanwhile?
+/// `{collection}` How many lookups found nothing, because the document had been deleted?
 pub const SOURCE_LOOKUPS_MISSING: &str = "driftless_source_lookups_missing_total";
-/// Up to which cluster time has the stream been read?
+/// Up to which cluster time was the stream read?
 pub const SOURCE_FRONTIER_TIMESTAMP: &str = "driftless_source_frontier_timestamp_seconds";
 /// When did the newest event of the source happen?
 pub const SOURCE_EVENT_TIMESTAMP: &str = "driftless_source_event_timestamp_seconds";
 /// `{collection}` How many documents has the snapshot read?
 pub const SNAPSHOT_DOCUMENTS: &str = "driftless_snapshot_documents_total";
-/// `{collection}` How many of them are of the present run? At its start it is 0 again.
+/// `{collection}` How many of them belong to the current run? A new run begins at 0.
 pub const SNAPSHOT_RUN_DOCUMENTS: &str = "driftless_snapshot_run_documents";
 /// `{collection}` How many bytes has the snapshot read?
 pub const SNAPSHOT_BYTES: &str = "driftless_snapshot_bytes_total";
-/// `{collection, phase}` Is it waiting, running, held_back, paused or done? 1 for the one that holds.
+/// `{collection, phase}` Is the snapshot waiting, running, held_back, paused or done? 1 for the current phase.
 pub const SNAPSHOT_PHASE: &str = "driftless_snapshot_phase";
-/// `{collection}` When will it be finished, at its present rate? 0 while nobody can tell.
+/// `{collection}` When will the snapshot finish at its current rate? 0 while this is unknown.
 pub const SNAPSHOT_END_TIMESTAMP: &str = "driftless_snapshot_end_timestamp_seconds";
-/// `{collection}` About how many documents has the snapshot to read?
+/// `{collection}` About how many documents does the snapshot have to read?
 pub const SNAPSHOT_ESTIMATED_DOCUMENTS: &str = "driftless_snapshot_estimated_documents";
 /// `{collection}` Is the snapshot finished? 1 or 0.
 pub const SNAPSHOT_COMPLETE: &str = "driftless_snapshot_complete";
 
 /// `{collection, op}` How many changes are in the log?
 pub const LOG_CHANGES: &str = "driftless_log_changes_total";
-/// `{collection}` How many bytes are that?
+/// `{collection}` How many bytes do these changes have?
 pub const LOG_BYTES: &str = "driftless_log_bytes_total";
-/// How long does a transaction of the log take, from its first record to its end?
+/// How long does a transaction of the log take, from its first record to its commit?
 pub const LOG_TRANSACTION_SECONDS: &str = "driftless_log_transaction_seconds";
 
-/// `{collection, outcome}` What became of the changes: applied, superseded, dead_lettered, parked?
+/// `{collection, outcome}` How many changes were applied, superseded, dead_lettered or parked?
 pub const SINK_CHANGES: &str = "driftless_sink_changes_total";
-/// How many changes of collections that the mapping does not name were passed over?
+/// How many changes were skipped because the mapping does not name their collection?
 pub const SINK_UNMAPPED: &str = "driftless_sink_unmapped_changes_total";
-/// `{table, act}` How many rows were written (upsert) or removed (delete)?
+/// `{table, act}` How many rows were written (upsert) or deleted (delete)?
 pub const SINK_ROWS: &str = "driftless_sink_rows_total";
 /// How long does a batch take, from its first statement to its commit?
 pub const SINK_BATCH_SECONDS: &str = "driftless_sink_batch_seconds";
@@ -62,35 +62,35 @@ pub const SINK_BATCH_SECONDS: &str = "driftless_sink_batch_seconds";
 pub const SINK_BATCH_CHANGES: &str = "driftless_sink_batch_changes";
 /// `{collection}` Up to which cluster time is everything applied?
 pub const SINK_WATERMARK_TIMESTAMP: &str = "driftless_sink_watermark_timestamp_seconds";
-/// `{collection}` As of which wall-clock time does the target hold everything the source had? Staleness is now minus this.
+/// `{collection}` As of which wall-clock time is the target complete? Staleness is now minus this.
 pub const SINK_AS_OF_TIMESTAMP: &str = "driftless_sink_as_of_timestamp_seconds";
-/// `{collection}` How often did a partition hold fewer or more changes than its publisher counted?
+/// `{collection}` How often did the number of changes in a partition differ from the count of its publisher?
 pub const SINK_FRONTIER_MISMATCHES: &str = "driftless_sink_frontier_mismatches_total";
 /// `{collection, reason}` How many dead letters are open?
 pub const DEAD_LETTERS: &str = "driftless_dead_letters";
-/// `{collection, column, kind}` How often did the mapping give something up in a document that was written?
+/// `{collection, column, kind}` How often did the mapping lose something in a document that was written?
 pub const MAPPING_LOSSES: &str = "driftless_mapping_losses_total";
-/// `{collection}` How many documents wait for their parent or a unique value?
+/// `{collection}` How many documents wait for a parent or a unique value?
 pub const PARKED: &str = "driftless_parked_documents";
 
-/// `{collection, kind}` How many documents of the last pass were missing, extra or different?
+/// `{collection, kind}` How many documents did the last pass find missing, extra or different?
 pub const DRIFT_DOCUMENTS: &str = "driftless_drift_documents";
-/// `{collection}` How many documents of the last pass could not be judged yet?
+/// `{collection}` How many documents could the last pass not judge yet?
 pub const UNDECIDED_DOCUMENTS: &str = "driftless_undecided_documents";
 /// `{collection}` How many documents have been compared?
 pub const RECONCILE_DOCUMENTS: &str = "driftless_reconcile_documents_total";
 /// `{collection}` When did the last pass end?
 pub const RECONCILE_TIMESTAMP: &str = "driftless_reconcile_timestamp_seconds";
-/// `{collection}` How often did drift heal without a repair? Each is a fault of the watermark.
+/// `{collection}` How often did drift disappear without a cause? Each case is a fault of the watermark.
 pub const DRIFT_HEALED: &str = "driftless_drift_healed_total";
 
-/// Tells the recorder what each metric means and in which unit it is.
+/// Registers the help text and the unit of each metric.
 pub fn describe() {
     describe_gauge!(BUILD_INFO, "The running build.");
     describe_gauge!(STALLED, "Whether a task of a role waits for something to come back.");
-    describe_gauge!(ROLE_PHASE, "What a role is doing: starting, standby, running, stalled or halted.");
-    describe_counter!(RETRIES, "Attempts that had to be repeated.");
-    describe_gauge!(VERDICT, "The verdict that holds: in_sync, drift or unknown.");
+    describe_gauge!(ROLE_PHASE, "Phase of a role: starting, standby, running, stalled or halted.");
+    describe_counter!(RETRIES, "Attempts that were repeated.");
+    describe_gauge!(VERDICT, "The verdict: in_sync, drift or unknown.");
     describe_gauge!(SOURCE_LEADER, "Whether this process leads the source.");
     describe_counter!(SOURCE_EVENTS, "Events read from the change stream.");
     describe_counter!(SOURCE_LOOKUPS, "Changed documents looked up.");
@@ -98,29 +98,33 @@ pub fn describe() {
     describe_gauge!(SOURCE_FRONTIER_TIMESTAMP, Unit::Seconds, "Cluster time up to which the stream was read.");
     describe_gauge!(SOURCE_EVENT_TIMESTAMP, Unit::Seconds, "Time of the newest event of the source.");
     describe_counter!(SNAPSHOT_DOCUMENTS, "Documents read by the snapshot.");
-    describe_gauge!(SNAPSHOT_RUN_DOCUMENTS, "Documents of the snapshot's present run.");
+    describe_gauge!(SNAPSHOT_RUN_DOCUMENTS, "Documents read by the current run of the snapshot.");
     describe_counter!(SNAPSHOT_BYTES, Unit::Bytes, "Bytes read by the snapshot.");
-    describe_gauge!(SNAPSHOT_PHASE, "What the snapshot is doing: waiting, running, held_back, paused or done.");
-    describe_gauge!(SNAPSHOT_END_TIMESTAMP, Unit::Seconds, "When the snapshot will be finished at its present rate.");
-    describe_gauge!(SNAPSHOT_ESTIMATED_DOCUMENTS, "Estimate of the documents that the snapshot has to read.");
+    describe_gauge!(SNAPSHOT_PHASE, "Phase of the snapshot: waiting, running, held_back, paused or done.");
+    describe_gauge!(
+        SNAPSHOT_END_TIMESTAMP,
+        Unit::Seconds,
+        "Time at which the snapshot will finish at its current rate."
+    );
+    describe_gauge!(SNAPSHOT_ESTIMATED_DOCUMENTS, "Estimated number of documents that the snapshot has to read.");
     describe_gauge!(SNAPSHOT_COMPLETE, "Whether the snapshot is finished.");
     describe_counter!(LOG_CHANGES, "Changes written to the log.");
     describe_counter!(LOG_BYTES, Unit::Bytes, "Bytes of changes written to the log.");
     describe_histogram!(LOG_TRANSACTION_SECONDS, Unit::Seconds, "Duration of a transaction of the log.");
-    describe_counter!(SINK_CHANGES, "Changes by what became of them.");
-    describe_counter!(SINK_UNMAPPED, "Changes of collections that the mapping does not name.");
-    describe_counter!(SINK_ROWS, "Rows written and removed.");
+    describe_counter!(SINK_CHANGES, "Changes by outcome.");
+    describe_counter!(SINK_UNMAPPED, "Changes skipped because the mapping does not name their collection.");
+    describe_counter!(SINK_ROWS, "Rows written and deleted.");
     describe_histogram!(SINK_BATCH_SECONDS, Unit::Seconds, "Duration of an applied batch.");
     describe_histogram!(SINK_BATCH_CHANGES, "Changes in an applied batch.");
     describe_gauge!(SINK_WATERMARK_TIMESTAMP, Unit::Seconds, "Cluster time up to which everything is applied.");
     describe_gauge!(SINK_AS_OF_TIMESTAMP, Unit::Seconds, "Wall-clock time as of which the target is complete.");
-    describe_counter!(SINK_FRONTIER_MISMATCHES, "Partitions whose changes did not match their publisher's count.");
+    describe_counter!(SINK_FRONTIER_MISMATCHES, "Frontiers whose count did not match the changes in the partition.");
     describe_gauge!(DEAD_LETTERS, "Open dead letters.");
-    describe_counter!(MAPPING_LOSSES, "What the mapping gave up in documents that were written, by kind.");
-    describe_gauge!(PARKED, "Documents that wait for their parent or a unique value.");
+    describe_counter!(MAPPING_LOSSES, "Losses of the mapping in documents that were written, by kind.");
+    describe_gauge!(PARKED, "Documents that wait for a parent or a unique value.");
     describe_gauge!(DRIFT_DOCUMENTS, "Documents found missing, extra or different by the last pass.");
-    describe_gauge!(UNDECIDED_DOCUMENTS, "Documents the last pass could not judge yet.");
+    describe_gauge!(UNDECIDED_DOCUMENTS, "Documents that the last pass could not judge yet.");
     describe_counter!(RECONCILE_DOCUMENTS, "Documents compared.");
     describe_gauge!(RECONCILE_TIMESTAMP, Unit::Seconds, "End of the last pass.");
-    describe_counter!(DRIFT_HEALED, "Drift that healed without a repair.");
+    describe_counter!(DRIFT_HEALED, "Drift that disappeared without a cause.");
 }

@@ -1,4 +1,4 @@
-//! What an error means for the one who waits, and the one retry loop.
+//! The classes of errors, and the only retry loop.
 
 use std::{
     future::Future,
@@ -9,58 +9,58 @@ use std::{
 use backon::{BackoffBuilder, ExponentialBuilder};
 use tokio_util::sync::CancellationToken;
 
-/// What to do about an error.
+/// How to react to an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
-    /// The world may mend itself: try again with back-off, visible as a stall.
+    /// The cause may pass: retry with back-off, visible as a stall.
     Transient,
-    /// This one record cannot be taken: dead-letter it and go on.
+    /// This record cannot be applied: write a dead letter and go on.
     Poison,
-    /// Only a person can mend it: stop with the position intact.
+    /// Only a person can fix the cause: stop with the position intact.
     Halt,
 }
 
-/// An error that knows what to do about it.
+/// An error that knows its class.
 pub trait Classify: std::error::Error {
-    /// The class of this error.
+    /// Returns the class of this error.
     fn class(&self) -> Class;
 }
 
-/// Where one named task reports that it waits, and that it goes on. Each task has a name of its own: one that works must not
-/// hide another that waits. Cheap to clone.
+/// Reports that a named task waits, and that it continues. Each task has its own name, so that a working task does not hide a
+/// waiting one. Cheap to clone.
 #[derive(Clone)]
 pub struct Stalls {
     task: Arc<str>,
     hear: Arc<Hear>,
 }
 
-/// Hears the name of a task and why it waits; `None`: it goes on.
+/// Receives the name of a task and the reason why it waits; `None` means that it continues.
 type Hear = dyn Fn(&str, Option<String>) + Send + Sync;
 
 impl Stalls {
-    /// Those of the task of that name, which `hear` is told of.
+    /// Creates the reporter of the task of that name; `hear` receives its reports.
     pub fn new(task: &str, hear: impl Fn(&str, Option<String>) + Send + Sync + 'static) -> Self {
         Self { task: task.into(), hear: Arc::new(hear) }
     }
 
-    /// Those of another task, heard by the same.
+    /// Creates the reporter of another task with the same receiver.
     #[must_use]
     pub fn of(&self, task: &str) -> Self {
         Self { task: task.into(), hear: Arc::clone(&self.hear) }
     }
 
-    /// The task waits for something to come back.
+    /// Reports that the task waits, and why.
     pub fn waits(&self, reason: String) {
         (self.hear)(&self.task, Some(reason));
     }
 
-    /// The task goes on.
+    /// Reports that the task continues.
     pub fn goes_on(&self) {
         (self.hear)(&self.task, None);
     }
 }
 
-/// Bounds of the delays between attempts. The number of attempts has none: a server that is away comes back.
+/// Bounds of the delays between attempts. The number of attempts is unbounded, because an unreachable server comes back.
 #[derive(Clone, Copy, Debug)]
 pub struct Backoff {
     /// First delay.
@@ -80,14 +80,14 @@ impl Backoff {
     }
 }
 
-/// Runs `attempt` until it succeeds, fails for good, or the token is cancelled (then `None`). A failure for good is an error
-/// also after the cancellation: a stop must not hide that a person has to act.
+/// Runs `attempt` until it succeeds, fails permanently, or the token is cancelled (then `None`). A permanent failure is returned
+/// even after the cancellation, because a stop must not hide that a person has to act.
 ///
-/// An attempt in flight is not dropped by the cancellation: it watches the token itself, so that it can finish what is open.
-/// `stalled` hears of each failure before the delay, so that the stall is visible while it lasts.
+/// Cancellation does not drop an attempt in flight. The attempt watches the token itself, so that it can finish its open work.
+/// `stalled` receives each failure before the delay, so that the stall is visible while it lasts.
 ///
 /// # Errors
-/// The first error whose class is not [`Class::Transient`].
+/// Fails with the first error whose class is not [`Class::Transient`].
 pub async fn retry_transient<T, E, F>(
     backoff: Backoff,
     cancel: &CancellationToken,
@@ -106,11 +106,11 @@ where
             Err(error) if error.class() != Class::Transient => return Err(error),
             Err(_) if cancel.is_cancelled() => return Ok(None),
             Err(error) => {
-                // What has worked for a while is not the failure that was waited for before.
+                // An attempt that worked for a while has ended the earlier failure, so the delays start again.
                 if started.elapsed() > backoff.max {
                     delays = backoff.delays();
                 }
-                // Jitter is added on top of the builder's own bound.
+                // The builder adds jitter on top of its bound.
                 let delay = delays.next().unwrap_or(backoff.max).min(backoff.max);
                 stalled(&error, delay);
                 tokio::select! {
@@ -123,7 +123,7 @@ where
     }
 }
 
-/// An error and its causes as one sentence.
+/// Formats an error and its causes as one sentence.
 pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

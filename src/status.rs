@@ -1,7 +1,6 @@
-//! What the roles of this process say about themselves, for `/api/v1/status` and the gauges.
+//! The reports of the roles of this process, for `/api/v1/status` and the gauges.
 //!
-//! Each role writes its own line and reads none. Nothing is decided from here: a status may be shown late, a decision may
-//! not rest on it.
+//! Each role writes its own line and reads none. A status may be shown late, so no decision rests on it.
 
 use std::{
     collections::BTreeMap,
@@ -26,10 +25,10 @@ pub enum Role {
 }
 
 impl Role {
-    /// All of them, in the order of the flow.
+    /// All roles, in the order of the flow.
     pub const ALL: [Self; 3] = [Self::Source, Self::Sink, Self::Reconciler];
 
-    /// The name used in flags, metrics and logs.
+    /// Returns the name used in flags, metrics and logs.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Source => "source",
@@ -39,27 +38,27 @@ impl Role {
     }
 }
 
-/// What a role is doing.
+/// The phase of a role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Phase {
-    /// Not connected yet.
+    /// The role is not connected yet.
     Starting,
-    /// Another process leads the source; this one takes over when it goes.
+    /// Another process leads the source; this one takes over when that one ends.
     Standby,
-    /// At work.
+    /// The role works.
     Running,
-    /// Waits for something to come back; the reason says for what.
+    /// The role waits for something to come back; the reason names it.
     Stalled,
-    /// Stopped for good; the reason says what a person must do.
+    /// The role has stopped until a person acts; the reason and the hint say how.
     Halted,
 }
 
 impl Phase {
-    /// All of them, in the order of a role's life.
+    /// All phases, in the order of a role's life.
     pub const ALL: [Self; 5] = [Self::Starting, Self::Standby, Self::Running, Self::Stalled, Self::Halted];
 
-    /// The name used in metrics.
+    /// Returns the name used in metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Starting => "starting",
@@ -74,34 +73,34 @@ impl Phase {
 /// Why a task waits.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Stall {
-    /// Since when.
+    /// When the wait began.
     pub since: Timestamp,
-    /// For what.
+    /// What the task waits for.
     pub reason: String,
-    /// Whether it concerns the role in every phase, not only the task of one attempt.
+    /// Whether the wait concerns the role in every phase, not only one attempt.
     #[serde(skip)]
     outage: bool,
 }
 
-/// One role's line.
+/// The status of one role.
 #[derive(Clone, Debug, Serialize)]
 pub struct RoleStatus {
-    /// What it is doing: stalled while any of its tasks is.
+    /// The phase: stalled while any task of the role is.
     pub phase: Phase,
-    /// Since when.
+    /// When the phase began.
     pub since: Timestamp,
-    /// Why it stalls or has halted.
+    /// Why the role stalls or has halted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// What to do about it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
-    /// Its tasks that wait, by name; a failed attempt of the whole role has the name of the role.
+    /// The waiting tasks by name; a failed attempt of the whole role has the name of the role.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub stalls: BTreeMap<String, Stall>,
-    /// Attempts that had to be repeated since the start of the process.
+    /// Attempts that were repeated since the start of the process.
     pub retries: u64,
-    /// What it is doing apart from its stalls.
+    /// The phase apart from stalls.
     #[serde(skip)]
     set: Phase,
 }
@@ -119,24 +118,24 @@ impl RoleStatus {
         }
     }
 
-    /// Shows what follows from the phase that was set and from the stalls.
+    /// Derives the shown phase and reason from the set phase and the stalls.
     fn show(&mut self, role: Role) {
         let phase = if self.set == Phase::Halted || self.stalls.is_empty() { self.set } else { Phase::Stalled };
         if phase != self.phase {
             if self.phase == Phase::Stalled && phase == Phase::Running {
-                tracing::info!(role = role.as_str(), "goes on");
+                tracing::info!(role = role.as_str(), "recovered");
             }
             self.since = Timestamp::now();
             self.phase = phase;
             self.export(role);
         }
         if phase != Phase::Halted {
-            let told = |(task, stall): (&String, &Stall)| match task.as_str() == role.as_str() {
+            let shown = |(task, stall): (&String, &Stall)| match task.as_str() == role.as_str() {
                 true => stall.reason.clone(),
                 false => format!("{task}: {}", stall.reason),
             };
-            let told = self.stalls.iter().map(told).collect::<Vec<_>>();
-            self.reason = (!told.is_empty()).then(|| told.join("; "));
+            let reasons = self.stalls.iter().map(shown).collect::<Vec<_>>();
+            self.reason = (!reasons.is_empty()).then(|| reasons.join("; "));
             self.hint = None;
         }
     }
@@ -149,28 +148,28 @@ impl RoleStatus {
     }
 }
 
-/// What a snapshot is doing.
+/// The phase of a snapshot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SnapshotPhase {
-    /// Its turn has not come.
+    /// Its turn has not come yet.
     #[default]
     Waiting,
-    /// It is being read.
+    /// The collection is being read.
     Running,
-    /// It waits until something else has caught up; the reason says what.
+    /// It waits until the stream or the sink has caught up; the reason says which.
     HeldBack,
-    /// An operator wants it to stand still.
+    /// An operator has paused it.
     Paused,
     /// All of it is in the log.
     Done,
 }
 
 impl SnapshotPhase {
-    /// All of them, in the order of a snapshot's life.
+    /// All phases, in the order of a snapshot's life.
     pub const ALL: [Self; 5] = [Self::Waiting, Self::Running, Self::HeldBack, Self::Paused, Self::Done];
 
-    /// The name used in metrics, logs and commands.
+    /// Returns the name used in metrics, logs and commands.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Waiting => "waiting",
@@ -182,63 +181,63 @@ impl SnapshotPhase {
     }
 }
 
-/// How far the snapshot of one collection is.
+/// The progress of the snapshot of one collection.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct SnapshotStatus {
-    /// What it is doing.
+    /// The phase.
     pub phase: SnapshotPhase,
-    /// What holds it back.
+    /// Why it is held back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// How often it was begun again, by an operator or because the stream had left the collection, about.
+    /// The number of the run. It grows when an operator starts again, or when the stream had left the collection.
     pub run: u64,
     /// Documents in the log.
     pub documents: u64,
-    /// Their bytes.
+    /// Bytes of these documents.
     pub bytes: u64,
-    /// About how many documents there are; above `documents` until it is done.
+    /// Estimate of the number of documents; above `documents` until the snapshot is done.
     pub estimated: u64,
-    /// Documents a second over the last while.
+    /// Documents per second, averaged over the recent past.
     pub rate: u64,
-    /// About how long it goes on at this rate; `None` while it does not move.
+    /// Estimate of the remaining time at this rate; `None` while the snapshot makes no progress.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seconds_left: Option<u64>,
-    /// Ranges of `_id`s that it is read in.
+    /// Number of `_id` ranges that the collection is read in.
     pub parts: usize,
-    /// Those that are in the log.
+    /// Number of these ranges that are in the log.
     pub parts_done: usize,
-    /// Whether all of it is in the log.
+    /// Whether the whole collection is in the log.
     pub done: bool,
 }
 
 impl SnapshotStatus {
-    /// About how much of it is in the log; 100 only when all of it is.
+    /// Returns the percentage in the log; 100 only when the whole collection is.
     pub fn percent(&self) -> u64 {
         if self.done { 100 } else { (self.documents * 100 / self.estimated.max(1)).min(99) }
     }
 }
 
-/// Everything that this process knows of itself.
+/// The status of this process.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct ProcessStatus {
-    /// The roles it runs.
+    /// The roles of the process.
     pub roles: BTreeMap<&'static str, RoleStatus>,
-    /// Snapshots, where it leads the source.
+    /// Snapshots, if the process leads the source.
     pub snapshots: BTreeMap<String, SnapshotStatus>,
-    /// What the mapping gave up in the documents that this process has written: by collection, column and kind.
+    /// Losses in the documents that this process has written, by collection, column and kind.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub losses: BTreeMap<String, BTreeMap<String, BTreeMap<&'static str, u64>>>,
-    /// Up to where it has published the stream, where it leads the source.
+    /// The published end of the stream, if the process leads the source.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub frontier: Option<Frontier>,
 }
 
-/// The shared place where roles write their lines. Cheap to clone.
+/// The shared status that roles write to. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct Status(Arc<Mutex<ProcessStatus>>);
 
 impl Status {
-    /// Starts with these roles, all of them starting.
+    /// Creates the status of these roles, all of them starting.
     pub fn new(roles: &[Role]) -> Self {
         let status = Self::default();
         for &role in roles {
@@ -246,18 +245,18 @@ impl Status {
             line.export(role);
             status.lock().roles.insert(role.as_str(), line);
             gauge(role, role.as_str(), false);
-            // Born at 0, so that its first step is seen as one.
+            // Exported as 0, so that a rate sees the first increment.
             metrics::counter!(names::RETRIES, "role" => role.as_str()).increment(0);
         }
         status
     }
 
-    /// A copy of everything.
+    /// Returns a copy of the status.
     pub fn read(&self) -> ProcessStatus {
         self.lock().clone()
     }
 
-    /// The role is in that phase; nothing that one of its tasks waited for before concerns it any more.
+    /// Sets the phase of a role and clears the stalls of its tasks.
     pub fn phase(&self, role: Role, phase: Phase) {
         self.change(role, |line| {
             line.set = phase;
@@ -270,19 +269,18 @@ impl Status {
         });
     }
 
-    /// An attempt of the role has failed and is repeated.
+    /// Reports that an attempt of the role has failed and will be repeated.
     pub fn stalled(&self, role: Role, reason: String) {
         self.heard(role, role.as_str(), Some(reason), false);
     }
 
-    /// Hears of the stalls of one of the role's tasks. What is heard late, of a role that stands by or has halted meanwhile,
-    /// says nothing of it.
+    /// Returns a reporter for the stalls of one task. Reports that arrive after the role stands by or has halted are ignored.
     pub fn stalls(&self, role: Role, task: &str) -> Stalls {
         let status = self.clone();
         Stalls::new(task, move |task, reason| status.heard(role, task, reason, false))
     }
 
-    /// Hears whether something is away that the role needs in every phase, also while it stands by.
+    /// Returns a reporter for outages that concern the role in every phase, even while it stands by.
     pub fn outages(&self, role: Role, what: &str) -> Stalls {
         let status = self.clone();
         Stalls::new(what, move |what, reason| status.heard(role, what, reason, true))
@@ -311,13 +309,13 @@ impl Status {
         });
     }
 
-    /// The role has stopped until a person acts.
+    /// Reports that the role has stopped until a person acts.
     pub fn halted(&self, role: Role, reason: String, hint: Option<String>) {
         self.phase(role, Phase::Halted);
         self.change(role, |line| (line.reason, line.hint) = (Some(reason), hint));
     }
 
-    /// How far a snapshot is.
+    /// Reports the progress of a snapshot.
     pub fn snapshot(&self, collection: &str, snapshot: SnapshotStatus) {
         let label = || [("collection", collection.to_owned())];
         metrics::gauge!(names::SNAPSHOT_RUN_DOCUMENTS, &label()).set(snapshot.documents as f64);
@@ -330,13 +328,13 @@ impl Status {
             metrics::gauge!(names::SNAPSHOT_PHASE, &labels).set(f64::from(snapshot.phase == phase));
         }
         let before = self.lock().snapshots.insert(collection.to_owned(), snapshot.clone()).unwrap_or_default();
-        // What earlier terms have read counts too; another run begins at 0 again.
+        // Documents of earlier terms count too; a new run begins at 0.
         let added = |now: u64, before: u64| if before <= now { now - before } else { now };
         metrics::counter!(names::SNAPSHOT_DOCUMENTS, &label()).increment(added(snapshot.documents, before.documents));
         metrics::counter!(names::SNAPSHOT_BYTES, &label()).increment(added(snapshot.bytes, before.bytes));
     }
 
-    /// The mapping gave something up so many times.
+    /// Reports losses of the mapping.
     pub fn lost(&self, collection: &str, column: &str, kind: &'static str, count: u64) {
         let labels = [("collection", collection.to_owned()), ("column", column.to_owned()), ("kind", kind.to_owned())];
         metrics::counter!(names::MAPPING_LOSSES, &labels).increment(count);
@@ -345,7 +343,7 @@ impl Status {
         *columns.entry(column.to_owned()).or_default().entry(kind).or_default() += count;
     }
 
-    /// Up to where the stream is published.
+    /// Reports the published end of the stream.
     pub fn frontier(&self, frontier: Frontier) {
         self.lock().frontier = Some(frontier);
     }
@@ -358,7 +356,7 @@ impl Status {
     }
 
     fn lock(&self) -> MutexGuard<'_, ProcessStatus> {
-        // A panic while a line was written leaves at worst an old line.
+        // A panic during a write leaves an old line at worst.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

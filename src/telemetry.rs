@@ -1,4 +1,4 @@
-//! Logs and the metrics recorder: set up once, before anything else speaks.
+//! Sets up logs and the metrics recorder, once, before anything else uses them.
 
 use std::io::IsTerminal;
 
@@ -8,13 +8,13 @@ use tracing_subscriber::EnvFilter;
 
 use crate::metrics as names;
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
     /// For people on a terminal.
     #[default]
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
@@ -33,7 +33,7 @@ pub fn init_logs(format: LogFormat, filter: &str) {
 /// Installs the recorder that `/metrics` renders.
 ///
 /// # Errors
-/// When a recorder is installed already.
+/// Fails when a recorder is already installed.
 pub fn init_metrics() -> Result<PrometheusHandle, BuildError> {
     const SECONDS: [f64; 14] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
     const CHANGES: [f64; 9] = [1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1_000.0, 3_000.0, 10_000.0];

@@ -17,20 +17,20 @@ use clap::{Parser, Subcommand};
 
 use crate::{log, pipeline, postgres, source, telemetry::LogFormat};
 
-/// Where `--help` lists the options of every command, apart from the command's own.
+/// Heading under which `--help` lists the options that all commands share.
 const GLOBAL: &str = "Options of every command";
 
-/// Moves a live application from MongoDB to PostgreSQL and proves that both sides are equal.
+/// Replicates a live MongoDB database to PostgreSQL tables and proves that both hold the same data.
 #[derive(Debug, Parser)]
 #[command(version, propagate_version = true)]
 pub struct Cli {
     /// Configuration file.
     #[arg(long, short, global = true, env = "DRIFTLESS_CONFIG", default_value = "driftless.toml", help_heading = GLOBAL)]
     pub config: PathBuf,
-    /// How log lines on standard error look.
+    /// Format of the log lines on standard error.
     #[arg(long, global = true, env = "DRIFTLESS_LOG_FORMAT", value_enum, default_value_t, help_heading = GLOBAL)]
     pub log_format: LogFormat,
-    /// Which log lines: a level, or a list such as `warn,driftless=debug`.
+    /// Which lines to log: a level, or a list such as `warn,driftless=debug`.
     #[arg(long, global = true, env = "DRIFTLESS_LOG", default_value = "warn,driftless=info", help_heading = GLOBAL)]
     pub log_filter: String,
     /// What to do.
@@ -41,23 +41,23 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run the daemon: all roles, or some of them.
+    /// Run the daemon with all roles, or with some of them.
     Run(run::Run),
-    /// Look for faults in configuration, mapping, servers and data; name all of them at once.
+    /// Check configuration, mapping, servers and data, and report all faults at once.
     ///
-    /// A fault keeps the daemon from running, or would make dead letters; with one, the exit code is 2. A warning is legal and
-    /// worth a look. Documents are read and mapped, never written; no value of theirs is shown but the `_id` of examples.
+    /// A fault keeps the daemon from running or would produce dead letters; the exit code is then 2. A warning does not stop a
+    /// run. Documents are read and mapped, never written. Of their values, only the `_id` of examples is shown.
     Check(check::Check),
-    /// Show documents with the rows that they become; nothing is written.
+    /// Show documents and the rows they become; nothing is written.
     ///
-    /// PostgreSQL prints the values, as it would show them in the tables. Values are shown: it is a command for looking at them.
+    /// PostgreSQL prints the values as it would show them in the tables. This command shows document contents.
     Preview(preview::Preview),
     /// Apply a topic again from an earlier offset, while the daemon runs.
     ///
-    /// Rows never grow older by it: a change that is not the newest of its document loses. Changes of the newest version are
-    /// applied again, so a mended mapping reaches the rows.
+    /// A replay never overwrites newer data: a change that is not the newest of its document loses. Changes of the newest
+    /// version are applied again, so a corrected mapping reaches the rows.
     Replay(replay::Replay),
-    /// Start snapshots again, let them stand still or go on, and see how far they are.
+    /// Restart, pause or resume snapshots, and show their progress.
     #[command(subcommand)]
     Snapshot(snapshot::Snapshot),
     /// Compare both sides now.
@@ -65,20 +65,20 @@ pub enum Command {
     /// Prepare the target.
     #[command(subcommand)]
     Schema(schema::Schema),
-    /// Look at dead letters, try them again, or give them up.
+    /// List, retry, discard or export dead letters.
     ///
-    /// A dead letter is a record that PostgreSQL or the mapping refused. It is kept as it was, and its document counts as drift
-    /// until a newer version is applied or a retry succeeds; the letter closes itself then.
+    /// A dead letter is a record that PostgreSQL or the mapping refused. It is kept with its raw bytes. Its document counts as
+    /// drift until a newer version is applied or a retry succeeds; the letter then closes.
     #[command(subcommand)]
     Dlq(dlq::Dlq),
 }
 
-/// How a command ended, where it did not fail.
+/// The outcome of a command that did not fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// As asked.
+    /// The command did what was asked.
     Success,
-    /// It failed on the way.
+    /// The command did only a part of what was asked.
     Failure,
     /// Configuration, mapping or servers have faults.
     Faults,
@@ -108,7 +108,7 @@ impl Cli {
     /// Runs the command.
     ///
     /// # Errors
-    /// Whatever kept it from its end; the caller prints it with its causes.
+    /// Fails with the error that stopped the command; the caller prints it with its causes.
     pub async fn execute(self) -> anyhow::Result<Exit> {
         let config = &self.config;
         match self.command {
@@ -124,7 +124,7 @@ impl Cli {
     }
 }
 
-/// What a person can do about the error of a command, where the part that failed knows.
+/// Returns the remedy for the error of a command, if the part that failed knows one.
 pub fn hint(error: &anyhow::Error) -> Option<String> {
     error.chain().find_map(|cause| {
         let part = cause.downcast_ref::<postgres::Error>().and_then(postgres::Error::hint);

@@ -1,4 +1,4 @@
-//! `driftless preview`: documents beside the rows that they become. The one command that is for looking at values.
+//! `driftless preview`: shows documents and the rows they become. Only this command shows values without `--reveal`.
 
 use std::path::Path;
 
@@ -17,29 +17,28 @@ use crate::{
     target::{Checks, Violation, print_rows},
 };
 
-/// Show documents with the rows that they become, or why they are refused; nothing is written.
+/// Show documents and the rows they become, or why they are refused; nothing is written.
 #[derive(Debug, Args)]
 pub struct Preview {
     /// The collection.
     #[arg(long, value_name = "NAME")]
     collection: String,
-    /// This document: its `_id` as Extended JSON, as digits of an ObjectId or UUID, or as plain text; may be given several
-    /// times.
+    /// Show this document: its `_id` as Extended JSON, as digits of an ObjectId or UUID, or as plain text; may be repeated.
     #[arg(long = "id", value_name = "ID")]
     ids: Vec<String>,
-    /// So many random documents, where no `--id` is given.
+    /// Show this many random documents if no `--id` is given.
     #[arg(long, value_name = "N", default_value_t = 3, conflicts_with = "ids")]
     limit: usize,
-    /// As JSON.
+    /// Print JSON.
     #[arg(long)]
     json: bool,
 }
 
-/// A document and what becomes of it.
+/// A document with its outcome.
 #[derive(Debug, Serialize)]
 struct Shown {
     id: Option<String>,
-    /// Canonical Extended JSON; `None` where that cannot carry the document.
+    /// Canonical Extended JSON; `None` if it cannot carry the document.
     document: Option<Box<RawValue>>,
     #[serde(flatten)]
     outcome: Outcome,
@@ -59,9 +58,9 @@ struct ShownReject {
     table: Option<String>,
     column: Option<String>,
     path: Option<String>,
-    /// The path with the places of the elements on it.
+    /// The path with the indexes of its array elements.
     element: Option<String>,
-    /// Elements that are refused alike.
+    /// Number of elements that are refused in the same way.
     times: u64,
 }
 
@@ -70,7 +69,7 @@ struct ShownRow {
     table: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     columns: Option<Vec<ShownColumn>>,
-    /// Where PostgreSQL cannot read a value of the row, or a constraint of the table refuses it.
+    /// Reasons why PostgreSQL cannot read a value of the row, or why a constraint of the table refuses it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     refused: Vec<String>,
 }
@@ -165,7 +164,7 @@ impl Shown {
         Ok(Self { id, document, outcome, losses })
     }
 
-    /// Whether it would become a dead letter.
+    /// Returns whether the document would become a dead letter.
     fn is_refused(&self) -> bool {
         match &self.outcome {
             Outcome::Refused(_) => true,
@@ -173,7 +172,7 @@ impl Shown {
         }
     }
 
-    /// The document, then its rows, one below the other.
+    /// Prints the document, then its rows.
     fn print(&self) {
         print::line(format!("_id {}", self.id.as_deref().unwrap_or("missing")));
         print::line(match &self.document {
@@ -182,7 +181,7 @@ impl Shown {
         });
         match &self.outcome {
             Outcome::Refused(rejects) => rejects.iter().for_each(ShownReject::print),
-            Outcome::Rows(rows) if rows.is_empty() => print::line("no rows: the mapping leaves this document aside"),
+            Outcome::Rows(rows) if rows.is_empty() => print::line("no rows: the mapping filters this document out"),
             Outcome::Rows(rows) => rows.iter().for_each(ShownRow::print),
         }
         for ShownLoss { table, column, loss, count } in &self.losses {
@@ -219,7 +218,7 @@ impl ShownReject {
 }
 
 impl ShownRow {
-    /// Rows of a table as PostgreSQL prints them, with what its constraints on single rows say to them.
+    /// Returns rows of a table as PostgreSQL prints them, with the violations of its constraints on single rows.
     async fn of(session: &Session, table: &TablePlan, rows: &[Row]) -> anyhow::Result<Vec<Self>> {
         let mut shown: Vec<Self> = Vec::with_capacity(rows.len());
         for printed in print_rows(session, table, rows).await? {
@@ -252,7 +251,7 @@ impl ShownRow {
             for ShownColumn { column, value } in columns {
                 let value = match value.as_deref() {
                     None => "NULL".to_owned(),
-                    // A text that looks like no value at all.
+                    // Quoted, because the text looks like NULL or like nothing.
                     Some(text @ ("NULL" | "")) => format!("{text:?}"),
                     Some(text) => text.to_owned(),
                 };
@@ -267,7 +266,7 @@ fn name(table: &TablePlan) -> String {
     format!("{}.{}", table.table.schema, table.table.name)
 }
 
-/// Extended JSON with one field a line; a value with its type (`{"$oid": …}`) stays on its line.
+/// Formats Extended JSON with one field per line; a typed value (`{"$oid": …}`) stays on its line.
 fn indented(json: &str) -> String {
     let (mut text, mut depth, mut typed) = (String::with_capacity(json.len() * 2), 0, 0);
     let (mut quoted, mut escaped) = (false, false);

@@ -1,4 +1,4 @@
-//! What a command says on standard output. Log lines go to standard error.
+//! Prints the report of a command on standard output. Log lines go to standard error.
 
 #![expect(clippy::print_stdout, reason = "a command's report belongs on standard output")]
 
@@ -7,30 +7,30 @@ use serde::Serialize;
 
 use super::setup::Finding;
 
-/// A line, or several.
+/// Prints a line, or several.
 pub(super) fn line(text: impl std::fmt::Display) {
     println!("{text}");
 }
 
-/// A table with these columns, one line a row.
+/// Returns an empty table with these columns.
 pub(super) fn table<const N: usize>(header: [&str; N]) -> Table {
     let mut table = Table::new();
     table.load_style(ASCII_FULL_CONDENSED).set_header(header);
     table
 }
 
-/// One JSON document.
+/// Prints one JSON document.
 pub(super) fn json(value: &impl Serialize) -> anyhow::Result<()> {
     println!("{}", serde_json::to_string_pretty(value)?);
     Ok(())
 }
 
-/// Faults, one under the other, and how many there are.
+/// Prints the faults and their number.
 pub(super) fn faults(faults: &[Finding]) {
     findings(faults, &[]);
 }
 
-/// Warnings, then faults, one under the other, and how many there are.
+/// Prints the warnings, then the faults, then the number of both.
 pub(super) fn findings(faults: &[Finding], warnings: &[Finding]) {
     for Finding { place, what, hint } in warnings {
         println!("{place}: warning: {what}\n    hint: {hint}");
@@ -45,12 +45,12 @@ pub(super) fn findings(faults: &[Finding], warnings: &[Finding]) {
     println!("{}{warnings} found", count(faults.len(), "fault"));
 }
 
-/// A time to the second, in UTC.
+/// Formats a time to the second, in UTC.
 pub(super) fn time(time: jiff::Timestamp) -> String {
     time.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
 }
 
-/// `1 fault`, `2 faults`.
+/// Formats a number with its noun: `1 fault`, `2 faults`.
 pub(super) fn count(number: usize, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }

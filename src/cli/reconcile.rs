@@ -1,4 +1,4 @@
-//! `driftless reconcile`: compare both sides now.
+//! `driftless reconcile`: compares both sides now.
 
 use std::path::Path;
 
@@ -13,19 +13,19 @@ use crate::{
 /// Compare both sides now, column by column, while writes go on.
 #[derive(Debug, Args)]
 pub struct Reconcile {
-    /// Only this collection; may be given several times.
+    /// Compare only this collection; may be repeated.
     #[arg(long = "collection")]
     collections: Vec<String>,
-    /// Every document and every row.
+    /// Compare every document and every row.
     #[arg(long, conflicts_with = "sample")]
     full: bool,
-    /// So many random documents of each collection [default: reconcile.sample].
+    /// Compare this many random documents of each collection [default: reconcile.sample].
     #[arg(long)]
     sample: Option<usize>,
-    /// List so many findings of each collection at most; the numbers always count all.
+    /// List at most this many findings of each collection; the counts include all of them.
     #[arg(long, value_name = "NUMBER", default_value_t = Bounds::FINDINGS)]
     findings: usize,
-    /// As JSON.
+    /// Print JSON.
     #[arg(long)]
     json: bool,
 }
@@ -40,7 +40,7 @@ impl Reconcile {
         let comparison = Comparison::connect(&setup.config, &setup.mapping).await?.with_findings(self.findings);
         let known = comparison.collections();
         if let Some(unknown) = self.collections.iter().find(|name| !known.contains(name)) {
-            anyhow::bail!("find collection {unknown} in the mapping: it has {}", known.join(", "));
+            anyhow::bail!("find collection {unknown} in the mapping: it has only {}", known.join(", "));
         }
         let wanted = |name: &String| self.collections.is_empty() || self.collections.contains(name);
         let mut reports = Vec::new();
@@ -78,7 +78,7 @@ fn table(reports: &[Report], unfinished: &[String]) {
         let verdict = match (proof.drift(), proof.full && proof.undecided == 0) {
             (0, true) if proof.no_such_collection => "no such collection",
             (0, true) => "equal",
-            // The rule of three: with no drift in n random documents, 95 % sure that less than 3/n drift.
+            // The rule of three: no drift in n random documents means, with 95 % confidence, that less than 3/n drift.
             (0, false) if proof.undecided == 0 => "no drift in the sample",
             (0, false) => "undecided",
             _ => "drift",
@@ -109,7 +109,7 @@ fn table(reports: &[Report], unfinished: &[String]) {
         for finding in &report.findings {
             let mut line = format!("{} {} {}", report.collection, finding.kind, finding.key);
             let letter = finding.letter.map(|letter| format!("dead letter {letter}"));
-            let refused = finding.refused.as_ref().map(|refused| format!("PostgreSQL takes no such value: {refused}"));
+            let refused = finding.refused.as_ref().map(|refused| format!("PostgreSQL refuses the value: {refused}"));
             let columns = (!finding.columns.is_empty()).then(|| finding.columns.join(", "));
             for more in [columns, letter, refused].into_iter().flatten() {
                 line.push_str(": ");

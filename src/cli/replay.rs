@@ -1,4 +1,4 @@
-//! `driftless replay`: apply a topic again from an earlier offset, while the daemon runs.
+//! `driftless replay`: applies a topic again from an earlier offset, while the daemon runs.
 
 use std::path::Path;
 
@@ -13,18 +13,18 @@ use crate::{control::replay, log::topic_name, model::Namespace};
 /// Apply a topic again from an earlier offset, while the daemon runs.
 #[derive(Debug, Args)]
 pub struct Replay {
-    /// The collection.
+    /// The collection to replay.
     #[arg(long)]
     collection: String,
-    /// Only this partition of its topic.
+    /// Replay only this partition of its topic.
     #[arg(long)]
     partition: Option<i32>,
     #[command(flatten)]
     to: To,
-    /// Only tell what would be done.
+    /// Print what would be done, and change nothing.
     #[arg(long)]
     dry_run: bool,
-    /// As JSON.
+    /// Print JSON.
     #[arg(long)]
     json: bool,
 }
@@ -32,10 +32,10 @@ pub struct Replay {
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 struct To {
-    /// From this offset on.
+    /// Replay from this offset.
     #[arg(long, value_parser = clap::value_parser!(i64).range(0..))]
     to_offset: Option<i64>,
-    /// From the first record there is.
+    /// Replay from the first record.
     #[arg(long)]
     to_earliest: bool,
 }
@@ -72,27 +72,26 @@ impl Replay {
         print::line(if self.dry_run {
             "Nothing was moved (--dry-run)."
         } else {
-            "Moved. The running sink goes on from there within about a second."
+            "Moved. The running sink continues from there within about a second."
         });
         Ok(Exit::Success)
     }
 
-    /// Why no position was moved, from where they stand.
+    /// Explains why no position was moved.
     fn why_not(&self, topic: &str, positions: &[(i32, Option<i64>)]) -> String {
         if positions.is_empty() {
             return format!(
-                "nothing of its topic {topic} has been applied yet, so there is nothing to apply again (has the daemon run with \
-                 this log.prefix and sink?)"
+                "no record of its topic {topic} has been applied yet (has the daemon run with this log.prefix and this sink?)"
             );
         }
-        let stands = |(partition, offset): &(i32, Option<i64>)| match offset {
+        let shown = |(partition, offset): &(i32, Option<i64>)| match offset {
             Some(offset) => format!("partition {partition} at offset {offset}"),
             None => format!("partition {partition} at the earliest record"),
         };
-        let all = positions.iter().map(stands).collect::<Vec<_>>().join(", ");
+        let all = positions.iter().map(shown).collect::<Vec<_>>().join(", ");
         match (self.partition, self.to.to_offset) {
             (Some(partition), _) if positions.iter().all(|(known, _)| *known != partition) => {
-                format!("nothing of partition {partition} of {topic} has been applied; the next records are {all}")
+                format!("no record of partition {partition} of {topic} has been applied; the next records are {all}")
             }
             (_, Some(offset)) => {
                 format!(
@@ -111,8 +110,8 @@ mod tests {
     use super::*;
 
     #[rstest]
-    #[case::nothing_yet(None, Some(5), &[], "nothing of its topic t has been applied yet")]
-    #[case::no_such_partition(Some(9), None, &[(0, Some(7))], "nothing of partition 9 of t has been applied; the next records are partition 0 at offset 7")]
+    #[case::nothing_yet(None, Some(5), &[], "no record of its topic t has been applied yet")]
+    #[case::no_such_partition(Some(9), None, &[(0, Some(7))], "no record of partition 9 of t has been applied; the next records are partition 0 at offset 7")]
     #[case::not_back(None, Some(7), &[(0, Some(7)), (1, None)], "nothing has been applied beyond offset 7, and a replay only goes back; the next records are \
         partition 0 at offset 7, partition 1 at the earliest record")]
     fn what_moves_nothing_says_why(

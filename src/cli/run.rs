@@ -17,10 +17,10 @@ use crate::{
     telemetry,
 };
 
-/// Run the daemon: all roles, or some of them.
+/// Run the daemon with all roles, or with some of them.
 #[derive(Debug, Args)]
 pub struct Run {
-    /// Only this role; may be given several times.
+    /// Run only this role; may be repeated.
     #[arg(long = "role", value_enum)]
     roles: Vec<Role>,
 }
@@ -44,13 +44,13 @@ impl Run {
         let mut supervisor = Supervisor::new(cancel);
         let page = http::Page { recorder, status: status.clone(), overview: overview.clone() };
         supervisor.spawn("http", |cancel| http::serve(listener, page, cancel));
-        // What the roles share through PostgreSQL: read by a process that is meant to reach it.
+        // The overview is read from PostgreSQL, so only in a process that is meant to reach PostgreSQL.
         if roles.contains(&Role::Sink) || roles.contains(&Role::Reconciler) {
             let role = OverviewRole::new(&config, collections.keys().cloned().collect(), overview.clone());
             supervisor.spawn("overview", |cancel| endless(async move { role.run(cancel).await }));
         }
         let users: Vec<Role> = roles.iter().copied().filter(|role| *role != Role::Reconciler).collect();
-        // Settings that the client library refuses halt the roles, which say so.
+        // If the client library refuses the settings, the roles halt with that reason.
         if let (false, Ok(watch)) = (users.is_empty(), Watch::new(&config.log)) {
             let role = LogWatchRole::new(watch, &status, &users);
             supervisor.spawn("log watch", |cancel| endless(role.run(cancel)));
@@ -94,7 +94,7 @@ impl Run {
     }
 }
 
-/// A role ends only when it is told to.
+/// Adapts a role, which ends only when it is cancelled.
 async fn endless(role: impl Future<Output = ()>) -> Result<(), supervisor::Never> {
     role.await;
     Ok(())
@@ -108,7 +108,7 @@ fn stop_on_signal(cancel: CancellationToken) -> anyhow::Result<()> {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-        tracing::info!("stopping: reading ends, what is open is finished");
+        tracing::info!("stopping: no more is read, open transactions are finished");
         cancel.cancel();
     });
     Ok(())

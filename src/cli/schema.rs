@@ -1,4 +1,4 @@
-//! `driftless schema apply`: what the target needs before the daemon runs, and what may wait until the load is done.
+//! `driftless schema apply`: prepares the target, and drops and rebuilds indexes around a large first load.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use super::{
     setup::{Finding, Setup, operator},
 };
 use crate::{
-    control::load_indexes::{self, Deferred},
+    control::load_indexes::{self, LoadIndex},
     mapping::Plan,
     postgres::{Postgres, Purpose, Session, migrate, read_catalog, rehearse},
 };
@@ -17,24 +17,24 @@ use crate::{
 /// What to do with the schema of the target.
 #[derive(Debug, Subcommand)]
 pub enum Schema {
-    /// Bring the schema `driftless` up to date; with an option, also make a large first load quicker.
+    /// Migrate the schema `driftless`; with an option, also prepare or finish a large first load.
     ///
-    /// Secondary indexes and foreign keys cost more than the rows. They can be dropped before the load and built after it;
-    /// their definitions are kept in the schema `driftless`. Unique constraints stay, and so does whatever belongs to a table
-    /// that has rows already.
+    /// Secondary indexes and foreign keys cost more than the rows. They can be dropped before the load and built after it; their
+    /// definitions are kept in the schema `driftless`. Unique constraints, and all indexes of tables that already have rows,
+    /// are kept.
     Apply(Apply),
 }
 
-/// Bring the schema up to date.
+/// Migrate the schema `driftless`.
 #[derive(Debug, Args)]
 pub struct Apply {
     /// Drop secondary indexes and foreign keys of mapped tables that are still empty.
     #[arg(long, conflicts_with = "after_load")]
     before_load: bool,
-    /// Build them again, while others read and write; may be repeated.
+    /// Build them again while others read and write; can be run again after a failure.
     #[arg(long)]
     after_load: bool,
-    /// Only print what would be done.
+    /// Print what would be done, and change nothing.
     #[arg(long)]
     dry_run: bool,
 }
@@ -79,32 +79,32 @@ impl Apply {
         let mut tables = tables.map(|table| table.table.to_string()).collect::<Vec<_>>();
         tables.sort();
         tables.dedup();
-        let found = load_indexes::put_off(session, &tables, &operator(), self.dry_run).await?;
+        let found = load_indexes::drop_before_load(session, &tables, &operator(), self.dry_run).await?;
         let dropped = found.iter().filter(|found| found.problem.is_none()).count();
-        tell(&found, "left as it is");
+        report(&found, "kept");
         print::line(match (dropped, self.dry_run) {
             (_, true) => "Nothing was dropped (--dry-run).".to_owned(),
             (0, false) => "There was nothing to drop.".to_owned(),
-            (_, false) => "Dropped. After the load: `driftless schema apply --after-load`.".to_owned(),
+            (_, false) => "Dropped. Run `driftless schema apply --after-load` after the load.".to_owned(),
         });
         Ok(Exit::Success)
     }
 
     async fn after(&self, session: &Session) -> anyhow::Result<Exit> {
-        let built = load_indexes::catch_up(session, &operator(), self.dry_run).await?;
-        tell(&built, "failed, and stays written down");
+        let built = load_indexes::build_after_load(session, &operator(), self.dry_run).await?;
+        report(&built, "failed; its definition is kept");
         let failed = built.iter().any(|built| built.problem.is_some());
         print::line(match (self.dry_run, failed) {
             (true, _) => "Nothing was built (--dry-run).",
-            (false, true) => "Not everything was built: mend what is named, and repeat the command.",
-            (false, false) => "Everything that was dropped stands again.",
+            (false, true) => "Some definitions were not built: fix the named problems and run the command again.",
+            (false, false) => "Everything that was dropped is built again.",
         });
         Ok(if failed { Exit::Failure } else { Exit::Success })
     }
 }
 
-fn tell(all: &[Deferred], problem_means: &str) {
-    for Deferred { table, name, sql, problem } in all {
+fn report(all: &[LoadIndex], problem_means: &str) {
+    for LoadIndex { table, name, sql, problem } in all {
         for sql in sql {
             print::line(format!("{sql};"));
         }

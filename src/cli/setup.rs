@@ -1,4 +1,4 @@
-//! What every command needs first: configuration and mapping, with all their faults on the terminal.
+//! Loads configuration and mapping for a command, and reports all of their faults.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -11,14 +11,14 @@ use crate::{
     source::OnDrop,
 };
 
-/// Configuration and mapping, both without faults of their own.
+/// Configuration and mapping, each without faults of its own.
 pub(super) struct Setup {
     pub(super) config: Config,
     pub(super) mapping: MappingFile,
 }
 
 impl Setup {
-    /// Reads both files; `None` when their faults were printed.
+    /// Reads both files; prints their faults and returns `None` if there are any.
     pub(super) fn load(path: &Path) -> Option<Self> {
         match Self::read(path) {
             Ok(setup) => Some(setup),
@@ -54,17 +54,18 @@ impl Setup {
         Ok(Self { config, mapping })
     }
 
-    /// A connection for a command that works on the migration's state, once it is known to be of the configured source.
+    /// Opens a connection for a command that works on the state of the migration, after checking that this state belongs to the
+    /// configured source.
     ///
     /// # Errors
-    /// Those of opening it, and that the state is another source's.
+    /// Fails when the connection cannot be opened, and when the state belongs to another source.
     pub(super) async fn session(&self) -> Result<Session, postgres::Error> {
         let session = Postgres::new(&self.config.sink, &self.config.log.prefix)?.open(Purpose::Control).await?;
         identity::compare(&session, &configured(&self.config)).await?;
         Ok(session)
     }
 
-    /// The mapped collections, and what to do when one is dropped.
+    /// Returns the mapped collections with the policy for a drop of each.
     pub(super) fn collections(&self) -> BTreeMap<String, OnDrop> {
         let policies = self.mapping.collections();
         policies.map(|collection| (collection.name().to_owned(), policy(collection.on_drop()))).collect()
@@ -79,7 +80,7 @@ fn policy(on_drop: mapping::OnDrop) -> OnDrop {
     }
 }
 
-/// One fault, wherever it was found.
+/// A fault or a warning, wherever it was found.
 #[derive(Debug, Clone, serde::Serialize)]
 pub(super) struct Finding {
     /// File and line, or the server.
@@ -100,7 +101,7 @@ impl From<mapping::Fault> for Finding {
     }
 }
 
-/// Who types this, as it is written down beside what they did.
+/// Returns who runs the command, as it is recorded beside the action.
 pub(super) fn operator() -> String {
     format!("{}@{}", whoami::username(), whoami::fallible::hostname().unwrap_or_default())
 }

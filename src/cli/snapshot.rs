@@ -1,4 +1,4 @@
-//! `driftless snapshot`: what is wanted of the snapshots, and how far they are. Through PostgreSQL, so from anywhere.
+//! `driftless snapshot`: requests and progress of snapshots. All of it goes through PostgreSQL, so the command works anywhere.
 
 mod follow;
 mod line;
@@ -17,19 +17,19 @@ use crate::{
     postgres::{Session, migrate},
 };
 
-/// Start snapshots again, let them stand still or go on, and see how far they are.
+/// Restart, pause or resume snapshots, and show their progress.
 #[derive(Debug, Subcommand)]
 pub enum Snapshot {
-    /// Read collections again from their beginning.
+    /// Read collections again from the beginning.
     ///
-    /// A collection that the mapping names for the first time needs no start: it begins by itself. Rows never grow older by it,
-    /// and the stream goes on meanwhile; until it is done, the collection does not count as complete.
+    /// A collection that is new in the mapping starts by itself. A snapshot never overwrites newer data, and the stream goes on
+    /// meanwhile. Until the snapshot is done, the collection does not count as complete.
     Start(Which),
-    /// Show how far snapshots are.
+    /// Show the progress of snapshots.
     Status(Status),
-    /// Let snapshots stand still; what has been read stays. The stream goes on.
+    /// Pause snapshots. Documents that were read are kept, and the stream goes on.
     Pause(Which),
-    /// Let paused snapshots go on where they stand.
+    /// Resume paused snapshots where they stopped.
     Resume(Which),
 }
 
@@ -40,15 +40,15 @@ pub struct Which {
     collections: Vec<String>,
 }
 
-/// Show how far snapshots are.
+/// Show the progress of snapshots.
 #[derive(Debug, Args)]
 pub struct Status {
     #[command(flatten)]
     which: Which,
-    /// As JSON.
+    /// Print JSON.
     #[arg(long, conflicts_with = "follow")]
     json: bool,
-    /// Go on showing it until all of them are done: bars on a terminal, else a line now and then.
+    /// Show progress until all are done: bars on a terminal, otherwise a line now and then.
     #[arg(long)]
     follow: bool,
 }
@@ -66,7 +66,7 @@ impl Snapshot {
 }
 
 impl Which {
-    /// The collections that are meant, in the order of their names.
+    /// Returns the chosen collections in the order of their names.
     fn collections(&self, setup: &Setup) -> anyhow::Result<Vec<String>> {
         let mapped: Vec<String> = setup.collections().into_keys().collect();
         let unknown: Vec<_> =
@@ -74,18 +74,20 @@ impl Which {
         if !unknown.is_empty() {
             anyhow::bail!("find {} in the mapping: it has {}", unknown.join(", "), mapped.join(", "));
         }
-        let meant = |name: &String| self.collections.is_empty() || self.collections.contains(name);
-        Ok(mapped.into_iter().filter(meant).collect())
+        let chosen = |name: &String| self.collections.is_empty() || self.collections.contains(name);
+        Ok(mapped.into_iter().filter(chosen).collect())
     }
 
     async fn ask(&self, setup: &Setup, ask: SnapshotCommand, verb: &str) -> anyhow::Result<Exit> {
         let collections = self.collections(setup)?;
         let session = open(setup).await?;
-        // It may be asked before the daemon has run for the first time.
+        // The request may come before the daemon has run for the first time.
         migrate(&session).await?;
         snapshots::ask(&session, ask, &collections, &operator()).await?;
         print::line(format!("Asked to {verb}: {}.", collections.join(", ")));
-        print::line("The daemon that leads the source does it within about a second; `snapshot status` shows it.");
+        print::line(
+            "The daemon that leads the source acts within about a second; `snapshot status` shows the progress.",
+        );
         Ok(Exit::Success)
     }
 }
@@ -117,7 +119,7 @@ async fn open(setup: &Setup) -> anyhow::Result<Session> {
     Ok(setup.session().await?)
 }
 
-/// One line for each collection.
+/// Returns one line for each collection.
 async fn look(session: &Session, collections: &[String]) -> anyhow::Result<Vec<Line>> {
     let listed = snapshots::list(session).await?;
     let line = |name: &String| Line::of(name, listed.iter().find(|listed| listed.collection == *name));

@@ -1,4 +1,4 @@
-//! Reads file and environment, and names every fault of both at once.
+//! Reads file and environment, and reports every fault of both at once.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ impl Config {
     /// Reads the file and the environment.
     ///
     /// # Errors
-    /// Every fault of both at once; nothing has been connected to.
+    /// Fails with every fault of both at once; no server has been contacted.
     pub fn load(path: &Path) -> Result<Self, Vec<Fault>> {
         let environment =
             config::Environment::with_prefix(Self::ENV_PREFIX).prefix_separator("__").separator("__").try_parsing(true);
@@ -28,7 +28,7 @@ impl Config {
         let file = config::File::from_str(&text, config::FileFormat::Toml);
         let mut raw = read(config::Config::builder().add_source(file).add_source(environment.clone()))?;
         let environment = read(config::Config::builder().add_source(environment))?;
-        // A connection string of the environment takes the place of the file's, whichever way that one gave it.
+        // A connection string in the environment replaces that of the file, in whichever form the file gives it.
         for (section, text, file) in [("source", "uri", "uri_file"), ("sink", "url", "url_file")] {
             let given = |key| environment.get(section).is_some_and(|section| section.get(key).is_some());
             match (given(text), given(file)) {
@@ -53,7 +53,7 @@ impl Config {
 
     fn from_value(mut raw: serde_json::Value, folder: &Path) -> Result<Self, Vec<Fault>> {
         let mut faults = Vec::new();
-        // A value that cannot be read is named, taken out and read past, so that the next one is named too.
+        // A value that cannot be read is reported and removed, so that the next faulty value is reported too.
         let (mut config, unknown) = loop {
             let mut unknown = Vec::new();
             let mut track = serde_path_to_error::Track::new();
@@ -74,9 +74,7 @@ impl Config {
             }
         };
         faults.extend(
-            unknown
-                .iter()
-                .map(|key| Fault::new(key, "no such key", "remove it, or look for a slip in its name or section")),
+            unknown.iter().map(|key| Fault::new(key, "no such key", "remove it, or correct its name or section")),
         );
         let unread: Vec<String> = faults.iter().map(|fault| fault.key.clone()).collect();
         faults.extend(config.check().into_iter().filter(|fault| !unread.contains(&fault.key)));
@@ -98,7 +96,7 @@ impl Config {
         Ok(config)
     }
 
-    /// The rules that no type can state.
+    /// Checks the rules that types cannot state.
     fn check(&self) -> Vec<Fault> {
         let mut faults = Vec::new();
         let mut must = |holds: bool, key: &str, rule: &str, hint: &str| {
@@ -112,7 +110,7 @@ impl Config {
             source.uri.is_some() != source.uri_file.is_some(),
             "source.uri",
             "needs exactly one of `uri` and `uri_file`",
-            "put the connection string into a file and name it in `uri_file`, or set DRIFTLESS__SOURCE__URI",
+            "put the connection string into a file and name that file in `uri_file`, or set DRIFTLESS__SOURCE__URI",
         );
         must(!source.database.is_empty(), "source.database", "has no value", "name the database to replicate");
         must(source.stream_batch > 0, "source.stream_batch", "must be above 0", "5000 is a good value");
@@ -137,7 +135,7 @@ impl Config {
             sink.url.is_some() != sink.url_file.is_some(),
             "sink.url",
             "needs exactly one of `url` and `url_file`",
-            "put the connection string into a file and name it in `url_file`, or set DRIFTLESS__SINK__URL",
+            "put the connection string into a file and name that file in `url_file`, or set DRIFTLESS__SINK__URL",
         );
         must(sink.workers > 0, "sink.workers", "must be above 0", "2 is a good value");
         must(sink.batch_changes > 0, "sink.batch_changes", "must be above 0", "2000 is a good value");
@@ -146,7 +144,7 @@ impl Config {
         must(
             self.log.idle_frontier < self.reconcile.max_staleness,
             "reconcile.max_staleness",
-            "must be above `log.idle_frontier`, which is how often an idle log is heard of",
+            "must be above `log.idle_frontier`, the interval at which an idle log reports",
             "10s is a good value",
         );
         must(
@@ -159,19 +157,23 @@ impl Config {
     }
 }
 
-/// The text of the file.
+/// Reads the text of the file.
 fn text(path: &Path) -> Result<String, Fault> {
     std::fs::read_to_string(path).map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => Fault::new(
             "",
             "there is no such configuration file",
-            "name yours with --config; config/driftless.toml is a commented example to copy",
+            "name your file with --config; config/driftless.toml is a commented example to copy",
         ),
-        _ => Fault::new("", format!("the configuration file cannot be read: {error}"), "let driftless read it"),
+        _ => Fault::new(
+            "",
+            format!("the configuration file cannot be read: {error}"),
+            "make the file readable for driftless",
+        ),
     })
 }
 
-/// The file as TOML, with every fault of its syntax.
+/// Parses the file as TOML, and reports every fault of its syntax.
 fn parsed<'t>(text: &'t str, path: &Path) -> Result<toml::Spanned<DeTable<'t>>, Vec<Fault>> {
     let (table, errors) = DeTable::parse_recoverable(text);
     if errors.is_empty() {
@@ -184,7 +186,7 @@ fn parsed<'t>(text: &'t str, path: &Path) -> Result<toml::Spanned<DeTable<'t>>, 
     Err(faults.collect())
 }
 
-/// Where the file gives a key; for one that it lacks, its section, or the file.
+/// Returns the place of a key in the file; for a missing key the place of its section, or the file.
 fn place(text: &str, table: &DeTable<'_>, key: &str, path: &Path) -> String {
     let (mut here, mut start) = (Some(table), None);
     for name in key.split('.') {
@@ -203,14 +205,14 @@ fn line(text: &str, path: &Path, start: usize) -> String {
     format!("{}:{}", path.display(), 1 + before.bytes().filter(|byte| *byte == b'\n').count())
 }
 
-/// The variable that gives a key, where one does.
+/// Returns the environment variable that gives a key, if one does.
 fn given_by(environment: &serde_json::Value, key: &str) -> Option<String> {
     let pointer = format!("/{}", key.replace('.', "/"));
     environment.pointer(&pointer).filter(|value| !value.is_object())?;
     Some(format!("{}__{}", Config::ENV_PREFIX, key.replace('.', "__").to_uppercase()))
 }
 
-/// What serde says about a wrong type or value, in the words of a configuration file.
+/// Translates a message of serde about a wrong type or value into the words of a configuration file.
 fn in_words(error: &str) -> String {
     let Some((found, wanted)) = error.split_once(", expected ") else { return error.to_owned() };
     let wanted = match wanted {
@@ -224,14 +226,14 @@ fn in_words(error: &str) -> String {
         wanted => wanted,
     };
     match found.strip_prefix("invalid type: ").or_else(|| found.strip_prefix("invalid value: ")) {
-        // A text may be a secret that stands at the wrong key.
+        // A text may be a secret under a wrong key.
         Some(found) if found.starts_with("string ") => format!("is a text, and must be {wanted}"),
         Some(found) => format!("is the {}, and must be {wanted}", found.replace('`', "")),
         None => format!("{found}, expected {wanted}"),
     }
 }
 
-/// Variables that look like keys but lack the second underscore behind the prefix: they would be passed over in silence.
+/// Reports variables that look like keys but lack the second underscore after the prefix; they would be ignored silently.
 fn misnamed(names: impl Iterator<Item = String>) -> Vec<Fault> {
     let meant = |name: &str| {
         let rest = name.strip_prefix(Config::ENV_PREFIX)?.strip_prefix('_')?;
@@ -243,7 +245,7 @@ fn misnamed(names: impl Iterator<Item = String>) -> Vec<Fault> {
     names.filter_map(fault).collect()
 }
 
-/// Takes `section.key` out; whether it was there.
+/// Removes `section.key`; returns whether it was there.
 fn remove(raw: &mut serde_json::Value, key: &str) -> bool {
     let (parent, last) = match key.rsplit_once('.') {
         Some((parent, last)) => (format!("/{}", parent.replace('.', "/")), last),
@@ -315,7 +317,7 @@ mod tests {
         "is the integer -1, and must be a whole number of 0 or more"
     )]
     #[case::choice("unknown variant `x`, expected `json` or `bson`", "unknown variant `x`, expected `json` or `bson`")]
-    fn a_wrong_type_is_said_in_words(#[case] error: &str, #[case] expected: &str) {
+    fn a_wrong_type_is_reported_in_plain_words(#[case] error: &str, #[case] expected: &str) {
         assert_eq!(in_words(error), expected);
     }
 

@@ -1,7 +1,6 @@
-//! Dead letters as operators see them: which there are, everything about one, and what was decided.
+//! Dead letters as operators see them: lists, groups, single letters, and decisions.
 //!
-//! Nothing here reads a value of a document but [`records`] and [`show`], which give back the records as they lie in the
-//! table; what of them is shown is the caller's to decide.
+//! Only [`records`] and [`show`] read values of documents. They return the stored records; the caller decides what is shown.
 
 use std::collections::BTreeSet;
 
@@ -22,25 +21,25 @@ use crate::{
     sink::dead_letter::{State, record},
 };
 
-/// Which dead letters are meant. Every part narrows; an empty list and `None` leave all.
+/// Chooses dead letters. Every field narrows the choice; an empty list and `None` do not.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
-    /// Of one of these collections.
+    /// The collection is one of these.
     pub collections: Vec<String>,
-    /// With one of these reasons.
+    /// The reason is one of these.
     pub reasons: Vec<String>,
-    /// With one of these numbers.
+    /// The number is one of these.
     pub ids: Vec<i64>,
-    /// In one of these states; empty means those that wait.
+    /// The state is one of these; an empty list means open and parked.
     pub states: Vec<State>,
-    /// Written at this time or later.
+    /// The letter was written at this time or later.
     pub since: Option<Timestamp>,
-    /// Written before this time.
+    /// The letter was written before this time.
     pub until: Option<Timestamp>,
 }
 
-/// Parameters 1 to 7, as [`Filter::params`] gives them.
-const MEANT: &str = "d.migration = (SELECT id FROM driftless.identity WHERE prefix = $7) AND (cardinality($1::text[]) = 0 OR c.name = ANY ($1)) \
+/// The condition of a filter; parameters 1 to 7 are those of [`Filter::params`].
+const CHOSEN: &str = "d.migration = (SELECT id FROM driftless.identity WHERE prefix = $7) AND (cardinality($1::text[]) = 0 OR c.name = ANY ($1)) \
      AND (cardinality($2::text[]) = 0 OR d.reason = ANY ($2)) AND (cardinality($3::int8[]) = 0 OR d.id = ANY ($3)) \
      AND d.state = ANY ($4::text[]) \
      AND ($5::int8 IS NULL OR d.created_at >= 'epoch'::timestamptz + $5 * interval '1 microsecond') \
@@ -48,7 +47,7 @@ const MEANT: &str = "d.migration = (SELECT id FROM driftless.identity WHERE pref
 
 const LETTERS: &str = "driftless.dead_letter AS d LEFT JOIN driftless.collection AS c ON c.id = d.collection";
 
-/// The parts of a filter that live as long as a statement.
+/// The parameters of a filter, which live as long as a statement.
 struct Bounds<'a> {
     prefix: &'a str,
     states: Vec<&'static str>,
@@ -72,7 +71,7 @@ impl Filter {
         vec![&self.collections, &self.reasons, &self.ids, states, since, until, prefix]
     }
 
-    /// As it is written down beside a decision.
+    /// Returns the filter as it is recorded beside a decision.
     fn noted(&self) -> serde_json::Value {
         let Self { collections, reasons, ids, states, since, until } = self;
         serde_json::json!({
@@ -81,16 +80,16 @@ impl Filter {
     }
 }
 
-/// A dead letter as listed: all about it but its contents.
+/// A dead letter without its contents.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Listed {
-    /// Its number.
+    /// The number of the letter.
     pub id: i64,
-    /// Where it stands.
+    /// The state of the letter.
     pub state: State,
-    /// Collection, when the record could be read so far.
+    /// The collection; `None` if the record could not be decoded that far.
     pub collection: Option<String>,
-    /// The document's key, likewise; as Extended JSON.
+    /// The key of the document as Extended JSON; `None` if the record could not be decoded that far.
     #[serde(serialize_with = "as_extended_json")]
     pub key: Option<Key>,
     /// See [`Reason`](crate::model::Reason).
@@ -103,13 +102,13 @@ pub struct Listed {
     pub partition: i32,
     /// Offset.
     pub offset: i64,
-    /// How often it was tried.
+    /// Number of attempts.
     pub attempts: i32,
-    /// When it was written.
+    /// When the letter was written.
     pub created_at: Timestamp,
-    /// When a parked one is tried again.
+    /// When a parked letter is retried next.
     pub next_attempt_at: Option<Timestamp>,
-    /// When it was settled.
+    /// When the letter was closed.
     pub closed_at: Option<Timestamp>,
 }
 
@@ -142,7 +141,7 @@ fn listed(row: &Row, act: &str) -> Result<Listed, Error> {
     })
 }
 
-/// Microseconds since 1970. PostgreSQL's range is wider than that of [`Timestamp`]; the server's clock is not.
+/// Converts microseconds since 1970. PostgreSQL's range is wider than that of [`Timestamp`], but its clock is within both.
 fn time(row: &Row, at: usize, act: &str) -> Result<Option<Timestamp>, Error> {
     let micros = field::<Option<i64>>(row, at, act)?;
     Ok(micros.and_then(|micros| Timestamp::from_microsecond(micros).ok()))
@@ -151,46 +150,46 @@ fn time(row: &Row, at: usize, act: &str) -> Result<Option<Timestamp>, Error> {
 /// Lists dead letters, oldest first.
 ///
 /// # Errors
-/// [`Error::Statement`] by its cause.
+/// Fails with [`Error::Statement`], whose class follows the cause.
 pub async fn list(session: &Session, filter: &Filter, limit: u32) -> Result<Vec<Listed>, Error> {
     let act = "list dead letters";
-    let sql = format!("SELECT {LISTED} FROM {LETTERS} WHERE {MEANT} ORDER BY d.id LIMIT $8");
+    let sql = format!("SELECT {LISTED} FROM {LETTERS} WHERE {CHOSEN} ORDER BY d.id LIMIT $8");
     let (bounds, limit) = (filter.bounds(session), i64::from(limit));
     let mut params = filter.params(&bounds);
     params.push(&limit);
     session.query(act, &sql, &params).await?.iter().map(|row| listed(row, act)).collect()
 }
 
-/// Dead letters that fail alike.
+/// Dead letters with the same collection, reason and detail.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Group {
-    /// Collection; of an unreadable record the topic.
+    /// The collection, or the topic if the record cannot be decoded.
     pub collection: String,
     /// See [`Reason`](crate::model::Reason).
     pub reason: String,
     /// Names of table, column, path or constraint.
     pub detail: Option<String>,
-    /// How many.
+    /// Number of letters.
     pub count: i64,
-    /// When the first was written.
+    /// When the first letter was written.
     pub first: Timestamp,
-    /// When the last was written.
+    /// When the last letter was written.
     pub last: Timestamp,
-    /// The number of one of them, the newest.
+    /// The number of the newest letter.
     pub example: i64,
 }
 
-/// Groups dead letters by what went wrong, the largest group first.
+/// Groups dead letters by collection, reason and detail, the largest group first.
 ///
 /// # Errors
-/// [`Error::Statement`] by its cause.
+/// Fails with [`Error::Statement`], whose class follows the cause.
 pub async fn groups(session: &Session, filter: &Filter, limit: u32) -> Result<Vec<Group>, Error> {
     let act = "group dead letters";
     let sql = format!(
         "SELECT coalesce(c.name, d.topic), d.reason, d.detail, count(*), \
                 (extract(epoch FROM min(d.created_at)) * 1000000)::int8, \
                 (extract(epoch FROM max(d.created_at)) * 1000000)::int8, max(d.id) \
-           FROM {LETTERS} WHERE {MEANT} GROUP BY 1, 2, 3 ORDER BY 4 DESC, 1, 2, 3 LIMIT $8"
+           FROM {LETTERS} WHERE {CHOSEN} GROUP BY 1, 2, 3 ORDER BY 4 DESC, 1, 2, 3 LIMIT $8"
     );
     let (bounds, limit) = (filter.bounds(session), i64::from(limit));
     let mut params = filter.params(&bounds);
@@ -210,15 +209,15 @@ pub async fn groups(session: &Session, filter: &Filter, limit: u32) -> Result<Ve
     rows.iter().map(group).collect()
 }
 
-/// Dead letters with their records, oldest first.
+/// Reads dead letters with their records, oldest first.
 ///
 /// # Errors
-/// [`Error::Statement`] by its cause.
+/// Fails with [`Error::Statement`], whose class follows the cause.
 pub async fn records(session: &Session, filter: &Filter, limit: u32) -> Result<Vec<(i64, Fetched)>, Error> {
     let act = "read dead letters";
     let sql = format!(
         "SELECT d.id, d.topic, d.partition, d.log_offset, d.timestamp_ms, d.record_key, d.value, d.headers \
-           FROM {LETTERS} WHERE {MEANT} ORDER BY d.id LIMIT $8"
+           FROM {LETTERS} WHERE {CHOSEN} ORDER BY d.id LIMIT $8"
     );
     let (bounds, limit) = (filter.bounds(session), i64::from(limit));
     let mut params = filter.params(&bounds);
@@ -230,33 +229,33 @@ pub async fn records(session: &Session, filter: &Filter, limit: u32) -> Result<V
 /// Everything about one dead letter.
 #[derive(Clone, Debug)]
 pub struct Shown {
-    /// As it is listed.
+    /// The letter without its contents.
     pub listed: Listed,
-    /// Version of its change, when the record could be read so far.
+    /// Version of its change; `None` if the record could not be decoded that far.
     pub version: Option<Version>,
-    /// The record exactly as it was.
+    /// The record, unchanged.
     pub record: Fetched,
-    /// What operators decided about it, oldest first.
+    /// Decisions of operators about the letter, oldest first.
     pub decisions: Vec<Decision>,
 }
 
-/// What an operator decided.
+/// A decision of an operator.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Decision {
-    /// When.
+    /// When it was made.
     pub at: Timestamp,
-    /// Who.
+    /// Who made it.
     pub who: String,
-    /// Which command.
+    /// The command.
     pub command: String,
-    /// In the operator's words, where the command asks for them.
+    /// The reason in the operator's words, if the command asks for one.
     pub why: Option<String>,
 }
 
-/// One dead letter, whatever its state; `None` when there is none of that number.
+/// Reads one dead letter, whatever its state; returns `None` if no letter has that number.
 ///
 /// # Errors
-/// [`Error::Statement`] by its cause.
+/// Fails with [`Error::Statement`], whose class follows the cause.
 pub async fn show(session: &Session, id: i64) -> Result<Option<Shown>, Error> {
     let act = "show a dead letter";
     let sql = format!(
@@ -279,22 +278,22 @@ pub async fn show(session: &Session, id: i64) -> Result<Option<Shown>, Error> {
     Ok(Some(Shown { listed: listed(&row, act)?, version, record: record(&row, LISTED_COLUMNS, act)?, decisions }))
 }
 
-/// Gives up waiting dead letters and writes down who decided it and why, in one transaction; gives back their numbers.
+/// Discards open and parked dead letters and records who decided it and why, in one transaction; returns their numbers.
 ///
-/// Settled ones are left alone, whatever the filter says. The documents stay as they are in the target, so the reconciler
-/// goes on naming them.
+/// Closed letters are left alone, whatever the filter says. The rows in the target stay as they are, so the reconciler still
+/// reports the documents.
 ///
 /// # Errors
-/// [`Error::Statement`] by its cause.
+/// Fails with [`Error::Statement`], whose class follows the cause.
 pub async fn discard(session: &Session, filter: &Filter, who: &str, why: &str) -> Result<Vec<i64>, Error> {
     let act = "discard dead letters";
     let discarded = async {
-        // Workers lock letters in the order that their batches have: none may be at it, see `locks`.
+        // Workers lock letters in the order of their batches, so no worker may hold any now; see `sink::locks`.
         let sql = format!("SELECT FROM driftless.collection WHERE {OURS} ORDER BY id FOR UPDATE");
         session.execute(act, &sql, &[&session.prefix()]).await?;
         let sql = format!(
             "UPDATE driftless.dead_letter SET state = 'discarded', closed_at = now() \
-              WHERE state IN ('open', 'parked') AND id IN (SELECT d.id FROM {LETTERS} WHERE {MEANT}) RETURNING id"
+              WHERE state IN ('open', 'parked') AND id IN (SELECT d.id FROM {LETTERS} WHERE {CHOSEN}) RETURNING id"
         );
         let bounds = filter.bounds(session);
         let rows = session.query(act, &sql, &filter.params(&bounds)).await?;
@@ -306,29 +305,29 @@ pub async fn discard(session: &Session, filter: &Filter, who: &str, why: &str) -
     session.transaction(act, true, discarded).await
 }
 
-/// What a retry has asked for.
+/// The outcome of asking for a retry.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Retried {
     /// The dead letters that name a document.
     pub letters: Vec<i64>,
     /// The requests for their documents, one each, to be followed with [`repairs::progress`].
     pub requests: Vec<i64>,
-    /// Those whose record cannot be read, so that nobody knows which document they are about.
+    /// The dead letters whose record cannot be decoded, so that their document is unknown.
     pub unreadable: Vec<i64>,
 }
 
 const RETRY: &str = "dlq retry";
 
-/// Asks the source's leader to read the documents of these dead letters again, and writes down who did, in one transaction.
+/// Asks the leader of the source to read the documents of these dead letters again, and records who asked, in one transaction.
 ///
-/// A letter is closed by the change that settles it, not by this.
+/// The change that applies a document closes its letters; this function does not.
 ///
 /// # Errors
-/// [`Error::Statement`] by its cause.
+/// Fails with [`Error::Statement`], whose class follows the cause.
 pub async fn retry(session: &Session, filter: &Filter, who: &str) -> Result<Retried, Error> {
     let act = "retry dead letters";
     let asked = async {
-        let sql = format!("SELECT d.id, d.collection, d.key FROM {LETTERS} WHERE {MEANT} ORDER BY d.id");
+        let sql = format!("SELECT d.id, d.collection, d.key FROM {LETTERS} WHERE {CHOSEN} ORDER BY d.id");
         let bounds = filter.bounds(session);
         let mut retried = Retried::default();
         let mut documents = BTreeSet::new();

@@ -1,13 +1,13 @@
-//! What makes a load slow and can wait: secondary indexes and foreign keys of the mapped tables.
+//! Drops secondary indexes and foreign keys of the mapped tables before a large load, and builds them again after it.
 //!
 //! ```text
-//!  before the load   each is written down with its definition, and dropped: one transaction
-//!  after the load    each is built again while others write, and struck off when it stands
+//!  before the load   each definition is recorded, and the object dropped: one transaction
+//!  after the load    each object is built again while others write, and its record deleted when it is valid
 //! ```
 //!
-//! Unique constraints stay, because they decide what is written. So does whatever its definition does not tell in full, and
-//! everything of a table that has rows already: somebody may be reading it. Both commands may be repeated, and go on where
-//! they were interrupted.
+//! Unique constraints are kept, because they decide what is written. Objects whose definition is incomplete are kept, and so is
+//! everything of a table that already has rows, because somebody may be reading it. Both commands can be repeated and continue
+//! where they were interrupted.
 
 use serde_json::json;
 use tokio_postgres::Row;
@@ -22,14 +22,14 @@ use crate::postgres::{
 
 /// One index or foreign key, and the statements for it.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct Deferred {
+pub struct LoadIndex {
     /// The table.
     pub table: String,
-    /// Its own name.
+    /// The name of the index or foreign key.
     pub name: String,
-    /// What is done, or would be.
+    /// The statements that were executed, or would be.
     pub sql: Vec<String>,
-    /// Why it was left as it is, or what went wrong.
+    /// Why the object was kept, or what failed.
     pub problem: Option<String>,
 }
 
@@ -54,18 +54,23 @@ SELECT f.conrelid::regclass::text, quote_ident(f.conname), 'foreign key', pg_get
  WHERE f.contype = 'f' AND f.conrelid = ANY ($1::text[]::regclass[])
  ORDER BY 3, 1, 2";
 
-/// Writes down and drops what can wait of these tables, named as SQL writes them.
+/// Records and drops the secondary indexes and foreign keys of these tables, which are named as SQL writes them.
 ///
 /// # Errors
-/// [`Error::Statement`] by its cause; then nothing was dropped.
-pub async fn put_off(session: &Session, tables: &[String], who: &str, dry_run: bool) -> Result<Vec<Deferred>, Error> {
-    let act = "drop what can wait until after the load";
+/// Fails with [`Error::Statement`], whose class follows the cause; then nothing was dropped.
+pub async fn drop_before_load(
+    session: &Session,
+    tables: &[String],
+    who: &str,
+    dry_run: bool,
+) -> Result<Vec<LoadIndex>, Error> {
+    let act = "drop indexes and foreign keys before the load";
     session.transaction(act, !dry_run, drop_all(session, tables, who, act)).await
 }
 
-async fn drop_all(session: &Session, tables: &[String], who: &str, act: &str) -> Result<Vec<Deferred>, Error> {
+async fn drop_all(session: &Session, tables: &[String], who: &str, act: &str) -> Result<Vec<LoadIndex>, Error> {
     session.batch(act, "SET LOCAL lock_timeout = '10s'").await?;
-    // A dry run takes them back with everything else.
+    // A dry run rolls them back with everything else.
     schema::run_missing(session).await?;
     identity::ensure(session).await?;
     let mut all = Vec::new();
@@ -74,7 +79,7 @@ async fn drop_all(session: &Session, tables: &[String], who: &str, act: &str) ->
         let mut kept = field::<Option<String>>(&row, 4, act)?;
         if kept.is_none() {
             let rows = session.query(act, &format!("SELECT FROM {table} LIMIT 1"), &[]).await?;
-            kept = (!rows.is_empty()).then(|| "its table has rows already".to_owned());
+            kept = (!rows.is_empty()).then(|| "its table already has rows".to_owned());
         }
         let sql = match kind.as_str() {
             "index" => format!("DROP INDEX {name}"),
@@ -87,22 +92,22 @@ async fn drop_all(session: &Session, tables: &[String], who: &str, act: &str) ->
             session.batch(act, &sql).await?;
             failpoint!(SCHEMA_BEFORE_LOAD);
         }
-        all.push(Deferred { table, name, sql: kept.is_none().then_some(sql).into_iter().collect(), problem: kept });
+        all.push(LoadIndex { table, name, sql: kept.is_none().then_some(sql).into_iter().collect(), problem: kept });
     }
     record_action(session, who, "schema before-load", &json!({ "found": all })).await?;
     Ok(all)
 }
 
-/// Builds what was put off; what fails is told and stays written down, the others are built all the same.
+/// Builds the recorded indexes and foreign keys. An object that fails is reported and stays recorded; the others are built.
 ///
 /// # Errors
-/// [`Error::Statement`] by its cause, where the list itself cannot be read or kept.
-pub async fn catch_up(session: &Session, who: &str, dry_run: bool) -> Result<Vec<Deferred>, Error> {
-    let act = "build what was put off until after the load";
+/// Fails with [`Error::Statement`], whose class follows the cause, if the records themselves cannot be read or written.
+pub async fn build_after_load(session: &Session, who: &str, dry_run: bool) -> Result<Vec<LoadIndex>, Error> {
+    let act = "build indexes and foreign keys after the load";
     if !session.has_table(act, "driftless.deferred").await? {
         return Ok(Vec::new());
     }
-    // Foreign keys last: to validate one is quicker with its indexes.
+    // Foreign keys come last: validating one is faster with its indexes.
     let sql = format!(
         "SELECT relation, name, kind, definition FROM driftless.deferred WHERE {OURS} ORDER BY kind = 'foreign key', id"
     );
@@ -112,7 +117,7 @@ pub async fn catch_up(session: &Session, who: &str, dry_run: bool) -> Result<Vec
         let sql = remembered.missing(session).await?;
         let mut problem = None;
         for sql in sql.iter().filter(|_| !dry_run) {
-            // One by one, because an index that is built while others write cannot be part of a transaction.
+            // One by one, because CREATE INDEX CONCURRENTLY cannot run inside a transaction.
             if let Err(error) = session.batch(act, sql).await {
                 problem = Some(crate::retry::chain(&error));
                 break;
@@ -124,7 +129,7 @@ pub async fn catch_up(session: &Session, who: &str, dry_run: bool) -> Result<Vec
             let done = "DELETE FROM driftless.deferred WHERE relation = $1 AND name = $2";
             session.execute(act, done, &[&table, &name]).await?;
         }
-        all.push(Deferred { table, name, sql, problem });
+        all.push(LoadIndex { table, name, sql, problem });
     }
     if !dry_run {
         record_action(session, who, "schema after-load", &json!({ "built": all })).await?;
@@ -132,7 +137,7 @@ pub async fn catch_up(session: &Session, who: &str, dry_run: bool) -> Result<Vec
     Ok(all)
 }
 
-/// As it is written down.
+/// An index or foreign key as it is recorded.
 struct Remembered {
     table: String,
     name: String,
@@ -150,7 +155,7 @@ impl Remembered {
         })
     }
 
-    /// The statements that are still needed: an attempt before this one may have come half-way.
+    /// Returns the statements that are still needed, because an earlier attempt may have stopped halfway.
     async fn missing(&self, session: &Session) -> Result<Vec<String>, Error> {
         let Self { table, name, kind, definition } = self;
         if kind == "index" {
@@ -165,7 +170,7 @@ impl Remembered {
         let sql =
             "SELECT convalidated FROM pg_constraint WHERE conrelid = to_regclass($1) AND quote_ident(conname) = $2";
         let stands = self.stands(session, sql, &[table, name]).await?;
-        // Added first and looked at later, so that writers are not kept waiting. One that was never valid is not looked at.
+        // Added first and validated later, so that writers do not wait. A constraint that was NOT VALID is not validated.
         let (rule, valid) = match definition.strip_suffix(" NOT VALID") {
             Some(rule) => (rule, false),
             None => (definition.as_str(), true),
@@ -177,7 +182,7 @@ impl Remembered {
     }
 
     async fn stands(&self, session: &Session, sql: &str, params: &[Param<'_>]) -> Result<Option<bool>, Error> {
-        let act = "look for what was put off";
+        let act = "look for an index or foreign key";
         session.query_opt(act, sql, params).await?.map(|row| field(&row, 0, act)).transpose()
     }
 }

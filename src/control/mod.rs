@@ -1,6 +1,6 @@
-//! What operators ask for and read, and what the source's leader hears of it: rows of the schema `driftless`, never calls.
+//! Requests of operators, their state, and the status: rows of the schema `driftless`, never calls.
 //!
-//! Nothing here writes a replicated row.
+//! Commands write requests, the leader of the source reads them and reports progress. Nothing here writes a replicated row.
 
 pub mod dead_letters;
 pub mod load_indexes;

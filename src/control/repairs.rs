@@ -1,12 +1,11 @@
-//! Where operators and the source's leader meet about single documents: which are to be read again and published as they are
-//! then, and what became of that.
+//! Requests to read single documents again: operators write them, the leader of the source serves them and reports progress.
 //!
 //! ```text
 //!  asked ──the leader reads the document, its change is in the log──▶ done ──the sink has passed that version──▶ applied
 //!    └──────────the leader cannot (its collection is not mapped)────▶ refused
 //! ```
-//! A request names a document and no version: whatever is read is newer than all that was published before it was read, so a
-//! request may be served twice, and by another leader than the one that began.
+//! A request names a document and no version. The read is newer than everything that was published before it, so a request may be
+//! served twice, even by two leaders.
 
 use bson::raw::RawDocumentBuf;
 use serde::Serialize;
@@ -21,33 +20,33 @@ use crate::{
     },
 };
 
-/// How long requests that are done are kept for whoever asks what became of them.
+/// How long finished requests are kept, so that their outcome can be read.
 const KEPT: &str = "7 days";
 
-/// A document to be read again.
+/// A request to read a document again.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Request {
-    /// Its number.
+    /// The number of the request.
     pub id: i64,
     /// The collection.
     pub collection: String,
     /// The document's key.
     pub key: Key,
-    /// Its `{_id: …}`, where that cannot be read from the key.
+    /// The `{_id: …}` of the document, if it does not follow from the key.
     pub target: Option<RawDocumentBuf>,
 }
 
 impl Request {
-    /// The document's `{_id: …}`; `None` where the ledger does not hold it either.
+    /// Returns the `{_id: …}` of the document; `None` if the ledger does not hold it either.
     pub fn document(&self) -> Option<RawDocumentBuf> {
         self.target.clone().or_else(|| self.key.to_id())
     }
 }
 
-/// The oldest requests that wait.
+/// Reads the oldest waiting requests.
 ///
 /// # Errors
-/// [`Error::Statement`] by its cause, also while the schema has not been made.
+/// Fails with [`Error::Statement`], whose class follows the cause, also if the schema does not exist yet.
 pub async fn waiting(session: &Session, limit: usize) -> Result<Vec<Request>, Error> {
     let act = "read requests for repairs";
     let sql = format!(
@@ -68,30 +67,30 @@ pub async fn waiting(session: &Session, limit: usize) -> Result<Vec<Request>, Er
     rows.iter().map(request).collect()
 }
 
-/// Notes that these documents were read at this version, and that the log has them.
+/// Records that the documents of these requests were read at this version and are in the log.
 ///
 /// # Errors
-/// [`Error::Statement`] by its cause.
+/// Fails with [`Error::Statement`], whose class follows the cause.
 pub async fn done(session: &Session, ids: &[i64], version: Version) -> Result<(), Error> {
     let sql = "UPDATE driftless.repair SET done_at = now(), version = $2 WHERE id = ANY ($1) AND done_at IS NULL";
-    session.execute("note repairs", sql, &[&ids, &&version.to_bytes()[..]]).await?;
+    session.execute("record repairs", sql, &[&ids, &&version.to_bytes()[..]]).await?;
     Ok(())
 }
 
-/// Notes that these requests cannot be served.
+/// Records that these requests cannot be served, and why.
 ///
 /// # Errors
-/// [`Error::Statement`] by its cause.
+/// Fails with [`Error::Statement`], whose class follows the cause.
 pub async fn refuse(session: &Session, ids: &[i64], why: &str) -> Result<(), Error> {
     let sql = "UPDATE driftless.repair SET done_at = now(), refused = $2 WHERE id = ANY ($1) AND done_at IS NULL";
     session.execute("refuse repairs", sql, &[&ids, &why]).await?;
     Ok(())
 }
 
-/// Asks for these documents, inside a transaction of the caller's; gives back the numbers of the requests.
+/// Requests these documents inside the transaction of the caller; returns the numbers of the requests.
 ///
 /// # Errors
-/// [`Error::Statement`] by its cause.
+/// Fails with [`Error::Statement`], whose class follows the cause.
 pub(crate) async fn ask(
     session: &Session,
     who: &str,
@@ -113,33 +112,33 @@ pub(crate) async fn ask(
     session.query(act, sql, &params).await?.iter().map(|row| field(row, 0, act)).collect()
 }
 
-/// What became of requests.
+/// Progress of requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Progress {
-    /// No leader has taken them up.
+    /// Requests that no leader has accepted.
     pub asked: u64,
-    /// They are in the log, and not applied yet.
+    /// Requests whose documents are in the log and not applied yet.
     pub logged: u64,
-    /// They are applied, or something newer is.
+    /// Requests whose documents are applied in this or a newer version.
     pub applied: u64,
-    /// They cannot be served.
+    /// Requests that cannot be served.
     pub refused: u64,
 }
 
 impl Progress {
-    /// Whether nothing more will happen to them.
+    /// Returns whether every request has reached its end.
     pub fn ended(&self) -> bool {
         self.asked + self.logged == 0
     }
 }
 
-/// Tells what became of these requests so far.
+/// Reads the progress of these requests.
 ///
 /// # Errors
-/// [`Error::Statement`] by its cause.
+/// Fails with [`Error::Statement`], whose class follows the cause.
 pub async fn progress(session: &Session, ids: &[i64]) -> Result<Progress, Error> {
     let act = "follow repairs";
-    // A change at or below the floor of an emptied collection is void: its entry never comes that far.
+    // A change at or below the floor of a truncated collection is void, so its ledger entry never reaches that version.
     let sql = "SELECT count(*) FILTER (WHERE r.done_at IS NULL), \
                       count(*) FILTER (WHERE r.version IS NOT NULL AND NOT passed), \
                       count(*) FILTER (WHERE r.version IS NOT NULL AND passed), \
@@ -153,10 +152,10 @@ pub async fn progress(session: &Session, ids: &[i64]) -> Result<Progress, Error>
     Ok(Progress { asked: number(0)?, logged: number(1)?, applied: number(2)?, refused: number(3)? })
 }
 
-/// Why requests among these cannot be served, and how many each time.
+/// Reads why requests among these cannot be served, with the number for each reason.
 ///
 /// # Errors
-/// [`Error::Statement`] by its cause.
+/// Fails with [`Error::Statement`], whose class follows the cause.
 pub async fn refusals(session: &Session, ids: &[i64]) -> Result<Vec<(String, i64)>, Error> {
     let act = "follow repairs";
     let sql = "SELECT c.name || ': ' || r.refused, count(*) FROM driftless.repair AS r \
@@ -166,10 +165,10 @@ pub async fn refusals(session: &Session, ids: &[i64]) -> Result<Vec<(String, i64
     rows.iter().map(|row| Ok((field(row, 0, act)?, field(row, 1, act)?))).collect()
 }
 
-/// Dead letters of these documents that wait, by number: of what was refused again, or refused meanwhile.
+/// Reads the numbers of the open and parked dead letters of these documents.
 ///
 /// # Errors
-/// [`Error::Statement`] by its cause.
+/// Fails with [`Error::Statement`], whose class follows the cause.
 pub async fn letters(session: &Session, ids: &[i64]) -> Result<Vec<i64>, Error> {
     let act = "follow repairs";
     let sql = "SELECT d.id FROM driftless.dead_letter AS d WHERE d.state IN ('open', 'parked') \

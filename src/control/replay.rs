@@ -1,8 +1,8 @@
 //! Replay: moves positions back, so that running workers read the log again from there.
 //!
-//! Nothing is told to the workers. Each checks the positions in every transaction; the next one (idle partitions get a
-//! frontier record about once a second) finds its position moved, writes nothing, and seeks. By the ledger, what was applied
-//! already is applied again only where its version is still the newest.
+//! The workers need no message. Each checks the positions in every transaction; the next transaction (idle partitions get a
+//! frontier record about once a second) finds its position moved, writes nothing, and seeks. The ledger lets a change be
+//! applied again only if its version is still the newest.
 
 use tokio_postgres::Row;
 
@@ -12,40 +12,40 @@ use crate::{
     sink::checkpoint,
 };
 
-/// Where to read again from.
+/// The offset to read again from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum To {
-    /// The earliest record there is.
+    /// The earliest record in the topic.
     Earliest,
     /// This offset.
     Offset(i64),
 }
 
-/// A partition that is, or would be, moved.
+/// A partition that was moved, or would be.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Moved {
     /// Topic.
     pub topic: String,
     /// Partition.
     pub partition: i32,
-    /// Where it stood; `None` is the earliest.
+    /// The next offset before; `None` is the earliest record.
     pub from: Option<i64>,
-    /// Where it stands now; likewise.
+    /// The next offset now; `None` is the earliest record.
     pub to: Option<i64>,
 }
 
-/// What an operator asks for.
+/// A request for a replay.
 #[derive(Clone, Debug)]
 pub struct Request<'a> {
-    /// The collection's topic.
+    /// The topic of the collection.
     pub topic: &'a str,
-    /// Its partition; `None` is all of them.
+    /// The partition; `None` means all of them.
     pub partition: Option<i32>,
-    /// Where to.
+    /// The new position.
     pub to: To,
-    /// Who asks, for the record.
+    /// Who asks; it is recorded.
     pub who: &'a str,
-    /// Only tell what would be moved.
+    /// Whether to report what would be moved and change nothing.
     pub dry_run: bool,
 }
 
@@ -54,7 +54,7 @@ const ACT: &str = "move positions for a replay";
 /// Moves the positions and records the action, in one transaction. A position is never moved forward: that would lose changes.
 ///
 /// # Errors
-/// [`Error::Statement`] by its cause.
+/// Fails with [`Error::Statement`], whose class follows the cause.
 pub async fn replay(session: &Session, request: &Request<'_>) -> Result<Vec<Moved>, Error> {
     let offset = match request.to {
         To::Earliest => None,
@@ -64,7 +64,7 @@ pub async fn replay(session: &Session, request: &Request<'_>) -> Result<Vec<Move
 }
 
 async fn inside(session: &Session, request: &Request<'_>, offset: Option<i64>) -> Result<Vec<Moved>, Error> {
-    // The count since the last frontier no longer reaches back to it.
+    // The count since the last frontier no longer starts at that frontier.
     let sql = "WITH old AS (SELECT topic, partition, next_offset FROM driftless.position \
                              WHERE topic = $1 AND ($2::int4 IS NULL OR partition = $2) \
                              ORDER BY topic, partition FOR UPDATE) \
@@ -80,10 +80,11 @@ async fn inside(session: &Session, request: &Request<'_>, offset: Option<i64>) -
     Ok(moved)
 }
 
-/// Where the partitions of a topic stand, by number; `None` is the earliest. Those of which nothing was applied are not among them.
+/// Reads the next offset of each partition of a topic; `None` is the earliest record. Partitions without an applied record are
+/// left out.
 ///
 /// # Errors
-/// [`Error::Statement`] by its cause.
+/// Fails with [`Error::Statement`], whose class follows the cause.
 pub async fn positions(session: &Session, topic: &str) -> Result<Vec<(i32, Option<i64>)>, Error> {
     let all = checkpoint::all(session).await?.into_iter();
     let ours = all.filter(|(partition, _)| *partition.topic == *topic);
@@ -101,10 +102,10 @@ fn read(row: &Row) -> Result<Moved, Error> {
     })
 }
 
-/// Records what an operator did.
+/// Records an action of an operator.
 ///
 /// # Errors
-/// [`Error::Statement`] by its cause.
+/// Fails with [`Error::Statement`], whose class follows the cause.
 pub async fn record_action(
     session: &Session,
     who: &str,

@@ -1,4 +1,4 @@
-//! Where operators and the source's leader meet: what is wanted of each snapshot, and what was last told of it.
+//! Snapshot requests and reports: operators write the desired state of each snapshot, the leader reports its progress.
 
 use std::collections::BTreeMap;
 
@@ -14,26 +14,26 @@ use crate::{
     status::SnapshotStatus,
 };
 
-/// What operators want of a snapshot.
+/// The desired state of a snapshot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SnapshotRequest {
-    /// The leader reads the collection from its beginning when the run that it knows is lower.
+    /// The number of the desired run: the leader starts again if the run it knows is lower.
     pub run: u64,
-    /// Whether it is to stand still.
+    /// Whether the snapshot should pause.
     pub paused: bool,
 }
 
-/// By collection.
+/// Requests by collection.
 pub type SnapshotRequests = BTreeMap<String, SnapshotRequest>;
 
-/// What an operator asks for.
+/// A command of an operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SnapshotCommand {
-    /// Read it from its beginning.
+    /// Read the collection from the beginning.
     Start,
-    /// Let it stand still.
+    /// Pause the snapshot.
     Pause,
-    /// Let it go on.
+    /// Resume the snapshot.
     Resume,
 }
 
@@ -47,25 +47,25 @@ impl SnapshotCommand {
     }
 }
 
-/// A snapshot as both sides left it.
+/// A snapshot with its request and its last report.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Listed {
     /// The collection.
     pub collection: String,
-    /// What is wanted.
+    /// The desired state.
     pub request: SnapshotRequest,
-    /// What the leader told last; `None` when it has told nothing, or nothing that this version can read.
-    pub told: Option<SnapshotStatus>,
-    /// When it did.
-    pub told_at: Option<Timestamp>,
-    /// How long ago that was by PostgreSQL's clock, in seconds.
+    /// The last report of the leader; `None` if there is none that this version can read.
+    pub reported: Option<SnapshotStatus>,
+    /// When the leader reported it.
+    pub reported_at: Option<Timestamp>,
+    /// Age of the report in seconds, by PostgreSQL's clock.
     pub silent: Option<i64>,
 }
 
-/// Everything that is wanted.
+/// Reads all requests.
 ///
 /// # Errors
-/// [`Error::Statement`] by its cause, also while the schema has not been made.
+/// Fails with [`Error::Statement`], whose class follows the cause, also if the schema does not exist yet.
 pub async fn requests(session: &Session) -> Result<SnapshotRequests, Error> {
     let act = "read requests for snapshots";
     let sql = format!("SELECT collection, run, paused FROM driftless.snapshot WHERE {OURS}");
@@ -74,29 +74,29 @@ pub async fn requests(session: &Session) -> Result<SnapshotRequests, Error> {
     requests.collect()
 }
 
-/// Tells how snapshots are.
+/// Writes the report of the leader.
 ///
 /// # Errors
-/// [`Error::Statement`] by its cause.
-pub async fn tell(session: &Session, lines: Vec<(&String, &SnapshotStatus)>) -> Result<(), Error> {
+/// Fails with [`Error::Statement`], whose class follows the cause.
+pub async fn report(session: &Session, lines: Vec<(&String, &SnapshotStatus)>) -> Result<(), Error> {
     let (names, lines): (Vec<_>, Vec<_>) =
         lines.into_iter().map(|(name, line)| (name.clone(), serde_json::to_value(line).unwrap_or_default())).unzip();
     let sql = "INSERT INTO driftless.snapshot AS s (migration, collection, told, told_at) \
                SELECT i.id, e.*, now() FROM driftless.identity AS i, unnest($1::text[], $2::jsonb[]) AS e WHERE i.prefix = $3 \
                ON CONFLICT (migration, collection) DO UPDATE SET told = excluded.told, told_at = excluded.told_at";
-    session.execute("tell how snapshots are", sql, &[&names, &lines, &session.prefix()]).await?;
+    session.execute("report the progress of snapshots", sql, &[&names, &lines, &session.prefix()]).await?;
     Ok(())
 }
 
-/// Asks for something, for all these collections at once, and records who did.
+/// Writes a request for all these collections, and records who asked.
 ///
 /// # Errors
-/// [`Error::Statement`] by its cause.
+/// Fails with [`Error::Statement`], whose class follows the cause.
 pub async fn ask(session: &Session, ask: SnapshotCommand, collections: &[String], who: &str) -> Result<(), Error> {
     let act = "ask for snapshots";
     let asked = async {
         identity::ensure(session).await?;
-        // Of a start the run is above all that are known: the request's and the leader's.
+        // A start takes a run above those of the request and of the leader.
         let sql = "INSERT INTO driftless.snapshot AS s (migration, collection, run, paused, who, at) \
                    SELECT i.id, name, CASE WHEN $2 THEN 1 ELSE 0 END, $3, $4, now() \
                      FROM driftless.identity AS i, unnest($1::text[]) AS name WHERE i.prefix = $5 \
@@ -109,10 +109,10 @@ pub async fn ask(session: &Session, ask: SnapshotCommand, collections: &[String]
     session.transaction(act, true, asked).await
 }
 
-/// All that was ever wanted or told; nothing before the schema was made.
+/// Reads all requests and reports; the list is empty if the schema does not exist yet.
 ///
 /// # Errors
-/// [`Error::Statement`] by its cause.
+/// Fails with [`Error::Statement`], whose class follows the cause.
 pub async fn list(session: &Session) -> Result<Vec<Listed>, Error> {
     let act = "list snapshots";
     if !session.has_table(act, "driftless.snapshot").await? {
@@ -124,13 +124,13 @@ pub async fn list(session: &Session) -> Result<Vec<Listed>, Error> {
     );
     let rows = session.query(act, &sql, &[&session.prefix()]).await?;
     let listed = rows.iter().map(|row| {
-        let told: Option<serde_json::Value> = field(row, 3, act)?;
+        let reported: Option<serde_json::Value> = field(row, 3, act)?;
         let at: Option<i64> = field(row, 4, act)?;
         Ok(Listed {
             collection: field(row, 0, act)?,
             request: request(field(row, 1, act)?, field(row, 2, act)?),
-            told: told.and_then(|told| serde_json::from_value(told).ok()),
-            told_at: at.and_then(|at| Timestamp::from_millisecond(at).ok()),
+            reported: reported.and_then(|reported| serde_json::from_value(reported).ok()),
+            reported_at: at.and_then(|at| Timestamp::from_millisecond(at).ok()),
             silent: field(row, 5, act)?,
         })
     });

@@ -1,5 +1,5 @@
-//! Live entries of the ledger that are older than a run of the snapshot: documents that it did not find, or whose newest
-//! record is not applied. Only the source can say which.
+//! Lists live ledger entries that are older than a snapshot run. Such a document was not found by the run, or its newest record is
+//! not applied yet; only the source can say which.
 
 use bson::RawDocumentBuf;
 
@@ -11,19 +11,19 @@ use crate::{
     },
 };
 
-/// Entries that one statement looks at: a few tens of milliseconds.
+/// Entries that one statement reads; it takes a few tens of milliseconds.
 const MAX_SCANNED: i64 = 20_000;
-/// Documents of a page.
+/// The most documents of a page.
 const MAX_DOCUMENTS: usize = 1_000;
-/// Bytes of their ids: they travel in one command to MongoDB.
+/// The most bytes of their ids, because they travel in one command to MongoDB.
 const MAX_BYTES: usize = 1 << 20;
 
-/// Some stale documents of a collection.
+/// A page of stale documents of a collection.
 #[derive(Debug, Default)]
 pub struct Page {
-    /// Each `{_id: …}`.
+    /// The `{_id: …}` of each document.
     pub ids: Vec<RawDocumentBuf>,
-    /// Where the next page begins; `None` behind the last one.
+    /// The key after which the next page begins; `None` after the last page.
     pub next: Option<Key>,
 }
 
@@ -37,10 +37,10 @@ WITH looked AS MATERIALIZED (
 UNION ALL
 (SELECT key, NULL, (SELECT count(*) FROM looked) FROM looked ORDER BY key DESC LIMIT 1)";
 
-/// Lists documents behind `after` that are live in the ledger with a version below `before`.
+/// Lists documents after the key `after` that are live in the ledger with a version below `before`.
 ///
 /// # Errors
-/// [`Error::Statement`] by its cause.
+/// Fails with [`Error::Statement`], whose class follows the cause.
 pub async fn page(session: &Session, collection: &str, before: Version, after: Option<&Key>) -> Result<Page, Error> {
     let act = "list documents that a snapshot did not find";
     let (before, after) = (before.to_bytes(), after.map_or(&[][..], Key::as_bytes));

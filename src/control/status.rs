@@ -1,4 +1,4 @@
-//! What the sink knows of itself, read for the status page, the metrics and the gate of a cutover.
+//! Reads the state of the target for the status page, the metrics and the verdict.
 
 use std::time::Duration;
 
@@ -15,98 +15,98 @@ use crate::{
     sink::checkpoint,
 };
 
-/// The sink at a glance.
+/// The state of the target at one moment.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Status {
-    /// PostgreSQL's clock, milliseconds since 1970: the one that ages are counted by.
+    /// PostgreSQL's clock in milliseconds since 1970; ages are computed by it.
     pub now_ms: i64,
-    /// How far each partition is applied.
+    /// The position of each partition.
     pub positions: Vec<PartitionStatus>,
-    /// Waiting dead letters.
+    /// Open and parked dead letters.
     pub dead_letters: Vec<Letters>,
     /// The last result of each tier for each collection.
     pub reconcile: Vec<ReconcileResult>,
-    /// What operators did last, newest first.
+    /// The last actions of operators, newest first.
     pub actions: Vec<Action>,
 }
 
-/// How far a partition is applied.
+/// The position of a partition.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PartitionStatus {
     /// Topic.
     pub topic: String,
     /// Partition.
     pub partition: i32,
-    /// Where to go on; `None` is the earliest.
+    /// The next offset; `None` is the earliest record.
     pub next_offset: Option<i64>,
-    /// Every change with a lower cluster time is applied.
+    /// The watermark: every change with a lower cluster time is applied.
     pub watermark: Option<ClusterTime>,
-    /// Source wall clock as of which the partition is complete, milliseconds since 1970.
+    /// Wall clock of the source as of which the partition is complete, in milliseconds since 1970.
     pub as_of_ms: Option<i64>,
-    /// Whether the snapshot of the collection is applied here.
+    /// Whether the snapshot of the collection is applied in this partition.
     pub complete: bool,
-    /// Frontiers whose count was not met, ever.
+    /// Number of frontiers whose count did not match, since the beginning.
     pub gaps: u64,
 }
 
-/// Waiting dead letters of one kind.
+/// Open or parked dead letters of one kind.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Letters {
-    /// Collection; the topic where the record could not be read.
+    /// The collection, or the topic if the record could not be decoded.
     pub collection: String,
-    /// Reason.
+    /// The reason.
     pub reason: String,
     /// `open` or `parked`.
     pub state: String,
-    /// How many.
+    /// Number of letters.
     pub count: i64,
 }
 
-/// What an operator did.
+/// An action of an operator.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Action {
-    /// When, milliseconds since 1970.
+    /// When it happened, in milliseconds since 1970.
     pub at_ms: i64,
-    /// Who.
+    /// Who did it.
     pub who: String,
-    /// Which command.
+    /// The command.
     pub command: String,
-    /// With what.
+    /// The details of the command.
     pub detail: serde_json::Value,
 }
 
-/// What a pass of the reconciler found.
+/// The result of a pass of the reconciler.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ReconcileResult {
-    /// Collection.
+    /// The collection.
     pub collection: String,
-    /// Which kind of comparison: counts, sample, digest, deep, …
+    /// The kind of comparison: counts, sample, digest, deep, …
     pub tier: String,
-    /// How long the pass took; what it read first is older than its end by that.
+    /// Duration of the pass; its first read is older than its end by this much.
     pub took: Duration,
-    /// When it began, milliseconds since 1970; set by PostgreSQL when the result is stored.
+    /// Begin of the pass in milliseconds since 1970; PostgreSQL sets it when the result is stored.
     pub began_ms: i64,
-    /// How long ago that is by PostgreSQL's clock, likewise; never below zero.
+    /// Age of the begin in milliseconds, by PostgreSQL's clock; never below zero.
     pub age: Duration,
-    /// Digest of the compiled plan that rows were held against.
+    /// Digest of the compiled plan that rows were compared with.
     pub plan: Option<[u8; 16]>,
-    /// The cluster time both sides were read at.
+    /// The cluster time at which both sides were read.
     pub as_of: ClusterTime,
-    /// Documents judged.
+    /// Documents that were judged.
     pub checked: u64,
-    /// Documents there are.
+    /// Documents that exist.
     pub total: u64,
-    /// Missing in the target.
+    /// Documents missing in the target.
     pub missing: u64,
-    /// In the target only.
+    /// Documents only in the target.
     pub extra: u64,
-    /// Different in at least one column.
+    /// Documents that differ in at least one column.
     pub different: u64,
-    /// Not judged.
+    /// Documents that could not be judged.
     pub undecided: u64,
-    /// Whether the source has no such collection and never had a document of it.
+    /// Whether the source has no such collection and the target never held a document of it.
     pub no_such_collection: bool,
-    /// Whatever else the tier has to tell; no values of documents.
+    /// Further details of the tier, without values of documents.
     pub detail: serde_json::Value,
 }
 
@@ -115,7 +115,7 @@ const ACT: &str = "read the status";
 /// Reads the status; `actions` bounds the number of actions.
 ///
 /// # Errors
-/// [`Error::Statement`] by its cause.
+/// Fails with [`Error::Statement`], whose class follows the cause.
 pub async fn read(session: &Session, actions: u32) -> Result<Status, Error> {
     let positions = checkpoint::all(session).await?.into_iter().map(|(partition, position)| PartitionStatus {
         topic: partition.topic.to_string(),
@@ -136,10 +136,10 @@ pub async fn read(session: &Session, actions: u32) -> Result<Status, Error> {
     })
 }
 
-/// Counts waiting dead letters.
+/// Counts open and parked dead letters.
 ///
 /// # Errors
-/// [`Error::Statement`] by its cause.
+/// Fails with [`Error::Statement`], whose class follows the cause.
 pub async fn dead_letters(session: &Session) -> Result<Vec<Letters>, Error> {
     let sql = format!(
         "SELECT coalesce(c.name, d.topic), d.reason, d.state, count(*) \
@@ -158,10 +158,10 @@ pub async fn dead_letters(session: &Session) -> Result<Vec<Letters>, Error> {
     letters.collect()
 }
 
-/// The last result of each tier for each collection.
+/// Reads the last result of each tier for each collection.
 ///
 /// # Errors
-/// [`Error::Statement`] by its cause.
+/// Fails with [`Error::Statement`], whose class follows the cause.
 pub async fn reconcile_results(session: &Session) -> Result<Vec<ReconcileResult>, Error> {
     let sql = format!(
         "SELECT DISTINCT ON (collection, tier) collection, tier, (extract(epoch FROM finished_at - began_at) * 1000)::int8, \
@@ -195,7 +195,7 @@ fn reconcile_result(row: &Row) -> Result<ReconcileResult, Error> {
     })
 }
 
-/// Texts as [`Session::storable`] makes them: an `_id` is written as Extended JSON, of which an escape is a part.
+/// Makes texts storable with [`Session::storable`]. An `_id` is Extended JSON, which can contain an escape.
 pub(crate) fn storable(session: &Session, value: &serde_json::Value) -> serde_json::Value {
     use serde_json::Value;
     match value {
@@ -208,13 +208,13 @@ pub(crate) fn storable(session: &Session, value: &serde_json::Value) -> serde_js
     }
 }
 
-/// Results kept per collection and tier.
+/// Number of results kept per collection and tier.
 const RESULTS_KEPT: i64 = 1_000;
 
-/// Stores what a pass found, and forgets the oldest.
+/// Stores the result of a pass and deletes the oldest results.
 ///
 /// # Errors
-/// [`Error::Statement`] by its cause.
+/// Fails with [`Error::Statement`], whose class follows the cause.
 pub async fn store_reconcile_result(session: &Session, result: &ReconcileResult) -> Result<(), Error> {
     failpoint!(RECONCILE_RESULT);
     let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
@@ -251,7 +251,7 @@ pub async fn store_reconcile_result(session: &Session, result: &ReconcileResult)
           WHERE {OURS} AND collection = $2 AND tier = $3 ORDER BY id DESC OFFSET $4)"
     );
     let params: [Param<'_>; 4] = [&session.prefix(), &result.collection, &result.tier, &RESULTS_KEPT];
-    session.execute("forget old results", &sql, &params).await?;
+    session.execute("delete old results", &sql, &params).await?;
     Ok(())
 }
 

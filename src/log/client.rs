@@ -1,8 +1,8 @@
-//! Settings of the client library, from ours.
+//! Derives the settings of the client library from the configuration.
 //!
-//! Order: tuning of our own, then what the operator sets, then what the protocol rests on. Settings of the last kind are
-//! refused when an operator names them, because silently winning would be as bad as silently losing. No message holds the
-//! value of a setting: any may be a secret.
+//! Our tuning comes first, then the settings of the operator, then the settings that correctness rests on. An operator who names
+//! one of the last kind is refused, because ignoring either value silently would be wrong. No message contains the value of a
+//! setting, because any may be a secret.
 
 use std::{
     fs,
@@ -20,7 +20,7 @@ use rdkafka::{
 use super::{Error, Fault};
 use crate::config::LogConfig;
 
-/// Settings that belong to the protocol between the parts of this program.
+/// Settings that correctness rests on.
 const RESERVED: &[&str] = &[
     "bootstrap.servers",
     "metadata.broker.list",
@@ -54,10 +54,10 @@ const RESERVED: &[&str] = &[
     "allow.auto.create.topics",
 ];
 
-/// The settings that every client shares.
+/// Returns the settings that every client shares.
 ///
 /// # Errors
-/// [`Error::Faults`] for reserved settings and unreadable lines, [`Error::SecretsFile`].
+/// Fails with [`Error::Faults`] for reserved settings and unreadable lines, or with [`Error::SecretsFile`].
 pub(super) fn settings(cfg: &LogConfig) -> Result<ClientConfig, Error> {
     let mut faults = Vec::new();
     let mut settings = ClientConfig::new();
@@ -66,7 +66,7 @@ pub(super) fn settings(cfg: &LogConfig) -> Result<ClientConfig, Error> {
         .set("client.id", "driftless")
         .set("socket.keepalive.enable", "true")
         .set("socket.timeout.ms", millis(cfg.timeout))
-        // Brokers that restart are back within seconds; the library's own 10 s would outlast them.
+        // Restarting brokers are back within seconds; the default of the library, 10 s, would be longer than the outage.
         .set("reconnect.backoff.max.ms", "2000");
     let secrets = match &cfg.client_secrets_file {
         None => String::new(),
@@ -74,13 +74,16 @@ pub(super) fn settings(cfg: &LogConfig) -> Result<ClientConfig, Error> {
     };
     let (secrets, bad_lines) = pairs(&secrets);
     faults.extend(bad_lines.into_iter().map(|line| {
-        Fault::new(format!("line {line} of the secret settings holds no `key=value`"), "write one setting a line")
+        Fault::new(
+            format!("line {line} of the secret settings is not of the form `key=value`"),
+            "write one setting per line",
+        )
     }));
     let own = cfg.client.iter().map(|(key, value)| (key.as_str(), value.as_str()));
     for (key, value) in own.chain(secrets) {
         if RESERVED.contains(&key) {
             faults.push(Fault::new(
-                format!("the client setting `{key}` belongs to driftless"),
+                format!("the client setting `{key}` is reserved for driftless"),
                 "remove it; brokers, prefix and timeouts have their own keys",
             ));
         } else {
@@ -91,7 +94,7 @@ pub(super) fn settings(cfg: &LogConfig) -> Result<ClientConfig, Error> {
     if faults.is_empty() { Ok(settings) } else { Err(Error::Faults(faults)) }
 }
 
-/// The `key=value` lines, and the numbers of the lines that are neither that nor empty nor a comment.
+/// Parses `key=value` lines; returns them with the numbers of the lines that are neither that, nor empty, nor a comment.
 fn pairs(text: &str) -> (Vec<(&str, &str)>, Vec<usize>) {
     let mut pairs = Vec::new();
     let mut bad = Vec::new();
@@ -106,14 +109,14 @@ fn pairs(text: &str) -> (Vec<(&str, &str)>, Vec<usize>) {
     (pairs, bad)
 }
 
-/// Sets tuning of our own unless the operator has, under any of the setting's names.
+/// Sets a value unless the operator has set it under any of its names.
 pub(super) fn tune(settings: &mut ClientConfig, names: &[&str], value: impl Into<String>) {
     if names.iter().all(|name| settings.get(name).is_none()) {
         settings.set(names[0], value);
     }
 }
 
-/// Adds what every member of a group needs: no offsets of the group's own, and a session as short as configured.
+/// Adds the settings of a group member: no committed offsets, and the configured session timeout.
 pub(super) fn member(settings: &mut ClientConfig, cfg: &LogConfig, group: &str) {
     settings
         .set("group.id", group)
@@ -121,7 +124,7 @@ pub(super) fn member(settings: &mut ClientConfig, cfg: &LogConfig, group: &str) 
         .set("enable.auto.offset.store", "false")
         .set("isolation.level", "read_committed")
         .set("allow.auto.create.topics", "false")
-        // A standby that joins does not take anything from those who are there.
+        // A joining standby takes no partition from the present members.
         .set("partition.assignment.strategy", "cooperative-sticky")
         .set("session.timeout.ms", millis(cfg.session_timeout))
         .set("heartbeat.interval.ms", millis(cfg.session_timeout / 4));
@@ -130,7 +133,7 @@ pub(super) fn member(settings: &mut ClientConfig, cfg: &LogConfig, group: &str) 
 /// Creates a client.
 ///
 /// # Errors
-/// [`Error::Faults`] with the name of the setting that was refused.
+/// Fails with [`Error::Faults`], which names the refused setting.
 pub(super) fn create<C, T>(settings: &ClientConfig, context: C) -> Result<T, Error>
 where
     C: ClientContext,
@@ -138,7 +141,7 @@ where
 {
     settings.create_with_context(context).map_err(|error| {
         Error::Faults(vec![match error {
-            // The library's own text quotes the value.
+            // The text of the library quotes the value.
             KafkaError::ClientConfig(_, _, key, _) => Fault::new(
                 format!("the client library refuses the setting `{key}`"),
                 "see librdkafka's CONFIGURATION.md for its name and its values",
@@ -148,10 +151,10 @@ where
     })
 }
 
-/// Runs calls that block, away from the threads of the runtime.
+/// Runs blocking calls outside of the threads of the runtime.
 ///
 /// # Errors
-/// Those of the calls; [`Error::Ended`] when they panicked or the runtime is shutting down.
+/// Fails like the calls, or with [`Error::Ended`] if they panicked or the runtime is shutting down.
 pub(super) async fn blocking<T: Send + 'static>(
     what: &'static str,
     calls: impl FnOnce() -> Result<T, Error> + Send + 'static,
@@ -159,14 +162,14 @@ pub(super) async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(calls).await.unwrap_or(Err(Error::Ended(what)))
 }
 
-/// What the library calls its requests for the id of a transactional producer.
+/// The facility of log lines about requests for the id of a transactional producer.
 const WAITS_FOR_COORDINATOR: &str = "GETPID";
 
 pub(super) fn millis(duration: Duration) -> String {
     duration.as_millis().to_string()
 }
 
-/// Sends the library's words to our log, and remembers what they last said of a broker that failed.
+/// Forwards log lines of the library, and remembers the last one about a failed broker.
 #[derive(Debug, Default)]
 pub(super) struct Context {
     trouble: Trouble,
@@ -179,18 +182,18 @@ impl Context {
     }
 }
 
-/// The last words of a client about a broker that it cannot use. The error of a call has none of them.
+/// The last log line of a client about a broker that it cannot use. The error of a call does not contain it.
 #[derive(Debug, Default)]
 pub(super) struct Trouble(Mutex<Option<(Instant, String)>>);
 
 impl Trouble {
-    /// Address and reason; `None` where nothing has failed of late.
+    /// Returns address and reason; `None` if nothing has failed recently.
     pub(super) fn why(&self) -> Option<String> {
         let heard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         heard.as_ref().filter(|(at, _)| at.elapsed() < OF_LATE).map(|(_, why)| why.clone())
     }
 
-    /// Takes a line of the client's log in.
+    /// Takes in a log line of the client.
     pub(super) fn hear(&self, facility: &str, message: &str) {
         if facility == BROKER_FAILED {
             // `[thrd:ADDRESS]: ADDRESS: REASON`
@@ -200,30 +203,31 @@ impl Trouble {
     }
 }
 
-/// What the library calls its lines about a connection that failed: refused, closed, not authenticated, not trusted.
+/// Facilities of log lines about a failed connection: refused, closed, not authenticated, not trusted.
 const BROKER_FAILED: &str = "FAIL";
 
-/// Asks a client of its own why no broker can be used. The client that makes topics hears no log lines: its queue is not polled.
+/// Finds out with a separate client why no broker can be used. The client that creates topics receives no log lines, because its
+/// queue is not polled.
 ///
-/// Blocks for as long as [`LISTEN`] at most.
+/// Blocks for at most [`LISTEN`].
 pub(super) fn ask_why(cfg: &LogConfig) -> Option<String> {
     let listener: BaseConsumer<Context> = create(&settings(cfg).ok()?, Context::default()).ok()?;
     let deadline = Instant::now() + LISTEN;
     while listener.context().why().is_none() && Instant::now() < deadline {
-        // Asking makes it connect; its log lines arrive when it is polled.
+        // The request makes it connect; polling delivers its log lines.
         let _ = listener.fetch_metadata(None, LISTEN / 10);
         drop(listener.poll(Duration::ZERO));
     }
     listener.context().why()
 }
 
-/// A connection that fails does so at once, or is only slow.
+/// Longest wait for a log line; a connection that fails does so at once.
 const LISTEN: Duration = Duration::from_secs(2);
 
-/// The library repeats itself after 30 s while nothing changes; what it said much earlier explains nothing.
+/// Age after which a log line no longer explains a failure. The library repeats a line after 30 s while nothing changes.
 const OF_LATE: Duration = Duration::from_secs(60);
 
-/// Longest wait for the first answer of the brokers, where `log.timeout` is longer: an unreachable one shall show in seconds.
+/// Longest wait for the first answer of the brokers if `log.timeout` is longer, so that unreachable brokers show within seconds.
 pub(super) const REACH: Duration = Duration::from_secs(5);
 
 impl ClientContext for Context {
@@ -243,8 +247,8 @@ impl ConsumerContext for Context {}
 
 pub(super) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
     match level {
-        // At a first start the brokers make the topic of their transactions. The library asks until that is done, and what
-        // lasts is the error of the call that waits for it.
+        // At a first start the brokers create the topic of their transactions, and the library asks until it exists. A lasting
+        // failure surfaces as the error of the waiting call.
         _ if facility == WAITS_FOR_COORDINATOR => tracing::debug!(facility, message, "kafka client"),
         RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
             tracing::warn!(facility, message, "kafka client");
@@ -254,9 +258,9 @@ pub(super) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
     }
 }
 
-/// The library reconnects by itself; what lasts surfaces as an error of the call that waits.
+/// Logs trouble with brokers. The library reconnects by itself; a lasting failure surfaces as the error of the waiting call.
 pub(super) fn broker_trouble(error: &KafkaError, reason: &str) {
-    // The end of a partition is no trouble: it is what a reader of the state topic waits for.
+    // The end of a partition is not a failure: the reader of the state topic waits for it.
     if error.rdkafka_error_code() != Some(RDKafkaErrorCode::PartitionEOF) {
         tracing::info!(%error, reason, "kafka brokers");
     }

@@ -1,4 +1,4 @@
-//! What can go wrong with the log, and what to do about it.
+//! The errors of the log, with their classes and hints.
 
 use std::{fmt, path::PathBuf};
 
@@ -10,12 +10,12 @@ use crate::{
     retry::{Class, Classify},
 };
 
-/// Something about the brokers or the settings that a person has to put right, and how.
+/// A fault of the brokers or the settings that a person must fix, with its remedy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// What is wrong, naming the topic or the setting.
+    /// The fault, with the topic or the setting.
     pub what: String,
-    /// What to do about it.
+    /// The remedy.
     pub hint: String,
 }
 
@@ -31,118 +31,118 @@ impl fmt::Display for Fault {
     }
 }
 
-/// A failure of the log. No variant holds a key, a value or a secret.
+/// An error of the log. No variant contains a key, a value or a secret.
 #[derive(Debug, Error)]
 pub enum Error {
-    /// Settings or topics are not as they must be; every fault that was found.
-    #[error("use the log as it is configured: {}", list(.0))]
+    /// Settings or topics have faults; all of them are listed.
+    #[error("use the configured log: {}", list(.0))]
     Faults(Vec<Fault>),
     /// The file of secret settings cannot be read.
     #[error("read the secret settings from `{path}`")]
     SecretsFile {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: std::io::Error,
     },
-    /// A call of the brokers failed, or its outcome is unknown.
+    /// A call to the brokers failed, or its outcome is unknown.
     #[error("{act} `{object}`")]
     Kafka {
-        /// Verb.
+        /// The act.
         act: &'static str,
         /// Topic, group or transactional id.
         object: String,
-        /// What the client library says.
+        /// The error of the client library.
         #[source]
         source: KafkaError,
     },
-    /// No broker can be reached, or none lets this client in.
+    /// No broker can be reached, or none accepts this client.
     #[error("{act} `{object}`: no broker answers{}", because(.why))]
     Unreachable {
-        /// Verb.
+        /// The act.
         act: &'static str,
         /// Brokers, topic, group or transactional id.
         object: String,
-        /// What the client library last said about a broker: its address, and why it failed.
+        /// The last log line of the client library about a broker: its address and its failure.
         why: Option<String>,
     },
     /// No answer came in time.
     #[error("{act} `{object}`: no answer in time")]
     Timeout {
-        /// Verb.
+        /// The act.
         act: &'static str,
         /// Topic, group or transactional id.
         object: String,
     },
-    /// A newer publisher of the same stream is at work; nothing of this one's transaction became visible.
+    /// A newer publisher of the same stream is active; nothing of this transaction became visible.
     #[error("publish as `{transactional_id}`: a newer publisher has taken over")]
     Fenced {
         /// The id that both share.
         transactional_id: String,
     },
-    /// The publisher failed earlier, or a publish was given up half-way: its last outcome is unknown.
-    #[error("publish with a publisher whose last transaction did not end well")]
+    /// The publisher failed earlier, or a publish was dropped halfway, so the outcome of its last transaction is unknown.
+    #[error("publish with a publisher whose last transaction failed")]
     Unusable,
     /// A change or control names a collection that has no topic.
-    #[error("publish to the topic of `{namespace}`: none was set up")]
+    #[error("publish to the topic of `{namespace}`: it was not set up")]
     NoTopic {
         /// The collection.
         namespace: String,
     },
-    /// A record is larger than the brokers take.
-    #[error("publish a record of {bytes} bytes to `{topic}`: it is larger than the brokers take")]
+    /// A record is larger than the brokers accept.
+    #[error("publish a record of {bytes} bytes to `{topic}`: it is larger than the brokers accept")]
     TooLarge {
         /// The topic.
         topic: String,
         /// Size of key and value.
         bytes: usize,
     },
-    /// The state topic holds something this version cannot read.
+    /// The state topic contains a record that this version cannot read.
     #[error("read the state record `{key}` at offset {offset} of `{topic}`: {what}")]
     State {
         /// The state topic.
         topic: String,
-        /// Which record.
+        /// The key of the record.
         key: String,
-        /// Its offset.
+        /// The offset of the record.
         offset: i64,
-        /// What is wrong with it.
+        /// The fault.
         what: &'static str,
     },
-    /// The state topic holds a resume token this version cannot read.
+    /// The state topic contains a resume token that this version cannot read.
     #[error("read the resume token from `{topic}`")]
     Token {
         /// The state topic.
         topic: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: TokenError,
     },
-    /// The offset at which a partition has to go on is gone from the log, or not in it yet.
-    #[error("go on reading `{topic}`: the offset saved for a partition is not in the log")]
+    /// The next offset of a partition is no longer in the log, or not in it yet.
+    #[error("continue reading `{topic}`: the saved offset of a partition is not in the log")]
     OffsetLost {
-        /// The topic, where the client library tells it.
+        /// The topic, if the client library names it.
         topic: String,
     },
     /// A topic was deleted while it was in use.
-    #[error("use the topic `{topic}`: it is gone from the log")]
+    #[error("use the topic `{topic}`: it was deleted")]
     TopicGone {
         /// The topic.
         topic: String,
     },
-    /// A topic was deleted and made again while it was in use: what its records were is lost.
-    #[error("use the topic `{topic}`: another one has taken its name")]
+    /// A topic was deleted and created again while it was in use; its records are lost.
+    #[error("use the topic `{topic}`: it was deleted and created again")]
     TopicReplaced {
         /// The topic.
         topic: String,
     },
     /// The sink could not say where its partitions start.
-    #[error("ask where the assigned partitions start")]
+    #[error("look up where the assigned partitions start")]
     StartOffsets {
-        /// What the sink's own error asks for.
+        /// The class of the error of the sink.
         class: Class,
-        /// Why.
+        /// The cause.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
@@ -168,8 +168,8 @@ impl Error {
         }
     }
 
-    /// The same with what the client's own log says of the brokers: the library's code tells no address, no refused password and
-    /// no unknown authority.
+    /// Adds the last log line of the client about the brokers, because the error code names neither an address, nor a refused password,
+    /// nor an unknown authority.
     pub(super) fn because(self, why: Option<String>) -> Self {
         match self {
             Self::Unreachable { act, object, why: None } => Self::Unreachable { act, object, why },
@@ -178,26 +178,26 @@ impl Error {
         }
     }
 
-    /// Whether a newer publisher has taken over: no fault of anybody, the process goes back to stand by.
+    /// Returns whether a newer publisher has taken over. That is not a fault; the process stands by again.
     pub fn is_fenced(&self) -> bool {
         matches!(self, Self::Fenced { .. })
     }
 
-    /// What a person can do about it, where there is something.
+    /// Returns the remedy, if a person can apply one.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::TooLarge { .. } => {
                 Some("raise `max.message.bytes` of the topic and `message.max.bytes` of the client")
             }
             Self::OffsetLost { .. } => Some(
-                "retention has removed records that were not applied: run `driftless replay --collection … --to-earliest` and \
+                "retention has removed records before they were applied: run `driftless replay --collection … --to-earliest` and \
                       `driftless snapshot start …`, which reads the collection again",
             ),
             Self::Unreachable { .. } => Some(
-                "is a broker up and listening at `log.brokers`, do its advertised.listeners lead there from here, and do \
-                 `security.protocol`, user, password and authorities under `log.client` fit that listener?",
+                "check that a broker listens at `log.brokers`, that its advertised.listeners can be reached from here, and that \
+                 `security.protocol`, user, password and authorities under `log.client` fit that listener",
             ),
-            Self::State { .. } | Self::Token { .. } => Some("a newer version may have written it: run that one"),
+            Self::State { .. } | Self::Token { .. } => Some("a newer version may have written it: run that version"),
             _ => None,
         }
     }
@@ -220,7 +220,7 @@ impl Classify for Error {
             | Self::State { .. }
             | Self::Token { .. }
             | Self::OffsetLost { .. } => Class::Halt,
-            // The next attempt makes the topic again where it is gone, and starts with it from its beginning.
+            // The next attempt creates a deleted topic, and starts at its beginning.
             Self::TopicGone { .. } | Self::TopicReplaced { .. } => Class::Transient,
             Self::Unreachable { .. } | Self::Timeout { .. } | Self::Fenced { .. } | Self::Unusable | Self::Ended(_) => {
                 Class::Transient
@@ -231,7 +231,7 @@ impl Classify for Error {
     }
 }
 
-/// Brokers that are away, restarting or moving partitions come back; refused credentials and requests do not.
+/// Classifies an error of the client. Unreachable, restarting or rebalancing brokers come back; refused credentials and requests do not.
 fn class_of(error: &KafkaError) -> Class {
     use RDKafkaErrorCode as Code;
     match error {
@@ -259,7 +259,7 @@ fn class_of(error: &KafkaError) -> Class {
     }
 }
 
-/// The brokers' or the client library's code, also of an admin call.
+/// Returns the code of the brokers or the client library, also for an admin call.
 pub(super) fn code_of(error: &KafkaError) -> Option<RDKafkaErrorCode> {
     match error {
         KafkaError::AdminOp(code) => Some(*code),

@@ -1,20 +1,19 @@
-//! The headers of a record: half a dozen of a few bytes each, kept in one piece of memory, because thousands of records wait
-//! in the sink.
+//! The headers of a record: half a dozen of a few bytes each, in one allocation, because thousands of records wait in the sink.
 
-/// Length of a length.
+/// Bytes of an encoded length.
 const LENGTH: usize = size_of::<u32>();
-/// A little more than the headers of a change have.
+/// Capacity for the headers of a change.
 const EXPECTED_BYTES: usize = 192;
 
-/// Headers in their order; a name may come several times.
+/// Headers in their order; a name can occur several times.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Headers {
-    /// Of each header the length of its name, its name, the length of its value, its value.
+    /// For each header: length of the name, name, length of the value, value.
     bytes: Vec<u8>,
 }
 
 impl Headers {
-    /// None, with room for those of a change.
+    /// Creates an empty list with room for the headers of a change.
     pub fn new() -> Self {
         Self { bytes: Vec::with_capacity(EXPECTED_BYTES) }
     }
@@ -22,7 +21,7 @@ impl Headers {
     /// Appends a header.
     ///
     /// # Panics
-    /// When name or value has 4 GiB, which no record can hold.
+    /// Panics if a name or a value has 4 GiB, which no record can hold.
     pub fn push(&mut self, name: &str, value: &[u8]) {
         for part in [name.as_bytes(), value] {
             let length = u32::try_from(part.len()).expect("a header is part of a record, which is smaller");
@@ -31,12 +30,12 @@ impl Headers {
         }
     }
 
-    /// All of them.
+    /// Iterates over all headers.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
         self.pairs().map_while(|(name, value)| Some((std::str::from_utf8(name).ok()?, value)))
     }
 
-    /// The value of the first one of that name.
+    /// Returns the value of the first header of that name.
     pub fn get(&self, name: &str) -> Option<&[u8]> {
         self.pairs().find(|(known, _)| *known == name.as_bytes()).map(|(_, value)| value)
     }
@@ -46,7 +45,7 @@ impl Headers {
         std::iter::from_fn(move || Some((part(&mut rest)?, part(&mut rest)?)))
     }
 
-    /// What they cost in memory.
+    /// Returns their size in memory.
     pub fn size_bytes(&self) -> usize {
         self.bytes.len()
     }

@@ -4,11 +4,11 @@
 //!   candidate ──assigned──▶ leader ──revoked, lost, stopped──▶ candidate or gone
 //! ```
 //!
-//! No further service is needed, and brokers take the partition from a leader that has been silent for the session timeout.
-//! The assignor is cooperative: a standby that joins takes nothing. No record is ever read through this membership.
+//! No further service is needed. The brokers take the partition from a leader that has sent no heartbeat for the session timeout.
+//! The assignor is cooperative, so a joining standby takes nothing. No record is ever read through this membership.
 //!
-//! A leader that cannot reach the brokers is told so by its own client library after the same time, but it may sleep
-//! through that; fencing, not leadership, keeps the stream single-written.
+//! The client library of a leader that cannot reach the brokers notices this after the same time, but the process may be asleep
+//! then. Fencing, not leadership, keeps the stream single-written.
 
 use std::time::Duration;
 
@@ -28,25 +28,25 @@ use crate::{
     retry::{Class, Classify, chain},
 };
 
-/// How long a stop may go unnoticed.
+/// Longest delay until a stop is noticed.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// The group of the candidates.
+/// Returns the group of the candidates.
 pub(super) fn group(prefix: &str) -> String {
     format!("{prefix}.source")
 }
 
-/// One candidate for the leadership of a source stream.
+/// A candidate for the leadership of a source stream.
 pub struct Leadership {
     member: BaseConsumer<Candidate>,
     group: String,
 }
 
 impl Leadership {
-    /// Joins the candidates; the receiver tells whether this one leads. The topics must exist.
+    /// Joins the candidates; the receiver holds whether this one leads. The topics must exist.
     ///
     /// # Errors
-    /// [`Error::Faults`] and [`Error::Kafka`] for settings that the client library refuses.
+    /// Fails with [`Error::Faults`] or [`Error::Kafka`] for settings that the client library refuses.
     pub fn join(cfg: &LogConfig) -> Result<(Self, watch::Receiver<bool>), Error> {
         let (leads, receiver) = watch::channel(false);
         let group = group(&cfg.prefix);
@@ -57,19 +57,19 @@ impl Leadership {
         Ok((Self { member, group }, receiver))
     }
 
-    /// Stays a candidate until cancelled, then leaves, so that another takes over at once.
+    /// Stays a candidate until cancelled, then leaves the group, so that another candidate takes over at once.
     ///
-    /// Dropping the future leaves too, without waiting for it.
+    /// Dropping the future also leaves the group, without waiting for it.
     ///
     /// # Errors
-    /// [`Error::Kafka`] that membership cannot survive; the receiver says `false` by then.
+    /// Fails with [`Error::Kafka`] if the membership has ended; the receiver then holds `false`.
     pub async fn run(self, cancel: CancellationToken) -> Result<(), Error> {
         let stop = cancel.child_token();
         let _stop_if_dropped = stop.clone().drop_guard();
         client::blocking("leadership", move || {
             let Self { member, group } = self;
             let outcome = stay(&member, &group, &stop);
-            // First of all: whoever waits for this must not go on while the group is being left.
+            // This comes first, so that the leader stops before the group is left.
             member.context().leads.send_replace(false);
             failpoint!(blocking LEADERSHIP_HAND_OVER);
             drop(member);
@@ -92,7 +92,7 @@ fn stay(member: &BaseConsumer<Candidate>, group: &str, stop: &CancellationToken)
     Ok(())
 }
 
-/// Whether this member holds the partition.
+/// Tracks whether this member holds the partition.
 struct Candidate {
     leads: watch::Sender<bool>,
 }
@@ -136,7 +136,7 @@ impl ConsumerContext for Candidate {
             _ => self.give(member, partitions),
         };
         if let Err(error) = done {
-            // The group takes the partition back by itself: this member no longer answers for it.
+            // The group takes the partition back by itself, because this member no longer polls for it.
             self.leads.send_replace(false);
             tracing::warn!(%error, "follow the group's assignment");
         }

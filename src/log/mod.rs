@@ -4,16 +4,16 @@
 //!  source ─▶ Publisher ──one transaction──▶ <prefix>.<db>.<collection>   changes · controls · frontiers ─▶ Consumer ─▶ sink
 //!               │        (envelope::encode)                                                      (envelope::decode)
 //!               └─────────same transaction─▶ <prefix>.state              resume token · snapshots ─▶ read_state
-//!  Leadership: membership of a group on <prefix>.state. Who leads may connect a Publisher, and connecting fences the last.
+//!  Leadership: membership of a group on <prefix>.state. The leader connects a Publisher, which fences the one before.
 //! ```
 //!
 //! What holds here:
-//! - A transaction carries the changes, how far they reach, and the resume token to go on from: all of it or nothing.
-//! - Every outcome that is not a plain success ends the [`Publisher`]. Nobody guesses what the brokers did: the next one
-//!   fences it, reads the state, and goes on from what is written there.
-//! - Leadership saves work, it protects nothing; fencing does (a leader that sleeps may wake up beside its successor).
-//! - The [`Consumer`] never commits offsets: where a partition starts is asked of the sink, who keeps it beside the rows.
-//! - No bytes in a topic make this folder panic: what is no record of ours is [`Malformed`], with a reason and no values.
+//! - A transaction carries the changes, their frontier, and the resume token to continue from: all of it or nothing.
+//! - Every outcome but a plain success ends the [`Publisher`]. Nobody guesses what the brokers did: the next publisher fences
+//!   it, reads the state, and continues from there.
+//! - Leadership saves work and protects nothing. Fencing protects, because a leader that slept may wake up beside its successor.
+//! - The [`Consumer`] never commits offsets. The sink says where a partition starts, because it keeps the offset beside the rows.
+//! - No bytes in a topic make this folder panic. A foreign record is [`Malformed`], with a reason and no values.
 //!
 //! Reading order: `topics`, `ejson`, `envelope`, `producer`, `state`, `leader`, `consumer`.
 

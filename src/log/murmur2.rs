@@ -1,6 +1,6 @@
-//! The partition of a key, as JVM clients compute it.
+//! Computes the partition of a key as JVM clients do.
 //!
-//! Computed here and not by the client library, because the publisher counts what it puts into each partition.
+//! The client library does not compute it, because the publisher counts the changes of each partition.
 //! Source: Kafka's `DefaultPartitioner` (murmur2 of the key, made positive, modulo the number of partitions), which
 //! librdkafka calls `murmur2_random`.
 
@@ -8,10 +8,10 @@ const SEED: u32 = 0x9747_b28c;
 const MULTIPLIER: u32 = 0x5bd1_e995;
 const SHIFT: u32 = 24;
 
-/// The partition that a record of this key belongs to, in `[0, partitions)`.
+/// Returns the partition of a record with this key, in `[0, partitions)`.
 ///
 /// # Panics
-/// When `partitions` is not positive: a topic without partitions does not exist.
+/// Panics if `partitions` is not positive, because every topic has a partition.
 pub fn partition_of(key: &[u8], partitions: i32) -> i32 {
     assert!(partitions > 0, "a topic has at least one partition");
     (murmur2(key) & 0x7fff_ffff) as i32 % partitions

@@ -1,15 +1,15 @@
-//! The publisher: one Kafka transaction at a time, and no second thoughts about any of them.
+//! The publisher: one Kafka transaction at a time; any error ends the publisher.
 //!
 //! ```text
-//!   begin ─▶ of each partition: changes, controls, frontier; of the state topic: snapshots, state ─▶ flush ─▶ commit
-//!                 any error, or no answer in time: unusable for ever; the brokers or the next publisher abort it
+//!   begin ─▶ each partition: changes, controls, frontier; then the state topic: snapshots, state ─▶ flush ─▶ commit
+//!                 any error, or no answer in time: unusable from then on; the brokers or the next publisher abort it
 //! ```
 //!
-//! Why every error ends it: a commit without an answer may have happened. The next publisher's `init_transactions` makes the
-//! brokers decide what is open, and only then is the state topic read; so whatever was decided is what it says.
+//! Every error ends it, because a commit without an answer may have happened. The `init_transactions` of the next publisher makes the
+//! brokers decide open transactions, and only then is the state topic read, so it shows what was decided.
 //!
-//! The bytes of the next transaction are made (see [`transaction`](super::transaction)) while the last one is being settled;
-//! never more than one ahead.
+//! The next transaction is encoded (see [`transaction`](super::transaction)) while the last one is being committed; never more than
+//! one ahead.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -35,40 +35,40 @@ use super::{
 };
 use crate::{config::LogConfig, metrics::LOG_TRANSACTION_SECONDS, model::Identity};
 
-/// Between two looks at what the brokers have acknowledged.
+/// Pause between two polls for acknowledgements.
 const ACKNOWLEDGEMENT_POLL: Duration = Duration::from_micros(500);
-/// Longest wait for the end of a transaction that has failed already; the next publisher ends it otherwise.
-const ABORT: Duration = Duration::from_secs(2);
-/// Longest request, but for a single record that is longer: what a transaction of usual documents has for one partition. Each
-/// is held twice, plain and compressed, which large documents make felt.
+/// Longest wait for the abort of a failed transaction; after it the next publisher aborts the transaction.
+const ABORT_TIMEOUT: Duration = Duration::from_secs(2);
+/// Largest request, unless a single record is larger: the share of one partition in a transaction of usual documents. Each request
+/// exists twice in memory, plain and compressed, which matters for large documents.
 const BATCH_BYTES: usize = 2_000_000;
-/// Records between two looks while a transaction is being filled.
+/// Records between two polls while a transaction is being enqueued.
 const POLL_EVERY: usize = 500;
 
-/// The one writer of a source stream.
+/// The only writer of a source stream.
 pub struct Publisher {
-    /// `None` while a transaction is being encoded, and for ever after one that was not.
+    /// `None` while a transaction is being encoded, and after an encoding that did not end.
     encoder: Option<Encoder>,
     state_of_last: TransactionState,
     generation: u64,
     gap: Duration,
 }
 
-/// Where the publisher is with its last transaction.
+/// The state of the last transaction.
 enum TransactionState {
-    /// It is committed, since then.
+    /// It was committed at that time.
     Idle(Session, Instant),
-    /// It is on its way; no answer by the deadline is an error like any other.
+    /// It is being sent; no answer by the deadline is an error like any other.
     UnderWay(JoinHandle<Result<(Session, Instant), Error>>, tokio::time::Instant),
-    /// It failed, or was given up: what became of it is unknown.
+    /// It failed or was dropped, so its outcome is unknown.
     Unusable,
 }
 
 impl Publisher {
-    /// Fences every older publisher of this stream, waits until their transactions are decided, and reads what they left.
+    /// Fences every older publisher of this stream, waits until their transactions are decided, and reads the state they left.
     ///
     /// # Errors
-    /// [`Error::Faults`], [`Error::Kafka`], [`Error::Timeout`], and those of [`read_state`](super::read_state).
+    /// Fails with [`Error::Faults`], [`Error::Kafka`] or [`Error::Timeout`], or like [`read_state`](super::read_state).
     pub async fn connect(cfg: &LogConfig, topics: &Topics) -> Result<(Self, StoredState), Error> {
         let transactional_id = format!("{}.source", cfg.prefix);
         let mut settings = settings(cfg)?;
@@ -80,14 +80,14 @@ impl Publisher {
         let session = Session { producer, timeout: cfg.timeout, transactional_id };
         let state = topics.state().to_owned();
         let session = client::blocking("publisher", move || {
-            // The library looks for its coordinator at once when it knows a broker by then, else half a second later.
+            // The library looks for its coordinator at once if it already knows a broker, otherwise half a second later.
             let metadata = session.producer.client().fetch_metadata(Some(&state), session.timeout);
             metadata.map_err(|error| session.failed("reach the brokers as", error))?;
             session.producer.init_transactions(session.timeout).map_err(|error| session.failed("fence as", error))?;
             Ok(session)
         })
         .await?;
-        // Only now: nobody older can add to it any more.
+        // Read only now, because no older publisher can add to it any more.
         let stored = read_state(cfg).await?;
         let generation = (stored.publisher + 1).max(now_ms());
         tracing::info!(id = session.transactional_id, generation, "publisher connected");
@@ -96,7 +96,7 @@ impl Publisher {
         Ok((Self { encoder, state_of_last, generation, gap: cfg.transaction_gap }, stored))
     }
 
-    /// Records whose log this is, with the next transaction.
+    /// Records the identity of the log with the next transaction.
     pub fn identify(&mut self, identity: Identity) {
         if let Some(encoder) = &mut self.encoder {
             encoder.identify(identity);
@@ -106,18 +106,18 @@ impl Publisher {
     /// Publishes a transaction and waits until it is committed: [`Publisher::begin`], then [`Publisher::committed`].
     ///
     /// # Errors
-    /// As theirs.
+    /// Fails like both.
     pub async fn publish(&mut self, transaction: Transaction) -> Result<(), Error> {
         self.begin(transaction).await?;
         self.committed().await
     }
 
-    /// Encodes a transaction, waits until the one before is committed, and sends it on its way.
+    /// Encodes a transaction, waits until the one before is committed, and starts to send it.
     ///
     /// Not cancel-safe: a publisher whose `begin` was dropped answers [`Error::Unusable`] from then on.
     ///
     /// # Errors
-    /// Any error, of this transaction or of the one before, means that the outcome is unknown: drop the publisher and go on
+    /// Any error, of this transaction or of the one before, means that the outcome is unknown: drop the publisher and continue
     /// from the stored state of the next one. [`Error::Fenced`] means that another one already does.
     pub async fn begin(&mut self, transaction: Transaction) -> Result<(), Error> {
         let mut encoder = self.encoder.take().ok_or(Error::Unusable)?;
@@ -137,7 +137,7 @@ impl Publisher {
             if let Err(error) = &outcome {
                 session.abandon(error);
             }
-            // After an error the connections are closed here, before the caller hears of it.
+            // After an error the connections are closed here, before the caller receives it.
             outcome.map(|()| (session, Instant::now()))
         });
         self.state_of_last = TransactionState::UnderWay(sent, deadline);
@@ -145,10 +145,10 @@ impl Publisher {
         Ok(())
     }
 
-    /// Waits until what was begun is committed. Cancel-safe.
+    /// Waits until the begun transaction is committed. Cancel-safe.
     ///
     /// # Errors
-    /// As [`Publisher::begin`].
+    /// Fails like [`Publisher::begin`].
     pub async fn committed(&mut self) -> Result<(), Error> {
         let (sent, deadline) = match &mut self.state_of_last {
             TransactionState::Idle(..) => return Ok(()),
@@ -163,11 +163,11 @@ impl Publisher {
         Ok(())
     }
 
-    /// Waits until what was begun is committed and the brokers take another transaction at once, which is
-    /// `log.transaction_gap` later. Cancel-safe.
+    /// Waits until the begun transaction is committed and `log.transaction_gap` has passed, after which the brokers accept another
+    /// transaction at once. Cancel-safe.
     ///
     /// # Errors
-    /// As [`Publisher::begin`].
+    /// Fails like [`Publisher::begin`].
     pub async fn ready(&mut self) -> Result<(), Error> {
         self.committed().await?;
         if let TransactionState::Idle(_, since) = &self.state_of_last {
@@ -176,19 +176,20 @@ impl Publisher {
         Ok(())
     }
 
-    /// This publisher's generation: above that of any before. The clock helps where the state was lost, and with it the last one.
+    /// Returns the generation of this publisher, which is above that of any before. If the state topic was lost, and with it the
+    /// last generation, the clock ensures this.
     pub fn generation(&self) -> u64 {
         self.generation
     }
 }
 
 impl Drop for Publisher {
-    /// Closing the connections may take a while: not on a thread of the runtime.
+    /// Closes the connections outside of the threads of the runtime, because that may take a while.
     fn drop(&mut self) {
         if let TransactionState::Idle(session, _) =
             std::mem::replace(&mut self.state_of_last, TransactionState::Unusable)
         {
-            // Where no thread can be had, the closure and with it the connections end right here.
+            // If no thread can be started, the closure is dropped here, and the connections with it.
             let _ = std::thread::Builder::new().name("log-publisher-close".to_owned()).spawn(move || drop(session));
         }
     }
@@ -204,7 +205,7 @@ impl Session {
     fn run(&self, encoded: EncodedTransaction) -> Result<(), Error> {
         let started = Instant::now();
         self.producer.begin_transaction().map_err(|error| self.failed("begin a transaction as", error))?;
-        // One by one: the client library keeps a copy of its own.
+        // Each record is dropped after it is enqueued, because the client library keeps its own copy.
         encoded.records.into_iter().try_for_each(|record| self.send(record))?;
         let act = "publish as";
         deliver(&self.producer, self.timeout, (act, &self.transactional_id), |error| self.failed(act, error))?;
@@ -235,7 +236,7 @@ impl Session {
         })
     }
 
-    /// An error of the client library, or what lies behind it.
+    /// Converts an error of the client library, using the fatal error behind it if there is one.
     fn failed(&self, act: &'static str, error: KafkaError) -> Error {
         use RDKafkaErrorCode as Code;
         let fatal = self.producer.client().fatal_error().map(|(code, _)| code);
@@ -246,44 +247,44 @@ impl Session {
         Error::kafka(act, &self.transactional_id)(error).because(self.producer.client().context().trouble.why())
     }
 
-    /// Tells the brokers to forget a failed transaction, so that readers need not wait for the next publisher.
+    /// Aborts a failed transaction, so that readers need not wait for the next publisher.
     fn abandon(&self, error: &Error) {
         if error.is_fenced() {
             return;
         }
         self.producer.purge(PurgeConfig::default().queue().inflight());
-        let deadline = Instant::now() + ABORT;
+        let deadline = Instant::now() + ABORT_TIMEOUT;
         while self.producer.in_flight_count() > 0 && Instant::now() < deadline {
             look(&self.producer);
         }
-        if let Err(error) = self.producer.abort_transaction(ABORT) {
+        if let Err(error) = self.producer.abort_transaction(ABORT_TIMEOUT) {
             tracing::debug!(id = self.transactional_id, %error, "abort a failed transaction");
         }
     }
 }
 
-/// Settings of every producer.
+/// Returns the settings of every producer.
 ///
 /// # Errors
-/// Those of [`client::settings`].
+/// Fails like [`client::settings`].
 pub(super) fn settings(cfg: &LogConfig) -> Result<ClientConfig, Error> {
     let mut settings = client::settings(cfg)?;
     settings.set("enable.idempotence", "true").set("partitioner", "murmur2_random");
     client::tune(&mut settings, &["message.max.bytes"], MAX_RECORD.to_string());
-    // What belongs together is flushed when all of it is enqueued. Until then it must not be split: what waits behind a request
-    // of its own partition makes the library spin.
+    // A transaction is flushed once all of it is enqueued. Until then it must not be split, because records that wait behind a
+    // request of their partition make the library spin.
     client::tune(&mut settings, &["linger.ms", "queue.buffering.max.ms"], "100");
     client::tune(&mut settings, &["batch.size"], BATCH_BYTES.to_string());
     client::tune(&mut settings, &["compression.type", "compression.codec"], "lz4");
-    // One record of the largest kind has to fit; of others it is several transactions.
+    // The largest record must fit; of usual records several transactions fit.
     client::tune(&mut settings, &["queue.buffering.max.kbytes"], (MAX_RECORD >> 10).to_string());
     Ok(settings)
 }
 
-/// Enqueues a record; a full queue is waited for.
+/// Enqueues a record; waits while the queue is full.
 ///
 /// # Errors
-/// [`Error::Timeout`] when the queue stays full, else what `failed` makes of it.
+/// Fails with [`Error::Timeout`] if the queue stays full, otherwise with the error that `failed` returns.
 pub(super) fn send(
     producer: &BaseProducer<Deliveries>,
     mut record: BaseRecord<'_, Vec<u8>, Vec<u8>>,
@@ -302,29 +303,29 @@ pub(super) fn send(
                     return Err(Error::Timeout { act: "publish to", object: back.topic.to_owned() });
                 }
                 record = back;
-                look(producer);
+                poll(producer);
             }
             Err((error, _)) => return Err(failed(error)),
         }
     }
 }
 
-/// Serves what the brokers have acknowledged, and rests a little.
+/// Processes acknowledgements, and pauses a little.
 ///
-/// The library's own poll with a time limit spins through the last millisecond of it: measured, most of a core.
-fn look(producer: &BaseProducer<Deliveries>) {
+/// A poll with a time limit spins through its last millisecond; measured, this cost most of a core.
+fn poll(producer: &BaseProducer<Deliveries>) {
     producer.poll(Duration::ZERO);
     if producer.in_flight_count() > 0 {
         std::thread::sleep(ACKNOWLEDGEMENT_POLL);
     }
 }
 
-/// Sends what is enqueued and waits until the brokers have all of it.
+/// Sends all enqueued records and waits until the brokers have acknowledged them.
 ///
-/// Another thread flushes, because this one has to look: acknowledgements count when they were looked at.
+/// Another thread flushes, because this one must poll: an acknowledgement counts only once it was polled.
 ///
 /// # Errors
-/// [`Error::Timeout`], which says what was done to which object, or what `failed` makes of the first record's failure.
+/// Fails with [`Error::Timeout`], which names act and object, or with the error that `failed` makes of the first failed record.
 pub(super) fn deliver(
     producer: &BaseProducer<Deliveries>,
     timeout: Duration,
@@ -338,7 +339,7 @@ pub(super) fn deliver(
             if Instant::now() >= deadline {
                 return Err(Error::Timeout { act, object: object.to_owned() });
             }
-            look(producer);
+            poll(producer);
         }
         Ok(())
     })?;
@@ -348,21 +349,21 @@ pub(super) fn deliver(
     }
 }
 
-/// Sends what is enqueued, without its linger, until all of it is acknowledged and that was [looked](look) at, or time is up.
-#[expect(unsafe_code, reason = "the safe one gives the library no time, and so flushes nothing")]
+/// Sends all enqueued records without linger, until all acknowledgements were [polled](poll) or the time is up.
+#[expect(unsafe_code, reason = "the safe binding gives the library no time, so it flushes nothing")]
 fn flush(producer: &BaseProducer<Deliveries>, timeout: Duration) {
     let timeout = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
-    // SAFETY: the handle lives as long as the producer that is borrowed here, and any thread may flush. What did not arrive in
-    // time is known to whoever looks.
+    // SAFETY: the handle lives as long as the borrowed producer, and any thread may flush. The polling thread sees records that
+    // did not arrive in time.
     unsafe { bindings::rd_kafka_flush(producer.client().native_ptr(), timeout) };
 }
 
-/// The time a record lies under. Brokers refuse one from the future, and 0 means none; the value keeps the true one.
+/// Returns the timestamp of a record. Brokers refuse one from the future, and 0 means none; the value keeps the true time.
 fn timestamp(wall_ms: i64) -> i64 {
     wall_ms.clamp(1, i64::try_from(now_ms()).unwrap_or(i64::MAX).max(1))
 }
 
-/// Milliseconds since 1970.
+/// Returns the current time in milliseconds since 1970.
 fn now_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis() as u64)
 }
@@ -376,7 +377,7 @@ pub(super) struct Deliveries {
 }
 
 impl Deliveries {
-    /// Why the first record that failed did; asking forgets it.
+    /// Takes the error code of the first failed record.
     pub(super) fn first_failure(&self) -> Option<RDKafkaErrorCode> {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).take()
     }

@@ -1,17 +1,17 @@
 //! The Kafka key of a change: a function of the canonical key, and different for different keys.
 //!
-//! Compaction keeps one record per Kafka key, so two canonical keys must never share one; and the partition follows from
-//! it, so the bytes must be the same whichever of `1`, `1.0` and `NumberLong(1)` an event carried.
+//! Compaction keeps one record per Kafka key, so two canonical keys must never share one. The partition follows from the Kafka key, so
+//! its bytes must be the same for `1`, `1.0` and `NumberLong(1)`.
 //!
-//! The text is the one Debezium writes: `{"id":"…"}` around the `_id` as relaxed Extended JSON. Numbers inside an embedded
-//! document are canonical instead, because there `1` and `1.0` are two canonical keys.
+//! The text is that of Debezium: `{"id":"…"}` around the `_id` as relaxed Extended JSON. Numbers inside an embedded document are
+//! canonical instead, because there `1` and `1.0` are two canonical keys.
 
 use bson::raw::{RawBsonRef, RawDocument};
 
 use super::ejson::{exact_double, hex_of, json_string, relaxed_date, write_spaced};
 use crate::model::Key;
 
-/// The bytes.
+/// Returns the bytes of the Kafka key.
 pub(super) fn record_key(key: &Key) -> Vec<u8> {
     let mut out = Vec::with_capacity(64);
     out.extend_from_slice(b"{\"id\":");
@@ -32,7 +32,7 @@ fn opaque(out: &mut Vec<u8>, bytes: &[u8], how: &str) {
     out.extend_from_slice(format!("\",\"{how}\":true}}").as_bytes());
 }
 
-/// The value of `_id`; `None` when Extended JSON cannot carry it.
+/// Returns the `_id` as Extended JSON; `None` if that cannot carry it.
 fn relaxed(key: &Key, id: &RawDocument) -> Option<Vec<u8>> {
     let text = match id.get("_id").ok()?? {
         RawBsonRef::ObjectId(value) => {

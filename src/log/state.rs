@@ -1,7 +1,7 @@
-//! The state topic: where the stream goes on, and how far each snapshot has come.
+//! The state topic: the position of the stream, and the progress of each snapshot.
 //!
-//! One partition, compacted, written in the same transactions as the changes. Its records are small JSON, so that
-//! `kcat` shows an operator where a source stands.
+//! It has one compacted partition, written in the same transactions as the changes. Its records are small JSON documents, so
+//! `kcat` shows an operator the state of a source.
 
 use std::{collections::BTreeMap, time::Instant};
 
@@ -25,15 +25,15 @@ use crate::{
     retry::{Class, Classify},
 };
 
-/// Version of the stream's value; a higher one is not read.
+/// Format of the stream's value; a higher one is refused.
 const FORMAT: u32 = 1;
-/// Version of a snapshot's value: 1 had one part only, and is still read.
+/// Format of a snapshot's value. Format 1 had only one part, and is still read.
 const SNAPSHOT_FORMAT: u32 = 2;
 const STREAM: &str = "stream";
 const IDENTITY: &str = "identity";
 const POLL_INTERVAL: std::time::Duration = std::time::Duration::from_millis(100);
 
-/// Where the stream goes on after a restart.
+/// The position from which the stream continues after a restart.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StreamState {
     /// Epoch of the versions that were published.
@@ -42,20 +42,20 @@ pub struct StreamState {
     pub token: ResumeToken,
     /// The last frontier published.
     pub frontier: Frontier,
-    /// While the token is held back: what was published beyond it.
+    /// Changes that were published beyond the token while it is held back.
     pub held: Option<Box<Held>>,
 }
 
-/// What the state topic holds.
+/// The contents of the state topic.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct StoredState {
-    /// Generation of the last publisher that published; 0 when none has, or the state was lost.
+    /// Generation of the last publisher; 0 if there was none, or the state was lost.
     pub publisher: u64,
-    /// The stream; `None` when nothing has been published yet.
+    /// The stream; `None` if nothing has been published yet.
     pub stream: Option<StreamState>,
     /// The snapshots, by collection.
     pub snapshots: BTreeMap<String, SnapshotState>,
-    /// Whose log this is; `None` when nothing has been published yet, or only by versions that did not say.
+    /// The identity of the log; `None` if nothing has been published yet, or only by versions that did not record it.
     pub identity: Option<Identity>,
 }
 
@@ -110,7 +110,7 @@ struct SnapshotValue {
     #[serde(default, skip_serializing_if = "is_default")]
     left: bool,
     paused: bool,
-    /// Told for whoever reads the topic.
+    /// Written only for readers of the topic.
     done: bool,
     documents: u64,
     bytes: u64,
@@ -131,7 +131,7 @@ struct PartValue {
     done: bool,
 }
 
-/// What format 1 was.
+/// A snapshot in format 1.
 #[derive(Deserialize)]
 struct OnePartValue {
     epoch: u32,
@@ -146,7 +146,7 @@ struct AnyValue {
     format: u32,
 }
 
-/// Key and value of the stream's record.
+/// Returns key and value of the stream's record.
 pub(super) fn encode_stream(state: &StreamState, publisher: u64) -> (Vec<u8>, Vec<u8>) {
     let value = StreamValue {
         format: FORMAT,
@@ -177,13 +177,13 @@ fn decode_held(HeldValue { given, by, missing }: HeldValue) -> Result<Held, Unre
     Ok(Held { given: token(&given)?, by, missing })
 }
 
-/// Key and value of the record that says whose log this is.
+/// Returns key and value of the identity record.
 pub(super) fn encode_identity(identity: &Identity) -> (Vec<u8>, Vec<u8>) {
     let value = IdentityValue { format: FORMAT, identity: identity.clone() };
     (json(&StateKey::State(IDENTITY.to_owned())), json(&value))
 }
 
-/// Key and value of a snapshot's record.
+/// Returns key and value of a snapshot's record.
 pub(super) fn encode_snapshot(state: &SnapshotState) -> (Vec<u8>, Vec<u8>) {
     let id = |id: &Option<RawDocumentBuf>| id.as_ref().map(|id| base64(id));
     let part = |part: &Part| PartValue { until: id(&part.until), after: id(&part.after), done: part.done };
@@ -204,7 +204,7 @@ pub(super) fn encode_snapshot(state: &SnapshotState) -> (Vec<u8>, Vec<u8>) {
     (json(&StateKey::Snapshot(state.collection.clone())), json(&value))
 }
 
-/// A snapshot's record, of this format or the one before.
+/// Parses a snapshot's record, in this format or the one before.
 fn decode_snapshot(collection: &str, value: &[u8]) -> Result<SnapshotState, Unreadable> {
     let id = |id: Option<String>| id.as_deref().map(document).transpose();
     let mut state = SnapshotState { collection: collection.to_owned(), ..SnapshotState::default() };
@@ -226,7 +226,7 @@ fn decode_snapshot(collection: &str, value: &[u8]) -> Result<SnapshotState, Unre
 }
 
 fn json(value: &impl Serialize) -> Vec<u8> {
-    // Plain structs of texts and numbers: nothing in them can fail.
+    // Plain structs of texts and numbers cannot fail to serialize.
     serde_json::to_vec(value).unwrap_or_default()
 }
 
@@ -234,19 +234,19 @@ fn base64(document: &RawDocument) -> String {
     STANDARD.encode(document.as_bytes())
 }
 
-/// Why a record cannot be read.
+/// The reason why a record cannot be read.
 enum Unreadable {
     What(&'static str),
     Token(crate::model::TokenError),
 }
 
 impl StoredState {
-    /// Takes one record in; later ones replace earlier ones.
+    /// Takes in one record; later ones replace earlier ones.
     fn take_in(&mut self, key: &StateKey, value: Option<&[u8]>) -> Result<(), Unreadable> {
         match (key, value) {
             (StateKey::State(name), value) if name == STREAM => {
                 let Some(value) = value else {
-                    // Removed by hand, to start anew.
+                    // Somebody removed the record by hand, to start over.
                     self.stream = None;
                     return Ok(());
                 };
@@ -261,7 +261,7 @@ impl StoredState {
                 self.identity = value.map(|value| value.identity);
             }
             (StateKey::State(_), _) => {
-                return Err(Unreadable::What("it is a kind of state this version does not know"));
+                return Err(Unreadable::What("this version does not know this kind of state"));
             }
             (StateKey::Snapshot(collection), None) => drop(self.snapshots.remove(collection)),
             (StateKey::Snapshot(collection), Some(value)) => {
@@ -275,14 +275,14 @@ impl StoredState {
 
 fn read<'a, T: Deserialize<'a>>(value: &'a [u8], known: u32) -> Result<T, Unreadable> {
     if format(value)? != known {
-        return Err(Unreadable::What("it has a format this version does not know"));
+        return Err(Unreadable::What("this version does not know its format"));
     }
     fields(value)
 }
 
 fn format(value: &[u8]) -> Result<u32, Unreadable> {
     let any = serde_json::from_slice::<AnyValue>(value);
-    any.map(|any| any.format).map_err(|_| Unreadable::What("its value is no JSON with a format"))
+    any.map(|any| any.format).map_err(|_| Unreadable::What("its value is not JSON with a format"))
 }
 
 fn fields<'a, T: Deserialize<'a>>(value: &'a [u8]) -> Result<T, Unreadable> {
@@ -291,7 +291,7 @@ fn fields<'a, T: Deserialize<'a>>(value: &'a [u8]) -> Result<T, Unreadable> {
 
 fn document(base64: &str) -> Result<RawDocumentBuf, Unreadable> {
     let bytes = STANDARD.decode(base64).map_err(|_| Unreadable::What("it holds bad base64"))?;
-    RawDocumentBuf::from_bytes(bytes).map_err(|_| Unreadable::What("it holds base64 of no BSON document"))
+    RawDocumentBuf::from_bytes(bytes).map_err(|_| Unreadable::What("it contains base64 that is not a BSON document"))
 }
 
 fn token(base64: &str) -> Result<ResumeToken, Unreadable> {
@@ -300,20 +300,21 @@ fn token(base64: &str) -> Result<ResumeToken, Unreadable> {
 
 /// Reads the state topic to its end, committed transactions only.
 ///
-/// A publisher reads it after fencing its predecessor (see [`Publisher::connect`](super::Publisher::connect)); anybody else
-/// may read it at any time, for display.
+/// A publisher reads it after fencing its predecessor (see [`Publisher::connect`](super::Publisher::connect)). Others may read it
+/// at any time, for display.
 ///
 /// # Errors
-/// [`Error::State`] and [`Error::Token`] for what this version cannot read; [`Error::Kafka`] and [`Error::Timeout`].
+/// Fails with [`Error::State`] or [`Error::Token`] if this version cannot read a record, or with [`Error::Kafka`] or
+/// [`Error::Timeout`].
 pub async fn read_state(cfg: &LogConfig) -> Result<StoredState, Error> {
     let cfg = cfg.clone();
     client::blocking("reader of the state", move || read_to_end(&cfg)).await
 }
 
-/// Whose log this is, where it can be known: from its record, else from the names of the topics that the state is of.
+/// Returns the identity of the log, from its record or else from the names of the topics in the state.
 ///
 /// # Errors
-/// As [`read_state`].
+/// Fails like [`read_state`].
 pub async fn stored_identity(cfg: &LogConfig) -> Result<Option<Identity>, Error> {
     let found = super::topics::found(cfg).await?;
     if !found.contains(&state_name(&cfg.prefix)) {
@@ -331,13 +332,13 @@ pub async fn stored_identity(cfg: &LogConfig) -> Result<Option<Identity>, Error>
 fn read_to_end(cfg: &LogConfig) -> Result<StoredState, Error> {
     let topic = state_name(&cfg.prefix);
     let mut settings = client::settings(cfg)?;
-    // The library wants a group even of a reader that assigns its partition itself; it never joins it.
+    // The library demands a group even from a reader that assigns its partition itself; the reader never joins it.
     client::member(&mut settings, cfg, &super::leader::group(&cfg.prefix));
     settings.set("enable.partition.eof", "true").set("auto.offset.reset", "error");
-    // An answer at the end of the topic is what is waited for: brokers shall not hold it back until there is more.
+    // The reader waits for the answer at the end of the topic, so the brokers must not delay it until there is more.
     client::tune(&mut settings, &["fetch.wait.max.ms"], "5");
     let consumer: BaseConsumer<Context> = client::create(&settings, Context::default())?;
-    // The library looks for the partition's leader at once when it knows the topic by then, else a second later.
+    // The library looks for the leader of the partition at once if it already knows the topic, otherwise a second later.
     consumer
         .fetch_metadata(Some(&topic), cfg.timeout)
         .map_err(|error| Error::kafka("read", &topic)(error).because(consumer.context().why()))?;
@@ -351,7 +352,7 @@ fn read_to_end(cfg: &LogConfig) -> Result<StoredState, Error> {
     while progress.elapsed() < cfg.timeout {
         match consumer.poll(POLL_INTERVAL) {
             None => {}
-            // The end of what is committed: the brokers give an undecided transaction to nobody.
+            // This is the end of the committed records; the brokers deliver no undecided transaction.
             Some(Err(KafkaError::PartitionEOF(_))) => return Ok(state),
             Some(Err(error)) => {
                 let error = Error::kafka("read", &topic)(error);

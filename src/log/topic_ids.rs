@@ -1,7 +1,7 @@
-//! Kafka's ids of topics: a topic that was deleted and made again has its old name and another id.
+//! Reads Kafka's ids of topics: a topic that was deleted and created again has its old name and a new id.
 //!
-//! The client library asks for them (`DescribeTopics`), its safe binding does not; so this is the one place that calls it
-//! directly. It blocks, and asking never creates a topic. Brokers before 2.8 give no ids; then nothing is known of a topic.
+//! The client library can read them (`DescribeTopics`), but its safe binding cannot, so this file calls the library directly. The
+//! call blocks and never creates a topic. Brokers before 2.8 have no ids; a topic is then not identified.
 
 use std::{
     collections::HashMap,
@@ -20,10 +20,10 @@ use rdkafka::{
 
 use super::{Error, client::Context};
 
-/// The ids of those topics that exist, as Kafka's own tools write them; `None` where the brokers give none.
+/// Returns the ids of the existing topics, in the form of Kafka's own tools; `None` if the brokers have no ids.
 ///
 /// # Errors
-/// [`Error::Kafka`] and [`Error::Timeout`].
+/// Fails with [`Error::Kafka`] or [`Error::Timeout`].
 #[expect(unsafe_code, reason = "the binding has no safe call for it")]
 pub(super) fn topic_ids(
     admin: &AdminClient<Context>,
@@ -32,14 +32,14 @@ pub(super) fn topic_ids(
 ) -> Result<HashMap<String, Option<String>>, Error> {
     let object = names.first().map_or("", String::as_str);
     let failed = |code: RDKafkaErrorCode| Error::kafka("ask for the id of", object)(KafkaError::AdminOp(code));
-    // A name with a NUL is no topic's, and was refused long before.
+    // No topic has a name with a NUL; such a name was refused long before.
     let names = names.iter().filter_map(|name| CString::new(name.as_str()).ok()).collect::<Vec<_>>();
     let mut pointers = names.iter().map(|name| name.as_ptr()).collect::<Vec<*const c_char>>();
     let timeout_ms = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
     let client = admin.inner().native_ptr();
     // SAFETY: `client` lives as long as `admin`, which is borrowed here. Collection, options and queue are made by these calls
     // and destroyed by their guards, and the library copies the first two; `names` outlives the call that reads the pointers.
-    // The queue is this call's own, so that the only event on it is the answer.
+    // The queue belongs to this call, so the only event on it is the answer.
     let event = unsafe {
         let topics = raw::rd_kafka_TopicCollection_of_topic_names(pointers.as_mut_ptr(), pointers.len());
         let topics = Owned::new(topics, raw::rd_kafka_TopicCollection_destroy);
@@ -55,8 +55,8 @@ pub(super) fn topic_ids(
     };
     let event = event.ok_or_else(|| failed(RDKafkaErrorCode::OperationTimedOut))?;
     let mut ids = HashMap::new();
-    // SAFETY: everything that is read belongs to the event, which lives until the end of this function. What is no answer to
-    // the question gives a null pointer, which is looked at first.
+    // SAFETY: everything that is read belongs to the event, which lives until the end of this function. An event of another
+    // kind gives a null pointer, which is checked first.
     unsafe {
         let error = raw::rd_kafka_event_error(event.get());
         if error != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
@@ -89,13 +89,13 @@ pub(super) fn topic_ids(
     Ok(ids)
 }
 
-/// As Kafka's own tools write it; all zeros means that there is none.
+/// Formats an id like Kafka's own tools; all zeros mean that there is none.
 fn written((high, low): (i64, i64)) -> Option<String> {
     let bytes = [high.to_be_bytes(), low.to_be_bytes()].concat();
     ((high, low) != (0, 0)).then(|| URL_SAFE_NO_PAD.encode(bytes))
 }
 
-/// Something of the client library's that has to be given back.
+/// An object of the client library that must be destroyed.
 struct Owned<T> {
     pointer: NonNull<T>,
     destroy: unsafe extern "C" fn(*mut T),
@@ -112,7 +112,7 @@ impl<T> Owned<T> {
 }
 
 impl<T> Drop for Owned<T> {
-    #[expect(unsafe_code, reason = "the library's own way to give it back")]
+    #[expect(unsafe_code, reason = "the library's way to destroy it")]
     fn drop(&mut self) {
         // SAFETY: `pointer` came from the library, with the function that destroys its kind, and is used by nobody else.
         unsafe { (self.destroy)(self.pointer.as_ptr()) }

@@ -1,11 +1,10 @@
-//! The topics: their names, their making, and whether they are as they must be.
+//! The topics: names, creation and verification.
 //!
-//! Names are `<prefix>.<db>.<collection>`. Letters, digits and `_` stand for themselves; `-` becomes `--` and any other byte
-//! `-` and two hexadecimal digits, so that two collections never share a topic. Dots are escaped too: Kafka refuses two
-//! topics that differ only in `.` and `_`, and `b.c` and `b_c` are two collections. A name that would be longer than Kafka
-//! takes ends in a hash instead.
+//! Names are `<prefix>.<db>.<collection>`. Letters, digits and `_` are kept. `-` becomes `--`, and any other byte becomes `-` and
+//! two hexadecimal digits, so two collections never share a topic. Dots are escaped too: Kafka refuses two topics that differ only
+//! in `.` and `_`, and `b.c` and `b_c` are two collections. A name that exceeds Kafka's limit ends in a hash.
 //!
-//! A topic is never left to the brokers to make: their defaults delete old records and refuse long ones.
+//! The brokers never create a topic by themselves, because their defaults delete old records and refuse long ones.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -30,31 +29,31 @@ use crate::{config::LogConfig, model::Namespace};
 
 /// Kafka's limit for the name of a topic.
 const MAX_NAME: usize = 249;
-/// Room for `<db>.<collection>` whatever the prefix is, so that names stay readable.
+/// Longest prefix, so that there is room for a readable `<db>.<collection>`.
 const MAX_PREFIX: usize = 100;
-/// `-h` and 32 digits: no escape starts like this.
+/// Length of `-h` and 32 digits; no escape starts with `-h`.
 const HASH_BYTES: usize = 34;
-/// How often the brokers are asked whether the topics are those that were found.
+/// Interval at which the ids of the topics are checked.
 const WATCH: Duration = Duration::from_secs(1);
-/// Longest wait for each of the two answers.
+/// Longest wait for each of the two answers of a check.
 const WATCH_ANSWER: Duration = Duration::from_secs(3);
-/// How often the brokers are asked whether a new topic is there.
+/// Interval at which the brokers are asked whether a new topic exists.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// The topic of one collection, as it was found.
+/// The topic of one collection, as found on the brokers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Topic {
     /// The collection.
     pub namespace: Namespace,
-    /// The topic's name.
+    /// The name of the topic.
     pub name: Arc<str>,
-    /// Its partitions.
+    /// Number of partitions.
     pub partitions: i32,
-    /// Kafka's id of it, where the brokers give one: another topic of the same name has another.
+    /// Kafka's id of the topic, if the brokers have ids; a later topic of the same name has another id.
     pub id: Option<String>,
 }
 
-/// The topics of one source, all verified.
+/// The verified topics of one source.
 #[derive(Clone, Debug)]
 pub struct Topics {
     state: String,
@@ -63,10 +62,10 @@ pub struct Topics {
 }
 
 impl Topics {
-    /// Creates the topics that are missing and verifies all of them. Several processes may do so at once.
+    /// Creates the missing topics and verifies all of them. Several processes may do so at once.
     ///
     /// # Errors
-    /// [`Error::Faults`] with everything that is not as it must be; [`Error::Kafka`] and [`Error::Timeout`].
+    /// Fails with [`Error::Faults`], which lists every fault, or with [`Error::Kafka`] or [`Error::Timeout`].
     pub async fn ensure(cfg: &LogConfig, namespaces: &[Namespace]) -> Result<Self, Error> {
         let wanted = Wanted::all(cfg, namespaces)?;
         let admin = Arc::new(client::create(&client::settings(cfg)?, Context::default())?);
@@ -97,10 +96,10 @@ impl Topics {
         Ok(Self { state, state_id, collections: collections.collect() })
     }
 
-    /// Verifies the topics that exist and creates none.
+    /// Verifies the existing topics and creates none; returns the faults.
     ///
     /// # Errors
-    /// [`Error::Kafka`] and [`Error::Timeout`]; faults are the result.
+    /// Fails with [`Error::Kafka`] or [`Error::Timeout`].
     pub async fn check(cfg: &LogConfig, namespaces: &[Namespace]) -> Result<Vec<Fault>, Error> {
         let surveyed = async {
             let wanted = Wanted::all(cfg, namespaces)?;
@@ -114,10 +113,10 @@ impl Topics {
         }
     }
 
-    /// Waits until one of the topics is gone, or another one has taken its name, and says which.
+    /// Waits until one of the topics is deleted, or deleted and created again.
     ///
     /// # Errors
-    /// Always one: [`Error::TopicGone`] or [`Error::TopicReplaced`]. Brokers that do not answer are asked again.
+    /// Always ends with [`Error::TopicGone`] or [`Error::TopicReplaced`]. Brokers that do not answer are asked again.
     pub async fn changed(&self, cfg: &LogConfig) -> Result<Infallible, Error> {
         let admin: Arc<AdminClient<Context>> = Arc::new(client::create(&client::settings(cfg)?, Context::default())?);
         let mut known = HashMap::from([(self.state.clone(), self.state_id.clone())]);
@@ -127,8 +126,8 @@ impl Topics {
             tokio::time::sleep(WATCH).await;
             let (admin, names, state) = (Arc::clone(&admin), names.clone(), self.state.clone());
             let asked = client::blocking("ids of the topics", move || {
-                // The library spins while a question for ids waits for brokers that are away: they are asked only when they are
-                // there, and not for long.
+                // The library spins while a request for ids waits for unreachable brokers, so it is sent only when they answer, and
+                // with a short time limit.
                 let metadata = admin.inner().fetch_metadata(Some(&state), WATCH_ANSWER);
                 metadata.map_err(Error::kafka("find", &state))?;
                 topic_ids(&admin, &names, WATCH_ANSWER)
@@ -152,17 +151,17 @@ impl Topics {
         }
     }
 
-    /// Name of the state topic.
+    /// Returns the name of the state topic.
     pub fn state(&self) -> &str {
         &self.state
     }
 
-    /// Every collection topic, in the order of the namespaces given.
+    /// Returns every collection topic, in the order of the given namespaces.
     pub fn collections(&self) -> &[Topic] {
         &self.collections
     }
 
-    /// Every partition of every collection topic.
+    /// Returns every partition of every collection topic.
     pub fn partitions(&self) -> Vec<TopicPartition> {
         let of = |topic: &Topic| {
             let name = Arc::clone(&topic.name);
@@ -171,23 +170,23 @@ impl Topics {
         self.collections.iter().flat_map(of).collect()
     }
 
-    /// The topic of a collection.
+    /// Returns the topic of a collection.
     pub fn of(&self, namespace: &Namespace) -> Option<&Topic> {
         self.collections.iter().find(|topic| topic.namespace == *namespace)
     }
 
-    /// The topic of that name.
+    /// Returns the topic of that name.
     pub fn named(&self, name: &str) -> Option<&Topic> {
         self.collections.iter().find(|topic| &*topic.name == name)
     }
 }
 
-/// Name of the state topic.
+/// Returns the name of the state topic.
 pub(super) fn state_name(prefix: &str) -> String {
     format!("{prefix}.state")
 }
 
-/// Name of a collection's topic.
+/// Returns the name of a collection's topic.
 pub fn topic_name(prefix: &str, namespace: &Namespace) -> String {
     let mut name = format!("{prefix}.");
     escape(&mut name, &namespace.db);
@@ -202,13 +201,13 @@ pub fn topic_name(prefix: &str, namespace: &Namespace) -> String {
     name
 }
 
-/// The database in the name of a collection's topic; `None` where the name is none of this prefix, or may end in a hash.
+/// Returns the database in the name of a collection's topic; `None` if the name has another prefix, or may end in a hash.
 pub fn database_of(prefix: &str, topic: &str) -> Option<String> {
     if topic.len() >= MAX_NAME {
         return None;
     }
     let (database, collection) = topic.strip_prefix(prefix)?.strip_prefix('.')?.split_once('.')?;
-    // More dots: the prefix is longer than this one.
+    // More dots mean that the prefix of the name is longer than this one.
     if collection.contains('.') {
         return None;
     }
@@ -232,7 +231,7 @@ pub fn database_of(prefix: &str, topic: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-/// Names of all topics of the prefix.
+/// Returns the names of all topics of the prefix.
 pub(super) async fn found(cfg: &LogConfig) -> Result<BTreeSet<String>, Error> {
     let (admin, cfg) =
         (client::create::<_, AdminClient<Context>>(&client::settings(cfg)?, Context::default())?, cfg.clone());
@@ -256,11 +255,11 @@ fn escape(name: &mut String, text: &str) {
     }
 }
 
-/// A topic as it must be.
+/// A required topic.
 #[derive(Debug)]
 struct Wanted {
     name: String,
-    /// Whether it is the state topic.
+    /// Whether this is the state topic.
     state: bool,
     partitions: i32,
     replication: i32,
@@ -273,7 +272,7 @@ impl Wanted {
         let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
         if cfg.prefix.is_empty() || cfg.prefix.len() > MAX_PREFIX || !cfg.prefix.bytes().all(legal) {
             faults.push(Fault::new(
-                "`prefix` cannot begin the name of a topic",
+                "`prefix` is not allowed in the name of a topic",
                 format!("use 1 to {MAX_PREFIX} letters, digits, `.`, `_` and `-`"),
             ));
         }
@@ -309,7 +308,7 @@ impl Wanted {
         let topic = NewTopic::new(&self.name, self.partitions, TopicReplication::Fixed(self.replication));
         let topic = self.configs.iter().fold(topic, |topic, (key, value)| topic.set(key, value));
         if self.state {
-            // Each transaction adds a record and only closed segments are compacted: small ones keep a start quick.
+            // Each transaction adds a record, and only closed segments are compacted. Small segments keep a start fast.
             topic.set("segment.bytes", "33554432").set("min.cleanable.dirty.ratio", "0.1")
         } else {
             topic
@@ -321,10 +320,10 @@ impl Wanted {
         let mut faults = Vec::new();
         if found.partitions != self.partitions {
             let hint = if self.state {
-                "choose another `prefix`; the state is one sequence".to_owned()
+                "choose another `prefix`; the state must have one partition".to_owned()
             } else {
                 format!(
-                    "set `partitions = {}`, or choose another `prefix`: with other partitions keys would move away from their past",
+                    "set `partitions = {}`, or choose another `prefix`: with another number keys would move to other partitions",
                     found.partitions
                 )
             };
@@ -360,7 +359,7 @@ impl Wanted {
             && needed > found.replicas
         {
             faults.push(Fault::new(
-                format!("the topic `{name}` needs {needed} replicas in step and has {}", found.replicas),
+                format!("the topic `{name}` needs {needed} in-sync replicas and has {}", found.replicas),
                 "raise `replication` or lower `min.insync.replicas`: nothing can be written",
             ));
         }
@@ -372,7 +371,7 @@ fn policies(text: &str) -> BTreeSet<&str> {
     text.split(',').map(str::trim).filter(|policy| !policy.is_empty()).collect()
 }
 
-/// A topic as it is.
+/// A topic as found on the brokers.
 #[derive(Debug, Default)]
 struct Found {
     partitions: i32,
@@ -383,7 +382,7 @@ struct Found {
     configs: HashMap<String, String>,
 }
 
-/// What the brokers say at one moment.
+/// The metadata of the brokers at one moment.
 struct Survey {
     topics: HashMap<String, Found>,
     brokers: i32,
@@ -394,7 +393,7 @@ impl Survey {
         let (client, timeout, object) = (Arc::clone(admin), cfg.timeout.min(client::REACH), cfg.brokers.clone());
         let asked = cfg.clone();
         let names: BTreeSet<String> = wanted.iter().map(|topic| topic.name.clone()).collect();
-        // All topics, because asking for one by its name may create it.
+        // All topics are listed, because asking for one by its name may create it.
         let mut survey = client::blocking("metadata of the brokers", move || {
             let metadata = client
                 .inner()
@@ -453,7 +452,7 @@ impl Survey {
                 Some(found) => faults.extend(topic.faults(found)),
                 None if topic.replication > self.brokers => faults.push(Fault::new(
                     format!(
-                        "the topic `{}` wants {} replicas and there are {} brokers",
+                        "the topic `{}` needs {} replicas and there are {} brokers",
                         topic.name, topic.replication, self.brokers
                     ),
                     "lower `replication` or add brokers",
@@ -488,16 +487,20 @@ async fn create_missing(cfg: &LogConfig, admin: &Arc<AdminClient<Context>>, want
     if faults.is_empty() { Ok(()) } else { Err(Error::Faults(faults)) }
 }
 
-/// What a person has to put right before the topic can be created; `None` for what may pass by itself.
+/// Returns the fault that a person must fix before the topic can be created; `None` for a failure that may pass by itself.
 fn refusal(name: &str, code: RDKafkaErrorCode) -> Option<Fault> {
     let hint = match code {
         RDKafkaErrorCode::InvalidReplicationFactor => "set `replication` to no more than the number of brokers",
         RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::ClusterAuthorizationFailed => {
-            "allow CREATE on it, or create it beforehand as `driftless check` wants it"
+            "allow CREATE on it, or create it beforehand as `driftless check` demands"
         }
-        RDKafkaErrorCode::PolicyViolation => "the brokers have a policy for new topics: create it as that demands",
-        RDKafkaErrorCode::InvalidTopic => "another topic may differ only in `.` and `_`: choose another `prefix`",
-        RDKafkaErrorCode::InvalidConfig => "the brokers know no such setting: check `cleanup_policy`",
+        RDKafkaErrorCode::PolicyViolation => {
+            "the brokers have a policy for new topics: create it yourself, within that policy"
+        }
+        RDKafkaErrorCode::InvalidTopic => {
+            "another topic may differ from it only in `.` and `_`: choose another `prefix`"
+        }
+        RDKafkaErrorCode::InvalidConfig => "the brokers do not know the setting: check `cleanup_policy`",
         _ => return None,
     };
     Some(Fault::new(format!("the brokers refuse to create the topic `{name}`: {code}"), hint))
@@ -539,7 +542,7 @@ mod tests {
                 prop_assert!(name.len() <= MAX_NAME);
                 prop_assert!(name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte)));
             }
-            // Also where Kafka takes `.` and `_` for the same.
+            // Names must also differ if `.` and `_` are equal, as for Kafka.
             prop_assert_eq!(a == b, names[0].replace('.', "_") == names[1].replace('.', "_"));
         }
     }

@@ -1,8 +1,8 @@
-//! What one Kafka transaction holds, first as facts, then as bytes. Pure, so that the bytes of the next transaction can be
-//! made while the brokers still settle the last one.
+//! The contents of one Kafka transaction, first as facts, then as bytes. Pure, so that the next transaction can be encoded while the
+//! brokers still commit the last one.
 //!
-//! The partition of a change is computed here and handed over, because the frontier of a partition says how many changes
-//! it holds.
+//! The partition of a change is computed here and passed to the client, because the frontier of a partition carries its number
+//! of changes.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -24,45 +24,45 @@ use crate::{
     model::{Change, Control, Frontier, Identity, Namespace, Op, SnapshotState},
 };
 
-/// What becomes visible at once, or not at all.
+/// Facts that become visible together, or not at all.
 #[derive(Clone, Debug)]
 pub struct Transaction {
     /// Changes, in the order of the stream.
     pub changes: Vec<Change>,
-    /// Controls; each goes to every partition of its collection, after the changes.
+    /// Controls; each is written to every partition of its collection, after the changes.
     pub controls: Vec<Control>,
-    /// How far the stream has come with these changes, and the source's wall clock in milliseconds when it stood there.
+    /// The frontier of the stream after these changes, and the wall clock of the source at that point in milliseconds.
     pub frontier: Option<(Frontier, i64)>,
-    /// Whether the frontier goes to partitions without changes too.
+    /// Whether the frontier is also written to partitions without changes.
     pub idle: bool,
-    /// Where to go on after this transaction.
+    /// The position after this transaction.
     pub state: StreamState,
-    /// Snapshots that moved on with these changes.
+    /// Snapshots that advanced with these changes.
     pub snapshots: Vec<SnapshotState>,
-    /// Collections whose snapshot is in the log once this transaction is.
+    /// Collections whose snapshot is complete in the log with this transaction.
     pub complete: BTreeSet<String>,
 }
 
-/// A transaction as bytes, in the order in which they are sent: one partition after the other.
+/// A transaction as bytes, in the order of sending: one partition after the other.
 ///
-/// The client library spins while a partition has a request on its way and more records wait for it. Records that come
-/// together, and are flushed only when the transaction is whole, leave in one request.
+/// The client library spins while a partition has a request in flight and more records wait for it. Records that are enqueued
+/// together, and flushed only when the transaction is complete, leave in one request.
 pub(super) struct EncodedTransaction {
     pub(super) records: Vec<ProducerRecord>,
     pub(super) tally: Tally,
 }
 
-/// A record on its way.
+/// A record to be sent.
 pub(super) struct ProducerRecord {
     pub(super) topic: Arc<str>,
     pub(super) partition: i32,
     pub(super) key: Vec<u8>,
     pub(super) value: Vec<u8>,
-    /// `None` for records of the state topic, which have neither headers nor a time of their own.
+    /// `None` for records of the state topic, which have neither headers nor a timestamp.
     pub(super) about: Option<(OwnedHeaders, i64)>,
 }
 
-/// Turns transactions into bytes, one after the other: the counts of a frontier go on from one to the next.
+/// Encodes transactions in order; the counts of frontiers continue from one to the next.
 pub(super) struct Encoder {
     topics: Arc<Topics>,
     state: Arc<str>,
@@ -71,18 +71,18 @@ pub(super) struct Encoder {
     codec: Codec,
     generation: u64,
     counts: Counts,
-    /// What the next transaction records.
+    /// The identity that the next transaction records.
     identity: Option<Identity>,
 }
 
-/// What the frontier of each partition has to say: by position of the topic, then partition.
+/// The next frontier of each partition, by position of the topic, then by partition.
 type Counts = BTreeMap<(usize, i32), Count>;
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Count {
-    /// Of the last frontier.
+    /// Number of the last frontier.
     seq: u64,
-    /// Changes since.
+    /// Changes since that frontier.
     changes: u64,
 }
 
@@ -100,15 +100,15 @@ impl Encoder {
         }
     }
 
-    /// Records whose log this is, with the next transaction.
+    /// Records the identity of the log with the next transaction.
     pub(super) fn identify(&mut self, identity: Identity) {
         self.identity = Some(identity);
     }
 
-    /// The bytes of a transaction. Each change is dropped as soon as it is encoded.
+    /// Encodes a transaction. Each change is dropped as soon as it is encoded.
     ///
     /// # Errors
-    /// [`Error::NoTopic`]; the counts are wrong from then on.
+    /// Fails with [`Error::NoTopic`]; the counts are wrong from then on.
     pub(super) fn encode(&mut self, transaction: Transaction) -> Result<EncodedTransaction, Error> {
         let mut tally = Tally { topics: Arc::clone(&self.topics), counts: HashMap::new() };
         let mut records = Vec::with_capacity(transaction.changes.len() + 16);
@@ -149,7 +149,7 @@ impl Encoder {
         position.ok_or_else(|| Error::NoTopic { namespace: namespace.to_string() })
     }
 
-    /// Every partition of every collection.
+    /// Returns every partition of every collection.
     fn places(&self) -> Vec<(usize, i32)> {
         let every = self.topics.collections().iter().enumerate();
         every.flat_map(|(at, topic)| (0..topic.partitions).map(move |partition| (at, partition))).collect()
@@ -184,7 +184,7 @@ pub(super) fn headers<'h>(pairs: impl Iterator<Item = (&'h str, &'h [u8])>) -> O
     pairs.fold(OwnedHeaders::new(), |headers, (key, value)| headers.insert(Header { key, value: Some(value) }))
 }
 
-/// What a committed transaction adds to the metrics.
+/// The numbers that a committed transaction adds to the metrics.
 pub(super) struct Tally {
     topics: Arc<Topics>,
     counts: HashMap<(usize, Op), (u64, u64)>,

@@ -53,7 +53,7 @@ async fn once(
     let lines = status.read().snapshots;
     let news: Vec<_> = lines.iter().filter(|(name, line)| !line.done || told.get(*name) != Some(line)).collect();
     if !news.is_empty() {
-        snapshots::tell(open, news).await?;
+        snapshots::report(open, news).await?;
         *told = lines;
     }
     Ok(())

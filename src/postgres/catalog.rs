@@ -1,6 +1,6 @@
 //! Reads the target's tables from `pg_catalog` into the plain [`Catalog`] that the mapping is checked against.
 //!
-//! With the search path pinned to `pg_catalog`, `format_type` names the schema of every type that is not the system's own.
+//! The search path is pinned to `pg_catalog`, so `format_type` names the schema of every type that is not a system type.
 
 use std::collections::HashMap;
 
@@ -11,7 +11,7 @@ use crate::mapping::target::{Catalog, Column, ColumnType, Filled, ForeignKey, Ta
 
 const ACT: &str = "read the catalog of the target";
 
-/// Ordinary and partitioned tables outside the system's schemas and ours.
+/// Lists ordinary and partitioned tables outside the system schemas and the schema `driftless`.
 const TABLES: &str = "
 SELECT c.oid, n.nspname::text, c.relname::text
   FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
@@ -19,7 +19,7 @@ SELECT c.oid, n.nspname::text, c.relname::text
    AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'driftless') AND n.nspname !~ '^pg_'
  ORDER BY n.nspname, c.relname";
 
-/// With the type in words, or without: a session with another search path says it in others.
+/// Lists columns. `kind` prints the type or leaves it out, because the printed type depends on the search path of the session.
 fn columns(kind: &str) -> String {
     format!(
         "SELECT a.attrelid, a.attname::text, a.atttypid, a.atttypmod, {kind},
@@ -33,8 +33,8 @@ fn columns(kind: &str) -> String {
     )
 }
 
-/// What a type is made of: below a domain its base, of an array its elements, of a range its bounds. `int2vector` has elements
-/// but is no array of them.
+/// Lists types with their parts: the base of a domain, the elements of an array, the bounds of a range. `int2vector` has elements
+/// but is not an array of them.
 const TYPES: &str = "
 SELECT t.oid, t.typname::text, t.typtype::text,
        coalesce(nullif(t.typbasetype, 0), r.rngsubtype, m.rngsubtype, e.oid, 0), t.typtypmod, e.oid IS NOT NULL,
@@ -46,10 +46,10 @@ SELECT t.oid, t.typname::text, t.typtype::text,
   LEFT JOIN pg_type AS e ON e.oid = t.typelem AND e.typarray = t.oid
  WHERE t.typtype IN ('b', 'd', 'e', 'r', 'm', 'c')";
 
-/// How many digits the server's locale gives money.
+/// Reads the number of decimal digits of `money` in the locale of the server.
 const MONEY_SCALE: &str = "SELECT scale(1::numeric::money::numeric)";
 
-/// Of an index over expressions or over some of the rows, the columns tell nothing: it is listed without any.
+/// Lists indexes. An index over expressions or with a predicate is listed without columns, because those would mislead.
 const UNIQUES: &str = "
 SELECT i.indrelid, i.indisprimary,
        CASE WHEN i.indpred IS NOT NULL OR 0 = ANY (i.indkey) THEN ARRAY[]::text[]
@@ -69,8 +69,8 @@ SELECT f.conrelid, f.conname::text, n.nspname::text, c.relname::text,
  WHERE f.contype = 'f' AND f.conrelid = ANY ($1) AND f.conparentid = 0
  ORDER BY f.conrelid, f.conname";
 
-/// One number for everything that these queries say of some tables (`$1`, their oids): it changes when that does. The oids count
-/// too, because a table that was dropped and made again has lost its rows.
+/// Computes a digest of everything that these queries return for some tables (`$1`, their oids). The oids count too, because a
+/// table that was dropped and created again has lost its rows.
 pub(crate) fn digest() -> String {
     let all = |query: &str| format!("(SELECT string_agg(q::text, '|' ORDER BY q::text) FROM ({query}) AS q)");
     let referring = "SELECT conrelid, confrelid FROM pg_constraint WHERE contype = 'f' AND confrelid = ANY ($1)";
@@ -93,7 +93,7 @@ pub(crate) fn digest() -> String {
 /// Reads every table of the application.
 ///
 /// # Errors
-/// [`Error::Statement`] by its cause.
+/// Fails with [`Error::Statement`], whose class follows the cause.
 pub async fn read_catalog(session: &Session) -> Result<Catalog, Error> {
     let mut tables = Vec::new();
     let mut place = HashMap::new();
@@ -145,7 +145,7 @@ fn owner<'a>(tables: &'a mut [Table], place: &HashMap<u32, usize>, row: &Row) ->
 fn column(row: &Row, types: &Types) -> Result<Column, Error> {
     let kind = types.resolve(field(row, 2, ACT)?, field(row, 3, ACT)?);
     let mut sql_type: String = field(row, 4, ACT)?;
-    // Elements of an array travel as text, and money would read that by the server's locale.
+    // Elements of an array travel as text, and `money` would parse that by the locale of the server.
     if matches!(kind.base(), ColumnType::Array(element) if matches!(element.base(), ColumnType::Money { .. })) {
         sql_type = format!("numeric[]::money[]::{sql_type}");
     }
@@ -205,7 +205,7 @@ impl Types {
         Ok(Self { entries, money_scale: u8::try_from(scale).unwrap_or(2) })
     }
 
-    /// An array's modifier is that of its elements; a domain has its own for the type below.
+    /// Resolves a type. The modifier of an array is that of its elements; a domain has its own modifier for its base type.
     fn resolve(&self, oid: u32, typmod: i32) -> ColumnType {
         const MONEY: u32 = 790;
         let Some(entry) = self.entries.get(&oid) else { return ColumnType::Unsupported(format!("type {oid}")) };

@@ -1,11 +1,11 @@
-//! Opens connections to PostgreSQL whose every session setting is ours, and notices when it is not.
+//! Opens connections to PostgreSQL with pinned session settings, and refuses a connection that does not keep them.
 //!
-//! Settings travel as startup options, in the same message as the user name, so no statement ever runs without them. A
-//! pooler in transaction mode would give each transaction another session and lose them: one of the options is a random
-//! mark, and a connection that does not show the mark again is refused.
+//! Settings travel as startup options, in the same message as the user name, so no statement runs without them. A pooler in
+//! transaction mode would run each transaction in another session and lose them. One of the options is therefore a random mark,
+//! and a connection that does not return the mark is refused.
 //!
-//! Rejected: a pool of connections. A worker has one connection and one transaction at a time; a pool would only hide
-//! which of them died.
+//! Rejected: a pool of connections. A worker has one connection and one transaction at a time; a pool would only hide which
+//! of them died.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -22,14 +22,14 @@ use super::{
 };
 use crate::config::{Constraints, SinkConfig};
 
-/// What a connection is for.
+/// The purpose of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// Writes batches.
+    /// Writing batches.
     Apply,
-    /// Reads for the reconciler and for positions.
+    /// Reading for the reconciler, and reading positions.
     Read,
-    /// Commands and migrations: waits for locks and for its own durability.
+    /// Commands and migrations, which wait for locks and for durability.
     Control,
 }
 
@@ -43,16 +43,16 @@ impl Purpose {
     }
 }
 
-/// How the target's foreign keys and triggers behave in a session.
+/// Whether the foreign keys and triggers of the target are enforced in a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConstraintMode {
-    /// Quiet, as in PostgreSQL's own logical replication.
+    /// Not enforced, as in PostgreSQL's own logical replication.
     Replica,
     /// Enforced.
     Enforce,
 }
 
-/// Where PostgreSQL is and how to talk to it. Cheap to clone.
+/// The address of PostgreSQL and the settings of its connections. Cheap to clone.
 #[derive(Clone)]
 pub struct Postgres {
     config: tokio_postgres::Config,
@@ -62,16 +62,16 @@ pub struct Postgres {
     prefix: Arc<str>,
 }
 
-/// How long opening a connection may take.
+/// Longest time to open a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// A peer that acknowledges nothing for so long is dead.
+/// Time without an acknowledgement after which a peer counts as dead.
 const PEER_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Settings that change what a statement means, what its text becomes or how long a session lives: a role or a database may
-/// have any of them as its default, and ours come after.
+/// Settings that change the meaning of a statement, the form of its results or the life of a session. A role or a database can
+/// set a default for any of them, and these values override it.
 ///
-/// Not among them: `default_transaction_read_only`, by which an administrator says that nothing may be written here, so that is
-/// reported and not overridden; `lc_monetary`, which says how the application's own sessions read `money`.
+/// Two settings are left alone. `default_transaction_read_only` is how an administrator forbids writing, so it is reported and not
+/// overridden. `lc_monetary` decides how the sessions of the application read `money`.
 ///
 /// Source: PostgreSQL manual, chapter 20 (Server Configuration).
 const PINNED: [(&str, &str); 21] = [
@@ -82,13 +82,13 @@ const PINNED: [(&str, &str); 21] = [
     ("array_nulls", "on"),
     ("backslash_quote", "safe_encoding"),
     ("bytea_output", "hex"),
-    // Batches are written at read committed, and so is what a waiting migration has to see.
+    // Batches need read committed, and so does a waiting migration, which must see what others committed.
     ("default_transaction_isolation", "read committed"),
     ("default_transaction_deferrable", "off"),
     ("extra_float_digits", "1"),
     ("idle_session_timeout", "0"),
     ("quote_all_identifiers", "off"),
-    // A policy that hides rows is an error then, and never an answer that lacks them.
+    // A policy that hides rows then causes an error instead of an incomplete answer.
     ("row_security", "off"),
     ("standard_conforming_strings", "on"),
     ("transform_null_equals", "off"),
@@ -102,10 +102,10 @@ const PINNED: [(&str, &str); 21] = [
 ];
 
 impl Postgres {
-    /// Reads addresses, secrets and certificates. The prefix of the log names the migration whose state its sessions see.
+    /// Reads addresses, secrets and certificates. `prefix`, the prefix of the log, names the migration whose state the sessions see.
     ///
     /// # Errors
-    /// [`Error::Address`], [`Error::File`], [`Error::Url`] and [`Error::Tls`]; all of them halt.
+    /// Fails with [`Error::Address`], [`Error::File`], [`Error::Url`] or [`Error::Tls`]; all of them halt.
     pub fn new(config: &SinkConfig, prefix: &str) -> Result<Self, Error> {
         let url = match (&config.url, &config.url_file) {
             (Some(url), None) => url.expose_secret().to_owned(),
@@ -135,10 +135,10 @@ impl Postgres {
         })
     }
 
-    /// Opens a connection and makes it ours.
+    /// Opens a connection and pins its settings.
     ///
     /// # Errors
-    /// [`Error::Connect`] by its cause; [`Error::Pooler`] and [`Error::ReplicaDenied`] halt.
+    /// Fails with [`Error::Connect`], whose class follows the cause, or with [`Error::Pooler`] or [`Error::ReplicaDenied`], which halt.
     pub async fn open(&self, purpose: Purpose) -> Result<Session, Error> {
         let mark = uuid::Uuid::new_v4().simple().to_string();
         let mut config = self.config.clone();
@@ -147,7 +147,7 @@ impl Postgres {
         let (client, connection) =
             config.connect(self.tls.clone()).await.map_err(|error| self.not_connected(&error))?;
         let (ended, death) = watch::channel(None);
-        // The task is joined through the channel: whoever finds the client closed asks it for the reason.
+        // The channel delivers the reason of the end to callers that find the client closed.
         tokio::spawn(async move {
             let cause = match connection.await {
                 Ok(()) => Cause::Broken("the connection was closed".to_owned()),
@@ -161,7 +161,7 @@ impl Postgres {
         if session.setting("driftless.mark").await?.as_deref() != Some(mark.as_str()) {
             return Err(Error::Pooler);
         }
-        // PostgreSQL 17 and later; an older server refuses a startup option that it does not know.
+        // This setting exists since PostgreSQL 17, and an older server refuses unknown startup options.
         let unbounded = "SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'transaction_timeout'";
         session.query_once("pin transaction_timeout", unbounded).await?;
         session.encoding = session.setting("server_encoding").await?.unwrap_or_default();
@@ -169,15 +169,15 @@ impl Postgres {
             session.constraint_mode = self.choose_constraint_mode(&session).await?;
         }
         if session.constraint_mode == ConstraintMode::Replica || purpose != Purpose::Apply {
-            // Nothing but the system's own names may be found without a schema. Where triggers of the application run in
-            // this session (enforce mode), they keep the path of the role, because they may rely on it.
+            // Only system names may be found without a schema. In enforce mode, triggers of the application run in this
+            // session and may rely on the search path of the role, so it is kept.
             session.batch("pin search_path", "SET search_path = pg_catalog, pg_temp").await?;
         }
         Ok(session)
     }
 
-    /// Why there is no connection, and with which server. pgbouncer refuses startup options that it cannot carry from one server
-    /// session to the next.
+    /// Builds the error of a failed connection, with the address. pgbouncer refuses startup options that it cannot carry from one
+    /// server session to the next.
     fn not_connected(&self, error: &tokio_postgres::Error) -> Error {
         let at = |text: &str| format!("{}: {text}", self.address());
         Error::Connect(match Cause::from(error) {
@@ -193,7 +193,7 @@ impl Postgres {
         })
     }
 
-    /// Where the connection string leads: every host with its port.
+    /// Returns the addresses of the connection string: every host with its port.
     fn address(&self) -> String {
         let ports = self.config.get_ports();
         let hosts = self.config.get_hosts().iter().enumerate().map(|(at, host)| {
@@ -208,12 +208,12 @@ impl Postgres {
 
     fn options(&self, purpose: Purpose, mark: &str) -> String {
         let timeout_ms = self.statement_timeout.as_millis();
-        // A command may build an index for hours, and waits for locks as long as it takes.
+        // A command may build an index for hours, and may wait for locks as long.
         let (statement_ms, lock_ms) = match purpose {
             Purpose::Control => (0, 0),
             Purpose::Apply | Purpose::Read => (timeout_ms, (timeout_ms / 2).max(1)),
         };
-        // A crash of the server takes rows and position back together, and the position is read again.
+        // A crash of the server loses rows and position together, and the position is read again.
         let durability = if purpose == Purpose::Apply { "off" } else { "on" };
         let of_this_session = [
             ("driftless.mark", mark.to_owned()),
@@ -243,7 +243,7 @@ impl Postgres {
     }
 }
 
-/// Server and database, never user or password.
+/// Prints server and database, never user or password.
 impl std::fmt::Debug for Postgres {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Postgres")

@@ -1,7 +1,7 @@
-//! What can go wrong at PostgreSQL, and what each means for the one who waits.
+//! The errors of PostgreSQL, with their classes and hints.
 //!
-//! PostgreSQL repeats values of rows in DETAIL, and for bad input in the message itself. So of a refused row only names are
-//! kept (SQLSTATE, table, column, constraint); the message survives only where it speaks of the server, not of data.
+//! PostgreSQL repeats values of rows in DETAIL, and for bad input in the message itself. So only names are kept of a refused row
+//! (SQLSTATE, table, column, constraint). The message is kept only if it is about the server and not about data.
 
 use std::{fmt, path::PathBuf, time::Duration};
 
@@ -14,7 +14,7 @@ use crate::{
     retry::{Class, Classify},
 };
 
-/// An error of the sink.
+/// An error at PostgreSQL, or of the sink that writes to it.
 #[derive(Debug, Error)]
 pub enum Error {
     /// The configuration names no server, or two.
@@ -25,36 +25,36 @@ pub enum Error {
     File {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
-    /// The connection string is none.
+    /// The connection string is not valid.
     #[error("read the connection string of PostgreSQL: {what}")]
     Url {
-        /// Which part, never its value.
+        /// The faulty part, never its value.
         what: String,
-        /// What to do about it.
+        /// The remedy.
         hint: &'static str,
     },
     /// The certificates cannot be used.
     #[error("prepare TLS to PostgreSQL: {what}")]
     Tls {
-        /// What was wrong.
+        /// The fault.
         what: String,
     },
-    /// No connection.
+    /// The connection could not be opened.
     #[error("connect to PostgreSQL")]
     Connect(#[source] Cause),
-    /// Between us and the server stands something that gives every transaction another session.
-    #[error("connect to PostgreSQL: a pooler in transaction mode answered; name the server itself")]
+    /// A pooler in between runs every transaction in another session.
+    #[error("connect to PostgreSQL: a pooler in transaction mode answered; connect to the server itself")]
     Pooler,
-    /// The role may not quiet triggers and foreign keys, but the configuration insists.
+    /// The configuration demands replica mode, and the role may not set it.
     #[error("set session_replication_role: grant it to the role, or configure `constraints = \"enforce\"`")]
     ReplicaDenied,
-    /// The server repeats what another one writes.
-    #[error("write to PostgreSQL: this server is a standby and takes no writes until it is promoted")]
+    /// The server is a standby.
+    #[error("write to PostgreSQL: this server is a standby and accepts no writes until it is promoted")]
     Standby,
-    /// The settings of the role or the database keep every transaction from writing.
+    /// The settings of the role or the database make every transaction read-only.
     #[error("write to PostgreSQL: default_transaction_read_only is on for role {role} in database {database}")]
     ReadOnly {
         /// The role.
@@ -65,85 +65,85 @@ pub enum Error {
     /// A statement failed.
     #[error("{act}")]
     Statement {
-        /// What the statement was to do, and to which table or topic.
+        /// The act, with the table or topic it concerns.
         act: String,
-        /// Why it failed.
+        /// The cause.
         source: Cause,
     },
-    /// A table takes no `COPY` at all; the batch is tried again without.
-    #[error("{act}: {refusal}; its rows are written the other way from now on")]
+    /// A table refuses `COPY`; the batch is retried without it.
+    #[error("{act}: {refusal}; falling back to INSERT for this table")]
     CopyRefused {
-        /// What was to be copied.
+        /// The act, with the table.
         act: String,
         /// The refusal.
         refusal: Box<Refusal>,
     },
-    /// The server kept silent for longer than it may.
+    /// The server did not answer in time.
     #[error("{act}: no answer within {} s", limit.as_secs())]
     Silent {
-        /// What the statement was to do.
+        /// The act.
         act: String,
         /// The bound.
         limit: Duration,
     },
-    /// Another worker, or an operator's replay, moved the position meanwhile. Nothing was written.
-    #[error("apply {topic}/{partition} from {}: its position was moved to {} meanwhile", shown(expected), shown(found))]
+    /// Another worker or a replay moved the position in the meantime. Nothing was written.
+    #[error(
+        "apply {topic}/{partition} from {}: its position was moved to {} in the meantime",
+        shown(expected),
+        shown(found)
+    )]
     OffsetMoved {
         /// Topic.
         topic: String,
         /// Partition.
         partition: i32,
-        /// What the worker believed; `None` is the earliest.
+        /// The position that the worker expected; `None` is the earliest record.
         expected: Option<i64>,
-        /// What the position row holds.
+        /// The position in the position row.
         found: Option<i64>,
     },
-    /// So many dead letters at once speak of a wrong mapping, not of wrong documents. Nothing was written.
+    /// This many dead letters at once mean that the mapping is wrong, not the documents. Nothing was written.
     #[error("apply a batch: {count} dead letters within {} s, mostly {reason}; the limit is {limit}", window.as_secs())]
     Breaker {
-        /// How many.
+        /// The number.
         count: usize,
         /// The configured bound.
         limit: usize,
         /// The configured window.
         window: Duration,
-        /// The reason met last.
+        /// The last reason.
         reason: Reason,
     },
-    /// One document of a collection after the other was refused for a reason of no known kind, and none was written: that is
-    /// the table's fault. Nothing was written.
-    #[error(
-        "write documents of {collection}: {count} one after the other were refused, and none was written: {refusal}"
-    )]
+    /// One document of a collection after the other was refused for an unknown reason, and none was written, so the table is at
+    /// fault. Nothing was written.
+    #[error("write documents of {collection}: {count} in a row were refused, and none was written: {refusal}")]
     AllRefused {
         /// The collection.
         collection: String,
-        /// How many.
+        /// The number.
         count: usize,
         /// The last refusal.
         refusal: Box<Refusal>,
     },
-    /// Parked documents that wait although everything before them is applied count like dead letters.
-    #[error(
-        "apply parked documents: {count} wait for what the source does not have, though all that it had is applied; the limit is {limit}"
-    )]
+    /// Too many parked documents wait although everything before them is applied; they count like dead letters.
+    #[error("apply parked documents: {count} wait for documents that the source does not have; the limit is {limit}")]
     WaitInVain {
-        /// How many.
+        /// The number.
         count: usize,
         /// The configured bound.
         limit: usize,
     },
-    /// Parked documents are kept with their records, and may not fill the target.
+    /// The records of parked documents exceed their limit, which protects the target.
     #[error("park documents: {count} of them hold {bytes} bytes; the limit is {limit}")]
     ParkedBytes {
-        /// How many.
+        /// The number.
         count: usize,
         /// The bytes of their records.
         bytes: u64,
         /// The configured bound.
         limit: u64,
     },
-    /// A record of a format that this version does not know. Dead-lettering it would lose a good change.
+    /// A record has a format that this version does not know. A dead letter would lose a valid change.
     #[error("read {topic}/{partition} at offset {offset}: {detail}")]
     NewerRecord {
         /// Topic.
@@ -152,45 +152,45 @@ pub enum Error {
         partition: i32,
         /// Offset.
         offset: i64,
-        /// What is not known.
+        /// The unknown part.
         detail: String,
     },
     /// The schema `driftless` was written by a newer version.
     #[error("use schema driftless: it is at migration {found}, this version knows {known}")]
     SchemaNewer {
-        /// In the database.
+        /// The migration of the database.
         found: i32,
-        /// In this binary.
+        /// The last migration of this binary.
         known: i32,
     },
-    /// The plan was made from another catalog than the target has now. Nothing was written.
+    /// The catalog of the target has changed since the plan was made. Nothing was written.
     #[error("use the plan: the catalog of the target has changed since it was made")]
     CatalogChanged,
     /// A planned table is not in the database.
     #[error("find table {table}, which the mapping names")]
     TableGone {
-        /// Its name.
+        /// The name of the table.
         table: String,
     },
-    /// The state in the schema is that of another source.
-    #[error("go on with the state in schema driftless")]
+    /// The state in the schema belongs to another source.
+    #[error("use the state in schema driftless")]
     Mismatch(#[from] Mismatch),
     /// Another migration writes the table.
-    #[error("write table {}: the migration with `log.prefix = \"{}\"` writes it, too", .0.table, .0.prefix)]
+    #[error("write table {}: the migration with `log.prefix = \"{}\"` also writes it", .0.table, .0.prefix)]
     TableTaken(TableTaken),
-    /// The rows of a table were remembered by another key than the mapping has now.
-    #[error("find the rows of table {table} again: they are remembered by {known}, the mapping has {wanted}")]
+    /// The remembered keys of a table have other columns than the key in the mapping.
+    #[error("find the rows of table {table}: their remembered keys are {known}, the mapping has {wanted}")]
     KeyChanged {
-        /// Its name.
+        /// The name of the table.
         table: String,
         /// Columns and types of the remembered keys.
         known: String,
-        /// Those of the mapping.
+        /// Columns and types of the key in the mapping.
         wanted: String,
     },
-    /// The rows of a collection have keys of another rule than the mapping has now.
+    /// The rows of a collection have keys of another id rule than the mapping.
     #[error(
-        "go on with collection {collection} (number {id}): its rows have keys by {known}, the mapping says {wanted}"
+        "use collection {collection} (number {id}): its rows have keys by the rule {known}, the mapping has {wanted}"
     )]
     KeyRuleChanged {
         /// The collection.
@@ -199,16 +199,16 @@ pub enum Error {
         id: i32,
         /// The recorded rule.
         known: String,
-        /// That of the mapping.
+        /// The rule of the mapping.
         wanted: String,
     },
     /// The log cannot be read.
     #[error("read the log")]
     Log(#[source] crate::log::Error),
-    /// A task of ours died.
+    /// A task of the daemon died.
     #[error("{act}: the task died")]
     Task {
-        /// What it did.
+        /// Its act.
         act: &'static str,
     },
 }
@@ -233,7 +233,7 @@ pub enum Cause {
 pub struct Refusal {
     /// SQLSTATE.
     pub code: String,
-    /// The server's words; `None` where they may repeat values.
+    /// The message of the server; `None` if it may repeat values.
     pub message: Option<String>,
     /// Table, with its schema.
     pub table: Option<String>,
@@ -241,7 +241,7 @@ pub struct Refusal {
     pub column: Option<String>,
     /// Constraint.
     pub constraint: Option<String>,
-    /// Encoding of the database, where that is what was refused: a character that it does not have.
+    /// Encoding of the database, if it lacks a character of the value.
     pub encoding: Option<String>,
 }
 
@@ -249,7 +249,7 @@ pub struct Refusal {
 pub(crate) const UTF8: &str = "UTF8";
 
 impl Refusal {
-    /// The one that a row meets at a constraint, known before it was tried.
+    /// Builds the refusal of a row by a constraint that was checked before the write.
     pub(crate) fn of_constraint(code: &str, table: &str, constraint: Option<String>) -> Self {
         Self {
             code: code.to_owned(),
@@ -261,28 +261,27 @@ impl Refusal {
         }
     }
 
-    /// Whether only values can be what was refused. Of any other refusal that is a row's by its class, the row is guilty only
-    /// where other rows pass: a type's own input function or a trigger may raise whatever its author chose, and so may a table
-    /// that is broken as a whole.
+    /// Returns whether only a value can be the cause. Any other refusal with the class of a row counts against the row only if other
+    /// rows pass, because input functions, triggers and a broken table may raise any code.
     pub(crate) fn is_of_a_value(&self) -> bool {
         ["22", "23", "44", "54", "P0", "21"].iter().any(|class| self.code.starts_with(class))
     }
 
-    /// What it means for the one who waits.
+    /// Returns the class of the refusal.
     ///
     /// Source: PostgreSQL manual, appendix A.
     pub(crate) fn class(&self) -> Class {
         match self.code.as_str() {
-            // A lock that was not free; a server that became a standby; a session that idled too long.
+            // Lock not available; the server became a standby; the session idled too long.
             "55P03" | "25006" | "25P03" | "25P04" => Class::Transient,
-            // A statement that was prepared has neither: these are of a value's own syntax, as in seg and ltree.
+            // A prepared statement has no syntax error, so these codes concern the syntax of a value, as in seg and ltree.
             "42601" | "42602" | "42622" => Class::Poison,
             // A damaged table or index.
             "XX001" | "XX002" => Class::Halt,
             code => match code.get(..2) {
                 // Connection, rollback, resources, shutdown and cancellation, disk.
                 Some("08" | "40" | "53" | "57" | "58") => Class::Transient,
-                // Access, names, transactions, statements and objects that are not what they should be: of no single row.
+                // Access, names, transactions, statements and objects in a wrong state, which concern no single row.
                 Some(
                     "0B" | "0L" | "0P" | "24" | "25" | "26" | "28" | "2B" | "2D" | "34" | "3B" | "3D" | "3F" | "42"
                     | "55",
@@ -293,7 +292,7 @@ impl Refusal {
         }
     }
 
-    /// Keeps what may be shown.
+    /// Builds a refusal from an error of the server, and keeps only the parts without values.
     pub fn of(error: &DbError) -> Self {
         let code = error.code().code().to_owned();
         let table = error.table().map(|table| match error.schema() {
@@ -308,19 +307,19 @@ impl Refusal {
             constraint: error.constraint().map(str::to_owned),
             encoding: None,
         };
-        // What a row may be guilty of may quote the row.
+        // A message about a row may quote the row.
         refusal.message = (refusal.class() != Class::Poison).then(|| error.message().to_owned());
         refusal
     }
 
-    /// The same, met in a database of this encoding.
+    /// Adds the encoding of the database, if it is the cause.
     pub(crate) fn with_encoding(mut self, encoding: &str) -> Self {
         let refused = self.code == "22P05" && encoding != UTF8;
         self.encoding = refused.then(|| encoding.to_owned());
         self
     }
 
-    /// Why a document that met this refusal is dead-lettered.
+    /// Returns the reason of a dead letter that this refusal causes.
     ///
     /// Source: PostgreSQL manual, appendix A.
     pub fn reason(&self) -> Reason {
@@ -328,7 +327,7 @@ impl Refusal {
             "22001" => Reason::TooLong,
             "22003" => Reason::RangeNum,
             "22007" | "22008" => Reason::RangeTs,
-            // A character that the encoding lacks; in UTF-8 only NUL, as an escape in a type's own syntax.
+            // The encoding lacks a character. UTF-8 lacks only NUL, which can appear as an escape in the syntax of a type.
             "22P05" if self.encoding.is_some() => Reason::Encoding,
             "22P05" => Reason::NulInText,
             "22021" => Reason::BadUtf8,
@@ -342,7 +341,7 @@ impl Refusal {
         }
     }
 
-    /// What a person can do about it, where that does not depend on what was tried.
+    /// Returns the remedy, if it does not depend on the statement.
     fn hint(&self) -> Option<&'static str> {
         let hides_rows = |message: &String| message.contains("row-level security");
         Some(match self.code.as_str() {
@@ -350,40 +349,38 @@ impl Refusal {
                 "rows must not be hidden from driftless: ALTER ROLE … BYPASSRLS, or make its role the owner of the table \
                  without FORCE ROW LEVEL SECURITY"
             }
-            "42501" => "run `driftless check`: it prints the statements that grant what the role lacks",
+            "42501" => "run `driftless check`: it prints the statements that grant the missing rights",
             "42P01" | "42703" => {
-                "the table or column is gone or has another name: run `driftless check`, and change the mapping or the table; a \
-                 trigger or a default of the table may name it, too"
+                "the table or column was dropped or renamed: run `driftless check`, then change the mapping or the table; a trigger \
+                 or a default of the table may also name it"
             }
             "42883" => {
-                "types that are compared have no operator for each other, or a trigger calls a function that is not found: run \
-                 `driftless check`; name functions in triggers with their schema"
+                "two compared types have no operator, or a trigger calls a function that is not found: run `driftless check`, and \
+                 name functions in triggers with their schema"
             }
-            "42804" => "a column has another type than it had: run `driftless check`",
+            "42804" => "the type of a column has changed: run `driftless check`",
             "42P10" | "55000" => {
                 "the key needs a unique constraint that is valid and NOT DEFERRABLE: run `driftless check`, which names it"
             }
-            "0A000" => {
-                "the table does not take what is asked of it, because of a rule or its kind: run `driftless check`"
-            }
+            "0A000" => "the table does not support the statement, because of a rule or its kind: run `driftless check`",
             "3D000" => "the connection string names a database that does not exist: create it, or correct the name",
-            "28P01" | "28000" => "the role, its password or pg_hba.conf is not as the connection string has it",
+            "28P01" | "28000" => "the role, its password or pg_hba.conf does not match the connection string",
             _ => return None,
         })
     }
 
-    /// Whether a change elsewhere may make the same document acceptable: its parent arrives, a value is freed.
+    /// Returns whether a change elsewhere may make the same document acceptable: its parent arrives, or a unique value becomes free.
     pub fn may_pass_later(&self) -> bool {
         matches!(self.code.as_str(), "23503" | "23505" | "23P01" | "P0001")
     }
 
-    /// Whether a unique value stands in the way.
+    /// Returns whether a unique constraint is the cause.
     pub fn is_unique(&self) -> bool {
         self.code == "23505"
     }
 }
 
-/// SQLSTATE first, then the names.
+/// Prints the SQLSTATE first, then the names.
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "SQLSTATE {}", self.code)?;
@@ -421,13 +418,13 @@ impl From<&tokio_postgres::Error> for Cause {
         let cause = std::error::Error::source(error);
         let broken = error.is_closed() || cause.is_some_and(|cause| cause.is::<std::io::Error>());
         let text = crate::retry::chain(error);
-        // The client's own time limit has no cause and no public kind; its text is all there is.
+        // The time limit of the client has neither a cause nor a public kind, so only its text identifies it.
         if broken || text.starts_with("timeout") { Self::Broken(text) } else { Self::Unusable(text) }
     }
 }
 
 impl Cause {
-    /// The same, met in a database of this encoding.
+    /// Adds the encoding of the database, if it is the cause.
     pub(crate) fn in_encoding(self, encoding: &str) -> Self {
         match self {
             Self::Refused(refusal) => Self::Refused(Box::new(refusal.with_encoding(encoding))),
@@ -445,7 +442,7 @@ impl Cause {
 }
 
 impl Error {
-    /// The refusal of the server, when that is the cause.
+    /// Returns the refusal of the server, if that is the cause.
     pub fn refusal(&self) -> Option<&Refusal> {
         match self {
             Self::Connect(Cause::Refused(refusal)) | Self::Statement { source: Cause::Refused(refusal), .. } => {
@@ -455,7 +452,7 @@ impl Error {
         }
     }
 
-    /// Whether another catalog, other rights or another setting of the target may be all that is needed.
+    /// Returns whether a change of the catalog, of rights or of settings of the target can resolve the error.
     pub fn concerns_the_target(&self) -> bool {
         match self {
             Self::CatalogChanged
@@ -474,42 +471,42 @@ impl Error {
         }
     }
 
-    /// What a person can do about it, where that is not in the error itself.
+    /// Returns the remedy, if the error itself does not name it.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Breaker { .. } => Some(
-                "the position did not move: see what is refused with `driftless check`, mend the mapping and start again; \
-                 when the documents themselves are wrong, raise sink.breaker_dead_letters",
+                "the position did not move: run `driftless check` to see what is refused, fix the mapping and start again; if the \
+                 documents themselves are wrong, raise sink.breaker_dead_letters",
             ),
             Self::Mismatch(mismatch) => Some(mismatch.hint()),
             Self::TableTaken(_) => Some(
-                "let one of the two write another table; when the other migration is over, \
-                 `DELETE FROM driftless.identity WHERE prefix = '…'` forgets its state and leaves its rows",
+                "let one of the two write another table; if the other migration is over, \
+                 `DELETE FROM driftless.identity WHERE prefix = '…'` deletes its state and keeps its rows",
             ),
             Self::AllRefused { .. } => Some(
-                "the position did not move: look the SQLSTATE up, and see the log of PostgreSQL for its words; repair the table, \
+                "the position did not move: look up the SQLSTATE, and read the message in the log of PostgreSQL; repair the table, \
                  or the function or type that it uses, and start again",
             ),
             Self::WaitInVain { .. } => Some(
-                "see `driftless dlq list --state parked --group` for the constraint: correct the reference in the mapping, or \
-                 write the missing documents in MongoDB; when so many are wrong indeed, raise sink.breaker_dead_letters",
+                "`driftless dlq list --state parked --group` names the constraint: correct the reference in the mapping, or write \
+                 the missing documents in MongoDB; if that many documents are really wrong, raise sink.breaker_dead_letters",
             ),
             Self::ParkedBytes { .. } => Some(
-                "see `driftless dlq list --state parked --group` for the constraint: correct a wrong reference in the mapping; \
-                 when the parents are only slower to come, raise sink.parked_bytes and start again",
+                "`driftless dlq list --state parked --group` names the constraint: correct a wrong reference in the mapping; if the \
+                 parents are only slow to arrive, raise sink.parked_bytes and start again",
             ),
             Self::KeyChanged { .. } => Some(
-                "empty the table, delete its entries of driftless.owner, and replay its collections from the earliest",
+                "empty the table, delete its entries in driftless.owner, and replay its collections with --to-earliest",
             ),
             Self::KeyRuleChanged { .. } => Some(
-                "put the rule and the namespace back; or begin anew: stop the daemon, empty the tables of the collection, delete its \
-                 entries of driftless.ledger and driftless.owner (their column `collection` holds that number), start, and replay \
-                 it from the earliest",
+                "restore the rule and the namespace; or start over: stop the daemon, empty the tables of the collection, delete its \
+                 entries in driftless.ledger and driftless.owner (their column `collection` holds that number), start, and replay \
+                 it with --to-earliest",
             ),
             Self::Connect(Cause::Broken(_)) => Some(
                 "is PostgreSQL up and listening there (listen_addresses, port, firewall), and is the address of `sink.url` right?",
             ),
-            Self::Pooler => Some("a pooler in session mode works when it passes startup options on"),
+            Self::Pooler => Some("a pooler in session mode works if it passes startup options on"),
             Self::SchemaNewer { .. } | Self::NewerRecord { .. } => {
                 Some("run the version that wrote it, or a newer one")
             }

@@ -1,12 +1,12 @@
-//! What is wrong with the target, found before anything is written.
+//! A fault of the target that is found before anything is written.
 
-/// Why the target does not suit.
+/// A fault of the target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
     /// What is wrong, and where.
     pub what: String,
-    /// What to do about it.
+    /// The remedy.
     pub hint: String,
-    /// Whether nothing may be written before it is repaired.
+    /// Whether the fault must be repaired before anything is written.
     pub stops: bool,
 }

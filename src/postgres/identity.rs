@@ -1,8 +1,8 @@
-//! Whose state the schema `driftless` holds: one row per migration, which the prefix of its log names.
+//! The owner of the state in the schema `driftless`: one row per migration, which the prefix of its log names.
 //!
-//! Everything else in the schema belongs to one of these rows, so that two migrations in one database share nothing. A session
-//! sees the state of its own migration only (see [`Target::new`](crate::sink::Target::new)). A table that two migrations would write
-//! is refused: neither could say whose a row is.
+//! Every other row of the schema belongs to one of these rows, so two migrations in one database share nothing. A session sees
+//! only the state of its own migration (see [`Postgres::new`](super::connect::Postgres::new)). A table that two migrations
+//! would write is refused, because neither could tell which rows are its own.
 
 use super::{Error, Session, schema::LOCK, session::field};
 use crate::{
@@ -11,10 +11,10 @@ use crate::{
     model::{SourceIdentity, TargetIdentity},
 };
 
-/// The condition that a row is of this session's migration; parameter 1 is the session's prefix.
+/// The condition that a row belongs to the migration of this session; parameter 1 is the prefix of the session.
 pub(crate) const OURS: &str = "migration = (SELECT id FROM driftless.identity WHERE prefix = $1)";
 
-/// Makes sure that the migration has its row; the first one takes rows from before there were identities.
+/// Makes sure that the migration has its row. The first migration adopts the rows that are older than this table.
 pub(crate) async fn ensure(session: &Session) -> Result<(), Error> {
     let act = "record the migration";
     let sql = "UPDATE driftless.identity SET prefix = $1 \
@@ -26,10 +26,10 @@ pub(crate) async fn ensure(session: &Session) -> Result<(), Error> {
     Ok(())
 }
 
-/// Compares the source with the one that the migration was recorded with, and records what is not known so far.
+/// Compares the source with the recorded source of the migration, and records the facts that are still unknown.
 ///
 /// # Errors
-/// [`Error::Mismatch`] halts; [`Error::Statement`] by its cause.
+/// Fails with [`Error::Mismatch`], which halts, or with [`Error::Statement`], whose class follows the cause.
 pub async fn claim(session: &Session, source: &SourceIdentity) -> Result<(), Error> {
     let act = "record the source of the migration";
     let claimed = async {
@@ -46,10 +46,10 @@ pub async fn claim(session: &Session, source: &SourceIdentity) -> Result<(), Err
     session.transaction(act, true, claimed).await.map(|_| ())
 }
 
-/// Compares the source with the recorded one and records nothing, not even where the schema has not been made.
+/// Compares the source with the recorded one and records nothing; works without the schema too.
 ///
 /// # Errors
-/// As [`claim`].
+/// Fails like [`claim`].
 pub async fn compare(session: &Session, source: &SourceIdentity) -> Result<(), Error> {
     match recorded(session).await? {
         Some(recorded) => Ok(source.check(&recorded, session.prefix())?),
@@ -57,7 +57,7 @@ pub async fn compare(session: &Session, source: &SourceIdentity) -> Result<(), E
     }
 }
 
-/// The source that the migration was recorded with; before there were identities, the topics of its positions name it.
+/// Reads the recorded source of the migration. State that is older than this table names it in the topics of its positions.
 async fn recorded(session: &Session) -> Result<Option<SourceIdentity>, Error> {
     let act = "read the source of the migration";
     if session.has_table(act, "driftless.identity").await? {
@@ -89,10 +89,10 @@ pub struct TableTaken {
     pub prefix: String,
 }
 
-/// Which tables of the plan another migration writes; none where the schema has not been made.
+/// Returns the tables of the plan that another migration writes; the list is empty if the schema does not exist.
 ///
 /// # Errors
-/// [`Error::Statement`] by its cause.
+/// Fails with [`Error::Statement`], whose class follows the cause.
 pub async fn tables_taken(session: &Session, plan: &Plan) -> Result<Vec<TableTaken>, Error> {
     let act = "look for tables of other migrations";
     if !session.has_table(act, "driftless.identity").await? {
@@ -107,15 +107,15 @@ pub async fn tables_taken(session: &Session, plan: &Plan) -> Result<Vec<TableTak
     rows.iter().map(|row| Ok(TableTaken { table: field(row, 0, act)?, prefix: field(row, 1, act)? })).collect()
 }
 
-/// What identifies the target, as far as the role may see it.
+/// Reads the identity of the target, as far as the role may see it.
 ///
 /// # Errors
-/// [`Error::Statement`] by its cause.
+/// Fails with [`Error::Statement`], whose class follows the cause.
 pub async fn target(session: &Session) -> Result<TargetIdentity, Error> {
-    let act = "ask the target what it is";
+    let act = "read the identity of the target";
     let row = session.query_one(act, "SELECT current_database()::text", &[]).await?;
     let database = field(&row, 0, act)?;
-    // Some providers keep it from ordinary roles; the name of the database has to do then.
+    // Some providers hide it from ordinary roles; then the name of the database must suffice.
     let sql = "SELECT has_function_privilege('pg_control_system()', 'EXECUTE')";
     let may_ask: bool = field(&session.query_one(act, sql, &[]).await?, 0, act)?;
     let system = if may_ask {

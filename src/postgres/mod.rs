@@ -1,7 +1,7 @@
-//! PostgreSQL itself: the only user of its client. Sessions, the catalog, the schema `driftless`, and whether the target suits.
+//! PostgreSQL itself: sessions, the catalog, the schema `driftless`, and the fitness of the target. The only user of its client.
 //!
-//! Everything here is common to those above: the sink writes, the readers of the target compare, operators ask. Settings are
-//! pinned with the connection, values never reach an error, and every statement has a time limit.
+//! The sink, the readers of the target and the requests of operators all use this folder. The connection pins every setting,
+//! values never reach an error, and every statement has a time limit.
 
 pub(crate) mod catalog;
 pub(crate) mod connect;

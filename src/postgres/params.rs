@@ -1,7 +1,7 @@
-//! Columns of rows as PostgreSQL's binary arrays, so that any number of rows travels in one statement.
+//! Encodes columns of rows as PostgreSQL's binary arrays, so that any number of rows travels in one statement.
 //!
-//! The mapping has encoded each value already; here they are only gathered by column. The element type in the header comes
-//! from the prepared statement, so it is what the server expects by construction.
+//! The mapping has already encoded each value; here the values are only gathered by column. The element type in the header comes
+//! from the prepared statement, so the server expects it by construction.
 //!
 //! Source: `array_recv` of PostgreSQL: dimensions, flags, element oid, then length and lower bound of each dimension, then
 //! the elements, each with its length.
@@ -42,7 +42,7 @@ impl Column {
         self.count == 0
     }
 
-    /// The elements as they travel: each its length, then its value; the form of a row's fields.
+    /// Returns the encoded elements, each as its length and its value, in the form of the fields of a row.
     pub(crate) fn into_elements(self) -> Vec<u8> {
         self.elements
     }
@@ -59,15 +59,15 @@ pub(crate) fn columns<'a>(width: usize, rows: impl IntoIterator<Item = &'a Row>)
     columns
 }
 
-/// Bytes after which a part of the rows ends: a statement's parameters are held three times until it has left.
-const PART: usize = 1 << 20;
+/// Bytes after which a part of the rows ends, because the parameters of a statement exist three times in memory until it is sent.
+const PART_BYTES: usize = 1 << 20;
 
-/// Rows in parts, each for a statement of its own.
+/// Splits rows into parts, one for each statement.
 pub(crate) fn parts<'r>(rows: &'r [&'r Row]) -> impl Iterator<Item = &'r [&'r Row]> {
     let mut bytes = 0;
     rows.chunk_by(move |row, _| {
         bytes += row.as_bytes().len();
-        let more = bytes < PART;
+        let more = bytes < PART_BYTES;
         if !more {
             bytes = 0;
         }
@@ -75,7 +75,7 @@ pub(crate) fn parts<'r>(rows: &'r [&'r Row]) -> impl Iterator<Item = &'r [&'r Ro
     })
 }
 
-/// Rows in the binary form of `COPY`, in pieces: larger ones cost memory, smaller ones wake-ups.
+/// Encodes rows in the binary form of `COPY`, in pieces. Larger pieces cost memory, smaller ones wake-ups.
 ///
 /// Source: the manual, `COPY`, "Binary Format": signature, flags, length of an extension; per row the number of fields, then
 /// the fields, each with its length; -1 at the end.
@@ -85,7 +85,7 @@ pub(crate) fn copy_pieces<'a>(width: usize, rows: impl Iterator<Item = &'a Row>)
     let mut piece = BytesMut::from(&b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0"[..]);
     std::iter::from_fn(move || {
         let more = rows.as_mut()?;
-        while piece.len() < COPY_PIECE {
+        while piece.len() < COPY_PIECE_BYTES {
             let Some(row) = more.next() else {
                 rows = None;
                 piece.put_i16(-1);
@@ -98,10 +98,10 @@ pub(crate) fn copy_pieces<'a>(width: usize, rows: impl Iterator<Item = &'a Row>)
     })
 }
 
-/// Bytes after which a piece ends. Measured: from 64 to 256 KiB it makes no difference.
-const COPY_PIECE: usize = 128 << 10;
+/// Bytes after which a piece ends. Measured: sizes from 64 to 256 KiB make no difference.
+const COPY_PIECE_BYTES: usize = 128 << 10;
 
-/// One field of each row.
+/// Gathers one field of each row.
 pub(crate) fn column<'a>(at: usize, rows: impl IntoIterator<Item = &'a Row>) -> Column {
     let mut column = Column::default();
     for row in rows {
@@ -110,7 +110,7 @@ pub(crate) fn column<'a>(at: usize, rows: impl IntoIterator<Item = &'a Row>) -> 
     column
 }
 
-/// The fields of a row that comes from PostgreSQL as bytes; it ends where the bytes are no longer a row.
+/// Iterates over the fields of an encoded row; it ends where the bytes are no longer a row.
 pub(crate) fn fields(mut row: &[u8]) -> impl Iterator<Item = Option<&[u8]>> {
     std::iter::from_fn(move || {
         let (length, rest) = row.split_first_chunk::<4>()?;
@@ -128,7 +128,7 @@ pub(crate) fn refs(columns: &[Column]) -> Vec<&(dyn ToSql + Sync)> {
     columns.iter().map(|column| column as &(dyn ToSql + Sync)).collect()
 }
 
-/// Values stay out of logs.
+/// Prints no values, to keep them out of logs.
 impl std::fmt::Debug for Column {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Column({} elements, {} bytes)", self.count, self.elements.len())
@@ -137,7 +137,7 @@ impl std::fmt::Debug for Column {
 
 impl ToSql for Column {
     fn to_sql(&self, ty: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn StdError + Sync + Send>> {
-        let Kind::Array(element) = ty.kind() else { return Err("the parameter is no array".into()) };
+        let Kind::Array(element) = ty.kind() else { return Err("the parameter is not an array".into()) };
         out.reserve(20 + self.elements.len());
         out.put_i32(i32::from(self.count > 0));
         out.put_i32(i32::from(self.nulls));
@@ -165,7 +165,7 @@ mod tests {
     use super::*;
 
     proptest! {
-        // The client library's own reader is the judge.
+        // The reader of the client library is the judge.
         #[test]
         fn an_array_reads_back(values in proptest::collection::vec(any::<Option<Vec<u8>>>(), 0..20)) {
             let mut column = Column::default();

@@ -1,16 +1,16 @@
-//! The rights that the sink's role needs, and the statements that grant what it lacks.
+//! Checks the rights that the role of the sink needs, and builds the statements that grant the missing ones.
 //!
-//! The role that creates the schema `driftless` owns it, and needs no further right there. Where somebody else made that schema,
-//! the rights on what stands in it are asked for like those on the tables of the application.
+//! The role that creates the schema `driftless` owns it and needs no further rights there. If another role created the schema,
+//! the rights on its objects are checked like those on the tables of the application.
 
 use std::collections::BTreeMap;
 
 use super::{Error, Fault, Session, schema, session::field};
 use crate::mapping::{Plan, TablePlan, target::TableName};
 
-const ACT: &str = "ask for the rights of the role";
+const ACT: &str = "check the rights of the role";
 
-/// Tables of the application, each with whether it is written; those that are only read say where ids are looked up.
+/// Checks tables of the application, with a flag for those that are written; the others hold ids that are looked up.
 const TABLES: &str = "
 SELECT 'TABLE', format('%I.%I', n.nspname, c.relname), array_agg(r.name ORDER BY r.place)
   FROM unnest($1::text[], $2::text[], $3::bool[]) AS e(schema, name, written)
@@ -23,7 +23,7 @@ const SCHEMAS: &str = "
 SELECT 'SCHEMA', quote_ident(nspname), ARRAY['USAGE'] FROM pg_namespace
  WHERE nspname = ANY ($1) AND NOT has_schema_privilege(oid, 'USAGE') ORDER BY nspname";
 
-/// Sequences behind columns that no row brings along. An identity column asks for no right.
+/// Checks sequences behind columns that no row fills. An identity column needs no right.
 const SEQUENCES: &str = "
 SELECT DISTINCT 'SEQUENCE', format('%I.%I', m.nspname, s.relname), ARRAY['USAGE']
   FROM unnest($1::text[], $2::text[]) AS e(schema, name)
@@ -53,7 +53,7 @@ SELECT 'FUNCTION', p.oid::regprocedure::text, ARRAY['EXECUTE'] FROM pg_proc AS p
    AND NOT has_function_privilege(p.oid, 'EXECUTE')
  ORDER BY 1 DESC, 2";
 
-/// A migration changes tables, which only their owner may.
+/// Lists objects of other owners, because a migration changes tables, which only their owner may do.
 const OWNED_BY_OTHERS: &str = "
 SELECT 'ALTER SCHEMA driftless' FROM pg_namespace WHERE nspname = 'driftless' AND NOT pg_has_role(nspowner, 'USAGE')
 UNION ALL
@@ -63,10 +63,10 @@ UNION ALL
 SELECT 'ALTER FUNCTION ' || oid::regprocedure FROM pg_proc
  WHERE pronamespace = to_regnamespace('driftless') AND NOT pg_has_role(proowner, 'USAGE')";
 
-/// What the role lacks, in one fault whose hint is the whole block of statements; `None` when nothing is missing.
+/// Returns one fault for all missing rights, with the GRANT statements as its hint; `None` if no right is missing.
 ///
 /// # Errors
-/// [`Error::Statement`] by its cause.
+/// Fails with [`Error::Statement`], whose class follows the cause.
 pub(crate) async fn missing_rights(session: &Session, plan: &Plan) -> Result<Option<Fault>, Error> {
     let wanted = Wanted::of(plan);
     let (schemas, names) =
@@ -92,11 +92,11 @@ pub(crate) async fn missing_rights(session: &Session, plan: &Plan) -> Result<Opt
     Ok(lacks.fault(&role, &foreign))
 }
 
-/// What a plan reads and writes.
+/// The tables and columns that a plan reads and writes.
 struct Wanted<'a> {
     /// Every table, and whether it is written.
     tables: BTreeMap<&'a TableName, bool>,
-    /// Schemas, tables and names of the columns that every row brings along.
+    /// Schemas, tables and names of the columns that every row fills.
     columns: [Vec<&'a str>; 3],
 }
 
@@ -119,7 +119,7 @@ impl<'a> Wanted<'a> {
     }
 }
 
-/// Objects by the rights that are missing on them, in the order in which they were found.
+/// Objects grouped by their missing rights, in the order of discovery.
 #[derive(Default)]
 struct Lacks(Vec<(String, Vec<String>, Vec<String>)>);
 
@@ -148,7 +148,7 @@ impl Lacks {
             block.push(format!("GRANT {rights} ON {kind} {objects} TO {role};"));
         }
         if !foreign.is_empty() {
-            what.push("ownership of the schema driftless, which a newer version has to change".to_owned());
+            what.push("ownership of the schema driftless, which this version must migrate".to_owned());
             block.extend(foreign.iter().map(|object| format!("{object} OWNER TO {role};")));
         }
         let hint = format!("let the owner of the tables, or an administrator, run:\n{}", block.join("\n"));

@@ -1,4 +1,4 @@
-//! The schema `driftless`: created and brought up to date, by one process at a time.
+//! Creates and migrates the schema `driftless`, in one process at a time.
 
 use tracing::info;
 
@@ -10,7 +10,7 @@ pub(crate) struct Migration {
     sql: &'static str,
 }
 
-/// Never edited once released; a change is a new one.
+/// All migrations. A released migration is never edited; a change is a new one.
 const MIGRATIONS: &[Migration] = &[
     Migration { id: 1, name: "tables", sql: include_str!("migrations/0001_tables.sql") },
     Migration { id: 2, name: "snapshots", sql: include_str!("migrations/0002_snapshots.sql") },
@@ -22,15 +22,16 @@ const MIGRATIONS: &[Migration] = &[
     Migration { id: 8, name: "no_such_collection", sql: include_str!("migrations/0008_no_such_collection.sql") },
 ];
 
-/// Key of the advisory lock: "driftless" as a number, roughly.
+/// Key of the advisory lock: roughly "driftless" as a number.
 pub(crate) const LOCK: i64 = 0x6472_6966_746c_6573;
 
-const ACT: &str = "bring the schema driftless up to date";
+const ACT: &str = "migrate the schema driftless";
 
-/// Brings the schema up to date: all missing migrations in one transaction.
+/// Runs all missing migrations in one transaction.
 ///
 /// # Errors
-/// [`Error::SchemaNewer`] halts; [`Error::Statement`] by its cause, for example without the right to create a schema.
+/// Fails with [`Error::SchemaNewer`], which halts, or with [`Error::Statement`], whose class follows the cause: for example the
+/// right to create a schema is missing.
 pub async fn migrate(session: &Session) -> Result<(), Error> {
     for Migration { id, name, .. } in session.transaction(ACT, true, run_missing(session)).await? {
         info!(migration = id, name, "schema driftless migrated");
@@ -38,16 +39,16 @@ pub async fn migrate(session: &Session) -> Result<(), Error> {
     Ok(())
 }
 
-/// The names of the migrations that [`migrate`] would run: they were tried and rolled back.
+/// Returns the names of the migrations that [`migrate`] would run, after running them and rolling back.
 ///
 /// # Errors
-/// As [`migrate`].
+/// Fails like [`migrate`].
 pub async fn rehearse(session: &Session) -> Result<Vec<&'static str>, Error> {
     let run = session.transaction(ACT, false, run_missing(session)).await?;
     Ok(run.into_iter().map(|migration| migration.name).collect())
 }
 
-/// Whether the schema is there and lacks migrations of this version, as far as the role may see that.
+/// Returns whether the schema exists and lacks migrations of this version, as far as the role may see.
 pub(crate) async fn is_behind(session: &Session) -> Result<bool, Error> {
     let act = "find migrations";
     let readable = "SELECT has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT') \
@@ -62,12 +63,12 @@ pub(crate) async fn is_behind(session: &Session) -> Result<bool, Error> {
     Ok(MIGRATIONS.last().is_some_and(|last| last.id > found))
 }
 
-/// Inside a transaction of the caller's.
+/// Runs the missing migrations inside the transaction of the caller.
 pub(crate) async fn run_missing(session: &Session) -> Result<Vec<&'static Migration>, Error> {
     session.execute("lock migrations", "SELECT pg_advisory_xact_lock($1)", &[&LOCK]).await?;
     let act = "find schema driftless";
-    // Asked first, because IF NOT EXISTS wants the right to create even where there is nothing to do.
-    // From the table itself: a cache of the session may not have heard yet of what was made while this one waited for the lock.
+    // IF NOT EXISTS needs the right to create even if the schema exists, so its existence is checked first. The check reads the
+    // catalog table, because the cache of the session may miss what others created while this session waited for the lock.
     let found = "SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = 'driftless')";
     let known = session.query_one(act, found, &[]).await?;
     if !field::<bool>(&known, 0, act)? {

@@ -18,12 +18,12 @@ use super::{Cause, ConstraintMode, Error, error::UTF8};
 /// A parameter of a statement.
 pub(crate) type Param<'a> = &'a (dyn ToSql + Sync);
 
-/// A connection that [`Postgres::open`](super::connect::Postgres::Postgres::open) made ours.
+/// A connection with pinned settings, opened by [`Postgres::open`](super::connect::Postgres::open).
 ///
-/// Every call is bounded in time. After an error other than a refusal of the server the session is spent: drop it and open
-/// another one. Dropping a call before it ends leaves the session in an unknown state as well.
+/// Every call is bounded in time. After any error but a refusal by the server the session is unusable: drop it and open another
+/// one. Dropping a call before it ends leaves the session in an unknown state too.
 ///
-/// Calls that are joined (`futures_util::future::join` polls in order) travel together, without waiting for each other.
+/// Joined calls (`futures_util::future::join` polls in order) are pipelined: they travel together without waiting for each other.
 pub struct Session {
     client: Client,
     death: watch::Receiver<Option<Cause>>,
@@ -53,25 +53,25 @@ impl Session {
         }
     }
 
-    /// The migration whose state this session sees: the prefix of its log.
+    /// Returns the prefix of the log, which names the migration whose state this session sees.
     pub(crate) fn prefix(&self) -> &str {
         &self.prefix
     }
 
-    /// How foreign keys and triggers behave here.
+    /// Returns whether foreign keys and triggers are enforced in this session.
     pub fn constraint_mode(&self) -> ConstraintMode {
         self.constraint_mode
     }
 
-    /// A text that the database surely holds: in an encoding that lacks characters all but ASCII is escaped. PostgreSQL stores
-    /// no NUL in any.
+    /// Returns a text that the database can store. An encoding that lacks characters gets everything but ASCII escaped; NUL is
+    /// escaped in every encoding.
     pub(crate) fn storable(&self, text: &str) -> String {
         let text = text.replace('\0', "\u{fffd}");
         if self.encoding == UTF8 {
             return text;
         }
         let units = text.encode_utf16();
-        // As JSON escapes it, because an `_id` is written as JSON.
+        // The escape is that of JSON, because an `_id` is written as JSON.
         units
             .map(|unit| match u8::try_from(unit) {
                 Ok(letter) if letter.is_ascii() => char::from(letter).to_string(),
@@ -80,7 +80,7 @@ impl Session {
             .collect()
     }
 
-    /// Whether the connection still stands, as far as is known.
+    /// Returns whether the connection is open, as far as is known.
     pub(crate) fn is_alive(&self) -> bool {
         !self.client.is_closed()
     }
@@ -90,7 +90,7 @@ impl Session {
         self.bounded(act, self.client.batch_execute(sql)).await
     }
 
-    /// Makes the checks now that the target would make at the end of the transaction, where there are any.
+    /// Checks deferred constraints now instead of at the end of the transaction, if the session enforces constraints.
     pub(crate) async fn check_deferred(&self) -> Result<(), Error> {
         match self.constraint_mode {
             ConstraintMode::Replica => Ok(()),
@@ -101,7 +101,7 @@ impl Session {
         }
     }
 
-    /// Does `work` in a transaction of its own, which is rolled back when it fails, and unless it is to be kept.
+    /// Runs `work` in its own transaction, which is rolled back if `work` fails or `keep` is false.
     pub(crate) async fn transaction<T>(
         &self,
         act: &str,
@@ -112,29 +112,29 @@ impl Session {
         match work.await {
             Ok(done) => self.batch(act, if keep { "COMMIT" } else { "ROLLBACK" }).await.map(|()| done),
             Err(error) => {
-                // The first error is the one to tell.
+                // The first error is the one to report.
                 let _ = self.batch(act, "ROLLBACK").await;
                 Err(error)
             }
         }
     }
 
-    /// Whether there is a table of this name, written as SQL writes it.
+    /// Returns whether a table of this name exists; the name is written as in SQL.
     pub(crate) async fn has_table(&self, act: &str, name: &str) -> Result<bool, Error> {
         let row = self.query_one(act, "SELECT to_regclass($1::text) IS NOT NULL", &[&name]).await?;
         field(&row, 0, act)
     }
 
-    /// Runs a statement and counts the rows it touched.
+    /// Runs a statement and returns the number of affected rows.
     pub(crate) async fn execute(&self, act: &str, sql: &str, params: &[Param<'_>]) -> Result<u64, Error> {
         let statement = self.prepared(act, sql).await?;
         self.bounded(act, self.client.execute(&statement, params)).await
     }
 
-    /// Runs the last statement of a transaction and commits it, without waiting in between: a statement that fails makes a
-    /// rollback of the commit.
+    /// Runs the last statement of a transaction and commits, without waiting in between. If the statement fails, the commit
+    /// becomes a rollback.
     pub(crate) async fn execute_and_commit(&self, act: &str, sql: &str, params: &[Param<'_>]) -> Result<u64, Error> {
-        // Known before anything is sent, because preparing waits for an answer, and the commit must not get in front.
+        // The statement is prepared first, because preparing waits for an answer and the commit must not overtake the statement.
         let statement = self.prepared(act, sql).await?;
         let execute = self.bounded(act, self.client.execute(&statement, params));
         let (executed, committed) = join(execute, self.batch("commit a batch", "COMMIT")).await;
@@ -143,10 +143,10 @@ impl Session {
         Ok(executed)
     }
 
-    /// Runs a `COPY … FROM STDIN` and counts its rows.
+    /// Runs a `COPY … FROM STDIN` and returns the number of rows.
     ///
-    /// A refusal before the first row leaves the client out of step with the server (it sends the end of the copy, for which the
-    /// server has one answer too many), so the session is spent then.
+    /// A refusal before the first row leaves the client out of step with the server: it sends the end of the copy, and the server
+    /// answers once more than the client expects. The session is then unusable.
     pub(crate) async fn copy(&self, act: &str, sql: &str, pieces: impl Iterator<Item = Bytes>) -> Result<u64, Error> {
         let statement = self.prepared(act, sql).await?;
         let copy = async {
@@ -159,32 +159,32 @@ impl Session {
         self.bounded(act, copy).await
     }
 
-    /// Runs a statement and takes its rows.
+    /// Runs a statement and returns its rows.
     pub(crate) async fn query(&self, act: &str, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>, Error> {
         let statement = self.prepared(act, sql).await?;
         self.bounded(act, self.client.query(&statement, params)).await
     }
 
-    /// Runs a statement that will not come again.
+    /// Runs a statement once, without keeping it prepared.
     pub(crate) async fn query_once(&self, act: &str, sql: &str) -> Result<Vec<Row>, Error> {
         self.bounded(act, self.client.query_typed(sql, &[])).await
     }
 
-    /// Runs a statement that gives one row, or none.
+    /// Runs a statement that returns one row, or none.
     pub(crate) async fn query_opt(&self, act: &str, sql: &str, params: &[Param<'_>]) -> Result<Option<Row>, Error> {
         Ok(self.query(act, sql, params).await?.into_iter().next())
     }
 
-    /// Runs a statement that always gives a row.
+    /// Runs a statement that always returns a row.
     pub(crate) async fn query_one(&self, act: &str, sql: &str, params: &[Param<'_>]) -> Result<Row, Error> {
         let row = self.query_opt(act, sql, params).await?;
         row.ok_or_else(|| Error::Statement {
             act: act.to_owned(),
-            source: Cause::Unusable("the statement gave no row".to_owned()),
+            source: Cause::Unusable("the statement returned no row".to_owned()),
         })
     }
 
-    /// A session setting; `None` when the server does not know it.
+    /// Reads a session setting; returns `None` if the server does not know it.
     pub(crate) async fn setting(&self, name: &str) -> Result<Option<String>, Error> {
         let row = self.query_one("read a setting", "SELECT current_setting($1, true)", &[&name]).await?;
         field(&row, 0, "read a setting")
@@ -223,7 +223,7 @@ impl Session {
         }
     }
 
-    /// Why the connection ended, as told by the task that drove it.
+    /// Returns why the connection ended, as its task reported.
     async fn cause_of_death(&self) -> Option<Cause> {
         let mut death = self.death.clone();
         let told = tokio::time::timeout(Duration::from_secs(1), death.wait_for(Option::is_some)).await;
@@ -231,7 +231,7 @@ impl Session {
     }
 }
 
-/// Takes a column of a row; an unexpected type is an error, not a panic.
+/// Reads a column of a row; an unexpected type is an error, not a panic.
 pub(crate) fn field<'a, T: tokio_postgres::types::FromSql<'a>>(
     row: &'a Row,
     column: usize,

@@ -1,20 +1,20 @@
-//! Pieces of SQL that the statements of a table are made of: names, values, comparisons, rows as arrays. Texts only.
+//! Builds the parts of the statements for a table: names, values, comparisons, rows as arrays. Texts only.
 //!
-//! Nothing but the system's names is found without a schema here, and that holds for operators too: `=` of `citext` has to
-//! be named with its schema, or the texts would be compared.
+//! Only system names are found without a schema, and this includes operators: `=` of `citext` must be named with its schema,
+//! otherwise the values would be compared as texts.
 
 use crate::mapping::{
     Lookup, PlanColumn, TablePlan,
     target::{ColumnType, Table, quote_ident},
 };
 
-/// A planned table and what the catalog says of it.
+/// A planned table with its catalog entry.
 pub(crate) struct Sql<'a> {
     pub(crate) plan: &'a TablePlan,
     pub(crate) found: &'a Table,
-    /// The root table above it, or itself.
+    /// The root table of its document, possibly the table itself.
     pub(crate) root: &'a TablePlan,
-    /// All tables that the same document writes: its root and everything below.
+    /// All tables that the same document writes: the root table and its descendants.
     pub(crate) kin: &'a [TablePlan],
 }
 
@@ -23,7 +23,7 @@ impl Sql<'_> {
         0..self.plan.columns.len()
     }
 
-    /// What a row with this key may still differ in: every other column, and those of the key whose `=` forgives.
+    /// Returns the columns in which rows with an equal key may differ: all others, and key columns whose `=` ignores differences.
     pub(crate) fn beside_key(&self) -> Vec<usize> {
         let forgiving = |at: &usize| {
             let found = self.found.column(&self.plan.columns[*at].name);
@@ -40,12 +40,12 @@ impl Sql<'_> {
         self.found.column(&self.plan.columns[at].name).map(|column| column.kind.base())
     }
 
-    /// The value of a column in the rows named `rows`, in the column's type.
+    /// Returns the value of a column in the rows named `rows`, in the type of the column.
     pub(crate) fn value(&self, rows: &str, at: usize) -> String {
         self.value_of(&format!("{rows}.c{at}"), at)
     }
 
-    /// The value that a parameter's element stands for; NULL where an id has no entry.
+    /// Returns the value of an array element; it is NULL if an id has no entry.
     pub(crate) fn value_of(&self, element: &str, at: usize) -> String {
         let column = &self.plan.columns[at];
         match &column.lookup {
@@ -54,7 +54,7 @@ impl Sql<'_> {
         }
     }
 
-    /// The value to be written: where an id has no entry, the statement fails.
+    /// Returns the value to write; the statement fails if an id has no entry.
     pub(crate) fn written(&self, rows: &str, at: usize) -> String {
         let column = &self.plan.columns[at];
         match &column.lookup {
@@ -84,7 +84,7 @@ impl Sql<'_> {
         self.same(&self.plan.key, table, rows)
     }
 
-    /// Whether these columns of a row of the table are those of a row of parameters.
+    /// Returns the condition that these columns of the table equal those of a row of parameters.
     pub(crate) fn same(&self, columns: &[usize], table: &str, rows: &str) -> String {
         join(" AND ", columns, |&at| format!("{table}.{} {} {}", self.name(at), self.equals(at), self.value(rows, at)))
     }
@@ -96,7 +96,7 @@ impl Sql<'_> {
         }
     }
 
-    /// The root's key travels in the root's type and is compared in the column's.
+    /// Returns the condition on the key of the root. It travels in the type of the root and is compared in the type of the column.
     pub(crate) fn of_document(&self, column: usize, element: &str) -> String {
         format!("t.{} {} {}", self.name(column), self.equals(column), self.value_of(element, column))
     }
@@ -105,7 +105,7 @@ impl Sql<'_> {
         self.root.key.first().map_or("text", |&at| param_type(&self.root.columns[at]))
     }
 
-    /// Sixteen bytes that are the same for keys that PostgreSQL holds for equal, and only for those.
+    /// Returns an expression for sixteen bytes that are equal exactly for keys that PostgreSQL considers equal.
     ///
     /// Source: `hash_record_extended`, which uses the hash functions of the columns' types, as hash partitioning does.
     pub(crate) fn key_hash(&self, value: impl Fn(usize) -> String) -> String {
@@ -135,7 +135,7 @@ impl Sql<'_> {
     }
 }
 
-/// The columns of rows that arrive as arrays: number, type of the elements, name.
+/// Returns the columns of rows that arrive as arrays: number, element type, name.
 pub(crate) fn columns_as_params(plan: &TablePlan, first: usize) -> impl Iterator<Item = (usize, &str, String)> {
     plan.columns.iter().enumerate().map(move |(at, column)| (first + at, param_type(column), format!("c{at}")))
 }
@@ -150,7 +150,7 @@ pub(crate) fn looked_up(lookup: &Lookup, element: &str) -> String {
     )
 }
 
-/// Types that surely have a hash function; the others are told apart by their text.
+/// Returns whether a type certainly has a hash function; values of other types are distinguished by their text.
 fn has_hash(kind: &ColumnType) -> bool {
     matches!(
         kind,
@@ -179,8 +179,8 @@ fn has_hash(kind: &ColumnType) -> bool {
     )
 }
 
-/// Types whose values travel in the very form that `COPY` takes, and are stored by it as by an `INSERT`. What is too long for a
-/// `varchar` is cut by a cast and refused by `COPY`; what `COPY` refuses is written the other way.
+/// Returns whether `COPY` stores values of this type exactly as `INSERT` does, in the form in which they travel. A text that is too
+/// long for a `varchar` is cut by a cast and refused by `COPY`; refused rows are then inserted.
 pub(crate) fn is_copied(kind: &ColumnType) -> bool {
     matches!(
         kind,
@@ -203,7 +203,7 @@ pub(crate) fn is_copied(kind: &ColumnType) -> bool {
     )
 }
 
-/// Types of which values that are not the same may be equal.
+/// Returns whether different values of this type can be equal.
 fn forgives(kind: &ColumnType) -> bool {
     matches!(
         kind,
@@ -228,7 +228,7 @@ pub(crate) fn unnest<'a>(alias: &str, params: impl IntoIterator<Item = (usize, &
     format!("unnest({arrays}) AS {alias}({names})")
 }
 
-/// The same with the ordinal of each row, from 1, as `n`.
+/// Returns the same with the ordinal of each row as `n`, from 1.
 pub(crate) fn numbered<'a>(alias: &str, params: impl IntoIterator<Item = (usize, &'a str, String)>) -> String {
     let (arrays, names) = arrays_and_names(params);
     format!("unnest({arrays}) WITH ORDINALITY AS {alias}({names}, n)")
@@ -248,7 +248,7 @@ pub(crate) fn quote_text(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
-/// Whether the stored bytes would change.
+/// Returns the condition that the stored bytes would change.
 pub(crate) fn differs(kind: Option<&ColumnType>, found: &str, wanted: &str) -> String {
     match kind {
         Some(
@@ -266,13 +266,13 @@ pub(crate) fn differs(kind: Option<&ColumnType>, found: &str, wanted: &str) -> S
             | ColumnType::Varbit(_)
             | ColumnType::Bytea,
         ) => format!("{found} IS DISTINCT FROM {wanted}"),
-        // `=` takes 1.0 for 1.00, -0 for 0, a day for 24 hours, and knows nothing for json, xml and point.
+        // `=` equates 1.0 and 1.00, -0 and 0, a day and 24 hours, and does not exist for json, xml and point.
         _ => format!("{found}::text COLLATE \"C\" IS DISTINCT FROM {wanted}::text COLLATE \"C\""),
     }
 }
 
-/// Whether the values mean different things: numbers by value (NaN equals itself, -0 equals 0), ranges by their bounds, JSON
-/// by content. A day is not 24 hours.
+/// Returns the condition that two values differ in meaning. Numbers compare by value (NaN equals itself, -0 equals 0), ranges by
+/// bounds, JSON by content. A day is not 24 hours.
 pub(crate) fn differs_in_meaning(kind: Option<&ColumnType>, found: &str, wanted: &str) -> String {
     match kind {
         Some(

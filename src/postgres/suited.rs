@@ -1,4 +1,4 @@
-//! Whether the target can be written safely as it is: properties of its tables that no statement shows and that would lose rows,
+//! Checks that the target can be written safely. Some properties of its tables cause no error in a statement, and would lose rows
 //! or stop the sink later.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -6,25 +6,25 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Error, Fault, Session, rights::missing_rights, session::field};
 use crate::mapping::{Plan, TablePlan, target::TableName};
 
-const ACT: &str = "look at the tables of the target";
+const ACT: &str = "check the tables of the target";
 
-/// The flags of [`FLAGS`], each with what is wrong and what to do; `{t}` is the table and `{r}` the role.
+/// The flags of [`FLAGS`], each with its fault and its remedy; `{t}` is the table and `{r}` the role.
 const FLAWS: [(&str, &str); 4] = [
     (
         "row-level security of {t} applies to the role {r}: rows that a policy hides are neither found nor deleted",
         "ALTER ROLE {r} BYPASSRLS, or make it the owner of the table without FORCE ROW LEVEL SECURITY",
     ),
     (
-        "{t} is unlogged: a crash of the server empties it, and the ledger goes on to say that its rows are there",
-        "ALTER TABLE {t} SET LOGGED; after a crash, `driftless replay` the collection from the earliest",
+        "{t} is unlogged: a crash of the server empties it, and the ledger would still claim that its rows exist",
+        "ALTER TABLE {t} SET LOGGED; after a crash, `driftless replay --to-earliest` the collection",
     ),
     (
         "other tables inherit from {t}: their rows are read and deleted with its own, and its key does not cover them",
         "ALTER TABLE … NO INHERIT {t}, or partition the table instead",
     ),
     (
-        "a rule rewrites what is written to {t}, and PostgreSQL takes no ON CONFLICT there",
-        "DROP RULE, and let a trigger do its work",
+        "a rule rewrites writes to {t}, and PostgreSQL does not support ON CONFLICT there",
+        "DROP RULE, and use a trigger instead",
     ),
 ];
 
@@ -38,7 +38,7 @@ SELECT n.nspname::text, c.relname::text, quote_ident(current_user), row_security
   JOIN pg_namespace AS n ON n.nspname = e.schema JOIN pg_class AS c ON c.relnamespace = n.oid AND c.relname = e.name
  ORDER BY 1, 2";
 
-/// Every index with its flags, and the columns of one that covers all rows. One that is being built is not valid yet.
+/// Lists every index with its flags, and the columns of an index that covers all rows. An index under construction is not valid yet.
 const INDEXES: &str = "
 SELECT n.nspname::text, c.relname::text, format('%I.%I', n.nspname, x.relname), i.indisvalid, i.indimmediate,
        EXISTS (SELECT FROM pg_stat_progress_create_index AS p WHERE p.index_relid = i.indexrelid),
@@ -51,12 +51,12 @@ SELECT n.nspname::text, c.relname::text, format('%I.%I', n.nspname, x.relname), 
   JOIN pg_index AS i ON i.indrelid = c.oid JOIN pg_class AS x ON x.oid = i.indexrelid
  ORDER BY 1, 2, 3";
 
-/// Makes sure that this session may write at all.
+/// Checks that this session can write.
 ///
 /// # Errors
-/// [`Error::Standby`] waits for the server to be promoted; [`Error::ReadOnly`] halts.
+/// Fails with [`Error::Standby`], which waits until the server is promoted, or with [`Error::ReadOnly`], which halts.
 pub async fn writable(session: &Session) -> Result<(), Error> {
-    let act = "ask whether the server takes writes";
+    let act = "check that the server accepts writes";
     let sql = "SELECT pg_is_in_recovery(), current_setting('transaction_read_only')::bool, quote_ident(current_user), \
                       quote_ident(current_database())";
     let row = session.query_one(act, sql, &[]).await?;
@@ -67,10 +67,10 @@ pub async fn writable(session: &Session) -> Result<(), Error> {
     }
 }
 
-/// Everything that the role lacks and that does not suit of the tables that the plan writes.
+/// Returns all missing rights of the role and all faults of the tables that the plan writes.
 ///
 /// # Errors
-/// [`Error::Statement`] by its cause.
+/// Fails with [`Error::Statement`], whose class follows the cause.
 pub async fn faults(session: &Session, plan: &Plan) -> Result<Vec<Fault>, Error> {
     let mut faults = of_tables(session, plan).await?;
     faults.extend(missing_rights(session, plan).await?);
@@ -117,11 +117,11 @@ struct Index {
     valid: bool,
     immediate: bool,
     in_the_making: bool,
-    /// Empty where it is no key.
+    /// Empty if the index is not a key.
     columns: BTreeSet<String>,
 }
 
-/// `ON CONFLICT` needs a unique index that is valid and checked at once.
+/// Checks the key: `ON CONFLICT` needs a unique index that is valid and not deferrable.
 fn unusable_key(plan: &TablePlan, indexes: &[Index]) -> Option<Fault> {
     let key = plan.key.iter().map(|&at| plan.columns[at].name.clone()).collect::<BTreeSet<_>>();
     let mut candidates = indexes.iter().filter(|index| index.columns == key).peekable();
@@ -139,7 +139,7 @@ fn unusable_key(plan: &TablePlan, indexes: &[Index]) -> Option<Fault> {
     } else {
         Fault {
             what: format!(
-                "the key of {table} is DEFERRABLE ({}), and PostgreSQL takes no ON CONFLICT for it",
+                "the key of {table} is DEFERRABLE ({}), and PostgreSQL does not support ON CONFLICT for it",
                 first.name
             ),
             hint: "make it NOT DEFERRABLE, or name another unique constraint in `key`".to_owned(),

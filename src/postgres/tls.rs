@@ -1,10 +1,10 @@
-//! TLS to PostgreSQL, as strict as `sslmode` asks: the words mean what they mean to every other PostgreSQL client.
+//! TLS to PostgreSQL, as strict as `sslmode` asks. The modes mean the same as in every other PostgreSQL client.
 //!
 //! ```text
 //! disable            plain text
-//! prefer, require    encrypted, the server may be anyone (with `ca_file`: as verify-ca)
-//! verify-ca          its certificate comes from an authority we trust
-//! verify-full        … and names the host we asked for
+//! prefer, require    encrypted, the server is not verified (with `ca_file`: as verify-ca)
+//! verify-ca          the certificate comes from a trusted authority
+//! verify-full        … and names the requested host
 //! ```
 //! Source: PostgreSQL manual, 34.19.1, Client Verification of Server Certificates.
 
@@ -23,7 +23,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::Error;
 
-/// How much of the server's certificate is checked.
+/// The checked part of the server's certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Trust {
     /// Nothing.
@@ -35,7 +35,7 @@ pub(crate) enum Trust {
 }
 
 impl Trust {
-    /// Takes `sslmode` out of a connection string, because the client library knows only the first three modes.
+    /// Removes `sslmode` from a connection string, because the client library knows only the first three modes.
     pub(crate) fn take_from(url: &str) -> (String, Self) {
         for (mode, trust) in [("verify-full", Self::Name), ("verify-ca", Self::Authority)] {
             let text = format!("sslmode={mode}");
@@ -98,7 +98,7 @@ impl ServerCertVerifier for Lenient {
     ) -> Result<ServerCertVerified, rustls::Error> {
         let Some(chain) = &self.chain else { return Ok(ServerCertVerified::assertion()) };
         match chain.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
-            // The name is the last thing that is looked at, so the chain was found good.
+            // The name is checked last, so the chain is valid.
             Err(rustls::Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
             )) => Ok(ServerCertVerified::assertion()),

@@ -1,4 +1,4 @@
-//! Triggers of the application on tables that the sink writes.
+//! Lists the triggers of the application on tables that the sink writes.
 
 use super::{ConstraintMode, Error, Session, session::field};
 use crate::mapping::{Plan, target::TableName};
@@ -8,11 +8,11 @@ use crate::mapping::{Plan, target::TableName};
 pub struct Trigger {
     /// The table.
     pub table: TableName,
-    /// Its name.
+    /// The name of the trigger.
     pub name: String,
-    /// When and for what it fires, such as `BEFORE UPDATE FOR EACH ROW`, and the function that it calls.
+    /// The condition of the trigger, such as `BEFORE UPDATE FOR EACH ROW`, and the function it calls.
     pub does: String,
-    /// Whether it fires for what the sink writes.
+    /// Whether it fires for writes of the sink.
     pub fires: bool,
 }
 
@@ -30,10 +30,10 @@ SELECT n.nspname::text, c.relname::text, t.tgname::text, t.tgenabled::text,
  WHERE NOT t.tgisinternal AND t.tgenabled <> 'D'
  ORDER BY 1, 2, 3";
 
-/// The enabled triggers on the tables of the plan, by table and name. Foreign keys are no triggers here.
+/// Reads the enabled triggers on the tables of the plan, ordered by table and name. Triggers of foreign keys are left out.
 ///
 /// # Errors
-/// [`Error::Statement`] by its cause.
+/// Fails with [`Error::Statement`], whose class follows the cause.
 pub async fn triggers(session: &Session, plan: &Plan) -> Result<Vec<Trigger>, Error> {
     let act = "read the triggers of the target";
     let mut tables: Vec<_> = plan

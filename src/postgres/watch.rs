@@ -1,17 +1,17 @@
 //! Notices that the catalog of the target has changed since a plan was made.
 //!
-//! A look is a few digests that the server makes of its own rows: of everything that [`read_catalog`](super::catalog::read_catalog) says of
-//! the tables of the plan, and of what else decides whether the target takes a statement. It costs a few milliseconds, whatever
-//! the size of the tables.
+//! A look is a few digests that the server computes: one of everything that [`read_catalog`](super::catalog::read_catalog) reads
+//! about the tables of the plan, and one of the other facts that decide whether the target accepts a statement. It costs a few
+//! milliseconds, whatever the size of the tables.
 //!
-//! Rejected: an event trigger that notifies. Only a superuser may create one, and it misses what happens while nobody listens.
+//! Rejected: an event trigger that notifies. Only a superuser can create one, and it misses changes while nobody listens.
 
 use std::{collections::BTreeSet, time::Duration};
 
 use super::{Error, Postgres, Purpose, Session, catalog, session::field};
 use crate::mapping::Plan;
 
-/// What the target was like at a moment, as far as it decides what may be written.
+/// The state of the target at one moment, as far as it decides what can be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Look {
     /// Columns, types, keys and references of the tables.
@@ -20,20 +20,21 @@ pub struct Look {
     around: i64,
 }
 
-/// The tables of a plan, those that only translate ids among them.
+/// The tables of a plan, including those that only translate ids.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tables {
     schemas: Vec<String>,
     names: Vec<String>,
 }
 
-const ACT: &str = "look at the catalog of the target";
+const ACT: &str = "check the catalog of the target";
 
 const OIDS: &str = "
 SELECT coalesce(array_agg(c.oid ORDER BY c.oid), '{}') FROM unnest($1::text[], $2::text[]) AS e(schema, name)
   JOIN pg_namespace AS n ON n.nspname = e.schema JOIN pg_class AS c ON c.relnamespace = n.oid AND c.relname = e.name";
 
-/// In `around`: functions that triggers may call, by the newest change of any; the rights of the role at hand, whoever gave them.
+/// Computes the digests. `around` covers functions that triggers may call, by the newest change of any, and the rights of the
+/// current role, whoever granted them.
 const AROUND: &str = "
 SELECT hashtextextended(concat_ws('|',
     (SELECT string_agg(concat_ws(' ', c.oid, c.relpersistence, row_security_active(c.oid), c.relhasrules,
@@ -48,7 +49,7 @@ SELECT hashtextextended(concat_ws('|',
     (SELECT concat_ws(' ', count(*), max(p.xmin::text::bigint)) FROM pg_proc AS p)), 0)";
 
 impl Tables {
-    /// Of a plan.
+    /// Returns the watched tables of a plan.
     pub fn of(plan: &Plan) -> Self {
         let plans = plan.collections().iter().flat_map(|collection| &collection.tables);
         let named = plans.flat_map(|table| {
@@ -62,10 +63,10 @@ impl Tables {
 }
 
 impl Look {
-    /// Looks through this session.
+    /// Takes a look through this session.
     ///
     /// # Errors
-    /// [`Error::Statement`] by its cause.
+    /// Fails with [`Error::Statement`], whose class follows the cause.
     pub async fn at(session: &Session, tables: &Tables) -> Result<Self, Error> {
         let oids: Vec<u32> = field(&session.query_one(ACT, OIDS, &[&tables.schemas, &tables.names]).await?, 0, ACT)?;
         let plan = session.query_one(ACT, &catalog::digest(), &[&oids]).await?;
@@ -73,13 +74,13 @@ impl Look {
         Ok(Self { plan: field(&plan, 0, ACT)?, around: field(&around, 0, ACT)? })
     }
 
-    /// Whether a plan made then would be made now.
+    /// Returns whether a plan made at that time would be the same now.
     pub fn has_same_tables(&self, other: &Self) -> bool {
         self.plan == other.plan
     }
 }
 
-/// Looks again and again, on a connection of its own.
+/// Looks repeatedly, on its own connection.
 pub struct Watch {
     target: Postgres,
     tables: Tables,
@@ -87,20 +88,20 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Will look at these tables, once in the interval.
+    /// Creates a watch that looks at these tables once per interval.
     pub fn new(target: Postgres, tables: Tables, interval: Duration) -> Self {
         Self { target, tables, interval }
     }
 
-    /// Looks once.
+    /// Takes one look.
     ///
     /// # Errors
-    /// As [`Postgres::open`] and [`Look::at`].
+    /// Fails like [`Postgres::open`] and [`Look::at`].
     pub async fn look(&self) -> Result<Look, Error> {
         Look::at(&self.target.open(Purpose::Read).await?, &self.tables).await
     }
 
-    /// Waits until what it sees is `wanted`. A look that fails says nothing. Cancel safe.
+    /// Waits until a look satisfies `wanted`. A failed look does not count. Cancel safe.
     pub async fn until(&self, wanted: impl Fn(&Look) -> bool) {
         let mut session = None;
         loop {
@@ -116,7 +117,7 @@ impl Watch {
                 Ok((look, _)) if wanted(&look) => return,
                 Ok((_, kept)) => session = Some(kept),
                 Err(error) => {
-                    tracing::debug!(reason = crate::retry::chain(&error), "the catalog could not be looked at")
+                    tracing::debug!(reason = crate::retry::chain(&error), "the catalog could not be checked")
                 }
             }
         }

@@ -32,7 +32,7 @@ fn a_missing_configuration_is_named() {
     assert_eq!(said.code, 2);
     insta::assert_snapshot!(said.stdout, @r#"
     driftless.toml: there is no such configuration file
-        hint: name yours with --config; config/driftless.toml is a commented example to copy
+        hint: name your file with --config; config/driftless.toml is a commented example to copy
     1 fault found
     "#);
 }
@@ -118,7 +118,7 @@ fn the_example_of_the_demo_has_no_fault_of_its_own() {
 )]
 #[case::a_number_for_a_time(
     "replication = 1\ntimeout = 30",
-    "driftless.toml:9: log.timeout: 30 is no duration: write a number and a unit in quotes, for example \"30s\"\n"
+    "driftless.toml:9: log.timeout: 30 is not a duration: write a number and a unit in quotes, for example \"30s\"\n"
 )]
 #[case::negative(
     "replication = 1\ntransaction_changes = -1",

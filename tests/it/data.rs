@@ -314,13 +314,13 @@ async fn check_names_collections_that_lead_to_nothing_and_those_that_may_be_mean
     site.insert("orders", [doc! { "_id": 1 }]).await;
     let mistyped = check(mapping);
     let warning = format!(
-        "m.toml:2:14: warning: collection user does not exist in database {}\n    hint: did you mean `users`? if that is meant, \
+        "m.toml:2:14: warning: collection user does not exist in database {}\n    hint: did you mean `users`? if this is intended, \
          set `may_be_empty = true` for it\n",
         site.source.name()
     );
     assert!(mistyped.contains(&warning), "{mistyped}");
     let far = check(&mapping.replace("collections.user", "collections.people"));
-    assert!(far.contains("hint: not mapped are `orders`, `users`; if that is meant"), "{far}");
+    assert!(far.contains("hint: unmapped collections: `orders`, `users`; if this is intended"), "{far}");
 
     site.source.create_collection("user").await.expect("creates a collection");
     let empty = check(mapping);

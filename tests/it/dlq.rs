@@ -103,7 +103,7 @@ async fn a_letter_closes_itself_when_a_good_version_is_applied() {
 async fn a_discard_names_what_it_gives_up_and_is_written_down() {
     let world = world_with_letters().await;
     let everything = dlq(&world, &["discard", "--why", "no time"]);
-    assert!(everything.code == 1 && everything.stderr.contains("say which ones"), "{}", everything.stderr);
+    assert!(everything.code == 1 && everything.stderr.contains("choose them with"), "{}", everything.stderr);
     assert_eq!(dlq(&world, &["discard", "--reason", "TOO_LONG"]).code, 2, "it asks why");
     let dry = succeeds(&world, &["discard", "--reason", "TOO_LONG", "--dry-run"]);
     assert!(dry.contains("3 dead letters of 1 kind\nNothing was discarded"), "{dry}");

@@ -37,7 +37,7 @@ async fn session(database: &Database) -> Session {
 }
 
 async fn tell(session: &Session, collection: &str, line: &SnapshotStatus) {
-    snapshots::tell(session, vec![(&collection.to_owned(), line)]).await.expect("told");
+    snapshots::report(session, vec![(&collection.to_owned(), line)]).await.expect("reported");
 }
 
 fn running(run: u64) -> SnapshotStatus {
@@ -60,7 +60,7 @@ async fn wishes_reach_the_leader_and_its_lines_the_operator() {
     let database = Database::create().await;
     // Before any daemon has run.
     let told = succeeds(&database, &["status"]);
-    assert_eq!(told.matches("no daemon has told of it").count(), 2, "{told}");
+    assert_eq!(told.matches("no daemon has reported on it").count(), 2, "{told}");
     assert_eq!(succeeds(&database, &["pause", "users"]).lines().next(), Some("Asked to pause: users."));
     let session = session(&database).await;
     let wished = async |collection: &str| snapshots::requests(&session).await.expect("wishes").get(collection).copied();

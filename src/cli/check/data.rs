@@ -1,4 +1,4 @@
-//! The data: documents are read, mapped, asked about, and forgotten; what they show is told.
+//! Checks the data: documents are read, mapped, checked against constraints, and dropped; only findings remain.
 
 use bson::raw::RawDocumentBuf;
 
@@ -13,19 +13,19 @@ use crate::{
     target::{Checks, Violation},
 };
 
-/// How much is read.
+/// How many documents are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Extent {
-    /// So many random documents of each collection.
+    /// This many random documents of each collection.
     Sample(usize),
     /// Every document.
     All,
 }
 
-/// Documents whose rows are asked about at once.
+/// Documents whose rows are checked in one query.
 const PAGE_ROWS: usize = 500;
 
-/// Surveys every mapped collection. Where reading one fails, that is a fault and the others are still told.
+/// Surveys every mapped collection. A collection that cannot be read is a fault; the others are still reported.
 pub(super) async fn survey(
     setup: &Setup,
     (source, names): (&Source, &Names),
@@ -62,7 +62,7 @@ pub(super) async fn survey(
             report.fault(
                 server,
                 format!("{}: {what}", plan.collection),
-                hint.unwrap_or("what was seen until then is told"),
+                hint.unwrap_or("the findings up to then are reported"),
             );
         }
     }
@@ -72,7 +72,7 @@ pub(super) async fn survey(
     report.warnings.extend(found.warnings.into_iter().map(Finding::from));
 }
 
-/// What is read, and what is known of it so far.
+/// The survey under way, and everything it needs.
 struct Data<'a> {
     setup: &'a Setup,
     source: &'a Source,
@@ -125,7 +125,7 @@ impl Data<'_> {
 
     async fn see(&mut self, place: usize, checks: &mut [Checks], documents: &[RawDocumentBuf]) -> Result<(), Failed> {
         for page in documents.chunks(PAGE_ROWS) {
-            // By table: the rows, and whose they are.
+            // Per table: the rows, and the document of each.
             let mut tables: Vec<(Vec<Row>, Vec<&RawDocumentBuf>)> = vec![Default::default(); checks.len()];
             for document in page {
                 let Some(rows) = self.survey.add(place, id_of(document), document) else { continue };

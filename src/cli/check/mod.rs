@@ -1,4 +1,4 @@
-//! `driftless check`: every fault of configuration, mapping, servers and data at once, each with what to do.
+//! `driftless check`: reports every fault of configuration, mapping, servers and data at once, each with its remedy.
 
 mod data;
 mod names;
@@ -14,19 +14,19 @@ use super::{
     setup::{Finding, Setup},
 };
 
-/// Look for faults in configuration, mapping, servers and data; name all of them at once.
+/// Check configuration, mapping, servers and data, and report all faults at once.
 #[derive(Debug, Args)]
 pub struct Check {
-    /// Only look at the files.
+    /// Check only the files.
     #[arg(long)]
     offline: bool,
-    /// Look at so many random documents of each collection; 0 looks at none.
+    /// Check this many random documents of each collection; 0 checks none.
     #[arg(long, value_name = "N", default_value_t = 1_000, conflicts_with_all = ["all", "offline"])]
     sample: usize,
-    /// Look at every document: exact numbers, foreign keys too, and as long as reading everything takes.
+    /// Check every document, for exact numbers and for foreign keys; this takes as long as reading everything.
     #[arg(long, conflicts_with = "offline")]
     all: bool,
-    /// As JSON.
+    /// Print JSON.
     #[arg(long)]
     json: bool,
 }
@@ -69,7 +69,7 @@ impl Check {
     }
 
     async fn online(&self, setup: &Setup, report: &mut Report) {
-        // Side by side: a server that does not answer is waited for, and may not be the only one.
+        // Concurrently: each server that does not answer takes a timeout, and there may be several.
         let (mut log, mut sink) = (Report::default(), Report::default());
         let (source, (), target) = tokio::join!(
             servers::source(setup, report),

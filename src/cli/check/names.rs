@@ -1,4 +1,4 @@
-//! Names that lead to nothing in the source: mapped collections that are not there or empty, and which names may be meant.
+//! Warns of mapped collections that are missing or empty in the source, and suggests similar names.
 
 use std::collections::BTreeSet;
 
@@ -8,21 +8,21 @@ use crate::{
     source::{CollectionKind, Error, Facts, Source},
 };
 
-/// Names that a hint lists at most.
+/// The most names that a hint lists.
 const LISTED: usize = 8;
 
-/// The names that the source has.
+/// The names in the source.
 pub(super) struct Names {
     /// Collections of the database.
     collections: Vec<String>,
-    /// Databases of the server, as far as its user may know them.
+    /// Databases of the server that the user may list.
     databases: Vec<String>,
-    /// Mapped collections that are not there.
+    /// Mapped collections that do not exist.
     missing: BTreeSet<String>,
 }
 
 impl Names {
-    /// Asks for them.
+    /// Reads them from the source.
     pub(super) async fn of(source: &Source, facts: &Facts) -> Result<Self, Error> {
         let missing = facts.collections.iter().filter(|(_, kind)| **kind == CollectionKind::Missing);
         let missing: BTreeSet<String> = missing.map(|(name, _)| name.clone()).collect();
@@ -32,12 +32,12 @@ impl Names {
         Ok(Self { collections, databases: source.database_names().await, missing })
     }
 
-    /// Whether the source has a collection of that name.
+    /// Returns whether the source has a collection of that name.
     pub(super) fn has(&self, collection: &str) -> bool {
         !self.missing.contains(collection)
     }
 
-    /// Warnings about mapped collections that are not there; one, where the whole database is not.
+    /// Returns a warning for each mapped collection that does not exist, or a single one if the whole database does not.
     pub(super) fn missing(&self, setup: &Setup) -> Vec<Finding> {
         let mapped = setup.mapping.collections();
         let missing = mapped.filter(|known| !known.may_be_empty() && !self.has(known.name()));
@@ -58,7 +58,7 @@ impl Names {
         missing.into_iter().map(finding).collect()
     }
 
-    /// A warning about a collection that is there and has no documents.
+    /// Returns a warning about a collection without documents.
     pub(super) fn empty(&self, setup: &Setup, name: &str) -> Finding {
         self.finding(setup, name, format!("collection {name} has no documents"))
     }
@@ -67,15 +67,15 @@ impl Names {
         let mapped = |other: &&str| setup.mapping.collections().any(|known| known.name() == *other);
         let others: Vec<&str> = self.collections.iter().map(String::as_str).filter(|other| !mapped(other)).collect();
         let hint = format!(
-            "{}if that is meant, set `may_be_empty = true` for it",
-            meant(name, &others, "not mapped are ", "; ")
+            "{}if this is intended, set `may_be_empty = true` for it",
+            meant(name, &others, "unmapped collections: ", "; ")
         );
         let place = setup.mapping.place_of(name).map_or_else(|| "mapping".to_owned(), |place| place.to_string());
         Finding { place, what, hint }
     }
 }
 
-/// The beginning of a hint: what may be meant, else what there is.
+/// Returns the beginning of a hint: similar names, or else the existing ones.
 fn meant(name: &str, others: &[&str], there_is: &str, end: &str) -> String {
     let near = near(name, others.iter().copied());
     let (names, ask) = if near.is_empty() { (others, false) } else { (near.as_slice(), true) };

@@ -1,4 +1,4 @@
-//! Facts and faults of the three servers.
+//! Checks the three servers: their facts, their faults, and whose state they hold.
 
 use super::{Report, names::Names};
 use crate::{
@@ -16,10 +16,10 @@ use crate::{
     source::{PRIMARY, Source},
 };
 
-/// An oplog shorter than this loses its history over a weekend.
+/// An oplog shorter than this loses history over a weekend.
 const OPLOG_SECONDS: u32 = 48 * 3600;
 
-/// The source: server, user, oplog, collections.
+/// Checks the source: server, user, oplog, collections.
 pub(super) async fn source(setup: &Setup, report: &mut Report) -> Option<(Source, Names)> {
     const PLACE: &str = "source";
     let collections = setup.collections();
@@ -40,9 +40,10 @@ pub(super) async fn source(setup: &Setup, report: &mut Report) -> Option<(Source
                 if seconds < OPLOG_SECONDS {
                     report.warnings.push(Finding {
                         place: PLACE.to_owned(),
-                        what: format!("the oplog spans {:.1} h only", f64::from(seconds) / 3600.0),
-                        hint: "a daemon that is down for longer than that needs a new snapshot; 48 h are comfortable"
-                            .to_owned(),
+                        what: format!("the oplog spans only {:.1} h", f64::from(seconds) / 3600.0),
+                        hint:
+                            "a daemon that is down for longer needs a new snapshot; enlarge the oplog to 48 h or more"
+                                .to_owned(),
                     });
                 }
             }
@@ -50,7 +51,7 @@ pub(super) async fn source(setup: &Setup, report: &mut Report) -> Option<(Source
             report.warnings.extend(facts.server.read_preference.map(|ignored| Finding {
                 place: PLACE.to_owned(),
                 what: format!("readPreference={ignored} in the connection string is ignored"),
-                hint: format!("take it out: {PRIMARY}"),
+                hint: format!("remove it: {PRIMARY}"),
             }));
             report.warnings.extend(found.missing(setup));
             Some((source, found))
@@ -63,7 +64,7 @@ pub(super) async fn source(setup: &Setup, report: &mut Report) -> Option<(Source
     }
 }
 
-/// The log: brokers and topics.
+/// Checks the log: brokers and topics.
 pub(super) async fn log(setup: &Setup, report: &mut Report) {
     const PLACE: &str = "log";
     let database = &setup.config.source.database;
@@ -80,30 +81,30 @@ pub(super) async fn log(setup: &Setup, report: &mut Report) {
     }
 }
 
-/// The target, when the mapping fits it.
+/// The target, if the mapping fits it.
 pub(super) struct Target {
     pub(super) plan: Plan,
     pub(super) catalog: Catalog,
-    /// Whether foreign keys are enforced while rows are written.
+    /// Whether foreign keys are enforced when rows are written.
     pub(super) enforced: bool,
 }
 
-/// The target: tables, rights, triggers, and whether the mapping fits.
+/// Checks the target: tables, rights, triggers, and whether the mapping fits.
 pub(super) async fn sink(setup: &Setup, report: &mut Report) -> Option<Target> {
     const PLACE: &str = "sink";
     let outcome = async {
-        // A connection that applies has the rights to show: session_replication_role among them.
+        // A connection for applying shows its rights, session_replication_role among them.
         let target = postgres::Postgres::new(&setup.config.sink, &setup.config.log.prefix)?;
         let session = target.open(Purpose::Apply).await?;
         postgres::suited::writable(&session).await?;
-        // Names of types depend on the search path, which a session that enforces constraints keeps as it is.
+        // Names of types depend on the search path, which a session that enforces constraints does not change.
         let catalog = read_catalog(&target.open(Purpose::Read).await?).await?;
         let plan = Plan::compile(&setup.mapping, &catalog);
         let (faults, triggers) = match &plan {
             Ok(plan) => (faults_of_target(&session, plan).await?, postgres::triggers(&session, plan).await?),
             Err(_) => (Vec::new(), Vec::new()),
         };
-        // A role without rights on the schema `driftless` cannot read whose state it is.
+        // A role without rights on the schema `driftless` cannot read whose state it holds.
         if let Ok(plan) = &plan
             && faults.iter().all(|fault| !fault.stops)
         {
@@ -142,7 +143,7 @@ pub(super) async fn sink(setup: &Setup, report: &mut Report) -> Option<Target> {
     }
 }
 
-/// Whether the state of this prefix is of this source and this target. Servers that do not answer have their own faults.
+/// Checks that the state of this prefix belongs to this source and this target. Servers that do not answer have their own faults.
 pub(super) async fn state(setup: &Setup, source: Option<&Source>, report: &mut Report) {
     const PLACE: &str = "state";
     let names = setup.collections();
@@ -178,7 +179,7 @@ pub(super) async fn state(setup: &Setup, source: Option<&Source>, report: &mut R
     }
 }
 
-/// What in the schema `driftless` does not let this plan be applied: tables of another migration, keys of another rule.
+/// Returns what keeps this plan from being applied: tables of another migration, or keys of another id rule.
 async fn foreign(session: &Session, plan: &Plan) -> Vec<postgres::Error> {
     let mut errors = Vec::new();
     match postgres::identity::tables_taken(session, plan).await {
@@ -196,7 +197,7 @@ fn tell_triggers(triggers: &[Trigger], mode: ConstraintMode, report: &mut Report
             place: "sink".to_owned(),
             what: format!("trigger {name} of {}.{} fires for replicated rows: {does}", table.schema, table.name),
             hint: match mode {
-                ConstraintMode::Replica => "it is made to fire always; is that meant for replicated rows, too?",
+                ConstraintMode::Replica => "it is set to fire always; check that it should fire for replicated rows",
                 ConstraintMode::Enforce => {
                     "what it changes counts as drift; GRANT SET ON PARAMETER session_replication_role to the sink's role keeps \
                      triggers quiet"
@@ -207,7 +208,7 @@ fn tell_triggers(triggers: &[Trigger], mode: ConstraintMode, report: &mut Report
     }
     match triggers.iter().filter(|trigger| !trigger.fires).count() {
         0 => {}
-        1 => report.notes.push("sink: 1 trigger of the target stays quiet for replicated rows".to_owned()),
-        quiet => report.notes.push(format!("sink: {quiet} triggers of the target stay quiet for replicated rows")),
+        1 => report.notes.push("sink: 1 trigger of the target does not fire for replicated rows".to_owned()),
+        quiet => report.notes.push(format!("sink: {quiet} triggers of the target do not fire for replicated rows")),
     }
 }

@@ -1,4 +1,4 @@
-//! What is inside a dead letter, in a form that a person and a program can read.
+//! The contents of a dead letter, in a form that people and programs can read.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bson::raw::RawDocument;
@@ -10,17 +10,17 @@ use crate::{
     model::Change,
 };
 
-/// The document of a record, or why there is none to show.
+/// The document of a record, or the reason why there is none.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Contents {
     /// The document as canonical Extended JSON.
     Document(Box<RawValue>),
-    /// The document's BSON in base64: Extended JSON cannot carry it faithfully.
+    /// The document's BSON in base64, because Extended JSON cannot carry it without loss.
     Bson(String),
-    /// The change is a delete: the `_id`, as the two above.
+    /// The `_id` of a delete, in one of the two forms above.
     Deleted(Box<Contents>),
-    /// The record's value in base64: it cannot be read as a change.
+    /// The record's value in base64, because it cannot be decoded as a change.
     Unreadable(Option<String>),
 }
 
@@ -43,7 +43,7 @@ impl Contents {
     }
 }
 
-/// For a person, who needs no name for what is plainly a document.
+/// Formats the contents for a person; a document needs no label.
 impl std::fmt::Display for Contents {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -56,7 +56,7 @@ impl std::fmt::Display for Contents {
     }
 }
 
-/// The change that a record carries, where it can be read.
+/// Decodes the change of a record; `None` if it cannot be decoded.
 pub(super) fn change(record: &Fetched) -> Option<Change> {
     match envelope::decode(record.key.as_deref(), record.value.as_deref(), &record.headers) {
         Ok(Record::Change(change)) => Some(change),

@@ -11,18 +11,18 @@ use crate::{
     control::dead_letters,
 };
 
-/// Give dead letters up; who did it and why is written down.
+/// Give dead letters up, and record who did so and why.
 #[derive(Debug, Args)]
 pub struct Discard {
     #[command(flatten)]
     which: Which,
-    /// Why, in your words, for the one who asks later.
+    /// The reason, in your words; it is recorded.
     #[arg(long, value_name = "TEXT", required_unless_present = "dry_run")]
     why: Option<String>,
-    /// Only tell which they are.
+    /// Print which letters would be discarded, and change nothing.
     #[arg(long)]
     dry_run: bool,
-    /// As JSON.
+    /// Print JSON.
     #[arg(long)]
     json: bool,
 }
@@ -31,7 +31,7 @@ impl Discard {
     pub(super) async fn execute(self, setup: &Setup) -> anyhow::Result<Exit> {
         if self.which.is_everything() {
             anyhow::bail!(
-                "discard dead letters: say which ones, by --id, --collection, --reason, --since or --until; see them with \
+                "discard dead letters: choose them with --id, --collection, --reason, --since or --until; list them with \
                  `driftless dlq list`"
             );
         }
@@ -51,7 +51,7 @@ impl Discard {
             print::line("Nothing was discarded (--dry-run).");
         } else {
             print::line(format!(
-                "{} discarded. The documents stay unequal until they change or are repaired.",
+                "{} discarded. Their documents differ from the source until they change or are repaired.",
                 print::count(ids.len(), "dead letter")
             ));
         }

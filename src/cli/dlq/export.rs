@@ -22,18 +22,18 @@ use crate::{
     log::Fetched,
 };
 
-/// Write dead letters to a file or to standard output, one JSON object a line.
+/// Write dead letters to a file or to standard output, one JSON object per line.
 #[derive(Debug, Args)]
 pub struct Export {
     #[command(flatten)]
     which: Which,
-    /// Only in this state [default: open and parked]; may be given several times.
+    /// Export only letters in this state [default: open and parked]; may be repeated.
     #[arg(long = "state", value_enum)]
     states: Vec<StateArgument>,
-    /// What a line holds.
+    /// Contents of a line.
     #[arg(long, value_enum, default_value_t)]
     format: Format,
-    /// With the documents themselves: Extended JSON, or base64 where that cannot carry them.
+    /// Include the documents, as Extended JSON, or as base64 if that cannot carry them.
     #[arg(long)]
     reveal: bool,
     /// The file; it must not exist yet [default: standard output].
@@ -41,17 +41,17 @@ pub struct Export {
     output: Option<PathBuf>,
 }
 
-/// What a line of an export holds.
+/// The contents of a line of an export.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 enum Format {
-    /// What `dlq list` knows; with --reveal the document, too.
+    /// The fields of `dlq list`; with --reveal also the document.
     #[default]
     Ndjson,
-    /// The record exactly as it lay in the log: key, value and headers in base64. Needs --reveal.
+    /// The record exactly as it was in the log: key, value and headers in base64. Needs --reveal.
     Raw,
 }
 
-/// Dead letters held in memory at once; a record may have 64 MiB.
+/// Dead letters held in memory at once; a record can have 64 MiB.
 const PAGE_ROWS: u32 = 50;
 
 #[derive(Serialize)]
@@ -93,13 +93,13 @@ impl<'a> RawLine<'a> {
 impl Export {
     pub(super) async fn execute(self, setup: &Setup) -> anyhow::Result<Exit> {
         if self.format == Format::Raw && !self.reveal {
-            anyhow::bail!("export records: they hold documents as they are; say so with --reveal");
+            anyhow::bail!("export records: they contain documents; confirm with --reveal");
         }
         let session = super::open(setup).await?;
         let mut to: Box<dyn Write> = match &self.output {
             None => Box::new(std::io::stdout().lock()),
             Some(path) => {
-                // Documents of the application: for the eyes of the one who exports them.
+                // The file holds documents of the application, so only its owner may read it.
                 let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
                 Box::new(BufWriter::new(file.with_context(|| format!("create {}", path.display()))?))
             }

@@ -9,21 +9,21 @@ use crate::{
     log::ejson,
 };
 
-/// List dead letters, or group them by what went wrong.
+/// List dead letters, or group them by reason.
 #[derive(Debug, Args)]
 pub struct List {
     #[command(flatten)]
     which: Which,
-    /// Only in this state [default: open and parked]; may be given several times.
+    /// List only letters in this state [default: open and parked]; may be repeated.
     #[arg(long = "state", value_enum)]
     states: Vec<StateArgument>,
-    /// One line for each kind of failure: how many, since when, and one of them to look at.
+    /// Print one line per kind of failure: its number, its first and last time, and an example.
     #[arg(long)]
     group: bool,
-    /// At most so many lines.
+    /// Print at most this many lines.
     #[arg(long, default_value_t = 100)]
     limit: u32,
-    /// As JSON.
+    /// Print JSON.
     #[arg(long)]
     json: bool,
 }
@@ -61,7 +61,7 @@ fn print_letters(listed: &[Listed]) {
     print::line(print::count(listed.len(), "dead letter"));
 }
 
-/// Kinds of failures, also what `retry` and `discard` say they are about.
+/// Prints the kinds of failures, also for `retry` and `discard`.
 pub(super) fn print_groups(groups: &[Group]) {
     let mut table = print::table(["collection", "reason", "detail", "count", "first", "last", "example"]);
     for group in groups {
@@ -81,7 +81,7 @@ pub(super) fn print_groups(groups: &[Group]) {
     print::line(format!("{letters} of {}", print::count(groups.len(), "kind")));
 }
 
-/// The detail without the reason, where it begins with that.
+/// Returns the detail without the reason, if it begins with it.
 pub(super) fn detail<'a>(reason: &str, detail: Option<&'a str>) -> &'a str {
     let detail = detail.unwrap_or_default();
     detail.strip_prefix(reason).map_or(detail, str::trim_start)

@@ -1,4 +1,4 @@
-//! `driftless dlq`: dead letters, from the first look to the decision. Contents are shown only when asked for.
+//! `driftless dlq`: lists, retries, discards and exports dead letters. Contents are shown only on request.
 
 mod contents;
 mod discard;
@@ -15,23 +15,23 @@ use clap::Subcommand;
 use super::{Exit, setup::Setup};
 use crate::postgres::Session;
 
-/// Look at dead letters, try them again, or give them up.
+/// List, retry, discard or export dead letters.
 #[derive(Debug, Subcommand)]
 pub enum Dlq {
-    /// List dead letters, or group them by what went wrong.
+    /// List dead letters, or group them by reason.
     List(list::List),
-    /// Show everything about one dead letter, and what to do about it.
+    /// Show everything about one dead letter, with its remedy.
     Show(show::Show),
-    /// Read the documents of dead letters again, as they are now, and apply them.
+    /// Read the documents of dead letters again, in their present state, and apply them.
     ///
-    /// Do it after the mapping, the target or what a document refers to was repaired. The daemon that leads the source reads
-    /// each document and sends it through the log like any other change, so nothing newer is overwritten. A letter closes
-    /// itself when its document is applied; a document that is refused again gets a new letter.
+    /// Use it after you have fixed the mapping, the target or a referenced document. The daemon that leads the source reads each
+    /// document and sends it through the log like any other change, so newer data is never overwritten. A letter closes when its
+    /// document is applied; a document that is refused again gets a new letter.
     Retry(retry::Retry),
-    /// Give dead letters up; who did it and why is written down.
+    /// Give dead letters up, and record who did so and why.
     ///
-    /// The documents stay as they are in the target, so the reconciler goes on naming them as drift. A newer version of such a
-    /// document is applied like any other.
+    /// The rows in the target stay as they are, so the reconciler still reports the documents as drift. A newer version of such
+    /// a document is applied like any other.
     Discard(discard::Discard),
     /// Write dead letters to a file or to standard output.
     Export(export::Export),

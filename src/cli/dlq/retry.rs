@@ -18,39 +18,39 @@ use crate::{
     postgres::Session,
 };
 
-/// Read the documents of dead letters again, as they are now, and apply them.
+/// Read the documents of dead letters again, in their present state, and apply them.
 #[derive(Debug, Args)]
 pub struct Retry {
     #[command(flatten)]
     which: Which,
-    /// Wait so long for what becomes of them; `0s` only asks.
+    /// Wait this long for the outcome; `0s` does not wait.
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = wait)]
     wait: Duration,
-    /// Only tell which they are.
+    /// Print which letters would be retried, and change nothing.
     #[arg(long)]
     dry_run: bool,
-    /// As JSON.
+    /// Print JSON.
     #[arg(long)]
     json: bool,
 }
 
-/// Pause between two looks at what has become of the requests.
-const PAUSE: Duration = Duration::from_millis(250);
+/// Pause between two reads of the progress of the requests.
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
-/// What has become of a retry.
+/// The outcome of a retry.
 #[derive(Serialize)]
 struct Report {
     dry_run: bool,
     /// The letters that are retried.
     letters: Vec<i64>,
-    /// Those that name no document.
+    /// Letters that name no document.
     unreadable: Vec<i64>,
-    /// What has become of the requests for their documents.
+    /// Progress of the requests for their documents.
     #[serde(flatten)]
     progress: Progress,
-    /// Why some of them are refused, and how many each time.
+    /// Reasons of refused requests, with the number of each.
     refusals: Vec<(String, i64)>,
-    /// Letters of their documents that wait at the end: refused again, or not reached yet.
+    /// Letters of these documents that remain at the end: refused again, or not reached yet.
     left: Vec<i64>,
 }
 
@@ -67,7 +67,7 @@ impl Retry {
         let left = repairs::letters(&session, &requests).await?;
         let refusals = repairs::refusals(&session, &requests).await?;
         let report = Report { dry_run, letters, unreadable, progress, refusals, left };
-        // Who does not wait has asked, and that is done.
+        // Without a wait, asking is all there is to do.
         let done = wait.is_zero() || (report.left.is_empty() && progress.ended() && progress.refused == 0);
         if json {
             print::json(&report)?
@@ -88,17 +88,17 @@ async fn preview(session: &Session, filter: &Filter, json: bool) -> anyhow::Resu
         print::json(&Report { dry_run: true, letters, unreadable, progress, refusals, left })?;
     } else {
         super::list::print_groups(&dead_letters::groups(session, filter, u32::MAX).await?);
-        print::line("Nothing was asked for (--dry-run).");
+        print::line("Nothing was retried (--dry-run).");
     }
     Ok(Exit::Success)
 }
 
-/// Waits until nothing more will happen to the requests, or for so long.
+/// Waits until all requests have ended, but no longer than `wait`.
 async fn follow(session: &Session, requests: &[i64], wait: Duration) -> anyhow::Result<Progress> {
     let started = Instant::now();
-    let mut look = tokio::time::interval(PAUSE);
+    let mut ticks = tokio::time::interval(POLL_INTERVAL);
     loop {
-        look.tick().await;
+        ticks.tick().await;
         let progress = repairs::progress(session, requests).await?;
         if progress.ended() || started.elapsed() >= wait {
             return Ok(progress);
@@ -112,20 +112,22 @@ impl Report {
         let documents = print::count(usize::try_from(asked + logged + applied + refused)?, "document");
         print::line(format!(
             "{} retried: {documents} to be read again; {applied} applied, {logged} in the log and not applied yet, \
-             {asked} not taken up, {refused} refused.",
+             {asked} not accepted, {refused} refused.",
             print::count(self.letters.len(), "dead letter")
         ));
         if asked > 0 && !wait.is_zero() {
             print::line(format!(
-                "No leader has taken {asked} up within {wait:?}: no daemon leads the source, or it does not reach PostgreSQL. \
-                 They are done as soon as one does."
+                "No leader has accepted {asked} within {wait:?}: no daemon leads the source, or it cannot reach PostgreSQL. \
+                 The requests are kept and served as soon as one does."
             ));
         }
         for (why, count) in &self.refusals {
             print::line(format!("{}, {why}", print::count(usize::try_from(*count)?, "document")));
         }
         if logged > 0 {
-            print::line("The sink is behind, or away: what is in the log is applied when it comes there.");
+            print::line(
+                "The sink is behind or not running; it applies these documents when it reaches them in the log.",
+            );
         }
         if self.progress.ended() && !self.left.is_empty() {
             print::line("Refused again:");
@@ -134,9 +136,9 @@ impl Report {
         }
         if !self.unreadable.is_empty() {
             print::line(format!(
-                "{} cannot be retried: the record cannot be read, so nobody knows its document ({}). Where a newer driftless can \
-                 read it, `driftless replay --partition P --to-offset N` applies it (`dlq show` has both); else give it up with \
-                 `driftless dlq discard`.",
+                "{} cannot be retried: the record cannot be decoded, so its document is unknown ({}). If a newer driftless can \
+                 decode it, apply it with `driftless replay --partition P --to-offset N` (`dlq show` prints both); otherwise give it \
+                 up with `driftless dlq discard`.",
                 print::count(self.unreadable.len(), "dead letter"),
                 self.unreadable.iter().map(|id| format!("--id {id}")).collect::<Vec<_>>().join(" ")
             ));
@@ -146,7 +148,7 @@ impl Report {
 }
 
 fn wait(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("`{text}` is no duration: write a number and a unit, for example \"60s\"");
+    let wrong = || format!("`{text}` is not a duration: write a number and a unit, for example \"60s\"");
     let parsed: jiff::SignedDuration = text.parse().map_err(|_| wrong())?;
     Duration::try_from(parsed).map_err(|_| wrong())
 }

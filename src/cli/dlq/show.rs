@@ -16,20 +16,20 @@ use crate::{
     sink::dead_letter::State,
 };
 
-/// Show everything about one dead letter, and what to do about it.
+/// Show everything about one dead letter, with its remedy.
 #[derive(Debug, Args)]
 pub struct Show {
-    /// Its number, as `dlq list` prints it.
+    /// The number of the letter, as `dlq list` prints it.
     id: i64,
-    /// With the document itself: Extended JSON, or base64 where that cannot carry it.
+    /// Include the document, as Extended JSON, or as base64 if that cannot carry it.
     #[arg(long)]
     reveal: bool,
-    /// As JSON.
+    /// Print JSON.
     #[arg(long)]
     json: bool,
 }
 
-/// Everything, in the order in which it is told.
+/// Everything about a letter, in the order of printing.
 #[derive(Serialize)]
 struct Report {
     #[serde(flatten)]
@@ -50,7 +50,7 @@ impl Show {
     pub(super) async fn execute(self, setup: &Setup) -> anyhow::Result<Exit> {
         let session = super::open(setup).await?;
         let Some(shown) = dead_letters::show(&session, self.id).await? else {
-            anyhow::bail!("find dead letter {}: there is none of that number", self.id);
+            anyhow::bail!("find dead letter {}: no letter has that number", self.id);
         };
         let report = Report::new(shown, self.reveal);
         if self.json {
@@ -84,35 +84,35 @@ impl Report {
     fn print(&self) {
         let letter = &self.listed;
         print::line(format!("dead letter {}: {}", letter.id, letter.state.as_str()));
-        let told = |name: &str, value: Option<String>| {
+        let field = |name: &str, value: Option<String>| {
             if let Some(value) = value {
                 print::line(format!("  {name:<12}{value}"));
             }
         };
         let meaning = self.meaning.map(|meaning| format!(": {meaning}")).unwrap_or_default();
-        told("collection", letter.collection.clone());
-        told("key", letter.key.as_ref().map(ejson::id_text));
-        told("reason", Some(format!("{}{meaning}", letter.reason)));
-        told("where", letter.detail.as_deref().map(|text| detail(&letter.reason, Some(text)).to_owned()));
-        told("change", self.op.map(|op| format!("{op} at {}", self.changed_at.map(print::time).unwrap_or_default())));
-        told("version", self.version.clone());
+        field("collection", letter.collection.clone());
+        field("key", letter.key.as_ref().map(ejson::id_text));
+        field("reason", Some(format!("{}{meaning}", letter.reason)));
+        field("where", letter.detail.as_deref().map(|text| detail(&letter.reason, Some(text)).to_owned()));
+        field("change", self.op.map(|op| format!("{op} at {}", self.changed_at.map(print::time).unwrap_or_default())));
+        field("version", self.version.clone());
         let size = print::count(self.record_bytes, "byte");
-        told(
+        field(
             "record",
             Some(format!("{} partition {} offset {}, {size}", letter.topic, letter.partition, letter.offset)),
         );
-        told("logged", self.logged_at.map(print::time));
-        told("written", Some(print::time(letter.created_at)));
-        told("attempts", Some(letter.attempts.to_string()));
-        told("next", letter.next_attempt_at.map(print::time));
-        told("settled", letter.closed_at.map(print::time));
+        field("logged", self.logged_at.map(print::time));
+        field("written", Some(print::time(letter.created_at)));
+        field("attempts", Some(letter.attempts.to_string()));
+        field("next", letter.next_attempt_at.map(print::time));
+        field("closed", letter.closed_at.map(print::time));
         for Decision { at, who, command, why } in &self.decisions {
             let why = why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
-            told("decided", Some(format!("{} by {who}, {command}{why}", print::time(*at))));
+            field("decided", Some(format!("{} by {who}, {command}{why}", print::time(*at))));
         }
         match &self.contents {
-            Some(contents) => told("contents", Some(contents.to_string())),
-            None => told("contents", Some("shown with --reveal".to_owned())),
+            Some(contents) => field("contents", Some(contents.to_string())),
+            None => field("contents", Some("shown with --reveal".to_owned())),
         }
         if let Some(hint) = self.hint {
             print::line(format!("    hint: {hint}"));

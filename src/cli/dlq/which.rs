@@ -1,32 +1,32 @@
-//! Which dead letters a command is about.
+//! Chooses the dead letters of a command.
 
 use clap::{Args, ValueEnum};
 use jiff::{Span, Timestamp, civil::DateTime, tz::TimeZone};
 
 use crate::{analyze::advice, control::dead_letters::Filter, model::Reason, sink::dead_letter::State};
 
-/// Which dead letters.
+/// The chosen dead letters.
 #[derive(Debug, Args)]
 pub(super) struct Which {
-    /// Only of this collection; may be given several times.
+    /// Only letters of this collection; may be repeated.
     #[arg(long = "collection", value_name = "NAME")]
     collections: Vec<String>,
-    /// Only with this reason, such as `NUL_IN_TEXT`; may be given several times.
+    /// Only letters with this reason, such as `NUL_IN_TEXT`; may be repeated.
     #[arg(long = "reason", value_parser = reason)]
     reasons: Vec<Reason>,
-    /// Only with this number; may be given several times.
+    /// Only the letter with this number; may be repeated.
     #[arg(long = "id", value_name = "NUMBER")]
     ids: Vec<i64>,
-    /// Only written at this time or later: `2026-01-31`, `2026-01-31T12:00:00Z`, or so long ago: `2h`, `3 days`.
+    /// Only letters written at this time or later: `2026-01-31`, `2026-01-31T12:00:00Z`, or an age: `2h`, `3 days`.
     #[arg(long, value_name = "WHEN", value_parser = moment)]
     since: Option<Timestamp>,
-    /// Only written before this time; like `--since`.
+    /// Only letters written before this time; takes the forms of `--since`.
     #[arg(long, value_name = "WHEN", value_parser = moment)]
     until: Option<Timestamp>,
 }
 
 impl Which {
-    /// The filter, of letters in these states; none means those that wait.
+    /// Returns the filter for letters in these states; an empty list means open and parked.
     pub(super) fn filter(self, states: &[StateArgument]) -> Filter {
         Filter {
             collections: self.collections,
@@ -38,23 +38,23 @@ impl Which {
         }
     }
 
-    /// Whether nothing narrows it.
+    /// Returns whether no option narrows the choice.
     pub(super) fn is_everything(&self) -> bool {
         let Self { collections, reasons, ids, since, until } = self;
         collections.is_empty() && reasons.is_empty() && ids.is_empty() && since.is_none() && until.is_none()
     }
 }
 
-/// Where a dead letter stands.
+/// The state of a dead letter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum StateArgument {
-    /// A person has to look.
+    /// A person must act.
     Open,
     /// Waits for another document.
     Parked,
-    /// Settled by a retry.
+    /// Closed by a retry.
     Retried,
-    /// Settled by a newer version.
+    /// Closed by a newer version.
     Superseded,
     /// Given up by an operator.
     Discarded,
@@ -76,14 +76,14 @@ impl StateArgument {
 }
 
 fn reason(text: &str) -> Result<Reason, String> {
-    advice::named(&text.to_uppercase()).ok_or_else(|| "it is no reason of a dead letter".to_owned())
+    advice::named(&text.to_uppercase()).ok_or_else(|| "it is not a reason of a dead letter".to_owned())
 }
 
 fn moment(text: &str) -> Result<Timestamp, String> {
     moment_before(text, Timestamp::now())
 }
 
-/// A time, in UTC where it names no other zone, or a span that ends now.
+/// Parses a time, in UTC unless it names another zone, or an age counted back from `now`.
 fn moment_before(text: &str, now: Timestamp) -> Result<Timestamp, String> {
     if let Ok(time) = text.parse::<Timestamp>() {
         return Ok(time);
@@ -94,7 +94,7 @@ fn moment_before(text: &str, now: Timestamp) -> Result<Timestamp, String> {
     let wrong = || "it is neither a time such as 2026-01-31T12:00:00Z nor a duration such as 2h".to_owned();
     let span = text.parse::<Span>().map_err(|_| wrong())?;
     if span.is_negative() {
-        return Err("a duration reaches back from now: leave the minus out".to_owned());
+        return Err("an age counts back from now: omit the minus".to_owned());
     }
     now.to_zoned(TimeZone::UTC).checked_sub(span).map(|time| time.timestamp()).map_err(|_| wrong())
 }

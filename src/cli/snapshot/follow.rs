@@ -1,4 +1,4 @@
-//! `driftless snapshot status --follow`: looks once a second until everything is done.
+//! `driftless snapshot status --follow`: polls every second until everything is done.
 
 use std::{
     collections::BTreeMap,
@@ -12,19 +12,19 @@ use super::{line::Line, look};
 use crate::{cli::print, postgres::Session};
 
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
-/// How often a line is written where there is no terminal, unless something has changed.
-const QUIET: Duration = Duration::from_secs(10);
+/// Longest time without a line where there is no terminal.
+const MAX_SILENCE: Duration = Duration::from_secs(10);
 
 /// Shows the collections until all of them are done.
 pub(super) async fn follow(session: &Session, collections: &[String]) -> anyhow::Result<()> {
     let mut screen: Box<dyn Screen> =
         if std::io::stdout().is_terminal() { Box::new(Bars::new(collections)?) } else { Box::new(Lines::default()) };
-    let mut beat = tokio::time::interval(POLL_INTERVAL);
+    let mut ticks = tokio::time::interval(POLL_INTERVAL);
     loop {
-        beat.tick().await;
+        ticks.tick().await;
         let lines = look(session, collections).await?;
         lines.iter().for_each(|line| screen.show(line));
-        if lines.iter().all(|line| line.settled) {
+        if lines.iter().all(|line| line.complete) {
             return Ok(());
         }
     }
@@ -44,7 +44,7 @@ impl Bars {
     fn new(collections: &[String]) -> anyhow::Result<Self> {
         let screen = MultiProgress::with_draw_target(ProgressDrawTarget::stdout());
         let width = collections.iter().map(String::len).max().unwrap_or(0);
-        // The percentage is in the message: rounded by the library it would say 100 too early.
+        // The percentage is in the message, because the library rounds it up to 100 too early.
         let style = ProgressStyle::with_template(&format!("{{prefix:{width}}} {{bar:24}} {{msg}}"))?;
         let bar = |name: &String| {
             let bar = screen.add(ProgressBar::new(1)).with_style(style.clone()).with_prefix(name.clone());
@@ -57,18 +57,18 @@ impl Bars {
 impl Screen for Bars {
     fn show(&mut self, line: &Line) {
         let Some(bar) = self.bars.get(&line.collection) else { return };
-        if let Some(told) = &line.told {
-            bar.set_length(told.estimated.max(1));
-            bar.set_position(if told.done { told.estimated.max(1) } else { told.documents });
+        if let Some(reported) = &line.reported {
+            bar.set_length(reported.estimated.max(1));
+            bar.set_position(if reported.done { reported.estimated.max(1) } else { reported.documents });
         }
         bar.set_message(line.text());
-        if line.settled {
+        if line.complete {
             bar.abandon();
         }
     }
 }
 
-/// A line when the phase changes, and now and then.
+/// A line when the phase changes, and one now and then.
 #[derive(Default)]
 struct Lines {
     written: BTreeMap<String, (String, Instant)>,
@@ -78,7 +78,7 @@ impl Screen for Lines {
     fn show(&mut self, line: &Line) {
         let phase = line.cells()[1].clone();
         let known = self.written.get(&line.collection);
-        let news = known.is_none_or(|(before, at)| *before != phase || (!line.settled && at.elapsed() >= QUIET));
+        let news = known.is_none_or(|(before, at)| *before != phase || (!line.complete && at.elapsed() >= MAX_SILENCE));
         if news {
             print::line(format!("{}: {}", line.collection, line.text()));
             self.written.insert(line.collection.clone(), (phase, Instant::now()));

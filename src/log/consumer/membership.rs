@@ -1,4 +1,4 @@
-//! Assignments: called back from inside the library's poll, so always on the consumer's thread.
+//! Assignments of partitions. The library calls back from inside its poll, so always on the thread of the consumer.
 
 use std::{
     collections::HashMap,
@@ -23,14 +23,14 @@ use crate::log::{Error, client};
 
 type Events = mpsc::UnboundedSender<Result<ConsumerEvent, Error>>;
 
-/// What is known about the membership.
+/// The state of the membership.
 pub(super) struct Membership {
     starts: Arc<dyn StartOffsets>,
     runtime: Handle,
     timeout: Duration,
-    /// Unbounded, because the budget bounds the records in it and the thread may never wait; the other events are few.
+    /// Unbounded, because the thread must never wait; the budget bounds the records in it, and other events are few.
     events: Events,
-    /// The partitions, and which of the assignments told so far gave each.
+    /// The assigned partitions, each with the number of its assignment.
     pub(super) assigned: Mutex<HashMap<TopicPartition, u64>>,
     assignments: AtomicU64,
     pub(super) paused: AtomicBool,
@@ -51,8 +51,8 @@ impl Membership {
         }
     }
 
-    pub(super) fn tell(&self, event: Result<ConsumerEvent, Error>) {
-        // Nobody listens any more only when the consumer was dropped, and then the thread is told to stop.
+    pub(super) fn send(&self, event: Result<ConsumerEvent, Error>) {
+        // The receiver is gone only if the consumer was dropped, and then the thread is being stopped.
         let _ = self.events.send(event);
     }
 
@@ -70,8 +70,8 @@ impl Membership {
         let starts = self
             .runtime
             .block_on(async { tokio::time::timeout(self.timeout, asked).await })
-            .unwrap_or_else(|_| Err(Error::Timeout { act: "ask for", object: "the start of partitions".to_owned() }))?;
-        assert_eq!(starts.len(), partitions.len(), "each partition has its start");
+            .unwrap_or_else(|_| Err(Error::Timeout { act: "look up", object: "the start of partitions".to_owned() }))?;
+        assert_eq!(starts.len(), partitions.len(), "each partition has a start");
         let mut assign = || -> Result<(), KafkaError> {
             for (partition, start) in partitions.iter().zip(&starts) {
                 let start = start.map_or(Offset::Beginning, Offset::Offset);
@@ -86,15 +86,15 @@ impl Membership {
         assign().map_err(Error::kafka("take", "the assigned partitions"))?;
         let assignment = self.assignments.fetch_add(1, Ordering::Relaxed) + 1;
         lock(&self.assigned).extend(partitions.iter().map(|partition| (partition.clone(), assignment)));
-        self.tell(Ok(ConsumerEvent::Assigned(partitions)));
+        self.send(Ok(ConsumerEvent::Assigned(partitions)));
         Ok(())
     }
 
     fn give(&self, member: &BaseConsumer<Self>, list: &TopicPartitionList) -> Result<(), Error> {
         let partitions = partitions(list);
         lock(&self.assigned).retain(|partition, _| !partitions.contains(partition));
-        self.tell(Ok(ConsumerEvent::Revoked(partitions)));
-        member.incremental_unassign(list).map_err(Error::kafka("give up", "the revoked partitions"))
+        self.send(Ok(ConsumerEvent::Revoked(partitions)));
+        member.incremental_unassign(list).map_err(Error::kafka("release", "the revoked partitions"))
     }
 }
 

@@ -1,18 +1,18 @@
-//! The sink's side of the log: a member of its group that starts where the sink says, and never commits an offset.
+//! The consumer of the sink: a group member that starts where the sink says, and never commits an offset.
 //!
 //! ```text
-//!            thread of its own                                           task of the sink
-//!   brokers ─▶ poll ──▶ events in the order in which they happened ───▶ next, try_next
+//!            dedicated thread                                            task of the sink
+//!   brokers ─▶ poll ──▶ events in order of occurrence ────────────────▶ next, try_next
 //!               ▲  └─ assigned: where do these start? ──────────────▶ StartOffsets (waited for)
 //!               └──── seeks ◀─────────────────────────────────────── seek
 //! ```
 //!
-//! Bounds: what waits in the channel is counted in records and bytes, and given back when the sink takes it. At the limit
-//! the thread waits. When it has waited for long, it pauses the partitions and goes on polling: a member that stops polling
-//! is expelled, and a target that is away for an hour must not cost the membership. It does not pause at once, because a
-//! pause throws away what the library has fetched ahead; measured, that is 0.4 s each time.
+//! Bounds: the records in the channel are counted, with their bytes, until the sink takes them. At the limit the thread waits.
+//! After a long wait it pauses the partitions and continues to poll, because a member that stops polling is expelled, and an
+//! outage of the target must not cost the membership. It does not pause at once, because a pause discards what the library has
+//! fetched ahead; measured, that costs 0.4 s each time.
 //!
-//! A thread and not a task, because the client library blocks, and calls back about assignments from inside its poll.
+//! This is a thread and not a task, because the client library blocks, and calls back about assignments from inside its poll.
 
 mod membership;
 
@@ -43,15 +43,15 @@ use crate::{
     retry::{Class, Classify, chain},
 };
 
-/// How long a stop or a seek may go unnoticed.
+/// Longest delay until a stop or a seek is noticed.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
-/// The same while paused; also how soon reading goes on when there is room again.
+/// The same while paused, and the longest delay until reading resumes when there is room again.
 const PAUSED_POLL: Duration = Duration::from_millis(10);
-/// How soon a full channel is looked at again.
+/// Interval at which a full channel is checked.
 const FULL_QUEUE_POLL: Duration = Duration::from_millis(2);
-/// How long the channel may stay full before the partitions are paused; assignments wait for so long at most.
+/// How long the channel may stay full before the partitions are paused. Assignments wait no longer than this.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
-/// What a record costs beside its bytes.
+/// Memory of a record beside its bytes.
 const RECORD_BYTES: usize = 128;
 
 /// A partition of a topic.
@@ -63,16 +63,16 @@ pub struct TopicPartition {
     pub partition: i32,
 }
 
-/// A record as it lies in the log.
+/// A record of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fetched {
     /// The topic.
     pub topic: Arc<str>,
     /// The partition.
     pub partition: i32,
-    /// The offset. Offsets grow; they have gaps where transactions ended, were aborted, or compaction was at work.
+    /// The offset. Offsets grow, with gaps where transactions ended or were aborted, and after compaction.
     pub offset: i64,
-    /// Milliseconds since 1970; -1 when the record has none.
+    /// Milliseconds since 1970; -1 if the record has no timestamp.
     pub timestamp_ms: i64,
     /// Kafka key.
     pub key: Option<Vec<u8>>,
@@ -83,47 +83,47 @@ pub struct Fetched {
 }
 
 impl Fetched {
-    /// What the record costs in memory.
+    /// Returns the memory that the record takes.
     pub fn size_bytes(&self) -> usize {
         let parts = [&self.key, &self.value].into_iter().flatten().map(Vec::len).sum::<usize>();
         RECORD_BYTES + parts + self.headers.size_bytes()
     }
 }
 
-/// What the consumer has to tell, in the order in which it happened.
+/// An event of the consumer; events come in order of occurrence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ConsumerEvent {
     /// A record.
     Fetched(Fetched),
-    /// These partitions belong to this consumer from here on, each from the offset that [`StartOffsets`] gave.
+    /// These partitions belong to this consumer from now on, each from the offset that [`StartOffsets`] returned.
     Assigned(Vec<TopicPartition>),
     /// These partitions belong to another consumer now.
     Revoked(Vec<TopicPartition>),
-    /// The next record of this partition is the first at or after this offset; those before this event are stale.
+    /// The next record of this partition is the first at or after this offset; earlier records are stale.
     Sought {
         /// The partition.
         partition: TopicPartition,
-        /// The offset asked for.
+        /// The requested offset.
         offset: i64,
     },
 }
 
-/// Knows where each partition goes on: the sink, from its offset rows.
+/// Provides the next offset of each partition; the sink implements it from its offset rows.
 pub trait StartOffsets: Send + Sync + 'static {
-    /// The next offset of each partition, in the same order; `None` starts at the earliest record there is.
+    /// Returns the next offset of each partition, in the same order; `None` is the earliest record.
     ///
-    /// Runs while the partitions wait, so it has a bound: the log's own timeout.
+    /// The partitions wait for the answer, so it is bounded by `log.timeout`.
     ///
     /// # Errors
-    /// [`Error::StartOffsets`]; the consumer ends with it.
+    /// Fails with [`Error::StartOffsets`]; the consumer ends with it.
     fn start_offsets<'a>(&'a self, partitions: &'a [TopicPartition]) -> BoxFuture<'a, Result<Vec<Option<i64>>, Error>>;
 }
 
-/// A member of the sink's consumer group.
+/// A member of the consumer group of the sink.
 pub struct Consumer {
     events: mpsc::UnboundedReceiver<Result<ConsumerEvent, Error>>,
     seeks: std::sync::mpsc::Sender<Seek>,
-    /// Assignments that were told so far, and which of them gave each partition.
+    /// Number of assignments so far, and the number of the assignment of each partition.
     assignments: u64,
     assigned: HashMap<TopicPartition, u64>,
     budget: Arc<Budget>,
@@ -132,12 +132,12 @@ pub struct Consumer {
 }
 
 impl Consumer {
-    /// Joins the group for all collection topics. `max_bytes` and `max_records` bound what waits in memory.
+    /// Joins the group for all collection topics. `max_bytes` and `max_records` bound the records that wait in memory.
     ///
     /// Must be called inside a Tokio runtime: `starts` runs on it.
     ///
     /// # Errors
-    /// [`Error::Faults`] and [`Error::Kafka`] for settings that the client library refuses.
+    /// Fails with [`Error::Faults`] or [`Error::Kafka`] for settings that the client library refuses.
     pub fn join(
         cfg: &LogConfig,
         topics: &Topics,
@@ -148,16 +148,16 @@ impl Consumer {
         let group = format!("{}.sink", cfg.prefix);
         let mut settings = client::settings(cfg)?;
         client::member(&mut settings, cfg, &group);
-        // A start that is not in the log is an error, never a silent jump to one end.
+        // A start that is not in the log is an error, never a silent jump to either end.
         settings.set("auto.offset.reset", "error");
-        // What the library fetches ahead, and one answer of the brokers, which it unpacks as a whole: each is packed, so that
-        // it grows several times. A record that is larger comes alone.
+        // Bounds the records that the library fetches ahead, and one answer of the brokers, which it unpacks as a whole. Both are
+        // compressed and grow several times. A larger record arrives alone.
         let ahead = (max_bytes / 4).clamp(1 << 20, 64 << 20);
         client::tune(&mut settings, &["queued.max.messages.kbytes"], (ahead / 1024).to_string());
         // The library refuses an answer that is smaller than the largest message.
         client::tune(&mut settings, &["fetch.max.bytes", "message.max.bytes"], ahead.to_string());
         client::tune(&mut settings, &["fetch.message.max.bytes", "max.partition.fetch.bytes"], (ahead / 4).to_string());
-        // The library's own second of rest, after its queue was full, is longer than our batches take.
+        // After a full queue the library pauses for a second by default, which is longer than a batch takes.
         client::tune(&mut settings, &["fetch.queue.backoff.ms"], "20");
         let (sender, events) = mpsc::unbounded_channel();
         let (seeks, seek_receiver) = std::sync::mpsc::channel();
@@ -189,17 +189,17 @@ impl Consumer {
     /// Waits for the next event. Cancel-safe.
     ///
     /// # Errors
-    /// The one that ended the consumer; then [`Error::Ended`].
+    /// Fails with the error that ended the consumer, and with [`Error::Ended`] after that.
     pub async fn next(&mut self) -> Result<ConsumerEvent, Error> {
         let event = self.events.recv().await.unwrap_or(Err(Error::Ended("consumer")));
         self.taken(&event);
         event
     }
 
-    /// The next event if one is there already.
+    /// Returns the next event if there is one.
     ///
     /// # Errors
-    /// As [`Consumer::next`].
+    /// Fails like [`Consumer::next`].
     pub fn try_next(&mut self) -> Result<Option<ConsumerEvent>, Error> {
         match self.events.try_recv() {
             Ok(event) => {
@@ -211,7 +211,7 @@ impl Consumer {
         }
     }
 
-    /// Bytes of the records that wait to be taken: never more than one record above the bound.
+    /// Returns the bytes of the waiting records, which exceed the bound by at most one record.
     pub fn waiting_bytes(&self) -> usize {
         self.budget.bytes.load(Ordering::Relaxed)
     }
@@ -229,18 +229,18 @@ impl Consumer {
 
     /// Asks for a partition to be read again from `offset`; [`ConsumerEvent::Sought`] marks the place.
     ///
-    /// Nothing happens when the partition has been revoked meanwhile, also when it has come back: where it goes on was asked
-    /// anew then. Meant is the assignment that was taken last as an event.
+    /// The seek belongs to the last assignment that was returned as an event. If the partition has been revoked since, the seek is
+    /// ignored, even if the partition has been assigned again, because its start was then looked up again.
     pub fn seek(&self, partition: TopicPartition, offset: i64) {
         let assignment = self.assigned.get(&partition).copied().unwrap_or(0);
-        // Without a thread there is nothing to seek in, and `next` tells so.
+        // Without the thread there is nothing to seek in, and `next` reports that.
         let _ = self.seeks.send(Seek { partition, assignment, offset, since: Instant::now() });
     }
 
-    /// Leaves the group, so that others take over at once, and waits until it is left.
+    /// Leaves the group and waits for it, so that others take over at once.
     ///
     /// # Errors
-    /// [`Error::Ended`] when the thread panicked.
+    /// Fails with [`Error::Ended`] if the thread panicked.
     pub async fn close(mut self) -> Result<(), Error> {
         self.stop.cancel();
         let thread = self.thread.take();
@@ -259,7 +259,7 @@ impl Drop for Consumer {
     }
 }
 
-/// What waits between the thread and the sink.
+/// The records that wait between the thread and the sink.
 #[derive(Debug, Default)]
 struct Budget {
     max_bytes: usize,
@@ -283,7 +283,7 @@ impl Budget {
         self.is_above(self.max_bytes, self.max_records)
     }
 
-    /// Half of it is free: worth fetching again, for a pause throws away what the library had fetched ahead.
+    /// Returns whether half is free. Resuming earlier is not worth it, because a pause discards what the library has fetched ahead.
     fn has_room(&self) -> bool {
         !self.is_above(self.max_bytes.div_ceil(2), self.max_records.div_ceil(2))
     }
@@ -296,20 +296,20 @@ impl Budget {
 #[derive(Clone, Debug)]
 struct Seek {
     partition: TopicPartition,
-    /// Which assignment of it is meant: its place among those that were told.
+    /// The number of the assignment that the seek belongs to.
     assignment: u64,
     offset: i64,
     since: Instant,
 }
 
-/// The thread.
+/// The state of the polling thread.
 struct PollThread {
     member: BaseConsumer<Membership>,
     group: String,
     names: HashSet<Arc<str>>,
     budget: Arc<Budget>,
     seeks: std::sync::mpsc::Receiver<Seek>,
-    /// Seeks whose partition was not ready.
+    /// Seeks whose partition was not ready yet.
     waiting: Vec<Seek>,
     flow: Flow,
     stop: CancellationToken,
@@ -320,20 +320,20 @@ struct PollThread {
 #[derive(Clone, Copy)]
 enum Flow {
     Open,
-    /// There is no room; nothing is polled.
+    /// There is no room, and nothing is polled.
     Full {
         since: Instant,
     },
-    /// There was no room for long; only assignments are polled.
+    /// There has been no room for long, and only assignments are polled.
     Paused,
 }
 
 impl PollThread {
     fn run(mut self) {
         if let Err(error) = self.read() {
-            self.membership().tell(Err(error));
+            self.membership().send(Err(error));
         }
-        // The member closes when it is dropped, and tells of its partitions as of any that are revoked.
+        // Dropping the member closes it and reports its partitions as revoked.
     }
 
     fn membership(&self) -> &Membership {
@@ -359,7 +359,7 @@ impl PollThread {
                 None => {}
                 Some(Ok(record)) => {
                     self.budget.take(record.size_bytes());
-                    self.membership().tell(Ok(ConsumerEvent::Fetched(record)));
+                    self.membership().send(Ok(ConsumerEvent::Fetched(record)));
                 }
                 Some(Err(error)) => self.judge(error)?,
             }
@@ -367,7 +367,7 @@ impl PollThread {
         Ok(())
     }
 
-    /// Whether an error ends the membership; the library gets over all others by itself.
+    /// Returns an error that ends the membership; the library recovers from all others by itself.
     fn judge(&self, error: KafkaError) -> Result<(), Error> {
         let fatal = matches!(error, KafkaError::MessageConsumptionFatal(_));
         let error = Error::kafka("read as a member of", &self.group)(error);
@@ -404,7 +404,7 @@ impl PollThread {
         Ok(())
     }
 
-    /// A partition that was assigned just now may refuse: it is asked again, for as long as any answer may take.
+    /// Executes the waiting seeks. A partition that was just assigned may refuse, so a seek is repeated until the timeout.
     fn seek(&mut self) -> Result<(), Error> {
         self.waiting.extend(self.seeks.try_iter());
         for seek in std::mem::take(&mut self.waiting) {
@@ -420,7 +420,7 @@ impl PollThread {
             match sought {
                 Ok(()) => {
                     self.membership()
-                        .tell(Ok(ConsumerEvent::Sought { partition: seek.partition.clone(), offset: *offset }));
+                        .send(Ok(ConsumerEvent::Sought { partition: seek.partition.clone(), offset: *offset }));
                 }
                 Err(_) if since.elapsed() < self.timeout => self.waiting.push(seek),
                 Err(error) => return Err(Error::kafka("seek in", &**topic)(error)),
@@ -442,8 +442,7 @@ impl PollThread {
     }
 }
 
-/// The headers; none when one has a name that is not UTF-8, on which the library panics. Such a record is none of ours, and
-/// without headers it is malformed.
+/// Reads the headers. The library panics on a name that is not UTF-8; such a foreign record gets no headers, so it is malformed.
 fn headers(message: &BorrowedMessage<'_>) -> Headers {
     let read = || -> Headers {
         let headers = message.headers().into_iter().flat_map(|headers| headers.iter());

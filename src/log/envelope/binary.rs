@@ -1,10 +1,10 @@
-//! The same envelope as BSON, for speed: the document goes in and comes out as it is, without a text in between.
+//! The envelope as BSON, for speed: the document is copied unchanged, without a text in between.
 //!
 //! ```text
 //!  { before: null, after: <document>, updateDescription: <as MongoDB gave it>, source: {…}, op, ts_ms, transaction: null,
 //!    documentKey: {_id: …} }
 //! ```
-//! Whatever bytes a document has, it is carried faithfully: only its length is looked at. So there is no `raw` here.
+//! Any bytes of a document are carried without loss, because only its length is checked. So there is no `raw` here.
 
 use bson::{
     raw::{RawBsonRef, RawDocument, RawDocumentBuf},
@@ -14,7 +14,7 @@ use bson::{
 use super::{MAX_ASIDE, Malformed, Parts, debezium_op};
 use crate::model::{Change, Namespace, Op};
 
-/// The value of a change.
+/// Encodes the value of a change.
 pub(super) fn write(change: &Change, prefix: &str) -> Vec<u8> {
     let size = |document: &Option<RawDocumentBuf>| document.as_ref().map_or(0, |document| document.as_bytes().len());
     let mut out = Writer(Vec::with_capacity(384 + size(&change.document) + size(&change.update_description)));
@@ -43,7 +43,7 @@ pub(super) fn write(change: &Change, prefix: &str) -> Vec<u8> {
     out.0
 }
 
-/// What the value of a change says. Each document is copied once.
+/// Decodes the value of a change. Each document is copied once.
 pub(super) fn read(value: &[u8]) -> Result<Parts, Malformed> {
     let envelope = RawDocument::from_bytes(value).map_err(|_| not("the value"))?;
     let (mut document, mut id, mut source) = (None, None, None);
@@ -90,7 +90,7 @@ fn not(what: &str) -> Malformed {
 struct Writer(Vec<u8>);
 
 impl Writer {
-    /// Leaves room for the length of a document.
+    /// Reserves the length of a document.
     fn open(&mut self) -> usize {
         let start = self.0.len();
         self.0.extend_from_slice(&[0; 4]);
@@ -132,10 +132,10 @@ impl Writer {
     }
 }
 
-/// A length as BSON writes it.
+/// Encodes a length of BSON.
 ///
 /// # Panics
-/// Above 2 GiB, which three documents of MongoDB cannot reach.
+/// Panics above 2 GiB, which three documents of MongoDB cannot reach.
 fn length(bytes: usize) -> [u8; 4] {
     i32::try_from(bytes).expect("no record comes near 2 GiB").to_le_bytes()
 }

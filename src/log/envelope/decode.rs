@@ -1,4 +1,4 @@
-//! Bytes to a record.
+//! Decodes a record.
 
 use std::{borrow::Cow, fmt};
 
@@ -21,10 +21,10 @@ use crate::{
     retry::Class,
 };
 
-/// Reads a record.
+/// Decodes a record.
 ///
 /// # Errors
-/// [`Malformed`], for any bytes that this module did not write.
+/// Fails with [`Malformed`] for any bytes that this module did not write.
 pub fn decode(key: Option<&[u8]>, value: Option<&[u8]>, headers: &Headers) -> Result<Record, Malformed> {
     format(headers)?;
     let op = text_header(headers, header::OP)?;
@@ -43,9 +43,9 @@ pub fn decode(key: Option<&[u8]>, value: Option<&[u8]>, headers: &Headers) -> Re
     }
 }
 
-/// The publisher whose next frontier counts this record: `None` for anything but a change, and for a retried dead letter.
+/// Returns the publisher whose next frontier counts this record; `None` for anything but a change, and for a retried dead letter.
 ///
-/// Works for records that [`decode`] refuses too: they were counted all the same.
+/// This also works for records that [`decode`] refuses, because they were counted as well.
 pub fn counted_by(headers: &Headers) -> Option<u64> {
     Op::from_name(text_header(headers, header::OP).ok()?)?;
     if headers.get(header::RETRY).is_some() {
@@ -74,7 +74,7 @@ fn number_header<N: std::str::FromStr>(headers: &Headers, name: &str) -> Result<
     text_header(headers, name)?.parse().map_err(|_| bad_header(name))
 }
 
-/// A header of hexadecimal digits, two for each of 16 bytes.
+/// Parses a header of hexadecimal digits, two for each of 16 bytes.
 fn digits(headers: &Headers, name: &str) -> Result<[u8; 16], Malformed> {
     FromHex::from_hex(text_header(headers, name)?).map_err(|_| bad_header(name))
 }
@@ -98,7 +98,7 @@ fn upper(headers: &Headers) -> Result<ClusterTime, Malformed> {
     parsed.ok_or_else(|| bad_header(header::UPPER))
 }
 
-/// A further codec raises [`FORMAT`], so a name that is unknown here is damage.
+/// Parses the codec. A further codec raises [`FORMAT`], so an unknown name means damage.
 fn codec(headers: &Headers) -> Result<Codec, Malformed> {
     match headers.get(header::CODEC) {
         None => Ok(Codec::Json),
@@ -116,7 +116,7 @@ fn uuid(headers: &Headers) -> Result<Option<[u8; 16]>, Malformed> {
 
 type Read = Result<RawDocumentBuf, ejson::NotExtendedJson>;
 
-/// A JSON string of Extended JSON, read where the parser has unescaped it: no copy of the text is kept.
+/// Extended JSON in a JSON string, decoded from the buffer of the parser without a copy of the text.
 struct After(Read);
 
 impl<'de> Deserialize<'de> for After {
@@ -186,7 +186,7 @@ enum Policy {
     Ignore,
 }
 
-/// The parser's own message is not kept: it quotes the value.
+/// Builds the error without the message of the parser, which quotes the value.
 fn json<'a, T: Deserialize<'a>>(value: &'a [u8]) -> Result<T, Malformed> {
     serde_json::from_slice(value).map_err(|error| {
         Malformed::new(format!(
@@ -219,7 +219,7 @@ fn change(op: Op, record_key_bytes: &[u8], value: &[u8], headers: &Headers) -> R
     Ok(Change { namespace, id, key, version, op, document, upper, wall_ms, update_description: None, collection_uuid })
 }
 
-/// What the JSON of a change says.
+/// The JSON of a change.
 fn parts(value: &[u8]) -> Result<Parts, Malformed> {
     let EnvelopeValue { after, raw, id, raw_id, source } = json(value)?;
     let id = either(id.map(|text| ejson::read(text.get())), raw_id.as_deref(), "documentKey")?
@@ -228,26 +228,26 @@ fn parts(value: &[u8]) -> Result<Parts, Malformed> {
     Ok(Parts { namespace: Namespace::new(source.db, source.collection), id, document, wall_ms: source.wall_ms })
 }
 
-/// A document as text or as base64 of its BSON, but not both.
+/// Returns a document that is given as text or as base64 of its BSON, but not as both.
 fn either(text: Option<Read>, raw: Option<&str>, name: &str) -> Result<Option<RawDocumentBuf>, Malformed> {
     match (text, raw) {
         (None, None) => Ok(None),
-        (Some(_), Some(_)) => Err(Malformed::new(format!("`{name}` is there as text and as BSON"))),
+        (Some(_), Some(_)) => Err(Malformed::new(format!("`{name}` is given both as text and as BSON"))),
         (Some(read), None) => read.map(Some).map_err(|error| {
-            Malformed::new(format!("`{name}` is no canonical Extended JSON, from its column {}", error.column))
+            Malformed::new(format!("`{name}` is not canonical Extended JSON, from its column {}", error.column))
         }),
         (None, Some(raw)) => STANDARD
             .decode(raw)
             .ok()
             .and_then(|bytes| RawDocumentBuf::from_bytes(bytes).ok())
             .map(Some)
-            .ok_or_else(|| Malformed::new(format!("the BSON instead of `{name}` is no base64 of a document"))),
+            .ok_or_else(|| Malformed::new(format!("the BSON instead of `{name}` is not base64 of a document"))),
     }
 }
 
 fn frontier(key: &[u8], value: &[u8], headers: &Headers) -> Result<FrontierRecord, Malformed> {
     if key != FRONTIER_KEY {
-        return Err(Malformed::new("a frontier lies under another key"));
+        return Err(Malformed::new("a frontier has another key"));
     }
     let FrontierValue { before, as_of_ms, seq, changes, complete } = json(value)?;
     Ok(FrontierRecord { before: Frontier(before), as_of_ms, seq, publisher: publisher(headers)?, changes, complete })
@@ -256,7 +256,7 @@ fn frontier(key: &[u8], value: &[u8], headers: &Headers) -> Result<FrontierRecor
 fn control(key: &[u8], value: &[u8], headers: &Headers) -> Result<Control, Malformed> {
     let ControlValue { kind, policy, db, collection } = json(value)?;
     if key != control_key(kind) {
-        return Err(Malformed::new("a control lies under another key"));
+        return Err(Malformed::new("a control has another key"));
     }
     let truncate = policy == Policy::Truncate;
     Ok(Control { namespace: Namespace::new(db, collection), kind, version: version(headers)?, truncate })

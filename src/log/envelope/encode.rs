@@ -1,4 +1,4 @@
-//! A record to bytes.
+//! Encodes a record.
 
 use std::{fmt, io::Write as _};
 
@@ -19,18 +19,18 @@ use crate::{
     model::{Change, ClusterTime, Control, Frontier, Op},
 };
 
-/// The bytes of a change, its value as JSON. `prefix` is what Debezium calls the connector's name.
+/// Encodes a change with its value as JSON. `prefix` is the name of the connector in Debezium's envelope.
 ///
 /// # Panics
-/// As [`encode_as`].
+/// Panics like [`encode_as`].
 pub fn encode(change: &Change, prefix: &str) -> Encoded {
     encode_as(Codec::Json, change, prefix)
 }
 
-/// The bytes of a change.
+/// Encodes a change.
 ///
 /// # Panics
-/// When a delete carries a document or any other op carries none: every later reader would have to guess.
+/// Panics if a delete carries a document or another op carries none, because every later reader would have to guess.
 pub fn encode_as(codec: Codec, change: &Change, prefix: &str) -> Encoded {
     assert_eq!(change.document.is_none(), change.op == Op::Delete, "a change has a document unless it is a delete");
     let mut headers = headers(change.op.as_str());
@@ -49,7 +49,7 @@ pub fn encode_as(codec: Codec, change: &Change, prefix: &str) -> Encoded {
     Encoded { key: record_key(&change.key), value, headers }
 }
 
-/// The headers that every record has.
+/// Returns the headers that every record has.
 fn headers(op: &str) -> Headers {
     let mut headers = Headers::new();
     headers.push(header::FORMAT, FORMAT.to_string().as_bytes());
@@ -86,7 +86,7 @@ fn json(change: &Change, prefix: &str) -> Vec<u8> {
     value
 }
 
-/// The bytes of a frontier; the publisher's generation travels in its header.
+/// Encodes a frontier; its header carries the generation of the publisher.
 pub fn encode_frontier(frontier: &FrontierRecord) -> Encoded {
     let FrontierRecord { before: Frontier(ClusterTime { t, i }), as_of_ms, seq, changes, complete, publisher: _ } =
         frontier;
@@ -97,7 +97,7 @@ pub fn encode_frontier(frontier: &FrontierRecord) -> Encoded {
     Encoded { key: FRONTIER_KEY.to_vec(), value, headers: headers(FRONTIER) }
 }
 
-/// The bytes of a control.
+/// Encodes a control.
 pub fn encode_control(control: &Control) -> Encoded {
     let kind = control_name(control.kind);
     let policy = if control.truncate { "truncate" } else { "ignore" };
@@ -112,7 +112,7 @@ pub fn encode_control(control: &Control) -> Encoded {
     Encoded { key: control_key(control.kind), value, headers }
 }
 
-/// Appends the document as a JSON string of Extended JSON; `false`, and nothing appended, when that is not to be.
+/// Appends the document as Extended JSON in a JSON string; returns `false` and appends nothing if that would lose something or be too long.
 fn after(value: &mut Vec<u8>, document: &RawDocument) -> bool {
     let start = value.len();
     let written = ejson::write_quoted(document, value).is_ok();
@@ -123,7 +123,7 @@ fn after(value: &mut Vec<u8>, document: &RawDocument) -> bool {
     fits
 }
 
-/// MongoDB's update description with Debezium's names; `None` when a part of it cannot be written or is too long.
+/// Returns MongoDB's update description with Debezium's names; `None` if a part of it cannot be written or is too long.
 fn update_description(description: &RawDocument) -> Option<Vec<u8>> {
     let mut out = br#"{"removedFields":"#.to_vec();
     let mut removed = Vec::new();
@@ -178,7 +178,7 @@ fn base64(value: &mut Vec<u8>, name: &str, document: &RawDocument) {
 }
 
 fn push(value: &mut Vec<u8>, text: fmt::Arguments<'_>) {
-    // Writing to memory does not fail.
+    // Writing to memory cannot fail.
     let _ = value.write_fmt(text);
 }
 

@@ -1,15 +1,15 @@
-//! The shape of a record: the only place where a change becomes bytes, and bytes become a change.
+//! The format of a record: the only place where a change becomes bytes, and bytes become a change.
 //!
-//! The value is the envelope of Debezium's MongoDB connector as JSON, `after` in canonical Extended JSON, so that other
-//! consumers and consoles read it. Ours beside it: `documentKey`; `raw` and `rawKey`, base64 of the BSON where the text
-//! would not be faithful (see [`ejson`](super::ejson)) or would be larger than [`MAX_TEXT`]; and the headers, which carry what
-//! order and counts rest on. `updateDescription` is for other consumers only: it is written where it can be, never read.
+//! The value is the envelope of Debezium's MongoDB connector as JSON, with `after` in canonical Extended JSON, so that other
+//! consumers and consoles can read it. We add `documentKey`; `raw` and `rawKey`, which are base64 of the BSON if the text would
+//! lose something (see [`ejson`](super::ejson)) or exceed [`MAX_TEXT`]; and headers, which carry everything that order and counts
+//! rest on. `updateDescription` is for other consumers only: it is written if possible, and never read.
 //!
-//! With `log.codec = "bson"` the value is the same envelope as BSON (see [`binary`]), and the header `driftless.codec` says so.
-//! Each record is read by what it says itself, so a topic may hold both.
+//! With `log.codec = "bson"` the value is the same envelope as BSON (see [`binary`]), and the header `driftless.codec` names it.
+//! Each record names its codec, so a topic may contain both.
 //!
-//! Both directions are pure. Decoding trusts nothing: lengths, types, names, and that the record lies under the key of the
-//! document it speaks of.
+//! Both directions are pure. Decoding checks everything: lengths, types, names, and that the key of the record is that of its
+//! document.
 
 mod binary;
 mod decode;
@@ -26,15 +26,15 @@ use crate::{
     retry::Class,
 };
 
-/// Version of this shape, in the header `driftless.format`.
+/// Version of this format, in the header `driftless.format`.
 pub const FORMAT: u32 = 1;
-/// Longest text of a document inside a value; what is longer travels as base64, whose growth is known.
+/// Longest text of a document inside a value. A longer document travels as base64, whose growth is known.
 ///
 /// 16 MiB of control characters would become 112 MiB of escapes. With this bound no record exceeds [`MAX_RECORD`].
 pub const MAX_TEXT: usize = 24 << 20;
-/// No record is larger: a document and its `_id` as base64 or text, 16 MiB each as MongoDB allows, and the rest.
+/// Size of the largest record: a document and its `_id` as base64 or text, 16 MiB each as MongoDB allows, and the rest.
 pub const MAX_RECORD: usize = 64 << 20;
-/// Longest text of what repeats a part of the document: its `_id`, the update description.
+/// Longest text of a repeated part of the document: its `_id`, or the update description.
 const MAX_ASIDE: usize = 1 << 20;
 
 /// Names of the headers.
@@ -45,17 +45,17 @@ pub mod header {
     pub const VERSION: &str = "driftless.version";
     /// An [`Op`](crate::model::Op), `frontier` or `control`.
     pub const OP: &str = "driftless.op";
-    /// Cluster time up to which the document may contain operations: `t.i`.
+    /// Cluster time up to which the document may contain operations, as `t.i`.
     pub const UPPER: &str = "driftless.upper";
     /// UUID of the collection: 32 hexadecimal digits.
     pub const UUID: &str = "driftless.uuid";
     /// Generation of the publisher, decimal.
     pub const PUBLISHER: &str = "driftless.publisher";
-    /// [`BSON`] where the value of a change is BSON; not there when it is JSON.
+    /// [`BSON`] if the value of a change is BSON; absent if it is JSON.
     pub const CODEC: &str = "driftless.codec";
     /// See [`CODEC`].
     pub const BSON: &[u8] = b"bson";
-    /// A dead letter that an earlier version of this program published again, beside its publisher; no frontier counts it.
+    /// Marks a dead letter that an earlier version published again without its publisher; no frontier counts it.
     pub const RETRY: &str = "driftless.retry";
 }
 
@@ -68,18 +68,18 @@ const FRONTIER_KEY: &[u8] = br#"{"frontier":true}"#;
 pub struct Encoded {
     /// Kafka key; it alone decides the partition of a change.
     pub key: Vec<u8>,
-    /// JSON, or BSON where the headers say so.
+    /// JSON, or BSON if the headers say so.
     pub value: Vec<u8>,
     /// All headers but [`header::PUBLISHER`], which the publisher adds.
     pub headers: Headers,
 }
 
-/// What a record of a collection topic says.
+/// A decoded record of a collection topic.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Record {
     /// A versioned fact about one document; its `update_description` is never read back.
     Change(Change),
-    /// How far the stream had come when this partition held everything before this record.
+    /// A frontier: the changes below it lie before this record.
     Frontier(FrontierRecord),
     /// A versioned fact about the whole collection.
     Control(Control),
@@ -90,26 +90,26 @@ pub enum Record {
 pub struct FrontierRecord {
     /// The bound, exclusive.
     pub before: Frontier,
-    /// Source wall clock, milliseconds since 1970, at which the stream stood there.
+    /// Wall clock of the source at the frontier, in milliseconds since 1970.
     pub as_of_ms: i64,
-    /// 1 for the publisher's first frontier in this partition, then one more each time.
+    /// Number of the frontier, counted per publisher and partition from 1.
     pub seq: u64,
     /// Generation of the publisher.
     pub publisher: u64,
-    /// Changes that this publisher wrote to this partition since its previous frontier there.
+    /// Number of changes that this publisher wrote to this partition since its previous frontier there.
     pub changes: u64,
-    /// Whether the snapshot of the collection is in the log before this record.
+    /// Whether the snapshot of the collection lies before this record.
     pub complete: bool,
 }
 
-/// Why bytes are no record of ours. Names places, never values.
+/// The reason why bytes are not a valid record. It names places, never values.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Malformed {
-    /// The code for the dead letter.
+    /// The reason for the dead letter.
     pub reason: Reason,
-    /// Which part does not fit.
+    /// The faulty part.
     pub detail: String,
-    /// [`Class::Poison`], but [`Class::Halt`] for a record of a newer format: dead-lettering those would lose good changes.
+    /// [`Class::Poison`], but [`Class::Halt`] for a record of a newer format, because a dead letter would lose a valid change.
     pub class: Class,
 }
 
@@ -119,7 +119,7 @@ impl Malformed {
     }
 }
 
-/// What the value of a change says, whichever codec wrote it.
+/// The contents of a change, whichever codec wrote it.
 struct Parts {
     namespace: Namespace,
     id: RawDocumentBuf,
@@ -164,7 +164,7 @@ mod tests {
         model::{ClusterTime, Key, Namespace, Op, Version},
     };
 
-    /// So that a test can damage them.
+    /// The parts of a record, for tests to damage.
     type Pairs = Vec<(String, Vec<u8>)>;
 
     fn decode(key: Option<&[u8]>, value: Option<&[u8]>, headers: &Pairs) -> Result<Record, Malformed> {

@@ -86,7 +86,7 @@ async fn an_index_is_built_however_long_it_takes_and_one_left_behind_is_built_ag
         .await
         .expect("ok");
     let control = world.target.open(Purpose::Control).await.expect("connects");
-    load_indexes::put_off(&control, &["app.users".to_owned()], "test", false).await.expect("drops it");
+    load_indexes::drop_before_load(&control, &["app.users".to_owned()], "test", false).await.expect("drops it");
     drop(control);
     let id = uuid::Uuid::new_v4();
     client.execute("INSERT INTO app.users (id, email, name) VALUES ($1, 'a', 'a')", &[&id]).await.expect("ok");
@@ -106,7 +106,7 @@ async fn an_index_is_built_however_long_it_takes_and_one_left_behind_is_built_ag
         client.batch_execute(&hostile(name, value)).await.expect("ok");
     }
     let control = world.target.open(Purpose::Control).await.expect("connects");
-    let built = load_indexes::catch_up(&control, "test", false).await.expect("builds it");
+    let built = load_indexes::build_after_load(&control, "test", false).await.expect("builds it");
     assert_eq!(built.iter().map(|built| &built.problem).collect::<Vec<_>>(), [&None]);
     let row = client.query_one(valid, &[]).await.expect("ok");
     assert!(row.get::<_, bool>(0));
@@ -202,7 +202,7 @@ async fn ids_are_not_kept_in_a_column_that_folds_them() {
 #[case::inherited("CREATE TABLE app.more () INHERITS (app.plans)", "other tables inherit from \"app\".\"plans\"", true)]
 #[case::rule(
     "CREATE RULE r AS ON INSERT TO app.plans DO ALSO NOTHING",
-    "a rule rewrites what is written to \"app\".\"plans\"",
+    "a rule rewrites writes to \"app\".\"plans\"",
     true
 )]
 #[case::index_left_behind(
@@ -328,7 +328,7 @@ async fn run(config: &SinkConfig, file: &MappingFile) {
     let reader = target::TargetReader::begin(&read, &prepared).await.expect("begins");
     assert!(reader.extra_rows(0).await.expect("counts").is_empty());
     reader.end().await.expect("ends");
-    let told = load_indexes::put_off(&control, &[], "test", true).await.expect("looks");
+    let told = load_indexes::drop_before_load(&control, &[], "test", true).await.expect("looks");
     assert_eq!(told, []);
 }
 

@@ -127,7 +127,7 @@ impl Daemon {
     pub async fn stop_begins(self) -> Self {
         self.signal("TERM").await;
         wait::until("the daemon hears that it is to stop", GRACE, async || {
-            wait::holds(self.log().contains("stopping: reading ends"), "no word of it")
+            wait::holds(self.log().contains("stopping: no more is read"), "no word of it")
         })
         .await;
         self
