@@ -255,7 +255,7 @@ impl Session {
         self.producer.purge(PurgeConfig::default().queue().inflight());
         let deadline = Instant::now() + ABORT_TIMEOUT;
         while self.producer.in_flight_count() > 0 && Instant::now() < deadline {
-            look(&self.producer);
+            poll(&self.producer);
         }
         if let Err(error) = self.producer.abort_transaction(ABORT_TIMEOUT) {
             tracing::debug!(id = self.transactional_id, %error, "abort a failed transaction");

@@ -186,7 +186,7 @@ mod tests {
             row.push(Some(&vec![0; bytes]));
             row
         };
-        let rows = [row(PART / 2), row(PART / 2), row(1), row(2 * PART), row(1)];
+        let rows = [row(PART_BYTES / 2), row(PART_BYTES / 2), row(1), row(2 * PART_BYTES), row(1)];
         let rows = rows.iter().collect::<Vec<_>>();
         assert_eq!(parts(&rows).collect::<Vec<_>>(), [&rows[..2], &rows[2..4], &rows[4..]]);
         assert_eq!(parts(&[]).count(), 0);
