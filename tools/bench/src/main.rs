@@ -169,45 +169,48 @@ impl Part {
             Self::Ceilings => (
                 "ceilings",
                 "1. Ceilings",
-                "Each server with its bare client and nothing else to do. What the daemon does is held against these.",
+                "Each server with its bare client and no other load. The daemon's figures are compared with these.",
             ),
             Self::Stages => (
                 "stages",
                 "2. Stages",
-                "Parts of the daemon alone. The source follows the same updates as the ceilings of the change stream; the sink \
-                 finds its topic full and its rows there.",
+                "Parts of the daemon alone. The source follows the same updates as the ceilings of the change stream. The \
+                 sink starts with a full topic and with all rows present.",
             ),
             Self::EndToEnd => (
                 "end-to-end",
                 "3. End to end",
-                "The whole daemon in one process. A backlog was written while it was stopped; it is timed by documents in front \
-                 of it and behind it. What the first look at the target already saw is left out of a rate. After each run every row was compared with its document, field by field.",
+                "The whole daemon in one process. A backlog is written while the daemon is stopped; one document before it \
+                 and one after it mark its begin and its end. Rows that the first query already finds do not count in a \
+                 rate. After each run every row is compared with its document, field by field.",
             ),
             Self::Latency => (
                 "latency",
                 "4. Latency",
-                "From sending the write to the first query that sees the row. Inserts every 10 ms, so many at once as the rate \
-                 asks for; PostgreSQL is asked every 2 ms, and that pause and the query are part of each figure.",
+                "From sending the write to the first query that sees the row. Inserts are sent every 10 ms, as many at \
+                 once as the rate demands. PostgreSQL is queried every 2 ms, and that pause and the query are part of each \
+                 figure.",
             ),
             Self::Cost => (
                 "cost",
                 "5. Cost",
-                "Processor time (user and system) and memory of the daemon's process as the kernel accounts for them, from the \
-                 start of the process to the last row.",
+                "Processor time (user and system) and memory of the daemon's process, as the kernel accounts for them, \
+                 from the start of the process to the last row.",
             ),
             Self::Recovery => (
                 "recovery",
                 "6. Recovery",
-                "1,000 inserts a second go on all the time. Killed: SIGKILL, and a new process at once. Away: stopped in order and \
-                 started again later.",
+                "1,000 inserts a second continue all the time. SIGKILL: the process is killed, and a new one starts at \
+                 once. Away: the process is stopped in order and started again later.",
             ),
             Self::Peer => (
                 "peer",
                 "7. Beside Debezium",
-                "Debezium's MongoDB source and JDBC sink, tuned, in one Kafka Connect process; in turn with the daemon on the same \
-                 documents and changes, each alone on the machine while it is measured. At the end both targets are compared \
-                 with MongoDB field by field. Processor time counts from the start of the process: with few documents most of \
-                 Debezium's is the start of its virtual machine, so only the full sizes are fair to it.",
+                "Debezium's MongoDB source and JDBC sink, tuned, in one Kafka Connect process. Debezium and the daemon \
+                 take turns on the same documents and changes, and each is alone on the machine while it is measured. At \
+                 the end both targets are compared with MongoDB, field by field. Processor time counts from the start of \
+                 the process. With few documents, most of Debezium's is the start of its virtual machine, so only the full \
+                 sizes are fair to it.",
             ),
         };
         Chapter::new(name, title, method)

@@ -12,9 +12,9 @@ use crate::{
 pub(crate) fn page(report: &Report, plots: &[(String, String)]) -> String {
     let mut page = String::from("# Benchmarks\n\n");
     page.push_str(
-        "Written by `make bench`, in one run on one machine: every ceiling and every figure that is held against it was\n\
-         measured with the same servers and the same data on the same processor. Absolute figures belong to the machine;\n\
-         the ratios travel. [performance.md](performance.md) explains them.\n\n",
+        "Written by `make bench`, in one run on one machine: every ceiling, and every figure that is compared with it, was\n\
+         measured with the same servers and the same data on the same processor. Absolute figures depend on the machine;\n\
+         ratios carry over to others. [performance.md](performance.md) explains them.\n\n",
     );
     if report.scale.quick {
         page.push_str("**A quick run: small sizes, few repetitions. Good for a look, not for quoting.**\n\n");
@@ -51,7 +51,7 @@ fn machine(page: &mut String, report: &Report) {
 }
 
 fn list(page: &mut String, report: &Report) {
-    page.push_str("## What must be reached\n\n| what | required | found | |\n|---|---|---|---|\n");
+    page.push_str("## Targets\n\n| what | required | found | |\n|---|---|---|---|\n");
     for line in required::judge(report) {
         let (found, mark) = match line.mark {
             Mark::Reached => (line.found, "reached"),
