@@ -18,9 +18,9 @@ pub struct Fault {
     pub place: String,
     /// The key, as `section.key`; empty if the file as a whole is at fault.
     pub key: String,
-    /// What is wrong; never a secret.
+    /// The fault, without secrets.
     pub rule: String,
-    /// What to do.
+    /// The remedy.
     pub hint: String,
 }
 

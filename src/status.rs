@@ -75,7 +75,7 @@ impl Phase {
 pub struct Stall {
     /// When the wait began.
     pub since: Timestamp,
-    /// What the task waits for.
+    /// The reason of the wait.
     pub reason: String,
     /// Whether the wait concerns the role in every phase, not only one attempt.
     #[serde(skip)]
@@ -92,7 +92,7 @@ pub struct RoleStatus {
     /// Why the role stalls or has halted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// What to do about it.
+    /// The remedy.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
     /// The waiting tasks by name; a failed attempt of the whole role has the name of the role.

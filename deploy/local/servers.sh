@@ -8,12 +8,12 @@
 process_stat() {
   local stat
   { stat=$(<"/proc/$1/stat"); } 2>/dev/null || return 0
-  # What follows the program's name in parentheses: fields 3 (state) to 22 (start time).
+  # After the program's name in parentheses: fields 3 (state) to 22 (start time).
   read -r -a stat <<<"${stat##*) }"
   echo "${stat[0]} ${stat[19]}"
 }
 
-# What tells a process from a later one that got the same number.
+# Distinguishes a process from a later one with the same number.
 identity() {
   local stat
   stat=$(process_stat "$1")

@@ -33,12 +33,12 @@ pub struct Cli {
     /// Which lines to log: a level, or a list such as `warn,driftless=debug`.
     #[arg(long, global = true, env = "DRIFTLESS_LOG", default_value = "warn,driftless=info", help_heading = GLOBAL)]
     pub log_filter: String,
-    /// What to do.
+    /// The command.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// What to do.
+/// A command with its options.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run the daemon with all roles, or with some of them.

@@ -14,7 +14,7 @@ use crate::{
     postgres::{Postgres, Purpose, Session, migrate, read_catalog, rehearse},
 };
 
-/// What to do with the schema of the target.
+/// A command on the schema of the target.
 #[derive(Debug, Subcommand)]
 pub enum Schema {
     /// Migrate the schema `driftless`; with an option, also prepare or finish a large first load.

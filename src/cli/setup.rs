@@ -85,9 +85,9 @@ fn policy(on_drop: mapping::OnDrop) -> OnDrop {
 pub(super) struct Finding {
     /// File and line, or the server.
     pub(super) place: String,
-    /// What is wrong.
+    /// The fault.
     pub(super) what: String,
-    /// What to do.
+    /// The remedy.
     pub(super) hint: String,
 }
 

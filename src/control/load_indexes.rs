@@ -161,7 +161,7 @@ impl Remembered {
         if kind == "index" {
             let sql = "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass($1)";
             let build = definition.replacen("CREATE INDEX ", "CREATE INDEX CONCURRENTLY ", 1);
-            return Ok(match self.stands(session, sql, &[name]).await? {
+            return Ok(match self.validity(session, sql, &[name]).await? {
                 Some(true) => Vec::new(),
                 Some(false) => vec![format!("DROP INDEX CONCURRENTLY {name}"), build],
                 None => vec![build],
@@ -169,7 +169,7 @@ impl Remembered {
         }
         let sql =
             "SELECT convalidated FROM pg_constraint WHERE conrelid = to_regclass($1) AND quote_ident(conname) = $2";
-        let stands = self.stands(session, sql, &[table, name]).await?;
+        let known = self.validity(session, sql, &[table, name]).await?;
         // Added first and validated later, so that writers do not wait. A constraint that was NOT VALID is not validated.
         let (rule, valid) = match definition.strip_suffix(" NOT VALID") {
             Some(rule) => (rule, false),
@@ -177,11 +177,11 @@ impl Remembered {
         };
         let add = format!("ALTER TABLE {table} ADD CONSTRAINT {name} {rule} NOT VALID");
         let validate = format!("ALTER TABLE {table} VALIDATE CONSTRAINT {name}");
-        let statements = [(stands.is_none(), add), (valid && stands != Some(true), validate)];
+        let statements = [(known.is_none(), add), (valid && known != Some(true), validate)];
         Ok(statements.into_iter().filter(|(needed, _)| *needed).map(|(_, sql)| sql).collect())
     }
 
-    async fn stands(&self, session: &Session, sql: &str, params: &[Param<'_>]) -> Result<Option<bool>, Error> {
+    async fn validity(&self, session: &Session, sql: &str, params: &[Param<'_>]) -> Result<Option<bool>, Error> {
         let act = "look for an index or foreign key";
         session.query_opt(act, sql, params).await?.map(|row| field(&row, 0, act)).transpose()
     }

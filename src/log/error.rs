@@ -290,7 +290,7 @@ mod tests {
             assert_eq!((error.to_string().as_str(), error.class()), (text, Class::Transient));
             assert!(error.hint().is_some());
         }
-        // What is said about brokers explains no refusal of a request.
+        // A log line about brokers does not explain the refusal of a request.
         let refused = error(RDKafkaErrorCode::TopicAuthorizationFailed).because(why);
         assert!(!refused.to_string().contains("SASL"));
     }

@@ -7,7 +7,7 @@
 //!  Leadership: membership of a group on <prefix>.state. The leader connects a Publisher, which fences the one before.
 //! ```
 //!
-//! What holds here:
+//! Invariants:
 //! - A transaction carries the changes, their frontier, and the resume token to continue from: all of it or nothing.
 //! - Every outcome but a plain success ends the [`Publisher`]. Nobody guesses what the brokers did: the next publisher fences
 //!   it, reads the state, and continues from there.

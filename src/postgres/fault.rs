@@ -3,7 +3,7 @@
 /// A fault of the target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// What is wrong, and where.
+    /// The fault, with its place.
     pub what: String,
     /// The remedy.
     pub hint: String,

@@ -226,8 +226,8 @@ impl Session {
     /// Returns why the connection ended, as its task reported.
     async fn cause_of_death(&self) -> Option<Cause> {
         let mut death = self.death.clone();
-        let told = tokio::time::timeout(Duration::from_secs(1), death.wait_for(Option::is_some)).await;
-        told.ok()?.ok()?.clone()
+        let reported = tokio::time::timeout(Duration::from_secs(1), death.wait_for(Option::is_some)).await;
+        reported.ok()?.ok()?.clone()
     }
 }
 

@@ -47,7 +47,7 @@ mod tests {
         let error = url.parse::<tokio_postgres::Config>().expect_err("it is refused");
         let error = refused(url, &error);
         assert!(error.hint().is_some_and(|said| said.starts_with(hint)), "{:?}", error.hint());
-        let told = crate::retry::chain(&error);
-        assert!(!told.contains("hunter2"), "{told}");
+        let text = crate::retry::chain(&error);
+        assert!(!text.contains("hunter2"), "{text}");
     }
 }

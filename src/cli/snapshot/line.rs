@@ -21,7 +21,7 @@ pub(super) struct Line {
     pub(super) reported: Option<SnapshotStatus>,
     /// When the leader wrote it.
     pub(super) reported_at: Option<Timestamp>,
-    /// What the report does not say: a pending request, or silence.
+    /// A fact beside the report: a pending request, or silence.
     pub(super) note: Option<String>,
     /// Whether every request is done.
     #[serde(skip)]
