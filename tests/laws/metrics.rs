@@ -1,5 +1,5 @@
-//! Every metric that `src/metrics.rs` names is there after a while of ordinary work, and every query of the dashboard has an
-//! answer from a real Prometheus.
+//! Every metric in `src/metrics.rs` appears after a while of ordinary work, a real Prometheus answers every query of the dashboard,
+//! and the alerts fire as their own tests say.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -17,13 +17,16 @@ use crate::support::{
     wait,
 };
 
-static WATCHED: OnceCell<Stack> = OnceCell::const_new();
+/// The shared servers, and Prometheus beside them.
+async fn watched() -> &'static Stack {
+    static WATCHED: OnceCell<Stack> = OnceCell::const_new();
+    let instance = std::env::var("DRIFTLESS_INSTANCE").unwrap_or_else(|_| "main".to_owned());
+    WATCHED.get_or_init(|| Stack::running(&instance, &["--prometheus"])).await
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn metrics_and_every_query_of_the_dashboard_answer() {
-    // The shared servers, and Prometheus beside them.
-    let instance = std::env::var("DRIFTLESS_INSTANCE").unwrap_or_else(|_| "main".to_owned());
-    let stack = WATCHED.get_or_init(|| Stack::running(&instance, &["--prometheus"])).await;
+    let stack = watched().await;
     let mut migration = Migration::demo_on(stack, "metrics").await;
     migration.set("reconcile", "interval", "1s");
     fill(&migration, 13, 500).await;
@@ -65,6 +68,19 @@ async fn metrics_and_every_query_of_the_dashboard_answer() {
     drop(targets);
     daemon.stop(0).await;
     migration.finish().await;
+}
+
+/// `driftless.rules.test.yml` says for invented series which alerts fire, when, and with which text.
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_make_the_alerts_fire_that_the_rules_promise() {
+    let stack = watched().await;
+    let output = tokio::process::Command::new(stack.value("PROMTOOL"))
+        .args(["test", "rules", "driftless.rules.test.yml"])
+        .current_dir(root().join("dashboards"))
+        .output()
+        .await
+        .expect("run promtool");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&[output.stdout, output.stderr].concat()));
 }
 
 /// The list of targets that Prometheus scrapes; put back as it was in the end.
