@@ -477,7 +477,7 @@ mod tests {
             let (head, tail) = value.split_once(r#""after":""#).expect("an after");
             let (_, tail) = tail.split_once(r#"}","#).expect("its end");
             encoded.value = format!(r#"{head}"raw":"{}",{tail}"#, STANDARD.encode(bytes)).into_bytes();
-            assert!(read_back(&encoded).expect_err("malformed").detail.contains("no base64 of a document"));
+            assert!(read_back(&encoded).expect_err("malformed").detail.contains("is not base64 of a document"));
         }
     }
 
