@@ -8,7 +8,7 @@
 //!    └────────────────── reconciler: reads both sides as of one cluster time ◀───┴──────────┘
 //! ```
 //! `ARCHITECTURE.md` says what holds and why. Reading order: [`model`], [`mapping`], [`source`], [`log`], [`postgres`],
-//! [`sink`], [`target`], [`control`], [`reconcile`], [`pipeline`].
+//! [`sink`], [`target`], [`control`], `reconcile`, [`pipeline`].
 
 #[macro_use]
 pub mod failpoints;
@@ -23,7 +23,7 @@ pub mod log;
 pub mod metrics;
 pub mod pipeline;
 pub mod postgres;
-pub mod reconcile;
+pub(crate) mod reconcile;
 pub mod retry;
 pub mod sink;
 pub mod source;

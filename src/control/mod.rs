@@ -6,6 +6,7 @@ pub mod dead_letters;
 pub mod load_indexes;
 pub mod repairs;
 pub mod replay;
+pub mod results;
 pub mod snapshots;
 pub mod stale;
 pub mod status;

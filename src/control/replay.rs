@@ -6,7 +6,6 @@
 
 use tokio_postgres::Row;
 
-use super::status::storable;
 use crate::{
     postgres::{Error, Session, identity, session::field},
     sink::checkpoint,
@@ -119,7 +118,7 @@ pub async fn record_action(
         .execute(
             "record the action",
             sql,
-            &[&session.prefix(), &session.storable(who), &command, &storable(session, detail)],
+            &[&session.prefix(), &session.storable(who), &command, &session.storable_json(detail)],
         )
         .await?;
     Ok(())

@@ -1,17 +1,11 @@
 //! Reads the state of the target for the status page, the metrics and the verdict.
 
-use std::time::Duration;
-
 use serde::Serialize;
-use tokio_postgres::Row;
 
+use super::results::{self, ReconcileResult};
 use crate::{
     model::ClusterTime,
-    postgres::{
-        Error, Session,
-        identity::OURS,
-        session::{Param, field},
-    },
+    postgres::{Error, Session, identity::OURS, session::field},
     sink::checkpoint,
 };
 
@@ -24,7 +18,7 @@ pub struct Status {
     pub positions: Vec<PartitionStatus>,
     /// Open and parked dead letters.
     pub dead_letters: Vec<Letters>,
-    /// The last result of each tier for each collection.
+    /// The results of the reconciler that may still hold, see [`results::last`].
     pub reconcile: Vec<ReconcileResult>,
     /// The last actions of operators, newest first.
     pub actions: Vec<Action>,
@@ -75,41 +69,6 @@ pub struct Action {
     pub detail: serde_json::Value,
 }
 
-/// The result of a pass of the reconciler.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct ReconcileResult {
-    /// The collection.
-    pub collection: String,
-    /// The kind of comparison: counts, sample, digest, deep, …
-    pub tier: String,
-    /// Duration of the pass; its first read is older than its end by this much.
-    pub took: Duration,
-    /// Begin of the pass in milliseconds since 1970; PostgreSQL sets it when the result is stored.
-    pub began_ms: i64,
-    /// Age of the begin in milliseconds, by PostgreSQL's clock; never below zero.
-    pub age: Duration,
-    /// Digest of the compiled plan that rows were compared with.
-    pub plan: Option<[u8; 16]>,
-    /// The cluster time at which both sides were read.
-    pub as_of: ClusterTime,
-    /// Documents that were judged.
-    pub checked: u64,
-    /// Documents that exist.
-    pub total: u64,
-    /// Documents missing in the target.
-    pub missing: u64,
-    /// Documents only in the target.
-    pub extra: u64,
-    /// Documents that differ in at least one column.
-    pub different: u64,
-    /// Documents that could not be judged.
-    pub undecided: u64,
-    /// Whether the source has no such collection and the target never held a document of it.
-    pub no_such_collection: bool,
-    /// Further details of the tier, without values of documents.
-    pub detail: serde_json::Value,
-}
-
 const ACT: &str = "read the status";
 
 /// Reads the status; `actions` bounds the number of actions.
@@ -131,7 +90,7 @@ pub async fn read(session: &Session, actions: u32) -> Result<Status, Error> {
         now_ms: field(&now, 0, ACT)?,
         positions: positions.collect(),
         dead_letters: dead_letters(session).await?,
-        reconcile: reconcile_results(session).await?,
+        reconcile: results::last(session).await?,
         actions: last_actions(session, actions).await?,
     })
 }
@@ -156,103 +115,6 @@ pub async fn dead_letters(session: &Session) -> Result<Vec<Letters>, Error> {
         })
     });
     letters.collect()
-}
-
-/// Reads the last result of each tier for each collection.
-///
-/// # Errors
-/// Fails with [`Error::Statement`], whose class follows the cause.
-pub async fn reconcile_results(session: &Session) -> Result<Vec<ReconcileResult>, Error> {
-    let sql = format!(
-        "SELECT DISTINCT ON (collection, tier) collection, tier, (extract(epoch FROM finished_at - began_at) * 1000)::int8, \
-                (extract(epoch FROM began_at) * 1000)::int8, \
-                (extract(epoch FROM clock_timestamp() - began_at) * 1000)::int8, plan, \
-                as_of_t, as_of_i, checked, total, missing, extra, different, undecided, detail, no_such_collection \
-           FROM driftless.reconcile_result WHERE {OURS} ORDER BY collection, tier, id DESC"
-    );
-    let rows = session.query(ACT, &sql, &[&session.prefix()]).await?;
-    rows.iter().map(reconcile_result).collect()
-}
-
-fn reconcile_result(row: &Row) -> Result<ReconcileResult, Error> {
-    let number = |at: usize| Ok::<_, Error>(u64::try_from(field::<i64>(row, at, ACT)?).unwrap_or(0));
-    Ok(ReconcileResult {
-        collection: field(row, 0, ACT)?,
-        tier: field(row, 1, ACT)?,
-        took: Duration::from_millis(number(2)?),
-        began_ms: field(row, 3, ACT)?,
-        age: Duration::from_millis(number(4)?),
-        plan: field::<Option<&[u8]>>(row, 5, ACT)?.and_then(|digest| digest.try_into().ok()),
-        as_of: checkpoint::cluster_time(field(row, 6, ACT)?, field(row, 7, ACT)?).unwrap_or_default(),
-        checked: number(8)?,
-        total: number(9)?,
-        missing: number(10)?,
-        extra: number(11)?,
-        different: number(12)?,
-        undecided: number(13)?,
-        detail: field(row, 14, ACT)?,
-        no_such_collection: field(row, 15, ACT)?,
-    })
-}
-
-/// Makes texts storable with [`Session::storable`]. An `_id` is Extended JSON, which can contain an escape.
-pub(crate) fn storable(session: &Session, value: &serde_json::Value) -> serde_json::Value {
-    use serde_json::Value;
-    match value {
-        Value::String(text) => session.storable(text).into(),
-        Value::Array(values) => values.iter().map(|value| storable(session, value)).collect(),
-        Value::Object(fields) => {
-            fields.iter().map(|(name, value)| (session.storable(name), storable(session, value))).collect()
-        }
-        other => other.clone(),
-    }
-}
-
-/// Number of results kept per collection and tier.
-const RESULTS_KEPT: i64 = 1_000;
-
-/// Stores the result of a pass and deletes the oldest results.
-///
-/// # Errors
-/// Fails with [`Error::Statement`], whose class follows the cause.
-pub async fn store_reconcile_result(session: &Session, result: &ReconcileResult) -> Result<(), Error> {
-    failpoint!(RECONCILE_RESULT);
-    let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
-    let sql = "INSERT INTO driftless.reconcile_result \
-                 (migration, collection, tier, as_of_t, as_of_i, checked, total, missing, extra, different, undecided, detail, \
-                  began_at, plan, no_such_collection) \
-               SELECT id, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, now() - $13::float8 * interval '1 second', $14, $15 \
-                 FROM driftless.identity WHERE prefix = $1";
-    session
-        .execute(
-            "store a result",
-            sql,
-            &[
-                &session.prefix(),
-                &result.collection,
-                &result.tier,
-                &i64::from(result.as_of.t),
-                &i64::from(result.as_of.i),
-                &number(result.checked),
-                &number(result.total),
-                &number(result.missing),
-                &number(result.extra),
-                &number(result.different),
-                &number(result.undecided),
-                &storable(session, &result.detail),
-                &result.took.as_secs_f64(),
-                &result.plan.as_ref().map(<[u8; 16]>::as_slice),
-                &result.no_such_collection,
-            ],
-        )
-        .await?;
-    let sql = format!(
-        "DELETE FROM driftless.reconcile_result WHERE id IN (SELECT id FROM driftless.reconcile_result \
-          WHERE {OURS} AND collection = $2 AND tier = $3 ORDER BY id DESC OFFSET $4)"
-    );
-    let params: [Param<'_>; 4] = [&session.prefix(), &result.collection, &result.tier, &RESULTS_KEPT];
-    session.execute("delete old results", &sql, &params).await?;
-    Ok(())
 }
 
 async fn last_actions(session: &Session, limit: u32) -> Result<Vec<Action>, Error> {

@@ -63,7 +63,7 @@ mod tests {
     use super::*;
     use crate::{
         model::{ClusterTime, Version},
-        reconcile::verdict::Proof,
+        reconcile::proof::Proof,
     };
 
     fn key(id: i32) -> Key {
@@ -75,7 +75,7 @@ mod tests {
     }
 
     fn entry(i: u32, applied: i64) -> Entry {
-        Entry { version: version(i), deleted: false, upper: version(i).time, digest: None, applied }
+        Entry { version: version(i), deleted: false, upper: version(i).time, applied }
     }
 
     fn report(full: bool, ids: &[i32], refused: bool) -> Report {

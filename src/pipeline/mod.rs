@@ -22,10 +22,11 @@ use std::{future::Future, time::Duration};
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::reconciler::Comparison;
 pub use self::{
     log_watch::LogWatchRole,
     overview::{CollectionOverview, Overview, OverviewRole},
-    reconciler::{Comparison, ReconcilerRole},
+    reconciler::ReconcilerRole,
     sink::SinkRole,
     source::SourceRole,
 };

@@ -10,16 +10,22 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use super::{Error, reconciler::FULL};
+use super::Error;
 use crate::{
     config::Config,
-    control::status::{self, Letters, PartitionStatus, ReconcileResult},
+    control::{
+        results::ReconcileResult,
+        status::{self, Letters, PartitionStatus},
+    },
     log::topic_name,
     mapping::Plan,
     metrics as names,
     model::{Frontier, Namespace},
     postgres::{Postgres, Purpose, Session},
-    reconcile::verdict::{Aged, CollectionFacts, Evidence, Facts, Judged, Proof, judge},
+    reconcile::{
+        proof::{Aged, Evidence, Proof},
+        verdict::{CollectionFacts, Facts, Judged, judge},
+    },
     status::{Phase, Status},
 };
 
@@ -198,7 +204,7 @@ impl OverviewRole {
         };
         let as_of = positions.iter().map(|position| position.as_of_ms).min().flatten();
         let ours = |result: &&ReconcileResult| result.collection == name && result.plan.as_ref() == plan;
-        let evidence = evidence(shared.reconcile.iter().filter(|result| plan.is_some() && ours(result)));
+        let evidence = Evidence::new(shared.reconcile.iter().filter(|result| plan.is_some() && ours(result)).map(aged));
         CollectionOverview {
             name: name.to_owned(),
             watermark: positions.iter().map(|position| position.watermark).min().flatten().map(Frontier),
@@ -259,29 +265,16 @@ fn later(staleness: SignedDuration, since: Duration) -> SignedDuration {
     staleness.saturating_add(SignedDuration::try_from(since).unwrap_or(SignedDuration::MAX))
 }
 
-/// The newest result of each kind; a sample only when it is the later one.
-fn evidence<'a>(results: impl Iterator<Item = &'a ReconcileResult>) -> Evidence {
-    let mut evidence = Evidence::default();
-    for result in results {
-        let aged = Some(Aged { proof: proof(result), age: result.age });
-        if result.tier == FULL { evidence.full = aged } else { evidence.sample = aged }
-    }
-    let full_is_later = |full: &Aged| evidence.sample.as_ref().is_some_and(|sample| full.age <= sample.age);
-    if evidence.full.as_ref().is_some_and(full_is_later) {
-        evidence.sample = None;
-    }
-    evidence
-}
-
-fn proof(result: &ReconcileResult) -> Proof {
-    Proof {
+fn aged(result: &ReconcileResult) -> Aged {
+    let proof = Proof {
         at: Timestamp::from_millisecond(result.began_ms).unwrap_or_default(),
-        full: result.tier == FULL,
+        full: result.full,
         documents: result.checked,
         missing: result.missing,
         extra: result.extra,
         different: result.different,
         undecided: result.undecided,
         no_such_collection: result.no_such_collection,
-    }
+    };
+    Aged { proof, age: result.age }
 }

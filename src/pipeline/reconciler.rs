@@ -12,13 +12,13 @@ use super::{
 };
 use crate::{
     config::Config,
-    control::status::{ReconcileResult, store_reconcile_result},
+    control::results::{self, ReconcileResult},
     log::{Topics, ejson},
     mapping::{CollectionFile, MappingFile},
     metrics as names,
     model::Key,
     postgres::{self, Purpose, Session, Watch},
-    reconcile::{self, Bounds, Coverage, Pass, Report},
+    reconcile::{self, Bounds, Coverage, Report, SourceCollection, TargetCollection},
     sink::Prepared,
     source::{self, Limits, Source},
     status::{Phase, Role, Status},
@@ -38,7 +38,7 @@ pub struct ReconcilerRole {
 }
 
 /// Both sides, ready to be compared.
-pub struct Comparison {
+pub(crate) struct Comparison {
     source: source::SnapshotReader,
     session: Session,
     prepared: Prepared,
@@ -52,7 +52,7 @@ impl Comparison {
     ///
     /// # Errors
     /// Those of either side, and [`Error::Mapping`] when the mapping does not fit the target.
-    pub async fn connect(config: &Config, mapping: &MappingFile) -> Result<Self, Error> {
+    pub(crate) async fn connect(config: &Config, mapping: &MappingFile) -> Result<Self, Error> {
         let fit = fit(config, mapping).await?;
         let source = Source::connect(&config.source).await?;
         let collections = mapping.collections().map(CollectionFile::name);
@@ -76,13 +76,13 @@ impl Comparison {
 
     /// Lists more findings in its reports, or fewer. What is stored stays within [`Bounds::FINDINGS`].
     #[must_use]
-    pub fn with_findings(mut self, findings: usize) -> Self {
+    pub(crate) fn with_findings(mut self, findings: usize) -> Self {
         self.bounds.findings = findings;
         self
     }
 
     /// The mapped collections, by place.
-    pub fn collections(&self) -> Vec<String> {
+    pub(crate) fn collections(&self) -> Vec<String> {
         self.prepared.all().collections().iter().map(|plan| plan.collection.clone()).collect()
     }
 
@@ -90,35 +90,23 @@ impl Comparison {
     ///
     /// # Errors
     /// Those of either side.
-    pub async fn pass(&self, collection: usize, coverage: Coverage) -> Result<Option<Report>, Error> {
+    pub(crate) async fn pass(&self, collection: usize, coverage: Coverage) -> Result<Option<Report>, Error> {
         // In the order of the plan, from which the topics were made.
         let topic = &self.topics.collections()[collection];
-        let target = reconcile::CollectionTarget {
+        let target = TargetCollection {
             session: &self.session,
             prepared: &self.prepared,
             collection,
             topic: &topic.name,
             partitions: topic.partitions,
         };
-        let Some(report) = Pass::run(&self.source, target, coverage, self.bounds).await? else { return Ok(None) };
-        let result = ReconcileResult {
-            collection: report.collection.clone(),
-            tier: if report.proof.full { FULL } else { SAMPLE }.to_owned(),
-            took: report.took,
-            began_ms: 0,
-            age: Duration::ZERO,
-            plan: Some(self.prepared.all().collections()[collection].digest()),
-            as_of: report.as_of,
-            checked: report.proof.documents,
-            total: report.proof.documents,
-            missing: report.proof.missing,
-            extra: report.proof.extra,
-            different: report.proof.different,
-            undecided: report.proof.undecided,
-            no_such_collection: report.proof.no_such_collection,
-            detail: serde_json::json!(&report.findings[..report.findings.len().min(Bounds::FINDINGS)]),
-        };
-        store_reconcile_result(&self.session, &result).await?;
+        let plan = target.plan();
+        let source = SourceCollection { reader: &self.source, name: &plan.collection };
+        let report = reconcile::run(&source, &target, plan, coverage, self.bounds).await?;
+        let Some(report) = report else { return Ok(None) };
+        metrics::counter!(names::RECONCILE_DOCUMENTS, "collection" => plan.collection.clone())
+            .increment(report.proof.documents);
+        results::store(&self.session, &result(&report, plan.digest())).await?;
         Ok(Some(report))
     }
 
@@ -130,9 +118,26 @@ impl Comparison {
     }
 }
 
-/// Tiers as they are stored.
-pub(super) const FULL: &str = "full";
-const SAMPLE: &str = "sample";
+/// A report as it is stored.
+fn result(report: &Report, plan: [u8; 16]) -> ReconcileResult {
+    let Report { collection, proof, as_of, took, findings, .. } = report;
+    ReconcileResult {
+        collection: collection.clone(),
+        full: proof.full,
+        took: *took,
+        began_ms: 0,
+        age: Duration::ZERO,
+        plan: Some(plan),
+        as_of: *as_of,
+        checked: proof.documents,
+        missing: proof.missing,
+        extra: proof.extra,
+        different: proof.different,
+        undecided: proof.undecided,
+        no_such_collection: proof.no_such_collection,
+        detail: serde_json::json!(&findings[..findings.len().min(Bounds::FINDINGS)]),
+    }
+}
 
 impl ReconcilerRole {
     /// Runs until cancelled.

@@ -20,6 +20,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { id: 6, name: "repair", sql: include_str!("migrations/0006_repair.sql") },
     Migration { id: 7, name: "key_rule", sql: include_str!("migrations/0007_key_rule.sql") },
     Migration { id: 8, name: "no_such_collection", sql: include_str!("migrations/0008_no_such_collection.sql") },
+    Migration { id: 9, name: "reconcile_total", sql: include_str!("migrations/0009_reconcile_total.sql") },
 ];
 
 /// Key of the advisory lock: roughly "driftless" as a number.

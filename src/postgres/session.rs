@@ -80,6 +80,19 @@ impl Session {
             .collect()
     }
 
+    /// Makes the texts and names in JSON storable, see [`Self::storable`].
+    pub(crate) fn storable_json(&self, value: &serde_json::Value) -> serde_json::Value {
+        use serde_json::Value;
+        match value {
+            Value::String(text) => self.storable(text).into(),
+            Value::Array(values) => values.iter().map(|value| self.storable_json(value)).collect(),
+            Value::Object(fields) => {
+                fields.iter().map(|(name, value)| (self.storable(name), self.storable_json(value))).collect()
+            }
+            other => other.clone(),
+        }
+    }
+
     /// Returns whether the connection is open, as far as is known.
     pub(crate) fn is_alive(&self) -> bool {
         !self.client.is_closed()

@@ -1,27 +1,42 @@
 //! Compares both sides as of one cluster time.
 //!
 //! ```text
-//!  source::SnapshotReader ─ documents at T ─┐
-//!                                   ├─ compare (pure) ─▶ match | missing | extra | different | undecided ─▶ verdict (pure)
-//!  target::TargetReader ─ ledger, rows, W ──┘
+//!  MongoDB ───── documents at T ──┐
+//!                                 ├─▶ examine ─▶ judgement of each ─▶ tally ─▶ report ─▶ proof ─▶ verdict
+//!  PostgreSQL ── ledger, rows, W ─┘
 //! ```
-//! Owns the judgement and nothing else: it changes neither side. Reading order: `compare`, `pass`, `verdict`.
+//! Nothing here changes either side. `judgement`, `tally`, `report`, `proof` and `verdict` are pure; `sides` is all that a pass
+//! asks of the servers. Reading order: `judgement`, `examine`, `pass`, `proof`, `verdict`.
 
-pub mod compare;
+mod bounds;
+mod examine;
+mod judgement;
 mod pass;
-pub mod verdict;
+pub(crate) mod proof;
+mod read;
+mod report;
+mod servers;
+mod sides;
+#[cfg(test)]
+mod simulation;
+mod tally;
+pub(crate) mod verdict;
 
 use thiserror::Error;
 
-pub use pass::{Bounds, CollectionTarget, Coverage, Drifting, Finding, Pass, Report};
-
+pub(crate) use self::{
+    bounds::{Bounds, Coverage},
+    pass::run,
+    report::{Drifting, Report},
+    servers::{SourceCollection, TargetCollection},
+};
 use crate::{
     postgres,
     retry::{Class, Classify},
     source,
 };
 
-/// What keeps a pass from its end.
+/// What ends a pass before it has compared everything.
 #[derive(Debug, Error)]
 pub enum Error {
     /// MongoDB.

@@ -1,16 +1,15 @@
 //! From facts to the one word that people act on. Pure.
 //!
-//! "In sync" needs two things of every collection. A proof: all documents compared, none drifting, none undecided, and fresh.
-//! And that the target is complete *now*: a proof says nothing about a change that has not been applied since. What is not
-//! known is said to be unknown, with the reason; it never looks like the good case.
-//!
-//! A sample proves drift, never equality. So a full proof holds until its age ends it or a later pass finds more, and is not
-//! replaced by a clean sample.
+//! "In sync" needs two facts about every collection. One is a proof: all documents were compared of late, none drifts and none
+//! is undecided. The other is that the target is complete *now*: a proof says nothing about a change that has not been applied
+//! since. Anything that is not known makes the verdict unknown, with the reason.
 
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use serde::Serialize;
+
+use super::proof::{Aged, Evidence};
 
 /// The word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -38,116 +37,41 @@ impl Verdict {
     }
 }
 
-/// What a pass found in one collection.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Proof {
-    /// Since when it speaks: before the first read of the pass, by PostgreSQL's clock where the result is stored.
-    pub at: Timestamp,
-    /// Whether every document of both sides was compared, not a sample.
-    pub full: bool,
-    /// Documents compared.
-    pub documents: u64,
-    /// Documents without rows.
-    pub missing: u64,
-    /// Rows without a document.
-    pub extra: u64,
-    /// Documents whose rows differ.
-    pub different: u64,
-    /// Documents that could not be judged.
-    pub undecided: u64,
-    /// Whether the source has no such collection and never had a document of it, as far as is known: then empty is not equal.
-    pub no_such_collection: bool,
-}
-
-impl Proof {
-    /// Documents proven unequal.
-    pub fn drift(&self) -> u64 {
-        self.missing + self.extra + self.different
-    }
-
-    /// Whether everything was compared and is equal.
-    pub fn is_equal(&self) -> bool {
-        self.full && self.drift() == 0 && self.undecided == 0 && !self.no_such_collection
-    }
-}
-
-/// A proof and its age, which one clock has measured.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Aged {
-    /// The proof.
-    #[serde(flatten)]
-    pub proof: Proof,
-    /// How long ago its pass began.
-    #[serde(skip)]
-    pub age: Duration,
-}
-
-/// What the passes over one collection have shown.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Evidence {
-    /// The last pass that compared everything.
-    pub full: Option<Aged>,
-    /// The last sample, if that was later.
-    pub sample: Option<Aged>,
-}
-
-impl Evidence {
-    /// The numbers that hold: those of the full pass, unless a later sample has found more drift.
-    pub fn found(&self) -> Option<&Aged> {
-        match (&self.full, &self.sample) {
-            (Some(full), Some(sample)) if sample.proof.drift() <= full.proof.drift() => Some(full),
-            (full, sample) => sample.as_ref().or(full.as_ref()),
-        }
-    }
-
-    /// The same, so much later.
-    #[must_use]
-    pub fn grown_old(self, since: Duration) -> Self {
-        let older = |aged: Option<Aged>| aged.map(|aged| Aged { age: aged.age + since, ..aged });
-        Self { full: older(self.full), sample: older(self.sample) }
-    }
-
-    /// The pass that read last, of whichever kind.
-    pub fn last(&self) -> Option<&Aged> {
-        self.sample.as_ref().or(self.full.as_ref())
-    }
-}
-
 /// What keeps a collection that the source does not have from being proven.
-pub const NO_SUCH_COLLECTION: &str = "the source has no such collection: correct its name, or set `may_be_empty = true` in \
+pub(crate) const NO_SUCH_COLLECTION: &str = "the source has no such collection: correct its name, or set `may_be_empty = true` in \
      the mapping if that is meant";
 
 /// What is known of one collection.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CollectionFacts {
+pub(crate) struct CollectionFacts {
     /// Its name.
-    pub name: String,
+    pub(crate) name: String,
     /// Whether its snapshot is applied.
-    pub snapshot_complete: bool,
+    pub(crate) snapshot_complete: bool,
     /// How long ago the target was complete, in every partition; below zero where clocks disagree. `None`: it never was.
-    pub staleness: Option<SignedDuration>,
+    pub(crate) staleness: Option<SignedDuration>,
     /// What was found under the present mapping.
-    pub evidence: Evidence,
+    pub(crate) evidence: Evidence,
     /// Open dead letters.
-    pub dead_letters: u64,
+    pub(crate) dead_letters: u64,
     /// Parked documents.
-    pub parked: u64,
+    pub(crate) parked: u64,
 }
 
 /// Everything the verdict rests on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Facts {
+pub(crate) struct Facts {
     /// Age above which a proof proves nothing.
-    pub fresh: Duration,
+    pub(crate) fresh: Duration,
     /// Staleness above which nobody knows whether the target is complete.
-    pub max_staleness: Duration,
+    pub(crate) max_staleness: Duration,
     /// One entry per mapped collection.
-    pub collections: Vec<CollectionFacts>,
+    pub(crate) collections: Vec<CollectionFacts>,
     /// Roles that have halted or wait for something, with the reason.
-    pub troubles: Vec<String>,
+    pub(crate) troubles: Vec<String>,
 }
 
-/// The verdict and what stands between it and "in sync".
+/// The verdict and what keeps it from "in sync".
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Judged {
     /// The word.
@@ -157,7 +81,7 @@ pub struct Judged {
 }
 
 /// Judges the facts.
-pub fn judge(facts: &Facts) -> Judged {
+pub(crate) fn judge(facts: &Facts) -> Judged {
     let mut blockers = facts.troubles.clone();
     let mut drift = false;
     if facts.collections.is_empty() {
@@ -238,6 +162,7 @@ fn incomplete(staleness: Option<SignedDuration>, max: Duration) -> Option<String
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::reconcile::proof::Proof;
 
     fn proven() -> Facts {
         let proof = Proof { full: true, documents: 10, ..Proof::default() };
@@ -248,7 +173,7 @@ mod tests {
                 name: "users".to_owned(),
                 snapshot_complete: true,
                 staleness: Some(SignedDuration::from_secs(1)),
-                evidence: Evidence { full: Some(Aged { proof, age: Duration::from_secs(60) }), sample: None },
+                evidence: Evidence::new([Aged { proof, age: Duration::from_secs(60) }]),
                 dead_letters: 0,
                 parked: 0,
             }],
@@ -270,8 +195,8 @@ mod tests {
         &mut users.evidence.full.as_mut().expect("a proof").proof
     }
 
-    fn sample(change: Proof) -> Option<Aged> {
-        Some(Aged { proof: Proof { documents: 5, ..change }, age: Duration::from_secs(1) })
+    fn sample(change: Proof) -> Aged {
+        Aged { proof: Proof { documents: 5, ..change }, age: Duration::from_secs(1) }
     }
 
     #[test]
@@ -306,13 +231,16 @@ mod tests {
     fn a_sample_proves_drift_and_never_equality() {
         let clean = || sample(Proof::default());
         let dirty = || sample(Proof { missing: 1, ..Proof::default() });
-        assert_eq!(verdict(|_, users| users.evidence.sample = clean()), Verdict::InSync);
-        assert_eq!(verdict(|_, users| users.evidence.sample = dirty()), Verdict::Drift);
-        assert_eq!(verdict(|_, users| users.evidence = Evidence { full: None, sample: clean() }), Verdict::Unknown);
-        assert_eq!(verdict(|_, users| users.evidence = Evidence { full: None, sample: dirty() }), Verdict::Drift);
+        let with = |sample: Aged| {
+            verdict(|_, users| users.evidence = Evidence::new(users.evidence.full.take().into_iter().chain([sample])))
+        };
+        assert_eq!(with(clean()), Verdict::InSync);
+        assert_eq!(with(dirty()), Verdict::Drift);
+        assert_eq!(verdict(|_, users| users.evidence = Evidence::new([clean()])), Verdict::Unknown);
+        assert_eq!(verdict(|_, users| users.evidence = Evidence::new([dirty()])), Verdict::Drift);
         let remains = |_: &mut Facts, users: &mut CollectionFacts| {
             proof(users).different = 3;
-            users.evidence.sample = clean();
+            users.evidence.sample = Some(clean());
         };
         assert_eq!(verdict(remains), Verdict::Drift, "a clean sample takes no drift back");
     }

@@ -20,7 +20,7 @@ const ORDINAL: &str = "\"driftless ordinal\"";
 
 /// The CHECK constraints of a planned table.
 #[derive(Debug)]
-pub struct Checks {
+pub(crate) struct Checks {
     act: String,
     sql: String,
     names: Vec<String>,
@@ -30,15 +30,15 @@ pub struct Checks {
 
 /// Rows that a constraint refuses.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Violation {
+pub(crate) struct Violation {
     /// Why such a row is dead-lettered.
-    pub reason: Reason,
+    pub(crate) reason: Reason,
     /// The constraint, or the column, where PostgreSQL names one.
-    pub name: Option<String>,
+    pub(crate) name: Option<String>,
     /// How many rows.
-    pub rows: u64,
+    pub(crate) rows: u64,
     /// Place of the first among those that were given.
-    pub first: usize,
+    pub(crate) first: usize,
 }
 
 const CONSTRAINTS: &str = "
@@ -52,7 +52,7 @@ impl Checks {
     ///
     /// # Errors
     /// [`Error::Statement`] by its cause.
-    pub async fn of(session: &Session, plan: &TablePlan) -> Result<Self, Error> {
+    pub(crate) async fn of(session: &Session, plan: &TablePlan) -> Result<Self, Error> {
         let act = format!("ask about the constraints of {}", plan.table);
         let (mut names, mut tests) = (Vec::new(), Vec::new());
         for row in session.query(&act, CONSTRAINTS, &[&plan.table.schema, &plan.table.name]).await? {
@@ -73,7 +73,7 @@ impl Checks {
     ///
     /// # Errors
     /// [`Error::Statement`] by its cause, unless that is a refusal of a value.
-    pub async fn violated(&mut self, session: &Session, rows: &[Row]) -> Result<Vec<Violation>, Error> {
+    pub(crate) async fn violated(&mut self, session: &Session, rows: &[Row]) -> Result<Vec<Violation>, Error> {
         let mut found = Vec::new();
         let mut open = vec![(0, rows.len())];
         while let Some((from, to)) = open.pop() {

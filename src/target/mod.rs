@@ -1,9 +1,14 @@
-//! What the target holds, for those who compare, check or preview. Values are compared inside PostgreSQL and never read out.
+//! Reads of the target, for those who compare, check or preview. PostgreSQL compares the values itself, and none is read out.
 
-pub(crate) mod checks;
-pub(crate) mod printer;
-pub mod reader;
+mod checks;
+mod comparison;
+mod extra_rows;
+mod printer;
+mod reader;
 
-pub use checks::{Checks, Violation};
-pub use printer::{Printed, print_rows};
-pub use reader::{Difference, Entry, TargetReader, WaitingLetter};
+pub(crate) use self::{
+    checks::{Checks, Violation},
+    printer::print_rows,
+    reader::{DocumentId, Entry, WaitingLetter},
+};
+pub use self::{comparison::Difference, reader::TargetReader};

@@ -13,13 +13,13 @@ use crate::{
 };
 
 /// A row as text, parallel to the columns of its plan; `None` is NULL.
-pub type Printed = Vec<Option<String>>;
+pub(crate) type Printed = Vec<Option<String>>;
 
 /// Prints rows of one table, each as its texts or as the refusal that it met.
 ///
 /// # Errors
 /// [`Error::Statement`] by its cause, unless that is a refusal of a value.
-pub async fn print_rows(
+pub(crate) async fn print_rows(
     session: &Session,
     plan: &TablePlan,
     rows: &[Row],

@@ -6,12 +6,13 @@ use bson::rawdoc;
 use driftless::{
     control::{
         replay::{self, Request, To},
-        status::{self, ReconcileResult},
+        results::{self, ReconcileResult},
+        status,
     },
-    model::{ClusterTime, Frontier, Version},
+    model::{ClusterTime, Frontier},
     postgres::{self, Error, Purpose, Session},
     sink::checkpoint,
-    target::{Difference, TargetReader, reader::LedgerCounts},
+    target::{Difference, TargetReader},
 };
 
 use super::world::{TOPIC, World, change, partition, plan, user};
@@ -176,15 +177,13 @@ async fn the_reader_counts_and_finds() {
     world.apply(std::slice::from_ref(&bad)).await;
     let reader = TargetReader::begin(&session, &world.prepared).await.expect("begins");
     let users = world.prepared.named("users").expect("mapped");
-    let at = Version::snapshot(1, ClusterTime { t: 5, i: 9 });
-    assert_eq!(reader.ledger_counts(users, at).await.expect("counts"), LedgerCounts { live: 2, newer: 1 });
     assert_eq!(reader.extra_rows(users).await.expect("counts"), []);
     assert_eq!(reader.watermark(TOPIC, 1).await.expect("reads"), Some(Frontier(ClusterTime { t: 9, i: 0 })));
     assert_eq!(reader.watermark(TOPIC, 2).await.expect("reads"), None);
     let keys = [1, 2, 3, 4, 5].map(|id| user(id, 1, "").key);
     let entries = reader.entries(users, &keys).await.expect("reads");
     assert_eq!(entries.len(), 4);
-    assert!(entries[&keys[1]].deleted && entries[&keys[1]].digest.is_none() && !entries[&keys[0]].deleted);
+    assert!(entries[&keys[1]].deleted && !entries[&keys[0]].deleted);
     let letters = reader.dead_letters(users, &keys).await.expect("reads");
     let open = letters.iter().map(|(key, letter)| (key.clone(), letter.open)).collect::<HashMap<_, _>>();
     assert_eq!(open, HashMap::from([(keys[3].clone(), true)]));
@@ -194,31 +193,41 @@ async fn the_reader_counts_and_finds() {
 }
 
 #[tokio::test]
-async fn results_are_stored_and_the_last_of_each_tier_is_told() {
+async fn results_are_stored_and_the_last_of_each_kind_are_read() {
     let world = World::new().await;
-    let result = |checked| ReconcileResult {
+    let result = |full, checked, different| ReconcileResult {
         collection: "users".to_owned(),
-        tier: "sample".to_owned(),
+        full,
         took: Duration::from_secs(90),
         began_ms: 0,
         age: Duration::ZERO,
         plan: Some([7; 16]),
         as_of: ClusterTime { t: 5, i: 1 },
         checked,
-        total: 10,
         missing: 0,
         extra: 0,
-        different: 1,
+        different,
         undecided: 2,
         no_such_collection: false,
         detail: serde_json::json!({ "columns": { "name": 1 } }),
     };
-    for checked in [3, 4] {
-        status::store_reconcile_result(&world.session, &result(checked)).await.expect("stores");
+    let stored = [
+        result(true, 10, 0),
+        result(false, 3, 1),
+        result(false, 4, 2),
+        result(false, 3, 0),
+        result(false, 4, 0),
+        ReconcileResult { plan: Some([8; 16]), ..result(false, 5, 0) },
+    ];
+    for result in &stored {
+        results::store(&world.session, result).await.expect("stores");
     }
-    let last = status::reconcile_results(&world.session).await.expect("reads");
-    assert_eq!(last, [ReconcileResult { began_ms: last[0].began_ms, age: last[0].age, ..result(4) }]);
-    assert!(last[0].age >= Duration::from_secs(90), "it is as old as its first read: {:?}", last[0].age);
+    let last = results::last(&world.session).await.expect("reads");
+    assert!(last.iter().all(|last| last.age >= Duration::from_secs(90)), "as old as the first read: {last:?}");
+    let last = last.into_iter().map(|last| ReconcileResult { began_ms: 0, age: Duration::ZERO, ..last });
+    // A clean sample says nothing about the drift that an earlier one found.
+    let [full, _, drift, _, clean, other_plan] = stored;
+    assert_eq!(last.collect::<Vec<_>>(), [full, clean, drift, other_plan]);
     world.end().await;
 }
 

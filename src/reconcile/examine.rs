@@ -1,0 +1,125 @@
+//! Judges documents of one collection as of the cluster time at which the source was read.
+//!
+//! ```text
+//!  documents at T ──▶ wait until W covers T ──▶ ledger, rows, W in one snapshot ──▶ judgement of each
+//! ```
+//! Where the watermark does not come within the bound, the documents are judged all the same, and are undecided.
+
+use std::time::Duration;
+
+use bson::raw::RawDocumentBuf;
+use tokio::time::{Instant, interval};
+
+use super::{
+    Error,
+    judgement::{Judgement, RowState, judge_absent, judge_present},
+    sides::TargetSide,
+};
+use crate::{
+    mapping::{CollectionPlan, Rows},
+    model::{ClusterTime, Key},
+    source,
+    target::{DocumentId, Entry},
+};
+
+/// How often the watermark is read while it is waited for.
+pub(super) const POLL_INTERVAL: Duration = Duration::from_millis(50);
+
+/// A document and its judgement.
+#[derive(Clone, Debug)]
+pub(super) struct Examined {
+    pub(super) document: DocumentId,
+    pub(super) judgement: Judgement,
+    /// The ledger entry that it was judged by.
+    pub(super) entry: Option<Entry>,
+    /// The dead letter that waits for it.
+    pub(super) letter: Option<i64>,
+    /// Why PostgreSQL refuses even to compare its values.
+    pub(super) refused: Option<String>,
+}
+
+impl Examined {
+    /// A document whose `_id` nobody knows, so that the source cannot be asked for it.
+    pub(super) fn unknown(document: DocumentId) -> Self {
+        Self { document, judgement: Judgement::Undecided, entry: None, letter: None, refused: None }
+    }
+}
+
+/// Judges documents of one collection.
+pub(super) struct Examiner<'a, T> {
+    pub(super) target: &'a T,
+    pub(super) plan: &'a CollectionPlan,
+    /// Longest wait for the watermark.
+    pub(super) wait: Duration,
+}
+
+impl<T: TargetSide> Examiner<'_, T> {
+    /// Judges documents that the source held at `read_at`.
+    pub(super) async fn present(
+        &self,
+        documents: &[RawDocumentBuf],
+        read_at: ClusterTime,
+    ) -> Result<Vec<Examined>, Error> {
+        let (mut ids, mut keys, mut expected) = (Vec::new(), Vec::new(), Vec::new());
+        for document in documents {
+            let id = source::id_of(document).and_then(|id| Some((Key::from_id(&id)?, id)));
+            let (key, id) = id.ok_or_else(|| Error::NoKey { collection: self.plan.collection.clone() })?;
+            ids.push(id);
+            keys.push(key);
+            expected.push(self.plan.map(document).ok());
+        }
+        let mappable: Vec<bool> = expected.iter().map(Option::is_some).collect();
+        let expected: Vec<Rows> = expected.into_iter().map(|rows| rows.unwrap_or_else(|| self.no_rows())).collect();
+        self.wait_until_applied(read_at).await?;
+        let mut compared = self.target.compare(&keys, &expected).await?;
+        let documents = keys.into_iter().zip(ids).zip(mappable).enumerate();
+        let examined = documents.map(|(place, ((key, id), mappable))| {
+            let (letter, difference) = (compared.letters.get(&key).copied(), compared.differences.remove(&place));
+            let refused =
+                difference.as_ref().and_then(|difference| difference.refused.as_ref()).map(ToString::to_string);
+            let entry = compared.entries.get(&key).copied();
+            let rows = RowState::new(letter, mappable, difference);
+            let judgement = judge_present(read_at, compared.watermark, entry.as_ref(), rows);
+            let document = DocumentId { key, id: Some(id) };
+            Examined { document, judgement, entry, letter: letter.map(|letter| letter.id), refused }
+        });
+        Ok(examined.collect())
+    }
+
+    /// Judges documents that the source did not hold at `read_at`.
+    pub(super) async fn absent(
+        &self,
+        documents: Vec<DocumentId>,
+        read_at: ClusterTime,
+    ) -> Result<Vec<Examined>, Error> {
+        if documents.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.wait_until_applied(read_at).await?;
+        let keys: Vec<Key> = documents.iter().map(|document| document.key.clone()).collect();
+        let (watermark, entries) = self.target.entries(&keys).await?;
+        let examined = documents.into_iter().map(|document| {
+            let entry = entries.get(&document.key).copied();
+            let judgement = judge_absent(read_at, watermark, entry.as_ref());
+            Examined { document, judgement, entry, letter: None, refused: None }
+        });
+        Ok(examined.collect())
+    }
+
+    /// Waits until everything at or before `time` is applied, or the bound is reached.
+    async fn wait_until_applied(&self, time: ClusterTime) -> Result<(), Error> {
+        let started = Instant::now();
+        let mut poll = interval(POLL_INTERVAL);
+        loop {
+            poll.tick().await;
+            if self.target.watermark().await?.covers(time) || started.elapsed() >= self.wait {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Of a document that the mapping refuses no row is compared.
+    fn no_rows(&self) -> Rows {
+        Rows { tables: vec![Vec::new(); self.plan.tables.len()], ..Rows::default() }
+    }
+}

@@ -1,0 +1,129 @@
+//! What passes have shown of a collection. Pure.
+//!
+//! A sample proves drift, never equality. So the result of a full pass holds until its age ends it or a later pass finds more,
+//! and is not replaced by a clean sample.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+/// What a pass found in one collection.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Proof {
+    /// Since when it speaks: before the first read of the pass, by PostgreSQL's clock where the result is stored.
+    pub at: Timestamp,
+    /// Whether every document of both sides was compared, not a sample.
+    pub full: bool,
+    /// Documents compared.
+    pub documents: u64,
+    /// Documents without rows.
+    pub missing: u64,
+    /// Rows without a document.
+    pub extra: u64,
+    /// Documents whose rows differ.
+    pub different: u64,
+    /// Documents that could not be judged.
+    pub undecided: u64,
+    /// Whether the source has no such collection and never had a document of it, as far as is known: then empty is not equal.
+    pub no_such_collection: bool,
+}
+
+impl Proof {
+    /// Documents proven unequal.
+    pub fn drift(&self) -> u64 {
+        self.missing + self.extra + self.different
+    }
+
+    /// Whether everything was compared and is equal.
+    pub fn is_equal(&self) -> bool {
+        self.full && self.drift() == 0 && self.undecided == 0 && !self.no_such_collection
+    }
+}
+
+/// A proof and its age, which one clock has measured.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Aged {
+    /// The proof.
+    #[serde(flatten)]
+    pub proof: Proof,
+    /// How long ago its pass began.
+    #[serde(skip)]
+    pub age: Duration,
+}
+
+/// What the passes over one collection have shown.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Evidence {
+    /// The last pass that compared everything.
+    pub full: Option<Aged>,
+    /// The last sample, if that was later.
+    pub sample: Option<Aged>,
+    /// The last sample that found drift, if that was later. Samples after it may have missed the documents.
+    pub drifting_sample: Option<Aged>,
+}
+
+impl Evidence {
+    /// Chooses from the results of passes, in any order.
+    pub fn new(results: impl IntoIterator<Item = Aged>) -> Self {
+        let (full, samples): (Vec<_>, Vec<_>) = results.into_iter().partition(|aged| aged.proof.full);
+        let full = youngest(full);
+        let later = |sample: &Aged| full.as_ref().is_none_or(|full| sample.age < full.age);
+        let samples: Vec<_> = samples.into_iter().filter(later).collect();
+        let drifting_sample = youngest(samples.iter().filter(|sample| sample.proof.drift() > 0).cloned());
+        Self { sample: youngest(samples), drifting_sample, full }
+    }
+
+    /// The numbers that hold: those of the full pass, unless a later sample has found more drift.
+    pub fn found(&self) -> Option<&Aged> {
+        match (&self.full, self.drifting_sample.as_ref().or(self.sample.as_ref())) {
+            (Some(full), Some(sample)) if sample.proof.drift() <= full.proof.drift() => Some(full),
+            (full, sample) => sample.or(full.as_ref()),
+        }
+    }
+
+    /// The same evidence when `since` has passed.
+    #[must_use]
+    pub fn grown_old(self, since: Duration) -> Self {
+        let older = |aged: Option<Aged>| aged.map(|aged| Aged { age: aged.age + since, ..aged });
+        let Self { full, sample, drifting_sample } = self;
+        Self { full: older(full), sample: older(sample), drifting_sample: older(drifting_sample) }
+    }
+
+    /// The pass that read last, of whichever kind.
+    pub fn last(&self) -> Option<&Aged> {
+        self.sample.as_ref().or(self.full.as_ref())
+    }
+}
+
+fn youngest(results: impl IntoIterator<Item = Aged>) -> Option<Aged> {
+    results.into_iter().min_by_key(|aged| aged.age)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn result(full: bool, drift: u64, age: u64) -> Aged {
+        Aged { proof: Proof { full, different: drift, ..Proof::default() }, age: Duration::from_secs(age) }
+    }
+
+    #[test]
+    fn the_numbers_that_hold_are_of_the_last_full_pass_or_of_a_sample_that_found_more() {
+        let found = |results: &[Aged]| Evidence::new(results.to_vec()).found().cloned();
+        let (full, clean) = (result(true, 0, 30), result(false, 0, 10));
+        assert_eq!(found(&[]), None);
+        assert_eq!(found(&[clean.clone()]), Some(clean.clone()));
+        assert_eq!(found(&[clean.clone(), full.clone()]), Some(full.clone()), "a clean sample replaces no proof");
+        let drift = result(false, 1, 20);
+        assert_eq!(found(&[full.clone(), drift.clone()]), Some(drift.clone()));
+        let missed = [full.clone(), drift.clone(), clean.clone()];
+        assert_eq!(found(&missed), Some(drift.clone()), "a later sample may have missed the documents");
+        assert_eq!(found(&[drift.clone(), clean.clone()]), Some(drift.clone()), "with or without a full pass");
+        let again = result(true, 0, 5);
+        assert_eq!(found(&[full.clone(), drift.clone(), clean.clone(), again.clone()]), Some(again));
+        let worse = result(true, 3, 30);
+        assert_eq!(found(&[worse.clone(), drift, clean.clone()]), Some(worse), "a sample can only find a part");
+        assert_eq!(Evidence::new(missed).last(), Some(&clean));
+    }
+}

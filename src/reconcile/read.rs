@@ -1,0 +1,46 @@
+//! Reads documents of the source in pieces: as many at once as the bounds of bytes and time allow.
+
+use bson::raw::{RawDocument, RawDocumentBuf};
+use tokio::time::Instant;
+
+use super::{Error, bounds::Bounds, sides::SourceSide};
+use crate::source::{Chunk, ChunkSizer, Read};
+
+/// Reads pieces, and learns from each how large the next one may be.
+pub(super) struct PieceReader<'a, S> {
+    source: &'a S,
+    sizer: ChunkSizer,
+}
+
+impl<'a, S: SourceSide> PieceReader<'a, S> {
+    pub(super) fn new(source: &'a S, bounds: Bounds) -> Self {
+        Self { source, sizer: ChunkSizer::new(bounds.limits, bounds.read_time) }
+    }
+
+    /// Reads the documents that follow `after` in the order of `_id`.
+    pub(super) async fn chunk(&mut self, after: Option<&RawDocument>) -> Result<Chunk, Error> {
+        let began = Instant::now();
+        let chunk = self.source.chunk(after, self.sizer.limits()).await?;
+        self.sizer.learn(chunk.documents.len(), chunk.bytes, began.elapsed());
+        Ok(chunk)
+    }
+
+    /// Removes the first of these `{_id: …}` from the list and reads the documents that exist of them. Gives both; `None`
+    /// when the list is empty.
+    #[expect(clippy::type_complexity, reason = "a pair of what was asked for and what was read")]
+    pub(super) async fn next_of<'i>(
+        &mut self,
+        ids: &mut &'i [RawDocumentBuf],
+    ) -> Result<Option<(&'i [RawDocumentBuf], Read<Vec<RawDocumentBuf>>)>, Error> {
+        if ids.is_empty() {
+            return Ok(None);
+        }
+        let (asked, rest) = ids.split_at(ids.len().min(self.sizer.limits().documents));
+        *ids = rest;
+        let began = Instant::now();
+        let read = self.source.by_ids(asked).await?;
+        let bytes = read.value.iter().map(|document| document.as_bytes().len()).sum();
+        self.sizer.learn(read.value.len(), bytes, began.elapsed());
+        Ok(Some((asked, read)))
+    }
+}

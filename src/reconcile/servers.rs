@@ -1,0 +1,143 @@
+//! The two sides of a comparison on the servers: MongoDB and PostgreSQL.
+
+use std::collections::HashMap;
+
+use bson::raw::{RawDocument, RawDocumentBuf};
+
+use super::{
+    Error,
+    sides::{Compared, SourceSide, TargetSide},
+};
+use crate::{
+    mapping::{CollectionPlan, Rows},
+    model::{ClusterTime, Frontier, Key},
+    postgres::Session,
+    sink::Prepared,
+    source::{Chunk, Limits, Read, ReadTime, SnapshotReader},
+    target::{DocumentId, Entry, TargetReader},
+};
+
+/// As a majority has it when the read begins.
+const NOW: ReadTime = ReadTime::AtLeast(ClusterTime { t: 0, i: 0 });
+
+/// A collection of the source.
+#[derive(Clone, Copy)]
+pub(crate) struct SourceCollection<'a> {
+    /// The reader of its database.
+    pub(crate) reader: &'a SnapshotReader,
+    /// Its name.
+    pub(crate) name: &'a str,
+}
+
+impl SourceSide for SourceCollection<'_> {
+    async fn exists(&self) -> Result<bool, Error> {
+        Ok(self.reader.exists(self.name).await?)
+    }
+
+    async fn estimate(&self) -> Result<u64, Error> {
+        Ok(self.reader.estimate(self.name).await?)
+    }
+
+    async fn chunk(&self, after: Option<&RawDocument>, limits: Limits) -> Result<Chunk, Error> {
+        Ok(self.reader.chunk(self.name, after, limits, NOW).await?)
+    }
+
+    async fn sample(&self, size: usize) -> Result<Vec<RawDocumentBuf>, Error> {
+        Ok(self.reader.sample_ids(self.name, size).await?)
+    }
+
+    async fn by_ids(&self, ids: &[RawDocumentBuf]) -> Result<Read<Vec<RawDocumentBuf>>, Error> {
+        Ok(self.reader.by_ids(self.name, ids, NOW).await?)
+    }
+
+    async fn existing(&self, ids: &[RawDocumentBuf]) -> Result<Read<Vec<RawDocumentBuf>>, Error> {
+        Ok(self.reader.existing(self.name, ids, NOW).await?)
+    }
+}
+
+/// The rows of a collection, and what the sink keeps about them.
+#[derive(Clone, Copy)]
+pub(crate) struct TargetCollection<'a> {
+    /// A connection that reads.
+    pub(crate) session: &'a Session,
+    /// The plan, prepared for the target.
+    pub(crate) prepared: &'a Prepared,
+    /// Place of the collection in the plan.
+    pub(crate) collection: usize,
+    /// Its topic.
+    pub(crate) topic: &'a str,
+    /// Partitions of the topic.
+    pub(crate) partitions: i32,
+}
+
+impl<'a> TargetCollection<'a> {
+    /// The plan of the collection.
+    pub(crate) fn plan(&self) -> &'a CollectionPlan {
+        &self.prepared.all().collections()[self.collection]
+    }
+
+    async fn begin(&self) -> Result<TargetReader<'a>, Error> {
+        Ok(TargetReader::begin(self.session, self.prepared).await?)
+    }
+
+    async fn watermark_in(&self, reader: &TargetReader<'a>) -> Result<Frontier, Error> {
+        Ok(reader.watermark(self.topic, self.partitions).await?.unwrap_or_default())
+    }
+}
+
+impl TargetSide for TargetCollection<'_> {
+    async fn watermark(&self) -> Result<Frontier, Error> {
+        let reader = self.begin().await?;
+        let watermark = self.watermark_in(&reader).await?;
+        reader.end().await?;
+        Ok(watermark)
+    }
+
+    async fn compare(&self, keys: &[Key], expected: &[Rows]) -> Result<Compared, Error> {
+        let reader = self.begin().await?;
+        let compared = Compared {
+            watermark: self.watermark_in(&reader).await?,
+            entries: reader.entries(self.collection, keys).await?,
+            letters: reader.dead_letters(self.collection, keys).await?,
+            differences: reader.compare(self.collection, keys, expected).await?,
+        };
+        reader.end().await?;
+        Ok(compared)
+    }
+
+    async fn entries(&self, keys: &[Key]) -> Result<(Frontier, HashMap<Key, Entry>), Error> {
+        let reader = self.begin().await?;
+        let watermark = self.watermark_in(&reader).await?;
+        let entries = reader.entries(self.collection, keys).await?;
+        reader.end().await?;
+        Ok((watermark, entries))
+    }
+
+    async fn live(&self, after: Option<&Key>, limit: usize) -> Result<Vec<DocumentId>, Error> {
+        let reader = self.begin().await?;
+        let live = reader.live_documents(self.collection, after, limit).await?;
+        reader.end().await?;
+        Ok(live)
+    }
+
+    async fn sample(&self, size: usize) -> Result<Vec<DocumentId>, Error> {
+        let reader = self.begin().await?;
+        let sample = reader.sample(self.collection, size).await?;
+        reader.end().await?;
+        Ok(sample)
+    }
+
+    async fn knows_any(&self) -> Result<bool, Error> {
+        let reader = self.begin().await?;
+        let known = reader.knows_any(self.collection).await?;
+        reader.end().await?;
+        Ok(known)
+    }
+
+    async fn extra_rows(&self) -> Result<Vec<(String, u64)>, Error> {
+        let reader = self.begin().await?;
+        let extra_rows = reader.extra_rows(self.collection).await?;
+        reader.end().await?;
+        Ok(extra_rows)
+    }
+}

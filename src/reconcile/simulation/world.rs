@@ -1,0 +1,443 @@
+//! The twins: a source, a sink that follows it, and the target that the sink writes.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    ops::Bound,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use bson::{
+    raw::{RawDocument, RawDocumentBuf},
+    rawdoc,
+};
+use rand::{Rng, SeedableRng, seq::IndexedRandom};
+use rand_chacha::ChaCha8Rng;
+use tokio::time::{Instant, sleep};
+
+use crate::{
+    mapping::{
+        CollectionPlan, MappingFile, Plan, Rows,
+        target::{Catalog, Column, ColumnType, Filled, Table, TableName},
+    },
+    model::{ClusterTime, Frontier, Key, Version},
+    reconcile::{
+        Error,
+        bounds::Coverage,
+        report::Kind,
+        sides::{Compared, SourceSide, TargetSide},
+    },
+    source::{Chunk, Limits, Read},
+    target::{Difference, DocumentId, Entry, WaitingLetter},
+};
+
+/// Whether and when the sink goes on.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Stall {
+    Until(Instant),
+    ForGood,
+}
+
+/// What happened to a document; an update's image is read only when the sink's turn comes.
+enum Op {
+    Replace(i32),
+    Update,
+    Delete,
+}
+
+struct Event {
+    time: ClusterTime,
+    key: Key,
+    op: Op,
+}
+
+/// Both sides and what lies between them.
+pub(super) struct State {
+    rng: ChaCha8Rng,
+    plan: Arc<Plan>,
+    /// Every `{_id: …}` that may be written, one of which has a hash for a key.
+    ids: BTreeMap<Key, RawDocumentBuf>,
+    now: ClusterTime,
+    documents: BTreeMap<Key, i32>,
+    writes_left: u32,
+    /// Not applied yet.
+    events: VecDeque<Event>,
+    /// Updates whose document was gone when its image was read: the watermark waits for the delete.
+    holds: BTreeMap<Key, ClusterTime>,
+    pub(super) watermark: Frontier,
+    pub(super) stall: Stall,
+    ledger: BTreeMap<Key, Entry>,
+    rows: BTreeMap<Key, Rows>,
+    letters: BTreeMap<Key, WaitingLetter>,
+    /// When a parked document may be applied, and its rows.
+    parked: BTreeMap<Key, (Instant, Rows)>,
+    transactions: i64,
+    /// Documents whose rows somebody else has damaged, and that nobody has written since.
+    pub(super) damaged: BTreeMap<Key, Kind>,
+    /// Drift that may be reported, because it was there at some time.
+    pub(super) allowed: BTreeSet<(Key, Kind)>,
+    pub(super) foreign_rows: u64,
+    /// Documents that were read by `_id`.
+    pub(super) asked_again: usize,
+}
+
+/// The shared state of the twins.
+#[derive(Clone)]
+pub(super) struct World(Arc<Mutex<State>>, Arc<Plan>);
+
+impl World {
+    /// A collection whose snapshot is applied, with damage that a seed chooses.
+    pub(super) fn new(seed: u64) -> Self {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let plan = Arc::new(users());
+        // So long that its key is a hash.
+        let long = "x".repeat(2_000);
+        let ids = (0..rng.random_range(1..40)).map(|id| rawdoc! { "_id": id }).chain([rawdoc! { "_id": long }]);
+        let stall = match rng.random_range(0..4) {
+            0 => Stall::ForGood,
+            1 => Stall::Until(Instant::now() + Duration::from_secs(rng.random_range(1..10))),
+            _ => Stall::Until(Instant::now()),
+        };
+        let mut state = State {
+            plan: plan.clone(),
+            ids: ids.map(|id| (Key::from_id(&id).expect("a key"), id)).collect(),
+            now: ClusterTime { t: 100, i: 1 },
+            documents: BTreeMap::new(),
+            writes_left: 0,
+            events: VecDeque::new(),
+            holds: BTreeMap::new(),
+            watermark: Frontier::default(),
+            stall: Stall::Until(Instant::now()),
+            ledger: BTreeMap::new(),
+            rows: BTreeMap::new(),
+            letters: BTreeMap::new(),
+            parked: BTreeMap::new(),
+            transactions: 0,
+            damaged: BTreeMap::new(),
+            allowed: BTreeSet::new(),
+            foreign_rows: u64::from(rng.random_bool(0.1)),
+            asked_again: 0,
+            rng,
+        };
+        for key in state.ids.keys().cloned().collect::<Vec<_>>() {
+            if state.rng.random_bool(0.8) {
+                state.write(key);
+            }
+        }
+        while state.apply() {}
+        state.publish_watermark();
+        for _ in 0..state.rng.random_range(0..4) {
+            state.damage();
+        }
+        state.writes_left = state.rng.random_range(0..60);
+        state.stall = stall;
+        Self(Arc::new(Mutex::new(state)), plan)
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn plan(&self) -> &CollectionPlan {
+        &self.1.collections()[0]
+    }
+
+    pub(super) fn coverage(&self) -> Coverage {
+        let mut state = self.lock();
+        match state.rng.random_bool(0.7) {
+            true => Coverage::Full,
+            false => Coverage::Sample(state.rng.random_range(1..10)),
+        }
+    }
+
+    /// Both sides, as a pass reads them.
+    pub(super) fn sides(&self) -> (SourceTwin, TargetTwin) {
+        (SourceTwin(self.clone()), TargetTwin(self.clone()))
+    }
+
+    /// A question takes a while, in which both sides change; the answer is of one instant.
+    async fn asked(&self) -> MutexGuard<'_, State> {
+        let latency = self.lock().step();
+        sleep(latency).await;
+        self.lock()
+    }
+}
+
+impl State {
+    /// Anything may happen between two questions.
+    fn step(&mut self) -> Duration {
+        for _ in 0..self.rng.random_range(0..3).min(self.writes_left) {
+            self.writes_left -= 1;
+            let key = self.any_key();
+            self.write(key);
+        }
+        if matches!(self.stall, Stall::Until(until) if until <= Instant::now()) {
+            for _ in 0..self.rng.random_range(0..3) {
+                self.apply();
+            }
+            self.unpark();
+            if self.rng.random_bool(0.5) {
+                self.publish_watermark();
+            }
+        }
+        Duration::from_millis(self.rng.random_range(1..20))
+    }
+
+    fn any_key(&mut self) -> Key {
+        let keys: Vec<&Key> = self.ids.keys().collect();
+        (*keys.choose(&mut self.rng).expect("there are ids")).clone()
+    }
+
+    fn write(&mut self, key: Key) {
+        self.now = self.now.next();
+        let value = self.rng.random_range(0..1_000);
+        let op = match (self.documents.contains_key(&key), self.rng.random_range(0..4)) {
+            (true, 0) => Op::Delete,
+            (true, 1 | 2) => Op::Update,
+            _ => Op::Replace(value),
+        };
+        match op {
+            Op::Delete => self.documents.remove(&key),
+            Op::Replace(_) | Op::Update => self.documents.insert(key.clone(), value),
+        };
+        self.damaged.remove(&key);
+        self.events.push_back(Event { time: self.now, key, op });
+    }
+
+    /// The sink applies the next event; whether there was one.
+    fn apply(&mut self) -> bool {
+        let Some(Event { time, key, op }) = self.events.pop_front() else { return false };
+        match op {
+            Op::Replace(value) => self.record(key, time, time, Some(value)),
+            Op::Update => match self.documents.get(&key) {
+                Some(value) => self.record(key, time, self.now, Some(*value)),
+                None => drop(self.holds.entry(key).or_insert(time)),
+            },
+            Op::Delete => {
+                self.holds.remove(&key);
+                self.record(key, time, time, None);
+            }
+        }
+        true
+    }
+
+    /// One transaction of the sink: ledger, rows, letters.
+    fn record(&mut self, key: Key, time: ClusterTime, upper: ClusterTime, value: Option<i32>) {
+        self.transactions += 1;
+        let version = Version { epoch: 1, time, op: 0 };
+        let entry = Entry { version, deleted: value.is_none(), upper, applied: self.transactions };
+        self.ledger.insert(key.clone(), entry);
+        self.letters.remove(&key);
+        self.parked.remove(&key);
+        let letter = |open| WaitingLetter { id: entry.applied, open };
+        let Some(value) = value else {
+            self.rows.remove(&key);
+            return;
+        };
+        match self.plan.collections()[0].map(&document(&self.ids[&key], value)) {
+            Err(_) => {
+                self.letters.insert(key.clone(), letter(true));
+                self.allowed.insert((key, Kind::Different));
+            }
+            Ok(rows) if self.rng.random_bool(0.05) => {
+                let until = Instant::now() + Duration::from_secs(self.rng.random_range(1..5));
+                self.letters.insert(key.clone(), letter(false));
+                self.parked.insert(key, (until, rows));
+            }
+            Ok(rows) => drop(self.rows.insert(key, rows)),
+        }
+    }
+
+    fn unpark(&mut self) {
+        let now = Instant::now();
+        for (key, (_, rows)) in self.parked.extract_if(.., |_, (until, _)| *until <= now) {
+            self.letters.remove(&key);
+            self.rows.insert(key, rows);
+        }
+    }
+
+    /// Everything before the first event that is not applied is applied, except what is held.
+    fn publish_watermark(&mut self) {
+        let open = self.events.iter().map(|event| event.time).chain(self.holds.values().copied()).min();
+        self.watermark = Frontier(open.unwrap_or_else(|| self.now.next()));
+    }
+
+    /// Somebody else changes rows, or the pipeline has lost a change without a trace.
+    fn damage(&mut self) {
+        let key = self.any_key();
+        // Of a document that waits as a letter the rows are not judged.
+        if !self.rows.contains_key(&key) || self.letters.contains_key(&key) || self.damaged.contains_key(&key) {
+            return;
+        }
+        let kind = match self.rng.random_range(0..4) {
+            0 => {
+                let other = document(&self.ids[&key], 5_000);
+                let rows = self.plan.collections()[0].map(&other).expect("rows");
+                self.rows.insert(key.clone(), rows);
+                Kind::Different
+            }
+            1 => {
+                self.rows.remove(&key);
+                Kind::Missing
+            }
+            2 => {
+                self.rows.remove(&key);
+                self.ledger.remove(&key);
+                Kind::Missing
+            }
+            _ => {
+                self.documents.remove(&key);
+                Kind::Extra
+            }
+        };
+        self.damaged.insert(key.clone(), kind);
+        self.allowed.insert((key, kind));
+    }
+
+    fn read<T>(&self, value: T) -> Read<T> {
+        Read { value, read_at: self.now }
+    }
+
+    fn document_id(&self, key: &Key) -> DocumentId {
+        DocumentId { key: key.clone(), id: self.ids.get(key).cloned() }
+    }
+
+    fn live_keys(&self) -> impl Iterator<Item = &Key> {
+        self.ledger.iter().filter(|(_, entry)| !entry.deleted).map(|(key, _)| key)
+    }
+
+    fn held(&self, ids: &[RawDocumentBuf]) -> impl Iterator<Item = (&RawDocumentBuf, i32)> {
+        let keys: Vec<Key> = ids.iter().map(|id| Key::from_id(id).expect("a key")).collect();
+        keys.into_iter().filter_map(|key| Some((&self.ids[&key], *self.documents.get(&key)?)))
+    }
+}
+
+/// Some values are ones that the mapping refuses.
+fn document(id: &RawDocumentBuf, value: i32) -> RawDocumentBuf {
+    let mut document = id.clone();
+    match value % 20 {
+        0 if value < 1_000 => document.append(bson::raw::cstr!("n"), "no number"),
+        _ => document.append(bson::raw::cstr!("n"), value),
+    }
+    document
+}
+
+pub(super) struct SourceTwin(World);
+
+impl SourceSide for SourceTwin {
+    async fn exists(&self) -> Result<bool, Error> {
+        Ok(true)
+    }
+
+    async fn estimate(&self) -> Result<u64, Error> {
+        Ok(self.0.asked().await.documents.len() as u64)
+    }
+
+    async fn chunk(&self, after: Option<&RawDocument>, limits: Limits) -> Result<Chunk, Error> {
+        let after_key = after.and_then(Key::from_id);
+        let state = self.0.asked().await;
+        let from = after_key.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut rest = state.documents.range((from, Bound::Unbounded));
+        let read: Vec<_> = rest.by_ref().take(limits.documents).collect();
+        let last_id = read.last().map(|(key, _)| state.ids[*key].clone()).or(after.map(RawDocument::to_owned));
+        let documents: Vec<_> = read.into_iter().map(|(key, value)| document(&state.ids[key], *value)).collect();
+        let bytes = documents.iter().map(|document| document.as_bytes().len()).sum();
+        Ok(Chunk { documents, bytes, read_at: state.now, last_id, end: rest.next().is_none() })
+    }
+
+    async fn sample(&self, size: usize) -> Result<Vec<RawDocumentBuf>, Error> {
+        let mut state = self.0.asked().await;
+        let State { documents, rng, ids, .. } = &mut *state;
+        let keys: Vec<&Key> = documents.keys().collect();
+        Ok(keys.choose_multiple(rng, size).map(|key| ids[*key].clone()).collect())
+    }
+
+    async fn by_ids(&self, ids: &[RawDocumentBuf]) -> Result<Read<Vec<RawDocumentBuf>>, Error> {
+        let mut state = self.0.asked().await;
+        state.asked_again += ids.len();
+        Ok(state.read(state.held(ids).map(|(id, value)| document(id, value)).collect()))
+    }
+
+    async fn existing(&self, ids: &[RawDocumentBuf]) -> Result<Read<Vec<RawDocumentBuf>>, Error> {
+        let state = self.0.asked().await;
+        Ok(state.read(state.held(ids).map(|(id, _)| id.clone()).collect()))
+    }
+}
+
+pub(super) struct TargetTwin(World);
+
+impl TargetSide for TargetTwin {
+    async fn watermark(&self) -> Result<Frontier, Error> {
+        Ok(self.0.asked().await.watermark)
+    }
+
+    async fn compare(&self, keys: &[Key], expected: &[Rows]) -> Result<Compared, Error> {
+        let state = self.0.asked().await;
+        let mut compared = Compared { watermark: state.watermark, ..Compared::default() };
+        for (place, (key, expected)) in keys.iter().zip(expected).enumerate() {
+            compared.entries.extend(state.ledger.get(key).map(|entry| (key.clone(), *entry)));
+            compared.letters.extend(state.letters.get(key).map(|letter| (key.clone(), *letter)));
+            // No row is expected of a document that the mapping refuses.
+            if expected.tables.iter().all(Vec::is_empty) {
+                continue;
+            }
+            let difference = match state.rows.get(key) {
+                None => Difference { missing: true, ..Difference::default() },
+                Some(rows) if rows.tables == expected.tables => continue,
+                Some(_) => Difference { columns: vec!["public.users.n".to_owned()], ..Difference::default() },
+            };
+            compared.differences.insert(place, difference);
+        }
+        Ok(compared)
+    }
+
+    async fn entries(&self, keys: &[Key]) -> Result<(Frontier, HashMap<Key, Entry>), Error> {
+        let state = self.0.asked().await;
+        let entries = keys.iter().filter_map(|key| Some((key.clone(), *state.ledger.get(key)?)));
+        Ok((state.watermark, entries.collect()))
+    }
+
+    async fn live(&self, after: Option<&Key>, limit: usize) -> Result<Vec<DocumentId>, Error> {
+        let state = self.0.asked().await;
+        let following = state.live_keys().filter(|key| after.is_none_or(|after| *key > after));
+        Ok(following.take(limit).map(|key| state.document_id(key)).collect())
+    }
+
+    async fn sample(&self, size: usize) -> Result<Vec<DocumentId>, Error> {
+        let mut state = self.0.asked().await;
+        let keys: Vec<Key> = state.live_keys().cloned().collect();
+        let chosen: Vec<&Key> = keys.choose_multiple(&mut state.rng, size).collect();
+        Ok(chosen.into_iter().map(|key| state.document_id(key)).collect())
+    }
+
+    async fn knows_any(&self) -> Result<bool, Error> {
+        Ok(!self.0.asked().await.ledger.is_empty())
+    }
+
+    async fn extra_rows(&self) -> Result<Vec<(String, u64)>, Error> {
+        let state = self.0.asked().await;
+        Ok((state.foreign_rows > 0).then(|| ("public.users".to_owned(), state.foreign_rows)).into_iter().collect())
+    }
+}
+
+fn users() -> Plan {
+    let column = |name: &str, kind, sql_type: &str| Column {
+        name: name.to_owned(),
+        kind,
+        sql_type: sql_type.to_owned(),
+        folds: false,
+        not_null: false,
+        has_default: false,
+        filled: Filled::ByUs,
+    };
+    let table = Table {
+        name: TableName::new("public", "users"),
+        columns: vec![column("id", ColumnType::Uuid, "uuid"), column("n", ColumnType::Int4, "integer")],
+        primary_key: vec!["id".to_owned()],
+        uniques: Vec::new(),
+        foreign_keys: Vec::new(),
+    };
+    let text = "namespace = \"dns\"\n[collections.users]\ntable = \"public.users\"\nid = \"uuid5\"\n";
+    let file = MappingFile::parse(text, "test").expect("a file");
+    Plan::compile(&file, &Catalog { tables: vec![table] }).expect("a plan")
+}
