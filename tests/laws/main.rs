@@ -30,6 +30,7 @@ mod one_writer;
 mod oracle;
 mod roles;
 mod rows_follow_documents;
+mod samples;
 mod schema_changes;
 mod snapshots;
 mod staleness;

@@ -254,6 +254,38 @@ async fn a_retry_waits_for_a_leader_and_says_so() {
     migration.finish().await;
 }
 
+/// A record that nobody can read belongs to no document. It is drift of the collection whose topic it lies in, for as long as it
+/// is open.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unreadable_record_is_drift_of_its_collection() {
+    let mut migration = Migration::demo("unreadable").await;
+    migration.set("reconcile", "sample", 2_000);
+    migration.set("reconcile", "interval", "200ms");
+    fill(&migration, 9, 60).await;
+    let daemon = migration.daemon();
+    migration.quiesce(&daemon, DEADLINE).await;
+    in_sync(&daemon).await;
+    let foreign = topic::Record {
+        partition: 0,
+        offset: 0,
+        timestamp_ms: None,
+        key: Some(b"?".to_vec()),
+        value: Some(b"no envelope".to_vec()),
+        headers: Vec::new(),
+    };
+    topic::append(migration.stack.kafka(), &migration.topic("plans"), vec![foreign]).await;
+    migration.wait_for_number(OPEN, DEADLINE, 1).await;
+    let status = daemon.wait_for("the verdict is drift", DEADLINE, |status| status.verdict == "drift").await;
+    assert_eq!(status.blockers, ["plans: dead letters open: 1"]);
+    let plans = status.collections.iter().find(|collection| collection.name == "plans").expect("plans are mapped");
+    assert_eq!(plans.dead_letters, 1);
+
+    migration.succeed(&["dlq", "discard", "--reason", "MALFORMED", "--why", "nobody wrote it"]).await;
+    in_sync(&daemon).await;
+    daemon.stop(0).await;
+    migration.finish().await;
+}
+
 async fn in_sync(daemon: &Daemon) {
     daemon.wait_for("the verdict is in sync", Duration::from_secs(60), |status| status.verdict == "in_sync").await;
 }
