@@ -31,9 +31,9 @@ pub struct ReconcilerRole {
     pub config: Arc<Config>,
     /// The mapping.
     pub mapping: Arc<MappingFile>,
-    /// Where this role tells how it is.
+    /// Where this role reports its state.
     pub status: Status,
-    /// Hears of the plan.
+    /// Is given the plan that results have to be of.
     pub overview: Overview,
 }
 
@@ -74,7 +74,7 @@ impl Comparison {
         Ok(Self { source: source.reader(), session, prepared, watch, topics, bounds })
     }
 
-    /// Lists more findings in its reports, or fewer. What is stored stays within [`Bounds::FINDINGS`].
+    /// Lists more findings in its reports, or fewer. A stored result stays within [`Bounds::FINDINGS`].
     #[must_use]
     pub(crate) fn with_findings(mut self, findings: usize) -> Self {
         self.bounds.findings = findings;
@@ -86,7 +86,7 @@ impl Comparison {
         self.prepared.all().collections().iter().map(|plan| plan.collection.clone()).collect()
     }
 
-    /// Compares one collection, by place, and writes the result down; `None` while its snapshot is not applied.
+    /// Compares one collection, by place, and stores the result; `None` while its snapshot is not applied.
     ///
     /// # Errors
     /// Those of either side.
@@ -118,7 +118,7 @@ impl Comparison {
     }
 }
 
-/// A report as it is stored.
+/// Turns a report into the result that is stored.
 fn result(report: &Report, plan: [u8; 16]) -> ReconcileResult {
     let Report { collection, proof, as_of, took, findings, .. } = report;
     ReconcileResult {
@@ -169,9 +169,9 @@ impl ReconcilerRole {
     async fn compare(&self, comparison: &Comparison, cancel: &CancellationToken) -> Result<(), Error> {
         self.overview.compiled(comparison.prepared.all());
         let mut known: HashMap<usize, Known> = HashMap::new();
-        let mut beat = tokio::time::interval(self.config.reconcile.interval);
-        beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        while cancel.run_until_cancelled(beat.tick()).await.is_some() {
+        let mut interval = tokio::time::interval(self.config.reconcile.interval);
+        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        while cancel.run_until_cancelled(interval.tick()).await.is_some() {
             comparison.prepared.still_fits(&comparison.session).await?;
             for (place, name) in comparison.collections().iter().enumerate() {
                 // A pass writes nothing but its result, so it can be dropped anywhere.
@@ -183,10 +183,10 @@ impl ReconcilerRole {
                 let known = known.entry(place).or_default();
                 let gone = known.gone(&report);
                 if !gone.is_empty() {
-                    healed(name, &known.healed(&gone, &comparison.entries(place, &gone).await?));
+                    report_healed(name, &known.healed(&gone, &comparison.entries(place, &gone).await?));
                 }
                 if let Some(new) = known.take(&report) {
-                    drifts(&report, &new.iter().collect::<Vec<_>>());
+                    log_drift(&report, &new.iter().collect::<Vec<_>>());
                 }
             }
         }
@@ -194,8 +194,8 @@ impl ReconcilerRole {
     }
 }
 
-/// One line for a pass that found other drift than the one before, however many documents that are.
-fn drifts(report: &Report, new: &[&Key]) {
+/// Logs that a pass found other drift than the one before: one line, however many documents drift.
+fn log_drift(report: &Report, new: &[&Key]) {
     let (collection, proof) = (&report.collection, &report.proof);
     if proof.drift() == 0 {
         tracing::info!(collection, "drift is gone");
@@ -210,22 +210,22 @@ fn drifts(report: &Report, new: &[&Key]) {
         extra = proof.extra,
         different = proof.different,
         new = new.len(),
-        new_keys = named(new),
+        new_keys = first_ids(new),
         tables_with_extra_rows = tables.join(","),
         "drift"
     );
 }
 
-/// Drift that is gone although nothing was applied was no drift, or somebody else wrote the target.
-fn healed(collection: &str, keys: &[&Key]) {
+/// Reports drift that is gone although nothing was applied: it was no drift, or somebody else wrote the target.
+fn report_healed(collection: &str, keys: &[&Key]) {
     if keys.is_empty() {
         return;
     }
     tracing::error!(
         collection,
         count = keys.len(),
-        keys = named(keys),
-        "drift healed without a cause: the watermark was wrong, or the target was written by hand"
+        keys = first_ids(keys),
+        "drift healed without a cause: the watermark was wrong, or somebody else wrote the target"
     );
     metrics::counter!(names::DRIFT_HEALED, "collection" => collection.to_owned()).increment(keys.len() as u64);
 }
@@ -233,8 +233,8 @@ fn healed(collection: &str, keys: &[&Key]) {
 /// Keys that a log line names; the report of `driftless reconcile` lists more.
 const MAX_NAMED: usize = 10;
 
-/// The first keys, as `_id`s.
-fn named(keys: &[&Key]) -> String {
+/// The first keys, as `_id`s, and how many more there are.
+fn first_ids(keys: &[&Key]) -> String {
     let more = if keys.len() > MAX_NAMED { format!(" and {} more", keys.len() - MAX_NAMED) } else { String::new() };
     let keys: Vec<_> = keys.iter().take(MAX_NAMED).map(|key| ejson::id_text(key)).collect();
     format!("{}{more}", keys.join(" "))

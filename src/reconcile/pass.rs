@@ -20,7 +20,7 @@ use super::{
     bounds::{Bounds, Coverage},
     examine::{Examined, Examiner, POLL_INTERVAL},
     proof::Proof,
-    read::PieceReader,
+    read::{Piece, PieceReader},
     report::Report,
     sides::{SourceSide, TargetSide},
     tally::Tally,
@@ -114,15 +114,15 @@ impl<S: SourceSide, T: TargetSide> Pass<'_, S, T> {
     /// Examines documents by `_id`, whether they still exist or not.
     async fn by_ids(&mut self, ids: &[RawDocumentBuf]) -> Result<(), Error> {
         let mut rest = ids;
-        while let Some((asked, read)) = self.pieces.next_of(&mut rest).await? {
-            let ids = read.value.iter().filter_map(|document| source::id_of(document));
-            let held: HashSet<Key> = ids.filter_map(|id| Key::from_id(&id)).collect();
-            let examined = self.examiner.present(&read.value, read.read_at).await?;
-            self.tally.take(read.read_at, examined);
+        while let Some(Piece { asked, documents, read_at }) = self.pieces.next_of(&mut rest).await? {
+            let held = documents.iter().filter_map(|document| Key::from_id(&source::id_of(document)?));
+            let held: HashSet<Key> = held.collect();
             let asked = asked.iter().filter_map(|id| Some(DocumentId { key: Key::from_id(id)?, id: Some(id.clone()) }));
             let gone = asked.filter(|document| !held.contains(&document.key)).collect();
-            let examined = self.examiner.absent(gone, read.read_at).await?;
-            self.tally.take(read.read_at, examined);
+            let examined = self.examiner.present(&documents, read_at).await?;
+            self.tally.take(read_at, examined);
+            let examined = self.examiner.absent(gone, read_at).await?;
+            self.tally.take(read_at, examined);
         }
         Ok(())
     }

@@ -4,7 +4,20 @@ use bson::raw::{RawDocument, RawDocumentBuf};
 use tokio::time::Instant;
 
 use super::{Error, bounds::Bounds, sides::SourceSide};
-use crate::source::{Chunk, ChunkSizer, Read};
+use crate::{
+    model::ClusterTime,
+    source::{Chunk, ChunkSizer, Read},
+};
+
+/// Documents that were read by `_id`.
+pub(super) struct Piece<'i> {
+    /// What was asked for.
+    pub(super) asked: &'i [RawDocumentBuf],
+    /// Those that exist.
+    pub(super) documents: Vec<RawDocumentBuf>,
+    /// Cluster time of the read.
+    pub(super) read_at: ClusterTime,
+}
 
 /// Reads pieces, and learns from each how large the next one may be.
 pub(super) struct PieceReader<'a, S> {
@@ -25,22 +38,17 @@ impl<'a, S: SourceSide> PieceReader<'a, S> {
         Ok(chunk)
     }
 
-    /// Removes the first of these `{_id: …}` from the list and reads the documents that exist of them. Gives both; `None`
-    /// when the list is empty.
-    #[expect(clippy::type_complexity, reason = "a pair of what was asked for and what was read")]
-    pub(super) async fn next_of<'i>(
-        &mut self,
-        ids: &mut &'i [RawDocumentBuf],
-    ) -> Result<Option<(&'i [RawDocumentBuf], Read<Vec<RawDocumentBuf>>)>, Error> {
+    /// Removes the first of these `{_id: …}` from the list and reads the documents; `None` when the list is empty.
+    pub(super) async fn next_of<'i>(&mut self, ids: &mut &'i [RawDocumentBuf]) -> Result<Option<Piece<'i>>, Error> {
         if ids.is_empty() {
             return Ok(None);
         }
         let (asked, rest) = ids.split_at(ids.len().min(self.sizer.limits().documents));
         *ids = rest;
         let began = Instant::now();
-        let read = self.source.by_ids(asked).await?;
-        let bytes = read.value.iter().map(|document| document.as_bytes().len()).sum();
-        self.sizer.learn(read.value.len(), bytes, began.elapsed());
-        Ok(Some((asked, read)))
+        let Read { value: documents, read_at } = self.source.by_ids(asked).await?;
+        let bytes = documents.iter().map(|document| document.as_bytes().len()).sum();
+        self.sizer.learn(documents.len(), bytes, began.elapsed());
+        Ok(Some(Piece { asked, documents, read_at }))
     }
 }

@@ -1,7 +1,7 @@
-//! CHECK constraints and domains of the target, asked about rows that are not written.
+//! Evaluates the CHECK constraints and domains of the target over rows that are not written.
 //!
-//! PostgreSQL evaluates its own expressions over the rows, sent as arrays and cast as they would be when written, in a
-//! transaction that may not write. Names and counts come back, never a value.
+//! The rows are sent as arrays and cast as they would be when written. PostgreSQL evaluates its own expressions over them in a
+//! read-only transaction. The answer has names and counts, never a value.
 
 use crate::{
     mapping::{Row, TablePlan, target::quote_ident},
@@ -13,9 +13,9 @@ use crate::{
     },
 };
 
-/// Refusals of single rows (casts, domains) after which a table is asked about no further rows.
+/// Refusals of single rows (casts, domains) after which no further rows of a table are evaluated.
 const MAX_VIOLATIONS: u64 = 500;
-/// The rows' ordinal, under a name that no column has.
+/// Column of the rows' ordinals. No column of a table has that name.
 const ORDINAL: &str = "\"driftless ordinal\"";
 
 /// The CHECK constraints of a planned table.
@@ -31,7 +31,7 @@ pub(crate) struct Checks {
 /// Rows that a constraint refuses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Violation {
-    /// Why such a row is dead-lettered.
+    /// The reason that a dead letter of such a row has.
     pub(crate) reason: Reason,
     /// The constraint, or the column, where PostgreSQL names one.
     pub(crate) name: Option<String>,
@@ -48,7 +48,7 @@ SELECT k.conname::text, pg_get_expr(k.conbin, k.conrelid),
  WHERE k.contype = 'c' AND n.nspname = $1 AND c.relname = $2 ORDER BY k.conname";
 
 impl Checks {
-    /// Reads the constraints of a table; those over columns that the mapping does not write are left out.
+    /// Reads the constraints of a table, except those over columns that the mapping does not write.
     ///
     /// # Errors
     /// [`Error::Statement`] by its cause.
@@ -69,7 +69,7 @@ impl Checks {
         Ok(Self { act, sql, names, width: plan.columns.len(), refused: 0 })
     }
 
-    /// Asks about rows.
+    /// Evaluates the constraints over rows.
     ///
     /// # Errors
     /// [`Error::Statement`] by its cause, unless that is a refusal of a value.
@@ -87,7 +87,7 @@ impl Checks {
                         .into_iter()
                         .map(|violation| Violation { first: range.start + violation.first, ..violation }),
                 ),
-                // A cast refused: by halves down to the row.
+                // A cast refused a value: the row is found by bisection.
                 Err(error) => match error.refusal() {
                     Some(refusal) if refusal.is_of_a_value() => {
                         if range.len() == 1 {
@@ -112,7 +112,7 @@ impl Checks {
         let arrays = params::columns(self.width, rows);
         let params: Vec<Param<'_>> = params::refs(&arrays);
         let answer = session.query_one(&self.act, &self.sql, &params).await;
-        // Nothing to keep, whatever came of it.
+        // There is nothing to keep, whatever the outcome.
         session.batch(&self.act, "ROLLBACK").await?;
         let answer = answer?;
         let mut violations = Vec::new();
@@ -127,8 +127,8 @@ impl Checks {
     }
 }
 
-/// One row: how many were cast, then for each test how many fail it and which is the first. As in a CHECK, what is NULL
-/// passes.
+/// The statement gives one row: how many rows were cast, then for each test how many fail it and which is the first. As in a
+/// CHECK, NULL passes.
 fn sql(plan: &TablePlan, tests: &[String]) -> String {
     let columns = plan.columns.iter().enumerate();
     let casts = columns.map(|(at, column)| {
@@ -139,7 +139,7 @@ fn sql(plan: &TablePlan, tests: &[String]) -> String {
         .iter()
         .map(|test| format!(", count(*) FILTER (WHERE NOT ({test})), min({ORDINAL}) FILTER (WHERE NOT ({test}))"));
     let join = |parts: &mut dyn Iterator<Item = String>| parts.collect::<Vec<_>>().join(", ");
-    // A column that nothing asks for would not be cast; OFFSET lets each be cast once.
+    // A column that nothing reads would not be cast; OFFSET makes each cast happen once.
     let all = join(&mut plan.columns.iter().map(|column| format!("num_nonnulls({})", quote_ident(&column.name))));
     format!(
         "SELECT sum(greatest({all})){} FROM (SELECT e.n AS {ORDINAL}, {} FROM {} OFFSET 0) AS t",

@@ -22,22 +22,21 @@ use crate::{
 pub struct Difference {
     /// The root row is not there.
     pub missing: bool,
-    /// `schema.table.column` that differ; `schema.table` for a child row that is missing or not expected.
+    /// The columns that differ, each `schema.table.column`; `schema.table` for a child row that is missing or not expected.
     pub columns: Vec<String>,
-    /// PostgreSQL takes no such values, not even to compare them, so the rows cannot hold them.
+    /// Why PostgreSQL refuses even to compare the values; the rows cannot hold them.
     pub refused: Option<Refusal>,
 }
 
 impl TargetReader<'_> {
-    /// Compares the rows that documents should have with those that are there. Gives back the documents that differ, by
-    /// their place in `expected`, to which `keys` is parallel.
+    /// Compares the rows that documents should have with those that are there. Gives the documents that differ, by their place
+    /// in `expected`, to which `keys` is parallel.
     ///
-    /// What PostgreSQL refuses to compare is isolated by halves, each in a savepoint, so that it is the difference of its own
-    /// document and spends no snapshot.
+    /// A document that PostgreSQL refuses to compare is found by bisection. Each half has a savepoint, so the refusal is the
+    /// difference of that document alone and does not end the transaction.
     ///
     /// # Errors
-    /// [`Error::Statement`] by its cause; also where an error of no known kind meets one document after the other and none
-    /// passes.
+    /// [`Error::Statement`] by its cause; also where every document fails with an error of no known kind.
     pub async fn compare(
         &self,
         collection: usize,
@@ -117,7 +116,7 @@ impl TargetReader<'_> {
         Ok(found)
     }
 
-    /// The documents that have rows in the table that they should not have.
+    /// The documents that have rows in the table which they should not have.
     async fn extra(
         &self,
         collection: usize,

@@ -1,7 +1,7 @@
-//! Rows that are not written, as PostgreSQL would print them: for a person who wants to see what a mapping makes.
+//! Prints rows that are not written, as PostgreSQL would print them, for a person who looks at the result of a mapping.
 //!
-//! The parameters travel as they do when rows are written, and are cast to the columns' types, in a transaction that may not
-//! write. What casts refuse (a label that an enum lacks, a domain's CHECK) shows here; constraints of tables do not.
+//! The parameters are sent as they are when rows are written, and cast to the columns' types in a read-only transaction. A
+//! refusal by a cast (a label that an enum lacks, a domain's CHECK) shows here; the constraints of tables are not evaluated.
 
 use crate::{
     mapping::{Row, TablePlan},
@@ -30,7 +30,7 @@ pub(crate) async fn print_rows(
     for row in rows {
         session.batch(&act, "BEGIN READ ONLY").await?;
         let outcome = print_row(session, &act, &sql, plan, row).await;
-        // Nothing to keep, whatever came of it.
+        // There is nothing to keep, whatever the outcome.
         session.batch(&act, "ROLLBACK").await?;
         printed.push(match outcome {
             Ok(texts) => Ok(texts),

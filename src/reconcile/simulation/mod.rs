@@ -9,13 +9,17 @@
 //!
 //! A failure names its seed; `DRIFTLESS_SEED` runs that one alone.
 
+mod twins;
 mod world;
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use self::world::{Stall, World};
+use self::{
+    twins::{SourceTwin, TargetTwin},
+    world::{Stall, World},
+};
 use super::{
     bounds::{Bounds, Coverage},
     pass,
@@ -56,7 +60,7 @@ async fn nothing_is_compared_before_the_snapshot_is_applied() {
     let world = World::new(1);
     world.lock().watermark = Default::default();
     world.lock().stall = Stall::ForGood;
-    let (source, target) = world.sides();
+    let (source, target) = (SourceTwin(world.clone()), TargetTwin(world.clone()));
     let report = pass::run(&source, &target, world.plan(), Coverage::Full, bounds()).await;
     assert!(report.expect("the twins do not fail").is_none());
 }
@@ -69,7 +73,7 @@ fn bounds() -> Bounds {
 async fn simulate(seed: u64, met: &mut Met) {
     let world = World::new(seed);
     let coverage = world.coverage();
-    let (source, target) = world.sides();
+    let (source, target) = (SourceTwin(world.clone()), TargetTwin(world.clone()));
     let began = Instant::now();
     let report = pass::run(&source, &target, world.plan(), coverage, bounds()).await;
     let report = report.unwrap_or_else(|error| panic!("seed {seed}: {error}")).expect("the snapshot is applied");

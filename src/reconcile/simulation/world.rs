@@ -1,16 +1,12 @@
-//! The twins: a source, a sink that follows it, and the target that the sink writes.
+//! The world of a simulation: a source, a sink that follows it, and the target that the sink writes.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
-    ops::Bound,
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use bson::{
-    raw::{RawDocument, RawDocumentBuf},
-    rawdoc,
-};
+use bson::{raw::RawDocumentBuf, rawdoc};
 use rand::{Rng, SeedableRng, seq::IndexedRandom};
 use rand_chacha::ChaCha8Rng;
 use tokio::time::{Instant, sleep};
@@ -21,14 +17,9 @@ use crate::{
         target::{Catalog, Column, ColumnType, Filled, Table, TableName},
     },
     model::{ClusterTime, Frontier, Key, Version},
-    reconcile::{
-        Error,
-        bounds::Coverage,
-        report::Kind,
-        sides::{Compared, SourceSide, TargetSide},
-    },
-    source::{Chunk, Limits, Read},
-    target::{Difference, DocumentId, Entry, WaitingLetter},
+    reconcile::{bounds::Coverage, report::Kind},
+    source::Read,
+    target::{DocumentId, Entry, WaitingLetter},
 };
 
 /// Whether and when the sink goes on.
@@ -53,12 +44,12 @@ struct Event {
 
 /// Both sides and what lies between them.
 pub(super) struct State {
-    rng: ChaCha8Rng,
+    pub(super) rng: ChaCha8Rng,
     plan: Arc<Plan>,
     /// Every `{_id: …}` that may be written, one of which has a hash for a key.
-    ids: BTreeMap<Key, RawDocumentBuf>,
-    now: ClusterTime,
-    documents: BTreeMap<Key, i32>,
+    pub(super) ids: BTreeMap<Key, RawDocumentBuf>,
+    pub(super) now: ClusterTime,
+    pub(super) documents: BTreeMap<Key, i32>,
     writes_left: u32,
     /// Not applied yet.
     events: VecDeque<Event>,
@@ -66,9 +57,9 @@ pub(super) struct State {
     holds: BTreeMap<Key, ClusterTime>,
     pub(super) watermark: Frontier,
     pub(super) stall: Stall,
-    ledger: BTreeMap<Key, Entry>,
-    rows: BTreeMap<Key, Rows>,
-    letters: BTreeMap<Key, WaitingLetter>,
+    pub(super) ledger: BTreeMap<Key, Entry>,
+    pub(super) rows: BTreeMap<Key, Rows>,
+    pub(super) letters: BTreeMap<Key, WaitingLetter>,
     /// When a parked document may be applied, and its rows.
     parked: BTreeMap<Key, (Instant, Rows)>,
     transactions: i64,
@@ -150,13 +141,8 @@ impl World {
         }
     }
 
-    /// Both sides, as a pass reads them.
-    pub(super) fn sides(&self) -> (SourceTwin, TargetTwin) {
-        (SourceTwin(self.clone()), TargetTwin(self.clone()))
-    }
-
     /// A question takes a while, in which both sides change; the answer is of one instant.
-    async fn asked(&self) -> MutexGuard<'_, State> {
+    pub(super) async fn asked(&self) -> MutexGuard<'_, State> {
         let latency = self.lock().step();
         sleep(latency).await;
         self.lock()
@@ -294,130 +280,32 @@ impl State {
         self.allowed.insert((key, kind));
     }
 
-    fn read<T>(&self, value: T) -> Read<T> {
+    pub(super) fn read<T>(&self, value: T) -> Read<T> {
         Read { value, read_at: self.now }
     }
 
-    fn document_id(&self, key: &Key) -> DocumentId {
+    pub(super) fn document_id(&self, key: &Key) -> DocumentId {
         DocumentId { key: key.clone(), id: self.ids.get(key).cloned() }
     }
 
-    fn live_keys(&self) -> impl Iterator<Item = &Key> {
+    pub(super) fn live_keys(&self) -> impl Iterator<Item = &Key> {
         self.ledger.iter().filter(|(_, entry)| !entry.deleted).map(|(key, _)| key)
     }
 
-    fn held(&self, ids: &[RawDocumentBuf]) -> impl Iterator<Item = (&RawDocumentBuf, i32)> {
+    pub(super) fn held(&self, ids: &[RawDocumentBuf]) -> impl Iterator<Item = (&RawDocumentBuf, i32)> {
         let keys: Vec<Key> = ids.iter().map(|id| Key::from_id(id).expect("a key")).collect();
         keys.into_iter().filter_map(|key| Some((&self.ids[&key], *self.documents.get(&key)?)))
     }
 }
 
 /// Some values are ones that the mapping refuses.
-fn document(id: &RawDocumentBuf, value: i32) -> RawDocumentBuf {
+pub(super) fn document(id: &RawDocumentBuf, value: i32) -> RawDocumentBuf {
     let mut document = id.clone();
     match value % 20 {
         0 if value < 1_000 => document.append(bson::raw::cstr!("n"), "no number"),
         _ => document.append(bson::raw::cstr!("n"), value),
     }
     document
-}
-
-pub(super) struct SourceTwin(World);
-
-impl SourceSide for SourceTwin {
-    async fn exists(&self) -> Result<bool, Error> {
-        Ok(true)
-    }
-
-    async fn estimate(&self) -> Result<u64, Error> {
-        Ok(self.0.asked().await.documents.len() as u64)
-    }
-
-    async fn chunk(&self, after: Option<&RawDocument>, limits: Limits) -> Result<Chunk, Error> {
-        let after_key = after.and_then(Key::from_id);
-        let state = self.0.asked().await;
-        let from = after_key.map_or(Bound::Unbounded, Bound::Excluded);
-        let mut rest = state.documents.range((from, Bound::Unbounded));
-        let read: Vec<_> = rest.by_ref().take(limits.documents).collect();
-        let last_id = read.last().map(|(key, _)| state.ids[*key].clone()).or(after.map(RawDocument::to_owned));
-        let documents: Vec<_> = read.into_iter().map(|(key, value)| document(&state.ids[key], *value)).collect();
-        let bytes = documents.iter().map(|document| document.as_bytes().len()).sum();
-        Ok(Chunk { documents, bytes, read_at: state.now, last_id, end: rest.next().is_none() })
-    }
-
-    async fn sample(&self, size: usize) -> Result<Vec<RawDocumentBuf>, Error> {
-        let mut state = self.0.asked().await;
-        let State { documents, rng, ids, .. } = &mut *state;
-        let keys: Vec<&Key> = documents.keys().collect();
-        Ok(keys.choose_multiple(rng, size).map(|key| ids[*key].clone()).collect())
-    }
-
-    async fn by_ids(&self, ids: &[RawDocumentBuf]) -> Result<Read<Vec<RawDocumentBuf>>, Error> {
-        let mut state = self.0.asked().await;
-        state.asked_again += ids.len();
-        Ok(state.read(state.held(ids).map(|(id, value)| document(id, value)).collect()))
-    }
-
-    async fn existing(&self, ids: &[RawDocumentBuf]) -> Result<Read<Vec<RawDocumentBuf>>, Error> {
-        let state = self.0.asked().await;
-        Ok(state.read(state.held(ids).map(|(id, _)| id.clone()).collect()))
-    }
-}
-
-pub(super) struct TargetTwin(World);
-
-impl TargetSide for TargetTwin {
-    async fn watermark(&self) -> Result<Frontier, Error> {
-        Ok(self.0.asked().await.watermark)
-    }
-
-    async fn compare(&self, keys: &[Key], expected: &[Rows]) -> Result<Compared, Error> {
-        let state = self.0.asked().await;
-        let mut compared = Compared { watermark: state.watermark, ..Compared::default() };
-        for (place, (key, expected)) in keys.iter().zip(expected).enumerate() {
-            compared.entries.extend(state.ledger.get(key).map(|entry| (key.clone(), *entry)));
-            compared.letters.extend(state.letters.get(key).map(|letter| (key.clone(), *letter)));
-            // No row is expected of a document that the mapping refuses.
-            if expected.tables.iter().all(Vec::is_empty) {
-                continue;
-            }
-            let difference = match state.rows.get(key) {
-                None => Difference { missing: true, ..Difference::default() },
-                Some(rows) if rows.tables == expected.tables => continue,
-                Some(_) => Difference { columns: vec!["public.users.n".to_owned()], ..Difference::default() },
-            };
-            compared.differences.insert(place, difference);
-        }
-        Ok(compared)
-    }
-
-    async fn entries(&self, keys: &[Key]) -> Result<(Frontier, HashMap<Key, Entry>), Error> {
-        let state = self.0.asked().await;
-        let entries = keys.iter().filter_map(|key| Some((key.clone(), *state.ledger.get(key)?)));
-        Ok((state.watermark, entries.collect()))
-    }
-
-    async fn live(&self, after: Option<&Key>, limit: usize) -> Result<Vec<DocumentId>, Error> {
-        let state = self.0.asked().await;
-        let following = state.live_keys().filter(|key| after.is_none_or(|after| *key > after));
-        Ok(following.take(limit).map(|key| state.document_id(key)).collect())
-    }
-
-    async fn sample(&self, size: usize) -> Result<Vec<DocumentId>, Error> {
-        let mut state = self.0.asked().await;
-        let keys: Vec<Key> = state.live_keys().cloned().collect();
-        let chosen: Vec<&Key> = keys.choose_multiple(&mut state.rng, size).collect();
-        Ok(chosen.into_iter().map(|key| state.document_id(key)).collect())
-    }
-
-    async fn knows_any(&self) -> Result<bool, Error> {
-        Ok(!self.0.asked().await.ledger.is_empty())
-    }
-
-    async fn extra_rows(&self) -> Result<Vec<(String, u64)>, Error> {
-        let state = self.0.asked().await;
-        Ok((state.foreign_rows > 0).then(|| ("public.users".to_owned(), state.foreign_rows)).into_iter().collect())
-    }
 }
 
 fn users() -> Plan {

@@ -1,0 +1,116 @@
+//! The twins of both servers, as a pass reads them.
+
+use std::{collections::HashMap, ops::Bound};
+
+use bson::raw::{RawDocument, RawDocumentBuf};
+use rand::seq::IndexedRandom;
+
+use super::world::{State, World, document};
+use crate::{
+    mapping::Rows,
+    model::{Frontier, Key},
+    reconcile::{
+        Error,
+        sides::{Compared, SourceSide, TargetSide},
+    },
+    source::{Chunk, Limits, Read},
+    target::{Difference, DocumentId, Entry},
+};
+
+pub(super) struct SourceTwin(pub(super) World);
+
+impl SourceSide for SourceTwin {
+    async fn exists(&self) -> Result<bool, Error> {
+        Ok(true)
+    }
+
+    async fn estimate(&self) -> Result<u64, Error> {
+        Ok(self.0.asked().await.documents.len() as u64)
+    }
+
+    async fn chunk(&self, after: Option<&RawDocument>, limits: Limits) -> Result<Chunk, Error> {
+        let after_key = after.and_then(Key::from_id);
+        let state = self.0.asked().await;
+        let from = after_key.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut rest = state.documents.range((from, Bound::Unbounded));
+        let read: Vec<_> = rest.by_ref().take(limits.documents).collect();
+        let last_id = read.last().map(|(key, _)| state.ids[*key].clone()).or(after.map(RawDocument::to_owned));
+        let documents: Vec<_> = read.into_iter().map(|(key, value)| document(&state.ids[key], *value)).collect();
+        let bytes = documents.iter().map(|document| document.as_bytes().len()).sum();
+        Ok(Chunk { documents, bytes, read_at: state.now, last_id, end: rest.next().is_none() })
+    }
+
+    async fn sample(&self, size: usize) -> Result<Vec<RawDocumentBuf>, Error> {
+        let mut state = self.0.asked().await;
+        let State { documents, rng, ids, .. } = &mut *state;
+        let keys: Vec<&Key> = documents.keys().collect();
+        Ok(keys.choose_multiple(rng, size).map(|key| ids[*key].clone()).collect())
+    }
+
+    async fn by_ids(&self, ids: &[RawDocumentBuf]) -> Result<Read<Vec<RawDocumentBuf>>, Error> {
+        let mut state = self.0.asked().await;
+        state.asked_again += ids.len();
+        Ok(state.read(state.held(ids).map(|(id, value)| document(id, value)).collect()))
+    }
+
+    async fn existing(&self, ids: &[RawDocumentBuf]) -> Result<Read<Vec<RawDocumentBuf>>, Error> {
+        let state = self.0.asked().await;
+        Ok(state.read(state.held(ids).map(|(id, _)| id.clone()).collect()))
+    }
+}
+
+pub(super) struct TargetTwin(pub(super) World);
+
+impl TargetSide for TargetTwin {
+    async fn watermark(&self) -> Result<Frontier, Error> {
+        Ok(self.0.asked().await.watermark)
+    }
+
+    async fn compare(&self, keys: &[Key], expected: &[Rows]) -> Result<Compared, Error> {
+        let state = self.0.asked().await;
+        let mut compared = Compared { watermark: state.watermark, ..Compared::default() };
+        for (place, (key, expected)) in keys.iter().zip(expected).enumerate() {
+            compared.entries.extend(state.ledger.get(key).map(|entry| (key.clone(), *entry)));
+            compared.letters.extend(state.letters.get(key).map(|letter| (key.clone(), *letter)));
+            // No row is expected of a document that the mapping refuses.
+            if expected.tables.iter().all(Vec::is_empty) {
+                continue;
+            }
+            let difference = match state.rows.get(key) {
+                None => Difference { missing: true, ..Difference::default() },
+                Some(rows) if rows.tables == expected.tables => continue,
+                Some(_) => Difference { columns: vec!["public.users.n".to_owned()], ..Difference::default() },
+            };
+            compared.differences.insert(place, difference);
+        }
+        Ok(compared)
+    }
+
+    async fn entries(&self, keys: &[Key]) -> Result<(Frontier, HashMap<Key, Entry>), Error> {
+        let state = self.0.asked().await;
+        let entries = keys.iter().filter_map(|key| Some((key.clone(), *state.ledger.get(key)?)));
+        Ok((state.watermark, entries.collect()))
+    }
+
+    async fn live(&self, after: Option<&Key>, limit: usize) -> Result<Vec<DocumentId>, Error> {
+        let state = self.0.asked().await;
+        let following = state.live_keys().filter(|key| after.is_none_or(|after| *key > after));
+        Ok(following.take(limit).map(|key| state.document_id(key)).collect())
+    }
+
+    async fn sample(&self, size: usize) -> Result<Vec<DocumentId>, Error> {
+        let mut state = self.0.asked().await;
+        let keys: Vec<Key> = state.live_keys().cloned().collect();
+        let chosen: Vec<&Key> = keys.choose_multiple(&mut state.rng, size).collect();
+        Ok(chosen.into_iter().map(|key| state.document_id(key)).collect())
+    }
+
+    async fn knows_any(&self) -> Result<bool, Error> {
+        Ok(!self.0.asked().await.ledger.is_empty())
+    }
+
+    async fn extra_rows(&self) -> Result<Vec<(String, u64)>, Error> {
+        let state = self.0.asked().await;
+        Ok((state.foreign_rows > 0).then(|| ("public.users".to_owned(), state.foreign_rows)).into_iter().collect())
+    }
+}
