@@ -18,8 +18,8 @@ use rdkafka::{
 };
 use tokio::{runtime::Handle, sync::mpsc};
 
-use super::{ConsumerEvent, StartOffsets, TopicPartition};
-use crate::log::{Error, client};
+use super::event::{ConsumerEvent, StartOffsets};
+use crate::log::{Error, TopicPartition, client};
 
 type Events = mpsc::UnboundedSender<Result<ConsumerEvent, Error>>;
 
