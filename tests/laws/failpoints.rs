@@ -103,14 +103,11 @@ fn no_build_has_failpoints_unless_it_asks_for_them() {
     assert!(features.contains_key("failpoints") && !features.contains_key("default"), "{features:?}");
 }
 
+/// Both chains at once: each waits most of the time.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_publisher_fails_and_dies_at_each_point() {
-    Chain::new("publishing").await.run(PUBLISHING).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_sink_fails_and_dies_at_each_point() {
-    Chain::new("applying").await.run(APPLYING).await;
+async fn the_daemon_fails_and_dies_at_each_point() {
+    let chain = async |name, rows| Chain::new(name).await.run(rows).await;
+    tokio::join!(chain("publishing", PUBLISHING), chain("applying", APPLYING));
 }
 
 /// One migration, and the daemons that fail and die of it.
