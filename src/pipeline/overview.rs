@@ -157,8 +157,8 @@ impl OverviewRole {
     /// Looks until cancelled. While PostgreSQL is away, what is shown is that.
     pub async fn run(mut self, cancel: CancellationToken) {
         let mut session = None;
-        let mut beat = tokio::time::interval(POLL_INTERVAL);
-        while cancel.run_until_cancelled(beat.tick()).await.is_some() {
+        let mut interval = tokio::time::interval(POLL_INTERVAL);
+        while cancel.run_until_cancelled(interval.tick()).await.is_some() {
             if let Err(error) = self.look(&mut session).await {
                 tracing::debug!(reason = crate::retry::chain(&error), "the target cannot be looked at");
                 session = None;
