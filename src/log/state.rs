@@ -31,6 +31,7 @@ const FORMAT: u32 = 1;
 const SNAPSHOT_FORMAT: u32 = 2;
 const STREAM: &str = "stream";
 const IDENTITY: &str = "identity";
+/// How long a read of the state topic may wait for one record before it looks at its deadline.
 const POLL_INTERVAL: std::time::Duration = std::time::Duration::from_millis(100);
 
 /// The position from which the stream continues after a restart.

@@ -135,6 +135,7 @@ pub struct OverviewRole {
     exported: BTreeSet<(String, String)>,
 }
 
+/// How old the view of all processes may be.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 impl OverviewRole {

@@ -15,6 +15,7 @@ use crate::{
     status::{SnapshotStatus, Status},
 };
 
+/// How soon a request is seen: people make them.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Reads requests and tells lines, for as long as it is not dropped.

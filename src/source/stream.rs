@@ -107,8 +107,7 @@ impl ChangeStream {
     /// What may come back is waited for with back-off, for ever: the stream opens again where it was.
     pub fn open(source: &Source, scope: Scope, start: Start, backoff: Backoff) -> Self {
         let cancel = CancellationToken::new();
-        // Replies are bounded by their bytes, in `Prefetch`.
-        let (send_reply, replies) = mpsc::channel(64);
+        let (send_reply, replies) = mpsc::channel(MAX_REPLIES);
         let (send_batch, batches) = mpsc::channel(1);
         let (place, frontier, given, holds) = match start {
             Start::After { token, frontier, held } => {
@@ -187,6 +186,9 @@ struct Taken {
     failure: Option<Error>,
 }
 
+/// Replies that may wait. `source.stream_bytes` bounds their bytes, so this bound is only met by replies of a few bytes, and each
+/// answer of an idle server is one.
+const MAX_REPLIES: usize = 64;
 /// Lookups of the first segment, which does not know yet how large documents are; each further one doubles it.
 const FIRST_LOOKUPS: usize = 4;
 /// Replies that come while the last batch is still being published are taken together up to this size: one by one, each

@@ -35,8 +35,9 @@ async fn the_daemon_is_killed_at_random_moments() {
     let (seed, mut random) = random("durable_before_position");
     let (kills, documents) = if drill() { (30, 20_000) } else { (5, 4_000) };
     let mut migration = Migration::demo("crash").await;
-    // Many small chunks, so that a kill finds the snapshot under way.
+    // Many small chunks at a bounded rate, so that a kill finds the snapshot under way on any machine.
     migration.set("source", "chunk_documents", 50);
+    migration.set("source", "snapshot_rate", 1_000);
     fill(&migration, seed, documents).await;
     let load = Load::start(&migration, seed, 150.0);
 

@@ -14,6 +14,7 @@
 mod support;
 
 mod any_order;
+mod bounds;
 mod breaker;
 mod continuity;
 mod durable_before_position;
@@ -27,13 +28,13 @@ mod odd_ids;
 mod one_document;
 mod one_transaction;
 mod one_writer;
+mod only_the_sink_writes;
 mod oracle;
 mod roles;
 mod rows_follow_documents;
 mod samples;
 mod schema_changes;
 mod snapshots;
-mod staleness;
 mod stop;
 mod unreachable;
 mod verdict;

@@ -1,7 +1,7 @@
 //! Every metric in `src/metrics.rs` appears after a while of ordinary work, a real Prometheus answers every query of the dashboard,
 //! and the alerts fire as their own tests say.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::collections::BTreeSet;
 
 use driftless_demo::{Poison, Workload};
 use mongodb::bson::oid::ObjectId;
@@ -131,7 +131,7 @@ async fn every_rule_is_loaded(prometheus: &Prometheus) {
             files.insert(name);
         }
     }
-    wait::until("every rule is evaluated without fault", Duration::from_secs(30), async || {
+    wait::until("every rule is evaluated without fault", DEADLINE, async || {
         let answer = prometheus.get("/api/v1/rules".to_owned()).await?;
         let groups = answer["data"]["groups"].as_array().ok_or("no groups")?;
         let file = |group: &Value| Some(group["file"].as_str()?.rsplit('/').next()?.to_owned());

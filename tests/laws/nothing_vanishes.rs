@@ -1,8 +1,6 @@
 //! Law 5: nothing vanishes. PostgreSQL refuses a document: it becomes a dead letter with its raw bytes and a reason, the rest
 //! of its batch is applied, and it is reported as drift until the data or the target is fixed.
 
-use std::time::Duration;
-
 use driftless_demo::{Collection, Generator};
 use mongodb::bson::{Document, doc, oid::ObjectId};
 
@@ -287,7 +285,7 @@ async fn an_unreadable_record_is_drift_of_its_collection() {
 }
 
 async fn in_sync(daemon: &Daemon) {
-    daemon.wait_for("the verdict is in sync", Duration::from_secs(60), |status| status.verdict == "in_sync").await;
+    daemon.wait_for("the verdict is in sync", DEADLINE, |status| status.verdict == "in_sync").await;
 }
 
 fn id(document: &Document) -> ObjectId {

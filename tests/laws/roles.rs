@@ -1,7 +1,5 @@
 //! One role per process: three of them do together what one does alone.
 
-use std::time::Duration;
-
 use crate::support::{
     DEADLINE,
     load::{Load, Marker, fill},
@@ -38,7 +36,7 @@ async fn roles_work_in_processes_of_their_own() {
     load.end().await;
     migration.quiesce(&other, DEADLINE).await;
     oracle::assert_equal(&migration).await;
-    reconciler.wait_for("the verdict is in sync", Duration::from_secs(60), |status| status.verdict == "in_sync").await;
+    reconciler.wait_for("the verdict is in sync", DEADLINE, |status| status.verdict == "in_sync").await;
     for daemon in [source, other, reconciler] {
         daemon.stop(0).await;
     }

@@ -1,17 +1,12 @@
 //! Law 10: state belongs to one source, one log and one target, and knows which. A foreign state is refused, and records that
 //! went with a deleted topic are read again; nothing is mixed or skipped.
 
-use std::time::Duration;
-
 use mongodb::bson::{Document, doc};
 
 use crate::support::{DEADLINE, migration::Migration, stack::Stack, status::Status, topic, wait};
 
 const SCHEMA: &str = "CREATE TABLE users (id uuid PRIMARY KEY, name text)";
 const MAPPING: &str = "namespace = \"dns\"\n[collections.users]\ntable = \"public.users\"\nid = \"uuid5\"\n";
-/// From the deletion of a topic until it shows.
-const NOTICED: Duration = Duration::from_secs(10);
-
 async fn users(test: &str) -> Migration {
     let stack = Stack::shared().await;
     let migration = Migration::new(stack, stack.mongo_uri(), test, SCHEMA, MAPPING).await;
@@ -163,8 +158,8 @@ async fn a_topic_that_is_deleted_under_the_daemon_shows_and_is_made_good() {
     daemon.wait_for("it is in sync", DEADLINE, |status| status.verdict == "in_sync").await;
 
     topic::remove(migration.stack.kafka(), &migration.topic("users")).await;
-    daemon.wait_for("it is not in sync", NOTICED, |status| status.verdict != "in_sync").await;
-    wait::until("the log names the topic", NOTICED, async || {
+    daemon.wait_for("it is not in sync", DEADLINE, |status| status.verdict != "in_sync").await;
+    wait::until("the log names the topic", DEADLINE, async || {
         let named = format!("use the topic `{}`", migration.topic("users"));
         wait::holds(daemon.log().contains(&named), "not there")
     })

@@ -11,6 +11,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::{line::Line, look};
 use crate::{cli::print, postgres::Session};
 
+/// Leaders report once a second.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// Longest time without a line where there is no terminal.
 const MAX_SILENCE: Duration = Duration::from_secs(10);

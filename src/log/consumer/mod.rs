@@ -79,7 +79,9 @@ impl Consumer {
         client::tune(&mut settings, &["fetch.message.max.bytes", "max.partition.fetch.bytes"], (ahead / 4).to_string());
         // After a full queue the library pauses for a second by default, which is longer than a batch takes.
         client::tune(&mut settings, &["fetch.queue.backoff.ms"], "20");
+        #[expect(clippy::disallowed_methods, reason = "the budget bounds what is in it, and the thread may never wait")]
         let (sender, events) = mpsc::unbounded_channel();
+        #[expect(clippy::disallowed_methods, reason = "the sink seeks once for each partition whose offset has moved")]
         let (seeks, seek_receiver) = std::sync::mpsc::channel();
         let budget = Arc::new(Budget { max_bytes, max_records, ..Budget::default() });
         let stop = CancellationToken::new();

@@ -105,7 +105,7 @@ impl Daemon {
         .await
     }
 
-    /// Sees it live on for a while.
+    /// Sees it live on until a random moment, to be killed or stopped then. A test that waits for something uses [`wait`].
     pub async fn lives_for(&mut self, time: Duration) {
         if let Ok(ended) = timeout(time, self.child.wait()).await {
             panic!("the daemon ended by itself: {ended:?}");

@@ -161,6 +161,19 @@ pub async fn remove(brokers: &str, prefix: &str) {
     }
 }
 
+/// Members that a consumer group has now.
+pub async fn members(brokers: &str, group: &str) -> usize {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", brokers);
+    let group = group.to_owned();
+    let list = spawn_blocking(move || {
+        let asking: BaseConsumer = config.create().expect("a client");
+        let groups = asking.fetch_group_list(Some(&group), ANSWER).expect("list the members");
+        groups.groups().first().map_or(0, |group| group.members().len())
+    });
+    list.await.expect("list the members")
+}
+
 /// An assignment of no partition is shorter than this: its version, two empty lists.
 const SOME: usize = 16;
 

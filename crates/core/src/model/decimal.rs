@@ -24,6 +24,7 @@ pub(crate) enum Decimal {
 }
 
 const BIAS: i32 = 6176;
+/// 34 digits, as IEEE 754-2008 has it.
 const MAX_COEFFICIENT: u128 = 10u128.pow(34) - 1;
 
 impl Decimal {

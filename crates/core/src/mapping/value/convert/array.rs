@@ -24,6 +24,7 @@ use crate::mapping::{
 };
 use crate::model::Reason;
 
+/// `MAXDIM` of PostgreSQL.
 const MAX_DIMENSIONS: usize = 6;
 /// See `json`: what PostgreSQL must be able to print.
 const MAX_PRINTED: usize = 0x0fff_ffff;
