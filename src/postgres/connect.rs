@@ -16,7 +16,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use tracing::debug;
 
 use super::{
-    Cause, Error, Refusal, Session,
+    Cause, ConstraintMode, Error, Refusal, Session,
     tls::{self, Trust},
     url,
 };
@@ -41,15 +41,6 @@ impl Purpose {
             Self::Control => "control",
         }
     }
-}
-
-/// Whether the foreign keys and triggers of the target are enforced in a session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ConstraintMode {
-    /// Not enforced, as in PostgreSQL's own logical replication.
-    Replica,
-    /// Enforced.
-    Enforce,
 }
 
 /// The address of PostgreSQL and the settings of its connections. Cheap to clone.

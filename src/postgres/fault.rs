@@ -10,3 +10,12 @@ pub struct Fault {
     /// Whether the fault must be repaired before anything is written.
     pub stops: bool,
 }
+
+/// A mapped table that another migration writes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableTaken {
+    /// The table.
+    pub table: String,
+    /// Prefix of the log of the migration that writes it.
+    pub prefix: String,
+}

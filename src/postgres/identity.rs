@@ -1,10 +1,10 @@
 //! The owner of the state in the schema `driftless`: one row per migration, which the prefix of its log names.
 //!
 //! Every other row of the schema belongs to one of these rows, so two migrations in one database share nothing. A session sees
-//! only the state of its own migration (see [`Postgres::new`](super::connect::Postgres::new)). A table that two migrations
+//! only the state of its own migration (see [`Postgres::new`](super::Postgres::new)). A table that two migrations
 //! would write is refused, because neither could tell which rows are its own.
 
-use super::{Error, Session, schema::LOCK, session::field};
+use super::{Error, Session, fault::TableTaken, schema::LOCK, session::field};
 use crate::{
     log::database_of,
     mapping::Plan,
@@ -78,15 +78,6 @@ async fn recorded(session: &Session) -> Result<Option<SourceIdentity>, Error> {
         }
     }
     Ok(None)
-}
-
-/// A mapped table that another migration writes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TableTaken {
-    /// The table.
-    pub table: String,
-    /// Prefix of the log of the migration that writes it.
-    pub prefix: String,
 }
 
 /// Returns the tables of the plan that another migration writes; the list is empty if the schema does not exist.

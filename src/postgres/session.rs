@@ -13,12 +13,21 @@ use futures_util::{SinkExt, future::join};
 use tokio::sync::watch;
 use tokio_postgres::{Client, Row, Statement, types::ToSql};
 
-use super::{Cause, ConstraintMode, Error, error::UTF8};
+use super::{Cause, Error, refusal::UTF8};
+
+/// Whether the foreign keys and triggers of the target are enforced in a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConstraintMode {
+    /// Not enforced, as in PostgreSQL's own logical replication.
+    Replica,
+    /// Enforced.
+    Enforce,
+}
 
 /// A parameter of a statement.
 pub(crate) type Param<'a> = &'a (dyn ToSql + Sync);
 
-/// A connection with pinned settings, opened by [`Postgres::open`](super::connect::Postgres::open).
+/// A connection with pinned settings, opened by [`Postgres::open`](super::Postgres::open).
 ///
 /// Every call is bounded in time. After any error but a refusal by the server the session is unusable: drop it and open another
 /// one. Dropping a call before it ends leaves the session in an unknown state too.
