@@ -30,4 +30,5 @@ pub mod source;
 pub mod status;
 pub mod supervisor;
 pub mod target;
+pub mod tasks;
 pub mod telemetry;

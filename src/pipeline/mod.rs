@@ -37,6 +37,7 @@ use crate::{
     model::{Mismatch, Namespace},
     postgres, reconcile,
     retry::{self, Backoff, Class, Classify},
+    sink::WorkerFailed,
     source as origin,
     status::{Phase, Role, RoleStatus, Status},
 };
@@ -56,6 +57,9 @@ pub enum Error {
     /// PostgreSQL.
     #[error("use the target")]
     Sink(#[from] postgres::Error),
+    /// A worker of the sink.
+    #[error("use the target")]
+    Worker(#[from] WorkerFailed),
     /// The comparison.
     #[error("compare both sides")]
     Reconcile(#[from] reconcile::Error),
@@ -87,6 +91,7 @@ impl Error {
         match self {
             Self::Mapping(_) | Self::TargetUnsuited(_) => true,
             Self::Sink(error) | Self::Reconcile(reconcile::Error::Target(error)) => error.concerns_the_target(),
+            Self::Worker(WorkerFailed::Error { source, .. }) => source.concerns_the_target(),
             _ => false,
         }
     }
@@ -101,7 +106,10 @@ impl Error {
                 let hints: Vec<&str> = [source.hint(), log.hint()].into_iter().flatten().collect();
                 (!hints.is_empty()).then(|| hints.join("; "))
             }
-            Self::Sink(error) => error.hint().map(str::to_owned),
+            Self::Sink(error) | Self::Worker(WorkerFailed::Error { source: error, .. }) => {
+                error.hint().map(str::to_owned)
+            }
+            Self::Worker(WorkerFailed::Panicked(_)) => None,
             Self::Mismatch(mismatch) => Some(mismatch.hint().to_owned()),
             Self::Unsuited(_) => Some("run `driftless check`".to_owned()),
             Self::TargetUnsuited(faults) => Some(all(faults.iter().map(|fault| fault.hint.as_str()))),
@@ -131,6 +139,7 @@ impl Classify for Error {
                 class => class,
             },
             Self::Sink(error) => error.class(),
+            Self::Worker(failed) => failed.class(),
             Self::Reconcile(error) => error.class(),
             Self::Mismatch(_)
             | Self::Unsuited(_)

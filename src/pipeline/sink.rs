@@ -1,14 +1,13 @@
 //! The sink role: as many apply workers as configured, each with a consumer and a connection of its own.
 //!
-//! While they work, the catalog of the target is looked at. When it has changed, they finish their batches, and the plan is made again:
-//! between two batches, by the same process. What no longer fits halts the role, by name, until it fits again.
+//! While they work, the role watches the catalog of the target. When it has changed, they finish their batches, and the plan is made
+//! again: between two batches, by the same process. A mapping that no longer fits halts the role, by name, until it fits again.
 
 use std::{
     pin::pin,
     sync::{Arc, Mutex, PoisonError},
 };
 
-use futures_util::future::try_join_all;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -22,7 +21,7 @@ use crate::{
     mapping::{MappingFile, Plan},
     postgres::{self, Watch},
     retry::Backoff,
-    sink::{Prepared, Worker, checkpoint},
+    sink::{Prepared, Worker, Workers, checkpoint},
     status::{Phase, Role, Status},
 };
 
@@ -38,7 +37,7 @@ pub struct SinkRole {
 }
 
 impl SinkRole {
-    /// A role that says in `status` how it is.
+    /// A role that reports to `status`.
     pub fn new(config: Arc<Config>, mapping: Arc<MappingFile>, status: Status, overview: Overview) -> Self {
         Self { config, mapping, status, overview, applied: Mutex::new(None) }
     }
@@ -71,7 +70,7 @@ impl SinkRole {
     /// Works until cancelled, or until the plan is older than the catalog.
     async fn work(
         &self,
-        workers: Vec<Worker>,
+        workers: Vec<(String, Worker)>,
         topics: &Topics,
         watch: &Watch,
         prepared: &Prepared,
@@ -80,7 +79,11 @@ impl SinkRole {
         // The first error of one ends all: they share the target, and start again together.
         let all = cancel.child_token();
         let _end = all.clone().drop_guard();
-        let mut work = pin!(try_join_all(workers.into_iter().map(|worker| worker.run(all.clone()))));
+        let mut running = Workers::new(all.clone());
+        for (name, worker) in workers {
+            running.spawn(name, |stop| worker.run(stop));
+        }
+        let mut work = pin!(running.ended());
         let before = prepared.look();
         tokio::select! {
             biased;
@@ -90,7 +93,7 @@ impl SinkRole {
                 work.await?;
             }
             Err(changed) = topics.changed(&self.config.log) => {
-                // What is open is finished: the positions are still those of the topics that were found.
+                // Open batches are finished: the positions are still those of the topics that were found.
                 all.cancel();
                 work.await?;
                 return Err(changed.into());
@@ -99,7 +102,7 @@ impl SinkRole {
         Ok(())
     }
 
-    async fn prepare(&self) -> Result<(Vec<Worker>, Topics, Watch, Arc<Prepared>), Error> {
+    async fn prepare(&self) -> Result<(Vec<(String, Worker)>, Topics, Watch, Arc<Prepared>), Error> {
         let config = &self.config;
         let fit = fit(config, &self.mapping).await?;
         self.compare(&fit)?;
@@ -110,15 +113,19 @@ impl SinkRole {
         let watch = fit.watch(config);
         let Fit { target, prepared, .. } = fit;
         let prepared = Arc::new(prepared);
-        let worker = |number: usize| Worker {
-            target: target.clone(),
-            prepared: prepared.clone(),
-            config: config.sink.clone(),
-            log: config.log.clone(),
-            topics: topics.clone(),
-            backoff: Backoff { min: config.retry.min, max: config.retry.max },
-            stalls: self.status.stalls(Role::Sink, &format!("worker {number}")),
-            status: self.status.clone(),
+        let worker = |number: usize| {
+            let name = format!("worker {number}");
+            let worker = Worker {
+                target: target.clone(),
+                prepared: prepared.clone(),
+                config: config.sink.clone(),
+                log: config.log.clone(),
+                topics: topics.clone(),
+                backoff: Backoff { min: config.retry.min, max: config.retry.max },
+                stalls: self.status.stalls(Role::Sink, &name),
+                status: self.status.clone(),
+            };
+            (name, worker)
         };
         Ok(((1..=config.sink.workers).map(worker).collect(), topics, watch, prepared))
     }

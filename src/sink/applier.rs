@@ -1,54 +1,71 @@
 //! Brings planned batches into PostgreSQL, however long it takes.
 //!
-//! While PostgreSQL is away a batch is tried again for ever. It ends when the batch stands, or when PostgreSQL holds other
-//! positions than the batch starts from: then it has to be read again.
+//! While PostgreSQL is away a batch is tried again and again. It ends when it is applied, or when PostgreSQL holds other
+//! positions than the batch starts from: then its records have to be read again.
 
-use std::collections::VecDeque;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use metrics::{counter, histogram};
-use tokio::{sync::Mutex, time::Instant};
+use metrics::histogram;
+use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::{
-    Limits, Outcome, apply,
-    batcher::{Batcher, ExpectedOffsets},
-    checkpoint,
-    parked::ParkedDocuments,
-    plan::Batch,
-    worker::Worker,
+    Limits, Outcome, Prepared, apply, batch_reader::Planned, breaker::Breaker, checkpoint, parked::ParkedDocuments,
+    plan::Batch, planner::Planner, report::report,
 };
 use crate::{
-    log::Fetched,
+    config::SinkConfig,
+    log::{Fetched, TopicPartition, Topics},
     metrics as names,
-    postgres::{Error, Purpose, Session},
-    retry::{self, Class, Classify},
+    postgres::{Error, Postgres, Purpose, Session},
+    retry::{self, Backoff, Class, Classify, Stalls},
+    status::Status,
 };
 
-/// A batch that is planned, and the positions that it starts from.
-pub(super) struct Planned {
-    pub(super) batch: Batch,
-    pub(super) starts: ExpectedOffsets,
-}
-
 /// How a batch ended.
+#[derive(Debug)]
 pub(super) enum BatchEnd {
-    /// It stands.
+    /// It is applied.
     Applied,
-    /// PostgreSQL holds these positions, in the order of the batch's ranges.
+    /// PostgreSQL holds these positions, in the order of the batch's ranges. Nothing was written.
     Moved(Vec<Option<i64>>),
     /// The daemon is stopping, and PostgreSQL is away.
     GivenUp,
 }
 
+/// Applies planned batches. The simulation has one in memory.
+pub(super) trait Apply {
+    /// Applies a batch, however long it takes, and before and after it the parked documents whose time has come; `partitions`
+    /// are those of this worker. A stop lets the open attempt finish and begins no other.
+    ///
+    /// # Errors
+    /// Those that halt.
+    async fn apply(
+        &mut self,
+        planned: &Planned,
+        partitions: &[TopicPartition],
+        cancel: &CancellationToken,
+    ) -> Result<BatchEnd, Error>;
+}
+
 /// The side of a worker that writes.
-pub(super) struct Applier<'a> {
-    worker: &'a Worker,
+pub(super) struct Applier {
+    pub(super) postgres: Postgres,
+    pub(super) prepared: Arc<Prepared>,
+    pub(super) planner: Planner,
+    pub(super) config: SinkConfig,
+    pub(super) topics: Topics,
+    pub(super) backoff: Backoff,
+    pub(super) stalls: Stalls,
+    pub(super) status: Status,
     /// Empty until needed, and after every failure.
-    session: Mutex<Option<Session>>,
-    /// New dead letters of the last while.
-    lost: VecDeque<(Instant, usize)>,
-    parked: ParkedDocuments,
+    pub(super) session: Mutex<Option<Session>>,
+    pub(super) breaker: Breaker,
+    pub(super) parked: ParkedDocuments,
 }
 
 /// How an attempt to apply a batch ended.
@@ -57,39 +74,65 @@ enum Attempt {
     Moved(Vec<Option<i64>>),
 }
 
-impl<'a> Applier<'a> {
-    pub(super) fn new(worker: &'a Worker) -> Self {
-        Self { worker, session: Mutex::new(None), lost: VecDeque::new(), parked: ParkedDocuments::default() }
-    }
-
-    /// Tries until it is settled; a stop lets the open attempt finish and ends the attempts that would follow.
-    pub(super) async fn apply(&mut self, planned: &Planned, cancel: &CancellationToken) -> Result<BatchEnd, Error> {
+impl Apply for Applier {
+    async fn apply(
+        &mut self,
+        planned: &Planned,
+        partitions: &[TopicPartition],
+        cancel: &CancellationToken,
+    ) -> Result<BatchEnd, Error> {
+        let due = self.due(partitions).await?;
+        self.apply_parked(due, cancel).await?;
         let Planned { batch, starts } = planned;
         let expected = batch.ranges.keys().map(|partition| starts.get(partition).copied().flatten());
-        let expected = expected.collect::<Vec<_>>();
-        let limits = self.limits();
+        let end = self.apply_batch(batch, &expected.collect::<Vec<_>>(), cancel).await?;
+        // Documents that were freed may free others in turn.
+        while !cancel.is_cancelled()
+            && let Some(freed) = self.freed().await?
+        {
+            self.apply_parked(freed, cancel).await?;
+        }
+        Ok(end)
+    }
+}
+
+impl Applier {
+    async fn apply_parked(&mut self, parked: Vec<Fetched>, cancel: &CancellationToken) -> Result<(), Error> {
+        if !parked.is_empty() {
+            let batch = self.planner.plan(Vec::new(), parked).batch().await?;
+            self.apply_batch(&batch, &[], cancel).await?;
+        }
+        Ok(())
+    }
+
+    /// Tries until the batch is applied or its positions have moved.
+    async fn apply_batch(
+        &mut self,
+        batch: &Batch,
+        expected: &[Option<i64>],
+        cancel: &CancellationToken,
+    ) -> Result<BatchEnd, Error> {
+        let limits = self.breaker.limits(Instant::now(), self.config.parked_attempts);
         let started = Instant::now();
-        let enough = CancellationToken::new();
-        let attempt = retry::retry_transient(
-            self.worker.backoff,
-            &enough,
-            |error, delay| {
-                self.worker.stalled(error, delay);
-                if cancel.is_cancelled() {
-                    enough.cancel();
-                }
-            },
-            || self.attempt(batch, &expected, &limits),
-        );
-        match attempt.await? {
+        // Not `cancel`: it would end the attempt that is open.
+        let no_more = CancellationToken::new();
+        let stalled = |error: &Error, delay| {
+            stalled(&self.stalls, error, delay);
+            if cancel.is_cancelled() {
+                no_more.cancel();
+            }
+        };
+        let attempt = || self.attempt(batch, expected, &limits);
+        match retry::retry_transient(self.backoff, &no_more, stalled, attempt).await? {
             None => Ok(BatchEnd::GivenUp),
             Some(Attempt::Moved(positions)) => Ok(BatchEnd::Moved(positions)),
             Some(Attempt::Applied(outcome)) => {
-                self.worker.stalls.goes_on();
+                self.stalls.goes_on();
                 histogram!(names::SINK_BATCH_SECONDS).record(started.elapsed());
                 histogram!(names::SINK_BATCH_CHANGES).record(batch.changes as f64);
-                self.parked.note(&self.worker.prepared, &outcome, batch.ranges.is_empty(), started.elapsed());
-                self.tell(batch, outcome);
+                self.parked.note(&self.prepared, &outcome, batch.ranges.is_empty(), started.elapsed());
+                self.breaker.note(Instant::now(), outcome.new_dead_letters());
+                report(batch, &outcome, &self.topics, &self.status);
                 Ok(BatchEnd::Applied)
             }
         }
@@ -100,9 +143,9 @@ impl<'a> Applier<'a> {
         // Taken out while in use, so that a failed session is never used again.
         let session = match slot.take() {
             Some(session) => session,
-            None => self.worker.target.open(Purpose::Apply).await?,
+            None => self.postgres.open(Purpose::Apply).await?,
         };
-        let attempt = match apply(&session, &self.worker.prepared, batch, expected, limits).await {
+        let attempt = match apply(&session, &self.prepared, batch, expected, limits).await {
             Ok(outcome) => Attempt::Applied(outcome),
             Err(Error::OffsetMoved { .. }) => {
                 let partitions = batch.ranges.keys().cloned().collect::<Vec<_>>();
@@ -115,87 +158,37 @@ impl<'a> Applier<'a> {
         Ok(attempt)
     }
 
-    fn tell(&mut self, batch: &Batch, outcome: Outcome) {
-        for partition in outcome.unmet {
-            let collection = self.worker.topics.named(&partition.topic).map(|topic| topic.namespace.collection.clone());
-            counter!(names::SINK_FRONTIER_MISMATCHES, "collection" => collection.unwrap_or_default()).increment(1);
-            warn!(
-                topic = &*partition.topic,
-                partition = partition.partition,
-                "the publisher counted other changes than are in the log"
-            );
-        }
-        for (collection, counts) in outcome.counts {
-            for (what, count) in [
-                ("applied", counts.applied),
-                ("superseded", counts.superseded),
-                ("dead_lettered", counts.dead_lettered),
-                ("parked", counts.parked),
-            ] {
-                let labels = [("collection", collection.clone()), ("outcome", what.to_owned())];
-                counter!(names::SINK_CHANGES, &labels).increment(count);
-            }
-        }
-        for ((collection, column, loss), count) in outcome.losses {
-            self.worker.status.lost(&collection, &column, loss.as_str(), count);
-        }
-        for (table, (written, removed)) in outcome.touched {
-            for (act, count) in [("upsert", written), ("delete", removed)] {
-                counter!(names::SINK_ROWS, &[("table", table.clone()), ("act", act.to_owned())]).increment(count);
-            }
-        }
-        counter!(names::SINK_UNMAPPED).increment(batch.unmapped);
-        if batch.unmapped > 0 {
-            warn!(count = batch.unmapped, "changes of collections that the mapping does not name were passed over");
-        }
-        let lost = outcome.dead_letters.values().sum::<usize>();
-        for ((owner, reason), count) in outcome.dead_letters {
-            warn!(owner, reason = reason.as_str(), count, "dead letters written");
-        }
-        if lost > 0 {
-            self.lost.push_back((Instant::now(), lost));
-        }
-    }
-
     /// Parked documents that are due, looked for now and then.
     ///
     /// # Errors
     /// Those that halt. Any other is no reason to hold a batch back: the documents stay parked.
-    pub(super) async fn due(&mut self, batcher: &Batcher) -> Result<Vec<Fetched>, Error> {
-        let mut slot = self.session.lock().await;
+    async fn due(&mut self, partitions: &[TopicPartition]) -> Result<Vec<Fetched>, Error> {
+        let slot = self.session.get_mut();
         let Some(session) = slot.take_if(|_| self.parked.is_time()) else { return Ok(Vec::new()) };
-        let Worker { prepared, topics, config, .. } = self.worker;
-        let due = self.parked.due(&session, prepared, topics, config, &batcher.partitions()).await;
-        Ok(keep(&mut slot, session, due)?.unwrap_or_default())
+        let due = self.parked.due(&session, &self.prepared, &self.topics, &self.config, partitions).await;
+        Ok(keep(slot, session, due)?.unwrap_or_default())
     }
 
-    /// Parked documents that what was applied may have freed.
+    /// Parked documents that the last batch may have freed; `None` when there are none to be tried now.
     ///
     /// # Errors
     /// As [`Self::due`].
-    pub(super) async fn freed(&mut self) -> Result<Option<Vec<Fetched>>, Error> {
-        let mut slot = self.session.lock().await;
+    async fn freed(&mut self) -> Result<Option<Vec<Fetched>>, Error> {
+        let slot = self.session.get_mut();
         let Some(session) = slot.take() else { return Ok(None) };
-        let freed = self.parked.freed(&session, &self.worker.config).await;
-        Ok(keep(&mut slot, session, freed)?.flatten())
-    }
-
-    fn limits(&mut self) -> Limits {
-        let (limit, window) = (self.worker.config.breaker_dead_letters, self.worker.config.breaker_window);
-        while self.lost.front().is_some_and(|(at, _)| at.elapsed() > window) {
-            self.lost.pop_front();
-        }
-        let lost = self.lost.iter().map(|(_, count)| count).sum::<usize>();
-        Limits {
-            dead_letters_left: limit.saturating_sub(lost),
-            dead_letters: limit,
-            window,
-            parked_attempts: self.worker.config.parked_attempts,
-        }
+        let freed = self.parked.freed(&session, &self.config).await;
+        Ok(keep(slot, session, freed)?.flatten())
     }
 }
 
-/// Keeps a session that has answered; after an error it is spent.
+/// Reports that a worker waits before it tries again.
+pub(super) fn stalled(stalls: &Stalls, error: &Error, delay: Duration) {
+    let reason = retry::chain(error);
+    warn!(reason, delay_ms = delay.as_millis(), "sink waits and tries again");
+    stalls.waits(reason);
+}
+
+/// Keeps a session that has answered; a session is not used again after an error.
 fn keep<T>(slot: &mut Option<Session>, session: Session, answer: Result<T, Error>) -> Result<Option<T>, Error> {
     match answer {
         Ok(answer) => {

@@ -1,4 +1,4 @@
-//! Forms batches out of what the consumer tells. Pure: it is told events and says which records are still wanted.
+//! Forms batches out of the events of the consumer, and says which records are still wanted. Pure.
 //!
 //! ```text
 //!  Assigned ──▶ At(offset) ──Fetched at or after──▶ taken into the batch ──▶ At(next)
@@ -7,15 +7,15 @@
 //!              Seeking(offset) ── Fetched: stale, dropped ── Sought(offset) ──▶ At(offset)
 //! ```
 //!
-//! A partition stands where the last batch that was formed ends, applied or not. So the next one can be formed and planned
-//! while that one is applied; should it turn out that PostgreSQL holds another position, everything formed is given up and
-//! read again.
+//! The state of a partition is the end of the last batch that was formed, applied or not. So the next batch can be formed and
+//! planned while that one is applied. If PostgreSQL turns out to hold another position, everything formed is given up and read
+//! again.
 
 use std::collections::{BTreeMap, HashMap};
 
 use crate::log::{ConsumerEvent, Fetched, TopicPartition};
 
-/// Where a partition stands, as the worker believes.
+/// How far a partition was read, as the worker believes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum PartitionState {
     /// The next record is the first at or after this offset; `None` is the earliest.
@@ -37,13 +37,12 @@ pub(super) struct Batcher {
 }
 
 impl Batcher {
-    /// Takes an event; `starts` knows the offsets that were given out.
-    pub(super) fn take(&mut self, event: ConsumerEvent, starts: impl Fn(&TopicPartition) -> Option<i64>) {
+    /// Takes an event.
+    pub(super) fn take(&mut self, event: ConsumerEvent) {
         match event {
             ConsumerEvent::Fetched(record) => self.fetched(record),
             ConsumerEvent::Assigned(partitions) => {
-                for partition in partitions {
-                    let start = starts(&partition);
+                for (partition, start) in partitions {
                     self.drop_records(&partition);
                     self.partitions.insert(partition, PartitionState::At(start));
                 }
@@ -55,10 +54,10 @@ impl Batcher {
                 }
             }
             ConsumerEvent::Sought { partition, offset } => {
-                if let Some(standing) = self.partitions.get_mut(&partition)
-                    && *standing == PartitionState::Seeking(offset)
+                if let Some(state) = self.partitions.get_mut(&partition)
+                    && *state == PartitionState::Seeking(offset)
                 {
-                    *standing = PartitionState::At(Some(offset));
+                    *state = PartitionState::At(Some(offset));
                 }
             }
         }
@@ -66,10 +65,10 @@ impl Batcher {
 
     fn fetched(&mut self, record: Fetched) {
         let partition = TopicPartition { topic: record.topic.clone(), partition: record.partition };
-        let Some(standing) = self.partitions.get_mut(&partition) else { return };
-        match *standing {
+        let Some(state) = self.partitions.get_mut(&partition) else { return };
+        match *state {
             PartitionState::At(expected) if expected.is_none_or(|expected| record.offset >= expected) => {
-                *standing = PartitionState::At(Some(record.offset + 1));
+                *state = PartitionState::At(Some(record.offset + 1));
                 self.starts.entry(partition).or_insert(expected);
                 self.bytes += record.size_bytes();
                 self.records.push(record);
@@ -104,8 +103,8 @@ impl Batcher {
     /// PostgreSQL holds another position: the consumer is asked to seek it, and what was read so far is given up.
     pub(super) fn moved(&mut self, partition: &TopicPartition, offset: i64) {
         self.drop_records(partition);
-        if let Some(standing) = self.partitions.get_mut(partition) {
-            *standing = PartitionState::Seeking(offset);
+        if let Some(state) = self.partitions.get_mut(partition) {
+            *state = PartitionState::Seeking(offset);
         }
     }
 }
@@ -139,7 +138,7 @@ mod tests {
 
     fn assigned(start: Option<i64>) -> Batcher {
         let mut batcher = Batcher::default();
-        batcher.take(ConsumerEvent::Assigned(vec![partition()]), |_| start);
+        batcher.take(ConsumerEvent::Assigned(vec![(partition(), start)]));
         batcher
     }
 
@@ -147,19 +146,19 @@ mod tests {
     fn records_before_the_position_and_of_foreign_partitions_are_dropped() {
         let mut batcher = assigned(Some(5));
         for offset in 3..8 {
-            batcher.take(fetched(offset), |_| None);
+            batcher.take(fetched(offset));
         }
         assert_eq!(offsets(batcher.batch()), [5, 6, 7]);
-        batcher.take(ConsumerEvent::Revoked(vec![partition()]), |_| None);
-        batcher.take(fetched(8), |_| None);
+        batcher.take(ConsumerEvent::Revoked(vec![partition()]));
+        batcher.take(fetched(8));
         assert_eq!(offsets(batcher.batch()), [0; 0]);
     }
 
     #[test]
     fn a_revoked_partition_takes_its_records_along() {
         let mut batcher = assigned(None);
-        batcher.take(fetched(0), |_| None);
-        batcher.take(ConsumerEvent::Revoked(vec![partition()]), |_| None);
+        batcher.take(fetched(0));
+        batcher.take(ConsumerEvent::Revoked(vec![partition()]));
         assert!(batcher.batch().is_none() && !batcher.is_full(10, 1));
     }
 
@@ -167,12 +166,12 @@ mod tests {
     fn between_seek_and_sought_everything_is_stale() {
         let mut batcher = assigned(Some(10));
         batcher.moved(&partition(), 3);
-        batcher.take(fetched(11), |_| None);
+        batcher.take(fetched(11));
         let stale = ConsumerEvent::Sought { partition: partition(), offset: 7 };
-        batcher.take(stale, |_| None);
-        batcher.take(fetched(12), |_| None);
-        batcher.take(ConsumerEvent::Sought { partition: partition(), offset: 3 }, |_| None);
-        batcher.take(fetched(3), |_| None);
+        batcher.take(stale);
+        batcher.take(fetched(12));
+        batcher.take(ConsumerEvent::Sought { partition: partition(), offset: 3 });
+        batcher.take(fetched(3));
         let (records, starts) = batcher.batch().expect("a batch");
         assert_eq!((records.len(), starts), (1, ExpectedOffsets::from([(partition(), Some(3))])));
     }
@@ -180,17 +179,17 @@ mod tests {
     #[test]
     fn a_batch_begins_where_the_last_one_ended_applied_or_not() {
         let mut batcher = assigned(None);
-        batcher.take(fetched(4), |_| None);
+        batcher.take(fetched(4));
         assert_eq!(batcher.batch().expect("a batch").1, ExpectedOffsets::from([(partition(), None)]));
         // A transaction marker of the log lies between.
-        batcher.take(fetched(6), |_| None);
+        batcher.take(fetched(6));
         assert_eq!(batcher.batch().expect("a batch").1, ExpectedOffsets::from([(partition(), Some(5))]));
     }
 
     #[test]
     fn what_was_read_is_given_up_when_the_position_has_moved() {
         let mut batcher = assigned(Some(10));
-        batcher.take(fetched(10), |_| None);
+        batcher.take(fetched(10));
         batcher.moved(&partition(), 3);
         assert!(batcher.batch().is_none() && !batcher.is_full(10, 1));
     }
@@ -200,9 +199,9 @@ mod tests {
         let ConsumerEvent::Fetched(record) = fetched(0) else { unreachable!() };
         let two = 2 * record.size_bytes();
         let mut batcher = assigned(None);
-        batcher.take(fetched(0), |_| None);
+        batcher.take(fetched(0));
         assert!(!batcher.is_full(2, two));
-        batcher.take(fetched(1), |_| None);
+        batcher.take(fetched(1));
         assert!(batcher.is_full(2, two + 1) && batcher.is_full(3, two));
     }
 }

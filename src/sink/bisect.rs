@@ -1,15 +1,15 @@
-//! Writes the winners of a batch, and finds the few that PostgreSQL refuses, so that the rest is written.
+//! Writes the winners of a batch. Finds the few documents that PostgreSQL refuses, so that the rest is written.
 //!
 //! ```text
 //!  all ──ok──▶ done       (new rows by COPY first; when that is refused, the other way)
-//!   └─refused─▶ a unique value or a parent in the way: set those documents aside, let the others trade values ──ok──▶ done
+//!   └─refused─▶ a unique value or a parent in the way: set those documents aside, let the others swap values ──ok──▶ done
 //!                └─refused─▶ halves, each in its own savepoint … down to the one document
-//!  what failed for the sake of another document is tried again after the others, as long as that helps
+//!  documents that failed because of another one are tried again after the others, as long as that helps
 //! ```
 //!
-//! An error that no single row can be guilty of ends the transaction, and the batch is tried again as a whole. Any other is the
-//! row's that is left, whatever its SQLSTATE: input functions and triggers raise what their authors chose. Should such an
-//! error meet one document after the other and none be written, it is the table's, and halts.
+//! An error that no single row can cause ends the transaction, and the batch is tried again as a whole. Any other error belongs to
+//! the one row that is left, whatever its SQLSTATE: input functions and triggers raise the code that their authors chose. When
+//! document after document meets such an error and none is written, the table is at fault, and the sink halts.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -19,12 +19,12 @@ use std::{
 use futures_util::future::join;
 
 use super::{
-    Prepared,
-    apply::Limits,
-    ledger::Winner,
-    locks,
+    Limits, Prepared, locks,
+    obstacles::Blocker,
     plan::Content,
-    write::{Blocker, Rows, Touched, Way},
+    rows::Rows,
+    winner::Winner,
+    write::{Touched, Way},
 };
 use crate::{
     postgres::{ConstraintMode, Error, Refusal, Session},
@@ -39,11 +39,11 @@ pub(super) struct Failed<'a> {
     pub(super) refusal: Refusal,
 }
 
-/// Rounds in which what failed is tried again; each must have written something, so chains of parents get this deep.
+/// Rounds in which failed documents are tried again. Each must have written something, so chains of parents get this deep.
 const MAX_ROUNDS: usize = 8;
 
-/// Documents in a row that may meet an error of no known kind before it is said to be the table's. Enough that a few odd
-/// documents beside each other are told from it, few enough that a broken table is not searched row by row.
+/// Documents in a row that may meet an error of no known kind before the table is said to be at fault. Enough that a few odd
+/// documents beside each other do not look like a broken table, few enough that a broken table is not searched row by row.
 pub(crate) const MAX_UNKNOWN: usize = 20;
 
 /// Writes what can be written. Gives up when more documents are refused for good than `limits` still allow.
@@ -70,9 +70,9 @@ pub(super) async fn write<'a>(
     for round in 1.. {
         let tried = pending.len();
         bisection.write(pending).await?;
-        let (waiting, settled): (Vec<_>, Vec<_>) =
+        let (waiting, refused): (Vec<_>, Vec<_>) =
             bisection.failed.into_iter().partition(|failed| failed.refusal.may_pass_later());
-        bisection.failed = settled;
+        bisection.failed = refused;
         if waiting.is_empty() || waiting.len() == tried || round == MAX_ROUNDS {
             bisection.failed.extend(waiting);
             break;
@@ -102,13 +102,13 @@ struct Bisection<'a, 's> {
     written: BTreeSet<usize>,
     /// Documents of each collection that met an error of no known kind.
     unknown: HashMap<usize, usize>,
-    /// Whether the savepoint of the last attempt, which stands, is still there.
+    /// Whether the savepoint of the last attempt, which succeeded, is still there.
     open: bool,
 }
 
 /// How an attempt to write a set ended.
 enum Attempt {
-    /// It stands.
+    /// Its rows are written.
     Written,
     /// It was rolled back: PostgreSQL refused it.
     Refused(Refusal),
@@ -156,8 +156,8 @@ impl<'a, 's> Bisection<'a, 's> {
         Ok(Vec::new())
     }
 
-    /// Takes out of the set what stands for sure in the way of a unique value or lacks its parent, and tries the others.
-    /// Gives back those, and how that ended.
+    /// Takes out of the set the documents that surely lack their parent or want a unique value that is taken, and tries the others.
+    /// Gives back those others, and how the attempt ended.
     async fn set_aside(
         &mut self,
         mut set: Vec<Winner<'a>>,
@@ -171,10 +171,10 @@ impl<'a, 's> Bisection<'a, 's> {
         let before = set.len();
         loop {
             let blocked = self.blocked(&set, blocker).await?;
-            let settled = blocked.is_empty() || blocker == Blocker::MissingParent;
+            let is_final = blocked.is_empty() || blocker == Blocker::MissingParent;
             self.take_out(&mut set, blocked)?;
-            // What was taken out keeps the values it has, which may block others in turn.
-            if settled || set.is_empty() {
+            // A document that was taken out keeps the values that it has, which may block others in turn.
+            if is_final || set.is_empty() {
                 break;
             }
         }
@@ -197,7 +197,7 @@ impl<'a, 's> Bisection<'a, 's> {
         Ok(())
     }
 
-    /// Looks for what is in the way, as it would be in the middle of an attempt, and leaves everything as it was.
+    /// Finds the documents that another one blocks, as in the middle of an attempt, and leaves everything as it was.
     async fn blocked(&mut self, set: &[Winner<'a>], blocker: Blocker) -> Result<BTreeMap<usize, Refusal>, Error> {
         let rows = Rows::of(self.prepared, set);
         let (begun, found) = join(self.savepoint(), rows.blocked(self.session, blocker)).await;
@@ -222,7 +222,7 @@ impl<'a, 's> Bisection<'a, 's> {
         let session = self.session;
         let written = async {
             rows.write(session, way, &mut touched).await?;
-            // What the target checks only at the end of a transaction, or not at all, has to be known here.
+            // Constraints that the target checks only at the end of a transaction, or not at all, have to be checked here.
             session.check_deferred().await?;
             match session.constraint_mode() {
                 ConstraintMode::Replica => rows.unguarded(session).await,
@@ -250,7 +250,7 @@ impl<'a, 's> Bisection<'a, 's> {
         Ok(attempt)
     }
 
-    /// Sets a savepoint, and lets go that of the last attempt, which stands. The locks come first, in the same message.
+    /// Sets a savepoint, and releases that of the last attempt, if it succeeded. The locks come first, in the same message.
     fn savepoint(&mut self) -> impl Future<Output = Result<(), Error>> + use<'a, 's> {
         let mut sql = std::mem::take(&mut self.locks);
         sql.push_str(if self.open { "RELEASE attempt; SAVEPOINT attempt" } else { "SAVEPOINT attempt" });

@@ -1,111 +1,22 @@
 //! Positions: how far each partition was applied, in the same transaction as the rows.
 //!
-//! A frontier record says that everything before its bound lies before it in its partition, and how many changes its
-//! publisher wrote there since its last one. When the batch that holds it commits, the bound becomes the watermark. The
-//! count is checked where it can be: between two frontiers that follow each other directly. Where compaction or a replay
-//! removed what lies between, there is nothing to check, and nothing is claimed.
+//! The positions in PostgreSQL are the only truth about what was applied. Every batch locks those of its partitions first, and
+//! its last statement moves them.
 
 use std::sync::Arc;
 
 use tokio_postgres::Row;
 
-use super::plan::Batch;
+use super::{plan::Batch, progress::Position};
 use crate::{
-    log::{FrontierRecord, Topic, TopicPartition},
+    log::{Topic, TopicPartition},
     model::{ClusterTime, Frontier},
-    postgres::{Error, Session, identity::OURS, session::field},
-};
-
-/// Something that counts in a partition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Progress {
-    /// Changes that a publisher will count.
-    Changes {
-        /// Its generation.
-        publisher: u64,
-        /// How many, next to each other.
-        count: u64,
+    postgres::{
+        Error, Session,
+        identity::OURS,
+        session::{Param, field},
     },
-    /// A frontier.
-    Frontier(FrontierRecord),
-}
-
-/// How far a partition was applied.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Position {
-    /// Where to go on; `None` at the earliest record.
-    pub next_offset: Option<i64>,
-    /// Everything before this is applied.
-    pub watermark: Option<Frontier>,
-    /// Source wall clock when that held there, milliseconds since 1970.
-    pub as_of_ms: Option<i64>,
-    /// Generation of the publisher of the last frontier or change.
-    pub publisher: Option<u64>,
-    /// Number of its last frontier here; 0 before the first.
-    pub seq: u64,
-    /// Its changes since; `None` when not all of them were seen.
-    pub pending: Option<u64>,
-    /// Whether the collection's snapshot is applied as well; without it the watermark speaks of the stream only.
-    pub complete: bool,
-    /// Frontiers whose count was not met, ever.
-    pub gaps: u64,
-    /// During a replay: what lies before this offset was read before.
-    pub reread_to: Option<i64>,
-}
-
-impl Position {
-    /// Takes a mark into account; `false` when a count was not met.
-    pub fn advance(&mut self, mark: &Progress) -> bool {
-        match *mark {
-            Progress::Changes { publisher, count } => {
-                self.succeed(publisher);
-                if self.publisher == Some(publisher) {
-                    self.pending = self.pending.map(|pending| pending + count);
-                }
-                true
-            }
-            Progress::Frontier(frontier) => self.meet(&frontier),
-        }
-    }
-
-    /// Another publisher: all it wrote here was or will be seen, because it came after everything before. The order in the log
-    /// says so, whatever its generation is; only what a replay reads again may be of one before.
-    fn succeed(&mut self, publisher: u64) {
-        let follows = |known| if self.reread_to.is_some() { known < publisher } else { known != publisher };
-        if self.publisher.is_none_or(follows) {
-            self.publisher = Some(publisher);
-            self.seq = 0;
-            self.pending = Some(0);
-        }
-    }
-
-    fn meet(&mut self, frontier: &FrontierRecord) -> bool {
-        self.succeed(frontier.publisher);
-        let first = self.seq == 0;
-        if self.publisher != Some(frontier.publisher) || frontier.seq < self.seq {
-            // Read again after a replay. What was applied stays applied, so the watermark stays.
-            return true;
-        }
-        let follows = frontier.seq == self.seq + 1;
-        let met = !follows || self.pending.is_none_or(|pending| pending == frontier.changes);
-        if !met {
-            self.gaps += 1;
-        }
-        self.seq = frontier.seq;
-        self.complete = frontier.complete;
-        self.pending = Some(0);
-        // A new publisher may start below the old one's bound (a restored source does); its word is the newer one.
-        // A publisher that has not heard of the source yet says 0; what held before it holds still.
-        let as_of_ms = Some(frontier.as_of_ms).filter(|ms| *ms > 0);
-        if first || self.watermark.is_none_or(|known| known < frontier.before) {
-            self.watermark = Some(frontier.before);
-            self.as_of_ms = as_of_ms.or(self.as_of_ms);
-        } else {
-            self.as_of_ms = self.as_of_ms.max(as_of_ms);
-        }
-        met
-    }
-}
+};
 
 const COLUMNS: &str = "topic, partition, next_offset, watermark_t, watermark_i, as_of_ms, publisher, seq, pending, gaps, complete, reread_to";
 
@@ -155,12 +66,8 @@ pub(super) async fn lock(
     Ok(positions)
 }
 
-/// Moves the positions to the end of the batch and commits; gives them back with the partitions whose counts were not met.
-pub(super) async fn store_and_commit(
-    session: &Session,
-    batch: &Batch,
-    mut positions: Vec<Position>,
-) -> Result<(Vec<Position>, Vec<TopicPartition>), Error> {
+/// Moves the positions to the end of the batch; gives them back with the partitions whose counts were not met. Pure.
+pub(super) fn advance(batch: &Batch, mut positions: Vec<Position>) -> (Vec<Position>, Vec<TopicPartition>) {
     let mut unmet = Vec::new();
     for ((partition, range), position) in batch.ranges.iter().zip(&mut positions) {
         position.next_offset = Some(range.next_offset);
@@ -171,38 +78,53 @@ pub(super) async fn store_and_commit(
         }
         position.reread_to = position.reread_to.filter(|end| range.next_offset < *end);
     }
-    let sql = "UPDATE driftless.position AS p SET next_offset = e.next_offset, watermark_t = e.watermark_t, \
-                 watermark_i = e.watermark_i, as_of_ms = e.as_of_ms, publisher = e.publisher, seq = e.seq, \
-                 pending = e.pending, gaps = e.gaps, complete = e.complete, reread_to = e.reread_to \
-                FROM unnest($1::text[], $2::int4[], $3::int8[], $4::int8[], $5::int8[], $6::int8[], $7::int8[], \
-                            $8::int8[], $9::int8[], $10::int8[], $11::bool[], $12::int8[]) \
-                  AS e(topic, partition, next_offset, watermark_t, watermark_i, as_of_ms, publisher, seq, pending, gaps, \
-                       complete, reread_to) \
-               WHERE p.topic = e.topic AND p.partition = e.partition";
-    let topics = batch.ranges.keys().map(|partition| &*partition.topic).collect::<Vec<_>>();
-    let numbers = batch.ranges.keys().map(|partition| partition.partition).collect::<Vec<_>>();
-    let each = |of: fn(&Position) -> Option<i64>| positions.iter().map(of).collect::<Vec<_>>();
-    session
-        .execute_and_commit(
-            "move positions",
-            sql,
-            &[
-                &topics,
-                &numbers,
-                &each(|p| p.next_offset),
-                &each(|p| p.watermark.map(|bound| i64::from(bound.0.t))),
-                &each(|p| p.watermark.map(|bound| i64::from(bound.0.i))),
-                &each(|p| p.as_of_ms),
-                &each(|p| p.publisher.and_then(|publisher| i64::try_from(publisher).ok())),
-                &each(|p| i64::try_from(p.seq).ok()),
-                &each(|p| p.pending.and_then(|pending| i64::try_from(pending).ok())),
-                &each(|p| i64::try_from(p.gaps).ok()),
-                &positions.iter().map(|position| position.complete).collect::<Vec<_>>(),
-                &each(|p| p.reread_to),
-            ],
-        )
-        .await?;
-    Ok((positions, unmet))
+    (positions, unmet)
+}
+
+/// The parameters of [`Update::SQL`], which writes the positions of a batch. It is the last statement of a batch and travels with
+/// its COMMIT, see [`apply()`](super::apply::apply).
+pub(super) struct Update<'a> {
+    topics: Vec<&'a str>,
+    partitions: Vec<i32>,
+    numbers: [Vec<Option<i64>>; 9],
+    complete: Vec<bool>,
+}
+
+impl<'a> Update<'a> {
+    pub(super) const SQL: &'static str = "\
+        UPDATE driftless.position AS p SET next_offset = e.next_offset, watermark_t = e.watermark_t, \
+               watermark_i = e.watermark_i, as_of_ms = e.as_of_ms, publisher = e.publisher, seq = e.seq, \
+               pending = e.pending, gaps = e.gaps, reread_to = e.reread_to, complete = e.complete \
+          FROM unnest($1::text[], $2::int4[], $3::int8[], $4::int8[], $5::int8[], $6::int8[], $7::int8[], \
+                      $8::int8[], $9::int8[], $10::int8[], $11::int8[], $12::bool[]) \
+            AS e(topic, partition, next_offset, watermark_t, watermark_i, as_of_ms, publisher, seq, pending, gaps, \
+                 reread_to, complete) \
+         WHERE p.topic = e.topic AND p.partition = e.partition";
+
+    /// `positions` are those of the partitions, in their order.
+    pub(super) fn new(partitions: &'a [TopicPartition], positions: &[Position]) -> Self {
+        let (topics, partitions) = split(partitions);
+        let each = |of: fn(&Position) -> Option<i64>| positions.iter().map(of).collect::<Vec<_>>();
+        let numbers = [
+            each(|p| p.next_offset),
+            each(|p| p.watermark.map(|bound| i64::from(bound.0.t))),
+            each(|p| p.watermark.map(|bound| i64::from(bound.0.i))),
+            each(|p| p.as_of_ms),
+            each(|p| p.publisher.and_then(|publisher| i64::try_from(publisher).ok())),
+            each(|p| i64::try_from(p.seq).ok()),
+            each(|p| p.pending.and_then(|pending| i64::try_from(pending).ok())),
+            each(|p| i64::try_from(p.gaps).ok()),
+            each(|p| p.reread_to),
+        ];
+        Self { topics, partitions, numbers, complete: positions.iter().map(|position| position.complete).collect() }
+    }
+
+    pub(super) fn params(&self) -> Vec<Param<'_>> {
+        let mut params: Vec<Param<'_>> = vec![&self.topics, &self.partitions];
+        params.extend(self.numbers.iter().map(|column| column as Param<'_>));
+        params.push(&self.complete);
+        params
+    }
 }
 
 /// Makes a position for each of these partitions that has none: it is known from now on that it exists, and that nothing of
@@ -210,7 +132,7 @@ pub(super) async fn store_and_commit(
 ///
 /// # Errors
 /// [`Error::Statement`] by its cause.
-pub async fn register(session: &Session, partitions: &[TopicPartition]) -> Result<(), Error> {
+pub(crate) async fn register(session: &Session, partitions: &[TopicPartition]) -> Result<(), Error> {
     let sql = "INSERT INTO driftless.position (migration, topic, partition) \
                SELECT i.id, e.* FROM driftless.identity AS i, unnest($1::text[], $2::int4[]) AS e WHERE i.prefix = $3 \
                ON CONFLICT DO NOTHING";
@@ -272,7 +194,7 @@ async fn forget(session: &Session, topic: &Topic, old: &str, act: &str) -> Resul
     let sql = "UPDATE driftless.position SET next_offset = NULL, watermark_t = NULL, watermark_i = NULL, as_of_ms = NULL, \
                       publisher = NULL, seq = NULL, pending = NULL, complete = false, reread_to = NULL WHERE topic = $1";
     session.execute(act, sql, &[&name]).await?;
-    // Parked ones are not tried again: the collection is read again, and that settles them.
+    // Parked ones are not tried again: the collection is read again, and that replaces them.
     let sql = "UPDATE driftless.dead_letter SET topic_id = $2, state = CASE state WHEN 'parked' THEN 'open' ELSE state END \
                 WHERE topic = $1 AND topic_id = ''";
     session.execute(act, sql, &[&name, &old]).await?;
@@ -319,103 +241,4 @@ fn position(row: &Row, act: &str) -> Result<Position, Error> {
 /// A cluster time out of two columns.
 pub(crate) fn cluster_time(t: Option<i64>, i: Option<i64>) -> Option<ClusterTime> {
     Some(ClusterTime { t: u32::try_from(t?).ok()?, i: u32::try_from(i?).ok()? })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn frontier(publisher: u64, seq: u64, changes: u64, t: u32) -> Progress {
-        let before = Frontier(ClusterTime { t, i: 0 });
-        Progress::Frontier(FrontierRecord {
-            before,
-            as_of_ms: i64::from(t) * 1000,
-            seq,
-            publisher,
-            changes,
-            complete: true,
-        })
-    }
-
-    fn changes(publisher: u64, count: u64) -> Progress {
-        Progress::Changes { publisher, count }
-    }
-
-    fn run(from: Position, marks: &[Progress]) -> Position {
-        let mut position = from;
-        for mark in marks {
-            position.advance(mark);
-        }
-        position
-    }
-
-    #[test]
-    fn counts_that_are_met_make_no_gap() {
-        let end = run(
-            Position::default(),
-            &[changes(1, 3), frontier(1, 1, 3, 10), frontier(1, 2, 0, 11), changes(2, 1), frontier(2, 1, 1, 12)],
-        );
-        assert_eq!((end.gaps, end.seq, end.publisher, end.pending), (0, 1, Some(2), Some(0)));
-        assert_eq!(end.watermark, Some(Frontier(ClusterTime { t: 12, i: 0 })));
-    }
-
-    #[test]
-    fn a_change_too_few_or_too_many_is_a_gap() {
-        for counted in [2, 4] {
-            assert_eq!(run(Position::default(), &[changes(1, counted), frontier(1, 1, 3, 10)]).gaps, 1);
-        }
-    }
-
-    #[test]
-    fn what_compaction_removed_is_not_claimed_to_be_missing() {
-        let end =
-            run(Position::default(), &[changes(1, 1), frontier(1, 57, 9, 10), changes(1, 2), frontier(1, 58, 2, 11)]);
-        assert_eq!((end.gaps, end.seq), (0, 58));
-    }
-
-    #[test]
-    fn a_replay_moves_no_watermark_back_and_counts_nothing_twice() {
-        let marks = [changes(1, 3), frontier(1, 1, 3, 10), changes(1, 1), frontier(1, 2, 1, 11)];
-        let end = run(Position::default(), &marks);
-        let end = Position { reread_to: Some(9), ..end };
-        let replayed = run(Position { pending: None, ..end }, &marks);
-        assert_eq!(replayed, end);
-        assert_eq!(run(replayed, &[changes(1, 2), frontier(1, 3, 3, 12)]).gaps, 1);
-        let later = run(replayed, &[frontier(2, 1, 0, 13)]);
-        assert_eq!(run(later, &marks), later, "publishers before are read again, too");
-    }
-
-    #[test]
-    fn a_replay_from_the_middle_counts_from_the_next_frontier_on() {
-        let end = run(Position::default(), &[changes(1, 3), frontier(1, 1, 3, 10), changes(1, 2)]);
-        let replayed = run(Position { pending: None, ..end }, &[changes(1, 1), frontier(1, 2, 2, 11)]);
-        assert_eq!((replayed.gaps, replayed.pending), (0, Some(0)));
-    }
-
-    #[test]
-    fn a_publisher_that_knows_no_time_yet_takes_none_back() {
-        let unheard = |before| {
-            let before = Frontier(ClusterTime { t: before, i: 0 });
-            let record = FrontierRecord { before, as_of_ms: 0, seq: 1, publisher: 2, changes: 0, complete: true };
-            Progress::Frontier(record)
-        };
-        for before in [9, 10, 11] {
-            assert_eq!(run(Position::default(), &[frontier(1, 1, 0, 10), unheard(before)]).as_of_ms, Some(10_000));
-        }
-        assert_eq!(run(Position::default(), &[unheard(9)]).as_of_ms, None);
-    }
-
-    #[test]
-    fn a_publisher_that_counts_from_one_again_is_a_new_one() {
-        // Its generation came from a state topic that was lost.
-        let end = run(Position::default(), &[frontier(17, 40, 0, 10), changes(1, 2), frontier(1, 1, 2, 11)]);
-        assert_eq!((end.publisher, end.seq, end.gaps), (Some(1), 1, 0));
-        assert_eq!(end.watermark, Some(Frontier(ClusterTime { t: 11, i: 0 })));
-    }
-
-    #[test]
-    fn a_new_publisher_may_start_lower() {
-        let end = run(Position::default(), &[frontier(1, 1, 0, 10), frontier(2, 1, 0, 9)]);
-        assert_eq!(end.watermark, Some(Frontier(ClusterTime { t: 9, i: 0 })));
-    }
 }

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Both `open` and `parked` are named drift: the document's version is known to the ledger, its rows are those of an older
-//! one. Whatever settles the document closes its letters in the same transaction.
+//! one. The transaction that applies the document, or a newer version of it, closes its letters.
 
 mod parked;
 
@@ -19,8 +19,8 @@ use tokio_postgres::Row;
 
 use super::{
     Prepared,
-    ledger::Winner,
     plan::{Content, Document, Unreadable},
+    winner::Winner,
 };
 use crate::{
     log::{Fetched, Headers},
@@ -28,9 +28,10 @@ use crate::{
     postgres::{Error, Refusal, Session, params::Column, session::field},
 };
 
-pub use parked::{Bounds, Parked, ParkedTotals, due, freed, parked_totals};
+pub(crate) use parked::parked_totals;
+pub use parked::{Bounds, Parked, due, freed};
 
-/// Where a dead letter stands.
+/// The state of a dead letter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
@@ -38,9 +39,9 @@ pub enum State {
     Open,
     /// Waits for another document.
     Parked,
-    /// Its document was read again at an operator's request, or the same version came again: settled by that.
+    /// Closed: its document was read again at an operator's request and applied, or the same version came again.
     Retried,
-    /// Settled by a newer version.
+    /// Closed by a newer version.
     Superseded,
     /// Given up by an operator.
     Discarded,
@@ -61,7 +62,7 @@ impl State {
         }
     }
 
-    /// The states that wait for something; the others are settled.
+    /// The states of letters that wait; the others are closed.
     pub const WAITING: [Self; 2] = [Self::Open, Self::Parked];
 
     pub(crate) fn from_name(name: &str) -> Self {
@@ -138,7 +139,7 @@ ON CONFLICT (topic, topic_id, partition, log_offset) DO UPDATE
  WHERE d.state <> 'discarded'
 RETURNING topic, partition, log_offset, state";
 
-/// Writes the letters; gives back how each stands now, in their order.
+/// Writes the letters. Gives back the state that each has now, in their order.
 pub(super) async fn write(
     session: &Session,
     prepared: &Prepared,
@@ -198,12 +199,12 @@ pub(super) async fn write(
         let place = (field::<&str>(row, 0, act)?, field::<i32>(row, 1, act)?, field::<i64>(row, 2, act)?);
         found.insert(place, State::from_name(field(row, 3, act)?));
     }
-    let standing = letters.iter().map(|letter| {
+    let states = letters.iter().map(|letter| {
         let place = (&*letter.record.topic, letter.record.partition, letter.record.offset);
         // A discarded letter is not touched, so nothing comes back for it.
         found.get(&place).copied().unwrap_or(State::Discarded)
     });
-    Ok(standing.collect())
+    Ok(states.collect())
 }
 
 const CLOSE: &str = "
@@ -214,7 +215,7 @@ UPDATE driftless.dead_letter AS d
  WHERE d.state IN ('open', 'parked') AND d.collection = e.collection AND d.key = e.key AND d.version <= e.version
    AND (d.log_offset IS DISTINCT FROM e.failed_at OR d.topic_id <> '')";
 
-/// Closes the letters that the winners settle. Of a document that failed again only the letter of this record stays.
+/// Closes the letters that the winners replace. A document that failed again keeps only the letter of this record.
 pub(super) async fn close(
     session: &Session,
     prepared: &Prepared,

@@ -1,9 +1,9 @@
-//! Constraints that PostgreSQL leaves unchecked where triggers are quiet, looked at by us.
+//! Checks the constraints that PostgreSQL leaves unchecked in a session whose triggers are off.
 //!
 //! A deferrable unique or exclusion constraint is checked by a trigger, at the end of the statement or of the transaction, and
-//! `session_replication_role = replica` keeps that trigger quiet. So what was written is held against the whole table once it
-//! is there, with the constraint's own operators and on its own index. Values that moved inside the batch are in their places
-//! by then. Two workers never do this for one table at once, see [`super::locks`].
+//! `session_replication_role = replica` turns that trigger off. So the rows are compared with the whole table after they are
+//! written, with the constraint's own operators and on its own index. Values that moved inside the batch are in their final
+//! places at that time. Two workers never do this for one table at once, see [`super::locks`].
 //!
 //! Source: the manual, `CREATE TABLE` ("Non-deferrable uniqueness constraints"), and `unique_key_recheck`.
 
@@ -17,7 +17,7 @@ use crate::postgres::{
 
 /// A deferrable unique constraint, or an exclusion constraint, of one planned table.
 #[derive(Clone, Debug)]
-pub struct Guard {
+pub(crate) struct Guard {
     /// The refusal that a row meets at it.
     refusal: Refusal,
     /// Key columns of rows as arrays; gives the ordinals, from 1, of those that may not be there beside rows outside of them or

@@ -1,4 +1,4 @@
-//! What two workers may both want, and the one order in which they take it, so that they cannot deadlock.
+//! The locks that two workers may both want, and the one order in which they take them, so that they cannot deadlock.
 //!
 //! ```text
 //!  positions ──▶ collections ──▶ ledger entries ──▶ tables ──▶ rows, owners, unique values, parents ──▶ dead letters
@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Documents of different partitions never share a row, but they share the unique values of a table, its remembered keys and
-//! their parents. Which of those a statement meets first follows from values, so no order of rows can keep two batches from
+//! their parents. Values decide which of those a statement meets first, so no order of rows can keep two batches from
 //! crossing. Hence a table with such values has a lock of its own: one batch writes it at a time, from its first row to its
 //! commit. A table without any is written by all at once. Where foreign keys are enforced, a batch that removes rows of a
 //! table that is referred to has that table to itself, and those that write below it share it.
@@ -18,7 +18,7 @@
 
 use std::{collections::BTreeMap, fmt::Write};
 
-use super::write::Rows;
+use super::rows::Rows;
 use crate::postgres::ConstraintMode;
 
 /// The first half of the key of an advisory lock, "drif" as a number; the second is the relation.

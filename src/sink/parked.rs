@@ -6,12 +6,12 @@
 //! ```
 //!
 //! Only attempts by the clock count towards `parked_attempts`, so a busy table gives nobody up early. An attempt that applies
-//! nothing is followed by a rest of several times its length: documents that nothing frees cost a worker a bounded part of
+//! nothing is followed by a rest of several times its length, so documents that nothing frees cost a worker a bounded part of
 //! its time.
 //!
-//! In a first load children legitimately come before their parents, thousands of them, so parking as such says nothing. One that
-//! is refused again although everything that the source had at its time is applied waits in vain; so many of those as may be
-//! dead letters stop the sink. The bytes of parked records are bounded on their own.
+//! In a first load thousands of children legitimately come before their parents, so parking as such is no fault. A document that is
+//! refused again although everything that the source had at its time is applied waits in vain. As many of those as may be dead
+//! letters stop the sink. The bytes of parked records have a bound of their own.
 
 use std::{
     collections::BTreeSet,
@@ -29,16 +29,16 @@ use crate::{
     postgres::{Error, Session},
 };
 
-/// Pause between looks for parked documents that are due; also the shortest delay between two attempts of one by the clock.
+/// Pause between polls for parked documents that are due; also the shortest delay between two attempts of one by the clock.
 const PAUSE: Duration = Duration::from_secs(1);
 /// Parked documents that are tried together, at most.
 const MAX_DOCUMENTS: usize = 1_000;
 /// How many times as long as an attempt that applied nothing no other is made.
 const REST_FACTOR: u32 = 4;
-/// How long an instant serves to tell what has been refused again since: longer than the longest delay of the clock, 30 s.
+/// How long an instant is used to find what has been refused again since: longer than the longest delay of the clock, 30 s.
 const INSTANT: Duration = Duration::from_secs(60);
 
-/// What a worker knows of parked documents.
+/// The parked documents that a worker knows of.
 #[derive(Default)]
 pub(super) struct ParkedDocuments {
     /// Collections whose parked documents are tried because of an event, and the number of the last one tried.
@@ -46,7 +46,7 @@ pub(super) struct ParkedDocuments {
     /// Those of which an event came meanwhile.
     again: BTreeSet<i32>,
     rest_until: Option<Instant>,
-    looked: Option<Instant>,
+    last_poll: Option<Instant>,
     /// When everything before a frontier was known to be applied, by our clock and by PostgreSQL's.
     applied: Option<(Instant, Frontier, i64)>,
 }
@@ -61,7 +61,7 @@ impl ParkedDocuments {
         let touched =
             outcome.touched.iter().filter(|(_, (written, removed))| outcome.letters_waited && written + removed > 0);
         let mut freed = touched.flat_map(|(table, _)| prepared.waiters(table)).collect::<BTreeSet<_>>();
-        // What it waits for may have been committed since the batch looked.
+        // The row that it waits for may have been committed since the batch was refused.
         let parked = outcome.counts.iter().filter(|(_, counts)| !retry && counts.parked > 0);
         freed.extend(parked.filter_map(|(name, _)| Some(prepared.id(prepared.named(name)?))));
         let (collections, after) = &mut self.tried;
@@ -90,7 +90,7 @@ impl ParkedDocuments {
         Ok((!parked.records.is_empty()).then_some(parked.records))
     }
 
-    /// Those whose time has come, looked for now and then.
+    /// Those that are due by the clock.
     ///
     /// # Errors
     /// [`Error::WaitInVain`] and [`Error::ParkedBytes`] halt; [`Error::Statement`] by its cause.
@@ -102,30 +102,30 @@ impl ParkedDocuments {
         config: &SinkConfig,
         partitions: &[TopicPartition],
     ) -> Result<Vec<Fetched>, Error> {
-        self.looked = Some(Instant::now());
+        self.last_poll = Some(Instant::now());
         let topics = topics.collections().iter().map(|topic| &*topic.name).collect::<Vec<_>>();
         let since = self.applied.map(|(_, before, at)| (before, at));
-        let standing = dead_letter::parked_totals(session, prepared.ids(), &topics, since).await?;
+        let totals = dead_letter::parked_totals(session, prepared.ids(), &topics, since).await?;
         let count = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
-        if count(standing.in_vain) > config.breaker_dead_letters {
-            return Err(Error::WaitInVain { count: count(standing.in_vain), limit: config.breaker_dead_letters });
+        if count(totals.in_vain) > config.breaker_dead_letters {
+            return Err(Error::WaitInVain { count: count(totals.in_vain), limit: config.breaker_dead_letters });
         }
         let limit = config.parked_bytes.as_u64();
-        if standing.bytes > limit {
-            return Err(Error::ParkedBytes { count: count(standing.documents), bytes: standing.bytes, limit });
+        if totals.bytes > limit {
+            return Err(Error::ParkedBytes { count: count(totals.documents), bytes: totals.bytes, limit });
         }
         if self.applied.is_none_or(|(at, ..)| at.elapsed() > INSTANT) {
-            self.applied = standing.before.map(|before| (Instant::now(), before, standing.now));
+            self.applied = totals.before.map(|before| (Instant::now(), before, totals.now));
         }
-        if standing.documents == 0 {
+        if totals.documents == 0 {
             return Ok(Vec::new());
         }
         dead_letter::due(session, partitions, bounds(config)).await
     }
 
-    /// Whether it is time to look for those that are due.
+    /// Whether it is time to poll for those that are due.
     pub(super) fn is_time(&self) -> bool {
-        self.looked.is_none_or(|last| last.elapsed() >= PAUSE)
+        self.last_poll.is_none_or(|last| last.elapsed() >= PAUSE)
     }
 }
 

@@ -1,20 +1,20 @@
-//! What a batch of records asks for, decided before PostgreSQL hears of it. Pure.
+//! The plan of a batch: the rows, dead letters and positions that its records ask for, before PostgreSQL is involved. Pure.
 //!
 //! ```text
 //!  records in log order ─ decode ─┬─ changes ── highest version per document ── mapped to rows, or rejected
 //!                                 ├─ controls
 //!                                 ├─ frontiers and counts, per partition
-//!                                 └─ what is no record of ours
+//!                                 └─ records that cannot be read
 //! ```
 //!
-//! A document that changed a hundred times in the batch is mapped and written once. Nothing is lost by that: the rows of the
-//! highest version are what every order of the hundred ends in.
+//! A document that changed a hundred times in the batch is mapped and written once. That loses nothing: every order of the
+//! hundred changes ends in the rows of the highest version.
 
 use std::collections::BTreeMap;
 
 use bson::RawDocumentBuf;
 
-use super::checkpoint::Progress;
+use super::progress::Progress;
 use crate::{
     log::{Fetched, Malformed, Record, TopicPartition, envelope},
     mapping::{self, CollectionPlan, Plan, Rejects, Row, Rows},
@@ -23,60 +23,60 @@ use crate::{
     retry::Class,
 };
 
-/// What a batch asks for.
+/// The plan of a batch.
 #[derive(Debug, Default)]
 pub struct Batch {
-    /// What was read of each partition.
-    pub ranges: BTreeMap<TopicPartition, OffsetRange>,
+    /// The part of each partition that was read.
+    pub(crate) ranges: BTreeMap<TopicPartition, OffsetRange>,
     /// At most one per collection and key: its highest version.
-    pub documents: Vec<Document>,
+    pub(crate) documents: Vec<Document>,
     /// In log order.
-    pub controls: Vec<Control>,
+    pub(crate) controls: Vec<Control>,
     /// Records that cannot be read.
-    pub unreadable: Vec<Unreadable>,
+    pub(crate) unreadable: Vec<Unreadable>,
     /// Number of changes read, beaten ones included.
-    pub changes: usize,
+    pub(crate) changes: usize,
     /// Changes beaten by a newer one in the same batch, by place of the collection in the plan.
-    pub beaten: BTreeMap<usize, u64>,
+    pub(crate) beaten: BTreeMap<usize, u64>,
     /// Changes of collections that the plan does not name.
-    pub unmapped: u64,
+    pub(crate) unmapped: u64,
 }
 
 /// The part of a partition that a batch covers.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OffsetRange {
+pub(crate) struct OffsetRange {
     /// The offset after the last record read.
-    pub next_offset: i64,
+    pub(crate) next_offset: i64,
     /// Changes counted and frontiers met, in order.
-    pub marks: Vec<Progress>,
+    pub(crate) marks: Vec<Progress>,
 }
 
 /// One document at one version.
 #[derive(Debug)]
-pub struct Document {
+pub(crate) struct Document {
     /// Place of its collection in the plan.
-    pub collection: usize,
+    pub(crate) collection: usize,
     /// Its key.
-    pub key: Key,
+    pub(crate) key: Key,
     /// Its version.
-    pub version: Version,
+    pub(crate) version: Version,
     /// See [`Change::upper`].
-    pub upper: ClusterTime,
+    pub(crate) upper: ClusterTime,
     /// Its `{_id: …}`, where that cannot be read from its key.
-    pub id: Option<RawDocumentBuf>,
+    pub(crate) id: Option<RawDocumentBuf>,
     /// Whether its change says that it has none before it: an insert, or a reading of the snapshot. It may be wrong.
-    pub new: bool,
+    pub(crate) new: bool,
     /// Whether it was read again at an operator's request.
-    pub repair: bool,
-    /// What it asks for.
-    pub content: Content,
+    pub(crate) repair: bool,
+    /// Its rows, or why it has none.
+    pub(crate) content: Content,
     /// The record it came in, as it was.
-    pub record: Fetched,
+    pub(crate) record: Fetched,
 }
 
-/// What a document asks for.
+/// The rows of a document, or why it has none.
 #[derive(Debug)]
-pub enum Content {
+pub(crate) enum Content {
     /// These rows, and no others.
     Rows {
         /// The rows.
@@ -84,7 +84,7 @@ pub enum Content {
         /// Digest of the source document.
         digest: [u8; 16],
     },
-    /// No rows. What the `_id` becomes in each root table, where it can be a key of the target at all.
+    /// No rows. Holds the key of the `_id` in each root table, where it can be a key of the target at all.
     Gone(Option<Row>),
     /// It cannot become rows; those it had stay.
     Rejected {
@@ -97,18 +97,18 @@ pub enum Content {
 
 /// A record that cannot be read.
 #[derive(Debug)]
-pub struct Unreadable {
+pub(crate) struct Unreadable {
     /// The record as it was.
-    pub record: Fetched,
+    pub(crate) record: Fetched,
     /// Place of the collection whose topic it lies in, once that is known.
-    pub collection: Option<usize>,
+    pub(crate) collection: Option<usize>,
     /// Why.
-    pub reason: Reason,
+    pub(crate) reason: Reason,
     /// Which part, without values.
-    pub detail: String,
+    pub(crate) detail: String,
 }
 
-/// Decides what `records` ask for. `parked` are records that wait in PostgreSQL and are due: they compete like any other,
+/// Plans a batch of records. `parked` are records that wait in PostgreSQL and are due: they compete like any other,
 /// but have no part in offsets and counts.
 ///
 /// # Errors
@@ -123,7 +123,7 @@ pub fn plan(records: Vec<Fetched>, parked: Vec<Fetched>, plan: &Plan) -> Result<
         }
     }
     for record in records {
-        let range = batch.pass(&record);
+        let range = batch.extend_range(&record);
         match decode(&record) {
             Ok(Record::Change(change)) => {
                 if let Some(publisher) = envelope::counted_by(&record.headers) {
@@ -164,7 +164,8 @@ impl Batch {
         }
     }
 
-    fn pass(&mut self, record: &Fetched) -> &mut OffsetRange {
+    /// Extends the range of the record's partition to it.
+    fn extend_range(&mut self, record: &Fetched) -> &mut OffsetRange {
         let partition = TopicPartition { topic: record.topic.clone(), partition: record.partition };
         let range = self.ranges.entry(partition).or_insert(OffsetRange { next_offset: 0, marks: Vec::new() });
         range.next_offset = record.offset + 1;
@@ -242,4 +243,4 @@ fn map(plan: &CollectionPlan, change: &Change) -> Content {
 
 #[cfg(test)]
 #[path = "plan_tests.rs"]
-mod tests;
+pub(super) mod tests;

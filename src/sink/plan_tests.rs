@@ -1,4 +1,4 @@
-//! Any batch says of each document what its highest version says, wherever that stood in the batch.
+//! Any batch plans the highest version of each document, wherever that was in the batch.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::{
     model::{Frontier, Namespace},
 };
 
-fn users() -> Plan {
+pub(in crate::sink) fn users() -> Plan {
     let column = |name: &str, kind, sql_type: &str| Column {
         name: name.to_owned(),
         kind,
@@ -74,6 +74,11 @@ fn fetched(encoded: envelope::Encoded, offset: i64) -> Fetched {
         value: Some(encoded.value),
         headers,
     }
+}
+
+/// The record of a document of its own, which is the first change of it.
+pub(in crate::sink) fn record_of(id: i32, offset: i64) -> Fetched {
+    fetched(envelope::encode(&change("users", id, 1, 1), "p"), offset)
 }
 
 fn log(changes: &[Change]) -> Vec<Fetched> {

@@ -64,13 +64,13 @@ impl Prepared {
         Ok(Self { plan, statements, ids, relations, refused_copies: Mutex::default(), tables, look })
     }
 
-    /// What the target was like when the plan was made ready.
-    pub fn look(&self) -> Look {
+    /// The look of the target when the plan was made ready.
+    pub(crate) fn look(&self) -> Look {
         self.look
     }
 
     /// The tables that decide whether the plan still fits.
-    pub fn tables(&self) -> &Tables {
+    pub(crate) fn tables(&self) -> &Tables {
         &self.tables
     }
 
@@ -78,7 +78,7 @@ impl Prepared {
     ///
     /// # Errors
     /// [`Error::CatalogChanged`]: make the plan again. [`Error::Statement`] by its cause.
-    pub async fn still_fits(&self, session: &Session) -> Result<(), Error> {
+    pub(crate) async fn still_fits(&self, session: &Session) -> Result<(), Error> {
         match Look::at(session, &self.tables).await?.has_same_tables(&self.look) {
             true => Ok(()),
             false => Err(Error::CatalogChanged),

@@ -1,4 +1,4 @@
-//! A plain limit for what the target has to take: so many changes a second. Pure: it is told the time and says when.
+//! Limits how many changes a second the target has to take. Pure: the caller passes the time.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 pub(super) struct RateLimiter {
     /// Changes a second; none without a limit.
     rate: Option<usize>,
-    /// When what was let through so far has used up its time.
+    /// When the batches that were let through have used up their time.
     free_at: Option<Instant>,
 }
 
@@ -32,20 +32,20 @@ mod tests {
     #[test]
     fn without_a_limit_everything_begins_at_once() {
         let now = Instant::now();
-        let mut pace = RateLimiter::new(None);
-        assert_eq!([pace.next(now, 5_000), pace.next(now, 5_000)], [now, now]);
+        let mut limiter = RateLimiter::new(None);
+        assert_eq!([limiter.next(now, 5_000), limiter.next(now, 5_000)], [now, now]);
     }
 
     #[test]
     fn a_batch_begins_when_the_one_before_has_used_its_time() {
         let now = Instant::now();
         let after = |ms| now + Duration::from_millis(ms);
-        let mut pace = RateLimiter::new(Some(100));
-        assert_eq!(pace.next(now, 50), now);
-        assert_eq!(pace.next(now, 10), after(500));
-        assert_eq!(pace.next(after(550), 1), after(600));
-        // What was not used is not saved up.
-        assert_eq!(pace.next(after(5_000), 100), after(5_000));
-        assert_eq!(pace.next(after(5_000), 1), after(6_000));
+        let mut limiter = RateLimiter::new(Some(100));
+        assert_eq!(limiter.next(now, 50), now);
+        assert_eq!(limiter.next(now, 10), after(500));
+        assert_eq!(limiter.next(after(550), 1), after(600));
+        // Time that was not used is not saved up.
+        assert_eq!(limiter.next(after(5_000), 100), after(5_000));
+        assert_eq!(limiter.next(after(5_000), 1), after(6_000));
     }
 }

@@ -3,7 +3,7 @@
 //! ```text
 //!  upsert     rows as arrays ─ INSERT … SELECT … FROM unnest ─ ON CONFLICT (key) DO UPDATE, only where something differs
 //!  copy       rows that are new, straight in, where every value is stored as it travels
-//!  swap       the same rows, where they exist: deleted and inserted in one statement, so that they may trade unique values
+//!  swap       the same rows, where they exist: deleted and inserted in one statement, so that they may swap unique values
 //!  contested  which of the rows want a unique value that a row outside of them holds
 //!  orphaned_children    which of the rows lack what they refer to
 //!  erase      rows by the document's id     prune   child rows by the document's id that are no longer in the set
@@ -12,8 +12,8 @@
 //! ```
 //!
 //! Rows arrive as one array per column ($1 … $n), each of a type that neither truncates nor pads, and are cast to the
-//! column's own type. Every name is quoted and has its schema. Rows that no column ties to a document are found by what the
-//! sink remembers of them, see `owner`.
+//! column's own type. Every name is quoted and has its schema. Rows that no column ties to a document are found in the owner
+//! table, see `owner`.
 //!
 //! Two values are the same when PostgreSQL's `=` says so and that is exact (numbers, times, uuid, jsonb, …); everything else
 //! is the same when its text is, byte by byte: `citext`, `char(n)`, types without `=`, types whose `=` forgives.
@@ -25,7 +25,7 @@ use crate::mapping::{
 
 use super::{
     guards::{AllFound, Guard},
-    owner::OwnerStatements,
+    owner_statements::OwnerStatements,
 };
 use crate::postgres::{
     Error,
@@ -34,83 +34,83 @@ use crate::postgres::{
 
 /// The statements of one collection, parallel to its planned tables.
 #[derive(Clone, Debug)]
-pub struct CollectionStatements {
+pub(crate) struct CollectionStatements {
     /// Each root followed by its children.
-    pub tables: Vec<TableStatements>,
+    pub(crate) tables: Vec<TableStatements>,
 }
 
 /// The statements of one table.
 #[derive(Clone, Debug)]
-pub struct TableStatements {
+pub(crate) struct TableStatements {
     /// `schema.table`, for errors and metrics.
-    pub name: String,
+    pub(crate) name: String,
     /// The same, quoted.
-    pub quoted: String,
+    pub(crate) quoted: String,
     /// Number of columns, so of parameters of [`Self::upsert`].
-    pub width: usize,
+    pub(crate) width: usize,
     /// Positions of the key's columns.
-    pub key: Vec<usize>,
+    pub(crate) key: Vec<usize>,
     /// Their names.
-    pub key_names: Vec<String>,
+    pub(crate) key_names: Vec<String>,
     /// Rank in foreign-key order.
-    pub depth: usize,
+    pub(crate) depth: usize,
     /// Whether it holds documents, not something embedded in them.
-    pub root: bool,
+    pub(crate) root: bool,
     /// Which root table it belongs to, itself included: the field of the document's keys.
-    pub of: usize,
+    pub(crate) of: usize,
     /// Whether it has unique constraints besides its key.
-    pub uniques: bool,
+    pub(crate) uniques: bool,
     /// Whether foreign keys of the target point at it.
-    pub referenced: bool,
+    pub(crate) referenced: bool,
     /// The tables that its foreign keys point at, and those that its values are looked up in; `schema.table`.
-    pub parents: Vec<String>,
+    pub(crate) parents: Vec<String>,
     /// Every table that foreign keys lead to from here, directly or not; quoted.
-    pub above: Vec<String>,
+    pub(crate) above: Vec<String>,
     /// Deferrable unique constraints, and exclusion constraints.
-    pub guards: Vec<Guard>,
+    pub(crate) guards: Vec<Guard>,
     /// Columns as arrays.
-    pub upsert: String,
-    /// Rows in the binary form of `COPY`. Of a table where every value is stored as it travels: no cast, no id to look up.
-    pub copy: Option<String>,
+    pub(crate) upsert: String,
+    /// Rows in the binary form of `COPY`; only for a table where every value is stored as it travels: no cast, no id to look up.
+    pub(crate) copy: Option<String>,
     /// Columns as arrays, like [`Self::upsert`]; touches only rows that exist.
-    pub swap: String,
+    pub(crate) swap: String,
     /// Rows that cannot have their unique value. One per constraint.
-    pub contested: Vec<Obstacle>,
+    pub(crate) contested: Vec<Obstacle>,
     /// Rows whose parent is not there, or whose id has no entry. One per foreign key and per column that looks its value up.
-    pub orphaned_children: Vec<Obstacle>,
-    /// Of a table whose rows hold the document's id: those ids as array.
-    pub erase: Option<String>,
-    /// Of such a child: those ids as array, then the key columns of the rows that stay.
-    pub prune: Option<String>,
-    /// Of a table whose rows are remembered.
-    pub owned: Option<OwnerStatements>,
+    pub(crate) orphaned_children: Vec<Obstacle>,
+    /// Ids of documents as array; only for a table whose rows hold the document's id.
+    pub(crate) erase: Option<String>,
+    /// The same ids as array, then the key columns of the rows that stay; only for such a child.
+    pub(crate) prune: Option<String>,
+    /// Only for a table whose rows are remembered in the owner table.
+    pub(crate) owned: Option<OwnerStatements>,
     /// Ordinals (`int4[]`), then columns as arrays; gives ordinal, whether the row is missing, names of differing columns.
-    pub compare: String,
-    /// Of a child with the document's id: ordinals and ids, then key columns of the expected rows; gives ordinal and number
-    /// of other rows.
-    pub extra: Option<String>,
-    /// Of a root with the document's id: ordinals, then ids; gives the ordinals of rows that exist.
-    pub present: Option<String>,
+    pub(crate) compare: String,
+    /// Ordinals and ids, then key columns of the expected rows; gives ordinal and number of other rows. Only for a child with the
+    /// document's id.
+    pub(crate) extra: Option<String>,
+    /// Ordinals, then ids; gives the ordinals of rows that exist. Only for a root with the document's id.
+    pub(crate) present: Option<String>,
     /// Number of rows.
-    pub count: String,
-    /// Of a child with the document's id: number of rows whose root row is not there.
-    pub missing_parent: Option<String>,
+    pub(crate) count: String,
+    /// Number of rows whose root row is not there; only for a child with the document's id.
+    pub(crate) missing_parent: Option<String>,
 }
 
 /// A question about rows that were refused: columns as arrays; gives the ordinals, from 1, of those that cannot be written.
 #[derive(Clone, Debug)]
-pub struct Obstacle {
+pub(crate) struct Obstacle {
     /// The question.
-    pub sql: String,
+    pub(crate) sql: String,
     /// The table that the refusal names.
-    pub table: String,
-    /// What stands in the way.
-    pub constraint: Constraint,
+    pub(crate) table: String,
+    /// The constraint that refuses the row.
+    pub(crate) constraint: Constraint,
 }
 
-/// What stands in the way of a row.
+/// A constraint that refuses a row.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Constraint {
+pub(crate) enum Constraint {
     /// A foreign key, by name; checked in enforce mode only.
     ForeignKey(String),
     /// A unique constraint over these columns.

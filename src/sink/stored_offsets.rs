@@ -1,11 +1,7 @@
-//! Tells the consumer where its partitions go on: where PostgreSQL says.
-
-use std::{
-    collections::HashMap,
-    sync::{Mutex, PoisonError},
-};
+//! Gives the consumer the offsets where its partitions go on: the positions in PostgreSQL.
 
 use futures_util::future::BoxFuture;
+use tokio::sync::Mutex;
 
 use super::checkpoint;
 use crate::{
@@ -17,18 +13,12 @@ use crate::{
 /// Reads positions on a connection of its own, because the worker's may be in the middle of a batch.
 pub(super) struct StoredOffsets {
     target: Postgres,
-    session: tokio::sync::Mutex<Option<Session>>,
-    given: Mutex<HashMap<TopicPartition, Option<i64>>>,
+    session: Mutex<Option<Session>>,
 }
 
 impl StoredOffsets {
     pub(super) fn new(target: Postgres) -> Self {
-        Self { target, session: tokio::sync::Mutex::new(None), given: Mutex::new(HashMap::new()) }
-    }
-
-    /// The offset that was given out last for this partition.
-    pub(super) fn given(&self, partition: &TopicPartition) -> Option<i64> {
-        self.given.lock().unwrap_or_else(PoisonError::into_inner).get(partition).copied().flatten()
+        Self { target, session: Mutex::new(None) }
     }
 
     async fn read(&self, partitions: &[TopicPartition]) -> Result<Vec<Option<i64>>, Error> {
@@ -40,11 +30,8 @@ impl StoredOffsets {
         };
         let positions = checkpoint::read(&session, partitions).await?;
         *slot = Some(session);
-        let offsets = positions.iter().map(|position| position.next_offset).collect::<Vec<_>>();
         failpoint!(SINK_ASSIGNMENT);
-        let mut given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
-        given.extend(partitions.iter().cloned().zip(offsets.iter().copied()));
-        Ok(offsets)
+        Ok(positions.into_iter().map(|position| position.next_offset).collect())
     }
 }
 

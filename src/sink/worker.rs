@@ -1,39 +1,38 @@
 //! The loop that brings the log into PostgreSQL: one consumer, one connection, one batch at a time.
 //!
 //! ```text
-//!  consumer ─▶ batcher ─▶ plan ─▶ applier ─▶ next
-//!                 └─ the next batch is full already: planned while this one is written
+//!  consumer ─▶ batch reader ─▶ applier ─▶ next
+//!                  └─ a full batch is there already: planned while this one is applied
 //! ```
 //!
-//! A batch is whatever is there when the last one has been committed, up to the configured bounds: one change alone when it
+//! A batch is everything that has arrived when the last one is committed, up to the configured bounds: one change alone when it
 //! is quiet, thousands when it is not. There is no timer and no linger.
 //!
-//! While PostgreSQL is away the batch is tried again for ever; the consumer's own thread keeps the membership of the group
-//! alive, and its bounded queue is all that fills. Stopping finishes the open transaction and begins no other.
-//!
-//! A batch that was planned ahead may be overtaken: its partition is revoked, or its position moved. Every transaction checks
-//! the positions that its batch starts from, so nothing is applied twice; the batch is given up and read again.
+//! While PostgreSQL is away the batch is tried again and again; the consumer's own thread keeps the membership of the group
+//! alive, and its bounded queue is all that fills. A stop finishes the open transaction and begins no other.
 
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use tokio::task::JoinHandle;
+use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::info;
 
 use super::{
     Prepared,
-    applier::{Applier, BatchEnd, Planned},
-    batcher::{self, Batcher},
-    plan::{self, Batch},
+    applier::{self, Applier, Apply, BatchEnd},
+    batch_reader::{BatchBounds, BatchReader, Log},
+    breaker::Breaker,
+    parked::ParkedDocuments,
+    planner::Planner,
     rate_limiter::RateLimiter,
     stored_offsets::StoredOffsets,
 };
 use crate::{
     config::{LogConfig, SinkConfig},
-    log::{Consumer, ConsumerEvent, Fetched, TopicPartition, Topics},
+    log::{Consumer, Topics},
     postgres::{Error, Postgres},
     retry::{self, Backoff, Class, Classify, Stalls},
     status::Status,
@@ -55,7 +54,7 @@ pub struct Worker {
     pub backoff: Backoff,
     /// Hears when this worker has to wait, and when it goes on.
     pub stalls: Stalls,
-    /// Where losses are told.
+    /// Where losses of the mapping are reported.
     pub status: Status,
 }
 
@@ -65,9 +64,9 @@ impl Worker {
     /// # Errors
     /// Those that halt: PostgreSQL's positions are as they were, so a start after the repair goes on where this stopped.
     pub async fn run(self, cancel: CancellationToken) -> Result<(), Error> {
-        // Not `cancel`: it would drop a batch half-way, where draining finishes it.
+        // Not `cancel`: it would drop a batch half-way, where `consume` finishes it.
         let never = CancellationToken::new();
-        let stalled = |error: &Error, delay| self.stalled(error, delay);
+        let stalled = |error: &Error, delay: Duration| applier::stalled(&self.stalls, error, delay);
         let ended = retry::retry_transient(self.backoff, &never, stalled, || async {
             if cancel.is_cancelled() {
                 return Ok(());
@@ -80,14 +79,8 @@ impl Worker {
         ended.await.map(|_| ())
     }
 
-    pub(super) fn stalled(&self, error: &Error, delay: Duration) {
-        let reason = retry::chain(error);
-        warn!(reason, delay_ms = delay.as_millis(), "sink waits and tries again");
-        self.stalls.waits(reason);
-    }
-
-    /// Applies until cancelled or until the consumer ends. After a replay from the earliest record the group is joined anew:
-    /// that is what an operator asked for, and no stall.
+    /// Applies until cancelled or until the consumer ends. After a replay from the earliest record the worker joins the group anew:
+    /// an operator asked for that, so it is no stall.
     async fn consume_again(&self, cancel: &CancellationToken) -> Result<(), Error> {
         loop {
             match self.consume(cancel).await {
@@ -101,60 +94,43 @@ impl Worker {
 
     /// Joins the group and applies until cancelled or until the consumer ends.
     async fn consume(&self, cancel: &CancellationToken) -> Result<(), Error> {
+        let planner = Planner::new(self.prepared.all().clone(), &self.topics);
+        let mut reader = BatchReader::new(self.join()?, planner.clone(), self.bounds(), self.stalls.clone());
+        let mut applier = self.applier(planner);
+        apply_batches(&mut reader, &mut applier, RateLimiter::new(self.rate()), cancel).await?;
+        reader.into_log().close().await.map_err(Error::Log)
+    }
+
+    fn join(&self) -> Result<Consumer, Error> {
         let starts = Arc::new(StoredOffsets::new(self.target.clone()));
         let bytes = usize::try_from(self.config.queue_bytes.as_u64()).unwrap_or(usize::MAX);
         let records = self.config.batch_changes.saturating_mul(2);
-        let consumer = Consumer::join(&self.log, &self.topics, bytes, records, starts.clone()).map_err(Error::Log)?;
-        let mut reading = Reading { worker: self, consumer, starts, batcher: Batcher::default(), ahead: None };
-        self.drain(&mut reading, cancel).await?;
-        reading.consumer.close().await.map_err(Error::Log)
+        Consumer::join(&self.log, &self.topics, bytes, records, starts).map_err(Error::Log)
     }
 
-    async fn drain(&self, reading: &mut Reading<'_>, cancel: &CancellationToken) -> Result<(), Error> {
-        let mut applier = Applier::new(self);
-        let mut limiter = RateLimiter::new(self.rate());
-        while let Some(planned) = reading.next(cancel).await? {
-            let free = tokio::time::sleep_until(limiter.next(Instant::now(), planned.batch.changes).into());
-            if cancel.run_until_cancelled(free).await.is_none() {
-                break;
-            }
-            let due = applier.due(&reading.batcher).await?;
-            self.try_parked(&mut applier, due, cancel).await?;
-            reading.look_ahead()?;
-            if let BatchEnd::Moved(positions) = applier.apply(&planned, cancel).await? {
-                reading.turn_back(&planned, &positions)?;
-            }
-            // What the batch has freed may free others in turn.
-            while !cancel.is_cancelled()
-                && let Some(freed) = applier.freed().await?
-            {
-                self.try_parked(&mut applier, freed, cancel).await?;
-            }
+    fn applier(&self, planner: Planner) -> Applier {
+        Applier {
+            postgres: self.target.clone(),
+            prepared: self.prepared.clone(),
+            planner,
+            config: self.config.clone(),
+            topics: self.topics.clone(),
+            backoff: self.backoff,
+            stalls: self.stalls.clone(),
+            status: self.status.clone(),
+            session: Mutex::new(None),
+            breaker: Breaker::new(self.config.breaker_dead_letters, self.config.breaker_window),
+            parked: ParkedDocuments::default(),
         }
-        Ok(())
     }
 
-    async fn try_parked(
-        &self,
-        applier: &mut Applier<'_>,
-        parked: Vec<Fetched>,
-        cancel: &CancellationToken,
-    ) -> Result<(), Error> {
-        if !parked.is_empty() {
-            let batch = self.plan(Vec::new(), parked).await.map_err(lost)??;
-            applier.apply(&Planned { batch, starts: batcher::ExpectedOffsets::new() }, cancel).await?;
+    /// With a limited rate, no batch is more than a second's worth.
+    fn bounds(&self) -> BatchBounds {
+        let changes = self.config.batch_changes;
+        BatchBounds {
+            records: self.rate().map_or(changes, |rate| rate.min(changes)),
+            bytes: usize::try_from(self.config.batch_bytes.as_u64()).unwrap_or(usize::MAX),
         }
-        Ok(())
-    }
-
-    /// Decoding and mapping take a core for a while: away from the threads that serve connections.
-    fn plan(&self, records: Vec<Fetched>, parked: Vec<Fetched>) -> JoinHandle<Result<Batch, Error>> {
-        let (prepared, topics) = (self.prepared.clone(), self.topics.clone());
-        tokio::task::spawn_blocking(move || {
-            let mut batch = plan::plan(records, parked, prepared.all())?;
-            batch.file(|topic| prepared.named(&topics.named(topic)?.namespace.collection));
-            Ok(batch)
-        })
     }
 
     /// This worker's part of the rate; none without a limit.
@@ -163,111 +139,26 @@ impl Worker {
     }
 }
 
-fn lost(_: tokio::task::JoinError) -> Error {
-    Error::Task { act: "plan a batch" }
+/// Applies batch after batch until cancelled, and plans the next one while one is applied.
+async fn apply_batches(
+    reader: &mut BatchReader<impl Log>,
+    applier: &mut impl Apply,
+    mut limiter: RateLimiter,
+    cancel: &CancellationToken,
+) -> Result<(), Error> {
+    while let Some(planned) = reader.next(cancel).await? {
+        let free = tokio::time::sleep_until(limiter.next(Instant::now(), planned.batch.changes).into());
+        if cancel.run_until_cancelled(free).await.is_none() {
+            break;
+        }
+        reader.look_ahead()?;
+        if let BatchEnd::Moved(positions) = applier.apply(&planned, &reader.partitions(), cancel).await? {
+            reader.rewind(&planned, &positions)?;
+        }
+    }
+    Ok(())
 }
 
-/// The side of a worker that reads: one membership of the consumer group.
-struct Reading<'a> {
-    worker: &'a Worker,
-    consumer: Consumer,
-    starts: Arc<StoredOffsets>,
-    batcher: Batcher,
-    /// The batch after the one that is being written, and where it starts.
-    ahead: Option<(batcher::ExpectedOffsets, JoinHandle<Result<Batch, Error>>)>,
-}
-
-impl Reading<'_> {
-    /// The next batch, as soon as there is anything; `None` when cancelled.
-    async fn next(&mut self, cancel: &CancellationToken) -> Result<Option<Planned>, Error> {
-        let (starts, batch) = loop {
-            if cancel.is_cancelled() {
-                return Ok(None);
-            }
-            if let Some(ahead) = self.ahead.take() {
-                break ahead;
-            }
-            self.gather()?;
-            if let Some((records, starts)) = self.batcher.batch() {
-                break (starts, self.worker.plan(records, Vec::new()));
-            }
-            tokio::select! {
-                biased;
-                () = cancel.cancelled() => return Ok(None),
-                event = self.consumer.next() => {
-                    let event = event.map_err(Error::Log)?;
-                    self.take(event);
-                }
-            }
-        };
-        Ok(Some(Planned { batch: batch.await.map_err(lost)??, starts }))
-    }
-
-    /// StoredOffsets to plan the next batch if all of it is there. Less is left to grow until it is wanted.
-    fn look_ahead(&mut self) -> Result<(), Error> {
-        self.gather()?;
-        if self.is_full()
-            && let Some((records, starts)) = self.batcher.batch()
-        {
-            self.ahead = Some((starts, self.worker.plan(records, Vec::new())));
-        }
-        Ok(())
-    }
-
-    /// Takes what is there, up to a batch.
-    fn gather(&mut self) -> Result<(), Error> {
-        while !self.is_full()
-            && let Some(event) = self.consumer.try_next().map_err(Error::Log)?
-        {
-            self.take(event);
-        }
-        Ok(())
-    }
-
-    fn is_full(&self) -> bool {
-        let config = &self.worker.config;
-        // With a limited rate, no batch is more than a second's worth.
-        let changes = self.worker.rate().map_or(config.batch_changes, |rate| rate.min(config.batch_changes));
-        self.batcher.is_full(changes, usize::try_from(config.batch_bytes.as_u64()).unwrap_or(usize::MAX))
-    }
-
-    fn take(&mut self, event: ConsumerEvent) {
-        match &event {
-            ConsumerEvent::Assigned(partitions) => {
-                info!(count = partitions.len(), "partitions assigned");
-                self.worker.stalls.goes_on();
-            }
-            ConsumerEvent::Revoked(partitions) => info!(count = partitions.len(), "partitions revoked"),
-            ConsumerEvent::Fetched(_) | ConsumerEvent::Sought { .. } => {}
-        }
-        let starts = &self.starts;
-        self.batcher.take(event, |partition| starts.given(partition));
-    }
-
-    /// Goes on where PostgreSQL says, and reads again what was planned ahead. A partition that stands at the end of the batch
-    /// was applied by it after all (the answer to COMMIT was lost), or by another worker: both are settled.
-    ///
-    /// # Errors
-    /// [`Error::OffsetMoved`] when a partition has to start at the earliest record: only an assignment can do that, because
-    /// retention may have removed offset 0.
-    fn turn_back(&mut self, planned: &Planned, positions: &[Option<i64>]) -> Result<(), Error> {
-        let mut back = self.ahead.take().map(|(starts, _)| starts).unwrap_or_default();
-        for ((partition, range), position) in planned.batch.ranges.iter().zip(positions) {
-            if *position != Some(range.next_offset) {
-                back.insert(partition.clone(), *position);
-            }
-        }
-        for (partition, position) in back {
-            let TopicPartition { topic, partition: number } = &partition;
-            let Some(offset) = position else {
-                let expected = planned.starts.get(&partition).copied().flatten();
-                return Err(Error::OffsetMoved { topic: topic.to_string(), partition: *number, expected, found: None });
-            };
-            info!(topic = &**topic, partition = number, offset, "position moved, reading from there");
-            failpoint!(blocking SINK_SEEK);
-            self.batcher.moved(&partition, offset);
-            self.consumer.seek(partition, offset);
-        }
-        Ok(())
-    }
-}
+#[cfg(test)]
+#[path = "worker_simulation.rs"]
+mod simulation;

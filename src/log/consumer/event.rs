@@ -41,8 +41,9 @@ impl Fetched {
 pub enum ConsumerEvent {
     /// A record.
     Fetched(Fetched),
-    /// These partitions belong to this consumer from now on, each from the offset that [`StartOffsets`] returned.
-    Assigned(Vec<TopicPartition>),
+    /// These partitions belong to this consumer from now on, each from the offset that [`StartOffsets`] returned; `None` is the
+    /// earliest record. The offset travels with its assignment, because a later assignment may have another one.
+    Assigned(Vec<(TopicPartition, Option<i64>)>),
     /// These partitions belong to another consumer now.
     Revoked(Vec<TopicPartition>),
     /// The next record of this partition is the first at or after this offset; earlier records are stale.

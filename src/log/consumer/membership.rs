@@ -86,7 +86,7 @@ impl Membership {
         assign().map_err(Error::kafka("take", "the assigned partitions"))?;
         let assignment = self.assignments.fetch_add(1, Ordering::Relaxed) + 1;
         lock(&self.assigned).extend(partitions.iter().map(|partition| (partition.clone(), assignment)));
-        self.send(Ok(ConsumerEvent::Assigned(partitions)));
+        self.send(Ok(ConsumerEvent::Assigned(partitions.into_iter().zip(starts).collect())));
         Ok(())
     }
 

@@ -143,7 +143,7 @@ impl Consumer {
             Ok(ConsumerEvent::Fetched(record)) => self.budget.give_back(record.size_bytes()),
             Ok(ConsumerEvent::Assigned(partitions)) => {
                 self.assignments += 1;
-                self.assigned.extend(partitions.iter().map(|partition| (partition.clone(), self.assignments)));
+                self.assigned.extend(partitions.iter().map(|(partition, _)| (partition.clone(), self.assignments)));
             }
             _ => {}
         }

@@ -2,8 +2,8 @@
 //!
 //! All of a collection are tried together, whichever partition they came in: documents that trade a unique value each wait for
 //! the other, and only an attempt with both can end that. The ledger decides by version, so it does not matter which worker
-//! tries. The clock takes the most overdue first; what was applied sends for those that may have waited for it, in the order of
-//! their numbers. So none waits for ever behind the bound.
+//! tries. Attempts by the clock take the most overdue first. Attempts by an event take the documents that may have waited for it,
+//! in the order of their numbers. So none waits behind the bound without end.
 
 use tokio_postgres::Row;
 
@@ -85,29 +85,29 @@ async fn read(
     Ok(Parked { records, more_after })
 }
 
-/// Of a record; PostgreSQL knows the length of a value without reading it.
+/// The bytes of a record; PostgreSQL knows the length of a value without reading it.
 const BYTES: &str = "coalesce(octet_length(record_key), 0)::int8 + coalesce(octet_length(value), 0)";
 
 /// How many documents are parked, and how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ParkedTotals {
+pub(crate) struct ParkedTotals {
     /// Number.
-    pub documents: u64,
+    pub(crate) documents: u64,
     /// Bytes of their records.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
     /// Those that were refused again since `since` although `before` covers them.
-    pub in_vain: u64,
+    pub(crate) in_vain: u64,
     /// Everything before this is applied in every partition, snapshots too; none while that is not so.
-    pub before: Option<Frontier>,
+    pub(crate) before: Option<Frontier>,
     /// The server's clock, microseconds since 1970.
-    pub now: i64,
+    pub(crate) now: i64,
 }
 
 /// Counts those of these collections, whose topics are these. `since` is the earlier [`ParkedTotals::now`] at which everything up to `before` was known to be applied.
 ///
 /// # Errors
 /// [`Error::Statement`] by its cause.
-pub async fn parked_totals(
+pub(crate) async fn parked_totals(
     session: &Session,
     collections: &[i32],
     topics: &[&str],

@@ -11,7 +11,7 @@ use driftless::{
     model::{Change, ClusterTime, Frontier, Namespace, ResumeToken},
     postgres::{Error, Purpose},
     retry::{Backoff, Stalls},
-    sink::Worker,
+    sink::{Worker, WorkerFailed, Workers},
 };
 use driftless_testing::{stack::setting, unique, wait::soon};
 use tokio::task::JoinHandle;
@@ -62,6 +62,10 @@ impl Kafka {
     }
 
     fn start(&self, cancel: &CancellationToken) -> JoinHandle<Result<(), Error>> {
+        tokio::spawn(self.worker().run(cancel.clone()))
+    }
+
+    fn worker(&self) -> Worker {
         let mut config = sink_config(&self.world.database);
         config.batch_changes = 7;
         config.breaker_dead_letters = self.breaker_dead_letters;
@@ -70,7 +74,7 @@ impl Kafka {
             driftless::postgres::ConstraintMode::Replica => Constraints::Replica,
             driftless::postgres::ConstraintMode::Enforce => Constraints::Enforce,
         };
-        let worker = Worker {
+        Worker {
             target: driftless::postgres::Postgres::new(&config, "t").expect("a target"),
             prepared: self.world.prepared.clone(),
             config,
@@ -79,8 +83,7 @@ impl Kafka {
             backoff: Backoff { min: Duration::from_millis(20), max: Duration::from_millis(200) },
             stalls: Stalls::new("worker", |_, _| {}),
             status: driftless::status::Status::default(),
-        };
-        tokio::spawn(worker.run(cancel.clone()))
+        }
     }
 
     /// Waits until a query gives these rows.
@@ -305,4 +308,43 @@ async fn the_breaker_ends_the_worker_with_the_position_intact() {
     assert_eq!(letters, ledger, "what was written before the limit is whole");
     assert!(letters[0].parse::<i32>().expect("a number") <= 1_000);
     kafka.world.end().await;
+}
+
+/// Has a worker in the middle of a transaction when the worker beside it fails; gives the reason back, once all have ended.
+async fn beside_an_open_transaction(failure: fn() -> Result<(), Error>) -> WorkerFailed {
+    let mut kafka = Kafka::new(Constraints::Replica).await;
+    kafka.publish(users(0..5, 1), 2).await;
+    let mut holder = kafka.world.database.client().await;
+    let lock = holder.transaction().await.expect("begins");
+    lock.batch_execute("LOCK TABLE app.users IN SHARE MODE").await.expect("locks");
+    let stop = CancellationToken::new();
+    let mut workers = Workers::new(stop.clone());
+    workers.spawn("worker 1".to_owned(), |stop| kafka.worker().run(stop));
+    let sql = "SELECT count(*) > 0 FROM pg_stat_activity \
+               WHERE wait_event_type = 'Lock' AND application_name LIKE 'driftless-%' AND datname = current_database()";
+    kafka.wait_for(sql, &["t"]).await;
+    workers.spawn("worker 2".to_owned(), move |_| async move { failure() });
+    let ended = tokio::spawn(async move { workers.ended().await });
+    soon("the failure stops the workers", stop.cancelled()).await;
+    assert_eq!(kafka.world.counts(&["users"]).await, [0], "the transaction is open");
+    lock.commit().await.expect("gives the lock back");
+    let failed = soon("all workers end", ended).await.expect("no panic").expect_err("a reason");
+    assert!(kafka.world.counts(&["users"]).await[0] > 0, "the transaction was committed");
+    kafka.world.end().await;
+    failed
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_fails_is_named_and_lets_the_transactions_of_the_others_finish() {
+    let failed = beside_an_open_transaction(|| Err(Error::CatalogChanged)).await;
+    assert!(
+        matches!(&failed, WorkerFailed::Error { worker, source: Error::CatalogChanged } if worker == "worker 2"),
+        "{failed:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_panics_is_named_and_lets_the_transactions_of_the_others_finish() {
+    let failed = beside_an_open_transaction(|| panic!("broken invariant")).await;
+    assert_eq!(failed.to_string(), "run the task worker 2: it panicked: broken invariant");
 }
