@@ -4,7 +4,11 @@ use std::io::IsTerminal;
 
 use clap::ValueEnum;
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{
+    filter::{LevelFilter, Targets},
+    layer::SubscriberExt,
+    util::SubscriberInitExt,
+};
 
 use crate::metrics as names;
 
@@ -18,15 +22,15 @@ pub enum LogFormat {
     Json,
 }
 
-/// Sends log lines to standard error; `filter` is the usual `level` or `module=level` list.
-pub fn init_logs(format: LogFormat, filter: &str) {
+/// Sends the log lines that `filter` lets through to standard error.
+pub fn init_logs(format: LogFormat, filter: Targets) {
     let builder = tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::new(filter))
+        .with_max_level(LevelFilter::TRACE)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal());
     match format {
-        LogFormat::Text => builder.init(),
-        LogFormat::Json => builder.json().flatten_event(true).init(),
+        LogFormat::Text => builder.finish().with(filter).init(),
+        LogFormat::Json => builder.json().flatten_event(true).finish().with(filter).init(),
     }
 }
 

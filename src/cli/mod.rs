@@ -14,6 +14,7 @@ mod snapshot;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
+use tracing_subscriber::filter::Targets;
 
 use crate::{log, pipeline, postgres, source, telemetry::LogFormat};
 
@@ -32,7 +33,7 @@ pub struct Cli {
     pub log_format: LogFormat,
     /// Which lines to log: a level, or a list such as `warn,driftless=debug`.
     #[arg(long, global = true, env = "DRIFTLESS_LOG", default_value = "warn,driftless=info", help_heading = GLOBAL)]
-    pub log_filter: String,
+    pub log_filter: Targets,
     /// The command.
     #[command(subcommand)]
     pub command: Command,

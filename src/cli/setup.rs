@@ -103,5 +103,5 @@ impl From<mapping::Fault> for Finding {
 
 /// Returns who runs the command, as it is recorded beside the action.
 pub(super) fn operator() -> String {
-    format!("{}@{}", whoami::username(), whoami::fallible::hostname().unwrap_or_default())
+    format!("{}@{}", whoami::username().unwrap_or_default(), whoami::hostname().unwrap_or_default())
 }

@@ -38,6 +38,13 @@ fn a_missing_configuration_is_named() {
 }
 
 #[test]
+fn a_wrong_log_filter_is_refused() {
+    let said = driftless(&[], &["--log-filter", "warn,driftless=loud", "check", "--offline"]);
+    assert_eq!((said.code, said.stdout.as_str()), (2, ""));
+    assert!(said.stderr.contains("'warn,driftless=loud' for '--log-filter"), "{}", said.stderr);
+}
+
+#[test]
 fn all_faults_of_the_configuration_are_named_at_once() {
     let config = "mapping = \"m.toml\"\n[source]\nuri = \"mongodb://h\"\nmax_await = \"soon\"\n[log]\nbrokers = \"h:1\"\nprefix = \"a b\"\n\
                   partition = 4\n[sink]\nurl = \"postgres://u:hunter2@h/d\"\nurl_file = \"also\"\n";
