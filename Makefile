@@ -2,7 +2,9 @@
 
 STACK := deploy/local/stack
 PROFILE ?= dev
-BUILD := cargo build --locked --profile $(PROFILE) --bin driftless --bin driftless-demo
+# In the dev profile all members, so that the tests have the same features and nothing is compiled twice; else only what is named.
+BUILD := cargo build --locked --profile $(PROFILE) $(if $(filter dev,$(PROFILE)),,-p driftless -p driftless-demo) \
+  --bin driftless --bin driftless-demo
 BIN := target/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 
 .DEFAULT_GOAL := help
@@ -31,7 +33,7 @@ demo-down: ## Stop the demo's daemon and the servers
 # PEER=debezium measures Debezium too; BENCH holds further options, for example BENCH='--quick' or BENCH='--only latency'.
 bench: ## Measure everything on servers of its own (half an hour; BENCH=--quick: minutes; PEER=debezium: beside Debezium)
 	@$(STACK) doctor build
-	cargo build --locked --release --bin driftless --bin driftless-bench
+	cargo build --locked --release -p driftless -p driftless-bench --bin driftless --bin driftless-bench
 	@$(STACK) up --instance bench
 	target/release/driftless-bench $(if $(PEER),--peer $(PEER)) $(BENCH); \
 	  status=$$?; $(STACK) down --instance bench --wipe; exit $$status
