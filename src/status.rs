@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::{metrics as names, model::Frontier, retry::Stalls};
 
 /// A part of the daemon that can be run alone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// Reads MongoDB and writes the log.

@@ -7,10 +7,13 @@
 use std::{future::Future, time::Duration};
 
 use thiserror::Error;
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::retry::{Class, Classify};
+use crate::{
+    retry::{Class, Classify},
+    tasks::{self, Panicked},
+};
 
 /// What a task may end with.
 pub type BoxError = Box<dyn Classify + Send + Sync>;
@@ -43,8 +46,8 @@ pub enum Error {
         task: &'static str,
     },
     /// A task panicked.
-    #[error("keep a task running")]
-    Panicked(#[source] JoinError),
+    #[error(transparent)]
+    Panicked(Panicked),
     /// Tasks were still busy when the grace time was over.
     #[error("stop within the grace time: {left} tasks were still busy")]
     Grace {
@@ -71,7 +74,7 @@ impl std::error::Error for BoxError {
 
 /// A set of tasks that share one fate.
 pub struct Supervisor {
-    tasks: JoinSet<(&'static str, Result<(), BoxError>)>,
+    tasks: JoinSet<Result<&'static str, Error>>,
     cancel: CancellationToken,
 }
 
@@ -88,7 +91,10 @@ impl Supervisor {
         E: Classify + Send + Sync + 'static,
     {
         let running = task(self.cancel.child_token());
-        self.tasks.spawn(async move { (name, running.await.map_err(|error| Box::new(error) as BoxError)) });
+        self.tasks.spawn(async move {
+            let ended = tasks::named(name, running).await.map_err(Error::Panicked)?;
+            ended.map(|()| name).map_err(|error| Error::Failed { task: name, source: Box::new(error) })
+        });
     }
 
     /// Waits until all tasks have ended; after the cancellation for at most `grace`.
@@ -100,21 +106,16 @@ impl Supervisor {
             biased;
             // First: a task that ended because of it is no reason.
             () = self.cancel.cancelled() => None,
-            ended = self.tasks.join_next() => ended,
+            ended = self.tasks.join_next() => ended.and_then(Result::ok),
         };
         self.cancel.cancel();
         let mut reason = ended.map(|ended| match ended {
-            Ok((task, Ok(()))) => Error::Ended { task },
-            Ok((task, Err(source))) => Error::Failed { task, source },
-            Err(panicked) => Error::Panicked(panicked),
+            Ok(task) => Error::Ended { task },
+            Err(error) => error,
         });
         let drain = async {
             while let Some(ended) = self.tasks.join_next().await {
-                match ended {
-                    Ok((_, Ok(()))) => {}
-                    Ok((task, Err(source))) => reason = reason.take().or(Some(Error::Failed { task, source })),
-                    Err(panicked) => reason = reason.take().or(Some(Error::Panicked(panicked))),
-                }
+                reason = reason.take().or(ended.ok().and_then(Result::err));
             }
         };
         let in_time = tokio::time::timeout(grace, drain).await.is_ok();
@@ -167,7 +168,9 @@ mod tests {
         let mut supervisor = Supervisor::new(CancellationToken::new());
         supervisor.spawn("sink", until_cancelled);
         supervisor.spawn("source", |_| async { panic!("broken invariant") as Result<(), Broken> });
-        assert!(matches!(supervisor.run(Duration::from_secs(5)).await, Err(Error::Panicked(_))));
+        let error = supervisor.run(Duration::from_secs(5)).await.expect_err("a reason");
+        assert_eq!(crate::retry::chain(&error), "run the task source: it panicked: broken invariant");
+        assert_eq!(error.class(), Class::Halt);
     }
 
     #[tokio::test]

@@ -3,7 +3,7 @@
 use std::{path::Path, sync::Arc};
 
 use anyhow::Context;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -22,13 +22,35 @@ use crate::{
 pub struct Run {
     /// Run only this role; may be repeated.
     #[arg(long = "role", value_enum)]
-    roles: Vec<Role>,
+    roles: Vec<RoleArg>,
+}
+
+/// A role as it is written on the command line.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum RoleArg {
+    /// Reads MongoDB and writes the log.
+    Source,
+    /// Reads the log and writes PostgreSQL.
+    Sink,
+    /// Compares both sides.
+    Reconciler,
+}
+
+impl From<RoleArg> for Role {
+    fn from(role: RoleArg) -> Self {
+        match role {
+            RoleArg::Source => Self::Source,
+            RoleArg::Sink => Self::Sink,
+            RoleArg::Reconciler => Self::Reconciler,
+        }
+    }
 }
 
 impl Run {
     pub(super) async fn execute(self, path: &Path) -> anyhow::Result<Exit> {
         let Some(setup) = Setup::load(path) else { return Ok(Exit::Faults) };
-        let roles = if self.roles.is_empty() { Role::ALL.to_vec() } else { self.roles };
+        let roles =
+            if self.roles.is_empty() { Role::ALL.to_vec() } else { self.roles.into_iter().map(Role::from).collect() };
         let collections = setup.collections();
         let Setup { config, mapping } = setup;
         let (config, mapping) = (Arc::new(config), Arc::new(mapping));

@@ -2,6 +2,7 @@
 //!
 //! Commands write requests, the leader of the source reads them and reports progress. Nothing here writes a replicated row.
 
+pub mod applied;
 pub mod dead_letters;
 pub mod load_indexes;
 pub mod repairs;

@@ -1,13 +1,14 @@
-//! The target, found fit for the mapping: what the sink and the reconciler both begin with.
+//! The target, found fit for the mapping: sink and reconciler begin here.
 
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Error, identity};
+use super::{error::Error, identity};
 use crate::{
     config::Config,
     mapping::{MappingFile, Plan, target::Catalog},
+    model::Namespace,
     postgres::{Look, Postgres, Purpose, Session, Watch, faults_of_target, migrate, read_catalog, suited::writable},
     sink::Prepared,
 };
@@ -39,6 +40,11 @@ pub(super) async fn fit(config: &Config, mapping: &MappingFile) -> Result<Fit, E
     identity::claim(config, &control, &identity::configured(config)).await?;
     let prepared = Prepared::new(&control, Arc::new(plan), &catalog).await?;
     Ok(Fit { control, target, prepared, catalog })
+}
+
+/// The collections of a plan, in its order.
+pub(crate) fn namespaces(config: &Config, plan: &Plan) -> Vec<Namespace> {
+    plan.collections().iter().map(|plan| Namespace::new(&config.source.database, &plan.collection)).collect()
 }
 
 impl Fit {

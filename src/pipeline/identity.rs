@@ -1,11 +1,11 @@
-//! Whose state this is: the configuration is held against what is recorded beside the state, before a role does anything.
+//! Whose state this is: the configuration is compared with what is recorded beside the state, before a role does anything.
 //!
 //! The record in the state topic is written by the leader, in the transaction with its changes; the one in PostgreSQL by the
 //! roles that write there. Either one is enough to refuse what does not belong.
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{Error, SourceRole};
+use super::error::Error;
 use crate::{
     config::Config,
     log::{StoredState, Topics, stored_identity},
@@ -15,9 +15,9 @@ use crate::{
 };
 
 /// How long the source waits for PostgreSQL, which it can do without: less than anybody would call a slow start.
-const TARGET_PATIENCE: Duration = Duration::from_secs(3);
+const TARGET_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Holds source and target against the record in the state topic, if there is one; what is not known is not compared.
+/// Compares source and target with the record in the state topic, if there is one; a side that is not known is not compared.
 ///
 /// # Errors
 /// [`Error::Mismatch`] halts; those of the log.
@@ -27,12 +27,12 @@ pub async fn compare(
     target: Option<&TargetIdentity>,
 ) -> Result<(), Error> {
     match stored_identity(&config.log).await? {
-        Some(recorded) => held_against(&recorded, &config.log.prefix, source, target),
+        Some(recorded) => compare_with(&recorded, &config.log.prefix, source, target),
         None => Ok(()),
     }
 }
 
-fn held_against(
+fn compare_with(
     recorded: &Identity,
     prefix: &str,
     source: Option<&SourceIdentity>,
@@ -47,7 +47,7 @@ fn held_against(
     Ok(())
 }
 
-/// For a role that writes PostgreSQL: holds both records against the configuration, and writes the one there.
+/// For a role that writes PostgreSQL: compares both records with the configuration, and writes the one there.
 ///
 /// # Errors
 /// Those of [`compare`] and of [`identity::claim`].
@@ -62,29 +62,31 @@ pub fn configured(config: &Config) -> SourceIdentity {
     SourceIdentity { database: config.source.database.clone(), ..SourceIdentity::default() }
 }
 
-/// For a candidate: what it would publish, held against both records before it waits for its turn.
+/// For a candidate: the identity of what it would publish, compared with both records before it waits for its turn.
 ///
 /// # Errors
 /// Those of [`compare`], of the source, and [`Error::Sink`] when PostgreSQL has recorded another source.
-pub(super) async fn of_candidate(role: &SourceRole) -> Result<Identity, Error> {
-    let config = &role.config;
-    let source = Source::connect(&config.source).await?.identity(role.collections.keys().map(String::as_str)).await?;
-    let looked = async {
+pub(super) async fn of_candidate<'a>(
+    config: &Config,
+    collections: impl Iterator<Item = &'a str>,
+) -> Result<Identity, Error> {
+    let source = Source::connect(&config.source).await?.identity(collections).await?;
+    let read = async {
         let session = Postgres::new(&config.sink, &config.log.prefix)?.open(Purpose::Read).await?;
         identity::compare(&session, &source).await?;
         identity::target(&session).await
     };
-    let target = match tokio::time::timeout(TARGET_PATIENCE, looked).await {
+    let target = match tokio::time::timeout(TARGET_TIMEOUT, read).await {
         Ok(Ok(target)) => Some(target),
         Ok(Err(error @ crate::postgres::Error::Mismatch(_))) => return Err(error.into()),
-        // The sink says what is wrong with PostgreSQL.
+        // The sink reports what is wrong with PostgreSQL.
         Ok(Err(_)) | Err(_) => None,
     };
     compare(config, Some(&source), target.as_ref()).await?;
     Ok(Identity { source, target, topics: BTreeMap::new() })
 }
 
-/// For the leader: holds what its predecessor left against what it publishes, and gives what is to be recorded.
+/// For the leader: compares what its predecessor left with what it publishes; returns what is to be recorded.
 ///
 /// A collection whose topic is another one is read again: what the topic held is lost, and so is what was not applied yet.
 ///
@@ -98,7 +100,7 @@ pub(super) fn of_leader(
 ) -> Result<Identity, Error> {
     let recorded = stored.identity.clone().unwrap_or_default();
     if stored.identity.is_some() {
-        held_against(&recorded, prefix, Some(&ours.source), ours.target.as_ref())?;
+        compare_with(&recorded, prefix, Some(&ours.source), ours.target.as_ref())?;
     }
     let mut identity = ours.clone();
     identity.target = identity.target.or(recorded.target);

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bson::{Document, doc};
 
-use super::{Error, Server, Source, connect::within};
+use super::{Error, Server, Source, deadline::within};
 use crate::model::{ClusterTime, SourceIdentity};
 
 /// Something that must be mended before the source can be followed.

@@ -1,7 +1,7 @@
 //! The connection, and what the server is.
 //!
 //! Everything goes to the primary: the as-of time of the stream and the not_before of a snapshot read rest on it. Every await
-//! on the server is bounded by `source.timeout`, because the driver itself has no time limit for an operation.
+//! on the server is bounded by `source.timeout`.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -13,7 +13,7 @@ use mongodb::{
 use secrecy::{ExposeSecret, SecretString};
 use tokio_util::sync::CancellationToken;
 
-use super::{Error, SnapshotReader};
+use super::{Error, deadline::within, reader::SnapshotReader};
 use crate::{
     config::SourceConfig,
     model::ClusterTime,
@@ -102,12 +102,12 @@ impl Source {
         Self { stalls: Some(stalls), ..self }
     }
 
-    /// The same source for the task of that name: its stalls are told apart from those of others.
+    /// The same source for the task of that name: its stalls are reported apart from those of others.
     pub(crate) fn of_task(&self, task: &str) -> Self {
         Self { stalls: self.stalls.as_ref().map(|stalls| stalls.of(task)), ..self.clone() }
     }
 
-    /// Tells that the source waits for something to come back.
+    /// Reports that the source waits for something to come back.
     pub(crate) fn stalled(&self, error: &Error, delay: Duration) {
         let reason = retry::chain(error);
         tracing::warn!(delay_ms = delay.as_millis() as u64, reason, "source stalled");
@@ -116,22 +116,21 @@ impl Source {
         }
     }
 
-    /// Tries until it works, fails for good, or nobody waits any more (then `None`).
-    pub(crate) async fn retry_transient<T, F>(
-        &self,
-        backoff: Backoff,
-        cancel: &CancellationToken,
-        attempt: impl FnMut() -> F,
-    ) -> Result<Option<T>, Error>
+    /// Repeats an attempt until it works, or fails for good. The task that waits is ended by its owner.
+    ///
+    /// # Errors
+    /// The first error that is not transient.
+    pub(crate) async fn retry_transient<T, F>(&self, backoff: Backoff, attempt: impl FnMut() -> F) -> Result<T, Error>
     where
         F: Future<Output = Result<T, Error>>,
     {
-        let settled =
-            retry::retry_transient(backoff, cancel, |error, delay| self.stalled(error, delay), attempt).await?;
+        let never = CancellationToken::new();
+        let stalled = |error: &Error, delay| self.stalled(error, delay);
+        let outcome = retry::retry_transient(backoff, &never, stalled, attempt).await?.ok_or(Error::Ended)?;
         if let Some(stalls) = &self.stalls {
             stalls.goes_on();
         }
-        Ok(settled)
+        Ok(outcome)
     }
 
     /// What the server is.
@@ -181,24 +180,6 @@ impl Source {
     pub(crate) fn config(&self) -> &SourceConfig {
         &self.config
     }
-}
-
-/// Waits for the driver, but not for ever.
-pub(crate) async fn within<T>(
-    timeout: Duration,
-    act: &'static str,
-    reply: impl IntoFuture<Output = mongodb::error::Result<T>>,
-) -> Result<T, Error> {
-    bounded(timeout, act, reply.into_future()).await?.map_err(|source| Error::Server { act, source: source.into() })
-}
-
-/// Waits for anything, but not for ever.
-pub(crate) async fn bounded<T>(
-    timeout: Duration,
-    act: &'static str,
-    reply: impl Future<Output = T>,
-) -> Result<T, Error> {
-    tokio::time::timeout(timeout, reply).await.map_err(|_| Error::Timeout { act, after: timeout })
 }
 
 async fn address(config: &SourceConfig) -> Result<SecretString, Error> {

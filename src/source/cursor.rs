@@ -1,15 +1,15 @@
 //! The server's cursor: opened, read ahead, and opened again where it broke off.
 //!
 //! The task only moves replies. It asks for the next one while the last one is still being decoded and looked up, and
-//! stops asking while `source.stream_bytes` wait. Its place is the token behind the last reply that it handed on.
+//! stops asking while `source.stream_bytes` of replies wait. Its place is the token behind the last reply that it handed on.
 //!
 //! The driver's `watch()` would resume by itself, but decodes every event, and panics when asked for its token after a
 //! dropped `next()`; so the resume loop is ours. Tokens always go into `startAfter`, which unlike `resumeAfter` also takes
 //! that of an `invalidate`.
 //!
 //! The server looks for the token's own event among those that pass the filter, and calls the history lost when it is not
-//! there. So it does after the mapping lost the collection of that event. Where the oplog still holds the instant, the cursor
-//! begins at it instead, and what was given before is passed over by the decoder.
+//! there. This happens after the mapping lost the collection of that event. Where the oplog still holds the instant, the cursor
+//! begins at it instead, and the decoder passes over what was given before.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,9 +17,8 @@ use bson::{Bson, Document, RawBsonRef, Timestamp, doc};
 use futures_util::StreamExt;
 use mongodb::raw_batch_cursor::{RawBatch, RawBatchCursor};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio_util::sync::CancellationToken;
 
-use super::{Error, Scope, Source, connect::bounded};
+use super::{Error, Scope, Source, deadline::bounded};
 use crate::{
     model::{ClusterTime, ResumeToken},
     retry::{Backoff, Class, Classify},
@@ -72,36 +71,33 @@ enum Next {
 }
 
 /// The task that owns the cursor.
-pub(crate) struct Prefetch {
+pub(crate) struct CursorReader {
     source: Source,
     scope: Scope,
     place: Place,
     backoff: Backoff,
-    cancel: CancellationToken,
     room: Arc<Semaphore>,
     replies: mpsc::Sender<Result<Reply, Error>>,
 }
 
-impl Prefetch {
+impl CursorReader {
     pub(crate) fn new(
         source: Source,
         scope: Scope,
         place: Place,
         backoff: Backoff,
-        cancel: CancellationToken,
         replies: mpsc::Sender<Result<Reply, Error>>,
     ) -> Self {
         let room = Arc::new(Semaphore::new(units(source.config().stream_bytes.as_u64()) as usize));
-        Self { source, scope, place, backoff, cancel, room, replies }
+        Self { source, scope, place, backoff, room, replies }
     }
 
     pub(crate) async fn run(mut self) {
         let mut width = Width::Whole;
         loop {
             let attempt = || open(&self.source, &self.scope, &self.place, width);
-            let next = match self.source.retry_transient(self.backoff, &self.cancel, attempt).await {
-                Ok(Some(opened)) => self.drain(opened, width).await,
-                Ok(None) => Next::Stop,
+            let next = match self.source.retry_transient(self.backoff, attempt).await {
+                Ok(opened) => self.drain(opened, width).await,
                 Err(error) => self.judge(error, width).await,
             };
             match next {
@@ -176,20 +172,19 @@ impl Prefetch {
     /// The token's event was not found behind the filter: begins at its instant, if the oplog still holds that.
     async fn look_back(&mut self, error: Error, width: Width) -> Next {
         let time = self.place.time();
-        match self.source.retry_transient(self.backoff, &self.cancel, || holds(&self.source, time)).await {
-            Ok(Some(true)) => {
+        match self.source.retry_transient(self.backoff, || oplog_holds(&self.source, time)).await {
+            Ok(true) => {
                 tracing::info!(position = %time, "the last event is not of a mapped collection, reading on at its instant");
                 self.place = Place::At(time);
                 Next::Reopen(width)
             }
-            Ok(None) => Next::Stop,
-            // What the server said first is the reason.
-            Ok(Some(false)) | Err(_) => self.fail(error).await,
+            // The server's first answer is the reason.
+            Ok(false) | Err(_) => self.fail(error).await,
         }
     }
 
     async fn fail(&self, error: Error) -> Next {
-        // If nobody listens, there is nobody to tell.
+        // If nobody listens, nobody needs the error.
         let _ = self.replies.send(Err(error)).await;
         Next::Stop
     }
@@ -233,7 +228,7 @@ async fn begin(source: &Source, time: ClusterTime, pipeline: Vec<Document>) -> R
 }
 
 /// Whether the oplog still holds what happened in the database at this instant, in whichever collection.
-async fn holds(source: &Source, time: ClusterTime) -> Result<bool, Error> {
+async fn oplog_holds(source: &Source, time: ClusterTime) -> Result<bool, Error> {
     let pipeline = vec![
         doc! { "$changeStream": change_stream(source, &Place::At(time))? },
         doc! { "$match": { "clusterTime": Timestamp::from(time) } },

@@ -8,6 +8,7 @@ use thiserror::Error;
 use crate::{
     model::{ClusterTime, Namespace, TokenError},
     retry::{Class, Classify},
+    tasks::Panicked,
 };
 
 /// An error of the source.
@@ -126,8 +127,11 @@ pub enum Error {
         /// When.
         time: ClusterTime,
     },
+    /// An inner task panicked.
+    #[error(transparent)]
+    Panicked(#[from] Panicked),
     /// The stream or snapshot already ended with an error.
-    #[error("go on reading the source: it has already ended")]
+    #[error("read on from the source: it has already ended")]
     Ended,
 }
 
@@ -194,7 +198,7 @@ impl Error {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::HistoryLost { .. } => Some(
-                "the oplog was shorter than the stop: changes are missing for good; raise `source.epoch`: everything is \
+                "the daemon was down for longer than the oplog covers: changes are lost permanently; raise `source.epoch`: everything is \
                  read again, and what is gone is removed; then let a full reconcile prove it",
             ),
             Self::Behind { .. } => Some(
@@ -242,6 +246,7 @@ impl Error {
             | Self::Reply { .. }
             | Self::Event { .. }
             | Self::SnapshotTooOld { .. }
+            | Self::Panicked(_)
             | Self::Ended => None,
         }
     }
@@ -260,6 +265,7 @@ impl Classify for Error {
             Self::Unreachable { source, .. } | Self::Server { source, .. } => class_of(&source.0),
             // A chunk is simply read again at a later instant.
             Self::Timeout { .. } | Self::CursorEnded { .. } | Self::SnapshotTooOld { .. } => Class::Transient,
+            Self::Panicked(panicked) => panicked.class(),
             Self::Address
             | Self::AddressFile { .. }
             | Self::Reply { .. }

@@ -12,7 +12,7 @@ use mongodb::Database;
 
 use super::{
     Error,
-    connect::{bounded, within},
+    deadline::{bounded, within},
     id::{any_of, id_of},
     reader::in_reply,
     segment::Found,

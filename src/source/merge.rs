@@ -1,7 +1,7 @@
 //! Interleaves the stream with reads, so that in each partition the version of a key never goes backwards. Pure.
 //!
 //! # The problem
-//! The stream tells what happened, in order. A read (a snapshot chunk, or documents read again for a repair) tells what
+//! The stream gives what happened, in order. A read (a snapshot chunk, or documents read again for a repair) gives what
 //! *was*, as of a cluster time `T`. Both run at the same time, and a row read at `T` may reach the log long after `T`.
 //! The sink would survive any order, because the highest version wins. The log would not: compaction keeps the *last*
 //! record of a key, so an old row behind a newer change would become the only truth left.
@@ -34,25 +34,17 @@
 //!
 //! A truncating control voids everything at or below its version, so rows read at or before it are dropped too.
 //!
-//! # What is recorded
-//! Once for all reads of a collection, in windows: each `begin` opens one, and a read looks at those since its own. What
-//! lies before the oldest read under way is forgotten. So a change costs the same however many reads there are, and none
-//! of it costs anything while the collection is quiet.
-//!
 //! # Bounds
-//! What is recorded is bounded by what the stream gives between `begin` and release, and rows by what was read; the caller
+//! The recorded keys (`recorded.rs`) are bounded by what the stream gives between `begin` and release, and rows by what was read; the caller
 //! bounds both by having few reads under way.
 //!
 //! Rejected: publishing rows at once and leaving the rest to the sink (compaction, above); stopping the stream during a
 //! read (lag grows by every chunk); watermark writes to the source as in DBLog (the source is not ours to write to).
 
-use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
-use super::StreamBatch;
-use crate::model::{Change, ClusterTime, Frontier, Key, Version};
+use super::{batch::StreamBatch, recorded::Recorded};
+use crate::model::{Change, ClusterTime, Frontier, Version};
 
 /// Permission to read: hand it back with the rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,8 +74,7 @@ pub struct Merge<Tag> {
     frontier: Frontier,
     /// In the order in which they began.
     reads: BTreeMap<u64, Read<Tag>>,
-    /// Of the collections that are being read.
-    given: HashMap<Arc<str>, VecDeque<Window>>,
+    recorded: Recorded,
     next_id: u64,
 }
 
@@ -101,21 +92,11 @@ struct Rows<Tag> {
     tag: Tag,
 }
 
-/// What was given between the begin of one read and that of the next.
-#[derive(Debug, Default)]
-struct Window {
-    since: u64,
-    /// Highest version by key.
-    versions: HashMap<Key, Version>,
-    /// Everything at or below was voided by a truncating control.
-    voided: Option<Version>,
-}
-
 impl<Tag> Merge<Tag> {
     /// Starts where the stream starts: everything given earlier, in this process or another, is at or before `start`.
     pub fn new(epoch: u32, start: ClusterTime) -> Self {
-        let (reads, given) = (BTreeMap::new(), HashMap::new());
-        Self { epoch, newest: start, frontier: Frontier::default(), reads, given, next_id: 0 }
+        let (reads, recorded) = (BTreeMap::new(), Recorded::default());
+        Self { epoch, newest: start, frontier: Frontier::default(), reads, recorded, next_id: 0 }
     }
 
     /// Begins a read: call it *before* the read is sent, and hand its ticket to the reader.
@@ -125,17 +106,12 @@ impl<Tag> Merge<Tag> {
         let id = self.next_id;
         self.next_id += 1;
         let collection: Arc<str> = collection.into();
-        let windows = self.given.entry(collection.clone()).or_default();
-        match windows.back_mut() {
-            // What nothing was put into serves two reads.
-            Some(last) if last.versions.is_empty() && last.voided.is_none() => last.since = id,
-            _ => windows.push_back(Window { since: id, ..Window::default() }),
-        }
+        self.recorded.begin(collection.clone(), id);
         self.reads.insert(id, Read { collection, walk, rows: None });
         Ticket { id, not_before: self.newest }
     }
 
-    /// Gives a read up; its ticket is worth nothing any more.
+    /// Gives a read up; its ticket is void.
     pub fn abandon(&mut self, ticket: Ticket) {
         if let Some(read) = self.reads.remove(&ticket.id) {
             self.forget(&read.collection);
@@ -158,18 +134,16 @@ impl<Tag> Merge<Tag> {
         read.rows = Some(Rows { read_at, changes, tag });
     }
 
-    /// Hears what the stream gives; its changes go to the log before anything that is released from now on.
+    /// Takes note of a batch of the stream; its changes go to the log before anything that is released from now on.
     pub fn stream(&mut self, batch: &StreamBatch) {
         for change in &batch.changes {
             self.newest = self.newest.max(change.version.time);
-            self.record(change);
+            self.recorded.change(change);
         }
         for control in &batch.controls {
             self.newest = self.newest.max(control.version.time);
-            if control.truncate
-                && let Some(last) = self.recorder(&control.namespace.collection)
-            {
-                last.voided = last.voided.max(Some(control.version));
+            if control.truncate {
+                self.recorded.void(&control.namespace.collection, control.version);
             }
         }
         self.frontier = self.frontier.max(batch.position.frontier);
@@ -187,48 +161,25 @@ impl<Tag> Merge<Tag> {
         let version = Version::snapshot(self.epoch, rows.read_at);
         let all = rows.changes.len();
         let mut changes = rows.changes;
-        let since: Vec<_> =
-            self.given.get(&read.collection).into_iter().flatten().filter(|segment| segment.since >= id).collect();
-        let void = since.iter().any(|segment| segment.voided >= Some(version));
-        let newer = |segment: &&Window, key: &Key| segment.versions.get(key).is_some_and(|given| *given > version);
-        changes.retain(|row| !void && !since.iter().any(|segment| newer(segment, &row.key)));
+        self.recorded.retain_newest(&read.collection, id, version, &mut changes);
         self.newest = self.newest.max(rows.read_at);
         let meets = |other: &Read<Tag>| {
             other.collection == read.collection && (other.walk.is_none() || other.walk != read.walk)
         };
         if self.reads.values().any(meets) {
-            changes.iter().for_each(|change| self.record(change));
+            changes.iter().for_each(|change| self.recorded.change(change));
         }
         self.forget(&read.collection);
         Some(Released { superseded: all - changes.len(), changes, tag: rows.tag })
     }
 
-    fn record(&mut self, change: &Change) {
-        if let Some(last) = self.recorder(&change.namespace.collection) {
-            let given = last.versions.entry(change.key.clone()).or_insert(change.version);
-            *given = change.version.max(*given);
-        }
-    }
-
-    /// Where to record what is given for a collection; nowhere while it is not read.
-    fn recorder(&mut self, collection: &str) -> Option<&mut Window> {
-        self.given.get_mut(collection)?.back_mut()
-    }
-
     /// Forgets what no read of the collection looks at any more.
-    fn forget(&mut self, collection: &Arc<str>) {
-        let oldest = self.reads.iter().find(|(_, read)| read.collection == *collection).map(|(id, _)| *id);
-        match (oldest, self.given.get_mut(collection)) {
-            (Some(oldest), Some(windows)) => {
-                while windows.front().is_some_and(|segment| segment.since < oldest) {
-                    windows.pop_front();
-                }
-            }
-            _ => drop(self.given.remove(collection)),
-        }
+    fn forget(&mut self, collection: &str) {
+        let oldest = self.reads.iter().find(|(_, read)| *read.collection == *collection).map(|(id, _)| *id);
+        self.recorded.forget(collection, oldest);
     }
 
-    /// Removes a read whose rows wait for nothing any more.
+    /// Removes the oldest read whose rows may go out.
     fn next_covered(&mut self) -> Option<(u64, Read<Tag>, Rows<Tag>)> {
         let frontier = self.frontier;
         let covered = |read: &Read<Tag>| read.rows.as_ref().is_some_and(|rows| frontier.covers(rows.read_at));
@@ -241,11 +192,13 @@ impl<Tag> Merge<Tag> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use bson::rawdoc;
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::{Control, ControlKind, Namespace, Op, ResumeToken};
+    use crate::model::{Control, ControlKind, Key, Namespace, Op, ResumeToken};
     use crate::source::Position;
 
     /// A source of four documents whose every operation has an instant of its own, or shares one with others.
@@ -344,7 +297,7 @@ mod tests {
     /// One step of the world; the numbers choose among what is possible.
     #[derive(Clone, Debug)]
     enum Step {
-        /// The stream gives some of its next operations, and perhaps tells that their instant is complete.
+        /// The stream gives some of its next operations, and perhaps says that their instant is complete.
         Stream(usize, bool),
         /// A read of everything begins.
         Begin,
@@ -448,7 +401,7 @@ mod tests {
             for step in steps {
                 world.take(step);
             }
-            // At the end of all days everything that began is read, and the stream has given everything.
+            // In the end everything that began is read, and the stream has given everything.
             world.take(Step::Begin);
             while !world.begun.is_empty() {
                 world.take(Step::Read(0, usize::MAX));
@@ -460,7 +413,7 @@ mod tests {
             while world.log.released(&mut world.merge) {}
 
             prop_assert_eq!(world.merge.pending(), 0);
-            prop_assert!(world.merge.given.is_empty(), "what was recorded is forgotten");
+            prop_assert!(world.merge.recorded.is_empty(), "what was recorded is forgotten");
             let mut highest: HashMap<Key, Version> = HashMap::new();
             for change in &world.log.records {
                 if let Some(before) = highest.insert(change.key.clone(), change.version) {
@@ -534,7 +487,7 @@ mod tests {
         merge.stream(&batch(Vec::new(), at(9)));
         merge.hold(first, at(5), vec![row(1, at(5))], "chunk");
         assert_eq!(keys(&all(&mut merge)), [row(1, at(5)).key]);
-        assert!(merge.given["orders"].iter().all(|segment| segment.versions.is_empty()));
+        assert_eq!(merge.recorded.keys("orders"), 0);
     }
 
     #[test]
@@ -560,12 +513,12 @@ mod tests {
         let mut merge = Merge::<()>::new(EPOCH, at(3));
         let ticket = merge.begin("orders", None);
         merge.abandon(ticket);
-        assert!(merge.pending() == 0 && merge.given.is_empty());
+        assert!(merge.pending() == 0 && merge.recorded.is_empty());
     }
 
     #[test]
     #[should_panic(expected = "older than its not_before")]
-    fn a_read_below_its_floor_is_refused() {
+    fn a_read_before_its_time_is_refused() {
         let mut merge = Merge::new(EPOCH, at(3));
         let ticket = merge.begin("orders", None);
         merge.hold(ticket, at(2), Vec::new(), ());

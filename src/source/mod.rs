@@ -2,49 +2,61 @@
 //!
 //! ```text
 //!             ┌─ stream ─────────────────────────────────────────────┐
-//!   MongoDB ──┤  cursor ─▶ event ─▶ segment ◀─ lookup     frontier   ├──▶ StreamBatch ──┐
+//!   MongoDB ──┤  cursor ─▶ event ─▶ segment ◀─ lookup     progress   ├──▶ StreamBatch ──┐
 //!      │      └──────────────────────────────────────────────────────┘                  ▼
 //!      │                                                                              merge ──▶ log
 //!      │      ┌─ snapshot ──────────────────────┐                                       ▲
-//!      ├──────┤  board ─▶ a few × reader.range  ├──────────────────▶ SnapshotItem ──────┘
+//!      ├──────┤  scheduler ─▶ a few readers     ├──────────────────▶ SnapshotItem ──────┘
 //!      │      └─────────────────────────────────┘
 //!      └──────── reader ──▶ reconciler
 //! ```
-//! Reading order: [`merge`](Merge) (why stream and reads may run at once), `frontier` and `holds` (what a position proves),
-//! `stream`, `cursor`, `segment`, `reader`, `snapshot`; then `connect` and `check`.
+//! Reading order: [`merge`](Merge) (why stream and reads may run at once), `progress` with `frontier` and `frontier_holds` (what
+//! a position proves), `stream`, `cursor`, `decoder`, `segment`, `reader`, `snapshot`; then `connect` and `check`.
 //!
-//! It never writes to MongoDB, never saves a position, and never decodes a document: they stay the bytes they are.
+//! It never writes to MongoDB, never saves a position, and never decodes a document: documents stay the bytes they are.
 //!
 //! Invariants:
 //! - A change carries the whole document as it was at its version or later, and says up to when; or it is a delete.
 //! - Everything before [`Position::frontier`] was given. The frontier never goes backwards.
-//! - What comes out of [`Merge`] never takes a key's version backwards.
+//! - The changes that come out of [`Merge`] never take a key's version backwards.
 //! - Lost history halts. It never starts again from now.
 
+mod batch;
 mod check;
 mod connect;
 mod cursor;
+mod deadline;
+mod decoder;
 mod error;
 mod event;
 mod frontier;
-mod holds;
+mod frontier_holds;
 mod id;
 mod lookup;
 mod merge;
+mod progress;
+mod read_changes;
 mod reader;
+mod recorded;
 mod repair;
 mod segment;
 mod snapshot;
 mod stream;
+#[cfg(test)]
+pub(crate) mod twin;
 
+pub use batch::{Position, Start, StreamBatch};
 pub use check::{CollectionKind, Facts, Fault, Oplog};
 pub use connect::{PRIMARY, Server, Source};
 pub use error::{Cause, Error};
 pub use event::{OnDrop, Scope};
 pub use id::id_of;
 pub use merge::{Merge, Released, Ticket};
+pub use read_changes::{deletes, snapshot_changes};
 pub use reader::{Chunk, Limits, Range, Read, ReadTime, SnapshotReader};
 pub use repair::{Reread, reread};
 pub(crate) use snapshot::ChunkSizer;
-pub use snapshot::{MemoryPermit, Snapshot, SnapshotItem, deletes, snapshot_changes};
-pub use stream::{ChangeStream, Position, Start, StreamBatch};
+#[cfg(test)]
+pub(crate) use snapshot::{KEYS, TwinReaders};
+pub use snapshot::{MemoryPermit, Snapshot, SnapshotItem};
+pub use stream::ChangeStream;

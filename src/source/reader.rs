@@ -26,7 +26,7 @@ use mongodb::{
 
 use super::{
     Error,
-    connect::{bounded, within},
+    deadline::{bounded, within},
     id::{any_of, id_of},
 };
 use crate::model::{ClusterTime, Key};

@@ -1,10 +1,13 @@
-//! Documents read again, for a repair.
+//! Documents that are read again, for a repair.
 
 use std::collections::HashSet;
 
 use bson::raw::RawDocumentBuf;
 
-use super::{Error, ReadTime, Source, Ticket, deletes, snapshot_changes};
+use super::{
+    Error, ReadTime, Source, Ticket,
+    read_changes::{deletes, snapshot_changes},
+};
 use crate::model::{Change, ClusterTime, Key, Namespace, Op};
 
 /// Documents as they were at one cluster time.
@@ -18,10 +21,10 @@ pub struct Reread {
     pub bytes: usize,
 }
 
-/// Reads documents by their `{_id: …}`, not before the ticket's not_before. No `_id` may be named twice.
+/// Reads documents by their `{_id: …}`, at or after the ticket's `not_before`. No `_id` may be named twice.
 ///
 /// # Errors
-/// As [`Reader::chunk`](super::Reader::chunk).
+/// As [`SnapshotReader::chunk`](super::SnapshotReader::chunk).
 pub async fn reread(
     source: &Source,
     collection: &str,

@@ -1,7 +1,7 @@
 //! Cuts the events of a reply into segments, and turns a segment with its images into changes. Pure.
 //!
-//! Inside a segment only the last change of a document is looked up, because its image holds what the updates before it
-//! did; those give nothing of their own. Inserts, replaces and deletes already carry all they need, and stay.
+//! Inside a segment only the last update of a document is looked up, because its image holds what the updates before it did;
+//! those give nothing of their own. Inserts, replaces and deletes already carry all they need, and are kept.
 
 use std::{
     cmp::Ordering,
@@ -12,7 +12,7 @@ use bson::raw::{RawDocument, RawDocumentBuf};
 
 use super::{
     event::{Event, Placed},
-    holds::MissingImages,
+    frontier_holds::MissingImages,
 };
 use crate::model::{Change, ClusterTime, Control, Key};
 
@@ -36,20 +36,20 @@ pub(crate) fn cut(events: &[Placed], lookups: usize) -> usize {
     events.len()
 }
 
-/// What becomes of an event.
+/// What happens to an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
     /// It carries all it needs.
-    Stays,
-    /// Its image is to be read; `merged` tells that it also stands for updates before it.
+    Kept,
+    /// Its image is to be read; `merged` says that it also replaces updates before it.
     LookedUp { merged: bool },
-    /// A later event of the segment stands for it.
+    /// A later event of the segment replaces it.
     Superseded,
 }
 
 /// The fate of each event of a segment.
 pub(crate) fn fates(events: &[Placed]) -> Vec<Fate> {
-    let mut fates = vec![Fate::Stays; events.len()];
+    let mut fates = vec![Fate::Kept; events.len()];
     let mut last: HashMap<(&str, &Key), usize> = HashMap::new();
     for (position, placed) in events.iter().enumerate().rev() {
         let Event::Change { change, lookup } = &placed.event else { continue };
@@ -93,13 +93,13 @@ impl Found {
     }
 }
 
-/// What a segment comes to.
+/// What a segment gives.
 #[derive(Debug, Default)]
 pub(crate) struct Outcome {
     pub(crate) changes: Vec<Change>,
     pub(crate) controls: Vec<Control>,
     /// Documents that were gone when they were looked up.
-    pub(crate) gap: Option<MissingImages>,
+    pub(crate) missing: Option<MissingImages>,
 }
 
 /// Turns events and their images into changes.
@@ -116,7 +116,7 @@ pub(crate) fn resolve(events: Vec<Placed>, fates: &[Fate], mut found: BTreeMap<S
             }
         };
         match fate {
-            Fate::Stays => {}
+            Fate::Kept => {}
             Fate::Superseded => continue,
             Fate::LookedUp { merged } => {
                 let collection = &*change.namespace.collection;
@@ -125,15 +125,15 @@ pub(crate) fn resolve(events: Vec<Placed>, fates: &[Fate], mut found: BTreeMap<S
                     .and_then(|found| found.documents.remove(&change.key).map(|document| (document, found.upper)));
                 let Some((document, upper)) = image else {
                     let by = found.get(collection).map_or_else(ClusterTime::default, |found| found.upper);
-                    let gap = outcome.gap.get_or_insert_default();
-                    gap.by = gap.by.max(by);
-                    gap.documents.insert((change.namespace, change.key));
+                    let missing = outcome.missing.get_or_insert_default();
+                    missing.by = missing.by.max(by);
+                    missing.documents.insert((change.namespace, change.key));
                     continue;
                 };
                 change.document = Some(document);
                 change.upper = change.upper.max(upper);
                 if *merged {
-                    // It would tell only the last of several updates.
+                    // It would describe only the last of several updates.
                     change.update_description = None;
                 }
             }
@@ -151,7 +151,7 @@ mod tests {
     use super::*;
     use crate::model::{ControlKind, Namespace, Op, ResumeToken, Version};
 
-    /// `u1`: an update of document 1. `i`nsert, `d`elete, `c`ontrol, `x`: an event that concerns nobody.
+    /// `u1`: an update of document 1. `i`nsert, `d`elete, `c`ontrol, `x`: an event of no interest.
     fn events(text: &str) -> Vec<Placed> {
         let placed = |(i, word): (usize, &str)| {
             let version = Version { epoch: 1, time: ClusterTime { t: 1, i: i as u32 }, op: 0 };
@@ -209,7 +209,7 @@ mod tests {
     #[case("u1 u2 u3", "u1 u2 u3", "0u 1u 2u")]
     // Document 9 is gone when it is looked up.
     #[case("u9 i2", "u9", "1i")]
-    fn settles(#[case] text: &str, #[case] looked_up: &str, #[case] changes: &str) {
+    fn resolves(#[case] text: &str, #[case] looked_up: &str, #[case] changes: &str) {
         let events = events(text);
         let fates = fates(&events);
         let ids: Vec<_> = wanted(&events, &fates).into_values().flatten().map(RawDocument::to_owned).collect();
@@ -220,14 +220,14 @@ mod tests {
         let upper = ClusterTime { t: 2, i: 0 };
         let found = BTreeMap::from([("orders".to_owned(), Found { documents, upper })]);
         let outcome = resolve(events, &fates, found);
-        let told = |change: &Change| format!("{}{}", change.version.time.i, &change.op.as_str()[..1]);
-        assert_eq!(outcome.changes.iter().map(told).collect::<Vec<_>>().join(" "), changes);
+        let shown = |change: &Change| format!("{}{}", change.version.time.i, &change.op.as_str()[..1]);
+        assert_eq!(outcome.changes.iter().map(shown).collect::<Vec<_>>().join(" "), changes);
         assert!(outcome.changes.iter().all(|change| (change.op == Op::Delete) == change.document.is_none()));
         let updates = outcome.changes.iter().filter(|change| change.op == Op::Update);
         assert!(updates.clone().all(|change| change.upper == upper));
         let nine = || (Namespace::new("shop", "orders"), Key::from_id(&rawdoc! { "_id": "9" }).expect("a key"));
         assert_eq!(
-            outcome.gap,
+            outcome.missing,
             text.contains('9').then(|| MissingImages { documents: HashSet::from([nine()]), by: upper })
         );
     }

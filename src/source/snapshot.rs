@@ -5,109 +5,75 @@
 //!    │ ── Cut { parts } ───────────────────────────▶ │  the parts are saved; they are never chosen again
 //!    │ ── Begin { collection, run, ready } ────────▶ │  ticket = merge.begin(collection, Some(run))
 //!    │ ◀──────────────────── ticket ──────────────── │  ready.send(ticket)
-//!    │    read a chunk of one part at T ≥ its not_before  │  (the stream goes on meanwhile)
-//!    │ ── Chunk { ticket, T, rows, step, room } ───▶ │  merge.hold(ticket, T, rows, (step, room)) … merge.release()
+//!    │    read a chunk of one part at T ≥ its not_before  (the stream continues meanwhile)
+//!    │ ── Chunk { ticket, T, rows, step, permit } ─▶ │  merge.hold(ticket, T, rows, (step, permit)) … merge.release()
 //! ```
 //! The read waits for the ticket, because a change that the stream gives between `Begin` and the read must be recorded.
 //! An attempt that fails gives its ticket back (`GiveBack`), and the next one waits for another.
-//! It never writes progress: that is saved with the rows, when they are released and logged. What has been read and is not
-//! logged takes up *room*; when there is none left, nothing is read.
+//! It never writes progress: that is saved with the rows, when they are released and logged. Chunks that are read and not yet
+//! logged take up memory, for which each has a *permit*; while no permit is free, nothing is read.
 //!
-//! `scheduler` says what is read next and when nothing is, `pace` how much at once, `read` is a reader.
+//! `scheduler` says which chunk is read next and when none is, `chunk_sizer` how large it is, `reader` reads it, and `lag`
+//! compares the stream with the source.
 
 mod chunk_sizer;
-mod read;
+mod item;
+mod lag;
+mod reader;
 mod scheduler;
+#[cfg(test)]
+mod twin;
 
 use std::sync::Arc;
 
-use bson::raw::RawDocumentBuf;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
-use tokio_util::sync::CancellationToken;
+use tokio::sync::mpsc;
 
 pub(crate) use self::chunk_sizer::ChunkSizer;
-use self::{read::Reading, scheduler::SnapshotScheduler};
-use super::{Error, Source, Ticket, id::id_of};
+pub use self::item::{MemoryPermit, SnapshotItem};
+#[cfg(test)]
+pub(crate) use self::twin::{KEYS, TwinReaders};
+use self::{
+    reader::{Memory, ReaderTask},
+    scheduler::SnapshotScheduler,
+};
+use super::{Error, Source};
 use crate::{
-    model::{Change, ClusterTime, Frontier, Key, Namespace, Op, SnapshotState, SnapshotStep, Version},
+    model::{Frontier, SnapshotState},
     retry::Backoff,
+    tasks::Tasks,
 };
 
-/// What the snapshot says.
-#[derive(Debug)]
-pub enum SnapshotItem {
-    /// It has chosen the parts of this run, before its first chunk.
-    Cut(SnapshotState),
-    /// It wants to read a chunk of this collection and waits for its ticket.
-    Begin {
-        /// The collection.
-        collection: String,
-        /// The run: its chunks never hold the same key.
-        run: u64,
-        /// Takes what `Merge::begin` gave.
-        ready: oneshot::Sender<Ticket>,
-    },
-    /// It could not read it, and will ask for another ticket.
-    GiveBack(Ticket),
-    /// It has read one.
-    Chunk {
-        /// The ticket it was read with.
-        ticket: Ticket,
-        /// Cluster time it was read at.
-        read_at: ClusterTime,
-        /// The documents, as changes of version `Version::snapshot(epoch, read_at)`.
-        changes: Vec<Change>,
-        /// What it adds to the state of its collection, once its rows are logged.
-        step: SnapshotStep,
-        /// To be dropped once its rows are logged.
-        room: MemoryPermit,
-    },
-}
-
-/// Memory that a chunk takes up until this is dropped.
-#[derive(Debug)]
-pub struct MemoryPermit {
-    _permit: OwnedSemaphorePermit,
-}
-
-/// A running snapshot. Dropping it stops it; put to the saved states again it goes on with the chunks that were not saved.
+/// A running snapshot. Dropping it stops it; begun again from the saved states it reads the chunks that were not saved.
 #[derive(Debug)]
 pub struct Snapshot {
-    items: mpsc::Receiver<Result<SnapshotItem, Error>>,
+    items: mpsc::Receiver<SnapshotItem>,
     scheduler: Arc<SnapshotScheduler>,
-    _running: tokio_util::sync::DropGuard,
+    tasks: Tasks<Error>,
 }
-
-/// MemoryPermit is counted in this many bytes.
-const UNIT: usize = 1024;
 
 impl Snapshot {
     /// Starts the readers. They wait for something to read.
     pub fn start(source: &Source, backoff: Backoff) -> Self {
-        let cancel = CancellationToken::new();
         let config = source.config();
         let readers = config.snapshot_readers.max(1);
         // For each reader the chunk it has read and the ticket for the next one, so that neither waits for the other.
         let (sender, items) = mpsc::channel(readers * 2);
         let scheduler = Arc::new(SnapshotScheduler::new(config));
-        let units = usize::try_from(config.snapshot_bytes.as_u64()).unwrap_or(usize::MAX) / UNIT;
-        let units = units.clamp(1, Semaphore::MAX_PERMITS.min(u32::MAX as usize));
-        let room = Arc::new(Semaphore::new(units));
+        let memory = Memory::new(config.snapshot_bytes.as_u64());
+        let mut tasks = Tasks::new();
         for number in 1..=readers {
-            let reading = Reading {
-                source: source.of_task(&format!("snapshot reader {number}")),
+            let name = format!("snapshot reader {number}");
+            let reader = ReaderTask {
+                source: source.of_task(&name),
                 backoff,
-                cancel: cancel.clone(),
                 items: sender.clone(),
                 scheduler: scheduler.clone(),
-                room: room.clone(),
-                units,
+                memory: memory.clone(),
             };
-            tokio::spawn(cancel.clone().run_until_cancelled_owned(reading.run()));
+            tasks.spawn(name, reader.run());
         }
-        let watch = read::watch(source.clone(), scheduler.clone());
-        tokio::spawn(cancel.clone().run_until_cancelled_owned(watch));
-        Self { items, scheduler, _running: cancel.drop_guard() }
+        tasks.spawn("snapshot lag watch", lag::watch(source.clone(), scheduler.clone()));
+        Self { items, scheduler, tasks }
     }
 
     /// Reads what is left of a collection, or gives up what it was reading of it for another run.
@@ -115,7 +81,7 @@ impl Snapshot {
         self.scheduler.put(state);
     }
 
-    /// Lets a collection stand still, or go on. Chunks that are being read come all the same.
+    /// Pauses or resumes a collection. Chunks that are being read come all the same.
     pub fn pause(&self, collection: &str, paused: bool) {
         self.scheduler.pause(collection, paused);
     }
@@ -125,9 +91,9 @@ impl Snapshot {
         self.scheduler.hold_back(reason);
     }
 
-    /// Tells how far the stream has come; while that is too far behind the source, no chunk begins.
-    pub fn stands_at(&self, frontier: Frontier) {
-        self.scheduler.stands_at(frontier);
+    /// Reports how far the stream has come; while that is too far behind the source, no chunk begins.
+    pub fn stream_reached(&self, frontier: Frontier) {
+        self.scheduler.stream_reached(frontier);
     }
 
     /// Why no chunk begins; `None` while nothing holds it back.
@@ -135,61 +101,43 @@ impl Snapshot {
         self.scheduler.held_back()
     }
 
-    /// Waits for the next item; for ever when there is nothing to read. Cancel-safe.
+    /// Waits for the next item; pending while there is nothing to read. Cancel-safe.
     ///
     /// # Errors
-    /// Whatever no waiting mends; the class is never transient. The snapshot has ended then.
+    /// The error that ended a reader: one that is not transient, or [`Error::Panicked`] (transient). The snapshot has ended then:
+    /// the part that the reader had taken would never be read.
     pub async fn next_item(&mut self) -> Result<SnapshotItem, Error> {
-        self.items.recv().await.unwrap_or(Err(Error::Ended))
+        tokio::select! {
+            biased;
+            Some(error) = self.tasks.failure() => Err(error),
+            Some(item) = self.items.recv() => Ok(item),
+            else => Err(Error::Ended),
+        }
     }
 }
 
-/// Documents read at `read_at` as changes, for a snapshot or a repair.
-///
-/// # Errors
-/// [`Error::Reply`] when a document has no `_id` (halt).
-pub fn snapshot_changes(
-    namespace: &Namespace,
-    epoch: u32,
-    read_at: ClusterTime,
-    documents: Vec<RawDocumentBuf>,
-    op: Op,
-) -> Result<Vec<Change>, Error> {
-    let no_id = || Error::Reply { act: "read documents", field: "_id" };
-    let change = |document: RawDocumentBuf| {
-        let id = id_of(&document).ok_or_else(no_id)?;
-        Ok(Change {
-            namespace: namespace.clone(),
-            key: Key::from_id(&id).ok_or_else(no_id)?,
-            id,
-            version: Version::snapshot(epoch, read_at),
-            op,
-            document: Some(document),
-            upper: read_at,
-            wall_ms: read_at.unix_ms(),
-            update_description: None,
-            collection_uuid: None,
-        })
-    };
-    documents.into_iter().map(change).collect()
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::retry::{Class, Classify, chain};
 
-/// Documents that a read at `read_at` did not find, as deletes. Each id is a document `{_id: …}`.
-pub fn deletes(namespace: &Namespace, epoch: u32, read_at: ClusterTime, ids: Vec<RawDocumentBuf>) -> Vec<Change> {
-    let delete = |id: RawDocumentBuf| {
-        let key = Key::from_id(&id)?;
-        Some(Change {
-            namespace: namespace.clone(),
-            key,
-            id,
-            version: Version::snapshot(epoch, read_at),
-            op: Op::Delete,
-            document: None,
-            upper: read_at,
-            wall_ms: read_at.unix_ms(),
-            update_description: None,
-            collection_uuid: None,
-        })
-    };
-    ids.into_iter().filter_map(delete).collect()
+    /// The part of a dead reader would stay busy, while its siblings keep the channel open.
+    #[tokio::test]
+    async fn a_panic_in_a_reader_is_reported_by_name_though_others_live() {
+        let (sender, items) = mpsc::channel(1);
+        let scheduler = Arc::new(SnapshotScheduler::new(&toml::from_str("").expect("settings")));
+        let mut tasks = Tasks::new();
+        for number in 1..=2 {
+            let sender = sender.clone();
+            tasks.spawn(format!("snapshot reader {number}"), async move {
+                let _sender = sender;
+                assert!(number != 1, "broken invariant");
+                std::future::pending().await
+            });
+        }
+        let mut snapshot = Snapshot { items, scheduler, tasks };
+        let error = snapshot.next_item().await.expect_err("the panic");
+        assert_eq!(chain(&error), "run the task snapshot reader 1: it panicked: broken invariant");
+        assert_eq!(error.class(), Class::Transient);
+    }
 }

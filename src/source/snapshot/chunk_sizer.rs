@@ -4,15 +4,15 @@ use std::time::{Duration, Instant};
 
 use crate::source::Limits;
 
-/// Of a collection nothing is known yet: a first chunk that is small whatever its documents are.
-const FIRST: usize = 4;
-/// A chunk grows by at most so much: one quick answer proves little.
-const GROWTH: usize = 16;
+/// Documents of the first chunk, when their size is unknown: small, however large they are.
+const FIRST_DOCUMENTS: usize = 4;
+/// A chunk grows at most by this factor: one quick answer proves little.
+const MAX_GROWTH: usize = 16;
 
 /// The size of a collection's chunks: as large as the limits of bytes and time allow, by what earlier chunks were like.
 #[derive(Debug)]
 pub(crate) struct ChunkSizer {
-    most: Limits,
+    bounds: Limits,
     target: Duration,
     documents: usize,
     /// Bytes of a document.
@@ -20,19 +20,19 @@ pub(crate) struct ChunkSizer {
 }
 
 impl ChunkSizer {
-    pub(crate) fn new(most: Limits, target: Duration) -> Self {
-        let documents = most.documents.clamp(1, FIRST);
-        Self { most, target, documents, average: most.bytes / documents }
+    pub(crate) fn new(bounds: Limits, target: Duration) -> Self {
+        let documents = bounds.documents.clamp(1, FIRST_DOCUMENTS);
+        Self { bounds, target, documents, average: bounds.bytes / documents }
     }
 
     /// Limits of the next chunk.
     pub(crate) fn limits(&self) -> Limits {
-        Limits { documents: self.documents, bytes: self.most.bytes }
+        Limits { documents: self.documents, bytes: self.bounds.bytes }
     }
 
     /// About how many bytes the next chunk will be.
     pub(super) fn bytes(&self) -> usize {
-        self.documents.saturating_mul(self.average).min(self.most.bytes)
+        self.documents.saturating_mul(self.average).min(self.bounds.bytes)
     }
 
     /// A chunk was read.
@@ -41,9 +41,9 @@ impl ChunkSizer {
             return;
         }
         self.average = (bytes / documents).max(1);
-        let by_bytes = self.most.bytes / self.average;
+        let by_bytes = self.bounds.bytes / self.average;
         let by_time = (documents as f64 * self.target.as_secs_f64() / took.as_secs_f64().max(1e-6)) as usize;
-        let most = self.most.documents.min(self.documents.saturating_mul(GROWTH));
+        let most = self.bounds.documents.min(self.documents.saturating_mul(MAX_GROWTH));
         self.documents = by_bytes.min(by_time).clamp(1, most.max(1));
     }
 
@@ -88,18 +88,18 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn pace() -> ChunkSizer {
+    fn sizer() -> ChunkSizer {
         ChunkSizer::new(Limits { documents: 5_000, bytes: 1_000_000 }, SECOND)
     }
 
     #[test]
     fn a_chunk_grows_to_its_limits_step_by_step() {
-        let mut pace = pace();
-        let mut sizes = vec![pace.limits().documents];
+        let mut sizer = sizer();
+        let mut sizes = vec![sizer.limits().documents];
         for _ in 0..4 {
-            let documents = pace.limits().documents;
-            pace.learn(documents, documents * 100, Duration::from_millis(1));
-            sizes.push(pace.limits().documents);
+            let documents = sizer.limits().documents;
+            sizer.learn(documents, documents * 100, Duration::from_millis(1));
+            sizes.push(sizer.limits().documents);
         }
         assert_eq!(sizes, [4, 64, 1_024, 5_000, 5_000]);
     }
@@ -112,23 +112,23 @@ mod tests {
             (1, 16_000_000, SECOND, 1),
             (0, 0, SECOND, 5_000),
         ] {
-            let mut pace = pace();
+            let mut sizer = sizer();
             for _ in 0..3 {
-                pace.learn(1_000, 1_000, SECOND / 1_000);
+                sizer.learn(1_000, 1_000, SECOND / 1_000);
             }
-            pace.learn(documents, bytes, took);
-            assert_eq!(pace.limits().documents, expected);
-            assert!(pace.bytes() <= 1_000_000);
+            sizer.learn(documents, bytes, took);
+            assert_eq!(sizer.limits().documents, expected);
+            assert!(sizer.bytes() <= 1_000_000);
         }
     }
 
     #[test]
     fn an_instant_that_is_gone_halves_the_chunk() {
-        let mut pace = ChunkSizer::new(Limits { documents: 3, bytes: 100 }, SECOND);
+        let mut sizer = ChunkSizer::new(Limits { documents: 3, bytes: 100 }, SECOND);
         let sizes: Vec<_> = (0..3)
             .map(|_| {
-                pace.shrink();
-                pace.limits().documents
+                sizer.shrink();
+                sizer.limits().documents
             })
             .collect();
         assert_eq!(sizes, [1, 1, 1]);

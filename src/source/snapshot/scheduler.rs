@@ -1,11 +1,12 @@
-//! What there is to read, and who reads what: shared by the readers and by those who steer them. No I/O.
+//! Which chunks are left, and which reader reads which: shared by the readers and by the term that steers them. No I/O.
 //!
 //! ```text
 //!   collections in order:   users   ├── read ──▶ busy ┼── read ──▶ busy ┼── free ─────────┤
-//!                           plans   ├── not cut yet ────────────────────────────────────┤   paused: passed over
+//!                           plans   ├── not cut yet ────────────────────────────────────┤   paused: skipped
 //! ```
-//! A reader takes the first part that is free, reads one chunk of it and puts it back, so a pause, another run or a limit
-//! takes effect within a chunk. A part has at most one reader, so its chunks come one behind the other.
+//! A reader takes the first part that is free, reads one chunk of it and frees it again, so a pause, another run or a limit
+//! takes effect within a chunk. A part has at most one reader, so its chunks come in order. The part of a reader that dies is
+//! never freed; so the snapshot ends with it.
 
 use std::{
     collections::BTreeMap,
@@ -31,7 +32,7 @@ pub(super) enum Task {
     Read(ChunkTask),
 }
 
-/// Where a chunk is read.
+/// A chunk to read.
 #[derive(Debug, PartialEq)]
 pub(super) struct ChunkTask {
     pub(super) collection: String,
@@ -45,7 +46,7 @@ pub(super) struct ChunkTask {
     pub(super) not_before: ClusterTime,
 }
 
-/// The scheduler. Readers wait at it.
+/// Gives tasks to readers, who wait here for one.
 #[derive(Debug)]
 pub(super) struct SnapshotScheduler {
     inner: Mutex<Inner>,
@@ -57,12 +58,13 @@ struct Inner {
     /// By name, which is also their order.
     collections: BTreeMap<String, CollectionSnapshot>,
     rate: Rate,
-    /// Why nothing new is read now: by what the snapshot itself sees, and by what others tell.
-    lags: Option<String>,
-    told: Option<String>,
+    /// Why no chunk begins now: because the stream lags, or for a reason that the term has given.
+    stream_lags: Option<String>,
+    held_back: Option<String>,
     frontier: Frontier,
-    most: Limits,
-    target: Duration,
+    /// Bounds of every chunk.
+    limits: Limits,
+    chunk_time: Duration,
 }
 
 /// A collection that is being read.
@@ -73,32 +75,32 @@ struct CollectionSnapshot {
     cutting: bool,
     busy: Vec<bool>,
     read_at: Vec<ClusterTime>,
-    pace: ChunkSizer,
+    sizer: ChunkSizer,
 }
 
 impl SnapshotScheduler {
     pub(super) fn new(config: &SourceConfig) -> Self {
         let rate = Rate::new(config.snapshot_rate, config.snapshot_bytes_rate.as_u64(), Instant::now());
         let bytes = usize::try_from(config.chunk_bytes.as_u64()).unwrap_or(usize::MAX);
-        let mut most = Limits { documents: config.chunk_documents, bytes };
+        let mut limits = Limits { documents: config.chunk_documents, bytes };
         // No chunk may use up more than a second of a rate: it would come in bursts.
         if let Ok(rate @ 1..) = usize::try_from(config.snapshot_rate) {
-            most.documents = most.documents.min(rate);
+            limits.documents = limits.documents.min(rate);
         }
         let inner = Inner {
             collections: BTreeMap::new(),
             rate,
-            lags: None,
-            told: None,
+            stream_lags: None,
+            held_back: None,
             frontier: Frontier::default(),
-            most,
-            target: config.chunk_time,
+            limits,
+            chunk_time: config.chunk_time,
         };
         Self { inner: Mutex::new(inner), changed: Notify::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        // Nothing in here panics half-way through a change.
+        // No change of it panics half-way.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -108,59 +110,61 @@ impl SnapshotScheduler {
         changed
     }
 
-    /// Puts a collection on the scheduler, in place of an earlier run of it.
+    /// Adds a collection, in place of an earlier run of it.
     pub(super) fn put(&self, state: SnapshotState) {
         self.change(|inner| {
-            let pace = ChunkSizer::new(inner.most, inner.target);
+            let sizer = ChunkSizer::new(inner.limits, inner.chunk_time);
             let parts = state.parts.len();
             let (busy, read_at) = (vec![false; parts], vec![state.since; parts]);
-            let walk = CollectionSnapshot { cutting: false, busy, read_at, pace, state };
-            inner.collections.insert(walk.state.collection.clone(), walk);
+            let snapshot = CollectionSnapshot { cutting: false, busy, read_at, sizer, state };
+            inner.collections.insert(snapshot.state.collection.clone(), snapshot);
         });
     }
 
+    /// Pauses or resumes a collection.
     pub(super) fn pause(&self, collection: &str, paused: bool) {
         self.change(|inner| {
-            if let Some(walk) = inner.collections.get_mut(collection) {
-                walk.state.paused = paused;
+            if let Some(snapshot) = inner.collections.get_mut(collection) {
+                snapshot.state.paused = paused;
             }
         });
     }
 
-    /// FrontierHolds new chunks back for a reason, or no longer.
+    /// Begins no chunk while there is a reason.
     pub(super) fn hold_back(&self, reason: Option<String>) {
-        self.change(|inner| inner.told = reason);
+        self.change(|inner| inner.held_back = reason);
     }
 
-    pub(super) fn stands_at(&self, frontier: Frontier) {
+    /// The stream has come to this frontier.
+    pub(super) fn stream_reached(&self, frontier: Frontier) {
         self.lock().frontier = frontier;
     }
 
     /// Compares the stream with the source's own time.
-    pub(super) fn source_is_at(&self, now: ClusterTime, most: Duration) {
+    pub(super) fn source_reached(&self, now: ClusterTime, max_lag: Duration) {
         self.change(|inner| {
             let behind = u64::from(now.t.saturating_sub(inner.frontier.0.t));
-            // Before the stream has told where it stands, nothing is known.
+            // Before the stream has reported its place, nothing is known.
             if inner.frontier == Frontier::default() {
                 return;
             }
-            let lags = || format!("the stream is {behind} s behind the source");
-            inner.lags = (behind > most.as_secs()).then(lags);
+            let reason = || format!("the stream is {behind} s behind the source");
+            inner.stream_lags = (behind > max_lag.as_secs()).then(reason);
         });
     }
 
-    /// Why nothing new is read; `None` while nothing holds it back.
+    /// Why no chunk begins; `None` while nothing holds it back.
     pub(super) fn held_back(&self) -> Option<String> {
         let inner = self.lock();
-        inner.lags.clone().or_else(|| inner.told.clone())
+        inner.stream_lags.clone().or_else(|| inner.held_back.clone())
     }
 
     /// Whether anything is left to read.
     pub(super) fn has_work(&self) -> bool {
-        self.lock().collections.values().any(|walk| !walk.state.done() && !walk.state.paused)
+        self.lock().collections.values().any(|snapshot| !snapshot.state.done() && !snapshot.state.paused)
     }
 
-    /// Waits for a task. Cancel-safe: a task that nobody took is not taken off the scheduler.
+    /// Waits for a task. Cancel-safe: a task that nobody took stays.
     pub(super) async fn take(&self) -> Task {
         loop {
             let changed = self.changed.notified();
@@ -178,23 +182,25 @@ impl SnapshotScheduler {
     /// The limits of a collection's next chunk, as of now.
     pub(super) fn limits(&self, collection: &str) -> Limits {
         let inner = self.lock();
-        inner.collections.get(collection).map_or(inner.most, |walk| walk.pace.limits())
+        inner.collections.get(collection).map_or(inner.limits, |snapshot| snapshot.sizer.limits())
     }
 
+    /// The server could not keep the instant of a chunk for so long.
     pub(super) fn shrink(&self, collection: &str) {
-        if let Some(walk) = self.lock().collections.get_mut(collection) {
-            walk.pace.shrink();
+        if let Some(snapshot) = self.lock().collections.get_mut(collection) {
+            snapshot.sizer.shrink();
         }
     }
 
     /// The collection was cut into parts.
     pub(super) fn cut(&self, state: &SnapshotState) {
         self.change(|inner| {
-            if let Some(walk) = inner.collections.get_mut(&state.collection).filter(|walk| walk.state.run == state.run)
+            if let Some(snapshot) =
+                inner.collections.get_mut(&state.collection).filter(|snapshot| snapshot.state.run == state.run)
             {
-                walk.state.parts.clone_from(&state.parts);
-                walk.busy = vec![false; state.parts.len()];
-                walk.read_at = vec![state.since; state.parts.len()];
+                snapshot.state.parts.clone_from(&state.parts);
+                snapshot.busy = vec![false; state.parts.len()];
+                snapshot.read_at = vec![state.since; state.parts.len()];
             }
         });
     }
@@ -204,11 +210,11 @@ impl SnapshotScheduler {
         let (documents, bytes) = (step.documents as usize, step.bytes as usize);
         self.change(|inner| {
             inner.rate.spend(documents, bytes, Instant::now());
-            let Some(walk) = inner.collections.get_mut(&step.collection) else { return };
-            if walk.state.advance(step) {
-                walk.busy[step.part] = false;
-                walk.read_at[step.part] = read_at;
-                walk.pace.learn(documents, bytes, took);
+            let Some(snapshot) = inner.collections.get_mut(&step.collection) else { return };
+            if snapshot.state.advance(step) {
+                snapshot.busy[step.part] = false;
+                snapshot.read_at[step.part] = read_at;
+                snapshot.sizer.learn(documents, bytes, took);
             }
         });
     }
@@ -217,7 +223,7 @@ impl SnapshotScheduler {
 impl Inner {
     /// The next task, or how long to wait at least; neither when only a change brings one.
     fn next(&mut self, now: Instant) -> (Option<Task>, Option<Duration>) {
-        if self.lags.is_some() || self.told.is_some() {
+        if self.stream_lags.is_some() || self.held_back.is_some() {
             return (None, None);
         }
         let wait = self.rate.wait(now);
@@ -249,8 +255,8 @@ impl CollectionSnapshot {
             run: self.state.run,
             part,
             range,
-            limits: self.pace.limits(),
-            bytes: self.pace.bytes(),
+            limits: self.sizer.limits(),
+            bytes: self.sizer.bytes(),
             not_before: self.read_at[part],
         }))
     }
@@ -263,7 +269,7 @@ mod tests {
 
     use super::*;
 
-    fn board(settings: &str) -> SnapshotScheduler {
+    fn scheduler(settings: &str) -> SnapshotScheduler {
         SnapshotScheduler::new(&toml::from_str(settings).expect("settings"))
     }
 
@@ -275,13 +281,13 @@ mod tests {
 
     fn taken(scheduler: &SnapshotScheduler) -> Option<ChunkTask> {
         scheduler.take().now_or_never().map(|task| match task {
-            Task::Read(stretch) => stretch,
+            Task::Read(task) => task,
             Task::Cut(state) => panic!("cut {}", state.collection),
         })
     }
 
     fn place(scheduler: &SnapshotScheduler) -> Option<(String, usize)> {
-        taken(scheduler).map(|stretch| (stretch.collection, stretch.part))
+        taken(scheduler).map(|task| (task.collection, task.part))
     }
 
     fn step(collection: &str, run: u64, part: usize, done: bool) -> SnapshotStep {
@@ -293,7 +299,7 @@ mod tests {
 
     #[test]
     fn parts_are_given_out_in_order_and_once() {
-        let scheduler = board("");
+        let scheduler = self::scheduler("");
         scheduler.put(state("b", 0, &[]));
         scheduler.put(state("a", 0, &[5]));
         let first = taken(&scheduler).expect("a part");
@@ -310,7 +316,7 @@ mod tests {
 
     #[test]
     fn a_collection_is_cut_once() {
-        let scheduler = board("");
+        let scheduler = self::scheduler("");
         scheduler.put(SnapshotState::new("a", 1, 0));
         let Some(Task::Cut(mut cut)) = scheduler.take().now_or_never() else { panic!("nothing to cut") };
         assert_eq!(place(&scheduler), None);
@@ -323,7 +329,7 @@ mod tests {
 
     #[test]
     fn another_run_takes_the_place_of_one_under_way() {
-        let scheduler = board("");
+        let scheduler = self::scheduler("");
         scheduler.put(state("a", 0, &[]));
         assert!(taken(&scheduler).is_some());
         scheduler.put(state("a", 1, &[]));
@@ -337,26 +343,26 @@ mod tests {
 
     #[test]
     fn what_is_paused_or_held_back_is_not_given_out() {
-        let scheduler = board("");
+        let scheduler = self::scheduler("");
         scheduler.put(SnapshotState { paused: true, ..state("a", 0, &[]) });
         assert!(place(&scheduler).is_none() && !scheduler.has_work());
         scheduler.pause("a", false);
         scheduler.hold_back(Some("the sink is behind".to_owned()));
-        scheduler.stands_at(Frontier(ClusterTime { t: 100, i: 1 }));
+        scheduler.stream_reached(Frontier(ClusterTime { t: 100, i: 1 }));
         for (now, reason) in [(105, "the sink is behind"), (111, "the stream is 11 s behind the source")] {
-            scheduler.source_is_at(ClusterTime { t: now, i: 1 }, Duration::from_secs(10));
+            scheduler.source_reached(ClusterTime { t: now, i: 1 }, Duration::from_secs(10));
             assert_eq!(scheduler.held_back().as_deref(), Some(reason));
             assert_eq!(place(&scheduler), None);
         }
-        scheduler.stands_at(Frontier(ClusterTime { t: 111, i: 1 }));
-        scheduler.source_is_at(ClusterTime { t: 111, i: 1 }, Duration::from_secs(10));
+        scheduler.stream_reached(Frontier(ClusterTime { t: 111, i: 1 }));
+        scheduler.source_reached(ClusterTime { t: 111, i: 1 }, Duration::from_secs(10));
         scheduler.hold_back(None);
         assert!(scheduler.held_back().is_none() && place(&scheduler).is_some());
     }
 
     #[tokio::test]
     async fn a_rate_makes_the_next_chunk_wait() {
-        let scheduler = board("snapshot_rate = 2");
+        let scheduler = self::scheduler("snapshot_rate = 2");
         scheduler.put(state("a", 0, &[5]));
         let first = taken(&scheduler).expect("a part");
         assert_eq!(first.limits.documents, 2, "no chunk is larger than a second of the rate");

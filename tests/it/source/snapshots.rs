@@ -80,15 +80,15 @@ impl Term {
                     ready.send(self.merge.begin(&collection, Some(run))).expect("the reader waits");
                 }
                 SnapshotItem::GiveBack(ticket) => self.merge.abandon(ticket),
-                SnapshotItem::Chunk { ticket, read_at, changes, step, room } => {
-                    self.merge.hold(ticket, read_at, changes, (step, room));
+                SnapshotItem::Chunk { ticket, read_at, changes, step, permit } => {
+                    self.merge.hold(ticket, read_at, changes, (step, permit));
                 }
             },
             batch = self.stream.inner.next_batch() => {
                 let batch = batch.expect("the server answers");
                 self.merge.stream(&batch);
                 log.append(batch.changes);
-                self.snapshot.stands_at(batch.position.frontier);
+                self.snapshot.stream_reached(batch.position.frontier);
                 frontier = Some(batch.position.frontier.0);
             }
         }

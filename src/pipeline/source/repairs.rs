@@ -4,12 +4,12 @@
 //! ```text
 //!  driftless.repair                    this task                                term
 //!     waiting ──────────────────────▶ Begin { collection, ready } ────────────▶ ticket = merge.begin(collection, None)
-//!                                     read the documents at T ≥ its floor
+//!                                     read the documents at T ≥ its not_before
 //!                                     Rows { ticket, T, changes, durable } ───▶ merge.hold … merge.release, published
 //!     done, version ◀──────────────── durable: the transaction is committed ◀──
 //! ```
-//! One batch at a time. A request is noted as done when its change is in the log; a term that ends before serves it again in
-//! the next one, which harms nothing.
+//! One batch at a time. A request is marked as done when its change is in the log. When the term ends before, the next term
+//! serves it again, which is harmless.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,25 +20,25 @@ use std::{
 use bson::raw::RawDocumentBuf;
 use tokio::sync::{mpsc, oneshot};
 
-use super::Error;
 use crate::{
     config::Config,
     control::repairs::{self, Request},
     model::{Change, ClusterTime, Key, Version},
+    pipeline::Error,
     postgres::{Postgres, Purpose, Session},
     retry,
     source::{ChunkSizer, Limits, Reread, Source, Ticket, reread},
 };
 
-/// Pause between two looks for requests.
-const PAUSE: Duration = Duration::from_secs(1);
+/// Between two looks for requests.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// Longest command that names documents: an `_id` may be as large as a document, a command may not.
 const MAX_ID_BYTES: usize = 4 << 20;
 
-/// What this task says to the term.
+/// A message of this task to the term.
 #[derive(Debug)]
 pub(super) enum RepairItem {
-    /// It wants to read documents of this collection and waits for its ticket.
+    /// The task wants to read documents of this collection and waits for its ticket.
     Begin {
         /// The collection.
         collection: String,
@@ -55,18 +55,18 @@ pub(super) enum RepairItem {
         read_at: ClusterTime,
         /// The documents.
         changes: Vec<Change>,
-        /// Told once they are in the log.
+        /// Answered once they are in the log.
         durable: oneshot::Sender<()>,
     },
 }
 
-/// Serves requests for as long as it is not dropped.
+/// Serves requests until its owner ends it.
 pub(super) async fn serve(
     config: Arc<Config>,
     source: Source,
     mapped: BTreeSet<String>,
     items: mpsc::Sender<RepairItem>,
-) {
+) -> Result<(), Error> {
     let limits = Limits {
         documents: config.source.chunk_documents,
         bytes: usize::try_from(config.source.chunk_bytes.as_u64()).unwrap_or(usize::MAX),
@@ -76,11 +76,11 @@ pub(super) async fn serve(
     loop {
         let pause = match server.batch().await {
             Ok(true) => Duration::ZERO,
-            Ok(false) => PAUSE,
+            Ok(false) => POLL_INTERVAL,
             Err(error) => {
                 tracing::warn!(reason = retry::chain(&error), "requests for repairs wait");
                 server.session = None;
-                server.config.retry.max.max(PAUSE)
+                server.config.retry.max.max(POLL_INTERVAL)
             }
         };
         tokio::time::sleep(pause).await;
@@ -97,7 +97,7 @@ struct Server {
 }
 
 impl Server {
-    /// Serves the oldest requests of one collection; whether there were any.
+    /// Serves the oldest requests of one collection; returns whether there were any.
     async fn batch(&mut self) -> Result<bool, Error> {
         let session = match &self.session {
             Some(session) => session,
@@ -125,24 +125,24 @@ impl Server {
     /// Reads documents and waits until they are in the log; `None` when the term ends before.
     async fn publish(&mut self, collection: &str, ids: Vec<RawDocumentBuf>) -> Result<Option<Version>, Error> {
         let (ready, ticket) = oneshot::channel();
-        self.say(RepairItem::Begin { collection: collection.to_owned(), ready }).await;
+        self.send(RepairItem::Begin { collection: collection.to_owned(), ready }).await;
         let Ok(ticket) = ticket.await else { return Ok(None) };
         let began = Instant::now();
         let Reread { read_at, changes, bytes } = match reread(&self.source, collection, &ids, ticket).await {
             Ok(read) => read,
             Err(error) => {
-                self.say(RepairItem::GivenUp(ticket)).await;
+                self.send(RepairItem::GivenUp(ticket)).await;
                 return Err(error.into());
             }
         };
         self.sizer.learn(ids.len(), bytes, began.elapsed());
         let (durable, logged) = oneshot::channel();
-        self.say(RepairItem::Rows { ticket, read_at, changes, durable }).await;
+        self.send(RepairItem::Rows { ticket, read_at, changes, durable }).await;
         Ok(logged.await.ok().map(|()| Version::snapshot(self.source.epoch(), read_at)))
     }
 
-    async fn say(&self, item: RepairItem) {
-        // A term that has ended hears nothing; the answer that does not come says so.
+    async fn send(&self, item: RepairItem) {
+        // A term that has ended takes nothing; its answer does not come.
         let _ = self.items.send(item).await;
     }
 }

@@ -1,24 +1,24 @@
 //! Positions that are held back while the log lacks something of what they promise. Pure.
 //!
-//! An update whose document was gone when it was looked up gives no change; the delete behind it stands for it. Until that
-//! delete is given, too, nothing behind the update is complete: at a cluster time between the two the source holds a
-//! document that nobody was told of, and a reader who believed the frontier would call it drift.
+//! An update whose document was gone when it was looked up gives no change; the delete behind it makes up for that. Until that
+//! delete is given, too, nothing behind the update is complete: at a cluster time between the two the source holds a document
+//! that the log has never heard of, and a reader who believed the frontier would call it drift.
 //!
 //! ```text
 //!  stream   ──u1──────────u7(gone)────d1─────────d7───────────────▶
 //!  saved    ────────────▶│  held                  │──────────────▶
 //! ```
-//! A hold ends with the deletes of its documents, wherever the stream is: one that catches up with hours saves how far it has
-//! come. Where the stream was when it stopped is saved beside a held position ([`Held`]): what was given beyond the position is
-//! not given again, and the hold goes on. Of a document that went with its whole collection no delete comes; it went at or before the time of the lookup, so
-//! no hold lasts longer than the stream needs to pass that.
+//! A hold is released when the deletes of its documents arrive, wherever the stream is: one that catches up with hours keeps
+//! saving its position. The place of the stream is saved beside a held position ([`Held`]): after a restart nothing is given
+//! twice, and the hold goes on. A dropped collection gives no deletes. Its documents were gone at the time of the lookup, so a
+//! hold is also released when the stream has passed that time.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
-use super::Position;
+use super::batch::Position;
 use crate::model::{Change, ClusterTime, Held, Key, Namespace, Op};
 
-/// Documents that are waited for one by one, about 10 MB of them; what goes beyond waits for the time of its lookup.
+/// Documents that are awaited one by one, about 10 MB of them; a hold with more waits for the time of its lookup.
 const MAX_REMEMBERED: usize = 50_000;
 
 /// What a segment of the stream lacks.
@@ -51,7 +51,7 @@ struct Hold {
 }
 
 impl FrontierHolds {
-    /// Of a stream that goes on from there.
+    /// The holds of a stream that resumes at a saved position.
     pub(crate) fn after(mut last: Position) -> Self {
         let mut holds = Self::default();
         if let Some(held) = last.held.take() {
@@ -63,17 +63,22 @@ impl FrontierHolds {
         holds
     }
 
-    /// What may be announced when the stream stands at `position`, which is behind the segment that gave `changes` and has
-    /// this `gap`.
+    /// The position to announce when the stream is at `position`, behind a segment that gave `changes` and lacks the `missing`
+    /// images.
     ///
     /// The first position of a stream that begins at a cluster time is never held: there is none to go back to.
-    pub(crate) fn announce(&mut self, position: Position, changes: &[Change], gap: Option<MissingImages>) -> Position {
+    pub(crate) fn announce(
+        &mut self,
+        position: Position,
+        changes: &[Change],
+        missing: Option<MissingImages>,
+    ) -> Position {
         // First what was given: a document may have come back, and be gone again.
         if !self.awaited.is_empty() {
             changes.iter().filter(|change| change.op == Op::Delete).for_each(|change| self.given(change));
         }
-        if let (Some(before), Some(gap)) = (self.last.take(), gap) {
-            self.hold(before, gap);
+        if let (Some(before), Some(missing)) = (self.last.take(), missing) {
+            self.hold(before, missing);
         }
         while self.open.front().is_some_and(|hold| hold.missing == Some(0) || position.frontier.covers(hold.by)) {
             self.open.pop_front();
@@ -90,7 +95,7 @@ impl FrontierHolds {
         announced
     }
 
-    /// What is saved beside the position of the first hold while the stream stands at `position`.
+    /// What is saved beside the position of the first hold while the stream is at `position`.
     fn held(&self, position: &Position) -> Held {
         let by = self.open.iter().map(|hold| hold.by).max().unwrap_or_default();
         let few = self.awaited.len() <= Held::MAX_REMEMBERED && self.open.iter().all(|hold| hold.missing.is_some());
@@ -157,12 +162,12 @@ mod tests {
         }
     }
 
-    fn gap(documents: impl IntoIterator<Item = i32>, by: u32) -> MissingImages {
+    fn gone(documents: impl IntoIterator<Item = i32>, by: u32) -> MissingImages {
         let documents = documents.into_iter().map(|id| (Namespace::new("shop", "orders"), key(id))).collect();
         MissingImages { documents, by: time(by) }
     }
 
-    /// Each step: where the stream stands then, what its segment gave (`-1`: a delete of document 1, `+1`: an insert) and lacks
+    /// Each step: where the stream is then, what its segment gave (`-1`: a delete of document 1, `+1`: an insert) and lacks
     /// (`?1<90`: document 1, gone by 90), and what may be announced.
     #[rstest]
     #[case::nothing_missing(&[(5, "", 5), (7, "-1", 7)])]
@@ -180,7 +185,7 @@ mod tests {
     #[case::the_first_position_is_never_held(&[(5, "?1<90", 5), (6, "", 6)])]
     fn positions(#[case] steps: &[(u32, &str, u32)]) {
         let mut holds = FrontierHolds::default();
-        for &(stands, segment, announced) in steps {
+        for &(at_event, segment, announced) in steps {
             let (mut changes, mut missing) = (Vec::new(), None);
             for (kind, rest) in segment.split_whitespace().map(|word| word.split_at(1)) {
                 let number = |text: &str| text.parse().expect("a number");
@@ -189,23 +194,23 @@ mod tests {
                     ("+", _) => changes.push(change(number(rest), Op::Insert)),
                     (_, Some((id, by))) => {
                         let by = by.parse().expect("a number");
-                        missing.get_or_insert_with(|| gap([], by)).documents.extend(gap([number(id)], by).documents);
+                        missing.get_or_insert_with(|| gone([], by)).documents.extend(gone([number(id)], by).documents);
                     }
                     (_, None) => panic!("{kind}{rest}"),
                 }
             }
-            let told = holds.announce(position(stands), &changes, missing);
-            assert_eq!(Position { held: None, ..told.clone() }, position(announced), "standing at {stands}");
-            let given = told.held.map(|held| held.given);
-            assert_eq!(given, (stands != announced).then(|| position(stands).token), "standing at {stands}");
+            let saved = holds.announce(position(at_event), &changes, missing);
+            assert_eq!(Position { held: None, ..saved.clone() }, position(announced), "at {at_event}");
+            let given = saved.held.map(|held| held.given);
+            assert_eq!(given, (at_event != announced).then(|| position(at_event).token), "at {at_event}");
         }
-        assert!(holds.open.is_empty() && holds.awaited.is_empty(), "nothing is remembered for ever");
+        assert!(holds.open.is_empty() && holds.awaited.is_empty(), "nothing is remembered any more");
     }
 
     #[test]
     fn a_stream_that_goes_on_has_a_position_to_go_back_to() {
         let mut holds = FrontierHolds::after(position(5));
-        assert_eq!(holds.announce(position(7), &[], Some(gap([1], 90))).token, position(5).token);
+        assert_eq!(holds.announce(position(7), &[], Some(gone([1], 90))).token, position(5).token);
         assert_eq!(holds.announce(position(8), &[change(1, Op::Delete)], None), position(8));
     }
 
@@ -216,13 +221,13 @@ mod tests {
     #[case::many(Held::MAX_REMEMBERED as i32 + 1, &[(8, -1, 5), (10, -2, 5), (11, 0, 11)])]
     fn a_hold_survives_a_restart(#[case] missing: i32, #[case] steps: &[(u32, i32, u32)]) {
         let mut holds = FrontierHolds::after(position(5));
-        let mut saved = holds.announce(position(7), &[], Some(gap((0..missing).map(|id| id + 1), 10)));
-        for &(stands, deleted, announced) in steps {
+        let mut saved = holds.announce(position(7), &[], Some(gone((0..missing).map(|id| id + 1), 10)));
+        for &(at_event, deleted, announced) in steps {
             let mut holds = FrontierHolds::after(saved);
             let changes = (deleted < 0).then(|| change(-deleted, Op::Delete));
-            saved = holds.announce(position(stands), changes.as_slice(), None);
-            assert_eq!(saved.token, position(announced).token, "standing at {stands}");
-            assert_eq!(saved.held.is_some(), stands != announced);
+            saved = holds.announce(position(at_event), changes.as_slice(), None);
+            assert_eq!(saved.token, position(announced).token, "at {at_event}");
+            assert_eq!(saved.held.is_some(), at_event != announced);
         }
     }
 
@@ -231,7 +236,7 @@ mod tests {
         let mut holds = FrontierHolds::default();
         let many = i32::try_from(MAX_REMEMBERED).expect("a number") + 1;
         holds.announce(position(5), &[], None);
-        assert_eq!(holds.announce(position(6), &[], Some(gap(0..many, 10))).token, position(5).token);
+        assert_eq!(holds.announce(position(6), &[], Some(gone(0..many, 10))).token, position(5).token);
         assert!(holds.awaited.is_empty());
         let deletes = (0..many).map(|id| change(id, Op::Delete)).collect::<Vec<_>>();
         assert_eq!(holds.announce(position(10), &deletes, None).token, position(5).token);

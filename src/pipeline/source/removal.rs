@@ -1,10 +1,10 @@
-//! Removes what a run of the snapshot did not find.
+//! Removes the documents that a run of the snapshot did not find.
 //!
 //! ```text
 //!   removal                                        term                                 log ─▶ sink
 //!    │  live entries of the ledger, older than the run │
 //!    │ ── Begin ─────────────────────────────────────▶ │  ticket = merge.begin(collection)
-//!    │    which of them are in the source, at T ≥ its floor?
+//!    │    which of them are in the source, at T ≥ its not_before?
 //!    │ ── Rows { ticket, T, deletes } ───────────────▶ │  merge.hold … merge.release() ──────▶ deletes at (T, snapshot)
 //!    │ ── Done { run } ──────────────────────────────▶ │  saved behind the deletes
 //! ```
@@ -14,7 +14,7 @@
 //! itself is asked which: a document that it still holds is left alone. The others become deletes like any other, so they are
 //! in the log for everybody, parents wait for their children, and a replay ends in the same rows.
 //!
-//! It begins when the sink has applied the end of the run, and waits for PostgreSQL as long as that takes. Nothing else does.
+//! It begins when the sink has applied the end of the run, and waits for PostgreSQL as long as that takes. Nothing waits for it.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -24,24 +24,24 @@ use std::{
 
 use bson::RawDocumentBuf;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::{Error, repairs::RepairItem};
+use super::repairs::RepairItem;
 use crate::{
     config::Config,
-    control::stale,
+    control::{applied, stale},
     log::{TopicPartition, Topics},
     model::{ClusterTime, Frontier, Key, Namespace, SnapshotState, Version},
+    pipeline::Error,
     postgres::{Postgres, Purpose, Session},
     retry::{self, Class, Classify},
-    sink::checkpoint,
     source::{ReadTime, Source, deletes},
+    tasks::Tasks,
 };
 
 /// Between two looks at how far the sink is.
-const CHUNK_PAUSE: Duration = Duration::from_millis(200);
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
-/// What the removal says.
+/// A message of the removal.
 pub(super) enum RemovalItem {
     /// It reads, as a repair does.
     Read(RepairItem),
@@ -49,11 +49,11 @@ pub(super) enum RemovalItem {
     Done { collection: String, run: u64 },
 }
 
-/// A run whose remains are to be removed.
+/// A run that has left documents to remove.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Remains {
-    run: u64,
-    since: ClusterTime,
+    pub(super) run: u64,
+    pub(super) since: ClusterTime,
     /// Behind the end of the run.
     frontier: Frontier,
 }
@@ -62,16 +62,22 @@ impl Remains {
     pub(super) fn of(state: &SnapshotState, frontier: Frontier) -> Self {
         Self { run: state.run, since: state.since, frontier }
     }
+
+    /// Entries below this version may have been deleted unseen. Those of the instant `since` itself are among them: the stream
+    /// may have stood inside a transaction, and passes over the rest of it after a restart.
+    pub(super) fn before(&self, epoch: u32) -> Version {
+        Version { epoch, time: self.since.next(), op: 0 }
+    }
 }
 
 /// By collection.
-type Wanted = BTreeMap<String, Remains>;
+pub(super) type Wanted = BTreeMap<String, Remains>;
 
-/// The task, as its term sees it. Dropping it stops it; nothing is lost by that.
+/// The handle of the task. Dropping it stops the task, which loses nothing.
 pub(super) struct Removals {
-    items: mpsc::Receiver<Result<RemovalItem, Error>>,
-    wanted: watch::Sender<Wanted>,
-    _running: DropGuard,
+    pub(super) items: mpsc::Receiver<RemovalItem>,
+    pub(super) wanted: watch::Sender<Wanted>,
+    pub(super) tasks: Tasks<Error>,
 }
 
 impl Removals {
@@ -79,14 +85,14 @@ impl Removals {
     pub(super) fn start(config: &Arc<Config>, source: &Source, topics: &Topics, generation: u64) -> Self {
         let (sender, items) = mpsc::channel(1);
         let (wanted, wants) = watch::channel(Wanted::new());
-        let cancel = CancellationToken::new();
         let (config, source, topics) = (config.clone(), source.clone(), topics.clone());
         let removing = Removing { config, source, topics, generation, items: sender, wants };
-        tokio::spawn(cancel.clone().run_until_cancelled_owned(removing.run()));
-        Self { items, wanted, _running: cancel.drop_guard() }
+        let mut tasks = Tasks::new();
+        tasks.spawn("snapshot removal", removing.run());
+        Self { items, wanted, tasks }
     }
 
-    /// Names the collections that have remains, anew or as before; of others it gives up what it is doing.
+    /// Names all collections that have remains. The task gives up a collection that is not named any more.
     pub(super) fn want(&self, remains: impl Iterator<Item = (String, Remains)>) {
         self.wanted.send_if_modified(|known| {
             let mut wanted: Wanted = remains.collect();
@@ -102,12 +108,17 @@ impl Removals {
         });
     }
 
-    /// The next item; for ever pending when there is nothing to remove. Cancel-safe.
+    /// The next item; pending while there is nothing to remove. Cancel-safe.
+    ///
+    /// # Errors
+    /// The error that ended the task: one of the source that is not transient, or [`Error::Panicked`].
     pub(super) async fn next_item(&mut self) -> Result<RemovalItem, Error> {
-        match self.items.recv().await {
-            Some(item) => item,
-            // It has ended with an error, which was given.
-            None => std::future::pending().await,
+        tokio::select! {
+            biased;
+            Some(error) = self.tasks.failure() => Err(error),
+            Some(item) = self.items.recv() => Ok(item),
+            // Its term has dropped the other end of the channel, and is ending.
+            else => std::future::pending().await,
         }
     }
 }
@@ -117,11 +128,11 @@ struct Removing {
     source: Source,
     topics: Topics,
     generation: u64,
-    items: mpsc::Sender<Result<RemovalItem, Error>>,
+    items: mpsc::Sender<RemovalItem>,
     wants: watch::Receiver<Wanted>,
 }
 
-/// Why a removal does not come to its end.
+/// Why a removal did not finish.
 enum Stop {
     /// Nobody listens any more.
     Unheard,
@@ -137,37 +148,37 @@ impl<E: Into<Error>> From<E> for Stop {
 }
 
 impl Removing {
-    async fn run(mut self) {
+    async fn run(mut self) -> Result<(), Error> {
         loop {
             let next =
                 self.wants.borrow_and_update().iter().next().map(|(name, remains)| (name.clone(), remains.clone()));
             let Some((collection, remains)) = next else {
                 if self.wants.changed().await.is_err() {
-                    return;
+                    return Ok(());
                 }
                 continue;
             };
             match self.remove(&collection, &remains).await {
                 Ok(()) => {
                     let done = RemovalItem::Done { collection: collection.clone(), run: remains.run };
-                    if self.items.send(Ok(done)).await.is_err() {
-                        return;
+                    if self.items.send(done).await.is_err() {
+                        return Ok(());
                     }
                     let taken = self.wants.wait_for(|wants| wants.get(&collection) != Some(&remains)).await;
                     if taken.is_err() {
-                        return;
+                        return Ok(());
                     }
                 }
-                Err(Stop::Unheard) => return,
+                Err(Stop::Unheard) => return Ok(()),
                 Err(Stop::Superseded) => {}
-                Err(Stop::Failed(error @ Error::Source(_))) if error.class() == Class::Halt => {
-                    // If nobody listens, there is nobody to tell.
-                    let _ = self.items.send(Err(error)).await;
-                    return;
-                }
+                Err(Stop::Failed(error @ Error::Source(_))) if error.class() == Class::Halt => return Err(error),
                 Err(Stop::Failed(error)) => {
                     let reason = retry::chain(&error);
-                    tracing::warn!(collection, reason, "what the snapshot did not find cannot be removed yet");
+                    tracing::warn!(
+                        collection,
+                        reason,
+                        "documents that the snapshot did not find cannot be removed yet"
+                    );
                     tokio::time::sleep(self.config.retry.max).await;
                 }
             }
@@ -178,9 +189,9 @@ impl Removing {
         let namespace = Namespace::new(&self.config.source.database, collection);
         let session = Postgres::new(&self.config.sink, &self.config.log.prefix)?.open(Purpose::Read).await?;
         while self.wants(collection, remains) && !self.is_applied(&session, &namespace, remains.frontier).await? {
-            tokio::time::sleep(CHUNK_PAUSE).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
-        let before = Version { epoch: self.source.epoch(), time: remains.since, op: 0 };
+        let before = remains.before(self.source.epoch());
         let (mut after, mut removed, mut held) = (None, 0, 0);
         loop {
             if !self.wants(collection, remains) {
@@ -198,12 +209,18 @@ impl Removing {
             }
         }
         if removed + held > 0 {
-            tracing::info!(collection, run = remains.run, removed, held, "what the snapshot did not find is removed");
+            tracing::info!(
+                collection,
+                run = remains.run,
+                removed,
+                held,
+                "documents that the snapshot did not find are removed"
+            );
         }
         Ok(())
     }
 
-    /// Deletes those of the documents that the source does not hold; how many.
+    /// Deletes those of the documents that the source does not hold; returns how many.
     async fn remove_page(
         &self,
         namespace: &Namespace,
@@ -236,16 +253,12 @@ impl Removing {
         Ok(count)
     }
 
-    /// Whether the sink has applied everything before this frontier, by what this publisher said.
+    /// Whether the sink has applied everything before this frontier, as published in this term.
     async fn is_applied(&self, session: &Session, namespace: &Namespace, frontier: Frontier) -> Result<bool, Stop> {
         let Some(topic) = self.topics.of(namespace) else { return Ok(false) };
         let partition = |partition| TopicPartition { topic: topic.name.clone(), partition };
         let partitions: Vec<_> = (0..topic.partitions).map(partition).collect();
-        let positions = checkpoint::read(session, &partitions).await?;
-        Ok(positions.iter().all(|position| {
-            let told = position.publisher >= Some(self.generation) && position.seq > 0;
-            told && position.watermark.is_some_and(|known| known >= frontier)
-        }))
+        Ok(applied::reaches(session, &partitions, self.generation, frontier).await?)
     }
 
     fn wants(&self, collection: &str, remains: &Remains) -> bool {
@@ -253,6 +266,6 @@ impl Removing {
     }
 
     async fn send(&self, item: RepairItem) -> Result<(), Stop> {
-        self.items.send(Ok(RemovalItem::Read(item))).await.map_err(|_| Stop::Unheard)
+        self.items.send(RemovalItem::Read(item)).await.map_err(|_| Stop::Unheard)
     }
 }

@@ -1,37 +1,25 @@
-//! The source role: a candidate for the leadership that publishes while it leads.
+//! Leadership: a candidate stands by until it is elected, leads for a term, and stands by again.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::time::Duration;
 
+use futures_util::TryFutureExt;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    Error, Overview, attempts, identity,
-    publish::{LAST_PUBLISH_TIMEOUT, Term},
-    repairs, requests,
-};
+use super::{open::open, repairs, requests, role::SourceRole};
 use crate::{
-    config::Config,
     control::snapshots::SnapshotRequests,
-    log::{self, Leadership, Topics},
+    log::{Leadership, Topics},
     metrics as names,
-    model::{ClusterTime, Identity, Namespace},
-    retry::Backoff,
-    source::{OnDrop, Scope, Source},
-    status::{Phase, Role, Status},
+    model::{Identity, Namespace},
+    pipeline::{Error, attempts::attempts, identity},
+    source::Source,
+    status::{Phase, Role},
+    tasks::Tasks,
 };
 
-/// Reads MongoDB and writes the log.
-pub struct SourceRole {
-    /// The configuration.
-    pub config: Arc<Config>,
-    /// The mapped collections, and what to do when one is dropped.
-    pub collections: BTreeMap<String, OnDrop>,
-    /// Where this role tells how it is.
-    pub status: Status,
-    /// What this process sees of the target, where it looks: a snapshot waits for a sink that is far behind.
-    pub overview: Overview,
-}
+/// How long a stopping term may take to publish its draft.
+const LAST_PUBLISH_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl SourceRole {
     /// Runs until cancelled.
@@ -46,20 +34,7 @@ impl SourceRole {
         attempts(Role::Source, &self.status, &self.config, cancel.clone(), || self.candidate(&cancel)).await;
     }
 
-    pub(super) fn backoff(&self) -> Backoff {
-        Backoff { min: self.config.retry.min, max: self.config.retry.max }
-    }
-
-    pub(super) fn scope(&self, since: BTreeMap<String, ClusterTime>) -> Scope {
-        Scope {
-            database: self.config.source.database.clone(),
-            collections: self.collections.clone(),
-            epoch: self.config.source.epoch,
-            since,
-        }
-    }
-
-    /// An error of one server, with that of the other where both are away: they are told at once, not one after the other.
+    /// An error of one server, with that of the other where both are away: both are reported at once.
     async fn with_the_other(&self, error: Error, namespaces: &[Namespace]) -> Error {
         match error {
             Error::Source(source) => match Topics::check(&self.config.log, namespaces).await {
@@ -76,18 +51,19 @@ impl SourceRole {
 
     /// Stands by, leads, and stands by again, until cancelled.
     async fn candidate(&self, cancel: &CancellationToken) -> Result<(), Error> {
-        let namespaces: Vec<Namespace> =
-            self.collections.keys().map(|name| Namespace::new(&self.config.source.database, name)).collect();
+        let namespaces = self.namespaces();
         // Before it waits, and before anything is made: a standby of another migration must not take over one day.
-        let identity = match identity::of_candidate(self).await {
+        let collections = self.collections.keys().map(String::as_str);
+        let identity = match identity::of_candidate(&self.config, collections).await {
             Ok(identity) => identity,
             Err(error) => return Err(self.with_the_other(error, &namespaces).await),
         };
         let topics = Topics::ensure(&self.config.log, &namespaces).await?;
         let (leadership, leads) = Leadership::join(&self.config.log)?;
         let candidacy = CancellationToken::new();
-        let member = tokio::spawn(leadership.run(candidacy.clone()));
         let _leave = candidacy.clone().drop_guard();
+        let mut member = Tasks::new();
+        member.spawn("leadership", leadership.run(candidacy.clone()).map_err(Error::from));
         tokio::select! {
             biased;
             stood = self.stand(&topics, &identity, leads, cancel) => stood?,
@@ -97,10 +73,7 @@ impl SourceRole {
             }
         }
         candidacy.cancel();
-        match member.await {
-            Ok(left) => Ok(left?),
-            Err(_) => Err(log::Error::Ended("leadership").into()),
-        }
+        member.failure().await.map_or(Ok(()), Err)
     }
 
     /// Stands by and leads in turn, until cancelled or no candidate any more.
@@ -138,20 +111,22 @@ impl SourceRole {
         Ok(())
     }
 
+    /// Publishes for one term, with what operators ask for beside it.
     async fn lead(&self, topics: &Topics, identity: &Identity, cancel: &CancellationToken) -> Result<(), Error> {
         let (sender, wanted) = watch::channel(SnapshotRequests::new());
         let (repairing, repairs) = mpsc::channel(1);
-        let begin = Term::begin(self, topics, identity, wanted, repairs);
-        let Some(term) = cancel.run_until_cancelled(begin).await else { return Ok(()) };
-        let mut term = term?;
+        let begin = open(self, topics, identity, wanted, repairs);
+        let Some(opened) = cancel.run_until_cancelled(begin).await else { return Ok(()) };
+        let (mut term, source) = opened?;
         let collections = self.collections.keys().cloned().collect();
-        let repairing = repairs::serve(self.config.clone(), term.source().clone(), collections, repairing);
-        let ended = cancel.cancelled();
+        let mut tasks = Tasks::new();
+        tasks.spawn("snapshot requests", requests::exchange(self.config.clone(), self.status.clone(), sender));
+        tasks.spawn("repairs", repairs::serve(self.config.clone(), source, collections, repairing));
         tokio::select! {
+            biased;
             outcome = term.run(cancel) => outcome,
-            () = requests::exchange(self.config.clone(), self.status.clone(), sender) => Ok(()),
-            () = repairing => Ok(()),
-            () = async { ended.await; tokio::time::sleep(LAST_PUBLISH_TIMEOUT).await } => Ok(()),
+            Some(error) = tasks.failure() => Err(error),
+            () = async { cancel.cancelled().await; tokio::time::sleep(LAST_PUBLISH_TIMEOUT).await } => Ok(()),
         }
     }
 }

@@ -1,16 +1,16 @@
-//! What operators want of the snapshots, and what the leader tells them: through PostgreSQL, about once a second.
+//! Exchanges requests for snapshots and their progress with operators: through PostgreSQL, about once a second.
 //!
-//! While PostgreSQL is away, the leader goes on with the requests it knows; they are in the log's state topic as well, so a
+//! While PostgreSQL is away, the leader continues with the requests it knows; they are in the log's state topic as well, so a
 //! restart forgets none of them.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 
-use super::Error;
 use crate::{
     config::Config,
     control::snapshots::{self, SnapshotRequests},
+    pipeline::Error,
     postgres::{Postgres, Purpose, Session},
     status::{SnapshotStatus, Status},
 };
@@ -18,13 +18,17 @@ use crate::{
 /// How soon a request is seen: people make them.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Reads requests and tells lines, for as long as it is not dropped.
-pub(super) async fn exchange(config: Arc<Config>, status: Status, requests: watch::Sender<SnapshotRequests>) {
+/// Reads requests and reports progress until its owner ends it.
+pub(super) async fn exchange(
+    config: Arc<Config>,
+    status: Status,
+    requests: watch::Sender<SnapshotRequests>,
+) -> Result<(), Error> {
     let mut session = None;
-    let mut told = BTreeMap::new();
+    let mut reported = BTreeMap::new();
     loop {
         let mut pause = POLL_INTERVAL;
-        if let Err(error) = once(&config, &status, &requests, &mut session, &mut told).await {
+        if let Err(error) = once(&config, &status, &requests, &mut session, &mut reported).await {
             tracing::debug!(reason = crate::retry::chain(&error), "requests for snapshots cannot be read");
             session = None;
             pause = config.retry.max.max(POLL_INTERVAL);
@@ -38,7 +42,7 @@ async fn once(
     status: &Status,
     requests: &watch::Sender<SnapshotRequests>,
     session: &mut Option<Session>,
-    told: &mut BTreeMap<String, SnapshotStatus>,
+    reported: &mut BTreeMap<String, SnapshotStatus>,
 ) -> Result<(), Error> {
     let open = match session {
         Some(open) => open,
@@ -50,12 +54,12 @@ async fn once(
         *known = wanted;
         news
     });
-    // One that is finished is told once.
+    // A finished snapshot is reported once.
     let lines = status.read().snapshots;
-    let news: Vec<_> = lines.iter().filter(|(name, line)| !line.done || told.get(*name) != Some(line)).collect();
+    let news: Vec<_> = lines.iter().filter(|(name, line)| !line.done || reported.get(*name) != Some(line)).collect();
     if !news.is_empty() {
         snapshots::report(open, news).await?;
-        *told = lines;
+        *reported = lines;
     }
     Ok(())
 }
