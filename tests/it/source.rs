@@ -510,17 +510,53 @@ async fn a_broken_line_is_waited_for() {
         orders.update_one(doc! { "_id": id as i32 }, doc! { "$set": { "v": 1 } }).await.expect("the server answers");
         let written = shop.now().await;
         if line != Line::Open {
-            // Long enough for replies on their way, for the watchdog and for attempts to fail.
-            let silence = async {
-                while let Ok(Ok(_)) = tokio::time::timeout(Duration::from_secs(2), stream.inner.next_batch()).await {}
-            };
-            soon("silence", silence).await;
+            // The watchdog has given the old connections up, and attempts with new ones have failed.
+            proxy.connects_again(4).await;
             proxy.set(Line::Open);
         }
         everything.extend(stream.until(written).await);
     }
     let expected = (0..4).flat_map(|id| [(id, Op::Insert, Some(0)), (id, Op::Update, Some(1))]);
     assert_eq!(seen(&everything), expected.collect::<Vec<_>>());
+    shop.close().await;
+}
+
+/// Nobody takes what one stream has read, while another reads everything: the first has stopped asking at its bound.
+#[tokio::test]
+async fn a_stream_that_nobody_takes_from_stops_reading_at_its_bound() {
+    const EVENTS: i32 = 2_000;
+    const EVENT_BYTES: usize = 10_000;
+    const BOUND: u64 = 1 << 20;
+    let shop = Shop::open("bound").await;
+    let orders = shop.collection("orders");
+    let start = shop.beginning().await;
+    let wide = "x".repeat(EVENT_BYTES);
+    orders
+        .insert_many((0..EVENTS).map(|id| doc! { "_id": id, "v": 0, "wide": &wide }))
+        .await
+        .expect("the server answers");
+    let written = shop.now().await;
+    let server = setting("MONGO_URI");
+    let server = server.trim_start_matches("mongodb://").split(['/', ',', '?']).next().expect("an address").to_owned();
+    let proxy = Proxy::to(server).await;
+    let narrow = |config: &mut SourceConfig| {
+        config.stream_bytes = bytesize::ByteSize::b(BOUND);
+        config.stream_batch = 10;
+    };
+    let behind = Shop::again(&shop, |config| {
+        narrow(config);
+        config.uri = Some(format!("mongodb://{}/?directConnection=true", proxy.address).into());
+    })
+    .await;
+    let mut stalled = behind.stream(&["orders"], start.clone());
+    let mut other = Shop::again(&shop, narrow).await.stream(&["orders"], start);
+    assert_eq!(seen(&other.until(written).await).len(), EVENTS as usize);
+
+    // A batch was formed, one waits for its place, and the reply on its way is read to its end; all the others wait in the server.
+    let read = proxy.answered_bytes();
+    assert!(read < 6 * BOUND, "{read} bytes were read, of {} that are there", EVENTS as usize * EVENT_BYTES);
+    assert_eq!(seen(&stalled.until(written).await).len(), EVENTS as usize, "nothing is lost");
+    assert!(proxy.answered_bytes() > EVENTS as u64 * EVENT_BYTES as u64);
     shop.close().await;
 }
 

@@ -13,7 +13,12 @@ use driftless::{
     retry::{Backoff, Stalls},
     sink::{Worker, WorkerFailed, Workers},
 };
-use driftless_testing::{stack::setting, unique, wait::soon};
+use driftless_testing::{
+    DEADLINE,
+    stack::setting,
+    unique,
+    wait::{self, soon},
+};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -88,11 +93,9 @@ impl Kafka {
 
     /// Waits until a query gives these rows.
     async fn wait_for(&self, sql: &str, expected: &[&str]) {
-        let mut ticks = tokio::time::interval(Duration::from_millis(20));
-        soon(sql, async {
-            while self.world.rows(sql).await != expected {
-                ticks.tick().await;
-            }
+        wait::until(sql, DEADLINE, async || {
+            let rows = self.world.rows(sql).await;
+            wait::holds(rows == expected, format!("{rows:?}"))
         })
         .await;
     }

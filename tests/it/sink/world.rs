@@ -13,7 +13,7 @@ use driftless::{
     sink::{self, Limits, Outcome, Prepared, plan::Batch},
     target::TargetReader,
 };
-use driftless_testing::{postgres::Database, wait::soon};
+use driftless_testing::{DEADLINE, postgres::Database, wait};
 use tokio_postgres::SimpleQueryMessage;
 
 pub(crate) const TABLES: &str = "
@@ -246,11 +246,9 @@ impl World {
     /// Waits until so many sessions of this database wait for a lock.
     pub(crate) async fn blocked(&self, sessions: usize) {
         let sql = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
-        let mut ticks = tokio::time::interval(std::time::Duration::from_millis(20));
-        soon("both sessions wait", async {
-            while self.rows(sql).await.len() < sessions {
-                ticks.tick().await;
-            }
+        wait::until(format!("{sessions} sessions wait"), DEADLINE, async || {
+            let waiting = self.rows(sql).await.len();
+            wait::holds(waiting >= sessions, waiting)
         })
         .await;
     }
