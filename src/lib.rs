@@ -25,6 +25,8 @@ pub mod pipeline;
 pub mod postgres;
 pub(crate) mod reconcile;
 pub mod retry;
+#[cfg(test)]
+mod seeds;
 pub mod sink;
 pub mod source;
 pub mod status;

@@ -79,9 +79,8 @@ impl Error {
                 let hints: Vec<&str> = [source.hint(), log.hint()].into_iter().flatten().collect();
                 (!hints.is_empty()).then(|| hints.join("; "))
             }
-            Self::Sink(error) | Self::Worker(WorkerFailed::Error { source: error, .. }) => {
-                error.hint().map(str::to_owned)
-            }
+            Self::Sink(error) => error.hint().map(str::to_owned),
+            Self::Worker(WorkerFailed::Error { source, .. }) => source.hint().map(str::to_owned),
             Self::Mismatch(mismatch) => Some(mismatch.hint().to_owned()),
             Self::Unsuited(_) => Some("run `driftless check`".to_owned()),
             Self::TargetUnsuited(faults) => Some(all(faults.iter().map(|fault| fault.hint.as_str()))),

@@ -113,7 +113,7 @@ mod tests {
         let found = |results: &[Aged]| Evidence::new(results.to_vec()).found().cloned();
         let (full, clean) = (result(true, 0, 30), result(false, 0, 10));
         assert_eq!(found(&[]), None);
-        assert_eq!(found(&[clean.clone()]), Some(clean.clone()));
+        assert_eq!(found(std::slice::from_ref(&clean)), Some(clean.clone()));
         assert_eq!(found(&[clean.clone(), full.clone()]), Some(full.clone()), "a clean sample replaces no proof");
         let drift = result(false, 1, 20);
         assert_eq!(found(&[full.clone(), drift.clone()]), Some(drift.clone()));

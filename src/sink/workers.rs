@@ -24,7 +24,7 @@ pub enum WorkerFailed {
         /// Its name.
         worker: String,
         /// The error.
-        source: postgres::Error,
+        source: Box<postgres::Error>,
     },
     /// It panicked.
     #[error(transparent)]
@@ -60,7 +60,7 @@ impl Workers {
         let running = run(self.stop.clone());
         self.tasks.spawn(async move {
             let ended = tasks::named(name.clone(), running).await?;
-            ended.map_err(|source| WorkerFailed::Error { worker: name, source })
+            ended.map_err(|source| WorkerFailed::Error { worker: name, source: Box::new(source) })
         });
     }
 

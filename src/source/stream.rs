@@ -48,8 +48,14 @@ impl ChangeStream {
         let reader = CursorReader::new(source.of_task("change stream"), scope.clone(), place, backoff, send_reply);
         let decoder = Decoder::new(source.clone(), scope, progress, backoff, send_batch);
         let mut tasks = Tasks::new();
-        tasks.spawn("change stream reader", async { Ok(reader.run().await) });
-        tasks.spawn("change stream decoder", async { Ok(decoder.run(replies).await) });
+        tasks.spawn("change stream reader", async move {
+            reader.run().await;
+            Ok(())
+        });
+        tasks.spawn("change stream decoder", async move {
+            decoder.run(replies).await;
+            Ok(())
+        });
         Self { batches, tasks }
     }
 

@@ -14,15 +14,7 @@
 //!
 //! In the end the last record of each key is what the source holds. Nothing is reported before it is durable.
 
-use std::{
-    cell::RefCell,
-    collections::HashMap,
-    panic::{AssertUnwindSafe, catch_unwind},
-    pin::pin,
-    rc::Rc,
-    sync::Arc,
-    time::Duration,
-};
+use std::{cell::RefCell, collections::HashMap, pin::pin, rc::Rc, sync::Arc, time::Duration};
 
 use bson::rawdoc;
 use rand::{Rng, SeedableRng};
@@ -43,6 +35,7 @@ use crate::{
     log::{self, StoredState, Transaction},
     model::{Change, ClusterTime, Frontier, Key, Namespace, Op, SnapshotState, Version},
     pipeline::{Error, Overview},
+    seeds,
     source::{
         self, KEYS, OnDrop, Snapshot, Start, StreamBatch, Ticket, TwinReaders, deletes, snapshot_changes,
         twin::{DATABASE, EPOCH, History, TwinStream, covers},
@@ -474,13 +467,7 @@ async fn simulate(seed: u64) {
     broker.borrow().check_end(&history.borrow());
 }
 
-/// Run with `SIMULATION_SEED` to repeat one.
 #[test]
 fn terms_lose_nothing_and_save_no_position_before_its_time() {
-    let one = std::env::var("SIMULATION_SEED").ok().map(|seed| seed.parse::<u64>().expect("a number"));
-    for seed in one.map_or(0..100, |seed| seed..seed + 1) {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-        let outcome = catch_unwind(AssertUnwindSafe(|| runtime.block_on(simulate(seed))));
-        assert!(outcome.is_ok(), "seed {seed}: repeat it with SIMULATION_SEED={seed}");
-    }
+    seeds::each(100, simulate);
 }

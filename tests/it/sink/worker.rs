@@ -341,7 +341,7 @@ async fn beside_an_open_transaction(failure: fn() -> Result<(), Error>) -> Worke
 async fn a_worker_that_fails_is_named_and_lets_the_transactions_of_the_others_finish() {
     let failed = beside_an_open_transaction(|| Err(Error::CatalogChanged)).await;
     assert!(
-        matches!(&failed, WorkerFailed::Error { worker, source: Error::CatalogChanged } if worker == "worker 2"),
+        matches!(&failed, WorkerFailed::Error { worker, source } if worker == "worker 2" && matches!(**source, Error::CatalogChanged)),
         "{failed:?}"
     );
 }
