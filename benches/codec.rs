@@ -1,4 +1,4 @@
-//! What one change costs between its document and the bytes in the log: a flat user of 524 bytes and 12 fields.
+//! The cost of one change between its document and the bytes in the log: a flat user of 524 bytes and 12 fields.
 //!
 //! The budget is 8 µs on one core for both ways together as JSON, and 2 µs as BSON.
 

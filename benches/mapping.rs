@@ -1,4 +1,4 @@
-//! What one document costs on its way to a row: 1 kB of BSON, twelve columns, mapped and encoded.
+//! The cost of one document on its way to a row: 1 kB of BSON, twelve columns, mapped and encoded.
 //!
 //! The budget is 5 µs on one core: then the mapping is a tenth of what PostgreSQL needs for the row.
 

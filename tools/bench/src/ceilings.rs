@@ -1,4 +1,4 @@
-//! What the servers allow when nothing is done but the one thing: each with the bare client, on the data of the other chapters.
+//! The limits of the servers: each operation alone, with the bare client, on the data of the other chapters.
 
 use std::time::{Duration, Instant};
 
@@ -25,14 +25,14 @@ use crate::{
     ways,
 };
 
-/// Rows of one upsert.
+/// Rows per upsert.
 pub(crate) const BATCH: usize = 5_000;
-/// Records of Kafka, at least: with fewer, opening the connections would be most of it.
+/// The minimum number of Kafka records: with fewer, opening the connections would dominate.
 const RECORDS: u64 = 100_000;
-/// Bytes of one piece of a COPY.
+/// Bytes per piece of a COPY.
 const PIECE: usize = 64 << 10;
 
-/// Measures all of them.
+/// Measures all ceilings.
 pub(crate) async fn measure(bench: &Bench, chapter: &mut Chapter) -> anyhow::Result<()> {
     mongodb(bench, chapter).await.context("ceilings of MongoDB")?;
     kafka(bench, chapter).await.context("ceilings of Kafka")?;
@@ -63,7 +63,7 @@ async fn mongodb(bench: &Bench, chapter: &mut Chapter) -> anyhow::Result<()> {
     Ok(database.drop().await?)
 }
 
-/// The first run warms up and is not counted.
+/// Adds the value of a run; the first run warms up and is not counted.
 pub(crate) fn keep(chapter: &mut Chapter, run: u32, id: &str, what: &str, unit: &'static str, value: f64) {
     if run > 0 {
         chapter.add(id, what, unit, value);
@@ -83,13 +83,13 @@ async fn scan(database: &Database, documents: u64) -> anyhow::Result<f64> {
     Ok(seen as f64 / began.elapsed().as_secs_f64())
 }
 
-/// The cluster time of the last write.
+/// Returns the cluster time of the last write.
 pub(crate) async fn now(database: &Database) -> anyhow::Result<Timestamp> {
     let answer = database.run_command(doc! { "ping": 1 }).await?;
     Ok(answer.get_timestamp("operationTime")?)
 }
 
-/// Events a second of a change stream over the updates that are in the oplog already.
+/// Measures the events a second of a change stream over the updates that are already in the oplog.
 async fn drain(database: &Database, start: Timestamp, updates: u64, lookup: bool) -> anyhow::Result<f64> {
     let mut stage = rawdoc! { "startAtOperationTime": start };
     if lookup {
@@ -143,7 +143,7 @@ async fn kafka(bench: &Bench, chapter: &mut Chapter) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A user as a change, as the source would make it.
+/// Converts a user to a change, as the source would.
 pub(crate) fn change(user: &User, op: Op) -> anyhow::Result<Change> {
     let id = rawdoc! { "_id": user.id };
     let time = ClusterTime { t: 1_704_067_200, i: 1 + user.seq as u32 };
@@ -197,7 +197,7 @@ fn consume(consumer: &BaseConsumer, topic: &str, wanted: usize) -> anyhow::Resul
 async fn postgres(bench: &Bench, chapter: &mut Chapter) -> anyhow::Result<()> {
     let trial = bench.servers.trial("ceilings", "bench_ceilings", &users::application()).await?;
     let client = bench.servers.postgres(&trial.target).await?;
-    // As many as the snapshot that is held against it: indexes grow slower as they grow.
+    // As many rows as the snapshot that is compared with this: inserts become slower as the indexes grow.
     let rows = bench.scale.snapshot;
     let pieces = first_users(bench, rows);
     for run in 0..=bench.scale.runs {
@@ -234,7 +234,7 @@ async fn postgres(bench: &Bench, chapter: &mut Chapter) -> anyhow::Result<()> {
     bench.servers.clear(trial).await
 }
 
-/// Rows a second of one `COPY` of as many rows as a large snapshot has, into an empty table with its indexes.
+/// Measures the rows a second of one `COPY` of as many rows as a large snapshot has, into an empty table with its indexes.
 pub(crate) async fn one_copy(bench: &Bench) -> anyhow::Result<f64> {
     let trial = bench.servers.trial("ceilings", "bench_ceilings", &users::application()).await?;
     let client = bench.servers.postgres(&trial.target).await?;
@@ -244,12 +244,12 @@ pub(crate) async fn one_copy(bench: &Bench) -> anyhow::Result<f64> {
     Ok(rate)
 }
 
-/// A binary COPY of so many users as they are at first.
+/// Returns a binary COPY of this many users in their first revision.
 fn first_users(bench: &Bench, rows: u64) -> Vec<Bytes> {
     copy_pieces((0..rows).map(|seq| bench.users.user(seq, 0)))
 }
 
-/// A binary COPY of these rows, in pieces.
+/// Returns a binary COPY of these rows, in pieces.
 pub(crate) fn copy_pieces(rows: impl Iterator<Item = User>) -> Vec<Bytes> {
     let mut pieces = Vec::new();
     let mut piece = BytesMut::from(COPY_HEADER);
@@ -278,7 +278,7 @@ async fn copy(client: &Client, pieces: &[Bytes], rows: u64) -> anyhow::Result<f6
     Ok(rows as f64 / began.elapsed().as_secs_f64())
 }
 
-/// Upserts the rows batch by batch, a transaction each, the batches shared out among the connections.
+/// Upserts the rows batch by batch, one transaction each, with the batches shared among the connections.
 async fn upsert(clients: &[&Client], rows: &[User]) -> anyhow::Result<f64> {
     let arrays: Vec<String> =
         COLUMNS.iter().enumerate().map(|(place, (_, sql))| format!("${}::{sql}[]", place + 1)).collect();
@@ -299,7 +299,7 @@ async fn upsert(clients: &[&Client], rows: &[User]) -> anyhow::Result<f64> {
     Ok(rows.len() as f64 / began.elapsed().as_secs_f64())
 }
 
-/// The upsert of the rows that a query gives.
+/// Returns the statement that upserts the rows of a query.
 pub(crate) fn upsert_statement(query: &str) -> String {
     let names: Vec<String> = COLUMNS.iter().map(|(name, _)| format!("\"{name}\"")).collect();
     let set: Vec<String> = names[1..].iter().map(|name| format!("{name} = excluded.{name}")).collect();
@@ -307,7 +307,7 @@ pub(crate) fn upsert_statement(query: &str) -> String {
     format!("INSERT INTO {USERS} ({names}) {query} ON CONFLICT (id) DO UPDATE SET {set}")
 }
 
-/// Rows column by column.
+/// Rows, stored column by column.
 pub(crate) struct Columns {
     ids: Vec<String>,
     numbers: Vec<i64>,
@@ -340,7 +340,7 @@ impl Columns {
         }
     }
 
-    /// In the order of [`COLUMNS`].
+    /// Returns the parameters in the order of [`COLUMNS`].
     pub(crate) fn parameters(&self) -> Vec<&(dyn ToSql + Sync)> {
         let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&self.ids, &self.ids, &self.numbers];
         parameters.extend(self.texts.iter().map(|text| text as &(dyn ToSql + Sync)));

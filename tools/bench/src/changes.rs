@@ -1,7 +1,7 @@
 //! Writes to the flat collection: the load, updates of everything, the mixed backlog, the hot set.
 //!
-//! Every change changes something: an update that leaves a document as it is would be no event and would flatter whoever is
-//! measured. Which documents a change takes is fixed by its number, so that two runs write the same.
+//! Every change changes something: an update that leaves a document as it is would cause no event and flatter the program
+//! under test. The number of a change determines which documents it takes, so that two runs write the same.
 
 use bson::{Document, doc, raw::RawDocumentBuf};
 use futures_util::future::try_join_all;
@@ -9,31 +9,31 @@ use mongodb::{Collection, Database};
 
 use crate::users::{USERS, Users, company, id_of, score};
 
-/// Documents of one insert while loading.
+/// Documents per insert while loading.
 const LOAD: u64 = 2_000;
-/// Changes of one round of the mixed backlog: 60 % updates, 30 % inserts, 5 % `$unset`, 5 % deletes.
+/// Changes per round of the mixed backlog: 60 % updates, 30 % inserts, 5 % `$unset`, 5 % deletes.
 const ROUND: u64 = 200;
-/// One document of so many belongs to deletes, and one to `$unset`.
+/// One document in this many is reserved for deletes, and one for `$unset`.
 const SHARE: u64 = 20;
 const DELETED: u64 = 7;
 const UNSET: u64 = 3;
-/// Documents written before and after what is timed: enough that some are in every partition.
+/// Documents written before and after the timed part: enough that some are in every partition.
 pub(crate) const MARKERS: u64 = 64;
 
-/// Numbers of marker documents, from and up to (exclusive).
+/// The numbers of marker documents, `[from, to)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Markers(pub(crate) u64, pub(crate) u64);
 
-/// What was written, and how its beginning and end are recognised in the target.
+/// The written changes, and how to recognise their beginning and end in the target.
 #[derive(Clone, Debug)]
 pub(crate) struct Backlog {
-    /// Documents in front of it.
+    /// Marker documents in front of it.
     pub(crate) head: Markers,
-    /// Documents behind it.
+    /// Marker documents behind it.
     pub(crate) tail: Markers,
-    /// Changes, with both.
+    /// The number of changes, including both.
     pub(crate) changes: u64,
-    /// The query that tells how many of them are applied.
+    /// The query that counts how many of them are applied.
     pub(crate) applied: String,
 }
 
@@ -57,7 +57,7 @@ pub(crate) async fn load_into(database: &Database, name: &str, users: Users, doc
     Ok(())
 }
 
-/// Updates every document once, in the order of their numbers, in front of `head` and behind `tail` markers.
+/// Updates every document once, in the order of their numbers, between `head` and `tail` markers.
 pub(crate) async fn update_all(database: &Database, users: Users, documents: u64) -> anyhow::Result<Backlog> {
     let head = markers(database, users, documents).await?;
     for start in (0..documents).step_by(ROUND as usize) {
@@ -68,7 +68,7 @@ pub(crate) async fn update_all(database: &Database, users: Users, documents: u64
     Ok(Backlog { head, tail, changes: documents + 2 * MARKERS, applied: applied_once(documents) })
 }
 
-/// The mixed backlog: 60 % updates, 30 % inserts, 5 % `$unset`, 5 % deletes.
+/// Writes the mixed backlog: 60 % updates, 30 % inserts, 5 % `$unset`, 5 % deletes.
 pub(crate) async fn mixed(database: &Database, users: Users, documents: u64, changes: u64) -> anyhow::Result<Backlog> {
     let head = markers(database, users, documents).await?;
     let mut next = documents + MARKERS;
@@ -90,7 +90,7 @@ pub(crate) async fn mixed(database: &Database, users: Users, documents: u64, cha
     Ok(Backlog { head, tail, changes: rounds * ROUND + 2 * MARKERS, applied: applied_once(documents) })
 }
 
-/// Updates of a hundredth of the documents, again and again.
+/// Updates a hundredth of the documents, again and again.
 pub(crate) async fn hot(database: &Database, users: Users, documents: u64, changes: u64) -> anyhow::Result<Backlog> {
     let head = markers(database, users, documents).await?;
     let few = (documents / 100).max(1);
@@ -107,7 +107,7 @@ pub(crate) async fn hot(database: &Database, users: Users, documents: u64, chang
     Ok(Backlog { head, tail, changes: changes + 2 * MARKERS, applied })
 }
 
-/// Counts inserted rows, changed rows and removed ones. A document that was changed twice counts once.
+/// Returns the query that counts inserted, changed and removed rows. A document that was changed twice counts once.
 fn applied_once(documents: u64) -> String {
     format!(
         "SELECT count(*) FILTER (WHERE seq >= {documents} OR company IS NULL OR company NOT LIKE '%.000000 Ltd') \
@@ -115,14 +115,14 @@ fn applied_once(documents: u64) -> String {
     )
 }
 
-/// Inserts marker documents; `next` is the number of the next document.
+/// Inserts marker documents and advances `next`, the number of the next document.
 pub(crate) async fn mark(database: &Database, users: Users, next: &mut u64) -> anyhow::Result<Markers> {
     let mark = markers(database, users, *next).await?;
     *next += MARKERS;
     Ok(mark)
 }
 
-/// Inserts marker documents with numbers from `first` on.
+/// Inserts marker documents, numbered from `first` on.
 async fn markers(database: &Database, users: Users, first: u64) -> anyhow::Result<Markers> {
     let collection: Collection<RawDocumentBuf> = database.collection(USERS);
     collection.insert_many(users.documents(first..first + MARKERS)).await?;
@@ -134,7 +134,7 @@ fn update(seq: u64, revision: u32) -> Document {
     doc! { "q": { "_id": id_of(seq) }, "u": { "$set": set } }
 }
 
-/// Sends a write command; a write that did nothing is a fault of the benchmark.
+/// Sends a write command; a write without effect is a fault of the benchmark.
 async fn command(database: &Database, name: &str, list: &str, writes: Vec<Document>) -> anyhow::Result<()> {
     let wanted = writes.len() as i32;
     if wanted == 0 {
@@ -146,7 +146,7 @@ async fn command(database: &Database, name: &str, list: &str, writes: Vec<Docume
     Ok(())
 }
 
-/// Which documents the changes of one round take.
+/// The documents that the changes of one round take.
 #[derive(Debug, PartialEq)]
 struct Round {
     updates: Vec<u64>,
@@ -161,7 +161,7 @@ impl Round {
         let special = |remainder: u64| {
             (0..count(5)).map(move |place| (round * count(5) + place) * SHARE + remainder).collect::<Vec<_>>()
         };
-        // A large step walks through the documents in no order.
+        // A large step visits the documents in no particular order.
         let step = documents / 3 * 2 + 1;
         let walk = (0..).map(|place: u64| (round * ROUND * 2 + place).wrapping_mul(step) % documents);
         let mut updates = Vec::with_capacity(count(60) as usize);

@@ -1,4 +1,4 @@
-//! Both sides field by field, by somebody who shares no code with the daemon.
+//! Compares both sides field by field, with code that shares nothing with the daemon.
 
 use std::{collections::BTreeMap, pin::pin};
 
@@ -13,7 +13,7 @@ use tokio_postgres::{Client, Row};
 
 use crate::users::{COLUMNS, USERS};
 
-/// What differs.
+/// The differences between both sides.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Differences {
     /// Documents with a row.
@@ -22,20 +22,20 @@ pub(crate) struct Differences {
     pub(crate) missing: u64,
     /// Rows without a document.
     pub(crate) extra: u64,
-    /// Rows of which at least one column differs.
+    /// Rows in which at least one column differs.
     pub(crate) different: u64,
-    /// The same by column.
+    /// The number of rows that differ, by column.
     pub(crate) columns: BTreeMap<&'static str, u64>,
 }
 
 impl Differences {
-    /// Rows and documents that are not as they should be.
+    /// Returns the number of rows and documents that are not as they should be.
     pub(crate) fn total(&self) -> u64 {
         self.missing + self.extra + self.different
     }
 }
 
-/// Compares everything; nobody may write meanwhile.
+/// Compares everything; nothing may write meanwhile.
 pub(crate) async fn compare(source: &Database, target: &Client) -> anyhow::Result<Differences> {
     let collection: Collection<RawDocumentBuf> = source.collection(USERS);
     let mut documents = collection.find(doc! {}).sort(doc! { "_id": 1 }).await?;
@@ -51,7 +51,7 @@ pub(crate) async fn compare(source: &Database, target: &Client) -> anyhow::Resul
     let mut rows = pin!(target.query_raw(&select, Vec::<i32>::new()).await?);
     let mut differences = Differences::default();
     let (mut document, mut row) = (documents.try_next().await?, rows.try_next().await?);
-    // Two sorted lists: an ObjectId orders as its digits do.
+    // Both lists are sorted: an ObjectId sorts like its hex digits.
     loop {
         let order = match (&document, &row) {
             (None, None) => return Ok(differences),

@@ -1,4 +1,4 @@
-//! What the daemon costs, and how that grows with documents and with collections.
+//! The cost of the daemon, and how it grows with documents and with collections.
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use crate::{
     users, watch,
 };
 
-/// How long an idle daemon is watched.
+/// How long an idle daemon is observed.
 const IDLE: Duration = Duration::from_secs(10);
 
-/// Measures both, and what it costs to do nothing.
+/// Measures the growth with both, and the cost of an idle daemon.
 pub(crate) async fn measure(bench: &Bench, chapter: &mut Chapter) -> anyhow::Result<()> {
     for documents in bench.scale.growth_documents.clone() {
         bench.step(&format!("cost of a snapshot of {documents} documents"));
@@ -38,7 +38,7 @@ pub(crate) async fn measure(bench: &Bench, chapter: &mut Chapter) -> anyhow::Res
     Ok(())
 }
 
-/// The same number of documents, in so many collections.
+/// Measures the same number of documents, spread over this many collections.
 async fn growth(bench: &Bench, chapter: &mut Chapter, collections: u64) -> anyhow::Result<()> {
     let documents = bench.scale.growth_documents.iter().copied().nth(1).unwrap_or(10_000);
     let each = documents / collections;

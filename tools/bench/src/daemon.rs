@@ -1,4 +1,4 @@
-//! The daemon as an operator runs it: the release build beside this program, a configuration file, a process of its own.
+//! The daemon as an operator runs it: the release build next to this program, a configuration file, its own process.
 
 use std::{net::TcpListener, time::Duration};
 
@@ -9,13 +9,13 @@ use crate::{process::Process, servers::Trial};
 
 /// A started daemon.
 pub(crate) struct Daemon {
-    /// Its process.
+    /// The daemon's process.
     pub(crate) process: Process,
     port: u16,
 }
 
 impl Daemon {
-    /// Starts `driftless run` with these roles, all of them when there are none.
+    /// Starts `driftless run` with these roles; an empty list means all of them.
     pub(crate) fn start(trial: &Trial, roles: &[&str]) -> anyhow::Result<Self> {
         let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
         let mut command = Command::new(std::env::current_exe()?.with_file_name("driftless"));
@@ -30,7 +30,7 @@ impl Daemon {
         Ok(Self { process: Process::start(command, trial.folder.join("driftless.log"))?, port })
     }
 
-    /// The sum of a counter over all its labels; 0 when it is not there yet.
+    /// Returns the sum of a counter over all its labels; 0 when it does not exist yet.
     pub(crate) async fn counter(&self, name: &str) -> anyhow::Result<f64> {
         let url = format!("http://127.0.0.1:{}/metrics", self.port);
         let page = tokio::task::spawn_blocking(move || -> anyhow::Result<String> {

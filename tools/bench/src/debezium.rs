@@ -1,7 +1,7 @@
-//! The pair that a user would pick instead: Debezium's MongoDB source and JDBC sink in one Kafka Connect process, tuned.
+//! The pair that a user would choose instead: Debezium's MongoDB source and JDBC sink in one Kafka Connect process, tuned.
 //!
-//! Everything that makes it fast is set: large batches, four tasks, bulk inserts by UNNEST, the buffer that collapses repeats,
-//! a heap of 4 GB, the topic there before it starts. Nothing is set that makes it safer and slower.
+//! Everything that makes it fast is set: large batches, four tasks, bulk inserts by UNNEST, the buffer that collapses
+//! repeats, a heap of 4 GB, a topic that exists before it starts. Nothing is set that makes it safer and slower.
 
 use std::{fs, net::TcpListener, path::PathBuf, process::Stdio};
 
@@ -20,7 +20,7 @@ pub(crate) struct Debezium {
 }
 
 impl Debezium {
-    /// Downloads it, unless it is there.
+    /// Downloads the programs unless they are present.
     pub(crate) async fn fetch() -> anyhow::Result<Self> {
         let mut stack = Command::new("deploy/local/stack");
         let output = stack.args(["fetch", "debezium"]).stderr(Stdio::inherit()).output().await?;
@@ -28,12 +28,12 @@ impl Debezium {
         Ok(Self { folder: PathBuf::from(String::from_utf8(output.stdout)?.trim()) })
     }
 
-    /// Makes the topic; a pair whose topic is missing would wait minutes for it.
+    /// Creates the topic; a pair whose topic is missing would wait minutes for it.
     pub(crate) async fn prepare(servers: &Servers, trial: &Trial) -> anyhow::Result<()> {
         servers.make_topic(&topic(trial)).await
     }
 
-    /// Starts the pair where its last run ended.
+    /// Starts the pair, which continues where its last run ended.
     pub(crate) fn start(&self, servers: &Servers, trial: &Trial) -> anyhow::Result<Process> {
         let write = |name: &str, lines: Vec<(&str, String)>| -> anyhow::Result<PathBuf> {
             let file = trial.folder.join(name);

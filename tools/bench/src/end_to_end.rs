@@ -1,4 +1,4 @@
-//! From MongoDB to the last row in PostgreSQL, with the daemon as it comes.
+//! From MongoDB to the last row in PostgreSQL, with the daemon's default settings.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::{
     users::{self, USERS},
 };
 
-/// Measures all of them.
+/// Measures the snapshot, the mixed backlog and the hot set.
 pub(crate) async fn measure(bench: &Bench, chapter: &mut Chapter) -> anyhow::Result<()> {
     snapshot(bench, chapter).await.context("snapshot")?;
     for (id, what, kind) in [("backlog", "mixed backlog", Kind::Mixed), ("hot", "hot set", Kind::Hot)] {
@@ -31,7 +31,7 @@ pub(crate) async fn measure(bench: &Bench, chapter: &mut Chapter) -> anyhow::Res
     shapes::large(bench, chapter).await.context("large documents")
 }
 
-/// The setting that is no default, beside what is required of the default.
+/// The one setting that differs from its default, measured in addition to the required figures.
 const OTHER_CODEC: &str = "log.codec=bson";
 
 #[derive(Clone, Copy)]
@@ -45,14 +45,14 @@ async fn snapshot(bench: &Bench, chapter: &mut Chapter) -> anyhow::Result<()> {
     bench.step(&format!("loading {rows} documents"));
     let database = bench.servers.empty_database("snapshot").await?;
     changes::load(&database, bench.users, rows).await?;
-    // The broker compiles as it goes: its first million records cost it three times as much.
+    // The broker compiles its code while it runs: its first million records cost it three times as much.
     bench.step("snapshot, not counted");
     let trial = bench.servers.trial("snapshot", database.name(), &users::application()).await?;
     let (process, _) = trials::snapshot(&bench.servers, &Mover::Driftless, &trial, rows).await?;
     process.stop().await?;
     bench.servers.clear(trial).await?;
     for run in 1..=bench.scale.long_runs {
-        // In turn with the snapshots: within minutes the speed of a shared machine is another one.
+        // COPY and snapshot take turns: the speed of a shared machine changes within minutes.
         bench.step(&format!("PostgreSQL COPY, run {run}"));
         let what = format!("PostgreSQL COPY of {rows} rows, with its indexes, in turn with the snapshots");
         chapter.add("snapshot.copy", what, "rows/s", ceilings::one_copy(bench).await?);
@@ -107,7 +107,7 @@ async fn backlog(
     Ok(database.drop().await?)
 }
 
-/// Every run ends with a comparison; one figure gathers all of them.
+/// Compares both sides at the end of a run; one figure collects the results of all runs.
 async fn differences(
     bench: &Bench,
     chapter: &mut Chapter,

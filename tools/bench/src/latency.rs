@@ -13,22 +13,22 @@ use crate::{
     users::{self, Users},
 };
 
-/// Documents that are there before.
+/// Documents that exist before the measurement.
 const BEFORE: u64 = 1_000;
-/// Seconds after the last write until what is not there counts as not coming.
+/// How long after the last write a row may still arrive; after that it counts as missing.
 const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What was seen at one rate.
+/// The observations at one rate.
 pub(crate) struct Seen {
-    /// Milliseconds, in no order.
+    /// Latencies in milliseconds, in no order.
     pub(crate) latencies: Vec<f64>,
-    /// Operations a second that were really sent.
+    /// Operations a second that were actually sent.
     pub(crate) rate: f64,
-    /// Whether every row came.
+    /// Whether every row arrived.
     pub(crate) complete: bool,
 }
 
-/// Latency at each rate.
+/// Measures the latency at each rate.
 pub(crate) async fn measure(bench: &Bench, chapter: &mut Chapter) -> anyhow::Result<()> {
     let (trial, process) = running(bench, "latency").await?;
     let mut next = BEFORE;
@@ -43,7 +43,7 @@ pub(crate) async fn measure(bench: &Bench, chapter: &mut Chapter) -> anyhow::Res
     bench.servers.clear(trial).await
 }
 
-/// A daemon that has taken a small snapshot and follows.
+/// Starts a daemon and waits until it has taken a small snapshot and follows the changes.
 pub(crate) async fn running(bench: &Bench, name: &str) -> anyhow::Result<(Trial, crate::process::Process)> {
     let database = bench.servers.empty_database(name).await?;
     crate::changes::load(&database, bench.users, BEFORE).await?;
@@ -53,7 +53,7 @@ pub(crate) async fn running(bench: &Bench, name: &str) -> anyhow::Result<(Trial,
     Ok((trial, process))
 }
 
-/// Writes at one rate for so many seconds; `next` is the number of the next document.
+/// Writes at one rate for `seconds` and advances `next`, the number of the next document.
 pub(crate) async fn at(
     servers: &Servers,
     trial: &Trial,
@@ -76,7 +76,7 @@ pub(crate) async fn at(
     Ok(Seen { latencies: seeing.latencies_ms(began + longest / 5), rate, complete })
 }
 
-/// The highest rate of a ladder at which the target was never more than `bound` behind, and none below it was missed.
+/// Finds the highest rate of a ladder up to which the target was never more than `bound` behind.
 pub(crate) async fn highest(bench: &Bench, chapter: &mut Chapter, bound: Duration) -> anyhow::Result<()> {
     let (trial, process) = running(bench, "steady").await?;
     let (mut next, mut best) = (BEFORE, None);
@@ -99,7 +99,7 @@ pub(crate) async fn highest(bench: &Bench, chapter: &mut Chapter, bound: Duratio
 }
 
 impl Seen {
-    /// Adds the percentiles.
+    /// Adds the percentiles to a chapter.
     pub(crate) fn add_to(&self, chapter: &mut Chapter, id: &str, what: &str) {
         for (name, percent) in [("p50", 50.0), ("p95", 95.0), ("p99", 99.0)] {
             if let Some(value) = percentile(&self.latencies, percent) {

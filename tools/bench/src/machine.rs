@@ -1,13 +1,13 @@
-//! The facts of the machine and the servers, so that a figure can be judged.
+//! Facts about the machine and the servers, by which a figure can be judged.
 
 use std::fs;
 
 use serde::Serialize;
 
-/// Load average that the idle servers themselves make, with something to spare.
+/// The load average that the idle servers cause by themselves, with a margin.
 const QUIET: f64 = 0.5;
 
-/// Where a run took place.
+/// The machine on which a run took place.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Machine {
     /// Model of the processor.
@@ -18,16 +18,16 @@ pub(crate) struct Machine {
     pub(crate) memory_bytes: u64,
     /// System and kernel.
     pub(crate) system: String,
-    /// Load averages before the first measurement: anything above 0 was somebody else.
+    /// Load averages before the first measurement: anything above 0 was caused by something else.
     pub(crate) load_before: String,
     /// Versions of the servers.
     pub(crate) servers: Vec<String>,
-    /// Commit of the project, `-dirty` when the tree differed from it.
+    /// Commit of the project, with `-dirty` when the tree differed from it.
     pub(crate) commit: String,
 }
 
 impl Machine {
-    /// Looks at the machine; what cannot be read is left empty.
+    /// Reads the facts of the machine; a fact that cannot be read is left empty.
     pub(crate) fn look() -> Self {
         let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
@@ -45,13 +45,13 @@ impl Machine {
         }
     }
 
-    /// Whether somebody else was at work when the run began.
+    /// Returns whether something else kept the machine busy when the run began.
     pub(crate) fn was_busy(&self) -> bool {
         let last_minute = self.load_before.split(' ').next().and_then(|load| load.parse::<f64>().ok());
         last_minute.is_some_and(|load| load > QUIET)
     }
 
-    /// For the report.
+    /// Returns the lines for the report.
     pub(crate) fn lines(&self) -> Vec<(&'static str, String)> {
         vec![
             ("processor", format!("{} × {}, shared by all servers and the daemon", self.processors, self.processor)),
@@ -64,7 +64,7 @@ impl Machine {
     }
 }
 
-/// Processors that may be used; 0 when the system does not tell.
+/// Returns the number of processors that may be used; 0 when the system does not report it.
 pub(crate) fn processors() -> usize {
     std::thread::available_parallelism().map_or(0, usize::from)
 }
@@ -74,14 +74,14 @@ fn commit() -> String {
     output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default()
 }
 
-/// The value of the first line `name<separator>value`, without quotes.
+/// Returns the value of the first line `name<separator>value`, without quotes.
 fn value(text: &str, name: &str, separator: char) -> Option<String> {
     let mut pairs = text.lines().filter_map(|line| line.split_once(separator));
     let (_, value) = pairs.find(|(key, _)| key.trim() == name)?;
     Some(value.trim().trim_matches('"').to_owned())
 }
 
-/// `16384 kB` in bytes.
+/// Converts `16384 kB` to bytes.
 pub(crate) fn kibibytes(text: &str) -> Option<u64> {
     text.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|value| value * 1024)
 }

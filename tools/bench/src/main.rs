@@ -1,8 +1,8 @@
-//! The benchmark: what the servers allow, what the daemon makes of it, and what the usual alternative does, in one run.
+//! The benchmark: the limits of the servers, how close the daemon comes to them, and the usual alternative, in one run.
 //!
-//! It uses the daemon as an operator does (release build, default settings, a process of its own) except in `stages`, where
-//! its parts are called one by one. It knows nothing of how the daemon works and measures from outside: writes to MongoDB,
-//! looks at PostgreSQL, asks the kernel what the process has used.
+//! It uses the daemon as an operator does (release build, default settings, its own process), except in `stages`, which
+//! calls its parts one by one. It knows nothing of how the daemon works and measures from outside: it writes to MongoDB,
+//! queries PostgreSQL and asks the kernel what the process has used.
 //!
 //! Reading order: `scale`, `users` and `changes` (the data), `trials` and `watch` (how a run is timed), `traffic` (latency),
 //! the chapters, `required`, `report`.
@@ -57,22 +57,22 @@ use crate::{
 #[derive(Parser)]
 #[command(version, about = "Measures the daemon against what its servers allow")]
 struct Cli {
-    /// Small sizes: minutes instead of hours; for a look, not for quoting.
+    /// Use small sizes: minutes instead of hours; for a first look, not for quoting.
     #[arg(long)]
     quick: bool,
-    /// Documents of every measurement that is sized by documents.
+    /// Number of documents in every measurement that is sized by documents.
     #[arg(long)]
     documents: Option<u64>,
-    /// Only these chapters, separated by commas.
+    /// Run only these chapters, separated by commas.
     #[arg(long, value_delimiter = ',')]
     only: Vec<Part>,
-    /// Measures this one too, in turn with the daemon.
+    /// Measure this peer too, in turn with the daemon.
     #[arg(long, value_enum)]
     peer: Option<Peer>,
-    /// A setting of the daemon that differs from its default, as `section.key=value`; may be given several times.
+    /// A setting of the daemon that differs from its default, as `section.key=value`; may be repeated.
     #[arg(long = "set")]
     settings: Vec<String>,
-    /// Seed of all data.
+    /// Seed for all data.
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// File with the addresses of the servers.
@@ -83,7 +83,7 @@ struct Cli {
     output: PathBuf,
 }
 
-/// A chapter.
+/// A chapter of the report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Part {
     Ceilings,
@@ -95,13 +95,13 @@ enum Part {
     Peer,
 }
 
-/// Somebody else who moves rows from MongoDB to PostgreSQL.
+/// Another program that moves rows from MongoDB to PostgreSQL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Peer {
     Debezium,
 }
 
-/// What every chapter needs.
+/// The context that every chapter needs.
 struct Bench {
     servers: Servers,
     users: Users,
@@ -110,7 +110,7 @@ struct Bench {
 }
 
 impl Bench {
-    /// Tells what is measured now.
+    /// Reports what is being measured now.
     #[expect(clippy::print_stderr, reason = "progress for the person who waits")]
     fn step(&self, text: &str) {
         let seconds = self.began.elapsed().as_secs();
@@ -130,7 +130,7 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Whether every chapter came to its end.
+/// Runs the benchmark and returns whether every chapter was completed.
 async fn run(cli: Cli) -> anyhow::Result<bool> {
     anyhow::ensure!(cli.peer.is_some() || !cli.only.contains(&Part::Peer), "name the peer: --peer debezium");
     let scale = if cli.quick { Scale::quick() } else { Scale::full() };
@@ -152,7 +152,7 @@ async fn run(cli: Cli) -> anyhow::Result<bool> {
             chapter.failure = Some(format!("{error:#}"));
         }
         report.chapters.push(chapter);
-        // After each chapter: hours of measuring are not lost with the last one.
+        // The report is written after each chapter, so that a failure in the last one does not lose hours of measuring.
         write(&report, &cli.output)?;
     }
     for line in required::judge(&report).iter().filter(|line| line.mark != Mark::NotMeasured) {
@@ -246,7 +246,7 @@ fn write(report: &Report, output: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Speaks to the person at the terminal.
+/// Prints a text for the person at the terminal.
 #[expect(clippy::print_stdout, reason = "the outcome goes to standard output")]
 fn say(text: &str) {
     println!("{text}");

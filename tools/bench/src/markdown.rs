@@ -8,7 +8,7 @@ use crate::{
     stats,
 };
 
-/// The whole page; `plots` are file names beside it, with what they show.
+/// Returns the whole page; `plots` lists the files beside it, each with its name and what it shows.
 pub(crate) fn page(report: &Report, plots: &[(String, String)]) -> String {
     let mut page = String::from("# Benchmarks\n\n");
     page.push_str(
@@ -83,7 +83,7 @@ fn chapter(page: &mut String, chapter: &Chapter) {
     page.push('\n');
 }
 
-/// Text that does not end a cell of a table.
+/// Returns text that does not end a table cell.
 fn cell(text: &str) -> String {
     text.replace('|', "\\|").replace('\n', " ")
 }

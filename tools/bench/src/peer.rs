@@ -3,8 +3,8 @@
 //! ```text
 //!   load ─▶ snapshot: daemon, Debezium ─▶ write the backlog ─▶ drain: daemon, Debezium ─▶ latency: both ─▶ compare both
 //! ```
-//! The other one is stopped while one is measured. Every other pair starts with the other one, so that neither always finds
-//! the caches warm.
+//! One program is stopped while the other is measured. The order changes from pair to pair, so that neither always finds the
+//! caches warm.
 
 use anyhow::Context;
 
@@ -64,16 +64,16 @@ async fn pair(bench: &Bench, chapter: &mut Chapter, movers: &[Mover; 2], run: u3
         bench.step(&format!("pair {run}: latency of {name}"));
         let client = bench.servers.postgres(&trial.target).await?;
         let mut process = mover.start(&bench.servers, trial)?;
-        // What the other one's turn has written comes first; its end is the beginning of the measurement.
+        // The writes of the other program's turn are applied first; then the measurement begins.
         let mark = changes::mark(&database, bench.users, &mut next).await?;
         watch::markers(&client, &mut process, mark, true).await?;
-        // Not counted: the first seconds of a virtual machine say nothing of the hours that follow.
+        // The first run is not counted: the first seconds of a virtual machine say nothing about the hours that follow.
         latency::at(&bench.servers, trial, bench.users, &mut next, RATE, bench.scale.seconds).await?;
         let seen = latency::at(&bench.servers, trial, bench.users, &mut next, RATE, bench.scale.seconds).await?;
         seen.add_to(chapter, &format!("peer.{name}.latency"), &format!("{name}, {RATE} operations/s"));
         process.stop().await?;
     }
-    // Nobody writes from here on: each catches up with what the other one's turn has written, and is compared.
+    // Nothing writes from here on: each program catches up with the writes of the other one's turn and is compared.
     let mark = changes::mark(&database, bench.users, &mut next).await?;
     for (mover, trial) in trials {
         let name = mover.name();

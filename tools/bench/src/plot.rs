@@ -1,4 +1,4 @@
-//! Bars as SVG, drawn by hand: a dozen elements need no library. Pure.
+//! Bar charts as SVG, drawn by hand: a dozen elements need no library. Pure.
 
 use std::fmt::Write as _;
 
@@ -11,18 +11,18 @@ pub(crate) struct Bar {
     pub(crate) label: String,
     /// Its length.
     pub(crate) value: f64,
-    /// What it stands for.
+    /// Its meaning, shown as a colour.
     pub(crate) tone: Tone,
 }
 
-/// What a bar stands for, as a colour.
+/// The meaning of a bar, shown as a colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Tone {
-    /// What the servers allow.
+    /// A limit of the servers.
     Ceiling,
     /// The daemon.
     Ours,
-    /// Somebody else.
+    /// Another program.
     Peer,
 }
 
@@ -50,7 +50,7 @@ const VALUES: f64 = 90.0;
 const ROW: f64 = 26.0;
 const TOP: f64 = 66.0;
 
-/// Horizontal bars from zero, one scale for all of them.
+/// Draws horizontal bars from zero, all on one scale.
 pub(crate) fn bars(title: &str, unit: &str, bars: &[Bar]) -> String {
     let longest = bars.iter().map(|bar| bar.value).fold(f64::MIN_POSITIVE, f64::max);
     let height = TOP + ROW * bars.len() as f64 + 12.0;

@@ -1,21 +1,21 @@
-//! Which figures are drawn. Pure.
+//! The choice of the figures that are drawn. Pure.
 
 use crate::{
     plot::{Bar, Tone, bars},
     report::Report,
 };
 
-/// A drawing: name of its file, what it shows, the SVG.
+/// A drawing: its file name, what it shows, the SVG.
 pub(crate) struct Drawing {
     pub(crate) file: &'static str,
     pub(crate) what: &'static str,
     pub(crate) svg: String,
 }
 
-/// A line of a drawing: figure, label, what it stands for.
+/// A line of a drawing: figure, label, meaning.
 type Line = (&'static str, &'static str, Tone);
 
-/// What is measured of the writes' way into PostgreSQL, and what limits it.
+/// The figures of writing into PostgreSQL, and the limits on them.
 const WRITING: [Line; 9] = [
     ("ceilings.copy", "COPY into the same table", Tone::Ceiling),
     ("snapshot.rate", "snapshot", Tone::Ours),
@@ -28,7 +28,7 @@ const WRITING: [Line; 9] = [
     ("peer.debezium.backlog.rate", "mixed backlog", Tone::Peer),
 ];
 
-/// The same for the reads.
+/// The figures of reading from MongoDB, and the limits on them.
 const READING: [Line; 5] = [
     ("ceilings.stream.bare", "change stream without documents", Tone::Ceiling),
     ("stages.source", "source with full documents", Tone::Ours),
@@ -67,7 +67,7 @@ const MEMORY: [Line; 6] = [
     ("peer.debezium.backlog.memory", "mixed backlog", Tone::Peer),
 ];
 
-/// Everything there is to draw; a drawing without figures is left out, and so is a bar that was not measured.
+/// Draws every drawing; leaves out a drawing without figures and a bar that was not measured.
 pub(crate) fn draw(report: &Report) -> Vec<Drawing> {
     let all: [(&'static str, &'static str, &'static str, &[Line]); 5] = [
         ("writing.svg", "Into PostgreSQL", "rows or changes a second, more is better", &WRITING),
@@ -86,7 +86,7 @@ pub(crate) fn draw(report: &Report) -> Vec<Drawing> {
     drawings.chain(growth(report)).collect()
 }
 
-/// Memory and processor time by number of documents and of collections, whichever numbers were measured.
+/// Draws memory and processor time by number of documents and of collections, for the numbers that were measured.
 fn growth(report: &Report) -> Vec<Drawing> {
     let grown = |file, what, unit, name: &str| {
         let figures = report.chapters.iter().flat_map(|chapter| &chapter.figures);

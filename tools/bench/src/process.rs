@@ -15,31 +15,31 @@ use crate::machine::kibibytes;
 
 /// Clock ticks a second in `/proc`: 100 on every Linux that the servers run on.
 const TICKS: f64 = 100.0;
-/// How long a program may take to end by itself.
+/// How long a program may take to end after it was asked to.
 const STOP: Duration = Duration::from_secs(60);
 
-/// A running program. It is killed when it is dropped.
+/// A running program; it is killed when it is dropped.
 pub(crate) struct Process {
     child: Child,
     pid: u32,
     log: PathBuf,
-    /// When it was started.
+    /// The instant at which it was started.
     pub(crate) started: Instant,
 }
 
-/// What a program has used.
+/// The resources that a program has used.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Usage {
     /// Processor seconds, user and system, of all its threads.
     pub(crate) cpu_seconds: f64,
-    /// Largest resident memory so far, megabytes (10⁶ bytes).
+    /// Peak resident memory so far, in megabytes (10⁶ bytes).
     pub(crate) peak_mb: f64,
-    /// Resident memory now, megabytes.
+    /// Current resident memory, in megabytes.
     pub(crate) resident_mb: f64,
 }
 
 impl Process {
-    /// Starts a program; what it says goes to the log.
+    /// Starts a program; its output goes to the log.
     pub(crate) fn start(mut command: Command, log: PathBuf) -> anyhow::Result<Self> {
         let file = File::options().create(true).append(true).open(&log)?;
         let child = command
@@ -53,7 +53,7 @@ impl Process {
         Ok(Self { child, pid, log, started: Instant::now() })
     }
 
-    /// Fails when the program has ended by itself.
+    /// Fails if the program has ended by itself.
     pub(crate) fn lives(&mut self) -> anyhow::Result<()> {
         match self.child.try_wait()? {
             None => Ok(()),
@@ -61,13 +61,13 @@ impl Process {
         }
     }
 
-    /// What it has used so far.
+    /// Returns the resources that it has used so far.
     pub(crate) fn usage(&self) -> anyhow::Result<Usage> {
         let read = |file: &str| fs::read_to_string(Path::new("/proc").join(self.pid.to_string()).join(file));
         usage(&read("stat")?, &read("status")?).context("read what the program has used")
     }
 
-    /// Asks it to end, and waits.
+    /// Asks it to end, and waits until it has.
     pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
         let sent = Command::new("kill").args(["-TERM", &self.pid.to_string()]).status().await?;
         if !sent.success() {
@@ -78,19 +78,19 @@ impl Process {
         Ok(())
     }
 
-    /// SIGKILL.
+    /// Kills it with SIGKILL.
     pub(crate) async fn kill(mut self) -> anyhow::Result<()> {
         Ok(self.child.kill().await?)
     }
 }
 
-/// Processor seconds of a program and of all that it has started, whether that still runs or has ended.
+/// Returns the processor seconds of a program and of all programs it has started, both running and ended.
 pub(crate) fn cpu_of_family(pid: u32) -> anyhow::Result<f64> {
     let stat = |pid: &str| fs::read_to_string(Path::new("/proc").join(pid).join("stat"));
     let own = stat(&pid.to_string())?;
     let mut seconds = Stat::read(&own).and_then(|stat| stat.seconds(14..=17)).context("read what a server has used")?;
     for entry in fs::read_dir("/proc")? {
-        // What ends meanwhile is counted by its parent the next time.
+        // A program that ends meanwhile is counted by its parent the next time.
         let Ok(other) = stat(&entry?.file_name().to_string_lossy()) else { continue };
         if let Some(other) = Stat::read(&other).filter(|other| other.field(4) == Some(f64::from(pid))) {
             seconds += other.seconds(14..=15).unwrap_or(0.0);
@@ -101,13 +101,13 @@ pub(crate) fn cpu_of_family(pid: u32) -> anyhow::Result<f64> {
 
 /// The numbers of `/proc/<pid>/stat`.
 ///
-/// Source: `proc_pid_stat(5)`: 4 is the parent; 14 and 15 are user and system ticks, 16 and 17 those of children that were
-/// waited for.
+/// Source: `proc_pid_stat(5)`: field 4 is the parent; 14 and 15 are user and system ticks, 16 and 17 those of children that
+/// were waited for.
 struct Stat<'a>(Vec<&'a str>);
 
 impl<'a> Stat<'a> {
     fn read(stat: &'a str) -> Option<Self> {
-        // Behind the name in parentheses, which may hold anything: fields 3 and on.
+        // Fields 3 and on follow the name in parentheses, which may contain anything.
         Some(Self(stat.rsplit_once(") ")?.1.split(' ').collect()))
     }
 

@@ -1,4 +1,4 @@
-//! Killed under load, and away for a while.
+//! The daemon killed under load, and stopped for a while.
 
 use std::time::{Duration, Instant};
 
@@ -12,18 +12,18 @@ use crate::{
     trials::Mover,
 };
 
-/// Operations a second meanwhile.
+/// Operations a second during the measurement.
 const RATE: u32 = 1_000;
-/// Writing before the kill.
+/// How long the writes run before the kill.
 const BEFORE: Duration = Duration::from_secs(3);
-/// Behind by less than this is caught up.
+/// A target that is behind by less than this has caught up.
 const FRESH: Duration = Duration::from_secs(2);
 /// Longest wait.
 const LIMIT: Duration = Duration::from_secs(900);
-/// Number of the first document, above everything else.
+/// The number of the first document, above all others.
 const FIRST: u64 = 10_000_000;
 
-/// Measures both.
+/// Measures both interruptions.
 pub(crate) async fn measure(bench: &Bench, chapter: &mut Chapter) -> anyhow::Result<()> {
     for run in 1..=bench.scale.long_runs {
         bench.step(&format!("killed under load, run {run}"));
@@ -33,7 +33,7 @@ pub(crate) async fn measure(bench: &Bench, chapter: &mut Chapter) -> anyhow::Res
     away(bench, chapter).await.context("away for a while")
 }
 
-/// SIGKILL, and a new process at once.
+/// Kills the daemon with SIGKILL and starts a new process at once.
 async fn killed(bench: &Bench, chapter: &mut Chapter) -> anyhow::Result<()> {
     let (trial, process) = running(bench, "killed").await?;
     let database = bench.servers.database(&trial.source);
@@ -67,7 +67,7 @@ async fn killed(bench: &Bench, chapter: &mut Chapter) -> anyhow::Result<()> {
     bench.servers.clear(trial).await
 }
 
-/// Stopped in order, and started again after a while; the writes never pause.
+/// Stops the daemon gracefully and starts it again after a while; the writes never pause.
 async fn away(bench: &Bench, chapter: &mut Chapter) -> anyhow::Result<()> {
     let (trial, process) = running(bench, "away").await?;
     process.stop().await?;

@@ -1,4 +1,4 @@
-//! What was measured, as plain data: chapters of figures. Written as JSON as it is, and as Markdown by `markdown`.
+//! The measurements as plain data: chapters of figures. Written unchanged as JSON, and as Markdown by `markdown`.
 
 use serde::Serialize;
 
@@ -7,15 +7,15 @@ use crate::{machine::Machine, scale::Scale, stats};
 /// A whole run.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
-    /// When it began.
+    /// When the run began.
     pub(crate) began: String,
-    /// Where.
+    /// The machine on which it ran.
     pub(crate) machine: Machine,
-    /// With which sizes.
+    /// The sizes of the run.
     pub(crate) scale: Scale,
-    /// Settings of the daemon that differ from its defaults, as they were asked for.
+    /// Settings of the daemon that differ from its defaults, as requested.
     pub(crate) settings: Vec<String>,
-    /// In the order of measuring.
+    /// The chapters, in the order of measuring.
     pub(crate) chapters: Vec<Chapter>,
 }
 
@@ -26,31 +26,31 @@ pub(crate) struct Chapter {
     pub(crate) name: &'static str,
     /// Its heading.
     pub(crate) title: &'static str,
-    /// How it was measured.
+    /// The method of measurement.
     pub(crate) method: &'static str,
-    /// What was found.
+    /// The measured figures.
     pub(crate) figures: Vec<Figure>,
-    /// Why it ended early, if it did.
+    /// The reason why it ended early, if it did.
     pub(crate) failure: Option<String>,
 }
 
-/// One figure of one or several runs.
+/// One figure, from one or several runs.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Figure {
-    /// Its name in the JSON file and in the list of what must be reached.
+    /// Its name in the JSON file and in the list of requirements.
     pub(crate) id: String,
-    /// What it says, for people.
+    /// Its description for readers.
     pub(crate) what: String,
     /// Its unit.
     pub(crate) unit: &'static str,
-    /// Median of `runs`.
+    /// The median of `runs`.
     pub(crate) median: f64,
-    /// Each run, in order.
+    /// The value of each run, in order.
     pub(crate) runs: Vec<f64>,
 }
 
 impl Chapter {
-    /// A chapter without figures.
+    /// Creates a chapter without figures.
     pub(crate) fn new(name: &'static str, title: &'static str, method: &'static str) -> Self {
         Self { name, title, method, figures: Vec::new(), failure: None }
     }
@@ -70,18 +70,18 @@ impl Chapter {
 }
 
 impl Report {
-    /// The median of a figure; `None` when it was not measured.
+    /// Returns the median of a figure; `None` when it was not measured.
     pub(crate) fn median(&self, id: &str) -> Option<f64> {
         self.figure(id).map(|figure| figure.median)
     }
 
-    /// A figure, from whichever chapter.
+    /// Returns a figure, from whichever chapter has it.
     pub(crate) fn figure(&self, id: &str) -> Option<&Figure> {
         self.chapters.iter().flat_map(|chapter| &chapter.figures).find(|figure| figure.id == id)
     }
 }
 
-/// A number for people: as many digits as a measurement has.
+/// Formats a number for readers, with as many digits as a measurement has.
 pub(crate) fn number(value: f64) -> String {
     match value.abs() {
         large if large >= 1_000.0 => grouped(value),
@@ -109,7 +109,7 @@ pub(crate) mod tests {
 
     use super::*;
 
-    /// A report with these figures and nothing else.
+    /// Builds a report with these figures and nothing else.
     pub(crate) fn report(figures: &[(&str, f64)]) -> Report {
         let mut chapter = Chapter::new("one", "One", "By hand.");
         for (id, value) in figures {

@@ -1,7 +1,7 @@
-//! What the daemon must reach, and whether it did. Pure.
+//! The requirements on the daemon, and whether it meets them. Pure.
 //!
-//! Each line compares two figures of the same run, or one with a constant. What was not measured is said to be so; it is
-//! never taken as reached.
+//! Each line compares two figures of the same run, or one figure with a constant. A figure that was not measured is reported
+//! as such and never counts as reached.
 
 use serde::Serialize;
 
@@ -12,27 +12,27 @@ use crate::{
 
 /// One line of the list.
 pub(crate) struct Required {
-    /// What it is about.
+    /// The subject of the line.
     what: &'static str,
     /// The figure that is judged.
     figure: &'static str,
-    /// What it is held against.
+    /// The bound that the figure is compared with.
     bound: Bound,
 }
 
 #[expect(clippy::enum_variant_names, reason = "they read as sentences")]
 enum Bound {
-    /// At least so many times another figure.
+    /// At least this many times another figure.
     AtLeastTimes(f64, &'static str),
     /// At most one `n`th of another figure.
     AtMostOneOf(f64, &'static str),
-    /// At most this.
+    /// At most this value.
     AtMost(f64, &'static str),
-    /// At most this in every single run: of what must never happen a median would tell too little.
+    /// At most this value in every single run: for an event that must never happen, a median would hide too much.
     AtMostEver(f64, &'static str),
 }
 
-/// How a line came out.
+/// The outcome of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Mark {
@@ -40,20 +40,20 @@ pub(crate) enum Mark {
     Reached,
     /// Not as required.
     Missed,
-    /// One of the figures is not there.
+    /// One of the figures is missing.
     NotMeasured,
 }
 
 /// One judged line, in words.
 #[derive(Debug, PartialEq, Serialize)]
 pub(crate) struct Judged {
-    /// What it is about.
+    /// The subject of the line.
     pub(crate) what: &'static str,
-    /// What is required.
+    /// The requirement.
     pub(crate) required: String,
-    /// What was found.
+    /// The measured value.
     pub(crate) found: String,
-    /// How it came out.
+    /// The outcome.
     pub(crate) mark: Mark,
 }
 
@@ -61,7 +61,7 @@ const fn line(what: &'static str, figure: &'static str, bound: Bound) -> Require
     Required { what, figure, bound }
 }
 
-/// The list.
+/// The list of requirements.
 pub(crate) const REQUIRED: [Required; 17] = {
     use Bound::{AtLeastTimes, AtMost, AtMostEver, AtMostOneOf};
     [
@@ -146,8 +146,8 @@ impl Required {
     }
 }
 
-/// Figures of one chapter with as many runs were taken in turn: then the ratio is the median of the pairs' own, which holds
-/// when the machine's speed drifts. Else it is the ratio of the medians.
+/// Returns the ratio of two figures. Figures of one chapter with equally many runs were taken in turn: their ratio is the
+/// median of the pairs' ratios, which holds when the machine's speed drifts. Otherwise it is the ratio of the medians.
 fn ratio(report: &Report, one: &str, other: &str) -> Option<f64> {
     let (first, second) = (report.figure(one)?, report.figure(other)?);
     let holds_both = |chapter: &Chapter| [one, other].iter().all(|id| chapter.figures.iter().any(|f| f.id == *id));
@@ -199,7 +199,7 @@ mod tests {
 
     #[test]
     fn runs_in_turn_are_compared_pair_by_pair() {
-        // The machine was half as fast in the second pair, and both felt it.
+        // The machine was half as fast in the second pair, and both figures show it.
         let figures = [("a", 100.0), ("b", 10.0), ("a", 50.0), ("b", 5.0), ("a", 100.0), ("b", 5.0)];
         assert_eq!(ratio(&report(&figures), "a", "b"), Some(10.0));
         assert_eq!(ratio(&report(&figures[..5]), "a", "b"), Some(100.0 / 7.5));

@@ -1,13 +1,13 @@
-//! How much is measured: sizes, seconds, repetitions.
+//! The extent of the measurements: sizes, seconds, repetitions.
 
 use serde::Serialize;
 
 /// Sizes of a run.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Scale {
-    /// Small sizes, for a look.
+    /// Whether the sizes are small, for a first look.
     pub(crate) quick: bool,
-    /// Seed of all data.
+    /// Seed for all data.
     pub(crate) seed: u64,
     /// Documents of `users` in ceilings, stages, backlog and the comparison with a peer.
     pub(crate) documents: u64,
@@ -15,26 +15,26 @@ pub(crate) struct Scale {
     pub(crate) snapshot: u64,
     /// Changes of a mixed backlog.
     pub(crate) changes: u64,
-    /// Counted runs of what takes seconds; one more goes before and is not counted.
+    /// Counted runs of a measurement that takes seconds; one uncounted run precedes them.
     pub(crate) runs: u32,
-    /// Counted runs of what takes minutes.
+    /// Counted runs of a measurement that takes minutes.
     pub(crate) long_runs: u32,
     /// Seconds of a latency measurement; the first fifth is not counted.
     pub(crate) seconds: u64,
     /// Rates of the latency measurement, operations a second.
     pub(crate) rates: Vec<u32>,
-    /// Seconds that the daemon is away before it catches up.
+    /// Seconds for which the daemon is stopped before it catches up.
     pub(crate) downtime: u64,
-    /// Large documents.
+    /// The number of large documents.
     pub(crate) large: u64,
-    /// Numbers of documents by which the growth of cost is shown.
+    /// Numbers of documents at which the growth of cost is measured.
     pub(crate) growth_documents: Vec<u64>,
-    /// Numbers of collections by which the growth of cost is shown.
+    /// Numbers of collections at which the growth of cost is measured.
     pub(crate) growth_collections: Vec<u64>,
 }
 
 impl Scale {
-    /// What the figures of the project are made with.
+    /// Returns the sizes that the project's figures are measured with.
     pub(crate) fn full() -> Self {
         Self {
             quick: false,
@@ -53,7 +53,7 @@ impl Scale {
         }
     }
 
-    /// A few minutes.
+    /// Returns the sizes of a run that takes a few minutes.
     pub(crate) fn quick() -> Self {
         Self {
             quick: true,
@@ -72,14 +72,14 @@ impl Scale {
         }
     }
 
-    /// Other numbers of documents: everything that is sized by documents follows.
+    /// Changes the number of documents; everything that is sized by documents follows.
     #[must_use]
     pub(crate) fn with_documents(self, documents: u64) -> Self {
         let growth = self.growth_documents.iter().copied().filter(|size| *size <= documents.max(10_000)).collect();
         Self { documents, snapshot: documents, changes: documents * 2 / 3, growth_documents: growth, ..self }
     }
 
-    /// For the report.
+    /// Returns the lines for the report.
     pub(crate) fn lines(&self) -> Vec<(&'static str, String)> {
         vec![
             ("documents", format!("{}, in the large snapshot {}", self.documents, self.snapshot)),

@@ -1,4 +1,4 @@
-//! The local servers, and what a measurement has of its own on them: databases, topics, configuration.
+//! The local servers, and what each measurement owns on them: databases, topics, configuration.
 
 use std::{
     collections::BTreeMap,
@@ -19,9 +19,9 @@ use tokio_postgres::{Client, NoTls};
 
 use crate::process;
 
-/// First part of every name on the servers: what starts so is ours to remove.
+/// First part of every name on the servers: a name that starts with it is ours to remove.
 const PREFIX: &str = "bench";
-/// The servers, and where the number of each one's process is.
+/// The servers, and the keys that name their pid files.
 const PROCESSES: [(&str, &str); 3] =
     [("MongoDB", "MONGO_1_PID_FILE"), ("Kafka", "KAFKA_PID_FILE"), ("PostgreSQL", "POSTGRES_PID_FILE")];
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -30,25 +30,25 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Clone)]
 pub(crate) struct Servers {
     values: BTreeMap<String, String>,
-    /// MongoDB.
+    /// The MongoDB client.
     pub(crate) mongo: mongodb::Client,
     /// Settings of the daemon, `section.key = value`, that differ from its defaults.
     pub(crate) settings: Vec<String>,
 }
 
-/// What one measurement of one program has of its own.
+/// The names and files that one measurement of one program owns.
 pub(crate) struct Trial {
-    /// Database of the source.
+    /// The source database.
     pub(crate) source: String,
-    /// Database of the target.
+    /// The target database.
     pub(crate) target: String,
     /// First part of the topics' names.
     pub(crate) prefix: String,
-    /// Folder of configuration and logs.
+    /// Folder for the configuration and logs.
     pub(crate) folder: PathBuf,
 }
 
-/// What is moved: tables and the mapping to them.
+/// The tables to fill, and the mapping to them.
 pub(crate) struct Application {
     /// The tables, as SQL.
     pub(crate) schema: String,
@@ -71,19 +71,19 @@ impl Servers {
         Ok(Self { mongo, values, settings })
     }
 
-    /// The same servers, for a daemon with one more setting.
+    /// Returns the same servers, for a daemon with one more setting.
     pub(crate) fn with(&self, setting: &str) -> Self {
         let mut servers = self.clone();
         servers.settings.push(setting.to_owned());
         servers
     }
 
-    /// A value of the file.
+    /// Returns a value from the file.
     pub(crate) fn value(&self, key: &str) -> anyhow::Result<&str> {
         self.values.get(key).map(String::as_str).ok_or_else(|| anyhow!("find {key} among the servers' addresses"))
     }
 
-    /// Connection string of a target database.
+    /// Returns the connection string of a target database.
     pub(crate) fn postgres_url(&self, database: &str) -> anyhow::Result<String> {
         let (server, _) = self.value("POSTGRES_URL")?.rsplit_once('/').context("the URL names a database")?;
         Ok(format!("{server}/{database}"))
@@ -96,26 +96,26 @@ impl Servers {
         Ok(client)
     }
 
-    /// Settings of a bare Kafka client.
+    /// Returns the settings of a bare Kafka client.
     pub(crate) fn kafka(&self) -> anyhow::Result<ClientConfig> {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", self.value("KAFKA_BROKERS")?);
         Ok(config)
     }
 
-    /// A source database.
+    /// Returns a source database.
     pub(crate) fn database(&self, name: &str) -> Database {
         self.mongo.database(name)
     }
 
-    /// An empty source database of that name.
+    /// Empties the source database of that name and returns it.
     pub(crate) async fn empty_database(&self, name: &str) -> anyhow::Result<Database> {
         let database = self.database(&format!("{PREFIX}_{name}"));
         database.drop().await?;
         Ok(database)
     }
 
-    /// Versions of the servers, for the report.
+    /// Returns the versions of the servers, for the report.
     pub(crate) async fn versions(&self) -> anyhow::Result<Vec<String>> {
         let build = self.mongo.database("admin").run_command(doc! { "buildInfo": 1 }).await?;
         let postgres = self.postgres("postgres").await?.query_one("SHOW server_version", &[]).await?;
@@ -127,7 +127,7 @@ impl Servers {
         ])
     }
 
-    /// Processor seconds that each server has used so far.
+    /// Returns the processor seconds that each server has used so far.
     pub(crate) fn cpu(&self) -> anyhow::Result<Vec<(&'static str, f64)>> {
         let used = |(name, key): &(&'static str, &str)| {
             let file = self.value(key)?;
@@ -138,7 +138,7 @@ impl Servers {
         PROCESSES.iter().map(used).collect()
     }
 
-    /// Makes an empty target with its tables, and a configuration that reads `source`.
+    /// Creates an empty target with its tables, and a configuration that reads `source`.
     pub(crate) async fn trial(&self, name: &str, source: &str, application: &Application) -> anyhow::Result<Trial> {
         let target = format!("{PREFIX}_{name}");
         let folder = Path::new("target/bench").join(&target);
@@ -156,7 +156,7 @@ impl Servers {
         Ok(trial)
     }
 
-    /// Only what has no default, and the settings that were asked for.
+    /// Returns a configuration with only the keys that have no default, and the requested settings.
     fn configuration(&self, trial: &Trial) -> anyhow::Result<String> {
         let mut config = toml::toml! {
             mapping = "mapping.toml"
@@ -187,13 +187,13 @@ impl Servers {
         Ok(self.postgres("postgres").await?.batch_execute(&drop).await?)
     }
 
-    /// Removes what a trial has left on the servers, so that the next one does not pay for it.
+    /// Removes everything that a trial has left on the servers, so that the next one does not pay for it.
     pub(crate) async fn clear(&self, trial: Trial) -> anyhow::Result<()> {
         self.drop_target(&trial.target).await?;
         self.remove_topics(&trial.prefix).await
     }
 
-    /// Makes a topic with four partitions.
+    /// Creates a topic with four partitions.
     pub(crate) async fn make_topic(&self, name: &str) -> anyhow::Result<()> {
         let admin: AdminClient<DefaultClientContext> = self.kafka()?.create()?;
         let topic = NewTopic::new(name, 4, TopicReplication::Fixed(1));
@@ -204,7 +204,7 @@ impl Servers {
         Ok(())
     }
 
-    /// Removes every topic whose name starts so.
+    /// Removes every topic whose name starts with `prefix`.
     pub(crate) async fn remove_topics(&self, prefix: &str) -> anyhow::Result<()> {
         let config = self.kafka()?;
         let admin: AdminClient<DefaultClientContext> = config.create()?;
@@ -218,7 +218,7 @@ impl Servers {
         Ok(())
     }
 
-    /// Bytes on the broker's disk of all topics whose name starts so, as compressed as they lie there.
+    /// Returns the bytes on the broker's disk of all topics whose name starts with `prefix`, compressed as stored.
     pub(crate) fn topic_bytes(&self, prefix: &str) -> anyhow::Result<u64> {
         let data = Path::new(self.value("STACK_DIR")?).join("kafka/data");
         let mut bytes = 0;
@@ -239,7 +239,7 @@ impl Servers {
 }
 
 impl Trial {
-    /// The configuration file of the daemon.
+    /// Returns the path of the daemon's configuration file.
     pub(crate) fn config(&self) -> PathBuf {
         self.folder.join("driftless.toml")
     }

@@ -14,13 +14,13 @@ use crate::{
     watch,
 };
 
-/// Milestones of a plan.
+/// Milestones per plan.
 const MILESTONES: u64 = 5;
-/// Bytes of a large document, and of one that is near the server's limit when it travels as text.
+/// Bytes of a large document, and of one that is near the server's limit when it is sent as text.
 const LARGE: usize = 1 << 20;
 const LARGEST: usize = 12 << 20;
 
-/// Plans with five milestones each: a snapshot, then an update of every plan that touches one milestone.
+/// Measures plans with five milestones each: a snapshot, then an update of every plan that touches one milestone.
 pub(crate) async fn children(bench: &Bench, chapter: &mut Chapter) -> anyhow::Result<()> {
     let plans = bench.scale.documents / 5;
     let rows = plans * (1 + MILESTONES);
@@ -107,7 +107,7 @@ async fn update_plans(database: &Database, plans: u64) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Documents of 1 MiB, and a few of 12 MiB.
+/// Measures documents of 1 MiB, and a few of 12 MiB.
 pub(crate) async fn large(bench: &Bench, chapter: &mut Chapter) -> anyhow::Result<()> {
     for run in 1..=bench.scale.long_runs {
         bench.step(&format!("large documents, run {run}"));
@@ -117,7 +117,7 @@ pub(crate) async fn large(bench: &Bench, chapter: &mut Chapter) -> anyhow::Resul
     Ok(())
 }
 
-/// A snapshot, then an update of a small field of each.
+/// Measures a snapshot, then an update of a small field of each document.
 async fn files(
     bench: &Bench,
     chapter: &mut Chapter,
@@ -146,7 +146,7 @@ async fn files(
     }
     let changed = "SELECT count(*) FROM files WHERE name = 'changed'";
     watch::count(&client, &mut daemon.process, changed, files).await?;
-    // Large documents are read for the comparison of both sides, too.
+    // The comparison of both sides reads the large documents, too.
     let compared = "SELECT coalesce(max(checked), 0) FROM driftless.reconcile_result";
     watch::count(&client, &mut daemon.process, compared, files).await?;
     let peak = daemon.process.usage()?.peak_mb;
@@ -166,7 +166,7 @@ async fn load_files(database: &Database, files: u64, size: usize) -> anyhow::Res
     Ok(())
 }
 
-/// Text that does not compress to nothing.
+/// Returns text that does not compress to nothing.
 fn body(seq: u64, size: usize) -> String {
     let mut text = String::with_capacity(size + 16);
     let mut state = seq + 1;

@@ -1,4 +1,4 @@
-//! The parts of the daemon, each alone: the source into nothing, the sink from a topic that is full, codec and mapping.
+//! The parts of the daemon, each alone: the source into a null log, the sink from a full topic, codec and mapping.
 
 use std::{
     collections::BTreeMap,
@@ -29,13 +29,13 @@ use crate::{
     users::{self, USERS},
 };
 
-/// Documents of the measurements in memory.
+/// Documents of the in-memory measurements.
 const SAMPLE: u64 = 20_000;
-/// The log's headers add this one when a record is sent.
+/// The header that the log adds when it sends a record.
 const PUBLISHER: (&str, &[u8]) = (envelope::header::PUBLISHER, b"1");
 const BACKOFF: Backoff = Backoff { min: Duration::from_millis(100), max: Duration::from_secs(5) };
 
-/// Measures all of them.
+/// Measures all stages.
 pub(crate) async fn measure(bench: &Bench, chapter: &mut Chapter) -> anyhow::Result<()> {
     source(bench, chapter).await.context("source into a null log")?;
     for run in 1..=bench.scale.long_runs {
@@ -46,7 +46,7 @@ pub(crate) async fn measure(bench: &Bench, chapter: &mut Chapter) -> anyhow::Res
     mapping(bench, chapter).await.context("mapping")
 }
 
-/// The same updates as in the ceilings of the change stream.
+/// Measures the source on the same updates as the ceilings of the change stream.
 async fn source(bench: &Bench, chapter: &mut Chapter) -> anyhow::Result<()> {
     let documents = bench.scale.documents;
     let database = bench.servers.empty_database("source").await?;
@@ -83,7 +83,7 @@ async fn follow(config: &Config, start: Timestamp, updates: u64, encode: bool) -
         let batch = stream.next_batch().await?;
         seen += batch.changes.iter().filter(|change| change.op == Op::Update).count() as u64;
         if encode {
-            // On a thread that may block, as the daemon's publisher does it.
+            // Encoding runs on a thread that may block, as in the daemon's publisher.
             let encoded =
                 move || batch.changes.iter().map(|change| envelope::encode(change, "bench").value.len()).sum();
             let bytes: usize = tokio::task::spawn_blocking(encoded).await?;
@@ -93,7 +93,7 @@ async fn follow(config: &Config, start: Timestamp, updates: u64, encode: bool) -
     Ok(seen as f64 / began.elapsed().as_secs_f64())
 }
 
-/// Fills the topic by the source alone, then lets the sink alone at it. Its rows are there before.
+/// Fills the topic with the source alone, then runs the sink alone on it. The sink's rows exist before.
 async fn sink(bench: &Bench, chapter: &mut Chapter) -> anyhow::Result<()> {
     let documents = bench.scale.documents;
     let database = bench.servers.empty_database("sink").await?;

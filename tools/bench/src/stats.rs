@@ -1,6 +1,6 @@
 //! Medians and percentiles. Pure.
 
-/// The middle of the values; the mean of the two in the middle when their number is even. `None` of nothing.
+/// Returns the middle value, or the mean of the two middle values when their number is even; `None` when there are no values.
 pub(crate) fn median(values: &[f64]) -> Option<f64> {
     let sorted = sorted(values);
     let middle = sorted.len() / 2;
@@ -11,14 +11,14 @@ pub(crate) fn median(values: &[f64]) -> Option<f64> {
     }
 }
 
-/// The smallest value that `percent` of all values do not exceed (nearest rank). `None` of nothing.
+/// Returns the smallest value that `percent` of all values do not exceed (nearest rank); `None` when there are no values.
 pub(crate) fn percentile(values: &[f64], percent: f64) -> Option<f64> {
     let sorted = sorted(values);
     let rank = (percent / 100.0 * sorted.len() as f64).ceil() as usize;
     sorted.get(rank.max(1) - 1).copied()
 }
 
-/// Smallest and largest value.
+/// Returns the smallest and the largest value.
 pub(crate) fn range(values: &[f64]) -> Option<(f64, f64)> {
     let sorted = sorted(values);
     Some((*sorted.first()?, *sorted.last()?))

@@ -1,11 +1,11 @@
-//! Steady writes, and the target seen through them: when each document was sent, and when its row was first visible.
+//! Steady writes, and the target observed through them: when each document was sent, and when its row was first visible.
 //!
 //! ```text
 //!   Writing ── insert_many every 10 ms ──▶ MongoDB ─▶ … ─▶ PostgreSQL ◀── a query every 2 ms ── Seeing
 //!      └────────── sent[number] ───────────────────────────────────────────── seen[number] ───────┘
 //! ```
-//! The schedule is open: a slow answer does not make the next write wait. A latency contains the poll that saw the row, so it
-//! is up to one pause and one query longer than the truth.
+//! The schedule is open: a slow answer does not delay the next write. A latency includes the poll that saw the row, so it is
+//! up to one pause and one query longer than the true one.
 
 use std::{
     sync::{
@@ -37,7 +37,7 @@ pub(crate) struct Writing {
     writers: Vec<JoinHandle<anyhow::Result<()>>>,
 }
 
-/// The rows that have come of them.
+/// The rows that have arrived for these documents.
 pub(crate) struct Seeing {
     client: Client,
     newer: Statement,
@@ -46,12 +46,12 @@ pub(crate) struct Seeing {
     seen: Vec<Option<Instant>>,
     /// Every row before this place was seen.
     complete: usize,
-    /// What is sent later than this many places behind another one was not sent before it.
+    /// A document more than this many places behind another one was not sent before it.
     window: usize,
 }
 
 impl Writing {
-    /// Starts to insert documents with numbers from `first` on, `rate` a second, for so long at most.
+    /// Starts to insert documents numbered from `first` on, `rate` a second, for at most `longest`.
     pub(crate) fn start(database: &Database, users: Users, first: u64, rate: u32, longest: Duration) -> Self {
         let each = (rate / TICKS_A_SECOND).max(1);
         let ticks = longest.as_millis() as u32 / TICK.as_millis() as u32;
@@ -70,7 +70,7 @@ impl Writing {
                     }
                     let now = Instant::now();
                     for number in numbers {
-                        // Each number is written once, so it was empty.
+                        // Each number is written once, so the cell was empty.
                         let _ = sent[number as usize].set(now);
                     }
                     collection.insert_many(documents).ordered(false).await?;
@@ -81,7 +81,7 @@ impl Writing {
         Self { first, each, writers: writers.collect(), sent, stop }
     }
 
-    /// Looks at what comes of it.
+    /// Returns an observer of the rows that these writes cause.
     pub(crate) async fn seen_by(&self, client: Client) -> anyhow::Result<Seeing> {
         let newer = client.prepare(&format!("SELECT seq FROM {USERS} WHERE seq >= $1")).await?;
         let seen = vec![None; self.sent.len()];
@@ -89,7 +89,7 @@ impl Writing {
         Ok(Seeing { client, newer, first: self.first, sent: self.sent.clone(), seen, complete: 0, window })
     }
 
-    /// Whether the writers still write.
+    /// Returns whether the writers are still writing.
     pub(crate) fn goes_on(&self) -> bool {
         self.writers.iter().any(|writer| !writer.is_finished())
     }
@@ -105,7 +105,7 @@ impl Writing {
 }
 
 impl Seeing {
-    /// One look; then a short pause.
+    /// Looks at the target once, then pauses briefly.
     pub(crate) async fn look(&mut self) -> anyhow::Result<()> {
         let from = (self.first + self.complete as u64) as i64;
         let rows = self.client.query(&self.newer, &[&from]).await?;
@@ -123,7 +123,7 @@ impl Seeing {
         Ok(())
     }
 
-    /// Looks until everything that was sent is seen, or for so long; whether it is.
+    /// Looks until everything that was sent is seen, or for at most `longest`; returns whether everything is seen.
     pub(crate) async fn until_all(&mut self, longest: Duration) -> anyhow::Result<bool> {
         let began = Instant::now();
         loop {
@@ -137,7 +137,7 @@ impl Seeing {
         }
     }
 
-    /// How old the oldest document is that has no row yet; 0 when there is none.
+    /// Returns the age of the oldest document that has no row yet; 0 when there is none.
     pub(crate) fn staleness(&self) -> Duration {
         self.waiting().map_or(Duration::ZERO, |sent| sent.elapsed())
     }
@@ -147,24 +147,24 @@ impl Seeing {
         open.filter(|(_, seen)| seen.is_none()).filter_map(|(sent, _)| sent.get().copied()).min()
     }
 
-    /// Milliseconds from sent to seen, of documents that were sent at `since` or later; those never seen are left out.
+    /// Returns the milliseconds from sent to seen of documents sent at `since` or later; documents never seen are left out.
     pub(crate) fn latencies_ms(&self, since: Instant) -> Vec<f64> {
         let pairs = self.sent.iter().zip(&self.seen);
         let pairs = pairs.filter_map(|(sent, seen)| Some((*sent.get()?, (*seen)?)));
         pairs.filter(|(sent, _)| *sent >= since).map(|(sent, seen)| (seen - sent).as_secs_f64() * 1_000.0).collect()
     }
 
-    /// When the first document that is sent from now on was seen: asked again later, with what [`Seeing::place`] gave now.
+    /// Returns when the first document from `place` on was seen; an earlier call of [`Seeing::place`] returned that place.
     pub(crate) fn first_from(&self, place: usize) -> Option<Instant> {
         self.seen.iter().skip(place).take(10 * self.window).flatten().min().copied()
     }
 
-    /// A place behind everything that was sent so far.
+    /// Returns a place behind everything that was sent so far.
     pub(crate) fn place(&self) -> usize {
         self.sent() as usize + self.window
     }
 
-    /// Documents sent so far.
+    /// Returns the number of documents sent so far.
     pub(crate) fn sent(&self) -> u64 {
         self.sent.iter().filter(|sent| sent.get().is_some()).count() as u64
     }

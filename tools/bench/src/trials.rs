@@ -1,4 +1,4 @@
-//! The two trials that every program goes through in the same way: a snapshot, and a backlog that waits for its start.
+//! The two trials that every program goes through in the same way: a snapshot, and a backlog that exists before its start.
 
 use std::time::Instant;
 
@@ -14,7 +14,7 @@ use crate::{
     watch::{self, Span},
 };
 
-/// Who moves the rows.
+/// The program that moves the rows.
 pub(crate) enum Mover {
     /// The daemon.
     Driftless,
@@ -22,7 +22,7 @@ pub(crate) enum Mover {
     Debezium(Debezium),
 }
 
-/// What a trial showed.
+/// The result of a trial.
 pub(crate) struct Outcome {
     /// Seconds from the start of the process to the first row.
     first: f64,
@@ -30,9 +30,9 @@ pub(crate) struct Outcome {
     last: f64,
     /// Rows or changes a second between the two.
     rate: Option<f64>,
-    /// Rows or changes.
+    /// The number of rows or changes.
     changes: u64,
-    /// What the process has used from its start to the last row.
+    /// The resources that the process has used from its start to the last row.
     usage: Usage,
     /// Processor seconds of each server in that time.
     servers: Vec<(&'static str, f64)>,
@@ -41,7 +41,7 @@ pub(crate) struct Outcome {
 }
 
 impl Mover {
-    /// Its name in the figures.
+    /// Returns its name in the figures.
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Driftless => "driftless",
@@ -49,7 +49,7 @@ impl Mover {
         }
     }
 
-    /// Starts it where its last run ended.
+    /// Starts it; it continues where its last run ended.
     pub(crate) fn start(&self, servers: &Servers, trial: &Trial) -> anyhow::Result<Process> {
         match self {
             Self::Driftless => Ok(Daemon::start(trial, &[])?.process),
@@ -58,7 +58,7 @@ impl Mover {
     }
 }
 
-/// What the servers had used and held before a program was started.
+/// The servers' use of processor and disk before a program is started.
 pub(crate) struct Before {
     /// Processor seconds by server.
     cpu: Vec<(&'static str, f64)>,
@@ -67,13 +67,13 @@ pub(crate) struct Before {
 }
 
 impl Before {
-    /// As it is now.
+    /// Records the current use.
     pub(crate) fn look(servers: &Servers, trial: &Trial) -> anyhow::Result<Self> {
         Ok(Self { cpu: servers.cpu()?, log_bytes: servers.topic_bytes(&trial.prefix)? })
     }
 }
 
-/// Starts it on an empty target and waits for all rows; it goes on running.
+/// Starts it on an empty target and waits for all rows; leaves it running.
 pub(crate) async fn snapshot(
     servers: &Servers,
     mover: &Mover,
@@ -88,7 +88,7 @@ pub(crate) async fn snapshot(
     Ok((process, outcome))
 }
 
-/// Starts it before a backlog and waits until all of it is applied; it goes on running.
+/// Starts it on a backlog and waits until all of it is applied; leaves it running.
 pub(crate) async fn backlog(
     servers: &Servers,
     mover: &Mover,
@@ -101,7 +101,7 @@ pub(crate) async fn backlog(
     Ok((process, outcome))
 }
 
-/// Waits until all of a backlog is applied by a program that was just started.
+/// Waits until a program that was just started has applied all of a backlog.
 pub(crate) async fn drained(
     servers: &Servers,
     trial: &Trial,
@@ -118,7 +118,7 @@ pub(crate) async fn drained(
 }
 
 impl Outcome {
-    /// So many rows or changes were there after `span`; the first was seen at `seen`.
+    /// Creates the outcome of a trial whose rows or changes were all there after `span`; the first was seen at `seen`.
     fn new(
         servers: &Servers,
         trial: &Trial,

@@ -1,6 +1,6 @@
-//! The flat collection that everything is measured on: 12 fields, 524 bytes, and its table with four indexes beside the key.
+//! The flat collection that everything is measured on: 12 fields, 524 bytes, and its table with four indexes besides the key.
 //!
-//! A document follows from its number and its revision alone, so that whoever knows both knows what the row must be.
+//! A document follows from its number and its revision alone, so these two determine what its row must be.
 
 use bson::{DateTime, oid::ObjectId, raw::RawDocumentBuf, rawdoc};
 use bytes::{BufMut, BytesMut};
@@ -8,13 +8,13 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::servers::Application;
 
-/// Name of the collection and its table.
+/// Name of the collection and of its table.
 pub(crate) const USERS: &str = "users";
 /// Bytes of a document.
 pub(crate) const SIZE: usize = 524;
 /// First second of the documents' ids and instants: 2024-01-01.
 const EPOCH: i64 = 1_704_067_200;
-/// Between PostgreSQL's epoch, 2000-01-01, and Unix's, in microseconds.
+/// Microseconds between PostgreSQL's epoch, 2000-01-01, and Unix's.
 const POSTGRES_EPOCH_MICROS: i64 = 946_684_800_000_000;
 
 const FIRST: [&str; 8] = ["Ada", "Béla", "Chen", "Dilnoza", "Emil", "Fatima", "Goran", "Hana"];
@@ -22,7 +22,7 @@ const LAST: [&str; 8] = ["Albers", "Bianchi", "Cohen", "Dvořák", "Eriksen", "F
 const CITIES: [&str; 8] = ["Aarhus", "Bologna", "Cork", "Dresden", "Espoo", "Faro", "Ghent", "Haifa"];
 const COUNTRIES: [&str; 8] = ["DK", "IT", "IE", "DE", "FI", "PT", "BE", "IL"];
 
-/// The columns of the table, in its order; `id` and `_id` hold the same.
+/// The columns of the table, in its order; `id` and `_id` hold the same value.
 pub(crate) const COLUMNS: [(&str, &str); 13] = [
     ("id", "text"),
     ("_id", "text"),
@@ -56,15 +56,15 @@ pub(crate) struct User {
     pub(crate) created_at_ms: i64,
 }
 
-/// Makes users.
+/// A generator of users.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Users {
-    /// Seed of all values.
+    /// Seed for all values.
     pub(crate) seed: u64,
 }
 
 impl Users {
-    /// The user of that number, after so many updates.
+    /// Returns the user of that number after `revision` updates.
     pub(crate) fn user(self, seq: u64, revision: u32) -> User {
         let draw =
             |what: u64, below: u64| xxh3_64_with_seed(&[seq, what].map(u64::to_le_bytes).concat(), self.seed) % below;
@@ -89,13 +89,13 @@ impl Users {
         user
     }
 
-    /// Documents of these numbers, unchanged.
+    /// Returns the documents of these numbers, before any update.
     pub(crate) fn documents(self, numbers: std::ops::Range<u64>) -> Vec<RawDocumentBuf> {
         numbers.map(|seq| self.user(seq, 0).document()).collect()
     }
 }
 
-/// The `_id` of a number: ids ascend with it.
+/// Returns the `_id` of a number; ids ascend with it.
 pub(crate) fn id_of(seq: u64) -> ObjectId {
     let mut bytes = [0; 12];
     bytes[..4].copy_from_slice(&((EPOCH as u64 + seq / 1_000) as u32).to_be_bytes());
@@ -103,12 +103,12 @@ pub(crate) fn id_of(seq: u64) -> ObjectId {
     ObjectId::from_bytes(bytes)
 }
 
-/// An update's new company: never the one of another revision.
+/// Returns an update's new company, which differs from that of every other revision.
 pub(crate) fn company(number: u64, revision: u32) -> String {
     format!("Company {number:04}.{revision:06} Ltd")
 }
 
-/// An update's new score.
+/// Returns an update's new score.
 pub(crate) fn score(number: u64, revision: u32) -> f64 {
     number as f64 / 1_000.0 + f64::from(revision)
 }
@@ -125,7 +125,7 @@ fn sentence(seq: u64, length: usize) -> String {
 }
 
 impl User {
-    /// The document.
+    /// Returns the document.
     pub(crate) fn document(&self) -> RawDocumentBuf {
         rawdoc! {
             "_id": self.id,
@@ -143,7 +143,7 @@ impl User {
         }
     }
 
-    /// The row in the binary form of `COPY`.
+    /// Appends the row in the binary form of `COPY`.
     pub(crate) fn copy_row(&self, out: &mut BytesMut) {
         let id = self.id.to_hex();
         out.put_i16(COLUMNS.len() as i16);
@@ -169,12 +169,12 @@ fn field(out: &mut BytesMut, bytes: &[u8]) {
     out.put_slice(bytes);
 }
 
-/// What a binary `COPY` begins with: signature, flags, length of the header's extension.
+/// The beginning of a binary `COPY`: signature, flags, length of the header's extension.
 pub(crate) const COPY_HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
-/// What it ends with.
+/// The end of a binary `COPY`.
 pub(crate) const COPY_TRAILER: &[u8] = &[0xff, 0xff];
 
-/// The table, and the mapping to it.
+/// Returns the table and the mapping to it.
 pub(crate) fn application() -> Application {
     Application {
         schema: format!("{}{}", table(USERS), indexes(USERS)),
@@ -182,7 +182,7 @@ pub(crate) fn application() -> Application {
     }
 }
 
-/// Some collections of the same shape, each with its table.
+/// Returns several collections of the same shape, each with its table.
 pub(crate) fn collections(names: &[String]) -> Application {
     let schema = names.iter().map(|name| format!("{}{}", table(name), indexes(name))).collect();
     let mapping = names.iter().map(|name| format!("[collections.{name}]\ntable = \"public.{name}\"\nid = \"hex\"\n"));

@@ -1,4 +1,4 @@
-//! Looks at the target until it holds what is waited for. Every answer is the instant at which the query that saw it was sent.
+//! Polls the target until it holds the expected rows. Every answer is the instant at which the query that saw them was sent.
 
 use std::time::{Duration, Instant};
 
@@ -9,32 +9,32 @@ use crate::{changes::Markers, process::Process, users::USERS};
 
 /// Longest wait for anything.
 const LIMIT: Duration = Duration::from_secs(3_600);
-/// Between two looks for a row.
+/// The interval between two looks for a row.
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
-/// Between two counts of a table, at least and at most.
+/// The shortest and the longest interval between two counts of a table.
 const COUNT: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(5));
 
-/// From the first look that saw something to the one that saw everything.
+/// The time from the first look that saw something to the one that saw everything.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Span {
     /// When something was seen.
     pub(crate) first: Instant,
-    /// How much it was: what came before nobody has timed, so no rate may count it.
+    /// How much was seen then: nobody has timed its arrival, so no rate may count it.
     pub(crate) already: u64,
     /// When everything was seen.
     pub(crate) last: Instant,
 }
 
 impl Span {
-    /// Of so many in all, how many a second came between the two looks. `None` when most of them were there at the first
-    /// look: that is no rate.
+    /// Returns how many of `all` came per second between the two looks; `None` when most of them were there at the first
+    /// look, because too few were timed for a rate.
     pub(crate) fn rate(&self, all: u64) -> Option<f64> {
         let timed = all.saturating_sub(self.already);
         (timed * 2 >= all).then(|| timed as f64 / (self.last - self.first).as_secs_f64().max(0.001))
     }
 }
 
-/// Waits until a query gives more than nothing, then until it gives at least so much.
+/// Waits until a query returns more than zero, then until it returns at least `wanted`.
 pub(crate) async fn span(client: &Client, process: &mut Process, query: &str, wanted: u64) -> anyhow::Result<Span> {
     let one = client.prepare(query).await?;
     let mut already = 0;
@@ -46,7 +46,7 @@ pub(crate) async fn span(client: &Client, process: &mut Process, query: &str, wa
     Ok(Span { first, already, last: count(client, process, query, wanted).await? })
 }
 
-/// Waits for the marker documents: for the first of them, or for all.
+/// Waits for the first of the marker documents, or for all of them.
 pub(crate) async fn markers(
     client: &Client,
     process: &mut Process,
@@ -63,8 +63,8 @@ pub(crate) async fn markers(
     .await
 }
 
-/// Waits until a query gives at least so much. Counting costs the target something, so it counts more often only when the
-/// end is near.
+/// Waits until a query returns at least `wanted`. Counting costs the target something, so the counts become frequent only
+/// near the end.
 pub(crate) async fn count(client: &Client, process: &mut Process, query: &str, wanted: u64) -> anyhow::Result<Instant> {
     let count = client.prepare(query).await?;
     let started = Instant::now();
@@ -79,8 +79,8 @@ pub(crate) async fn count(client: &Client, process: &mut Process, query: &str, w
     }
 }
 
-/// Half of the time that the rest will take at the rate so far; no more than a quarter of the time so far, because a beginning
-/// says little about the rate.
+/// Returns half of the time that the rest will take at the rate so far, but at most a quarter of the time so far, because a
+/// beginning says little about the rate.
 fn pause(elapsed: Duration, there: u64, wanted: u64) -> Duration {
     let elapsed = elapsed.as_secs_f64();
     let rest = elapsed * (wanted - there) as f64 / there.max(1) as f64;

@@ -1,4 +1,4 @@
-//! Ways to bring a batch into PostgreSQL, side by side: what the sink does was chosen by these figures.
+//! Ways to write a batch into PostgreSQL, side by side: the sink's way was chosen by these figures.
 
 use std::pin::pin;
 
@@ -13,18 +13,18 @@ use crate::{
     users::{COLUMNS, USERS, User},
 };
 
-/// A way, for all rows.
+/// A way to write all rows.
 #[derive(Clone, Copy)]
 enum Way {
-    /// Arrays of columns, one INSERT with its conflicts.
+    /// Arrays of columns, then one INSERT that resolves conflicts.
     Unnest,
-    /// COPY into a temporary table, one INSERT with its conflicts from there.
+    /// COPY into a temporary table, then one INSERT from there that resolves conflicts.
     Temporary,
     /// COPY into the table itself.
     Straight,
 }
 
-/// Measures all of them, a transaction for each batch, on one connection.
+/// Measures all ways, one transaction per batch, on one connection.
 pub(crate) async fn measure(bench: &Bench, chapter: &mut Chapter, client: &Client) -> anyhow::Result<()> {
     client.batch_execute(&format!("CREATE TEMPORARY TABLE arrived (LIKE {USERS})")).await?;
     let mut revision = 1_000_000;

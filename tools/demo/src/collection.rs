@@ -5,13 +5,13 @@ use std::fmt;
 /// A collection of the application.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Collection {
-    /// Companies, charities and the like that people belong to.
+    /// Companies, charities and similar bodies that people belong to.
     Organisations,
     /// People with an account.
     Users,
-    /// Business plans, with their milestones inside.
+    /// Business plans with their milestones embedded.
     Plans,
-    /// Collected research with its sources inside.
+    /// Collected research with its sources embedded.
     ResearchPacks,
     /// Ordered parts of a plan.
     Sections,
@@ -20,11 +20,11 @@ pub enum Collection {
 }
 
 impl Collection {
-    /// All of them, each after those it refers to.
+    /// All collections, each after those it refers to.
     pub const ALL: [Self; 6] =
         [Self::Organisations, Self::Users, Self::Plans, Self::ResearchPacks, Self::Sections, Self::FinancialModels];
 
-    /// The name in MongoDB.
+    /// Returns the name in MongoDB.
     pub fn name(self) -> &'static str {
         match self {
             Self::Organisations => "organisations",

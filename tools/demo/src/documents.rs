@@ -1,7 +1,7 @@
-//! Documents of the application, from a seed: the same seed and index give the same document on every machine.
+//! Documents of the application, generated from a seed: the same seed and index give the same document on every machine.
 //!
-//! Each document has its own stream of random numbers, so a batch in the middle can be made without those before it,
-//! and each id follows from seed, collection and index alone, so a reference can be made before its target exists.
+//! Each document has its own stream of random numbers, so a batch in the middle can be generated without those before
+//! it. Each id follows from seed, collection and index alone, so a reference can be generated before its target exists.
 
 mod draw;
 mod people;
@@ -19,16 +19,16 @@ pub(super) use self::{
 };
 use super::Collection;
 
-/// References of one document to a collection are drawn from this many candidates.
+/// The number of candidates from which one document draws its references to a collection.
 const CANDIDATES: u64 = 4;
 
-/// How many documents each collection has.
+/// The number of documents in each collection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sizes([u64; Collection::ALL.len()]);
 
 impl Sizes {
-    /// Splits a total as a grown application would have it: half are sections. A total below 20 counts as 20, so that
-    /// no collection is empty.
+    /// Splits a total in the proportions of a grown application: half are sections. A total below 20 counts as 20, so
+    /// that no collection is empty.
     pub fn of(total: u64) -> Self {
         let total = total.max(20);
         let share = |percent: u64| (total * percent / 100).max(1);
@@ -42,18 +42,18 @@ impl Sizes {
         sizes
     }
 
-    /// Documents of one collection.
+    /// Returns the number of documents in one collection.
     pub fn get(self, collection: Collection) -> u64 {
         self.0[collection as usize]
     }
 
-    /// Documents of all collections.
+    /// Returns the number of documents in all collections.
     pub fn total(self) -> u64 {
         self.0.iter().sum()
     }
 }
 
-/// Makes the documents of a first fill.
+/// Generates the documents of an initial load.
 #[derive(Clone, Copy, Debug)]
 pub struct Generator {
     seed: u64,
@@ -61,17 +61,17 @@ pub struct Generator {
 }
 
 impl Generator {
-    /// A generator of `total` documents over all collections, see [`Sizes::of`].
+    /// Creates a generator of `total` documents over all collections, see [`Sizes::of`].
     pub fn new(seed: u64, total: u64) -> Self {
         Self { seed, sizes: Sizes::of(total) }
     }
 
-    /// How many documents each collection gets.
+    /// Returns the number of documents in each collection.
     pub fn sizes(&self) -> Sizes {
         self.sizes
     }
 
-    /// The document with this index; indexes from [`Sizes::get`] on would break uniqueness or references.
+    /// Generates the document with this index; an index of [`Sizes::get`] or above would break uniqueness or references.
     pub fn document(&self, collection: Collection, index: u64) -> Document {
         let mut draw = Draw::new(self.seed, stream(collection, index) | 1);
         let id = self.id(collection, index);
@@ -87,7 +87,7 @@ impl Generator {
                     owner: users[0],
                     users: &users,
                     organisations: &self.candidates(&mut draw, Collection::Organisations, None),
-                    // Only earlier plans: a template exists before its copy.
+                    // Only earlier plans are candidates: a template exists before its copy.
                     templates: &self.candidates(&mut draw, Collection::Plans, Some(index)),
                 };
                 plan(&mut draw, id, &links)
@@ -98,7 +98,7 @@ impl Generator {
                 research_pack(&mut draw, id, owner, &plans)
             }
             Collection::Sections => {
-                // Dealt to the plans in turns, so that the order in a plan is 0, 1, 2 and so on.
+                // Sections are dealt to the plans in turn, so the order within a plan is 0, 1, 2 and so on.
                 let plans = self.sizes.get(Collection::Plans);
                 let links = SectionLinks {
                     plan: self.id(Collection::Plans, index % plans),
@@ -115,12 +115,12 @@ impl Generator {
         }
     }
 
-    /// The `_id` of a document, from its index alone.
+    /// Returns the `_id` of the document with this index, without generating the document.
     fn id(&self, collection: Collection, index: u64) -> ObjectId {
         Draw::new(self.seed, stream(collection, index)).id()
     }
 
-    /// A few ids of a collection, or of its first `before` documents; empty only if `before` is zero.
+    /// Draws a few ids from a collection, or from its first `before` documents; returns none only if `before` is zero.
     fn candidates(&self, draw: &mut Draw, collection: Collection, before: Option<u64>) -> Vec<ObjectId> {
         let size = before.unwrap_or(self.sizes.get(collection));
         if size == 0 {
@@ -131,7 +131,7 @@ impl Generator {
     }
 }
 
-/// The even stream is for the id of a document, the odd one after it for the rest.
+/// Returns the number of the stream for a document's id, which is even; the odd one after it is for the rest.
 fn stream(collection: Collection, index: u64) -> u64 {
     (collection as u64 + 1) << 56 | index << 1
 }

@@ -1,4 +1,4 @@
-//! The errors of the application, and which of them it tries again.
+//! The errors of the application, and which of them it retries.
 
 use mongodb::error::{
     Error as DriverError, ErrorKind, RETRYABLE_WRITE_ERROR, TRANSIENT_TRANSACTION_ERROR,
@@ -10,57 +10,57 @@ use super::{Collection, Operation};
 /// An error of the demo application.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A collection or an index could not be made.
+    /// A collection or an index could not be created.
     #[error("prepare collection {collection}")]
     Prepare {
-        /// Which collection.
+        /// The collection.
         collection: Collection,
-        /// What the driver said.
+        /// The driver's error.
         source: DriverError,
     },
-    /// A batch of the first fill was refused.
+    /// A batch of the initial load was refused.
     #[error("load documents into {collection}")]
     Load {
-        /// Which collection.
+        /// The collection.
         collection: Collection,
-        /// What the driver said.
+        /// The driver's error.
         source: DriverError,
     },
     /// The documents to work on could not be listed.
     #[error("list documents of {collection}")]
     List {
-        /// Which collection.
+        /// The collection.
         collection: Collection,
-        /// What the driver said.
+        /// The driver's error.
         source: DriverError,
     },
     /// A write of the workload failed.
     #[error("write {operation}")]
     Write {
-        /// Which kind of write.
+        /// The kind of write.
         operation: Operation,
-        /// What the driver said.
+        /// The driver's error.
         source: DriverError,
     },
-    /// A poisoned document could not be written or mended.
+    /// A poisoned document could not be written or fixed.
     #[error("poison or mend a document")]
     Poison {
-        /// What the driver said.
+        /// The driver's error.
         source: DriverError,
     },
-    /// The database has too little to work on.
+    /// The database has too few documents to work on.
     #[error("no documents in {collection}, load some first")]
     Empty {
-        /// Which collection.
+        /// The collection.
         collection: Collection,
     },
-    /// The caller cancelled while the database was away.
+    /// The caller cancelled while the database was unavailable.
     #[error("cancelled before the database answered")]
     Cancelled,
 }
 
 impl Error {
-    /// Whether the same operation may succeed when it is tried again a little later.
+    /// Returns whether the same operation may succeed when it is retried a little later.
     pub(crate) fn is_transient(&self) -> bool {
         match self {
             Self::Prepare { source, .. }

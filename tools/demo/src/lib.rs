@@ -1,16 +1,16 @@
 //! A business-plan application to try everything on: its documents, its schema, its writes.
 //!
-//! Teams plan a company with it: people ([`Collection::Users`]) in organisations write plans with milestones, each
-//! plan has ordered sections and financial models, and sections lean on research packs with their sources.
+//! Teams plan a company with it. People ([`Collection::Users`]) in organisations write plans with milestones. Each plan
+//! has ordered sections and financial models, and sections rely on research packs with their sources.
 //!
-//! Owns: what a document of the application looks like ([`Generator`]), a first fill of a database ([`load`]), and a
-//! seeded stream of writes of every kind the application can do ([`Workload`]). The target schema and the mapping
+//! Owns: the shape of the application's documents ([`Generator`]), the initial load of a database ([`load`]), and a
+//! seeded stream of every kind of write that the application can do ([`Workload`]). The target schema and the mapping
 //! that belong to it are `config/demo/schema.sql` and `config/demo/mapping.toml`.
 //!
-//! Never does: read or write PostgreSQL, know of Kafka, or use any part of the daemon, whose tests run on it. It plays
-//! the application, so it uses the MongoDB driver with typed documents, as an application would.
+//! Never does: read or write PostgreSQL, depend on Kafka, or use any part of the daemon, whose tests run on it. It
+//! plays the application, so it uses the MongoDB driver with typed documents, as an application would.
 //!
-//! Invariants, which make every later difference between the two sides a fault of the migration and not of the data:
+//! Invariants, so that any later difference between the two sides is a fault of the migration and not of the data:
 //! - After each commit the source satisfies every constraint of the target schema. Only [`Workload::poison`] breaks
 //!   one, on purpose, in a document nothing else refers to.
 //! - The same seed gives the same documents; the same seed on the same data gives the same sequence of writes.
@@ -35,7 +35,7 @@ mod tests {
 
     use super::{Collection, Generator};
 
-    /// All paths of a document, arrays of documents looked through.
+    /// Collects all paths of a document, looking through arrays of documents.
     fn paths(document: &Document, prefix: &str, into: &mut HashSet<String>) {
         for (name, value) in document {
             let path = format!("{prefix}{name}");

@@ -1,4 +1,4 @@
-//! The first fill of a database, in unordered batches.
+//! The initial load of a database, in unordered batches.
 
 use std::time::{Duration, Instant};
 
@@ -11,32 +11,32 @@ use mongodb::{
 
 use super::{Collection, Error, Generator};
 
-/// Documents in one insert: about a megabyte, well below the 48 MB of a message.
+/// Documents per insert: about a megabyte, well below the 48 MB limit of a message.
 const BATCH: u64 = 1_000;
-/// Inserts under way at once: enough to make the next batch while the server writes.
+/// Inserts in flight at once: enough to generate the next batch while the server writes.
 const MAX_CONCURRENT: usize = 4;
-/// "A collection of that name exists".
+/// The server's code for "a collection of that name exists".
 const NAMESPACE_EXISTS: i32 = 48;
 
-/// What a fill did.
+/// The result of a load.
 #[derive(Clone, Copy, Debug)]
 pub struct Loaded {
-    /// Documents inserted.
+    /// The number of documents inserted.
     pub documents: u64,
-    /// How long it took.
+    /// The time that the load took.
     pub elapsed: Duration,
 }
 
-/// Makes the collections and the indexes of the application; harmless when they exist.
+/// Creates the collections and the indexes of the application; harmless when they exist.
 ///
-/// The unique ones are those of the target schema, so the source cannot hold what the target must refuse.
+/// The unique indexes are those of the target schema, so the source cannot hold what the target must refuse.
 ///
 /// # Errors
-/// [`Error::Prepare`] with the class of what the driver said.
+/// [`Error::Prepare`] with the class of the driver's error.
 pub async fn prepare(database: &Database) -> Result<(), Error> {
     for collection in Collection::ALL {
         let failed = |source| Error::Prepare { collection, source };
-        // Made explicitly: a transaction that would have to make one conflicts with everything else.
+        // The collection is created explicitly: a transaction that has to create one conflicts with everything else.
         match database.create_collection(collection.name()).await {
             Err(error) if !exists(&error) => return Err(failed(error)),
             _ => {}
@@ -73,13 +73,13 @@ fn indexes(collection: Collection) -> Vec<IndexModel> {
     indexes
 }
 
-/// Inserts all documents of a generator; `progress` hears the number inserted so far after each batch.
+/// Inserts all documents of a generator; `progress` receives the number inserted so far after each batch.
 ///
 /// The database must not hold documents of the same seed.
 ///
 /// # Errors
-/// [`Error::Prepare`] or [`Error::Load`] with the class of what the driver said. A part of the documents may be there
-/// then: a fill is not resumed, drop the database and start again.
+/// [`Error::Prepare`] or [`Error::Load`] with the class of the driver's error. Some of the documents may then exist. A
+/// load cannot be resumed: drop the database and start again.
 pub async fn load(database: &Database, generator: &Generator, mut progress: impl FnMut(u64)) -> Result<Loaded, Error> {
     let started = Instant::now();
     prepare(database).await?;

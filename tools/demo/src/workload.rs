@@ -2,14 +2,14 @@
 //!
 //! ```text
 //!  seed ──▶ draw ─┐
-//!                 ├─▶ choose ──▶ step ──▶ execute (several at once, none that get in each other's way)
+//!                 ├─▶ choose ──▶ step ──▶ execute (several at once, none that collide)
 //!  registry ──────┘      │                    │
 //!      ▲── what it will have done ◀           └─▶ counts
 //! ```
 //! Choosing is pure and runs ahead of writing: the registry follows each step when it is chosen, not when it is
 //! written, so the sequence depends on the seed and on the documents found at the start, not on timing. A step waits
-//! while another one that it would collide with is under way (see [`step::Step`]), so references and unique values
-//! are true at every commit. When a step ends without a known outcome, the registry is read anew before the next run.
+//! while another one that it would collide with is in flight (see [`step::Step`]), so references and unique values hold
+//! at every commit. When a step ends without a known outcome, the registry is reread before the next run.
 
 mod choose;
 mod execute;
@@ -40,24 +40,24 @@ use self::{
 };
 use super::{Collection, Error, documents::Draw, load::prepare};
 
-/// How often due steps are started: a burst is what is due in this time.
+/// How often due steps are started: a burst holds the steps that become due in this time.
 const TICK: Duration = Duration::from_millis(20);
-/// How long a cancelled run waits for the steps under way.
+/// How long a cancelled run waits for the steps in flight.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What a run wrote.
+/// The counts of one run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Steps written, by kind; a transaction is one step.
     pub operations: BTreeMap<Operation, u64>,
-    /// Attempts that had to be made again.
+    /// The number of retried attempts.
     pub retries: u64,
-    /// Steps of unknown outcome because the run was cancelled meanwhile.
+    /// Steps whose outcome is unknown because the run was cancelled meanwhile.
     pub unknown: u64,
 }
 
 impl Counts {
-    /// Steps written.
+    /// Returns the number of steps written.
     pub fn total(&self) -> u64 {
         self.operations.values().sum()
     }
@@ -80,7 +80,7 @@ pub struct Workload {
     known: Option<Known>,
 }
 
-/// What lives, and where the sequence stands.
+/// The live documents, and the position in the sequence.
 #[derive(Debug)]
 struct Known {
     draw: Draw,
@@ -94,19 +94,19 @@ impl Known {
 }
 
 impl Workload {
-    /// A workload on the application's database. Only one may run on a database at a time.
+    /// Creates a workload on the application's database. Only one may run on a database at a time.
     pub fn new(client: Client, database: &str, seed: u64) -> Self {
         Self { database: client.database(database), seed, known: None }
     }
 
-    /// Writes `rate` steps a second until the end or until cancelled; a cancelled run finishes what is under way, if
-    /// the database answers within five seconds. Can be called again and goes on where it was.
+    /// Writes `rate` steps a second until the end or until cancelled. A cancelled run finishes the steps in flight if
+    /// the database answers within five seconds. Another call continues where the last one ended.
     ///
-    /// Errors of a server that steps down, restarts or is out of reach are retried without end.
+    /// Errors of a server that steps down, restarts or is unreachable are retried without limit.
     ///
     /// # Errors
-    /// [`Error::Write`], [`Error::List`] or [`Error::Prepare`] of class halt, [`Error::Empty`] when there is no user
-    /// to write plans.
+    /// [`Error::Write`], [`Error::List`] or [`Error::Prepare`] of class halt, [`Error::Empty`] when there is no user to
+    /// write plans.
     pub async fn run(&mut self, rate: f64, until: Until, cancel: CancellationToken) -> Result<Counts, Error> {
         let mut known = self.known(&cancel).await?;
         let mut counts = Counts::default();
@@ -132,13 +132,13 @@ impl Workload {
         poison::poison(&self.database, plan, id, kind, &cancel).await
     }
 
-    /// Repairs a poisoned document, from then on one like any other.
+    /// Fixes a poisoned document; from then on it is like any other.
     ///
     /// # Errors
     /// [`Error::Poison`] of class halt.
     pub async fn mend(&mut self, poisoned: Poisoned) -> Result<(), Error> {
         poison::mend(&self.database, poisoned, &CancellationToken::new()).await?;
-        // Read anew: the owner may have been deleted meanwhile, and the plan with it.
+        // The registry is reread: the owner may have been deleted meanwhile, and the plan with it.
         self.known = None;
         Ok(())
     }
@@ -153,7 +153,7 @@ impl Workload {
             Registry::read(database).await
         };
         let (registry, digest) = execute::retrying(cancel, read).await?.ok_or(Error::Cancelled)?;
-        // The digest is in the seed so that a second run does not draw the ids and addresses of the first again.
+        // The digest is part of the seed, so that a second run does not draw the ids and addresses of the first one again.
         let draw = Draw::new(self.seed ^ digest, 0);
         if registry.pool(Collection::Users).is_empty() {
             return Err(Error::Empty { collection: Collection::Users });
@@ -203,13 +203,13 @@ impl Workload {
                 return Ok(());
             }
             tokio::select! {
-                // Finished steps first: they make room.
+                // Finished steps come first: they make room.
                 biased;
                 Some((touches, outcome)) = under_way.next(), if !under_way.is_empty() => {
                     lanes.leave(&touches);
                     counts.add(outcome?);
                 }
-                // Also the moment at which a cancellation is seen.
+                // A tick is also when a cancellation is noticed.
                 _ = ticks.tick() => {}
             }
         }

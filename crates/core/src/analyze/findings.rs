@@ -34,7 +34,7 @@ pub struct Findings {
     pub faults: Vec<Finding>,
     /// Data that is legal and suspicious.
     pub warnings: Vec<Finding>,
-    /// What was examined, and what was not.
+    /// Notes on the data that was examined, and on the data that was not.
     pub notes: Vec<String>,
 }
 

@@ -1,4 +1,4 @@
-//! What a survey saw of one collection.
+//! The observations of a survey on one collection.
 
 use super::{shape::Shape, tally::Tally};
 
@@ -11,7 +11,7 @@ pub enum Coverage {
     All,
 }
 
-/// What was seen of one collection.
+/// The observations on one collection.
 #[derive(Debug)]
 pub(super) struct Seen {
     pub(super) shape: Shape,

@@ -184,7 +184,7 @@ struct Walk<'n> {
 }
 
 impl Walk<'_> {
-    /// What cannot be read ends the object: the mapping names it.
+    /// Reads the fields of an object up to the first that cannot be read; the mapping reports that one.
     fn fields(&mut self, node: &mut Node, document: &RawDocument, depth: usize) {
         for element in document {
             let Ok((name, value)) = element else { return };

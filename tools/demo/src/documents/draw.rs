@@ -1,4 +1,4 @@
-//! Draws values of a document from a random stream: words, dates, money.
+//! Draws the values of a document from a random stream: words, dates, money.
 
 use bson::{Bson, DateTime, Decimal128, Document, oid::ObjectId};
 use rand::{Rng, SeedableRng, seq::IndexedRandom};
@@ -6,10 +6,10 @@ use rand_chacha::ChaCha8Rng;
 
 use super::words;
 
-/// 2021-01-01T00:00:00Z in milliseconds, when the application opened.
+/// The application's opening, 2021-01-01T00:00:00Z, in milliseconds.
 const OPENED_MS: i64 = 1_609_459_200_000;
 const DAY_MS: i64 = 86_400_000;
-/// Days from the opening to the last date of a generated document.
+/// Days from the opening to the last date in a generated document.
 const DAYS: i64 = 1_500;
 
 /// A random stream with the vocabulary of the application.
@@ -17,7 +17,7 @@ const DAYS: i64 = 1_500;
 pub(crate) struct Draw(ChaCha8Rng);
 
 impl Draw {
-    /// The stream with number `stream` of a seed: streams of one seed are independent of each other.
+    /// Creates stream number `stream` of a seed; streams of one seed are independent of each other.
     pub(crate) fn new(seed: u64, stream: u64) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         rng.set_stream(stream);
@@ -28,22 +28,22 @@ impl Draw {
         self.0.random_bool(probability)
     }
 
-    /// A number in `[low, high)`.
+    /// Draws a number in `[low, high)`.
     pub(crate) fn below(&mut self, low: i64, high: i64) -> i64 {
         self.0.random_range(low..high)
     }
 
-    /// A number in `[low, high)`.
+    /// Draws a number in `[low, high)`.
     pub(crate) fn int(&mut self, low: i32, high: i32) -> i32 {
         self.0.random_range(low..high)
     }
 
-    /// A position in `[0, length)`; `length` must not be zero.
+    /// Draws a position in `[0, length)`; `length` must not be zero.
     pub(crate) fn index(&mut self, length: usize) -> usize {
         self.0.random_range(0..length)
     }
 
-    /// A number in `[low, high)` with the digits a division leaves.
+    /// Draws a number in `[low, high)` with the many digits that a division leaves.
     pub(crate) fn ratio(&mut self, low: f64, high: f64) -> f64 {
         self.0.random_range(low..high)
     }
@@ -56,7 +56,7 @@ impl Draw {
         self.pick(words).unwrap_or_default()
     }
 
-    /// Up to `most` different words as an array, at least `least`.
+    /// Draws between `least` and `most` different words as an array.
     pub(crate) fn words(&mut self, words: &[&'static str], least: usize, most: usize) -> Vec<&'static str> {
         let amount = self.0.random_range(least..=most);
         words.choose_multiple(&mut self.0, amount).copied().collect()
@@ -66,7 +66,7 @@ impl Draw {
         self.words(words::TAGS, 0, 5)
     }
 
-    /// Sentences of seven to thirteen words.
+    /// Draws between `least` and `most` sentences of seven to thirteen words.
     pub(crate) fn text(&mut self, least: usize, most: usize) -> String {
         let mut text = String::new();
         for sentence in 0..self.0.random_range(least..=most) {
@@ -88,40 +88,40 @@ impl Draw {
         text
     }
 
-    /// An amount of money in `[low, high)` whole units, with cents more often than not.
+    /// Draws an amount of money in `[low, high)` whole units, with cents more often than not.
     pub(crate) fn money(&mut self, low: i64, high: i64) -> Decimal128 {
         let units = self.0.random_range(low..high);
         if self.chance(0.3) { whole(units) } else { cents(units * 100 + self.0.random_range(0..100)) }
     }
 
-    /// A moment with milliseconds.
+    /// Draws an instant with milliseconds.
     pub(crate) fn moment(&mut self) -> DateTime {
         DateTime::from_millis(OPENED_MS + self.0.random_range(0..DAYS * DAY_MS))
     }
 
-    /// A day as the application stores it: midnight UTC, from `before` days before the opening on.
+    /// Draws a day as the application stores it: midnight UTC, no earlier than `before` days before the opening.
     pub(crate) fn day(&mut self, before: i64) -> DateTime {
         DateTime::from_millis(OPENED_MS + self.0.random_range(-before..DAYS) * DAY_MS)
     }
 
-    /// An id as the driver makes them: seconds, then what is unique.
+    /// Draws an id with the driver's layout: seconds first, then the unique part.
     pub(crate) fn id(&mut self) -> ObjectId {
         let seconds = OPENED_MS / 1000 + self.0.random_range(0..DAYS * DAY_MS / 1000);
         let seconds = u32::try_from(seconds).unwrap_or(u32::MAX);
         ObjectId::from_parts(seconds, self.0.random(), self.0.random())
     }
 
-    /// A text nobody else will draw.
+    /// Draws a text that no other draw repeats.
     pub(crate) fn tag(&mut self) -> String {
         format!("{:016x}", self.0.random::<u64>())
     }
 
-    /// A member of `values` in three of four draws, else null.
+    /// Returns a member of `values` in three of four draws, otherwise null.
     pub(crate) fn maybe(&mut self, values: &[ObjectId]) -> Bson {
         if self.chance(0.25) { Bson::Null } else { self.pick(values).map_or(Bson::Null, Bson::ObjectId) }
     }
 
-    /// Sets a field in a share of the draws: an optional field is absent, not null.
+    /// Sets a field in a share of the draws; otherwise the field is absent, not null.
     pub(crate) fn sometimes(
         &mut self,
         document: &mut Document,
@@ -136,17 +136,18 @@ impl Draw {
     }
 }
 
-/// An exact amount of hundredths, scale 2.
+/// Returns an exact amount of hundredths, scale 2.
 pub(crate) fn cents(amount: i64) -> Decimal128 {
     decimal(amount, -2)
 }
 
-/// An exact whole amount, scale 0.
+/// Returns an exact whole amount, scale 0.
 fn whole(amount: i64) -> Decimal128 {
     decimal(amount, 0)
 }
 
-/// IEEE 754-2008 decimal128, binary integer significand: sign, 14 bits of exponent biased by 6176, 113 bits of digits.
+/// Encodes an IEEE 754-2008 decimal128 with a binary integer significand: sign, 14 bits of exponent biased by 6176, 113 bits of
+/// digits.
 fn decimal(digits: i64, exponent: i16) -> Decimal128 {
     let sign = u128::from(digits < 0) << 127;
     let exponent = u128::from((exponent + 6176).unsigned_abs()) << 113;

@@ -4,14 +4,14 @@ use bson::{Bson, Document, doc, oid::ObjectId};
 
 use super::{draw::Draw, words};
 
-/// What `app.organisations.kind` allows.
+/// Values that `app.organisations.kind` allows.
 const ORGANISATION_KINDS: &[&str] = &["startup", "company", "charity", "public_body"];
-/// What `app.users.status` allows.
+/// Values that `app.users.status` allows.
 const USER_STATUSES: &[&str] = &["active", "invited", "suspended"];
-/// What `app.users.role` allows.
+/// Values that `app.users.role` allows.
 const USER_ROLES: &[&str] = &["founder", "member", "adviser", "investor"];
 
-/// An organisation; its slug is unique.
+/// Generates an organisation; its slug is unique.
 pub(crate) fn organisation(draw: &mut Draw, id: ObjectId) -> Document {
     let (firm, trade) = (draw.word(words::FIRMS), draw.word(words::TRADES));
     let slug = format!("{}-{}-{}", firm.to_lowercase(), trade.to_lowercase(), draw.tag());
@@ -36,7 +36,7 @@ pub(crate) fn organisation(draw: &mut Draw, id: ObjectId) -> Document {
     document
 }
 
-/// A user; the address is unique.
+/// Generates a user; the email address is unique.
 pub(crate) fn user(draw: &mut Draw, id: ObjectId, organisations: &[ObjectId]) -> Document {
     let mut profile = doc! {
         "address": {
@@ -62,7 +62,7 @@ pub(crate) fn user(draw: &mut Draw, id: ObjectId, organisations: &[ObjectId]) ->
         "loginCount": draw.below(0, 5_000),
         "emailVerified": draw.chance(0.8),
     };
-    // Accounts from before there was a status have none; the mapping gives them the default.
+    // Accounts older than the status field have none; the mapping fills in the default.
     draw.sometimes(&mut document, 0.85, "status", |draw| draw.word(USER_STATUSES).into());
     draw.sometimes(&mut document, 0.7, "rating", |draw| draw.ratio(0.0, 5.0).into());
     draw.sometimes(
@@ -77,17 +77,17 @@ pub(crate) fn user(draw: &mut Draw, id: ObjectId, organisations: &[ObjectId]) ->
     document
 }
 
-/// An address nobody else has.
+/// Draws an email address that nobody else has.
 pub(crate) fn email(draw: &mut Draw) -> String {
     format!("{}.{}@mail.example", draw.word(words::FIRMS).to_lowercase(), draw.tag())
 }
 
-/// Where somebody lives.
+/// Draws the city where somebody lives.
 pub(crate) fn city(draw: &mut Draw) -> &'static str {
     draw.word(words::CITIES)
 }
 
-/// A settings object whose shape differs from document to document.
+/// Draws a settings object whose shape differs from document to document.
 pub(crate) fn settings(draw: &mut Draw) -> Document {
     let mut settings = doc! {
         "theme": draw.word(&["light", "dark", "system"]),
@@ -100,7 +100,7 @@ pub(crate) fn settings(draw: &mut Draw) -> Document {
     settings
 }
 
-/// When the document was made and last changed.
+/// Sets the times at which the document was created and last changed.
 pub(super) fn stamp(draw: &mut Draw, document: &mut Document) {
     let (one, other) = (draw.moment(), draw.moment());
     document.insert("createdAt", one.min(other));

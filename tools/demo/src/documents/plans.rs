@@ -4,25 +4,25 @@ use bson::{Bson, Document, doc, oid::ObjectId};
 
 use super::{draw::Draw, people, words};
 
-/// What `app.plans.status` allows.
+/// Values that `app.plans.status` allows.
 pub(crate) const PLAN_STATUSES: &[&str] = &["draft", "in_review", "approved", "archived"];
-/// What `app.plans.stage` allows.
+/// Values that `app.plans.stage` allows.
 pub(crate) const PLAN_STAGES: &[&str] = &["idea", "seed", "growth", "mature"];
-/// What `app.sections.kind` allows.
+/// Values that `app.sections.kind` allows.
 const SECTION_KINDS: &[&str] = &["text", "table", "canvas", "checklist"];
-/// What the columns `currency` allow.
+/// Values that the `currency` columns allow.
 pub(super) const CURRENCIES: &[&str] = &["EUR", "USD", "GBP", "NOK"];
 
-/// Whom and what a plan refers to.
+/// The documents that a plan refers to.
 pub(crate) struct PlanLinks<'a> {
     pub(crate) owner: ObjectId,
     pub(crate) users: &'a [ObjectId],
     pub(crate) organisations: &'a [ObjectId],
-    /// Plans it may be a copy of.
+    /// Plans that it may be a copy of.
     pub(crate) templates: &'a [ObjectId],
 }
 
-/// A plan with up to five milestones.
+/// Generates a plan with up to five milestones.
 pub(crate) fn plan(draw: &mut Draw, id: ObjectId, links: &PlanLinks<'_>) -> Document {
     let collaborators: Vec<ObjectId> = (0..draw.index(4)).filter_map(|_| draw.pick(links.users)).collect();
     let milestones: Vec<Document> = (0..draw.index(6)).map(|_| milestone(draw)).collect();
@@ -45,13 +45,13 @@ pub(crate) fn plan(draw: &mut Draw, id: ObjectId, links: &PlanLinks<'_>) -> Docu
     };
     draw.sometimes(&mut document, 0.8, "summary", |draw| draw.text(2, 6).into());
     draw.sometimes(&mut document, 0.5, "public", |draw| draw.chance(0.3).into());
-    // The field is absent in a plan begun from nothing, null in one whose template was removed.
+    // The field is absent in a plan started from scratch, and null in one whose template was removed.
     draw.sometimes(&mut document, 0.3, "basedOn", |draw| draw.maybe(links.templates));
     people::stamp(draw, &mut document);
     document
 }
 
-/// A milestone; its own `_id` is the key of its row.
+/// Generates a milestone; its own `_id` is the key of its row.
 pub(crate) fn milestone(draw: &mut Draw) -> Document {
     let mut milestone = doc! {
         "_id": draw.id(),
@@ -66,16 +66,16 @@ pub(crate) fn milestone(draw: &mut Draw) -> Document {
     milestone
 }
 
-/// Where a section stands and what it leans on.
+/// The position of a section and the documents it refers to.
 pub(crate) struct SectionLinks<'a> {
     pub(crate) plan: ObjectId,
-    /// Unique in the plan.
+    /// The section's position, unique within the plan.
     pub(crate) order: i32,
     pub(crate) packs: &'a [ObjectId],
     pub(crate) users: &'a [ObjectId],
 }
 
-/// A section of a plan.
+/// Generates a section of a plan.
 pub(crate) fn section(draw: &mut Draw, id: ObjectId, links: &SectionLinks<'_>) -> Document {
     let words = draw.int(40, 900);
     let blocks: Vec<Document> = (0..draw.index(4))
@@ -100,7 +100,7 @@ pub(crate) fn section(draw: &mut Draw, id: ObjectId, links: &SectionLinks<'_>) -
     document
 }
 
-/// A review; older ones name the reviewer by the hex digits of the id.
+/// Generates a review; older ones name the reviewer by the hex digits of the id.
 pub(crate) fn review(draw: &mut Draw, users: &[ObjectId]) -> Document {
     let reviewer = match draw.maybe(users) {
         Bson::ObjectId(id) if draw.chance(0.3) => Bson::String(id.to_hex()),

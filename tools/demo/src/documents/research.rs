@@ -4,12 +4,12 @@ use bson::{Bson, Document, doc, oid::ObjectId};
 
 use super::{draw::Draw, people, plans::CURRENCIES, words};
 
-/// What `app.research_packs.state` allows.
+/// Values that `app.research_packs.state` allows.
 const PACK_STATES: &[&str] = &["collecting", "ready", "stale"];
-/// What `app.financial_models.scenario` allows.
+/// Values that `app.financial_models.scenario` allows.
 pub(crate) const SCENARIOS: &[&str] = &["base", "optimistic", "pessimistic"];
 
-/// A research pack with one to five sources; `plan` is optional.
+/// Generates a research pack with one to five sources; `plan` is optional.
 pub(crate) fn research_pack(draw: &mut Draw, id: ObjectId, owner: ObjectId, plans: &[ObjectId]) -> Document {
     let sources: Vec<Document> = (0..=draw.index(5)).map(|_| source(draw)).collect();
     let findings: Vec<Document> = (0..draw.index(3))
@@ -33,7 +33,7 @@ pub(crate) fn research_pack(draw: &mut Draw, id: ObjectId, owner: ObjectId, plan
     document
 }
 
-/// A source of a pack; it has no `_id`, `key` is what tells it from the others.
+/// Generates a source of a pack. It has no `_id`; `key` distinguishes it from the others.
 pub(crate) fn source(draw: &mut Draw) -> Document {
     let tag = draw.tag();
     let mut source = doc! {
@@ -48,7 +48,7 @@ pub(crate) fn source(draw: &mut Draw) -> Document {
     source
 }
 
-/// A financial model of a plan.
+/// Generates a financial model of a plan.
 pub(crate) fn financial_model(draw: &mut Draw, id: ObjectId, plan: ObjectId) -> Document {
     let mut document = doc! {
         "_id": id,

@@ -1,4 +1,4 @@
-//! Words that the application's texts are made of. All invented or plain vocabulary; no names of real persons.
+//! Words from which the application's texts are made: all invented or plain vocabulary, no names of real persons.
 
 pub(super) const GIVEN: &[&str] = &[
     "Alba", "Boris", "Chidi", "Dunja", "Emre", "Freya", "Goran", "Hana", "Ilse", "Jorah", "Kaito", "Lúcia", "Mirek",

@@ -1,4 +1,4 @@
-//! Chooses the next step from a seed and from what lives. Pure: the same draws on the same registry give the same step.
+//! Chooses the next step from a seed and the live documents. Pure: the same draws on the same registry give the same step.
 
 use super::{
     inserts,
@@ -8,10 +8,10 @@ use super::{
 };
 use crate::documents::Draw;
 
-/// A kind of step may be impossible just now, such as a swap in a plan with one section; then another is drawn.
+/// Draws per step: a kind may be impossible at the moment, such as a swap in a plan with one section; then another is drawn.
 const ATTEMPTS: usize = 200;
 
-/// How often each kind comes, out of the sum.
+/// Returns how often a kind comes, relative to the sum.
 fn weight(operation: Operation) -> usize {
     match operation {
         Operation::Insert => 150,
@@ -42,7 +42,7 @@ fn weight(operation: Operation) -> usize {
     }
 }
 
-/// The next step; the registry then knows what the step will have done. None when nothing is possible.
+/// Chooses the next step and updates the registry as if it were written; returns none when nothing is possible.
 pub(super) fn next(draw: &mut Draw, registry: &mut Registry) -> Option<Step> {
     (0..ATTEMPTS).find_map(|_| {
         let operation = operation(draw);
@@ -61,7 +61,7 @@ fn operation(draw: &mut Draw) -> Operation {
     Operation::Insert
 }
 
-/// One step of this kind.
+/// Builds one step of this kind.
 pub(super) fn step(operation: Operation, draw: &mut Draw, registry: &mut Registry) -> Option<Step> {
     match operation {
         Operation::Insert => inserts::insert(draw, registry),
@@ -107,7 +107,7 @@ mod tests {
     use super::*;
     use crate::Collection;
 
-    /// The steps of a seed, on an application that begins with five users.
+    /// Returns the first steps of a seed, on an application that begins with five users.
     fn steps(seed: u64, amount: usize) -> Vec<Step> {
         let (mut draw, mut registry) = (Draw::new(seed, 0), Registry::default());
         for _ in 0..5 {

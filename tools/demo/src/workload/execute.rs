@@ -1,4 +1,4 @@
-//! Writes one step, again and again until it is written: what an application with a good driver does in a failover.
+//! Writes one step and retries until it is written, as an application with a good driver does during a failover.
 
 use std::time::Duration;
 
@@ -14,22 +14,22 @@ use tokio_util::sync::CancellationToken;
 use super::step::{Operation, Step, Update, Write};
 use crate::{Collection, Error};
 
-/// First and longest delay between two attempts. Their number has no bound: a failover ends.
+/// The first and longest delay between two attempts. The number of attempts is unbounded: a failover ends.
 const MIN_DELAY: Duration = Duration::from_millis(50);
 const MAX_DELAY: Duration = Duration::from_secs(2);
-/// How often a commit of unknown outcome is sent again before the whole transaction is.
+/// How often a commit of unknown outcome is sent before the whole transaction is retried.
 const COMMITS: usize = 5;
 
-/// What became of a step.
+/// The outcome of a step.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Outcome {
     pub(super) operation: Operation,
     pub(super) retries: u64,
-    /// False: cancelled before it was known to be written.
+    /// False when the step was cancelled before it was known to be written.
     pub(super) written: bool,
 }
 
-/// Writes a step; statements of a transaction all or none.
+/// Writes a step; the statements of a transaction are written all or none.
 ///
 /// # Errors
 /// [`Error::Write`] of a class other than transient.
@@ -50,8 +50,8 @@ pub(super) async fn execute(database: &Database, step: Step, cancel: &Cancellati
     Ok(Outcome { operation: step.operation, retries: attempts.saturating_sub(1), written })
 }
 
-/// Tries until it is done, fails with an error that is not transient, or is cancelled (then none). An attempt in flight is
-/// not dropped by the cancellation: its outcome would be unknown.
+/// Retries until an attempt succeeds, fails with an error that is not transient, or the run is cancelled (then returns
+/// none). The cancellation does not drop an attempt in flight: its outcome would be unknown.
 pub(super) async fn retrying<T, F>(
     cancel: &CancellationToken,
     mut attempt: impl FnMut() -> F,
@@ -97,7 +97,7 @@ async fn transact(database: &Database, writes: &[(Collection, Write)], again: bo
     result
 }
 
-/// Runs one statement, in the session's transaction if there is one. `again`: an attempt of unknown outcome came before.
+/// Runs one statement, in the session's transaction if there is one. `again`: an earlier attempt had an unknown outcome.
 async fn apply(
     database: &Database,
     session: Option<&mut ClientSession>,
@@ -115,7 +115,7 @@ async fn apply(
         };
     }
     match write {
-        // The first attempt may have been done: the insert must not find itself in the way.
+        // The first attempt may have succeeded, so the insert must not collide with its own document.
         Write::Insert(document) if again => {
             let filter = doc! { "_id": document.get("_id").cloned() };
             run!(documents.replace_one(filter, document).upsert(true))

@@ -1,4 +1,4 @@
-//! Steps that make documents.
+//! Steps that create documents.
 
 use mongodb::bson::{Document, doc, oid::ObjectId};
 
@@ -11,7 +11,7 @@ use crate::{
     documents::{self, Draw, PlanLinks, SectionLinks},
 };
 
-/// Makes a document under this `_id` and tells the registry; none if what it must refer to is missing.
+/// Generates a document under this `_id` and adds it to the registry; returns none if a document it must refer to is missing.
 pub(super) fn document(
     draw: &mut Draw,
     registry: &mut Registry,
@@ -48,7 +48,7 @@ pub(super) fn document(
     Some(document)
 }
 
-/// A plan of this owner; the registry does not hear of it.
+/// Generates a plan of this owner without adding it to the registry.
 pub(super) fn plan(draw: &mut Draw, registry: &Registry, id: ObjectId, owner: ObjectId) -> Document {
     let links = PlanLinks {
         owner,
@@ -59,7 +59,7 @@ pub(super) fn plan(draw: &mut Draw, registry: &Registry, id: ObjectId, owner: Ob
     documents::plan(draw, id, &links)
 }
 
-/// A section at this place; the registry does not hear of it.
+/// Generates a section at this position without adding it to the registry.
 pub(super) fn section(draw: &mut Draw, registry: &Registry, id: ObjectId, plan: ObjectId, order: i32) -> Document {
     let links = SectionLinks {
         plan,
@@ -70,7 +70,7 @@ pub(super) fn section(draw: &mut Draw, registry: &Registry, id: ObjectId, plan: 
     documents::section(draw, id, &links)
 }
 
-/// The share of each collection in new documents follows its size.
+/// Draws the collection of a new document; the share of each collection follows its size.
 fn collection(draw: &mut Draw) -> Collection {
     match draw.index(100) {
         0..3 => Collection::Organisations,
@@ -88,7 +88,7 @@ pub(super) fn insert(draw: &mut Draw, registry: &mut Registry) -> Option<Step> {
     Some(Step::of(Operation::Insert, &[id], vec![(collection, Write::Insert(document))]))
 }
 
-/// A plan with its first sections, as the application makes it from a wizard.
+/// Builds a step that creates a plan with its first sections, as the application does from a wizard.
 pub(super) fn insert_plan(draw: &mut Draw, registry: &mut Registry) -> Option<Step> {
     let id = draw.id();
     let mut writes = vec![(Collection::Plans, Write::Insert(document(draw, registry, Collection::Plans, id)?))];
@@ -112,7 +112,7 @@ pub(super) fn upsert(draw: &mut Draw, registry: &mut Registry) -> Option<Step> {
     Some(Step::of(Operation::Upsert, &[id], vec![(collection, update.into())]))
 }
 
-/// Gives the `_id` deleted longest ago to a new document; a plain insert when nothing was deleted.
+/// Builds a step that reuses the `_id` deleted longest ago; a plain insert when nothing was deleted.
 pub(super) fn reinsert(draw: &mut Draw, registry: &mut Registry) -> Option<Step> {
     let Some((collection, id)) = registry.exhume() else {
         return insert(draw, registry);

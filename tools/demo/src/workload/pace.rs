@@ -1,4 +1,4 @@
-//! When the next step is due, and which steps may be under way together.
+//! When the next step is due, and which steps may be in flight together.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -7,9 +7,9 @@ use tokio::time::Instant;
 
 use super::step::Step;
 
-/// Steps under way at once.
+/// Steps in flight at once.
 const MAX_CONCURRENT: usize = 16;
-/// After a stall, this much of what was missed is made up for, no more.
+/// After a stall, at most this much of the missed time is made up for.
 const CATCH_UP: Duration = Duration::from_secs(1);
 
 /// When a run ends.
@@ -23,7 +23,7 @@ pub enum Until {
     Cancelled,
 }
 
-/// A rate with a bounded memory of what is due.
+/// A rate with a bounded backlog of due steps.
 #[derive(Debug)]
 pub(super) struct Pace {
     rate: f64,
@@ -34,12 +34,12 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// Steps a second, between one in a quarter of an hour and a million.
+    /// Creates a pace of `rate` steps a second, limited to between one in a quarter of an hour and a million.
     pub(super) fn new(rate: f64, until: Until, now: Instant) -> Self {
         Self { rate: rate.clamp(0.001, 1e6), until, due: 1.0, at: now, issued: 0 }
     }
 
-    /// Whether no further step is to be started.
+    /// Returns whether no further step is to be started.
     pub(super) fn has_ended(&self, now: Instant) -> bool {
         match self.until {
             Until::Deadline(deadline) => now >= deadline,
@@ -48,7 +48,7 @@ impl Pace {
         }
     }
 
-    /// Takes one step if one is due.
+    /// Takes one step if one is due; returns whether it did.
     pub(super) fn take(&mut self, now: Instant) -> bool {
         let missed = now.duration_since(self.at).as_secs_f64() * self.rate;
         self.at = now;
@@ -62,7 +62,7 @@ impl Pace {
     }
 }
 
-/// The steps under way: none mentions a document that another one changes.
+/// The steps in flight: none mentions a document that another one changes.
 #[derive(Debug, Default)]
 pub(super) struct Lanes {
     touched: HashSet<ObjectId>,
@@ -71,7 +71,7 @@ pub(super) struct Lanes {
 }
 
 impl Lanes {
-    /// Takes a lane for a step, if it may start now.
+    /// Takes a lane for a step if it may start now; returns whether it did.
     pub(super) fn enter(&mut self, step: &Step) -> bool {
         if self.alone || self.under_way >= MAX_CONCURRENT || (step.alone && self.under_way > 0) {
             return false;
@@ -86,7 +86,7 @@ impl Lanes {
         free
     }
 
-    /// Gives the lane of a step back.
+    /// Releases the lane of a step.
     pub(super) fn leave(&mut self, touches: &[ObjectId]) {
         for id in touches {
             self.touched.remove(id);

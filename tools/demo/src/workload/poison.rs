@@ -1,4 +1,4 @@
-//! Documents that PostgreSQL must refuse, and their cure.
+//! Documents that PostgreSQL must refuse, and their fix.
 
 use mongodb::{
     Database,
@@ -9,10 +9,10 @@ use tokio_util::sync::CancellationToken;
 use super::execute::retrying;
 use crate::{Collection, Error};
 
-/// Longer than the column `app.plans.title` takes.
+/// A length above the limit of the column `app.plans.title`.
 const TOO_LONG: usize = 400;
 
-/// Why PostgreSQL refuses a document.
+/// The reason why PostgreSQL refuses a document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Poison {
     /// A NUL character in a text.
@@ -33,7 +33,7 @@ impl Poison {
             Self::CheckViolation => plan.insert("status", "on_holiday"),
             Self::TooLong => plan.insert("title", "long ".repeat(TOO_LONG / 5)),
         };
-        // The workload refers to no document with this mark, so one refusal stays one refusal.
+        // The workload refers to no document with this mark, so one refusal causes no others.
         plan.insert("poisoned", true);
     }
 }
@@ -45,7 +45,7 @@ pub struct Poisoned {
     pub collection: Collection,
     /// Its `_id`.
     pub id: ObjectId,
-    /// Why it is refused.
+    /// The reason for the refusal.
     pub kind: Poison,
 }
 
@@ -67,7 +67,7 @@ pub(super) async fn poison(
     Ok(Poisoned { collection, id, kind })
 }
 
-/// Gives the document values that the target takes.
+/// Gives the document values that the target accepts.
 pub(super) async fn mend(database: &Database, poisoned: Poisoned, cancel: &CancellationToken) -> Result<(), Error> {
     let cured = match poisoned.kind {
         Poison::NulInText | Poison::TooLong => doc! { "title": "Mended" },

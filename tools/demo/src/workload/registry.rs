@@ -1,5 +1,5 @@
-//! What the workload knows of the documents that live: enough to keep references and unique values true without
-//! reading before each write.
+//! The workload's knowledge of the live documents: enough to keep references and unique values valid without reading
+//! before each write.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -15,10 +15,10 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::{Collection, Error, documents::Draw};
 
-/// How many deleted ids are remembered for a second life.
+/// How many deleted ids are remembered for reuse.
 const GRAVES: usize = 256;
 
-/// A change of what lives.
+/// A change to the live documents.
 #[derive(Clone, Debug)]
 pub(super) enum Fact {
     Organisation(ObjectId),
@@ -63,24 +63,24 @@ impl Pool {
     }
 }
 
-/// What is known of a plan.
+/// The known facts about a plan.
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) owner: ObjectId,
     pub(super) sections: Vec<ObjectId>,
     pub(super) models: Vec<ObjectId>,
-    /// The next place of a section that was never taken.
+    /// The next section position that was never taken.
     next_order: i32,
 }
 
-/// What is known of a section.
+/// The known facts about a section.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Section {
     pub(super) plan: ObjectId,
     pub(super) order: i32,
 }
 
-/// The documents that live.
+/// The live documents.
 #[derive(Debug, Default)]
 pub(super) struct Registry {
     pools: HashMap<Collection, Pool>,
@@ -93,10 +93,10 @@ pub(super) struct Registry {
 }
 
 impl Registry {
-    /// Reads what lives, and a digest of it.
+    /// Reads the live documents; returns them with a digest.
     ///
     /// # Errors
-    /// [`Error::List`] with the class of what the driver said.
+    /// [`Error::List`] with the class of the driver's error.
     pub(super) async fn read(database: &Database) -> Result<(Self, u64), Error> {
         let mut registry = Self::default();
         let mut digest = Xxh3::new();
@@ -160,7 +160,7 @@ impl Registry {
         packs
     }
 
-    /// Takes a place in a plan that no section has or had.
+    /// Reserves a position in a plan that no section has or had.
     pub(super) fn reserve_order(&mut self, plan: &ObjectId) -> Option<i32> {
         let plan = self.plans.get_mut(plan)?;
         let order = plan.next_order;
@@ -168,12 +168,12 @@ impl Registry {
         Some(order)
     }
 
-    /// Takes the id of a deleted document out of memory, the oldest first.
+    /// Removes the id that was deleted longest ago from the memory and returns it.
     pub(super) fn exhume(&mut self) -> Option<(Collection, ObjectId)> {
         self.graves.pop_front()
     }
 
-    /// Follows a document that was made, changed or deleted.
+    /// Records that a document was created, changed or deleted.
     pub(super) fn learn(&mut self, fact: Fact) {
         match fact {
             Fact::Organisation(id) => self.add(Collection::Organisations, id),
@@ -248,7 +248,7 @@ impl Registry {
     }
 }
 
-/// A stored document as the registry sees it; one that nothing may refer to is passed over.
+/// Returns a stored document as the registry sees it; skips one that nothing may refer to.
 fn found(collection: Collection, document: &Document) -> Option<Fact> {
     if document.contains_key("poisoned") {
         return None;

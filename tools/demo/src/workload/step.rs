@@ -1,4 +1,4 @@
-//! What one step of the workload is: plain data, decided before anything is written.
+//! One step of the workload: plain data, decided before anything is written.
 
 use std::fmt;
 
@@ -19,7 +19,7 @@ macro_rules! operations {
             /// Every kind, in the order of reports.
             pub const ALL: &'static [Self] = &[$(Self::$variant),+];
 
-            /// The name in reports.
+            /// Returns the name in reports.
             pub fn name(self) -> &'static str {
                 match self { $(Self::$variant => $name),+ }
             }
@@ -90,12 +90,12 @@ pub(super) struct Update {
 }
 
 impl Update {
-    /// Of the one document that the filter finds.
+    /// Creates an update of the one document that the filter matches.
     pub(super) fn one(filter: Document, change: impl Into<UpdateModifications>) -> Self {
         Self { filter, change: change.into(), array_filters: None, upsert: false, many: false }
     }
 
-    /// Of all documents that the filter finds.
+    /// Creates an update of all documents that the filter matches.
     pub(super) fn many(filter: Document, change: impl Into<UpdateModifications>) -> Self {
         Self { many: true, ..Self::one(filter, change) }
     }
@@ -112,19 +112,19 @@ impl From<Update> for Write {
 pub(super) struct Step {
     pub(super) operation: Operation,
     pub(super) writes: Vec<(Collection, Write)>,
-    /// Documents it makes or changes: no other step may mention them while it is under way.
+    /// Documents that it creates or changes: no other step may mention them while it is in flight.
     pub(super) touches: Vec<ObjectId>,
-    /// No other step beside it: it changes documents it does not name.
+    /// Whether no other step may be in flight beside it: it changes documents that it does not name.
     pub(super) alone: bool,
 }
 
 impl Step {
-    /// A step that changes these documents.
+    /// Creates a step that changes these documents.
     pub(super) fn of(operation: Operation, touches: &[ObjectId], writes: Vec<(Collection, Write)>) -> Self {
         Self { operation, writes, touches: touches.to_vec(), alone: false }
     }
 
-    /// A step that deletes what others may refer to, or changes documents by condition.
+    /// Creates a step that deletes documents others may refer to, or that changes documents by condition.
     pub(super) fn alone(operation: Operation, writes: Vec<(Collection, Write)>) -> Self {
         Self { operation, writes, touches: Vec::new(), alone: true }
     }

@@ -1,5 +1,5 @@
-//! Steps of several statements that commit together: several changes of one document, unique values that move
-//! between documents, and deletes with all that hangs on them.
+//! Steps of several statements that commit together: several changes of one document, unique values that move between
+//! documents, and deletes with all dependent documents.
 
 use mongodb::bson::{Bson, Document, doc, oid::ObjectId};
 
@@ -35,7 +35,7 @@ pub(super) fn insert_update_update(draw: &mut Draw, registry: &mut Registry) -> 
     Some(Step::of(Operation::InsertUpdateUpdate, &[id], writes))
 }
 
-/// Of documents that nothing refers to: a target with cascades may see the delete alone.
+/// Updates, deletes and reinserts a document that nothing refers to: a target with cascades may see the delete alone.
 pub(super) fn update_delete_reinsert(draw: &mut Draw, registry: &mut Registry) -> Option<Step> {
     let (collection, field) = draw.pick(&[(Sections, "title"), (FinancialModels, "name")])?;
     let id = registry.draw(collection, draw)?;
@@ -52,7 +52,7 @@ pub(super) fn update_delete_reinsert(draw: &mut Draw, registry: &mut Registry) -
     Some(Step::of(Operation::UpdateDeleteReinsert, &[id], writes))
 }
 
-/// Nobody outside the transaction ever sees the document, but the stream has its events.
+/// Inserts and deletes a document that nobody outside the transaction ever sees; the stream has its events.
 pub(super) fn insert_delete(draw: &mut Draw, registry: &mut Registry) -> Option<Step> {
     let id = draw.id();
     let document = inserts::document(draw, registry, Sections, id)?;
@@ -61,7 +61,7 @@ pub(super) fn insert_delete(draw: &mut Draw, registry: &mut Registry) -> Option<
     Some(Step::of(Operation::InsertDelete, &[id], writes))
 }
 
-/// Two sections of one plan change places, by way of a negative one because the pair is unique at each statement.
+/// Swaps the positions of two sections, via a negative one because plan and position are unique at each statement.
 pub(super) fn swap_order(draw: &mut Draw, registry: &mut Registry) -> Option<Step> {
     let one = registry.draw(Sections, draw)?;
     let here = registry.section(&one)?;
@@ -108,7 +108,7 @@ pub(super) fn hand_over_unique(draw: &mut Draw, registry: &mut Registry) -> Opti
     Some(Step::of(Operation::HandOverUnique, &[giver, taker], writes))
 }
 
-/// A section or a model: nothing refers to it.
+/// Deletes a section or a model: nothing refers to either.
 pub(super) fn delete(draw: &mut Draw, registry: &mut Registry) -> Option<Step> {
     let collection = draw.pick(&[Sections, Sections, FinancialModels])?;
     let id = registry.draw(collection, draw)?;
@@ -116,7 +116,7 @@ pub(super) fn delete(draw: &mut Draw, registry: &mut Registry) -> Option<Step> {
     Some(Step::of(Operation::Delete, &[id], vec![(collection, Write::DeleteOne(id))]))
 }
 
-/// What the target does with `ON DELETE CASCADE` and `SET NULL`, done by the application.
+/// Deletes a document and does what the target does with `ON DELETE CASCADE` and `SET NULL`.
 pub(super) fn delete_cascade(draw: &mut Draw, registry: &mut Registry) -> Option<Step> {
     let collection = draw.pick(&[Plans, Plans, Plans, ResearchPacks, ResearchPacks, Users, Organisations])?;
     if registry.pool(collection).len() < KEPT {
@@ -135,7 +135,7 @@ pub(super) fn delete_cascade(draw: &mut Draw, registry: &mut Registry) -> Option
             writes.push((Sections, Update::many(named, doc! { "$set": { "review.by": Bson::Null } }).into()));
             let change = doc! { "$pull": { "collaborators": id } };
             writes.push((Plans, Update::many(doc! { "collaborators": id }, change).into()));
-            // Also plans that the registry does not follow, see `poison`.
+            // This includes plans that the registry does not follow, see `poison`.
             writes.push((Plans, Write::DeleteMany(doc! { "owner": id })));
             writes.push((Users, Write::DeleteOne(id)));
             registry.learn(Fact::Deleted(Users, id));
@@ -150,7 +150,7 @@ pub(super) fn delete_cascade(draw: &mut Draw, registry: &mut Registry) -> Option
     Some(Step::alone(Operation::DeleteCascade, writes))
 }
 
-/// References to documents that go become null.
+/// Sets references to deleted documents to null.
 fn clear(writes: &mut Vec<(Collection, Write)>, collection: Collection, field: &str, gone: &[ObjectId]) {
     let filter = doc! { field: { "$in": gone.to_vec() } };
     writes.push((collection, Update::many(filter, doc! { "$set": { field: Bson::Null } }).into()));

@@ -1,5 +1,5 @@
-//! Steps that change one document with one statement, or several without a transaction: every update operator that
-//! an application may use.
+//! Steps that change one document with one statement, or several documents without a transaction: every update operator
+//! that an application may use.
 
 use mongodb::bson::{Bson, DateTime, Document, doc, oid::ObjectId};
 
@@ -13,18 +13,18 @@ use crate::{
     documents::{self, Draw, PLAN_STAGES, PLAN_STATUSES, SCENARIOS, cents},
 };
 
-/// A step of one update statement with this change of the document.
+/// Builds a step of one update statement with this change to the document.
 fn update(operation: Operation, collection: Collection, id: ObjectId, change: Document) -> Step {
     Step::of(operation, &[id], vec![(collection, Update::one(doc! { "_id": id }, change).into())])
 }
 
-/// A document of one of these collections, and which of them.
+/// Draws a document of one of these collections; returns its collection and its id.
 fn any<const N: usize>(draw: &mut Draw, registry: &Registry, from: [Collection; N]) -> Option<(Collection, ObjectId)> {
     let collection = draw.pick(&from)?;
     Some((collection, registry.draw(collection, draw)?))
 }
 
-/// The time of the change, as the application's clock has it.
+/// Returns the time of the change by the application's clock.
 fn now() -> DateTime {
     DateTime::now()
 }
@@ -105,8 +105,8 @@ pub(super) fn max(draw: &mut Draw, registry: &Registry) -> Option<Step> {
     Some(update(Operation::Max, collection, id, doc! { "$max": max }))
 }
 
-/// Arrays are sliced so that documents keep their size; an element with a key is pushed only if it is not there yet,
-/// because the application may have to try again without knowing whether the first attempt was done.
+/// Pushes to an array, sliced so that documents keep their size. An element with a key is pushed only if it is not
+/// there yet, because the application may have to retry without knowing whether the first attempt succeeded.
 pub(super) fn push(draw: &mut Draw, registry: &Registry) -> Option<Step> {
     let (collection, id) = any(draw, registry, [Plans, Plans, ResearchPacks, Users, Sections])?;
     let (filter, push) = match collection {
@@ -181,7 +181,7 @@ pub(super) fn current_date(draw: &mut Draw, registry: &Registry) -> Option<Step>
 
 pub(super) fn array_filters(draw: &mut Draw, registry: &Registry) -> Option<Step> {
     let (collection, id) = any(draw, registry, [Plans, ResearchPacks])?;
-    // `$[]` needs the array to be there.
+    // `$[]` requires the array to exist.
     let (array, change, filters) = match collection {
         Plans if draw.chance(0.3) => ("milestones", doc! { "$set": { "milestones.$[].done": draw.chance(0.5) } }, None),
         Plans => (
@@ -234,7 +234,7 @@ pub(super) fn pipeline(draw: &mut Draw, registry: &Registry) -> Option<Step> {
     Some(Step::of(Operation::Pipeline, &[id], writes))
 }
 
-/// All sections of a plan at once: many events of one statement.
+/// Updates all sections of a plan with one statement, which causes many events.
 pub(super) fn update_many(draw: &mut Draw, registry: &Registry) -> Option<Step> {
     let plan = registry.draw(Plans, draw)?;
     let mut touches = registry.plan(&plan)?.sections.clone();
@@ -244,7 +244,7 @@ pub(super) fn update_many(draw: &mut Draw, registry: &Registry) -> Option<Step> 
     Some(Step::of(Operation::UpdateMany, &touches, writes))
 }
 
-/// A wholly new document under the same `_id`; references that others rely on stay as they are.
+/// Replaces a document under the same `_id`; references that others rely on stay as they are.
 pub(super) fn replace(draw: &mut Draw, registry: &mut Registry) -> Option<Step> {
     let (collection, id) = any(draw, registry, [Users, Plans, ResearchPacks, Sections, FinancialModels])?;
     let mut document = match collection {
@@ -315,7 +315,7 @@ pub(super) fn change_unique(draw: &mut Draw, registry: &mut Registry) -> Option<
     Some(update(Operation::ChangeUnique, Users, id, doc! { "$set": { "email": email } }))
 }
 
-/// A section goes to the end of another plan.
+/// Moves a section to the end of another plan.
 pub(super) fn move_section(draw: &mut Draw, registry: &mut Registry) -> Option<Step> {
     let (id, plan) = (registry.draw(Sections, draw)?, registry.draw(Plans, draw)?);
     let order = registry.reserve_order(&plan)?;

@@ -142,7 +142,7 @@ fn ids_in_a_map(#[case] rule: &str, #[case] expected: &str) {
     let plan = compile(&text, &[("a", 1, "id:uuid!"), ("m", 1, "id:uuid! a_id:uuid! code:int")]);
     let found = rows(&plan, &rawdoc! { "_id": "r", "m": { "x": { "code": 7 } } });
     let root = Uuid::new_v5(&Uuid::NAMESPACE_DNS, b"r");
-    // The name of a map is told apart like a text.
+    // The name of a map entry is marked as a string.
     let name = format!("m/{}", expected.replace("key:", "string:"));
     let own = Uuid::new_v5(&root, name.as_bytes()).simple().to_string()[..4].to_owned();
     assert_eq!(found[1], format!("m: {own} {} 7", id("r")));

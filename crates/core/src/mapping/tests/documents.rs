@@ -254,7 +254,7 @@ fn input_126_a_deep_document() {
     assert_eq!(refused(&rawdoc! { "_id": 1, "title": "", "settings": deep }).0, Reason::Depth);
 }
 
-/// Every refusal of a document, with the element it stands in.
+/// Returns every refusal of a document, with the element that it is in.
 fn all_refused(document: &RawDocumentBuf) -> Vec<String> {
     let rejects = plan().map(document).expect_err("a refusal");
     rejects

@@ -13,7 +13,7 @@ fn filters(#[case] filter: &str, #[case] a: bool, #[case] b: bool, #[case] null:
     let plan = compile(&format!("[collections.a]\nid = \"integer\"\nfilter = {filter}"), &[("a", 1, "id:int! k:text")]);
     let has_row = |document: RawDocumentBuf| {
         let rows = plan.map(&document).expect("rows");
-        // What is left out must still be found, to be removed.
+        // A document that is left out must still be found, so that its rows can be removed.
         assert_eq!(rows.key, plan.keys(&rawdoc! { "_id": 1 }).expect("a key"));
         !rows.tables[0].is_empty()
     };

@@ -1,4 +1,4 @@
-//! The daemon as an operator runs it: a process of its own, with a configuration file, a log and a pid.
+//! The daemon as an operator runs it: its own process, with a configuration file, a log and a pid.
 
 use std::{
     fs::{self, File},
@@ -24,11 +24,11 @@ pub(crate) struct Daemon {
 pub(crate) struct StatusPage {
     /// The verdict in one word.
     pub(crate) verdict: String,
-    /// What stands between it and "in sync".
+    /// The reasons why the verdict is not "in sync".
     pub(crate) blockers: Vec<String>,
-    /// What the process knows of itself.
+    /// The facts that the process reports about itself.
     pub(crate) process: Process,
-    /// One entry a collection.
+    /// One entry per collection.
     pub(crate) collections: Vec<CollectionLine>,
 }
 
@@ -44,22 +44,22 @@ pub(crate) struct Process {
 pub(crate) struct Snapshot {
     /// Documents read.
     pub(crate) documents: u64,
-    /// About how many there are.
+    /// The estimated number of documents in the collection.
     pub(crate) estimated: u64,
-    /// Finished.
+    /// Whether the snapshot has finished.
     pub(crate) done: bool,
 }
 
 /// See [`StatusPage`].
 #[derive(Debug, Deserialize)]
 pub(crate) struct CollectionLine {
-    /// Its name.
+    /// The collection's name.
     pub(crate) name: String,
-    /// As of when the target is complete.
+    /// The time up to which the target is complete.
     pub(crate) as_of: Option<jiff::Timestamp>,
-    /// The last comparison.
+    /// The result of the last comparison.
     pub(crate) proof: Option<Proof>,
-    /// Open dead letters.
+    /// The number of open dead letters.
     pub(crate) dead_letters: u64,
 }
 
@@ -75,7 +75,7 @@ pub(crate) struct Proof {
 }
 
 impl Daemon {
-    /// Where the demo's daemon listens.
+    /// The address on which the demo's daemon listens.
     pub(crate) const LISTEN: &str = "127.0.0.1:9464";
     const START: Duration = Duration::from_secs(30);
     const POLL: Duration = Duration::from_millis(100);
@@ -93,7 +93,7 @@ impl Daemon {
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
-            // Its own group: Ctrl-C ends the demo, not the daemon.
+            // The daemon gets its own process group: Ctrl-C ends the demo, not the daemon.
             .process_group(0)
             .spawn()
             .context("start the daemon")?;
@@ -117,12 +117,12 @@ impl Daemon {
         bail!("the daemon does not answer; see {}", self.log().display())
     }
 
-    /// Stops the daemon of an earlier run, if it is still there.
+    /// Stops the daemon of an earlier run if it is still running.
     pub(crate) fn stop(folder: &Path) -> anyhow::Result<()> {
         let file = folder.join("driftless.pid");
         let Ok(pid) = fs::read_to_string(&file) else { return Ok(()) };
         let ours = |pid: &str| {
-            // A pid may belong to somebody else by now: its command line must name our configuration.
+            // The pid may belong to another process by now, so its command line must name our configuration.
             fs::read(format!("/proc/{pid}/cmdline"))
                 .is_ok_and(|line| String::from_utf8_lossy(&line).contains(&*config_in(folder).to_string_lossy()))
         };
@@ -140,13 +140,13 @@ impl Daemon {
         Ok(())
     }
 
-    /// The status page.
+    /// Fetches the status page.
     pub(crate) async fn status(&self) -> anyhow::Result<StatusPage> {
         let text = Self::get("/api/v1/status").await?;
         Ok(serde_json::from_str(&text)?)
     }
 
-    /// Changes applied so far, by collection.
+    /// Returns the number of changes applied so far, by collection.
     pub(crate) async fn applied(&self) -> anyhow::Result<Vec<(String, f64)>> {
         let text = Self::get("/metrics").await?;
         let line = |line: &str| {
@@ -168,7 +168,7 @@ impl Daemon {
         .await?
     }
 
-    /// Compares everything; whether both sides are equal. The report goes to the terminal.
+    /// Compares everything and returns whether both sides are equal; the report goes to the terminal.
     pub(crate) fn reconcile(&self) -> anyhow::Result<bool> {
         let status = self.command("reconcile").arg("--full").status().context("run `driftless reconcile`")?;
         match status.code() {
@@ -178,17 +178,17 @@ impl Daemon {
         }
     }
 
-    /// Its log file.
+    /// Returns the path of the log file.
     pub(crate) fn log(&self) -> PathBuf {
         self.folder.join("driftless.log")
     }
 
-    /// Its binary.
+    /// Returns the path of the binary.
     pub(crate) fn bin(&self) -> &Path {
         &self.bin
     }
 
-    /// Its configuration file.
+    /// Returns the path of the configuration file.
     pub(crate) fn config(&self) -> PathBuf {
         config_in(&self.folder)
     }

@@ -1,4 +1,4 @@
-//! The table that shows both sides drawing level.
+//! The live table that shows both sides becoming equal.
 
 use std::{
     collections::BTreeMap,
@@ -19,7 +19,7 @@ use crate::{
     stage::Stage,
 };
 
-/// Draws the table again and again: in place on a terminal, now and then elsewhere.
+/// Redraws the table: in place on a terminal, from time to time elsewhere.
 pub(crate) struct Live<'a> {
     daemon: &'a Daemon,
     source: Database,
@@ -30,7 +30,7 @@ pub(crate) struct Live<'a> {
 }
 
 impl<'a> Live<'a> {
-    /// Connects to both sides, to count.
+    /// Connects to both sides to count their documents and rows.
     pub(crate) async fn new(stage: &Stage, daemon: &'a Daemon) -> anyhow::Result<Self> {
         Ok(Self {
             daemon,
@@ -42,7 +42,7 @@ impl<'a> Live<'a> {
         })
     }
 
-    /// Draws until the writes have ended.
+    /// Redraws the table until the writes have ended.
     pub(crate) async fn watch<T>(&mut self, writing: &JoinHandle<T>, expected: Duration) -> anyhow::Result<()> {
         let terminal = std::io::stderr().is_terminal();
         let started = Instant::now();

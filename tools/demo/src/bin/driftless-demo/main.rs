@@ -1,7 +1,7 @@
-//! The demo: a live application on MongoDB becomes equal to PostgreSQL while it is being written to.
+//! The demo: PostgreSQL becomes equal to the MongoDB of a live application that keeps writing.
 //!
-//! It plays the application (documents and writes) and the operator (starts the daemon, watches, asks for the verdict). It
-//! uses nothing of the daemon but its binary, its status page and its commands, as an operator would.
+//! It plays both the application (documents and writes) and the operator (starts the daemon, watches, asks for the
+//! verdict). As an operator would, it uses only the daemon's binary, its status page and its commands.
 
 mod daemon;
 mod live;
@@ -19,7 +19,7 @@ use crate::{daemon::Daemon, live::Live, stage::Stage};
 #[derive(Parser)]
 #[command(version, about = "A live application to try driftless on")]
 struct Cli {
-    /// File with the addresses of the servers, KEY=VALUE a line.
+    /// File with the addresses of the servers, one KEY=VALUE per line.
     #[arg(long, default_value = ".local/main/env", global = true)]
     servers: PathBuf,
     /// Folder for the configuration, log and pid of the demo's daemon.
@@ -31,30 +31,30 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Load, start the daemon, write for a while, watch, and ask for the verdict.
+    /// Load documents, start the daemon, write for a while, watch, and ask for the verdict.
     Run {
         /// Documents loaded before the daemon starts.
         #[arg(long, default_value_t = 20_000)]
         documents: u64,
-        /// Operations a second.
+        /// Operations per second.
         #[arg(long, default_value_t = 300)]
         rate: u32,
         /// Seconds to write for.
         #[arg(long, default_value_t = 60)]
         seconds: u64,
-        /// Seed of documents and operations.
+        /// Seed for the documents and operations.
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
     /// Write to the demo's database again.
     Write {
-        /// Operations a second.
+        /// Operations per second.
         #[arg(long, default_value_t = 300)]
         rate: u32,
         /// Seconds to write for.
         #[arg(long, default_value_t = 60)]
         seconds: u64,
-        /// Seed of the operations.
+        /// Seed for the operations.
         #[arg(long, default_value_t = 2)]
         seed: u64,
     },
@@ -82,7 +82,7 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Whether both sides ended equal.
+/// Runs the demo and returns whether both sides ended equal.
 async fn run(
     servers: &std::path::Path,
     folder: &std::path::Path,
@@ -149,7 +149,7 @@ fn until(seconds: u64) -> Until {
     Until::Deadline(tokio::time::Instant::now() + Duration::from_secs(seconds))
 }
 
-/// Speaks to the person at the terminal.
+/// Prints a text for the person at the terminal.
 #[expect(clippy::print_stdout, reason = "the demo is a conversation on standard output")]
 fn say(text: &str) {
     println!("{text}");

@@ -1,4 +1,4 @@
-//! Where the demo plays: the servers, its databases and topics, and the way back to an empty stage.
+//! The demo's environment: the servers, its databases and topics, and the reset to an empty state.
 
 use std::{
     collections::BTreeMap,
@@ -17,22 +17,22 @@ use rdkafka::{
 
 use crate::daemon::Daemon;
 
-/// MongoDB database, PostgreSQL database and first part of the topics' names.
+/// The name of the MongoDB and the PostgreSQL database, and the first part of the topics' names.
 const NAME: &str = "driftless_demo";
 const SCHEMA: &str = include_str!("../../../../../config/demo/schema.sql");
 const MAPPING: &str = include_str!("../../../../../config/demo/mapping.toml");
 
 /// The servers and names of the demo.
 pub(crate) struct Stage {
-    /// Folder of the daemon's files.
+    /// Folder for the daemon's files.
     pub(crate) folder: PathBuf,
-    /// First part of the topics' names: new at each run, so that the topics start empty at once.
+    /// First part of the topics' names: new on each run, so that the topics are empty from the start.
     pub(crate) prefix: String,
     servers: BTreeMap<String, String>,
 }
 
 impl Stage {
-    /// Reads the addresses.
+    /// Reads the addresses of the servers.
     pub(crate) fn read(servers: &Path, folder: &Path) -> anyhow::Result<Self> {
         let text = std::fs::read_to_string(servers)
             .with_context(|| format!("read {}: `make up` starts the servers and writes it", servers.display()))?;
@@ -49,12 +49,12 @@ impl Stage {
         self.servers.get(key).map(String::as_str).ok_or_else(|| anyhow!("find {key} among the servers' addresses"))
     }
 
-    /// The application's database.
+    /// Returns the application's database.
     pub(crate) async fn database(&self) -> anyhow::Result<Database> {
         Ok(mongodb::Client::with_uri_str(self.server("MONGO_URI")?).await?.database(NAME))
     }
 
-    /// Connects to the target; `admin` to the server's own database instead.
+    /// Connects to the target, or with `admin` to the server's own database.
     pub(crate) async fn postgres(&self, admin: bool) -> anyhow::Result<tokio_postgres::Client> {
         let mut config: tokio_postgres::Config = self.server("POSTGRES_URL")?.parse()?;
         if !admin {
@@ -116,7 +116,7 @@ impl Stage {
         ))
     }
 
-    /// What to look at now, and how to shut down.
+    /// Returns the text that explains what to look at now and how to shut down.
     pub(crate) fn where_next(&self, daemon: &Daemon) -> String {
         format!(
             "\nThe daemon and the servers are still running. Look around:\n\

@@ -83,7 +83,7 @@ fn own_ids(#[case] step: IdStep, #[case] value: Value<'_>, #[case] expected: Res
     assert_eq!(step.own(value), expected);
 }
 
-// What Python's `hashlib` and `uuid` give.
+// The expected values come from Python's `hashlib` and `uuid`.
 #[rstest]
 #[case(Value::ObjectId(OID), "e9b89e5b-13fd-a71c-49ef-084cb302ce94")]
 #[case(Value::String(b"plan-1"), "1d4e0e9a-8d3b-32d4-f4db-809ac153bc46")]

@@ -1,7 +1,7 @@
 //! Numbers: exact comparison of what MongoDB stores with what a PostgreSQL type can hold.
 //!
 //! Every number is brought to [`Decimal`] (sign, coefficient, exponent) where it must be exact. A double that is whole is
-//! that whole number, with all its digits; any other double stands for its shortest decimal digits that read back as the
+//! that whole number, with all its digits; any other double becomes its shortest decimal digits that read back as the
 //! same double. This one rule holds wherever a double becomes digits: numbers, texts, JSON, keys, comparisons. Columns of
 //! doubles hold the double itself.
 //!

@@ -9,7 +9,7 @@ const SECONDS_PER_DAY: i64 = 86_400;
 /// Digits of a second that are kept; PostgreSQL keeps six.
 const MAX_DIGITS: usize = 18;
 
-/// A time of day, and where its clock stands.
+/// A time of day, and its clock's offset from UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Clock {
     /// Attoseconds since midnight.

@@ -1,4 +1,4 @@
-//! What a plan says of its tables and columns.
+//! The tables and columns that a plan contains.
 
 use super::*;
 

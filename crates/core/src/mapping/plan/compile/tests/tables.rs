@@ -59,7 +59,7 @@ id = "text"
     "#);
 }
 
-// What is appended to a collection `t`, or to it and its child `cs`; lines count from the collection's own.
+// Each text is appended to a collection `t`, or to it and its child `cs`; lines count from the collection's own.
 #[rstest]
 #[case::up_from_a_document("columns.a = \"^.x\"", "5:13: `^.x` leads above the document")]
 #[case::up_in_a_filter("filter = { path = \"^.x\", is = 1 }", "5:19: `^.x` leads above the document")]
