@@ -2,6 +2,7 @@
 
 mod check;
 mod dlq;
+mod finding;
 mod preview;
 mod print;
 mod reconcile;

@@ -5,7 +5,7 @@
 use comfy_table::{Table, presets::ASCII_FULL_CONDENSED};
 use serde::Serialize;
 
-use super::setup::Finding;
+use super::finding::Finding;
 
 /// Prints a line, or several.
 pub(super) fn line(text: impl std::fmt::Display) {

@@ -5,8 +5,10 @@ use std::path::Path;
 use clap::{Args, Subcommand};
 
 use super::{
-    Exit, print,
-    setup::{Finding, Setup, operator},
+    Exit,
+    finding::Finding,
+    print,
+    setup::{Setup, operator},
 };
 use crate::{
     control::load_indexes::{self, LoadIndex},

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use super::print;
+use super::{finding::Finding, print};
 use crate::{
     config::Config,
     mapping::{self, MappingFile},
@@ -77,27 +77,6 @@ fn policy(on_drop: mapping::OnDrop) -> OnDrop {
         mapping::OnDrop::Halt => OnDrop::Halt,
         mapping::OnDrop::Ignore => OnDrop::Ignore,
         mapping::OnDrop::Truncate => OnDrop::Truncate,
-    }
-}
-
-/// A fault or a warning, wherever it was found.
-#[derive(Debug, Clone, serde::Serialize)]
-pub(super) struct Finding {
-    /// File and line, or the server.
-    pub(super) place: String,
-    /// The fault.
-    pub(super) what: String,
-    /// The remedy.
-    pub(super) hint: String,
-}
-
-impl From<mapping::Fault> for Finding {
-    fn from(fault: mapping::Fault) -> Self {
-        Self {
-            place: fault.location.map_or_else(|| "mapping".to_owned(), |location| location.to_string()),
-            what: fault.what,
-            hint: fault.hint,
-        }
     }
 }
 

@@ -436,7 +436,7 @@ fn input_026_trailing_space() {
         plain.is("label", "plain").await;
         padded.is("label", "padded").await;
         let expected =
-            [("padded", "which this id rule cannot fill"), ("folding", "ids that differ would be equal there")];
+            [("padded", "which this id rule cannot fill"), ("folding", "different ids would be equal there")];
         for (table, fault) in expected {
             let faults = world.check(&format!("[collections.{table}]\nid = \"text\"\n")).await;
             assert!(faults.contains(fault), "{faults}");

@@ -5,7 +5,7 @@ use bson::raw::RawDocumentBuf;
 use super::{Report, names::Names, servers::Target};
 use crate::{
     analyze::{self, Coverage, Survey},
-    cli::setup::{Finding, Setup},
+    cli::{finding::Finding, setup::Setup},
     mapping::Row,
     postgres::{self, Purpose, Session},
     retry,

@@ -9,10 +9,7 @@ use std::path::Path;
 use clap::Args;
 use serde::Serialize;
 
-use super::{
-    Exit, print,
-    setup::{Finding, Setup},
-};
+use super::{Exit, finding::Finding, print, setup::Setup};
 
 /// Check configuration, mapping, servers and data, and report all faults at once.
 #[derive(Debug, Args)]

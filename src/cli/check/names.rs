@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    cli::setup::{Finding, Setup},
+    cli::{finding::Finding, setup::Setup},
     mapping::{CollectionFile, near},
     source::{CollectionKind, Error, Facts, Source},
 };

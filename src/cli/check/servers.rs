@@ -2,10 +2,7 @@
 
 use super::{Report, names::Names};
 use crate::{
-    cli::{
-        print,
-        setup::{Finding, Setup},
-    },
+    cli::{finding::Finding, print, setup::Setup},
     log::Topics,
     mapping::{Plan, target::Catalog},
     model::Namespace,
