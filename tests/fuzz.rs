@@ -1,7 +1,7 @@
-//! Arbitrary and mutated bytes against everything that reads bytes of others: no panic, no endless loop, and what is accepted
-//! is what it says.
+//! Arbitrary and mutated bytes against everything that reads external bytes: it never panics or loops endlessly, and everything
+//! it accepts is valid.
 //!
-//! `PROPTEST_CASES` sets how many of each are tried; the default takes seconds, a million some minutes.
+//! `PROPTEST_CASES` sets the number of cases per test; the default takes seconds, a million takes some minutes.
 
 use bson::{
     RawDocument, RawDocumentBuf,
@@ -35,7 +35,7 @@ id = { column = "id", from = "code" }
 ignore = ["extra"]
 "#;
 
-/// What comes before the columns.
+/// Start of a mapping file, before the columns.
 const PLAIN: &str = r#"
 namespace = "dns"
 [collections.things]
@@ -105,7 +105,7 @@ fn kinds() -> Vec<ColumnType> {
     scalars.into_iter().chain(arrays).collect()
 }
 
-/// What a column of that type may declare, everything at once.
+/// Returns every policy that a column of this type may declare, all at once.
 fn policies(kind: &ColumnType) -> &'static str {
     let element = if let ColumnType::Array(element) = kind { element } else { kind };
     match element {
@@ -129,8 +129,8 @@ fn policies(kind: &ColumnType) -> &'static str {
     }
 }
 
-/// A plan for each type, without policies and with all that mean something. One column each: the first value that a column
-/// refuses ends its document, so a wide table would hardly ever get to its last columns.
+/// Returns two plans for each type: without policies, and with all policies that apply. Each plan has one column: the first
+/// value that a column refuses ends its document, so a wide table would rarely get to its last columns.
 fn plans() -> Vec<CollectionPlan> {
     let kinds = kinds();
     let with_and_without = kinds.iter().flat_map(|kind| [(kind, ""), (kind, policies(kind))]);
@@ -158,7 +158,7 @@ fn framed(body: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Changes of bytes: overwritten, removed, doubled.
+/// Strategy of byte changes: overwritten, removed, doubled.
 fn mutations() -> impl Strategy<Value = Vec<(Index, u8, u8)>> {
     proptest::collection::vec(any::<(Index, u8, u8)>(), 0..6)
 }
@@ -210,7 +210,7 @@ fn document(fields: Vec<(String, RawBson)>) -> RawDocumentBuf {
     document
 }
 
-/// Rows of the planned widths, or a reason.
+/// Checks that a document becomes rows of the planned widths, or is refused with a reason.
 fn check_mapping(plan: &CollectionPlan, bytes: &[u8]) -> Result<(), TestCaseError> {
     let Ok(document) = RawDocument::from_bytes(bytes) else { return Ok(()) };
     if let Ok(rows) = plan.map(document) {
@@ -223,7 +223,7 @@ fn check_mapping(plan: &CollectionPlan, bytes: &[u8]) -> Result<(), TestCaseErro
     Ok(())
 }
 
-/// The numeric that a plan of one column makes of a Decimal128, printed as PostgreSQL prints it.
+/// Returns the numeric that a plan of one column makes of a Decimal128, printed as PostgreSQL prints it.
 fn numeric_text(plan: &CollectionPlan, bytes: [u8; 16]) -> String {
     let document = rawdoc! { "_id": 1, "value": bson::Decimal128::from_bytes(bytes) };
     let rows = plan.map(&document).expect("a row");
@@ -251,7 +251,7 @@ fn numeric_text(plan: &CollectionPlan, bytes: [u8; 16]) -> String {
     if scale == 0 { format!("{sign}{whole}") } else { format!("{sign}{whole}.{fraction}") }
 }
 
-/// The same by IEEE 754-2008 alone: the coefficient's digits, moved by the exponent.
+/// Returns the same number by IEEE 754-2008 alone: the coefficient's digits, moved by the exponent.
 fn decimal_text(bytes: [u8; 16]) -> String {
     let bits = u128::from_le_bytes(bytes);
     let field = |from: u32, width: u32| (bits >> from) & ((1 << width) - 1);
@@ -307,7 +307,7 @@ fn headers(encoded: &envelope::Encoded) -> Headers {
     encoded.headers.iter().chain([(envelope::header::PUBLISHER, b"7".as_slice())]).collect()
 }
 
-/// What is read is written and read again as the same.
+/// Checks that a record that decodes is equal after it is encoded and decoded again.
 fn check_record(key: Option<&[u8]>, value: Option<&[u8]>, headers: &Headers) -> Result<(), TestCaseError> {
     let _ = envelope::counted_by(headers);
     if let Ok(Record::Change(read)) = envelope::decode(key, value, headers) {
@@ -318,7 +318,7 @@ fn check_record(key: Option<&[u8]>, value: Option<&[u8]>, headers: &Headers) -> 
     Ok(())
 }
 
-/// A file is read, or every fault lies inside it.
+/// Checks that a file is accepted, or that every fault lies inside the file.
 fn check_file(text: &str) -> Result<(), TestCaseError> {
     match MappingFile::parse(text, "fuzz.toml") {
         Ok(file) => {
@@ -349,7 +349,7 @@ fn check_file(text: &str) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// A token's head: cluster time, then integers, in hexadecimal digits.
+/// Strategy of the head of a token: cluster time, then integers, in hexadecimal digits.
 fn token() -> impl Strategy<Value = (ClusterTime, String)> {
     (any::<(u32, u32)>(), 1..3u8, prop::sample::select(vec![0u16, 128]), 0..2000u16, "([0-9A-F]{2}){0,20}").prop_map(
         |((t, i), version, kind, op, rest)| {

@@ -50,7 +50,7 @@ fn user_id(index: u64) -> String {
     Uuid::new_v5(&Uuid::NAMESPACE_URL, index.to_string().as_bytes()).to_string()
 }
 
-/// Ids of plans as the mapping makes them: eight zeros before the 24 digits.
+/// Returns the id of a plan as the mapping makes it: eight zeros before the 24 digits.
 fn padded(index: u64, collection: &str) -> String {
     format!("00000000{}", oid(collection, index).to_hex()).parse::<Uuid>().expect("a UUID").to_string()
 }
@@ -105,7 +105,7 @@ fn plan(draw: &mut Draw, index: u64, _: u64) -> Document {
     plan
 }
 
-/// Dealt to the plans in turns. Each has four places of its own, one for each revision, so that no two collide.
+/// Sections are dealt to the plans in turn. Each has four places of its own, one per revision, so that no two collide.
 fn section(draw: &mut Draw, index: u64, revision: u64) -> Document {
     let plan = oid("plans", index % PLANS);
     let plan: Bson = if draw.chance(0.2) { plan.to_hex().into() } else { plan.into() };
@@ -199,7 +199,7 @@ async fn business_plans() {
     example.end(TABLES).await;
 }
 
-/// The years of every model, found by model and year.
+/// Checks the years of every model, found by model and year.
 async fn years(example: &Example) {
     let models = example.documents("financial_models").await;
     let expected = models.iter().flat_map(|model| {
@@ -248,14 +248,14 @@ async fn exact_rows(example: &Example) {
          FROM app.plans WHERE id = '{}'",
         padded(0, "plans")
     );
-    // The digits of the double are 2.675: half away from zero is 2.68. `funding.round` has no column of its own.
+    // The digits of the double are 2.675: rounded half away from zero, it is 2.68. `funding.round` has no column of its own.
     let expected = format!(
         "{id}|120|in_review|2.68|EUR|{{}}|f|{{\"funding\": {{\"round\": \"seed\"}}, \"unknown\": {{\"a\": [1]}}}}"
     );
     example.expect(&query, [expected]).await;
 }
 
-/// Two sections that change places, while `UNIQUE (plan_id, order_index)` is checked at each statement.
+/// Swaps the places of two sections, while `UNIQUE (plan_id, order_index)` is checked at each statement.
 async fn places(example: &Example) {
     let ids = [0, 1].map(|index| oid("sections", index));
     let places = async || {
@@ -280,7 +280,7 @@ async fn places(example: &Example) {
     assert_eq!(before, after);
 }
 
-/// What no policy allows is a dead letter until the document is mended.
+/// Writes values that no policy allows: each is a dead letter until the document is fixed.
 async fn odd_values(example: &Example) {
     let big: Decimal128 = "99999999999999".parse().expect("a decimal");
     example.update("users", user_id(1), doc! { "$unset": { "name": "", "fullName": "" } }).await;

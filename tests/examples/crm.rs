@@ -1,4 +1,4 @@
-//! `config/examples/crm`: many collections that need few words, lists of ids as junction tables, enums that fall back.
+//! `config/examples/crm`: many collections with short mappings, lists of ids as junction tables, enums with a fallback.
 
 use mongodb::bson::{Bson, DateTime, Document, doc};
 
@@ -10,7 +10,7 @@ use crate::{
 const USERS: u64 = 25;
 const ACCOUNTS: u64 = 25;
 const CONTACTS: u64 = 30;
-/// Table, its column of the document and of the member, the collection, the list.
+/// Table, its columns for the document and the member, collection, and list.
 const JUNCTIONS: &[(&str, &str, &str, &str, &str)] = &[
     ("TeamMembers", "teamId", "userId", "Teams", "members"),
     ("AccountWatchers", "accountId", "userId", "crm_Accounts", "watchers"),
@@ -136,7 +136,7 @@ fn team(draw: &mut Draw, index: u64, _: u64) -> Document {
     team
 }
 
-/// Their `_id` is the code.
+/// The `_id` of a currency is its code.
 fn currency(draw: &mut Draw, index: u64, _: u64) -> Document {
     let letter = char::from(b'A' + u8::try_from(index % 26).expect("a letter"));
     let second = char::from(b'A' + u8::try_from(index / 26).expect("a letter"));
@@ -368,7 +368,7 @@ async fn crm() {
     example.end(&tables.iter().map(String::as_str).collect::<Vec<_>>()).await;
 }
 
-/// The rows that PostgreSQL itself makes of the pairs, by its own MD5.
+/// Compares the junction tables with the rows that PostgreSQL itself makes of the pairs, by its own MD5.
 async fn junctions(example: &Example) {
     for (table, own, member, collection, field) in JUNCTIONS {
         let pairs = members(&example.documents(collection).await, field);
@@ -381,7 +381,7 @@ async fn junctions(example: &Example) {
     }
 }
 
-/// What a note is about stands in the column of its kind, and in no other.
+/// Checks that the subject of a note is in the column of its kind, and in no other.
 async fn targets(example: &Example) {
     let notes = example.documents("Notes").await;
     let expected = notes.iter().map(|note| {
@@ -444,7 +444,7 @@ async fn odd_values(example: &Example) {
     let activity = doc! { "$set": { "targetType": "lead", "targetId": oid("crm_Leads", 0) } };
     example.update("Activities", oid("Activities", 1), activity).await;
     example.update("Teams", oid("Teams", 0), doc! { "$set": { "members": [] } }).await;
-    // The same unique number from one invoice to the other and back.
+    // Moves one unique number from one invoice to the other and back.
     let invoices = [0, 1].map(|index| Bson::ObjectId(oid("Invoices", index)));
     example.swap("Invoices", invoices.clone(), &["invoice_number", "number"]).await;
     example.swap("Invoices", invoices, &["invoice_number", "number"]).await;

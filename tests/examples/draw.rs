@@ -1,7 +1,7 @@
 //! Documents from numbers: the same collection, index and revision give the same document on every machine.
 //!
-//! An id follows from its collection and index alone, so a reference can be made before its target exists. What an
-//! application leaves behind over the years is drawn too: fields that are missing or null, ids as text, repeated entries.
+//! An id follows from its collection and index alone, so a reference can be made before its target exists. The draws include
+//! the leftovers of an application's years: fields that are missing or null, ids as text, repeated entries.
 
 use mongodb::bson::{Bson, DateTime, Document, oid::ObjectId};
 use rand::{Rng, SeedableRng, seq::IndexedRandom};
@@ -51,17 +51,17 @@ impl Draw {
         self.0.random_bool(probability)
     }
 
-    /// A number in `[low, high)`.
+    /// Draws a number in `[low, high)`.
     pub(crate) fn int(&mut self, low: i32, high: i32) -> i32 {
         self.0.random_range(low..high)
     }
 
-    /// A number in `[0, high)`.
+    /// Draws a number in `[0, high)`.
     pub(crate) fn below(&mut self, high: u64) -> u64 {
         self.0.random_range(0..high)
     }
 
-    /// A number in `[low, high)` with the digits that a division leaves.
+    /// Draws a number in `[low, high)` with the digits that a division leaves.
     pub(crate) fn ratio(&mut self, low: f64, high: f64) -> f64 {
         self.0.random_range(low..high)
     }
@@ -70,44 +70,44 @@ impl Draw {
         values.choose(&mut self.0).expect("a choice").clone()
     }
 
-    /// A few words, a comma or quote among them at times.
+    /// Draws a few words, sometimes with a comma or a quote.
     pub(crate) fn text(&mut self, most: usize) -> String {
         let amount = self.0.random_range(1..=most);
         (0..amount).map(|_| self.pick(WORDS)).collect::<Vec<_>>().join(" ")
     }
 
-    /// Up to `most` words.
+    /// Draws up to `most` words.
     pub(crate) fn words(&mut self, most: usize) -> Vec<String> {
         (0..self.0.random_range(0..=most)).map(|_| self.pick(WORDS).to_owned()).collect()
     }
 
-    /// A moment with milliseconds.
+    /// Draws a moment with milliseconds.
     pub(crate) fn moment(&mut self) -> DateTime {
         DateTime::from_millis(START_MS + self.0.random_range(0..600 * DAY_MS))
     }
 
-    /// A moment at midnight.
+    /// Draws a moment at midnight.
     pub(crate) fn day(&mut self) -> DateTime {
         DateTime::from_millis(START_MS + self.0.random_range(0..600) * DAY_MS)
     }
 
-    /// A day as text.
+    /// Draws a day as text.
     pub(crate) fn day_text(&mut self) -> String {
         format!("20{:02}-{:02}-{:02}", self.int(20, 30), self.int(1, 13), self.int(1, 29))
     }
 
-    /// An amount of money as a double that means cents.
+    /// Draws an amount of money as a double that means cents.
     pub(crate) fn cents(&mut self) -> f64 {
         f64::from(self.int(-1_000_000, 10_000_000)) / 100.0
     }
 
-    /// A reference to one of the first `count` documents; now and then as text, as some code wrote them.
+    /// Draws a reference to one of the first `count` documents; some are text, as some code wrote them.
     pub(crate) fn reference(&mut self, collection: &str, count: u64) -> Bson {
         let id = oid(collection, self.below(count));
         if self.chance(0.2) { id.to_hex().into() } else { id.into() }
     }
 
-    /// Up to `most` references, some of them more than once.
+    /// Draws up to `most` references, some of them more than once.
     pub(crate) fn references(&mut self, collection: &str, count: u64, most: usize) -> Vec<Bson> {
         let mut ids: Vec<Bson> =
             (0..self.0.random_range(0..=most)).map(|_| self.reference(collection, count)).collect();
@@ -135,7 +135,7 @@ impl Draw {
     }
 }
 
-/// The id of a document.
+/// Returns the id of a document.
 pub(crate) fn oid(collection: &str, index: u64) -> ObjectId {
     let mut bytes = [0; 12];
     bytes[..4].copy_from_slice(&Uuid::new_v5(&Uuid::NAMESPACE_OID, collection.as_bytes()).as_bytes()[..4]);
@@ -143,7 +143,7 @@ pub(crate) fn oid(collection: &str, index: u64) -> ObjectId {
     ObjectId::from_bytes(bytes)
 }
 
-/// One of the pairs `(0..left) × (0..right)` that no other document and none of its three neighbouring revisions has.
+/// Returns a pair of `(0..left) × (0..right)` that no other document and none of its three neighbouring revisions has.
 pub(crate) fn pair(index: u64, revision: u64, right: u64) -> (u64, u64) {
     let number = index * 4 + revision % 4;
     (number / right, number % right)

@@ -1,4 +1,4 @@
-//! What every example does: fills the source, starts a daemon, writes on, and compares both sides.
+//! The steps of every example: fill the source, start a daemon, continue to write, and compare both sides.
 
 use std::collections::BTreeMap;
 
@@ -16,24 +16,24 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::draw::Draw;
 
-/// Documents that the background writes leave to the scripted steps of a test.
+/// Number of documents that the background writes leave to the scripted steps of a test.
 pub(crate) const KEPT: u64 = 4;
 const DEAD: &str = "SELECT reason FROM driftless.dead_letter WHERE state = 'open' ORDER BY reason";
 
 /// A collection of an example's application.
 pub(crate) struct Kind {
     pub(crate) name: &'static str,
-    /// Documents of the first fill.
+    /// Number of documents in the first fill.
     pub(crate) documents: u64,
-    /// A revision of the document with that index, its `_id` included.
+    /// Makes the given revision of the document with the given index, its `_id` included.
     pub(crate) make: fn(&mut Draw, u64, u64) -> Document,
     /// Fields that a document may lose.
     pub(crate) optional: &'static [&'static str],
-    /// Fields that make sense only together: one of them is never set alone.
+    /// Fields that make sense only together: none of them is ever set alone.
     pub(crate) joint: &'static [&'static str],
 }
 
-/// A collection in one line.
+/// Declares a collection in one line.
 pub(crate) const fn kind(
     name: &'static str,
     documents: u64,
@@ -50,19 +50,19 @@ pub(crate) struct Example {
     pub(crate) daemon: Daemon,
     kinds: &'static [Kind],
     rng: ChaCha8Rng,
-    /// Revision of each document that is there, by kind and index.
+    /// Revision of each existing document, by kind and index.
     live: BTreeMap<(usize, u64), u64>,
     next: Vec<u64>,
 }
 
-/// The files of an example.
+/// Reads a file of an example.
 pub(crate) fn file(example: &str, name: &str) -> String {
     let path = root().join("config/examples").join(example).join(name);
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 impl Example {
-    /// Fills the source, checks the configuration, starts the daemon, and writes while it takes its snapshot.
+    /// Fills the source, checks the configuration, starts the daemon, and writes during its snapshot.
     pub(crate) async fn start(name: &str, kinds: &'static [Kind], writes: usize) -> Self {
         let stack = Stack::shared().await;
         let mut migration =
@@ -89,7 +89,7 @@ impl Example {
         example
     }
 
-    /// The application at work: inserts, updates, replacements, removed fields, deletes, transactions.
+    /// Acts as the application: inserts, updates, replaces, removes fields, deletes, and runs transactions.
     pub(crate) async fn write(&mut self, steps: usize) {
         for _ in 0..steps {
             if self.rng.random_bool(0.05) {
@@ -167,7 +167,7 @@ impl Example {
         doc! { "$set": { name: fresh[name].clone() } }
     }
 
-    /// Waits until everything is applied; then both sides must be equal, and the dead letters those that are wanted.
+    /// Waits until everything is applied; then both sides must be equal, and the dead letters must be exactly `dead`.
     pub(crate) async fn agree(&self, dead: &[&str]) {
         self.migration.quiesce(&self.daemon, DEADLINE).await;
         let open: Vec<_> = self.migration.texts(DEAD).await.into_iter().flatten().collect();
@@ -179,7 +179,7 @@ impl Example {
         }
     }
 
-    /// Waits until everything is applied, and compares nothing.
+    /// Waits until everything is applied, without a comparison.
     pub(crate) async fn settle(&self) {
         self.migration.quiesce(&self.daemon, DEADLINE).await;
     }
@@ -196,13 +196,13 @@ impl Example {
         self.migration.texts(query).await
     }
 
-    /// Every document of a collection.
+    /// Returns every document of a collection.
     pub(crate) async fn documents(&self, collection: &str) -> Vec<Document> {
         let found = self.migration.collection(collection).find(doc! {}).await.expect("read a collection");
         found.try_collect().await.expect("read a collection")
     }
 
-    /// The rows of a query, each one text, must be these in any order.
+    /// Checks that a query returns exactly these rows, each one text, in any order.
     pub(crate) async fn expect(&self, query: &str, rows: impl IntoIterator<Item = impl Into<String>>) {
         let mut expected: Vec<String> = rows.into_iter().map(Into::into).collect();
         let mut found: Vec<String> =
@@ -219,7 +219,7 @@ impl Example {
         );
     }
 
-    /// As many rows as documents for which this holds.
+    /// Checks that the table has as many rows as there are documents that satisfy `holds`.
     pub(crate) async fn expect_as_many(&self, table: &str, collection: &str, holds: impl Fn(&Document) -> bool) {
         let documents = self.documents(collection).await.iter().filter(|document| holds(document)).count();
         let rows = self.migration.number(&format!("SELECT count(*) FROM {table}")).await;
@@ -233,7 +233,7 @@ impl Example {
         assert_eq!(done.expect("update a document").matched_count, 1, "{collection} has the document");
     }
 
-    /// Gives two documents each other's values of a field, in one transaction.
+    /// Swaps the values of some fields between two documents, in one transaction.
     pub(crate) async fn swap(&self, collection: &str, ids: [Bson; 2], fields: &[&str]) {
         let collection = self.migration.collection(collection);
         let mut session = self.migration.mongo.start_session().await.expect("start a session");
@@ -254,7 +254,7 @@ impl Example {
         session.commit_transaction().await.expect("commit the transaction");
     }
 
-    /// Deletes every document: not one row may be left, in any table that the mapping writes.
+    /// Deletes every document; no row may be left in any table that the mapping writes.
     pub(crate) async fn end(self, tables: &[&str]) {
         for table in tables {
             let rows = self.migration.number(&format!("SELECT count(*) FROM {table}")).await;
@@ -274,13 +274,13 @@ impl Example {
 }
 
 impl Kind {
-    /// A revision of the document with that index.
+    /// Makes the given revision of the document with the given index.
     pub(crate) fn document(&self, index: u64, revision: u64) -> Document {
         (self.make)(&mut Draw::new(self.name, index, revision), index, revision)
     }
 }
 
-/// Sets every field that the new revision has and removes those it lacks.
+/// Returns an update that sets every field of the new revision and removes the optional ones that it lacks.
 fn all_fields(kind: &Kind, fresh: &Document) -> Document {
     let mut set = fresh.clone();
     set.remove("_id");
@@ -293,7 +293,7 @@ fn all_fields(kind: &Kind, fresh: &Document) -> Document {
     }
 }
 
-/// The digits of an ObjectId that is stored as such or as text.
+/// Returns the digits of an ObjectId that is stored as such or as text.
 pub(crate) fn hex(value: Option<&Bson>) -> Option<String> {
     match value? {
         Bson::ObjectId(id) => Some(id.to_hex()),
@@ -302,7 +302,7 @@ pub(crate) fn hex(value: Option<&Bson>) -> Option<String> {
     }
 }
 
-/// What one member of a list of ids is, next to its document: `[document, member]`, each pair once.
+/// Returns the members of a list of ids beside their documents: `[document, member]`, each pair once.
 pub(crate) fn members(documents: &[Document], field: &str) -> Vec<[String; 2]> {
     let mut pairs: Vec<_> = documents
         .iter()

@@ -8,7 +8,7 @@ use crate::{
     harness::{Example, Kind, hex},
 };
 
-/// The id of a document's row: UUID version 5 of the id's hex digits, in the namespace of the mapping file.
+/// Returns the id of a document's row: UUID version 5 of the id's hex digits, in the namespace of the mapping file.
 fn root_id(hex: &str) -> String {
     Uuid::new_v5(&Uuid::NAMESPACE_DNS, hex.as_bytes()).to_string()
 }
@@ -229,7 +229,7 @@ async fn pairs(example: &Example, collection: &str, fields: [&str; 2], query: &s
     example.expect(query, expected).await;
 }
 
-/// Every component stands below the parent that its document names.
+/// Checks that every component is below the parent that its document names.
 async fn tree(example: &Example) {
     let components = example.documents("knowledge_components").await;
     let expected = components.iter().map(|component| {
@@ -241,7 +241,7 @@ async fn tree(example: &Example) {
 }
 
 async fn exact_rows(example: &Example) {
-    // Worked out by hand elsewhere: uuid5(NAMESPACE_DNS, "507f1f77bcf86cd799439011").
+    // Computed elsewhere: uuid5(NAMESPACE_DNS, "507f1f77bcf86cd799439011").
     let known: mongodb::bson::oid::ObjectId = "507f1f77bcf86cd799439011".parse().expect("an ObjectId");
     let last = DateTime::from_millis(1_735_689_599_999);
     let learner = doc! {
@@ -268,7 +268,7 @@ async fn exact_rows(example: &Example) {
     example.expect(&query, [format!("2024-12-31|{first}|{{{first},{second}}}")]).await;
 }
 
-/// A key of two references changes, is swapped between two documents, and is taken over from a deleted one.
+/// Changes a key of two references, swaps one between two documents, and takes one over from a deleted document.
 async fn keys_that_move(example: &Example) {
     let id = |index| oid("learner_kc_state", index);
     let far =
@@ -298,7 +298,7 @@ async fn keys_that_move(example: &Example) {
     example.swap("learner_kc_state", [id(0).into(), id(1).into()], &["learner"]).await;
     example.agree(&[]).await;
     assert_eq!(rows().await, expected([(2, 10), (1, 20)]));
-    // The first goes; the second takes its place, and another document the second's.
+    // The first document is deleted; the second takes its key, and another document takes the second's.
     states.delete_one(doc! { "_id": id(0) }).await.expect("delete a state");
     example.update("learner_kc_state", id(1), doc! { "$set": { "learner": far(2) } }).await;
     let update = doc! { "$set": { "learner": far(1), "kc": far(9), "attempts": 30 } };

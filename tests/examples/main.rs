@@ -1,7 +1,9 @@
-//! The examples of `config/examples`, each a whole migration: its documents, odd ones among them, are copied while the
-//! application goes on writing; then both sides are compared twice, by the product and by what is written down here again.
+//! The examples of `config/examples`, each as a whole migration: its documents, odd ones among them, are copied while the
+//! application continues to write. Then both sides are compared twice: by the product, and with expectations that are written
+//! here independently.
 //!
-//! [`manual`] keeps `docs/mapping.md` true to the reader of mapping files. The servers are those of the other tests.
+//! [`manual`] checks that `docs/mapping.md` is true for a reader who writes mapping files. The servers are those of the other
+//! tests.
 
 mod draw;
 mod harness;

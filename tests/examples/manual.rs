@@ -1,8 +1,8 @@
 //! Every example of `docs/mapping.md` and `README.md` passes `driftless check` against the target that `manual.sql` gives it, and
 //! every file of `config/examples` is compiled against its schema on a real server.
 //!
-//! A block of the manual that names no collection is what stands below `[collections.things.columns]`; a collection of which
-//! it shows only a part has `id = "uuid5"`; a block without a namespace gets one. The manual says so at its start.
+//! A block of the manual that names no collection goes below `[collections.things.columns]`. A collection of which the block
+//! shows only a part gets `id = "uuid5"`; a block without a namespace gets one. The manual says so at its start.
 
 use std::collections::BTreeSet;
 
@@ -23,7 +23,7 @@ use crate::harness::file;
 
 const EXAMPLES: [&str; 5] = ["business_plans", "skills_platform", "learning", "crm", "planning"];
 
-/// The SQL of every block, under its name.
+/// SQL of every block, under its name.
 const TARGETS: &str = include_str!("manual.sql");
 
 #[tokio::test(flavor = "multi_thread")]
@@ -35,7 +35,7 @@ async fn every_block_of_the_manual_passes_check() {
         let blocks = blocks(&text);
         assert!(!blocks.is_empty(), "{page} has examples");
         for (at, (line, name, block)) in blocks.into_iter().enumerate() {
-            // The README's is a whole file, to be copied as it is.
+            // The README's block is a whole file, to be copied as it is.
             let mapping = if page == "README.md" { block } else { whole(&block) };
             let target = target(&name);
             let test = format!("manual_{}_{at}", page.starts_with("docs"));
@@ -51,7 +51,7 @@ async fn every_block_of_the_manual_passes_check() {
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
-/// What the readme shows becomes rows as it says.
+/// The example of the README becomes the rows that the README promises.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_readme_maps_documents() {
     let stack = Stack::shared().await;
@@ -77,13 +77,13 @@ async fn the_readme_maps_documents() {
     migration.finish().await;
 }
 
-/// The SQL that stands below a name.
+/// Returns the SQL below a name.
 fn target(block: &str) -> &'static str {
     let (_, rest) = TARGETS.split_once(&format!("-- {block}\n")).unwrap_or_else(|| panic!("manual.sql has no {block}"));
     rest.split_once("\n-- ").map_or(rest, |(target, _)| target)
 }
 
-/// Every fenced block of TOML, indented or not: its line, the heading above it with its number there, and its text.
+/// Returns every fenced block of TOML, indented or not: its line, the heading above it with its number there, and its text.
 fn blocks(text: &str) -> Vec<(usize, String, String)> {
     let mut blocks: Vec<(usize, String, String)> = Vec::new();
     let (mut heading, mut below) = ("", 0);
@@ -107,7 +107,7 @@ fn blocks(text: &str) -> Vec<(usize, String, String)> {
     blocks
 }
 
-/// A block made into a whole file.
+/// Completes a block to a whole file.
 fn whole(block: &str) -> String {
     let has = |start: &str| block.lines().any(|line| line.starts_with(start));
     let mut file = String::new();

@@ -41,7 +41,7 @@ static KINDS: &[Kind] = &[
     kind("settings", 12, setting, &["value"], &[]),
 ];
 
-/// SQLite counts from one. The driver that wrote the documents chose the width.
+/// Ids count from one, as in SQLite. Their integer width is the one that the driver chose.
 fn id(draw: &mut Draw, index: u64) -> Bson {
     let id = i64::try_from(index + 1).expect("small");
     match draw.int(0, 2) {
@@ -55,7 +55,7 @@ fn reference(draw: &mut Draw, count: u64) -> Bson {
     id(draw, index)
 }
 
-/// The `_id` keeps its type over all revisions.
+/// Returns an `_id` that keeps its type over all revisions.
 fn own(index: u64) -> Bson {
     Bson::Int64(i64::try_from(index + 1).expect("small"))
 }
@@ -106,7 +106,7 @@ fn account(draw: &mut Draw, index: u64, _: u64) -> Document {
     account
 }
 
-/// Each category has four places of its own below the one parent.
+/// Each category has four places of its own below its one parent.
 fn category(draw: &mut Draw, index: u64, revision: u64) -> Document {
     let place = i64::try_from(index * 4 + revision % 4).expect("small");
     doc! { "_id": own(index), "parent": 1, "sort": place, "name": draw.text(1) }
@@ -264,7 +264,7 @@ async fn exact_rows(example: &Example) {
     }
 }
 
-/// An order that is unique below each parent, and a row keyed by three fields, both swapped.
+/// Swaps an order that is unique below each parent, and a row keyed by three fields.
 async fn places(example: &Example) {
     let before =
         example.migration.texts("SELECT position::text FROM planning.categories WHERE id IN (1, 2) ORDER BY id").await;
@@ -277,7 +277,7 @@ async fn places(example: &Example) {
     assert_eq!(before, after);
 }
 
-/// A code that the table of currencies does not know waits until it does.
+/// A code that the table of currencies does not contain waits until it does.
 async fn unknown_code(example: &Example) {
     let parked = "SELECT count(*) FROM driftless.dead_letter WHERE state = 'parked' AND reason = 'FK_MISSING'";
     example.update("accounts", own(1), doc! { "$set": { "currency": "NOK" } }).await;

@@ -1,4 +1,5 @@
-//! `config/examples/skills_platform`: one collection to several tables and several collections to one, nested three deep.
+//! `config/examples/skills_platform`: one collection to several tables, several collections to one table, arrays nested three
+//! deep.
 
 use mongodb::bson::{Binary, Bson, DateTime, Document, doc, spec::BinarySubtype};
 use uuid::Uuid;
@@ -97,7 +98,7 @@ fn user(draw: &mut Draw, index: u64, revision: u64) -> Document {
 fn connection(draw: &mut Draw, index: u64, revision: u64) -> Document {
     let (from, to) = pair(index, revision, USERS);
     let mut connection = doc! {
-        // Two circles of people, so that nobody is a friend of oneself.
+        // Two separate circles of people, so that nobody is their own friend.
         "_id": oid("connections", index), "from": oid("users", from), "to": oid("users", USERS + to).to_hex(),
     };
     let (status, strength) = (draw.pick(&["pending", "friends", "blocked"]), draw.ratio(0.0, 1.0));
@@ -121,7 +122,7 @@ fn push(draw: &mut Draw, index: u64, revision: u64) -> Document {
     push
 }
 
-/// The skills of a tree name each other by `_id`, some of them twice.
+/// The skills of a tree reference each other by `_id`, some of them twice.
 fn tree(draw: &mut Draw, index: u64, _: u64) -> Document {
     let amount = draw.below(6);
     let skill = |number: u64| oid("skills", index * 10 + number);
@@ -258,7 +259,7 @@ fn objective(draw: &mut Draw, index: u64, _: u64) -> Document {
     objective
 }
 
-/// Newer stages have an `_id`, older ones have not.
+/// Newer stages have an `_id`, older ones do not.
 fn odyssey(draw: &mut Draw, index: u64, _: u64) -> Document {
     let stages: Vec<Document> = (0..draw.below(4))
         .map(|number| {
@@ -350,7 +351,7 @@ fn log(draw: &mut Draw, index: u64, _: u64) -> Document {
     log
 }
 
-/// A document may become another kind of event, and so move to another table, or to none.
+/// A document may become another kind of event, and so move to another table or to none.
 fn event(draw: &mut Draw, index: u64, _: u64) -> Document {
     let mut event =
         doc! { "_id": oid("analytics_events", index), "at": draw.moment(), "user": draw.reference("users", USERS) };
@@ -410,7 +411,7 @@ async fn skills_platform() {
     example.end(TABLES).await;
 }
 
-/// Every skill of every tree, and each of its prerequisites once.
+/// Checks every skill of every tree, and each of its prerequisites once.
 async fn trees(example: &Example) {
     let (mut skills, mut before) = (Vec::new(), Vec::new());
     for tree in example.documents("skill_trees").await {
@@ -429,7 +430,7 @@ async fn trees(example: &Example) {
     example.expect("SELECT concat_ws(' ', skill_id, prerequisite_id) FROM skills.skill_prerequisites", before).await;
 }
 
-/// The time series inside the documents, and the links of people: a row for each key.
+/// Checks the time series inside the documents and the links between people: one row per key.
 async fn days(example: &Example) {
     let mut days = Vec::new();
     for momentum in example.documents("momentum").await {
@@ -513,7 +514,7 @@ async fn exact_rows(example: &Example) {
     }
 }
 
-/// An event that becomes another kind leaves its old table with all its lines.
+/// Checks that an event that becomes another kind leaves its old table with all its lines.
 async fn kinds_that_change(example: &Example) {
     let event = oid("analytics_events", 0);
     let id = uuid5(&event.to_hex());
@@ -542,7 +543,7 @@ async fn kinds_that_change(example: &Example) {
     example.agree(&[]).await;
 }
 
-/// Friends swap, a unique name moves to another person, and a skill moves to another tree.
+/// Swaps friends, moves a unique name to another person, and moves a skill to another tree.
 async fn keys_that_move(example: &Example) {
     let connections = [0, 1].map(|index| Bson::ObjectId(oid("connections", index)));
     example.swap("connections", connections, &["from", "to"]).await;

@@ -1,10 +1,10 @@
-//! What applications write and a mapping must be able to say.
+//! Documents as applications write them, which a mapping must be able to express.
 
 use bson::{oid::ObjectId, rawdoc};
 
 use crate::world::{World, run};
 
-/// Both sides are equal, too, as far as the collection has come.
+/// Checks that both sides are equal for all changes of the collection so far.
 async fn equal(world: &World, collection: &str) {
     world.migration.succeed(&["reconcile", "--full", "--collection", collection]).await;
 }
@@ -55,7 +55,7 @@ fn input_177_no_kind() {
         base.is("name", "base").await;
         null.is("name", "null").await;
         other.is_dead("TYPE_MISMATCH").await;
-        // It becomes another kind, and one without a kind again: it moves.
+        // The document becomes another kind, then one without a kind: its row moves each time.
         base.update(rawdoc! { "$set": { "__t": "Teacher" } }).await;
         let teachers = "(SELECT count(*) FROM kinds_teacher WHERE id = '177')";
         base.settle().await;
@@ -77,7 +77,7 @@ fn input_178_reference_with_a_prefix() {
             ("u_prefix", 7.into(), Err("TYPE_MISMATCH")),
         ];
         world.typed("178", &cases).await;
-        // The reference is the key of the row that it refers to.
+        // The reference is the key of the row that it points to.
         let user = rawdoc! { "_id": "178 user", "label": "u" };
         let mut user = world.insert_as("any_ids", &uuid_of("178 user"), user).await;
         let mut app = world.insert("apps", rawdoc! { "_id": "178", "_p_owner": "_User$178 user" }).await;
@@ -115,7 +115,7 @@ fn input_180_names_of_a_map_that_are_ids() {
     });
 }
 
-/// The key of a row of `any_ids`.
+/// Returns the key of a row of `any_ids`.
 fn uuid_of(text: &str) -> String {
     uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_DNS, text.as_bytes()).to_string()
 }

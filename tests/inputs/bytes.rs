@@ -1,13 +1,13 @@
-//! BSON put together byte by byte, where no library would write it.
+//! BSON assembled byte by byte, in forms that no library writes.
 
 use bson::raw::{RawDocument, RawDocumentBuf};
 
-/// A document of elements: type, name, bytes of the value.
+/// Assembles a document of elements: type, name, bytes of the value.
 pub(crate) fn document(elements: &[(u8, &[u8], Vec<u8>)]) -> RawDocumentBuf {
     RawDocumentBuf::from_bytes(bytes(elements)).expect("the length is right")
 }
 
-/// The bytes of such a document.
+/// Assembles the bytes of such a document.
 pub(crate) fn bytes(elements: &[(u8, &[u8], Vec<u8>)]) -> Vec<u8> {
     let mut bytes = vec![0; 4];
     for (kind, name, value) in elements {
@@ -22,28 +22,28 @@ pub(crate) fn bytes(elements: &[(u8, &[u8], Vec<u8>)]) -> Vec<u8> {
     bytes
 }
 
-/// The value of a string element, of any bytes.
+/// Returns the value of a string element with arbitrary bytes.
 pub(crate) fn text(bytes: &[u8]) -> Vec<u8> {
     let length = i32::try_from(bytes.len() + 1).expect("short");
     [&length.to_le_bytes()[..], bytes, &[0]].concat()
 }
 
-/// The value of a binary element.
+/// Returns the value of a binary element.
 pub(crate) fn binary(subtype: u8, bytes: &[u8]) -> Vec<u8> {
     let length = i32::try_from(bytes.len()).expect("short");
     [&length.to_le_bytes()[..], &[subtype], bytes].concat()
 }
 
-/// `{_id: <text>, <name>: <value>}`.
+/// Assembles `{_id: <text>, <name>: <value>}`.
 pub(crate) fn with_id(id: &str, kind: u8, name: &[u8], value: Vec<u8>) -> RawDocumentBuf {
     document(&[(0x02, b"_id", text(id.as_bytes())), (kind, name, value)])
 }
 
-/// `{_id: …}` of a document that begins with its `_id`.
+/// Returns `{_id: …}` of a document that begins with its `_id`.
 pub(crate) fn id_of(document: &RawDocument) -> RawDocumentBuf {
     let first = document.iter_elements().next().expect("an element").expect("a whole element");
     assert_eq!(first.key().as_str(), "_id", "documents of these tests begin with their `_id`");
-    // Length of the document; type byte, `_id`, NUL.
+    // Skips the length of the document, the type byte, `_id` and NUL.
     let value = &document.as_bytes()[9..9 + first.size()];
     self::document(&[(document.as_bytes()[4], b"_id", value.to_vec())])
 }

@@ -1,4 +1,4 @@
-//! What the target's constraints say. The shared daemon runs with constraints enforced.
+//! Documents that violate constraints of the target. The shared daemon runs with constraints enforced.
 
 use bson::rawdoc;
 use mongodb::bson::doc;
@@ -26,7 +26,7 @@ fn input_164_unique_value_that_moves() {
         let mut second = world.insert("uniques", rawdoc! { "_id": "164 b", "value": "164 other" }).await;
         first.is("value", "164").await;
         second.is("value", "164 other").await;
-        // The one that takes the value comes before the one that frees it.
+        // The document that takes the value comes before the one that frees it.
         second.update(rawdoc! { "$set": { "value": "164" } }).await;
         first.update(rawdoc! { "$set": { "value": "164 free" } }).await;
         first.is("value", "164 free").await;
@@ -137,7 +137,7 @@ fn input_172_longer_than_a_page() {
     });
 }
 
-/// A document that became a dead letter by the record of its insert.
+/// Writes a document whose insert becomes a dead letter.
 async fn dead<'w>(world: &'w World, id: &str) -> Doc<'w> {
     let mut doc = world.insert("strict", rawdoc! { "_id": id }).await;
     doc.is_dead("NOT_NULL").await;

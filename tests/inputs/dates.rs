@@ -8,12 +8,12 @@ fn date(ms: i64) -> RawBson {
     DateTime::from_millis(ms).into()
 }
 
-/// Years that JSON writers do not agree on are wrapped.
+/// Returns the wrapped form of a year that JSON writers do not agree on.
 fn wrapped(ms: i64) -> String {
     format!(r#"{{"$driftless": "date", "ms": {ms}}}"#)
 }
 
-/// Microseconds since 1970.
+/// Returns microseconds since 1970.
 fn micros(ms: i64) -> String {
     (i128::from(ms) * 1000).to_string()
 }
@@ -29,7 +29,7 @@ async fn exact(world: &World, number: &str, ms: i64, text: &str, json: &str) {
     let micros = micros(ms);
     let cases = [("tz", date(ms), Ok(micros.as_str())), ("ts", date(ms), Ok(&micros)), ("j", date(ms), Ok(json))];
     world.typed(number, &cases).await;
-    // The same by PostgreSQL's own calendar.
+    // The same instant by PostgreSQL's own calendar.
     let mut doc = world.insert("typed", rawdoc! { "_id": format!("{number} text"), "ts": date(ms) }).await;
     doc.is(&format!("ts = '{text}'"), "true").await;
 }
@@ -108,7 +108,7 @@ fn input_095_whole_seconds() {
             ("tz0_round", date(978_307_201_500), Ok("978307202000000")),
         ];
         world.typed("095", &cases).await;
-        // A half goes away from the year 2000, as PostgreSQL's own cast does.
+        // A half is rounded away from the year 2000, as PostgreSQL's own cast does.
         let mut doc = world.insert("typed", rawdoc! { "_id": "095 before", "tz0_round": date(1_500) }).await;
         doc.is("tz0_round", "1000000").await;
         doc.is("tz0_round = '1970-01-01 00:00:01.5+00'::timestamptz(0)", "true").await;
@@ -119,7 +119,7 @@ fn input_095_whole_seconds() {
 fn input_096_without_time_zone() {
     run(async |world| {
         world.typed("096", &[("ts", date(1_583_020_799_999), Ok("1583020799999000"))]).await;
-        // The fault beside it only makes `check` speak.
+        // The unrelated fault only makes `check` print its report.
         let mapping = "[collections.zoneless]\nid = \"text\"\ncolumns.missing = \"x\"\n";
         let faults = world.check(mapping).await;
         assert!(faults.contains("has no column \\\"missing\\\"") && !faults.contains("time zone"), "{faults}");

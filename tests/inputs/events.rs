@@ -59,7 +59,7 @@ async fn superseded(world: &World) -> f64 {
     counted.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or(0.0)
 }
 
-/// Appends a change of a document and then one of another, in the same partition: when the second is applied, so is the
+/// Appends a change of a document, then one of another document in the same partition: once the second is applied, so is the
 /// first.
 async fn append_and_pass(world: &World, change: &Change, marker: &str) {
     world.append("text_ids", world.record(change)).await;
@@ -76,12 +76,12 @@ fn input_142_image_never_found() {
         doc.remember().await;
         transaction(world, "142", true, &[Some("second"), None]).await;
         doc.is_gone().await;
-        // The same where nothing was there before.
+        // The same where no document was there before.
         let mut other = world.doc("text_ids", "142 new", labelled("142 new", "first"));
         transaction(world, "142 new", false, &[Some("first"), Some("second"), None]).await;
         other.is_gone().await;
         assert_eq!((doc.letter_state().await, other.letter_state().await), (None, None));
-        // Positions were held back for the image until the delete came; now they go on.
+        // Positions were held back for the image until the delete came; now they continue.
         let mut after = world.insert("text_ids", labelled("142 after", "after")).await;
         after.is("label", "after").await;
     });
@@ -125,8 +125,8 @@ fn input_145_the_same_record_again() {
     });
 }
 
-// One event has one version, but its image is looked up again after a restart, and may then be a later one. So of equal
-// versions the later record stands.
+// One event has one version, but its image is looked up again after a restart and may then be a later one. So among equal
+// versions the later record wins.
 #[test]
 fn input_146_the_same_version_with_other_bytes() {
     run(async |world| {
@@ -139,7 +139,7 @@ fn input_146_the_same_version_with_other_bytes() {
     });
 }
 
-/// A document at cluster time 200, then a change of another version: it loses, and is counted.
+/// Writes a document at cluster time 200, then a change of another version, which must lose and be counted.
 async fn loses(world: &World, id: &str, version: Version) {
     let mut doc = world.doc("text_ids", id, labelled(id, "newer"));
     doc.append(200).await;
@@ -186,7 +186,7 @@ fn input_149_operations_of_one_cluster_time() {
         let mut deleted = world.doc("text_ids", "149 b", labelled("149 b", "first"));
         transaction(world, "149 b", false, &[Some("first"), None, Some("second"), Some("third"), None]).await;
         deleted.is_gone().await;
-        // In the log, in any order.
+        // The records are in the log in an arbitrary order.
         let mut doc = world.doc("text_ids", "149 c", labelled("149 c", "fifth"));
         let at = |op, label| {
             let change = world.insertion("text_ids", 149, labelled("149 c", label));
@@ -199,7 +199,7 @@ fn input_149_operations_of_one_cluster_time() {
     });
 }
 
-/// A sound record of a document, to be spoilt.
+/// Returns a valid record of a document, to be corrupted by the caller.
 fn sound(world: &World, id: &str) -> Record {
     world.record(&world.insertion("text_ids", 1, labelled(id, "no row")))
 }
@@ -226,7 +226,7 @@ fn input_150_unknown_operation() {
     });
 }
 
-// Brokers take no record without a key into a compacted topic, so this one is not.
+// A broker accepts no record without a key into a compacted topic, so this topic is not compacted.
 #[test]
 fn input_151_no_key() {
     run_alone(async {
@@ -247,7 +247,7 @@ fn input_151_no_key() {
     });
 }
 
-/// A migration of its own for one test: one table, one partition.
+/// Starts a separate migration for one test: one table, one partition.
 async fn things(name: &str) -> Migration {
     const SCHEMA: &str = "CREATE TABLE things (id text PRIMARY KEY, label text);";
     const MAPPING: &str = "[collections.things]\nid = \"text\"\n";
@@ -257,11 +257,11 @@ async fn things(name: &str) -> Migration {
     migration
 }
 
-/// Writes a first document, and gives the record of its change once it is applied.
+/// Writes a first document; returns the record of its change once it is applied.
 async fn first_change(migration: &Migration) -> Record {
     let things = migration.collection("things");
     things.insert_one(doc! { "_id": "before" }).await.expect("insert");
-    // The tables of the sink may not be there yet: the application's own is.
+    // The sink's own tables may not exist yet; the application's table does.
     migration.wait_for_number("SELECT count(*) FROM things", DEADLINE, 1).await;
     let records = migration.records("things").await;
     records.into_iter().find(Record::is_change).expect("the change of the document")
@@ -272,7 +272,7 @@ fn input_152_no_value() {
     run(async |world| {
         let record = Record { value: None, ..sound(world, "152") };
         assert_eq!(world.unreadable("text_ids", record, "MALFORMED").await, "the record has no value");
-        // As another producer leaves it for compaction: no headers either.
+        // A tombstone as another producer leaves it for compaction: without headers, too.
         let bare = Record { value: None, headers: Vec::new(), ..sound(world, "152 bare") };
         world.unreadable("text_ids", bare, "MALFORMED").await;
     });
@@ -291,7 +291,7 @@ fn input_153_garbage() {
     });
 }
 
-/// The record of a document with other bytes as its BSON.
+/// Returns the record of a document with other bytes as its BSON.
 fn with_bson(record: &Record, bytes: &[u8]) -> Record {
     let mut value: serde_json::Value =
         serde_json::from_slice(record.value.as_deref().expect("a value")).expect("the envelope is JSON");
@@ -311,7 +311,7 @@ fn input_154_lengths_that_lie() {
             bytes[..4].copy_from_slice(&length.to_le_bytes());
             world.unreadable("text_ids", with_bson(&record, &bytes), "MALFORMED").await;
         }
-        // A length below lies: the record is a change, its document cannot be read.
+        // An inner length is wrong: the record is a change, but its document cannot be read.
         for (at, length) in [0, -1, i32::MIN, i32::MAX, 1 << 30].into_iter().enumerate() {
             let id = format!("154 {at}");
             let mut value = text(b"short");
@@ -336,11 +336,11 @@ fn input_155_bytes_behind_the_document() {
 #[test]
 fn input_156_foreign_producer() {
     run(async |world| {
-        // Debezium's own envelope, which the value is made after, without this program's headers.
+        // Debezium's own envelope, on which the value is modelled, without this program's headers.
         let record = Record { headers: Vec::new(), ..sound(world, "156") };
         let detail = world.unreadable("text_ids", record, "MALFORMED").await;
         assert_eq!(detail, "the record has no header `driftless.format`");
-        // A record that lies under another document's key would take part in that one's order and compaction.
+        // A record under another document's key would take part in the order and compaction of that document.
         let record = Record { key: sound(world, "156 other").key, ..sound(world, "156 a") };
         let detail = world.unreadable("text_ids", record, "MALFORMED").await;
         assert_eq!(detail, "the record's key is not the one of its `documentKey`");
@@ -359,7 +359,7 @@ fn input_157_newer_format() {
         let reason = status.process.roles["sink"].reason.clone().unwrap_or_default();
         assert!(reason.contains("the record has format 2, this version reads 1: run a newer one"), "{reason}");
 
-        // The position stands before the record, nothing behind it was applied, and nothing was thrown away.
+        // The position is before the record, nothing behind it was applied, and nothing was thrown away.
         migration.collection("things").insert_one(doc! { "_id": "behind" }).await.expect("insert");
         let at = "SELECT next_offset FROM driftless.position WHERE topic LIKE '%things'";
         let stands_at = migration.number(at).await;
@@ -403,7 +403,7 @@ fn input_160_collection_that_is_not_mapped() {
         let unmapped = world.migration.collection("unmapped");
         unmapped.insert_one(doc! { "_id": "160" }).await.expect("insert");
         assert_eq!(records(world.migration.stack.kafka(), &world.topic("unmapped")).await, []);
-        // A record of it in the topic of another.
+        // A record of this collection in the topic of another.
         let stray = world.insertion("unmapped", 160, labelled("160", "no row"));
         append_and_pass(world, &stray, "160 marker").await;
         assert_eq!(world.migration.number("SELECT count(*) FROM text_ids WHERE id = '160'").await, 0);

@@ -37,7 +37,7 @@ async fn unsupported(world: &World, ids: Vec<RawDocumentBuf>) {
     }
     for doc in &mut docs {
         doc.is_dead("KEY_UNSUPPORTED").await;
-        // A delete settles it, though there never was a row.
+        // A delete closes the letter, although there never was a row.
         doc.delete().await;
         doc.is_gone().await;
         assert_eq!(doc.letter_state().await.as_deref(), Some("superseded"));
@@ -72,7 +72,7 @@ fn input_002_text_like_an_object_id() {
         let mut no_text = world.insert_as("text_ids", &hex, labelled(id, "the ObjectId's")).await;
         text.is("label", "the text's").await;
         no_text.is_dead("KEY_UNSUPPORTED").await;
-        // No rule gives both a row of one column: `hex` and `uuid` do not even go together.
+        // No rule gives both a row of one column: `hex` and `uuid` cannot even be combined.
         let faults = world.check("[collections.any_ids]\nid = \"hex\"\n").await;
         assert!(faults.contains("which this id rule cannot fill"), "{faults}");
     });
@@ -121,7 +121,7 @@ fn input_005_beyond_the_mantissa() {
     });
 }
 
-/// Both values are one `_id`: MongoDB refuses the second while the first lives, and the row is the same.
+/// Checks that both values are one `_id`: MongoDB refuses the second while the first exists, and the row is the same.
 async fn one_key(world: &World, row: &str, first: RawBson, second: RawBson) {
     let mut doc = world.insert_as("int_ids", row, labelled(first, "first")).await;
     assert_eq!(world.refused("int_ids", labelled(second.clone(), "second")).await, DUPLICATE_KEY);
@@ -143,7 +143,7 @@ fn input_007_negative_zero() {
     run(async |world| one_key(world, "0", (-0.0).into(), 0.0.into()).await);
 }
 
-/// NaN is one `_id`, whichever type and bits it has, and no key of a row.
+/// Checks that NaN is one `_id`, whatever its type and bits, and never the key of a row.
 async fn nan(world: &World, collection: &str, first: RawBson, second: RawBson) {
     let mut doc = world.insert_as(collection, "none", labelled(first, "first")).await;
     doc.is_dead("NONFINITE").await;
@@ -175,7 +175,7 @@ fn input_010_null() {
 #[test]
 fn input_011_without_id() {
     run(async |world| {
-        // A view is the only way in which MongoDB itself takes `_id` away.
+        // Only a view lets MongoDB itself remove `_id`.
         let view = doc! { "create": "idless", "viewOn": "any_ids", "pipeline": [{ "$unset": "_id" }] };
         world.migration.source.run_command(view).await.expect("create a view");
         let mapping = "namespace = \"dns\"\n[collections.idless]\ntable = \"any_ids\"\nid = \"uuid5\"\n";
@@ -319,8 +319,8 @@ fn input_020_text_of_megabytes() {
     });
 }
 
-// An event holds the `_id` in its documentKey, and twice as long in its resume token: MongoDB cannot tell of longer ones. An
-// entry of the oplog holds it twice: MongoDB refuses what is longer still.
+// An event holds the `_id` in its documentKey, and at twice its length in its resume token: MongoDB cannot report a change with
+// a longer one. An oplog entry holds the `_id` twice: MongoDB refuses a document whose `_id` is longer still.
 #[test]
 fn input_020_longer_than_an_event_can_tell() {
     const SCHEMA: &str = "CREATE TABLE things (id uuid PRIMARY KEY, label text);";
@@ -333,7 +333,8 @@ fn input_020_longer_than_an_event_can_tell() {
         assert!(refused.is_err_and(|error| error.to_string().contains("10334")), "BSONObjectTooLarge");
         let id = "seven megabytes_".repeat(7 << 16);
         things.insert_one(doc! { "_id": &id, "label": "read by the snapshot" }).await.expect("insert");
-        // A first start gives the changes of its own instant too: this one must lie before it.
+        // A first start also reads the changes of its own instant. This write moves the clock, so that the insert above lies
+        // before it.
         migration.collection("others").insert_one(doc! {}).await.expect("insert");
         let daemon = migration.daemon_with(&["source", "sink"]);
         daemon.wait_for("the snapshot is there", DEADLINE, |status| status.snapshot_complete()).await;
@@ -386,7 +387,7 @@ fn input_023_no_utf8() {
                 bytes::document(&[(0x02, b"_id", text(&[b'2', b'3', byte])), (0x02, b"label", text(b"023"))]);
             let mut doc = world.insert_as(collection, "none", document).await;
             doc.is_dead("BAD_UTF8").await;
-            // An update looks it up by these bytes.
+            // An update looks the document up by these bytes.
             doc.document =
                 bytes::document(&[(0x02, b"_id", text(&[b'2', b'3', byte])), (0x02, b"label", text(b"changed"))]);
             doc.update(rawdoc! { "$set": { "label": "changed" } }).await;
@@ -413,7 +414,7 @@ fn input_025_collation_that_ignores_case() {
         let mut upper = world.insert("folded", labelled("ABC", "upper")).await;
         assert_eq!(world.refused("folded", labelled("abc", "lower")).await, DUPLICATE_KEY);
         upper.is("label", "upper").await;
-        // The lookup names another spelling than the document has.
+        // The lookup uses another spelling than the document has.
         upper.remember().await;
         let change = rawdoc! { "q": { "_id": "aBc" }, "u": { "$set": { "label": "changed" } } };
         world.command(rawdoc! { "update": "folded", "updates": [change] }).await;
@@ -476,8 +477,8 @@ fn input_028_types_that_mongodb_refuses() {
     });
 }
 
-/// A record whose documentKey has shard key fields beside `_id`, as behind a mongos. No sharded cluster runs here; the
-/// source itself keeps only the `_id` of a documentKey.
+/// Appends a record whose documentKey has shard key fields beside `_id`, as a mongos reports it. No sharded cluster runs here;
+/// the source itself keeps only the `_id` of a documentKey.
 async fn sharded(world: &World, number: &str, shard: &str) {
     let record = world.record(&world.insertion("any_ids", 29, labelled(number, "no row")));
     let value = String::from_utf8(record.value.clone().expect("a value")).expect("UTF-8");
@@ -515,7 +516,7 @@ fn input_029_shard_key() {
 fn input_030_empty_shard_key() {
     run(async |world| {
         sharded(world, "030", "null").await;
-        // Where the field is missing, the documentKey is the `_id` alone.
+        // If the field is missing, the documentKey is the `_id` alone.
         let mut doc = world.doc("any_ids", &uuid5("030 alone"), labelled("030 alone", "030"));
         doc.append(30).await;
         doc.is("label", "030").await;

@@ -87,7 +87,7 @@ fn input_064_whole_double() {
     });
 }
 
-/// One number, whatever column it goes into: PostgreSQL itself compares them.
+/// One number in columns of every type: PostgreSQL itself compares them.
 #[test]
 fn input_064_large_whole_double() {
     run(async |world| {
@@ -147,7 +147,7 @@ fn input_066_nan() {
     });
 }
 
-/// Infinities of both signs, in every sort of column.
+/// Checks infinities of both signs in every type of column.
 async fn infinities(world: &World, number: &str, kind: &str, values: [RawBson; 2]) {
     for (value, sign) in values.into_iter().zip(["", "-"]) {
         let (text, bits) = (format!("{sign}Infinity"), bits(format!("{sign}inf").parse().expect("infinite")));

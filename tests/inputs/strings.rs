@@ -7,10 +7,10 @@ use crate::{
     world::{World, run},
 };
 
-/// Just below what MongoDB takes in one document.
+/// Just below MongoDB's limit for one document.
 const SIXTEEN_MB: usize = 16_777_216 - 100;
 
-/// A text of any bytes: refused by a text column for that reason, wrapped in JSON.
+/// Checks arbitrary bytes as a text: a text column refuses them for `reason`, JSON wraps them.
 async fn refused_and_wrapped(world: &World, number: &str, value: &[u8], reason: &str, base64: &str) {
     let column = with_id(&format!("{number} s"), 0x02, b"s", text(value));
     let json = with_id(&format!("{number} j"), 0x02, b"j", text(value));
@@ -43,7 +43,7 @@ fn input_033_six_characters() {
 #[test]
 fn input_034_nul_in_a_field_name() {
     run(async |world| {
-        // The name is `a`, and the length of its text begins with `b`.
+        // The field name is `a`; the length of its text begins with `b`.
         let document = with_id("034", 0x02, b"a\0b", text(b"value"));
         let mut doc = world.doc("docs", "034", document);
         doc.append(34).await;
@@ -80,7 +80,7 @@ fn input_039_cut_character() {
     run(async |world| refused_and_wrapped(world, "039", b"ab\xf0\x9f\xa6", "BAD_UTF8", "YWLwn6Y=").await);
 }
 
-/// A text that both a text column and JSON hold as it is.
+/// Checks that a text column and JSON both hold the text as it is.
 async fn kept(world: &World, number: &str, value: &str) {
     let json = serde_json::to_string(value).expect("a text");
     let mut column = world.insert("typed", rawdoc! { "_id": format!("{number} s"), "s": value }).await;
@@ -103,7 +103,7 @@ fn input_041_emoji() {
     });
 }
 
-/// A text that is kept, and never logged, neither as a value nor as a dead letter's.
+/// Checks that a text is kept and never logged, neither as a value nor as part of a dead letter.
 async fn kept_out_of_logs(world: &World, number: &str, value: &str) {
     kept(world, number, value).await;
     world.typed(number, &[("i4", value.into(), Err("TYPE_MISMATCH"))]).await;
@@ -173,7 +173,7 @@ fn input_047_padded() {
     run(async |world| {
         let mut doc = world.insert("typed", rawdoc! { "_id": "047", "c5": "ab" }).await;
         doc.is("octet_length(c5) || ' ' || (c5 = 'ab')", "5 true").await;
-        // Written again with its padding, it is the same.
+        // Written again with its padding, the text is equal.
         doc.update(rawdoc! { "$set": { "c5": "ab   " } }).await;
         doc.is("octet_length(c5) || ' ' || (c5 = 'ab')", "5 true").await;
     });
@@ -188,7 +188,7 @@ fn input_048_words_that_look_like_values() {
     });
 }
 
-/// A text is never read as a value of another type.
+/// Checks that a text is never read as a value of another type.
 async fn mismatch(world: &World, number: &str, cases: &[(&str, &str)]) {
     let cases: Vec<_> = cases.iter().map(|(column, text)| (*column, (*text).into(), Err("TYPE_MISMATCH"))).collect();
     world.typed(number, &cases).await;
@@ -285,7 +285,7 @@ fn input_058_inet_and_broken_json() {
         let cases = [
             ("net", "10.0.0.256".into(), Err("TYPE_MISMATCH")),
             ("net", "10.0.0.1/8".into(), Ok("10.0.0.1/8")),
-            // A text is a JSON string, whatever it reads like.
+            // A text is a JSON string, whatever it looks like.
             ("js", broken.into(), Ok(text.as_str())),
             ("j", broken.into(), Ok(&text)),
         ];

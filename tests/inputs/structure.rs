@@ -11,14 +11,14 @@ use crate::{
     world::{Doc, World, run},
 };
 
-/// Just below what MongoDB takes in one document.
+/// Just below MongoDB's limit for one document.
 const SIXTEEN_MB: usize = 16_777_216 - 100;
 
 fn append(document: &mut RawDocumentBuf, name: &str, value: impl Into<RawBson>) {
     document.append(CString::try_from(name).expect("no NUL"), value.into());
 }
 
-/// Writes `{_id, <name>: <value>}` into `docs`; it becomes this JSON beside the `_id`.
+/// Writes `{_id, <name>: <value>}` into `docs`, and checks that it becomes this JSON beside the `_id`.
 async fn kept(world: &World, id: &str, name: &str, value: impl Into<RawBson>, json: &str) {
     let mut document = rawdoc! { "_id": id };
     append(&mut document, name, value);
@@ -69,7 +69,7 @@ fn input_118_names_alike_for_63_bytes() {
         append(&mut document, &format!("{name}2"), 2);
         let mut doc = world.insert("select", document).await;
         doc.is("first_long || ' ' || second_long", "1 2").await;
-        // PostgreSQL would cut both to one name; the mapping does not.
+        // PostgreSQL would truncate both to one name; the mapping does not.
         let faults = world.check(&format!("[collections.long_names]\nid = \"text\"\ncolumns.{name}1 = \"x\"\n")).await;
         assert!(faults.contains(&format!("has no column \\\"{name}1\\\"")), "{faults}");
     });
@@ -120,7 +120,7 @@ fn input_123_many_fields() {
     });
 }
 
-/// A document of so many levels, itself the first.
+/// Makes a document of `levels` levels, itself the first.
 fn nested(id: &str, levels: usize) -> (RawDocumentBuf, String) {
     let (mut inner, mut json) = (rawdoc! { "end": 1 }, r#"{"end": 1}"#.to_owned());
     for _ in 2..levels {
@@ -276,7 +276,7 @@ fn input_134_missing_null_and_undefined() {
     });
 }
 
-/// Whether `s` is this letter so many times.
+/// Checks that `s` is this letter, `count` times.
 async fn is_filled(doc: &mut Doc<'_>, letter: char, count: usize) {
     let expression = format!("length(s) || ' ' || (s = repeat('{letter}', length(s)))");
     doc.is(&expression, &format!("{count} true")).await;
@@ -297,8 +297,8 @@ fn input_135_nearly_sixteen_megabytes() {
     });
 }
 
-// Events above 16 MB are split by servers from 6.0.9 on; what the daemon asks for never holds the pre-image, so that this
-// update fits an event of any server.
+// Servers from 6.0.9 on split events above 16 MB. The daemon never requests the pre-image, so this update fits into one event
+// of any server.
 #[test]
 fn input_136_large_update_with_pre_image() {
     run(async |world| {
@@ -353,7 +353,7 @@ fn input_140_names_of_the_envelope() {
 #[test]
 fn input_141_json_beyond_the_limit() {
     run(async |world| {
-        // Three bytes of BSON that become 67 of JSON.
+        // Three bytes of BSON become 67 bytes of JSON.
         let field = [0x06, 0xff, 0x00].repeat(4_200_000);
         let value = bytes::bytes(&[]);
         let length = i32::try_from(field.len() + 5).expect("short").to_le_bytes();

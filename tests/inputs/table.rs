@@ -1,13 +1,13 @@
-//! What each odd input is and what becomes of it, and the page that says so.
+//! The list of odd inputs and their outcomes, and the page generated from it.
 //!
-//! The page is generated: a test fails when it is not what it would be now, when a number has no test, or when a test has
-//! a number that is not in the table. `UPDATE_DOCS=1 cargo test --test inputs table` writes it.
+//! A test fails if the page is not what would be generated now, if a number has no test, or if the number of a test is not in
+//! the table. `UPDATE_DOCS=1 cargo test --test inputs table` writes the page.
 
 use std::fmt::Write;
 
 use driftless_testing::stack::root;
 
-/// Each section with the source of its tests.
+/// Sections, each with the source of its tests.
 const SECTIONS: &[(&str, &[Input], &str)] = &[
     ("Keys", KEYS, include_str!("keys.rs")),
     ("Strings", STRINGS, include_str!("strings.rs")),
@@ -21,7 +21,7 @@ const SECTIONS: &[(&str, &[Input], &str)] = &[
 ];
 const COUNT: u16 = 181;
 
-/// Number, input, outcome.
+/// Number, input, and outcome.
 type Input = (u16, &'static str, &'static str);
 
 #[rustfmt::skip]
@@ -234,7 +234,7 @@ const APPLICATIONS: &[Input] = &[
     (181, "a type with errors of an unknown class (`seg`)", "`REFUSED` with its SQLSTATE; other rows are written"),
 ];
 
-/// Names of all tests.
+/// Returns the names of all tests.
 pub(crate) fn tests() -> Vec<&'static str> {
     SECTIONS.iter().flat_map(|(_, _, source)| tests_in(source)).collect()
 }

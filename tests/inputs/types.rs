@@ -1,4 +1,4 @@
-//! Types that SQL has no counterpart of.
+//! Types that have no counterpart in SQL.
 
 use bson::{
     Binary,
@@ -165,7 +165,7 @@ fn input_112_collections_of_encryption() {
                 doc! { "_id": "112", "value": Binary { subtype: BinarySubtype::Generic, bytes: vec![1; 32] } };
             world.migration.collection(name).insert_one(document).await.expect("MongoDB takes it");
         }
-        // What comes after them is there, and they have left nothing.
+        // The document written after them has arrived, and they have left nothing.
         let mut after = world.insert("docs", rawdoc! { "_id": "112" }).await;
         after.is_json("doc", r#"{"_id": "112"}"#).await;
         let known = "SELECT name FROM driftless.collection WHERE name LIKE 'enxcol%'";

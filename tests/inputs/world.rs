@@ -1,8 +1,8 @@
-//! The one migration of all tests: started by the first test, removed by the last.
+//! The one migration that all tests share: started by the first test, removed by the last.
 //!
-//! The tests run on threads of their own and share a runtime, because connections live as long as the runtime that made
-//! them. The daemon cannot outlive this process: a shell waits on a pipe that closes with it, and then stops the daemon.
-//! What a run leaves behind that was interrupted, failed or filtered, the next run removes.
+//! The tests run on threads of their own and share a runtime, because a connection lives only as long as the runtime that made
+//! it. The daemon cannot outlive this process: a shell waits on a pipe that closes with the process, and then stops the daemon.
+//! A run that was interrupted, failed or filtered leaves its state behind; the next run removes it.
 
 use std::{
     path::Path,
@@ -38,7 +38,7 @@ use crate::{bytes, table};
 const SCHEMA: &str = include_str!("schema.sql");
 const MAPPING: &str = include_str!("mapping.toml");
 const NAME: &str = "inputs";
-/// A collection whose topic would have a name longer than Kafka takes.
+/// A collection whose topic name would be longer than Kafka allows.
 pub(crate) const LONG: &str = "ääääääääääääääääääääääääääääääääääääääääääääääääääääääääääääääääääääääääääää/long";
 
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect("start a runtime"));
@@ -46,7 +46,7 @@ static WORLD: Mutex<Option<Arc<World>>> = Mutex::new(None);
 static ENDED: AtomicUsize = AtomicUsize::new(0);
 static FAILED: AtomicUsize = AtomicUsize::new(0);
 
-/// Runs a test in the world.
+/// Runs a test in the shared world.
 pub(crate) fn run(test: impl AsyncFnOnce(&World)) {
     let visit = Visit { world: Some(World::shared()) };
     if let Some(world) = &visit.world {
@@ -54,13 +54,13 @@ pub(crate) fn run(test: impl AsyncFnOnce(&World)) {
     }
 }
 
-/// Runs a test that has a world of its own.
+/// Runs a test that has its own world.
 pub(crate) fn run_alone(test: impl Future<Output = ()>) {
     let _visit = Visit { world: None };
     RUNTIME.block_on(test);
 }
 
-/// A test's stay in the world; the last one that leaves turns off the light.
+/// One test's use of the world; the last test to end shuts the world down.
 struct Visit {
     world: Option<Arc<World>>,
 }
@@ -106,7 +106,7 @@ pub(crate) struct World {
 
 impl World {
     fn shared() -> Arc<Self> {
-        // A start that failed is tried by no other test: the first failure tells why.
+        // No other test retries a failed start: the first failure reports the reason.
         let mut world = WORLD.lock().expect("the shared daemon has started");
         world.get_or_insert_with(|| Arc::new(RUNTIME.block_on(Self::start()))).clone()
     }
@@ -118,7 +118,7 @@ impl World {
         migration.set("log", "partitions", 2);
         // Half of these inputs become dead letters, as they should.
         migration.set("sink", "breaker_dead_letters", 1_000_000);
-        // References and triggers are the target's to judge, and what waits gives up after 1 + 2 + 3 seconds.
+        // The target judges references and triggers; a waiting document is given up after 1 + 2 + 3 seconds.
         migration.set("sink", "constraints", "enforce");
         migration.set("sink", "parked_attempts", 4);
         collections(&migration).await;
@@ -136,7 +136,7 @@ impl World {
         migration.finish().await;
     }
 
-    /// Runs a command of MongoDB; it must succeed.
+    /// Runs a command of MongoDB, which must succeed.
     pub(crate) async fn command(&self, command: RawDocumentBuf) -> Document {
         let reply = self.reply(command).await;
         assert_eq!(reply.get("writeErrors"), None, "MongoDB takes the write");
@@ -147,14 +147,14 @@ impl World {
         self.migration.source.run_raw_command(command).await.expect("MongoDB takes the command")
     }
 
-    /// Writes a document that MongoDB must refuse; gives its code.
+    /// Writes a document that MongoDB must refuse; returns the error code.
     pub(crate) async fn refused(&self, collection: &str, document: RawDocumentBuf) -> i32 {
         let reply = self.reply(rawdoc! { "insert": collection, "documents": [document] }).await;
         let errors = reply.get_array("writeErrors").expect("MongoDB refuses the document");
         errors[0].as_document().and_then(|error| error.get_i32("code").ok()).expect("a code")
     }
 
-    /// Writes a document into MongoDB whose `_id` is the text of its row's key.
+    /// Writes a document into MongoDB; its `_id` is the text of its row's key.
     pub(crate) async fn insert(&self, collection: &str, document: RawDocumentBuf) -> Doc<'_> {
         let id = document.get_str("_id").expect("a text").to_owned();
         self.insert_as(collection, &id, document).await
@@ -167,13 +167,13 @@ impl World {
         doc
     }
 
-    /// A document that nobody has written yet.
+    /// Returns a document that is not written yet.
     pub(crate) fn doc(&self, collection: &str, row: &str, document: RawDocumentBuf) -> Doc<'_> {
         let key = Key::from_id(&bytes::id_of(&document)).expect("a key");
         Doc { world: self, collection: collection.to_owned(), row: row.to_owned(), key, document, after: Vec::new() }
     }
 
-    /// Writes each value into its column of `typed`, and sees that it becomes that text or a dead letter for that reason.
+    /// Writes each value into its column of `typed`; each must become that text, or a dead letter for that reason.
     pub(crate) async fn typed(&self, number: &str, cases: &[(&str, RawBson, Result<&str, &str>)]) {
         let documents = cases.iter().enumerate().map(|(at, (column, value, _))| {
             let mut document = rawdoc! { "_id": format!("{number} {at} {column}") };
@@ -184,7 +184,7 @@ impl World {
         self.outcomes(documents.zip(expected).collect()).await;
     }
 
-    /// Writes documents into `typed`, and sees what becomes of a column of each.
+    /// Writes documents into `typed`, and checks the outcome of one column of each.
     pub(crate) async fn outcomes(&self, cases: Vec<(RawDocumentBuf, Expected<'_>)>) {
         let mut written = Vec::new();
         for (document, expected) in cases {
@@ -199,7 +199,7 @@ impl World {
         }
     }
 
-    /// A change of a document as the source would tell it, at cluster time `t.1`.
+    /// Returns a change of a document as the source would report it, at cluster time `t.1`.
     pub(crate) fn change(&self, collection: &str, op: Op, t: u32, id: RawDocumentBuf) -> Change {
         let time = ClusterTime { t, i: 1 };
         Change {
@@ -216,13 +216,13 @@ impl World {
         }
     }
 
-    /// An insert of a document as the source would tell it.
+    /// Returns an insert of a document as the source would report it.
     pub(crate) fn insertion(&self, collection: &str, t: u32, document: RawDocumentBuf) -> Change {
         let change = self.change(collection, Op::Insert, t, bytes::id_of(&document));
         Change { document: Some(document), ..change }
     }
 
-    /// The record of a change, as the source would write it. No publisher counts it.
+    /// Returns the record of a change as the source would write it. No publisher counts it.
     pub(crate) fn record(&self, change: &Change) -> Record {
         let encoded = envelope::encode(change, &self.migration.name);
         Record {
@@ -240,7 +240,7 @@ impl World {
         topic::append(self.migration.stack.kafka(), &self.topic(collection), vec![record]).await;
     }
 
-    /// Appends a record that must become a dead letter of itself, unread and unchanged; gives the letter's detail.
+    /// Appends a record that must become a dead letter of its own, unread and unchanged; returns the letter's detail.
     pub(crate) async fn unreadable(&self, collection: &str, record: Record, reason: &str) -> String {
         self.append(collection, record.clone()).await;
         let query = "SELECT reason, state, detail, headers, key FROM driftless.dead_letter WHERE topic = $1 \
@@ -257,13 +257,13 @@ impl World {
         row.get(2)
     }
 
-    /// The topic of a collection.
+    /// Returns the topic of a collection.
     pub(crate) fn topic(&self, collection: &str) -> String {
         let Migration { name, .. } = &self.migration;
         topic_name(name, &Namespace::new(name, collection))
     }
 
-    /// Runs `driftless check` with another mapping over the same servers; it must find faults. Gives them as JSON.
+    /// Runs `driftless check` with another mapping over the same servers; it must find faults. Returns them as JSON.
     pub(crate) async fn check(&self, mapping: &str) -> String {
         let number = ENDED.load(Ordering::SeqCst);
         let path = self.migration.mapping().with_file_name(format!("mapping-{number}-{}.toml", mapping.len()));
@@ -282,23 +282,23 @@ impl World {
     }
 }
 
-/// A column, and its text or the reason of a dead letter.
+/// A column, and its expected text or the reason of the dead letter.
 pub(crate) type Expected<'t> = (&'t str, Result<&'t str, &'t str>);
 
-/// One document and what becomes of it.
+/// One document and its expected state.
 pub(crate) struct Doc<'w> {
     world: &'w World,
     collection: String,
     /// Text of its row's key.
     row: String,
     key: Key,
-    /// As it was written last.
+    /// The document as it was last written.
     pub(crate) document: RawDocumentBuf,
-    /// Version that is known already.
+    /// Version that the test has seen already.
     after: Vec<u8>,
 }
 
-/// What the sink knows of a document.
+/// Ledger entry of a document.
 const LEDGER: &str = "SELECT l.version, l.deleted FROM driftless.ledger AS l \
                       JOIN driftless.collection AS c ON c.id = l.collection WHERE c.name = $1 AND l.key = $2";
 const LETTER: &str = "SELECT d.reason, d.state, d.detail, d.record_key, d.value, d.headers \
@@ -306,13 +306,13 @@ const LETTER: &str = "SELECT d.reason, d.state, d.detail, d.record_key, d.value,
                       WHERE c.name = $1 AND d.key = $2 ORDER BY d.version DESC, d.id DESC LIMIT 1";
 
 impl Doc<'_> {
-    /// Writes it to the log as an insert at cluster time `t.1`.
+    /// Writes the document to the log as an insert at cluster time `t.1`.
     pub(crate) async fn append(&self, t: u32) {
         let change = self.world.insertion(&self.collection, t, self.document.clone());
         self.world.append(&self.collection, self.world.record(&change)).await;
     }
 
-    /// Waits until a version of it is applied that was not known; gives whether that is a tombstone.
+    /// Waits until a version is applied that the test has not seen; returns whether that is a tombstone.
     pub(crate) async fn settle(&self) -> bool {
         let (_, deleted) = self.newer().await;
         deleted
@@ -333,12 +333,12 @@ impl Doc<'_> {
         .await
     }
 
-    /// From now on only a newer version counts.
+    /// Marks the current version as seen: from now on only a newer one counts.
     pub(crate) async fn remember(&mut self) {
         self.after = self.newer().await.0;
     }
 
-    /// Changes it in MongoDB.
+    /// Updates the document in MongoDB.
     pub(crate) async fn update(&mut self, update: RawDocumentBuf) {
         self.remember().await;
         let id = bytes::id_of(&self.document);
@@ -346,37 +346,37 @@ impl Doc<'_> {
         self.world.command(rawdoc! { "update": self.collection.as_str(), "updates": [one] }).await;
     }
 
-    /// Replaces it in MongoDB.
+    /// Replaces the document in MongoDB.
     pub(crate) async fn replace(&mut self, document: RawDocumentBuf) {
         self.update(document.clone()).await;
         self.document = document;
     }
 
-    /// Deletes it in MongoDB.
+    /// Deletes the document in MongoDB.
     pub(crate) async fn delete(&mut self) {
         self.remember().await;
         let one = rawdoc! { "q": bytes::id_of(&self.document), "limit": 1 };
         self.world.command(rawdoc! { "delete": self.collection.as_str(), "deletes": [one] }).await;
     }
 
-    /// It is applied, and an expression over its row has this text.
+    /// Waits until the document is applied; an expression over its row must have this text.
     pub(crate) async fn is(&mut self, expression: &str, expected: &str) {
         let found = self.value(expression).await;
         assert_eq!(found.as_deref(), Some(expected), "{} {:?}: {expression}", self.collection, self.row);
     }
 
-    /// It is applied, and an expression over its row is NULL.
+    /// Waits until the document is applied; an expression over its row must be NULL.
     pub(crate) async fn is_null(&mut self, expression: &str) {
         assert_eq!(self.value(expression).await, None, "{} {:?}: {expression}", self.collection, self.row);
     }
 
-    /// It is applied, and a column holds this JSON.
+    /// Waits until the document is applied; a column must hold this JSON.
     pub(crate) async fn is_json(&mut self, column: &str, expected: &str) {
         let canonical = self.world.migration.target.query_one("SELECT $1::text::jsonb::text", &[&expected]).await;
         self.is(&format!("({column})::jsonb"), canonical.expect("the expectation is JSON").get(0)).await;
     }
 
-    /// The text of an expression over its row, once it is applied.
+    /// Waits until the document is applied; returns the text of an expression over its row.
     pub(crate) async fn value(&mut self, expression: &str) -> Option<String> {
         self.newer().await;
         if let Some(letter) = self.letter().await
@@ -387,7 +387,7 @@ impl Doc<'_> {
         self.stored(expression).await.unwrap_or_else(|| panic!("{} {:?} has no row", self.collection, self.row))
     }
 
-    /// The text of an expression over its row as it stands; the outer `None` without a row.
+    /// Returns the text of an expression over its row as it is now; the outer `None` means that there is no row.
     pub(crate) async fn stored(&self, expression: &str) -> Option<Option<String>> {
         let expression = shown(expression);
         let table = if self.collection == LONG { "long" } else { &self.collection };
@@ -396,13 +396,13 @@ impl Doc<'_> {
         found.unwrap_or_else(|error| panic!("{query}: {error}")).map(|row| row.get(0))
     }
 
-    /// It is applied and has no row any more.
+    /// Waits until the document is applied; it must have no row any more.
     pub(crate) async fn is_gone(&mut self) {
         assert!(self.settle().await, "{} {:?} is a tombstone", self.collection, self.row);
         assert_eq!(self.stored("id").await, None, "{} {:?} has no row", self.collection, self.row);
     }
 
-    /// It is an open dead letter for this reason, and its bytes survive in it. Gives the detail.
+    /// Checks that the document is an open dead letter for this reason, which keeps its bytes. Returns the letter's detail.
     pub(crate) async fn is_dead(&mut self, reason: &str) -> String {
         self.newer().await;
         let Some(mut letter) = self.letter().await else {
@@ -429,7 +429,8 @@ impl Doc<'_> {
         letter.detail
     }
 
-    /// It may wait for another document first, and then an expression over its row has this text.
+    /// Waits until the document is applied, possibly after it waited for another one; an expression over its row must have this
+    /// text.
     pub(crate) async fn comes_after_waiting(&mut self, expression: &str, expected: &str) {
         self.newer().await;
         wait::until(format!("{} {:?} waits no more", self.collection, self.row), DEADLINE, async || {
@@ -440,7 +441,7 @@ impl Doc<'_> {
         self.is(expression, expected).await;
     }
 
-    /// How its newest dead letter stands; `None` when it never had one.
+    /// Returns the state of the document's newest dead letter; `None` if it never had one.
     pub(crate) async fn letter_state(&self) -> Option<String> {
         self.letter().await.map(|letter| letter.state)
     }
@@ -467,7 +468,7 @@ struct Letter {
     headers: Vec<(String, Vec<u8>)>,
 }
 
-/// How a column is read, so that nothing is rounded: floats by their bits, instants by their microseconds.
+/// Returns the SQL that reads a column without rounding: floats by their bits, instants by their microseconds.
 fn shown(expression: &str) -> String {
     match expression {
         "f4" => "encode(float4send(f4), 'hex')".to_owned(),
@@ -485,7 +486,7 @@ fn headers(json: &serde_json::Value) -> Vec<(String, Vec<u8>)> {
     pairs.into_iter().map(|(name, value)| (name, BASE64_STANDARD.decode(value).expect("base64"))).collect()
 }
 
-/// Collections that are not as MongoDB would make them by itself.
+/// Creates the collections that MongoDB would not create like this by itself.
 async fn collections(migration: &Migration) {
     let folded = doc! { "locale": "en", "strength": 2 };
     let commands = [
@@ -497,7 +498,7 @@ async fn collections(migration: &Migration) {
     }
 }
 
-/// Removes what runs have left whose process has ended.
+/// Removes the leftovers of runs whose process has ended.
 async fn sweep(stack: &Stack) {
     let prefix = format!("law_{NAME}");
     let dead = |name: &str| {

@@ -1,4 +1,4 @@
-//! What a person sees who got something wrong: the text, the hint and the exit code.
+//! The output for a user who made a mistake: the text, the hint and the exit code.
 
 use std::{path::Path, process::Command};
 
@@ -10,7 +10,7 @@ pub(crate) struct Said {
     pub(crate) stderr: String,
 }
 
-/// Runs the binary in a folder of its own that holds these files.
+/// Runs the binary in a folder of its own with these files.
 pub(crate) fn driftless(files: &[(&str, &str)], arguments: &[&str]) -> Said {
     let folder = std::env::temp_dir().join(unique("cli"));
     std::fs::create_dir(&folder).expect("a folder");
@@ -67,7 +67,7 @@ fn a_fault_of_the_mapping_has_its_line() {
 #[test]
 fn the_environment_comes_before_the_file() {
     let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/driftless.toml");
-    // The example names files of secrets; a container is given the connection strings themselves.
+    // The example names files of secrets; a container receives the connection strings themselves.
     let said = Command::new(env!("CARGO_BIN_EXE_driftless"))
         .args(["--config", config.to_str().expect("a path"), "check", "--offline"])
         .env("DRIFTLESS__SOURCE__URI", "mongodb://h")
@@ -152,7 +152,7 @@ fn what_the_client_knows_of_a_broker_and_an_option_that_is_ignored_are_told() {
         setting("POSTGRES_URL"),
     );
     let said = driftless(&[("driftless.toml", &config), ("m.toml", MAPPING)], &["check", "--sample", "0"]);
-    // The brokers speak plain text, and no code of the library says so.
+    // The brokers speak plain text; the library has no error code for that.
     let log = format!(
         "log: list the topics of `{0}`: no broker answers: ssl://{0}/bootstrap: SSL handshake failed",
         setting("KAFKA_BROKERS")

@@ -1,4 +1,4 @@
-//! `driftless check` and `driftless preview` on documents: what a mapping makes of real data, before anything runs.
+//! `driftless check` and `driftless preview` on documents: the rows that a mapping makes of real data, before anything runs.
 
 use bson::{DateTime, Document, doc, oid::ObjectId};
 use driftless_testing::{mongo, postgres::Database, stack::setting, unique};
@@ -113,7 +113,7 @@ fn user(id: i32, email: impl Into<bson::Bson>) -> Document {
     doc! { "_id": id, "contact": { "email": email.into() }, "created_by": "import", "nick": "x" }
 }
 
-/// Documents that show everything that can be wrong.
+/// Creates documents that show everything that can be wrong.
 async fn messy() -> Site {
     let site = Site::new().await;
     let mut late = user(5, "5@x");
@@ -147,7 +147,7 @@ async fn messy() -> Site {
     site
 }
 
-/// Faults and warnings as they are printed, without those that tell of the server.
+/// Returns faults and warnings as they are printed, without those about the server.
 fn told(report: &serde_json::Value) -> String {
     let mut text = String::new();
     for kind in ["faults", "warnings"] {
@@ -182,7 +182,7 @@ async fn a_sample_tells_of_duplicates_and_not_of_parents_it_may_not_have_seen() 
     assert_eq!(code, 2);
     assert!(told.contains("UNIQUE_CONFLICT") && !told.contains("plans_owner"), "{told}");
     assert!(told.contains("data: users: 7 documents at random"), "{told}");
-    // The data is what is wrong.
+    // Only the data is wrong.
     assert_eq!(site.check(&["--sample", "0"]).0, 0);
     site.end().await;
 }
@@ -227,7 +227,7 @@ async fn a_preview_shows_documents_with_the_rows_that_postgresql_prints() {
         said.stdout
     };
     let plan = preview(0, &["plans", "--id", "1"]);
-    // Some are refused.
+    // Some of these users are refused.
     let users = preview(2, &["users", "--id", &id.to_hex(), "--id", "2", "--id", "5", "--id", "8"]);
     insta::assert_snapshot!(plan + &users);
     let json = preview(0, &["users", "--json", "--id", r#"{"$oid":"070707070707070707070707"}"#]);
@@ -244,7 +244,7 @@ async fn a_preview_shows_documents_with_the_rows_that_postgresql_prints() {
     site.end().await;
 }
 
-/// A document with several faults, beside one that shows what only looks like one.
+/// Creates a document with several faults, beside one that only looks faulty.
 async fn several_faults() -> Site {
     let site = Site::new().await;
     let step = |id: i32, name: bson::Bson| doc! { "_id": id, "name": name };
@@ -273,7 +273,7 @@ async fn a_preview_names_every_fault_of_a_document_with_its_element() {
         r#"refused: NOT_NULL in column "title" of app.plans at path "title""#,
         r#"refused: TYPE_MISMATCH in column "name" of app.steps at path "steps[1].name", and in 1 more element"#,
         r#"refused: NOT_NULL in column "id" of app.steps at path "steps[3]""#,
-        // What only the target refuses.
+        // Only the target refuses this one.
         "app.plans: refused by PostgreSQL: CHECK by plans_title",
     ] {
         assert!(said.stdout.lines().any(|told| told == line), "{line}\n{}", said.stdout);

@@ -1,6 +1,6 @@
-//! The demo application against real servers: after any number of its writes, the source satisfies every constraint
-//! of the target. The judge is PostgreSQL itself: all documents are inserted into `config/demo/schema.sql` by a small
-//! mapper of its own, which knows only the shape of `config/demo/mapping.toml` and nothing of the crate's mapping.
+//! The demo application against real servers: after any number of its writes, the source satisfies every constraint of the
+//! target. PostgreSQL itself is the judge: a small separate mapper inserts all documents into `config/demo/schema.sql`. It
+//! knows only the shape of `config/demo/mapping.toml` and nothing of the crate's mapping.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
@@ -51,7 +51,7 @@ async fn writes_keep_the_constraints_of_the_target() {
     assert!(missing.len() <= 2, "kinds that never came: {missing:?}");
     judge(&database).await;
 
-    // The same seed on what is there now: another sequence, which collides with nothing.
+    // The same seed over the existing documents: another sequence, which collides with nothing.
     let mut again = Workload::new(client.clone(), &name, 4);
     again.run(FAST, Until::Count(500), CancellationToken::new()).await.expect("run again");
     judge(&database).await;
@@ -72,7 +72,7 @@ async fn poisoned_documents_are_refused_until_they_are_mended() {
         let poisoned = workload.poison(kind).await.expect("poison");
         let refused = accepts(&database).await.expect_err("a poisoned document was accepted");
         assert_eq!(refused.code().map(tokio_postgres::error::SqlState::code), Some(state), "{kind:?}");
-        // Life goes on around it.
+        // The application continues to write around it.
         workload.run(FAST, Until::Count(100), CancellationToken::new()).await.expect("run");
         workload.mend(poisoned).await.expect("mend");
         judge(&database).await;
@@ -168,7 +168,7 @@ fn uuid5(name: &str) -> Uuid {
     Uuid::new_v5(&Uuid::NAMESPACE_DNS, name.as_bytes())
 }
 
-/// A table of the target and where its columns come from.
+/// A table of the target, and the sources of its columns.
 struct Table {
     name: String,
     /// Name and type of each column that the mapping fills.
@@ -238,7 +238,7 @@ fn find<'a>(document: &'a Document, path: &str) -> Option<&'a Bson> {
     }
 }
 
-/// The JSON that PostgreSQL turns into a value of this type without loss; anything else is a fault of the demo.
+/// Returns the JSON that PostgreSQL turns into a value of this type without loss; anything else is a fault of the demo.
 fn convert(value: &Bson, kind: &str) -> Value {
     match (value, kind.strip_suffix("[]")) {
         (Bson::Array(values), Some(element)) => values.iter().map(|value| convert(value, element)).collect(),

@@ -1,4 +1,4 @@
-//! `driftless dlq`: what operators see of dead letters and what they do about them.
+//! `driftless dlq`: the dead letters that operators see, and their actions on them.
 
 use bson::{oid::ObjectId, raw::RawBson, rawdoc};
 use driftless::{
@@ -30,7 +30,7 @@ fn succeeds(world: &World, arguments: &[&str]) -> String {
     said.stdout
 }
 
-/// Times of the run stand still.
+/// Replaces the times of the run with a fixed text.
 fn settled(text: &str) -> String {
     let mut settled = String::new();
     let mut rest = text;
@@ -44,7 +44,7 @@ fn settled(text: &str) -> String {
     settled + rest
 }
 
-/// Three texts that are too long, a number that a CHECK refuses, and a document that is sound.
+/// Opens a world with three texts that are too long, a number that a CHECK refuses, and a document that is valid.
 async fn world_with_letters() -> World {
     let mut world = World::new().await;
     let long = |id: RawBson, email: &str| {
@@ -118,7 +118,7 @@ async fn a_discard_names_what_it_gives_up_and_is_written_down() {
     assert_eq!(world.rows(states).await, ["discarded", "discarded", "discarded", "open"]);
     let shown = succeeds(&world, &["show", "1"]);
     assert!(shown.contains(", dlq discard: test accounts") && !shown.contains("hint:"), "{shown}");
-    // What is settled is not given up a second time.
+    // A closed letter is not discarded a second time.
     let again = succeeds(&world, &["discard", "--id", "1", "--why", "again", "--json"]);
     assert_eq!(serde_json::from_str::<serde_json::Value>(&again).expect("JSON")["letters"], serde_json::json!([]));
     world.end().await;
@@ -151,7 +151,7 @@ async fn an_export_holds_contents_only_when_they_are_asked_for() {
     world.end().await;
 }
 
-/// What the leader is asked for, and what becomes of it: each document once, those with long `_id`s too.
+/// A retry asks the leader once for each document, those with long `_id`s included, and follows the outcome.
 #[tokio::test]
 async fn a_retry_asks_for_each_document_and_follows_it() {
     let mut world = world_with_letters().await;
@@ -181,7 +181,7 @@ async fn a_retry_asks_for_each_document_and_follows_it() {
     assert_eq!(repairs::refusals(&world.session, &ids).await.expect("reads"), [("users: no".to_owned(), 1)]);
     assert_eq!(repairs::letters(&world.session, &ids).await.expect("reads").len(), 5);
 
-    // One is applied as it was read, one is gone, one is refused again.
+    // One document is applied as it was read, one is gone, one is refused again.
     let read = |id: i32, document| {
         let mut read = change("users", id, 9, Some(document));
         (read.op, read.version) = (Op::Repair, version(9));

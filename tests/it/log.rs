@@ -86,7 +86,7 @@ fn transaction(changes: Vec<Change>, i: u32) -> Transaction {
     }
 }
 
-/// Starts as the test says, at the earliest where it says nothing.
+/// Starts at the offsets that the test sets, and at the earliest one elsewhere.
 #[derive(Default)]
 struct Starts(Mutex<HashMap<(String, i32), i64>>);
 
@@ -106,7 +106,7 @@ async fn next(consumer: &mut Consumer) -> ConsumerEvent {
     tokio::time::timeout(DEADLINE, consumer.next()).await.expect("an event in time").expect("an event")
 }
 
-/// The next records, until there are `count`.
+/// Fetches the next records, until there are `count`.
 async fn fetch(consumer: &mut Consumer, count: usize) -> Vec<Fetched> {
     let mut records = Vec::new();
     while records.len() < count {
@@ -223,7 +223,7 @@ async fn transactions_follow_each_other_without_waiting_and_an_error_ends_those_
     publisher.committed().await.expect("committed");
     assert_eq!(read_state(&cfg).await.expect("a state").stream, Some(state(6)));
 
-    // A newer publisher fences; what is under way then fails, and what was to follow it with it.
+    // A newer publisher fences this one. The open transaction then fails, and so do those begun after it.
     publisher.begin(transaction(vec![change(orders(), 6, 7)], 8)).await.expect("begun");
     let (_new, stored) = Publisher::connect(&cfg, &topics).await.expect("another publisher");
     let mut failed = publisher.committed().await.is_err();
@@ -301,7 +301,7 @@ async fn a_publish_given_up_half_way_is_whole_or_not_there() {
                 _ => {}
             }
         }
-        // Of the other partitions some may not have been read yet; what was aborted never comes.
+        // Some of the other partitions may not have been read yet; aborted records never arrive.
         assert!(if committed { seen > 0 } else { seen == 0 }, "{seen} changes, committed: {committed}");
         consumer.close().await.expect("closed");
     }
@@ -374,7 +374,7 @@ async fn a_consumer_starts_where_it_is_told_and_seeks() {
     }
     let topic = topics.of(&orders()).expect("a topic");
     let partition = partition_of(&envelope::encode(&change(orders(), 7, 1), "x").key, topic.partitions);
-    // Each transaction is a change, a frontier and the mark of its end: 3 offsets.
+    // Each transaction is a change, a frontier and its end marker: 3 offsets.
     let starts = Starts::default();
     starts.0.lock().expect("unpoisoned").insert((topic.name.to_string(), partition), 9);
     let mut consumer = join(&cfg, &topics, starts);
@@ -401,13 +401,13 @@ async fn a_consumer_starts_where_it_is_told_and_seeks() {
     consumer.close().await.expect("closed");
 }
 
-/// Starts at the earliest, and remembers what it was asked about.
+/// Starts at the earliest offset, and records the partitions of each request.
 #[derive(Default)]
 struct Asked(tokio::sync::watch::Sender<Vec<Vec<TopicPartition>>>);
 
 impl StartOffsets for Asked {
     fn start_offsets<'a>(&'a self, partitions: &'a [TopicPartition]) -> BoxFuture<'a, Result<Vec<Option<i64>>, Error>> {
-        // A member that is left with what it has is asked about nothing.
+        // A member that keeps its partitions is asked about none.
         if !partitions.is_empty() {
             self.0.send_modify(|asked| asked.push(partitions.to_vec()));
         }
@@ -416,7 +416,7 @@ impl StartOffsets for Asked {
 }
 
 impl Asked {
-    /// Waits until it was asked so often, and gives what it was asked last.
+    /// Waits for that many requests, and returns the partitions of the last one.
     async fn times(&self, times: usize) -> Vec<TopicPartition> {
         let mut asked = self.0.subscribe();
         let asked = tokio::time::timeout(DEADLINE, asked.wait_for(|asked| asked.len() >= times)).await;
@@ -438,7 +438,7 @@ async fn a_seek_that_was_asked_for_before_a_revocation_is_not_carried_out_after_
         |starts: &Arc<Asked>| Consumer::join(&cfg, &topics, 16 << 20, 10_000, starts.clone()).expect("a consumer");
     let mut consumer = join(&starts[0]);
     while !matches!(next(&mut consumer).await, ConsumerEvent::Assigned(_)) {}
-    // Another member takes some of them and gives them back; this one has not looked yet.
+    // Another member takes some partitions and gives them back; this one has not looked yet.
     let second = join(&starts[1]);
     starts[1].times(1).await;
     second.close().await.expect("closed");
@@ -447,7 +447,7 @@ async fn a_seek_that_was_asked_for_before_a_revocation_is_not_carried_out_after_
     for partition in &back {
         consumer.seek(partition.clone(), 5);
     }
-    // Where each partition that came back goes on.
+    // The first offset that is read from each partition that came back.
     let mut first = HashMap::new();
     let mut again = false;
     while first.len() < back.len() {
@@ -502,8 +502,8 @@ async fn a_full_channel_stops_reading_and_nothing_is_lost() {
     let mut consumer = Consumer::join(&cfg, &topics, BOUND, 10_000, Arc::new(Starts::default())).expect("a consumer");
     let mut records = Vec::new();
     while records.len() < 2_003 {
-        // Nobody takes until the channel is full, or holds all the rest; even the smallest record, a frontier, has 200 bytes.
-        // The first time it stays full until the partitions are paused, and the bound holds all the while.
+        // Nobody takes records until the channel is full or holds all the rest; even the smallest record, a frontier, has 200
+        // bytes. The first time, the channel stays full until the partitions are paused, and the bound holds all the while.
         let rest = (2_003 - records.len()) * 200;
         wait::until("it is full", DEADLINE, async || {
             let waiting = consumer.waiting_bytes();

@@ -1,4 +1,4 @@
-//! Tests of the parts against real servers: `deploy/local/stack up` starts them.
+//! Tests of the parts against real servers, which `deploy/local/stack up` starts.
 
 mod cli;
 mod data;

@@ -1,4 +1,4 @@
-//! `driftless snapshot`: what operators ask for and see, without and with a leader that tells.
+//! `driftless snapshot`: requests and output, with and without a leader that reports.
 
 use driftless::{
     control::snapshots::{self, SnapshotRequest},
@@ -67,7 +67,7 @@ async fn wishes_reach_the_leader_and_its_lines_the_operator() {
     assert_eq!(wished("users").await, Some(SnapshotRequest { run: 0, paused: true }));
     assert_eq!(wished("plans").await, None);
 
-    // A leader tells; it knows of more runs than PostgreSQL does.
+    // A leader reports; it knows of more runs than PostgreSQL does.
     tell(&session, "users", &SnapshotStatus { phase: SnapshotPhase::Paused, ..running(4) }).await;
     succeeds(&database, &["resume"]);
     assert_eq!(wished("users").await, Some(SnapshotRequest { run: 0, paused: false }));
@@ -97,7 +97,7 @@ async fn following_ends_when_everything_is_done() {
     for collection in ["users", "plans"] {
         tell(&session, collection, &done).await;
     }
-    // No terminal: lines.
+    // Without a terminal, the output is lines.
     let told = succeeds(&database, &["status", "--follow"]);
     let expected = ["plans", "users"].map(|name| format!("{name}: done, 1000 documents, 1.0 MiB\n"));
     assert_eq!(told, expected.concat());

@@ -47,7 +47,7 @@ impl Shop {
         Self { client, database, source }
     }
 
-    /// The same database, read with other settings.
+    /// Opens the same database, read with other settings.
     async fn again(other: &Self, change: impl FnOnce(&mut SourceConfig)) -> Self {
         let (uri, name) = (setting("MONGO_URI"), other.database.name());
         let mut config: SourceConfig =
@@ -70,7 +70,7 @@ impl Shop {
         self.source.now().await.expect("the server answers")
     }
 
-    /// The instant behind everything so far, which the server's clock has reached.
+    /// Returns the instant behind everything so far, which the server's clock has reached.
     async fn beginning(&self) -> Start {
         let now = self.now().await;
         self.collection("elsewhere").insert_one(doc! {}).await.expect("the server answers");
@@ -99,7 +99,7 @@ impl Stream {
         soon("a batch", self.inner.next_batch()).await.expect("the server answers")
     }
 
-    /// Batches until the stream has come past `time`.
+    /// Returns the batches until the stream has passed `time`.
     async fn until(&mut self, time: ClusterTime) -> Vec<StreamBatch> {
         let mut batches = Vec::new();
         while batches.last().is_none_or(|batch: &StreamBatch| !batch.position.frontier.covers(time)) {
@@ -109,7 +109,7 @@ impl Stream {
     }
 }
 
-/// `_id` as a number, version, op, and field `v`, of each change.
+/// Returns `_id` as a number, op, and field `v` of each change.
 fn seen(batches: &[StreamBatch]) -> Vec<(i32, Op, Option<i32>)> {
     let value =
         |change: &Change| change.document.as_ref().map(|document| document.get_i32("v").expect("the server answers"));
@@ -117,7 +117,7 @@ fn seen(batches: &[StreamBatch]) -> Vec<(i32, Op, Option<i32>)> {
     changes.map(|change| (change.id.get_i32("_id").expect("the server answers"), change.op, value(change))).collect()
 }
 
-/// An idle stream proves its last change without another one happening, also after a restart.
+/// An idle stream proves its last change without a further one, also after a restart.
 #[tokio::test]
 async fn an_idle_stream_covers_its_last_instant() {
     let shop = Shop::open("idle").await;
@@ -156,7 +156,7 @@ async fn a_transaction_keeps_its_order() {
     shop.close().await;
 }
 
-/// All of it happens before the stream reads it, so lookups see the end: no update may come out as it was or as nothing.
+/// All writes happen before the stream reads them, so lookups see the end state: no update may have an old image or none.
 #[tokio::test]
 async fn a_lookup_that_finds_nothing_gives_nothing() {
     let shop = Shop::open("lookup").await;
@@ -169,7 +169,7 @@ async fn a_lookup_that_finds_nothing_gives_nothing() {
     let updated = shop.now().await;
     orders.update_one(doc! { "_id": 1 }, doc! { "$set": { "v": 2 } }).await.expect("the server answers");
     orders.delete_one(doc! { "_id": 2 }).await.expect("the server answers");
-    // One event a reply: each update is looked up alone, whatever follows it.
+    // One event per reply: each update is looked up alone, whatever follows it.
     let single = Shop::again(&shop, |config| config.stream_batch = 1).await;
     for shop in [&shop, &single] {
         let batches = shop.stream(&["orders"], Start::At(start)).until(shop.now().await).await;
@@ -187,10 +187,10 @@ async fn a_lookup_that_finds_nothing_gives_nothing() {
     shop.close().await;
 }
 
-/// A stream that is far behind saves how far it has come: a hold ends with the delete, not with the time of the lookup.
+/// A stream that is far behind saves its progress: a hold ends with the delete, not with the time of the lookup.
 #[tokio::test]
 async fn a_missing_image_holds_a_position_until_its_delete() {
-    // One event a batch: an update and its delete never share one.
+    // One event per batch: an update and its delete never share one.
     let shop = Shop::with("holds", |config| (config.stream_batch, config.lookup_batch) = (1, 1)).await;
     let orders = shop.collection("orders");
     let start = shop.now().await;
@@ -207,13 +207,13 @@ async fn a_missing_image_holds_a_position_until_its_delete() {
     let at_delete = batches.iter().position(|batch| batch.changes.iter().any(|change| change.op == Op::Delete));
     let (held, free) = batches.split_at(at_delete.expect("the delete was given"));
     assert!(held.iter().all(|batch| !batch.position.frontier.covers(updated)), "the update is not made good yet");
-    // A process that ends while the position is held has given more than it saved: none of that comes again.
+    // A process that ends while the position is held has returned more than it saved: none of that is repeated.
     for (ended, last) in held.iter().enumerate().filter(|(_, batch)| batch.position.held.is_some()) {
         let Position { token, frontier, held, .. } = last.position.clone();
         let rest = shop.stream(&["orders"], Start::After { token, frontier, held }).until(shop.now().await).await;
         let again = [seen(&batches[..=ended]), seen(&rest)].concat();
         assert_eq!(again, seen(&batches), "ended behind batch {ended}");
-        // Nor does it forget what it waits for.
+        // Nor does it forget the delete that it waits for.
         let deleted = rest.iter().position(|batch| batch.changes.iter().any(|change| change.op == Op::Delete));
         let waits = &rest[..deleted.expect("the delete is still to come")];
         assert!(waits.iter().all(|batch| !batch.position.frontier.covers(updated) && batch.position.held.is_some()));
@@ -230,7 +230,7 @@ async fn a_missing_image_holds_a_position_until_its_delete() {
     shop.close().await;
 }
 
-/// What happens to a collection beside its documents is no news.
+/// Changes of a collection's indexes and options produce neither changes nor controls.
 #[tokio::test]
 async fn what_is_no_data_gives_nothing() {
     let shop = Shop::open("no_data").await;
@@ -250,7 +250,7 @@ async fn what_is_no_data_gives_nothing() {
     shop.close().await;
 }
 
-/// From each position that a batch gave, a new stream gives exactly the rest.
+/// From each position that a batch returned, a new stream returns exactly the rest.
 #[tokio::test]
 async fn resuming_anywhere_loses_nothing() {
     let shop = Shop::with("resume", |config| config.stream_batch = 3).await;
@@ -300,7 +300,7 @@ async fn drops_and_renames_become_controls() {
     let name = |collection: &str| format!("{}.{collection}", shop.database.name());
     let rename = doc! { "renameCollection": name("items"), "to": name("archive"), "dropTarget": true };
     shop.client.database("admin").run_command(rename).await.expect("the server answers");
-    // Drops the rest, and invalidates the stream.
+    // This drops the rest, and invalidates the stream.
     shop.database.drop().await.expect("the server answers");
     shop.collection("orders").insert_one(doc! { "_id": 3, "v": 3 }).await.expect("the server answers");
     let end = shop.now().await;
@@ -315,7 +315,7 @@ async fn drops_and_renames_become_controls() {
     let mut dropped: Vec<_> = kinds[3..].to_vec();
     dropped.sort_by_key(|(name, _)| *name);
     assert_eq!(dropped, [("archive", ControlKind::Drop), ("orders", ControlKind::Drop)]);
-    // The stream went on behind the invalidate, and inside a batch controls are the last.
+    // The stream continued behind the invalidate, and controls are the last in their batch.
     assert_eq!(seen(&batches).last(), Some(&(3, Op::Insert, Some(3))));
     for batch in &batches {
         let last = batch.changes.iter().map(|change| change.version).max();
@@ -325,7 +325,7 @@ async fn drops_and_renames_become_controls() {
     let ignored = shop.stream_on_drop(&mapped, start.clone(), OnDrop::Ignore).until(end).await;
     assert!(ignored.iter().flat_map(|batch| &batch.controls).all(|control| !control.truncate));
 
-    // Everything before the drop is given, then the stream halts.
+    // The stream returns everything before the drop, then halts.
     let mut halting = shop.stream_on_drop(&mapped, start, OnDrop::Halt);
     let mut before = Vec::new();
     let error = loop {
@@ -342,7 +342,7 @@ async fn drops_and_renames_become_controls() {
     shop.close().await;
 }
 
-/// An event's token that the oplog does not hold: something between it and now is gone.
+/// A token of an event that the oplog does not hold: something between it and now is gone.
 #[tokio::test]
 async fn lost_history_halts() {
     let shop = Shop::open("history").await;
@@ -353,7 +353,7 @@ async fn lost_history_halts() {
     let token = bson::serialize_to_raw_document_buf(&event.id).expect("BSON");
     assert_eq!(ResumeToken::from_raw(&token).expect("a token").kind(), TokenKind::Event);
     let data = token.get_str("_data").expect("the server answers");
-    // The same event, decades earlier: no oplog reaches back to it, and what follows it is there to be seen.
+    // The same event, decades earlier: no oplog reaches back to it, but the events behind it are still there.
     let moved = format!("{}10000000{}", &data[..2], &data[10..]);
     let token = ResumeToken::from_raw(&rawdoc! { "_data": moved }).expect("a token");
     let start = Start::After { token, frontier: Frontier(shop.now().await), held: None };
@@ -371,7 +371,7 @@ async fn lost_history_halts() {
     shop.close().await;
 }
 
-/// The last event before a restart may be one that the mapping no longer asks for: its history is not lost by that.
+/// The last event before a restart may be one that the mapping no longer includes: that does not mean that history is lost.
 #[tokio::test]
 async fn a_stream_goes_on_where_its_last_event_is_filtered_out() {
     let shop = Shop::with("narrower", |config| config.stream_batch = 3).await;
@@ -398,7 +398,7 @@ async fn a_stream_goes_on_where_its_last_event_is_filtered_out() {
     items.insert_one(doc! { "_id": 5, "v": 1 }).await.expect("the server answers");
     let end = shop.now().await;
 
-    // From each event in turn, into mappings that know it, know it no longer, know more.
+    // From each event in turn, into mappings that include it, no longer include it, or include more.
     let mut given: Vec<(String, i32)> = Vec::new();
     let place =
         |change: &Change| (change.namespace.collection.to_string(), change.id.get_i32("_id").expect("a number"));
@@ -423,7 +423,7 @@ async fn a_stream_goes_on_where_its_last_event_is_filtered_out() {
     shop.close().await;
 }
 
-/// The instant at which a collection is begun is no news of it, nor is anything before: whatever the policy.
+/// Events up to the first instant of a collection are not reported for it, whatever the policy.
 #[tokio::test]
 async fn a_drop_at_the_first_instant_is_no_news() {
     let shop = Shop::open("first_instant").await;
@@ -452,7 +452,7 @@ async fn a_drop_at_the_first_instant_is_no_news() {
     shop.close().await;
 }
 
-/// Kills the cursors of a shop; how many. At the instant between idle and active the server lists none.
+/// Kills the cursors of a shop; returns their number. At the instant between idle and active, the server lists none.
 async fn kill_cursors(shop: &Shop) -> usize {
     let own = doc! { "$match": { "ns": { "$regex": format!("^{}[.]", shop.database.name()) } } };
     let stages = [doc! { "$currentOp": { "idleCursors": true } }, own];
@@ -469,7 +469,7 @@ async fn kill_cursors(shop: &Shop) -> usize {
     killed
 }
 
-/// A cursor that the server forgets is opened again where it was.
+/// A cursor that the server forgets is opened again at its position.
 #[tokio::test]
 async fn a_killed_cursor_is_opened_again() {
     let shop = Shop::open("killed").await;
@@ -487,7 +487,7 @@ async fn a_killed_cursor_is_opened_again() {
     shop.close().await;
 }
 
-/// The connection breaks, or falls silent: either way the stream goes on where it was once it is back.
+/// The connection breaks or falls silent: in both cases the stream continues at its position once it is back.
 #[tokio::test]
 async fn a_broken_line_is_waited_for() {
     let shop = Shop::open("line").await;
@@ -510,7 +510,7 @@ async fn a_broken_line_is_waited_for() {
         orders.update_one(doc! { "_id": id as i32 }, doc! { "$set": { "v": 1 } }).await.expect("the server answers");
         let written = shop.now().await;
         if line != Line::Open {
-            // The watchdog has given the old connections up, and attempts with new ones have failed.
+            // The watchdog has given up the old connections, and attempts with new ones have failed.
             proxy.connects_again(4).await;
             proxy.set(Line::Open);
         }
@@ -521,7 +521,7 @@ async fn a_broken_line_is_waited_for() {
     shop.close().await;
 }
 
-/// Nobody takes what one stream has read, while another reads everything: the first has stopped asking at its bound.
+/// Nobody takes the batches of one stream, while another reads everything: the first has stopped requesting at its bound.
 #[tokio::test]
 async fn a_stream_that_nobody_takes_from_stops_reading_at_its_bound() {
     const EVENTS: i32 = 2_000;
@@ -552,7 +552,7 @@ async fn a_stream_that_nobody_takes_from_stops_reading_at_its_bound() {
     let mut other = Shop::again(&shop, narrow).await.stream(&["orders"], start);
     assert_eq!(seen(&other.until(written).await).len(), EVENTS as usize);
 
-    // A batch was formed, one waits for its place, and the reply on its way is read to its end; all the others wait in the server.
+    // One batch is formed, one waits for its place, and the reply in flight is read to its end; all others wait in the server.
     let read = proxy.answered_bytes();
     assert!(read < 6 * BOUND, "{read} bytes were read, of {} that are there", EVENTS as usize * EVENT_BYTES);
     assert_eq!(seen(&stalled.until(written).await).len(), EVENTS as usize, "nothing is lost");
@@ -561,7 +561,7 @@ async fn a_stream_that_nobody_takes_from_stops_reading_at_its_bound() {
 }
 
 /// Tries to refute the inclusive frontier: writers and transactions run, while two streams (one filtered, one restarted
-/// again and again) check that nothing comes at or before an instant they called complete, and that nothing is missing.
+/// repeatedly) check that nothing arrives at or before an instant they declared complete, and that nothing is missing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_comes_behind_the_frontier() {
     const WRITERS: i32 = 4;
@@ -639,7 +639,7 @@ async fn write(client: Client, database: Database, writer: i32, rounds: i32) {
     }
 }
 
-/// An insert whose event exceeds what a reply may hold: `_id` is in it three times.
+/// An insert whose event exceeds the limit of a reply: it contains the `_id` three times.
 #[tokio::test]
 async fn an_event_too_large_is_read_without_its_document() {
     let shop = Shop::open("large").await;

@@ -1,5 +1,5 @@
-//! Law 3: any repetition, delay or reordering of changes ends in the same rows. `tests/it/sink/laws.rs` tests this through
-//! the sink alone; here it is tested end to end: all records of the topics come again, shuffled and repeated.
+//! Law 3: any repetition, delay or reordering of changes ends in the same rows. `tests/it/sink/laws.rs` tests this in the sink
+//! alone; here it is tested end to end: all records of the topics arrive again, shuffled and repeated.
 
 use driftless_demo::Collection;
 use rand::{Rng, seq::SliceRandom};
@@ -36,7 +36,7 @@ async fn old_records_in_any_order_change_nothing() {
         let mut again: Vec<_> = changes.flat_map(|record| vec![record; random.random_range(1..=3)]).collect();
         again.shuffle(&mut random);
         for record in &mut again {
-            // So marked, a record is not counted among those that a publisher has promised.
+            // A record with this mark is not counted among those that a publisher has promised.
             record.headers.push(("driftless.retry".to_owned(), b"1".to_vec()));
         }
         appended += again.len();
@@ -75,7 +75,7 @@ async fn consumed(migration: &Migration, collection: &str) {
     }
 }
 
-/// A digest of every table, and of what the ledger says of each document.
+/// Returns a digest of every table and of the ledger entries of all documents.
 async fn everything(migration: &Migration) -> Vec<(String, Option<String>)> {
     let tables =
         migration.texts("SELECT format('%I.%I', schemaname, tablename) FROM pg_tables WHERE schemaname = 'app'").await;

@@ -1,11 +1,11 @@
 //! Law 8: every queue, batch, delay and drain has a bound. A bound that depends on the site is configuration; any other is a
-//! named constant with its reason. Tests of the parts show that the bounds hold; here the sources are read.
+//! named constant with its reason. Tests of the parts show that the bounds hold; this one reads the sources.
 
 use std::path::{Path, PathBuf};
 
 use crate::support::stack::root;
 
-/// Every source of the product, with its lines outside of tests.
+/// Returns every source file of the product, with its lines outside of tests.
 fn sources() -> Vec<(PathBuf, Vec<String>)> {
     let mut sources = Vec::new();
     for folder in ["src", "crates/core/src"] {
@@ -28,7 +28,7 @@ fn collect(folder: &Path, sources: &mut Vec<(PathBuf, Vec<String>)>) {
     }
 }
 
-/// Whether the line names a bound: a duration, or a maximum.
+/// Returns whether the line names a bound: a duration or a maximum.
 fn is_bound(line: &str) -> bool {
     let item = ["pub(crate) ", "pub(super) ", "pub "].iter().find_map(|scope| line.strip_prefix(scope)).unwrap_or(line);
     let Some((name, value)) = item.strip_prefix("const ").and_then(|item| item.split_once(": ")) else { return false };
@@ -52,7 +52,7 @@ fn a_bound_that_is_a_constant_has_its_reason() {
     assert!(without.is_empty(), "no comment gives the reason of\n{}", without.join("\n"));
 }
 
-/// A queue for one needs no name; clippy refuses those without a bound.
+/// A queue for one needs no name; clippy refuses queues without a bound.
 #[test]
 fn a_queue_for_more_than_one_has_a_named_bound() {
     let mut bare = Vec::new();

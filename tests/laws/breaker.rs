@@ -1,4 +1,5 @@
-//! A wrong mapping must not dead-letter a table: `check` tells before, and the sink stops while there are few.
+//! A wrong mapping must not dead-letter a table: `check` reports it beforehand, and the sink stops while the dead letters are
+//! few.
 
 use crate::support::{DEADLINE, daemon::Daemon, load::fill, migration::Migration};
 
@@ -18,7 +19,7 @@ async fn a_wrong_mapping_stops_the_sink_and_a_mended_one_goes_on_from_there() {
     let right = std::fs::read_to_string(migration.mapping()).expect("read the mapping");
     migration.succeed(&["check", "--all"]).await;
 
-    // A path that no document has, for a column that takes no NULL.
+    // A path that no document has, for a column that is NOT NULL.
     let plans = "[collections.plans.columns]\n";
     assert!(right.contains(plans), "the demo maps plans");
     let wrong = right.replace(plans, &format!("{plans}title = \"titel\"\n"));

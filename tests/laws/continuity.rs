@@ -1,5 +1,5 @@
-//! Continuity: a row stays only while its document does, also where no event says that it went. A collection leaves the
-//! mapping and comes back, another one takes its place, history is lost, somebody writes into the target.
+//! Continuity: a row stays only while its document does, even if no event reports that the document is gone. A collection
+//! leaves the mapping and comes back, another one replaces it, history is lost, somebody writes into the target.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +15,7 @@ const USERS: &str = "namespace = \"dns\"\n[collections.users]\nid = \"uuid5\"\nc
 const ORDERS: &str =
     "[collections.orders]\nid = \"uuid5\"\ncolumns.owner = { path = \"owner\", reference = \"users\" }\n";
 
-/// A migration of two collections, and what is written to both sides.
+/// A migration of two collections, and writes to both sides.
 struct Case {
     migration: Migration,
 }
@@ -41,12 +41,12 @@ impl Case {
         assert_eq!(deleted.expect("delete a document").deleted_count, 1);
     }
 
-    /// The names of a collection's rows.
+    /// Returns the names of a collection's rows.
     async fn rows(&self, table: &str) -> BTreeSet<String> {
         self.migration.texts(&format!("SELECT name FROM {table}")).await.into_iter().flatten().collect()
     }
 
-    /// The names of its documents.
+    /// Returns the names of a collection's documents.
     async fn documents(&self, collection: &str) -> BTreeSet<String> {
         let mut found = self.migration.collection(collection).find(doc! {}).await.expect("find documents");
         let mut names = BTreeSet::new();
@@ -57,7 +57,7 @@ impl Case {
         names
     }
 
-    /// Waits until the rows are the documents; then a full comparison says so, too.
+    /// Waits until the rows equal the documents; then a full comparison must agree.
     async fn equal(&self, daemon: &Daemon, collections: &[&str]) {
         for collection in collections {
             let documents = self.documents(collection).await;
@@ -72,7 +72,7 @@ impl Case {
         self.migration.succeed(&["reconcile", "--full"]).await;
     }
 
-    /// Waits until a run of the collection's snapshot after this one is complete, and gives it.
+    /// Waits until a run of the collection's snapshot later than `run` is complete, and returns its number.
     async fn run_after(&self, daemon: &Daemon, collection: &str, run: u64) -> u64 {
         let what = format!("a run of {collection} after {run} is complete");
         let newer = |status: &Status| {
@@ -88,7 +88,7 @@ impl Case {
     }
 }
 
-/// The last event before the stop is one of the collection that leaves; what happens to it until it is back has no event.
+/// The last event before the stop belongs to the collection that leaves; until it is back, its changes have no events.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_collection_leaves_and_comes_back() {
     let both = [USERS, ORDERS].concat();
@@ -107,7 +107,7 @@ async fn a_collection_leaves_and_comes_back() {
     case.insert("users", &["cyd"]).await;
     case.equal(&daemon, &["users"]).await;
     daemon.stop(0).await;
-    // Out of the mapping, it is emptied, deleted from, added to.
+    // Outside of the mapping, the collection changes: one document is deleted, another one added.
     case.delete("orders", "first").await;
     case.insert("orders", &["fourth"]).await;
     let daemon = case.migration.daemon();
@@ -117,7 +117,7 @@ async fn a_collection_leaves_and_comes_back() {
     assert_eq!(case.rows("orders").await.len(), 3, "nobody has followed it");
 
     case.map(&both);
-    // A drop that nobody could see is no reason to halt either.
+    // An unseen drop is no reason to halt either.
     case.migration.collection("orders").drop().await.expect("drop the collection");
     case.insert("orders", &["second", "fifth"]).await;
     let daemon = case.migration.daemon();
@@ -129,7 +129,7 @@ async fn a_collection_leaves_and_comes_back() {
     assert_eq!(runs["users"].run, 0, "what was never left is not read again");
     daemon.stop(0).await;
 
-    // Continuity is kept by what the stream did, not by how often it was started.
+    // Continuity depends on the progress of the stream, not on the number of its starts.
     let daemon = case.migration.daemon();
     case.equal(&daemon, &["users", "orders"]).await;
     let told = |status: &Status| status.process.snapshots.len() == 2;
@@ -138,7 +138,7 @@ async fn a_collection_leaves_and_comes_back() {
     case.finish(daemon).await;
 }
 
-/// Whatever brought an extra row about, `snapshot start` ends with its removal, and takes nothing that lives.
+/// Whatever caused an extra row, `snapshot start` ends with its removal, and removes nothing that exists.
 #[tokio::test(flavor = "multi_thread")]
 async fn reading_again_ends_with_removal() {
     let case = Case::new("removal", USERS).await;
@@ -151,7 +151,8 @@ async fn reading_again_ends_with_removal() {
     let target = &case.migration.target;
     let keep = "CREATE TABLE kept AS SELECT * FROM users; CREATE TABLE kept_ledger AS SELECT * FROM driftless.ledger";
     target.batch_execute(keep).await.expect("keep what is there");
-    // Two documents go; then rows and ledger are as if nobody had heard of it. A third one is a dead letter.
+    // Two documents are deleted; then their rows and ledger entries are restored as if the deletes were unknown. A third
+    // document is a dead letter.
     case.delete("users", "ghost").await;
     users.delete_one(doc! { "_id": &long }).await.expect("delete the long one");
     let refused = doc! { "$set": { "name": "longer than its column" } };
@@ -174,13 +175,13 @@ async fn reading_again_ends_with_removal() {
     users.update_one(doc! { "_id": "bob" }, doc! { "$set": { "name": "robert" } }).await.expect("update a document");
     case.equal(&daemon, &["users"]).await;
 
-    // It is in the log, so a replay into the same tables ends there, too.
+    // The removal is in the log, so a replay into the same tables ends there, too.
     case.migration.succeed(&["replay", "--collection", "users", "--to-earliest"]).await;
     case.equal(&daemon, &["users"]).await;
     case.finish(daemon).await;
 }
 
-/// Documents that come by a rename have no events; those of the collection that they replace have none either.
+/// Documents that arrive by a rename have no events, nor do the documents of the collection that they replace.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_collection_that_is_replaced_is_read() {
     for (policy, constraints) in [("ignore", "replica"), ("truncate", "replica"), ("truncate", "enforce")] {
@@ -193,7 +194,7 @@ async fn a_collection_that_is_replaced_is_read() {
         let daemon = case.migration.daemon();
         case.migration.quiesce(&daemon, DEADLINE).await;
 
-        // A rename over it; the one that the order belongs to is still there.
+        // A rename over the collection; the owner of the order still exists.
         case.insert("staging", &["ann", "dan"]).await;
         let name = |collection: &str| format!("{}.{collection}", case.migration.name);
         let rename = doc! { "renameCollection": name("staging"), "to": name("users"), "dropTarget": true };
@@ -201,7 +202,7 @@ async fn a_collection_that_is_replaced_is_read() {
         let run = case.run_after(&daemon, "users", 0).await;
         case.equal(&daemon, &["users", "orders"]).await;
 
-        // `$out`, which is a rename of the server's own.
+        // `$out`, which is the server's own rename.
         case.insert("staging", &["ann", "eve"]).await;
         let out = [doc! { "$out": "users" }];
         case.migration.collection("staging").aggregate(out).await.expect("write the collection anew");
@@ -218,7 +219,7 @@ async fn a_collection_that_is_replaced_is_read() {
     }
 }
 
-/// What a collection went through before the first start concerns nobody.
+/// Events of a collection before the first start have no effect.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_drop_before_the_first_start_is_no_news() {
     let case = Case::new("dropped", USERS).await;
@@ -234,7 +235,7 @@ async fn a_drop_before_the_first_start_is_no_news() {
     case.equal(&daemon, &["users"]).await;
     daemon.stop(0).await;
 
-    // The same of a collection that joins later.
+    // The same for a collection that is added later.
     case.insert("orders", &["old"]).await;
     case.migration.collection("orders").drop().await.expect("drop the collection");
     case.insert("orders", &["new"]).await;

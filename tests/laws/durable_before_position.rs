@@ -1,5 +1,5 @@
-//! Law 1: a position is saved only when everything before it is durable downstream. Killing anything at any moment
-//! therefore loses nothing: the daemon at random moments, the snapshot included, then each server once.
+//! Law 1: a position is saved only when everything before it is durable downstream. Killing anything at any moment therefore
+//! loses nothing: first the daemon at random moments, the snapshot included, then each server once.
 
 use std::time::Duration;
 
@@ -19,14 +19,14 @@ use crate::support::{
     wait,
 };
 
-/// When a daemon is killed.
+/// The moment at which a daemon is killed.
 #[derive(Clone, Copy, Debug)]
 enum Moment {
-    /// So long after its start, whatever it does then.
+    /// This long after its start, whatever it does then.
     Start(Duration),
-    /// As soon as the snapshot has begun; some time later.
+    /// This long after the snapshot has begun.
     Snapshot(Duration),
-    /// Some time after it has begun to read the stream.
+    /// This long after it has begun to read the stream.
     Running(Duration),
 }
 
@@ -35,7 +35,7 @@ async fn the_daemon_is_killed_at_random_moments() {
     let (seed, mut random) = random("durable_before_position");
     let (kills, documents) = if drill() { (30, 20_000) } else { (5, 4_000) };
     let mut migration = Migration::demo("crash").await;
-    // Many small chunks at a bounded rate, so that a kill finds the snapshot under way on any machine.
+    // Many small chunks at a bounded rate, so that a kill hits a running snapshot on any machine.
     migration.set("source", "chunk_documents", 50);
     migration.set("source", "snapshot_rate", 1_000);
     fill(&migration, seed, documents).await;
@@ -69,7 +69,7 @@ async fn the_daemon_is_killed_at_random_moments() {
     migration.finish().await;
 }
 
-/// Waits for the moment; whether the snapshot is under way then.
+/// Waits for the moment; returns whether the snapshot is running then.
 async fn reach(daemon: &mut Daemon, moment: Moment) -> bool {
     let later = match moment {
         Moment::Start(later) => later,
@@ -126,7 +126,7 @@ async fn each_server_is_killed_once() {
     stack.down().await;
 }
 
-/// Keeps a backend of PostgreSQL computing: it would outlive its postmaster, and no server starts beside it.
+/// Keeps a backend of PostgreSQL computing: it would outlive its postmaster, and no new server starts beside it.
 async fn compute(migration: &Migration) -> tokio::task::JoinHandle<Result<(), tokio_postgres::Error>> {
     let client = migration.connect().await;
     let pid: i32 = client.query_one("SELECT pg_backend_pid()", &[]).await.expect("ask for the backend").get(0);
@@ -144,7 +144,7 @@ async fn step_down(migration: &Migration) {
         hello.get_str("me").map(str::to_owned).map_err(|error| error.to_string())
     };
     let before = wait::until("there is a primary", DEADLINE, primary).await;
-    // Whether or not a secondary has caught up by then: what no majority holds was never in a change stream.
+    // Forced even if no secondary has caught up: writes that no majority holds were never in a change stream.
     let command = doc! { "replSetStepDown": 30, "secondaryCatchUpPeriodSecs": 10, "force": true };
     wait::until("the primary steps down", DEADLINE, async || admin.run_command(command.clone()).await).await;
     wait::until("another member is primary", DEADLINE, async || {
@@ -154,7 +154,7 @@ async fn step_down(migration: &Migration) {
     .await;
 }
 
-/// A document written after the event arrives, and every role runs.
+/// Waits until a document written after the event arrives and every role runs.
 async fn follows(migration: &Migration, daemon: &Daemon, event: &str) {
     let marker = Marker::write(migration).await;
     wait::until(format!("a write after {event} arrives"), DEADLINE, async || {

@@ -1,11 +1,11 @@
-//! Faults at named points: the daemon fails, waits and dies at each point of `src/failpoints.rs`, beside an application that
-//! writes, and the oracle judges what is left. Random kills are in `durable_before_position`.
+//! Faults at named points: the daemon fails, waits and dies at each point of `src/failpoints.rs` while an application writes,
+//! and the oracle judges the result. Random kills are in `durable_before_position`.
 //!
 //! ```text
-//!  chain:  row ─▶ row ─▶ …         a row is a point and what brings a daemon there
+//!  chain:  row ─▶ row ─▶ …         a row is a point and its trigger
 //!  row:    judge the death before ─▶ the point fails once, the daemon overcomes it ─▶ judge ─▶ the daemon dies at the point
 //! ```
-//! A point that only a starting daemon passes fails once and kills the same start, and the next daemon that runs is judged.
+//! A point that only a starting daemon passes fails once and kills the same start; the next running daemon is judged.
 
 use std::{
     collections::BTreeSet,
@@ -27,17 +27,17 @@ use crate::support::{
     topic, wait,
 };
 
-/// Documents at the beginning.
+/// Number of documents at the beginning.
 const DOCUMENTS: u64 = 600;
-/// Steps of the application in a second.
+/// Steps of the application per second.
 const RATE: f64 = 80.0;
 /// A value that `app.plans` refuses while its CHECK is there.
 const REFUSED: &str = "on_holiday";
 
-/// What brings a daemon to a point.
+/// The cause that brings a daemon to a point.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Trigger {
-    /// Its start; it passes the point so many times before the fault.
+    /// Its start; it passes the point this many times before the fault.
     Start(u32),
     /// Its start, after a topic was deleted.
     StartWithoutTopic,
@@ -49,7 +49,7 @@ enum Trigger {
     Refusal,
     /// The repair of such a document.
     Repair,
-    /// A snapshot that does not find a document.
+    /// A snapshot that does not find a row's document.
     Removal,
     /// The drop of a collection.
     Drop,
@@ -85,7 +85,7 @@ const APPLYING: &[(Failpoint, Trigger)] = &[
 /// Points that commands pass, see [`indexes_are_put_off_and_caught_up`].
 const COMMANDS: [Failpoint; 2] = [points::SCHEMA_BEFORE_LOAD, points::SCHEMA_AFTER_LOAD];
 
-/// The point of a leader that goes, see [`a_leader_hands_over`].
+/// Point of a leader that leaves, see [`a_leader_hands_over`].
 const HAND_OVER: Failpoint = points::LEADERSHIP_HAND_OVER;
 
 #[test]
@@ -103,17 +103,17 @@ fn no_build_has_failpoints_unless_it_asks_for_them() {
     assert!(features.contains_key("failpoints") && !features.contains_key("default"), "{features:?}");
 }
 
-/// Both chains at once: each waits most of the time.
+/// Both chains run at once, because each mostly waits.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_daemon_fails_and_dies_at_each_point() {
     let chain = async |name, rows| Chain::new(name).await.run(rows).await;
     tokio::join!(chain("publishing", PUBLISHING), chain("applying", APPLYING));
 }
 
-/// One migration, and the daemons that fail and die of it.
+/// One migration, and the daemons that fail and die in it.
 struct Chain {
     migration: Migration,
-    /// What the last daemon died of.
+    /// Trigger of the last daemon's death.
     died: Option<Trigger>,
     loads: u64,
 }
@@ -121,7 +121,7 @@ struct Chain {
 impl Chain {
     async fn new(test: &str) -> Self {
         let mut migration = Migration::demo(&format!("fail_{test}")).await;
-        // Many chunks.
+        // Small chunks, so that there are many.
         migration.set("source", "chunk_documents", 50);
         let mapping = std::fs::read_to_string(migration.mapping()).expect("read the mapping");
         let dropped = "[collections.financial_models]\n";
@@ -154,7 +154,7 @@ impl Chain {
 
     async fn fails_at_start(&mut self, point: &Failpoint, trigger: Trigger) {
         if trigger == Trigger::StartWithoutTopic {
-            // Everything is applied before: what is lost with a topic is not what this is about.
+            // Everything is applied before, because the loss of unread records with a topic is not under test here.
             let daemon = self.daemon("");
             self.judge(&daemon, self.died).await;
             daemon.stop(0).await;
@@ -272,7 +272,7 @@ impl Chain {
         self.migration.target.batch_execute(sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
     }
 
-    /// Waits until everything is applied; then both sides are equal, and what the trigger asked for has come about.
+    /// Waits until everything is applied; then both sides must be equal, and the trigger's own effect must have occurred.
     async fn judge(&self, daemon: &Daemon, trigger: Option<Trigger>) {
         let plans = self.migration.collection("plans");
         let cure = || plans.update_many(doc! { "status": REFUSED }, doc! { "$set": { "status": "draft" } });
@@ -297,7 +297,7 @@ impl Chain {
         }
     }
 
-    /// A file that a point waits for.
+    /// Returns the path of a file that a point waits for.
     fn file(&self, name: &str) -> PathBuf {
         self.migration.mapping().with_file_name(name)
     }
@@ -311,12 +311,12 @@ fn touch(file: &Path) {
     std::fs::write(file, "").expect("make a file");
 }
 
-/// Whether the point did that, by the daemon's log.
+/// Returns whether the point acted so, by the daemon's log.
 fn acted(log: &str, point: &Failpoint, action: &str) -> bool {
     log.contains(&format!("failpoint name=\"{}\" action={action}", point.name))
 }
 
-/// What waits until after a load is dropped in one transaction, and built again piece by piece.
+/// Indexes and constraints that wait until after a load are dropped in one transaction and rebuilt one by one.
 #[tokio::test(flavor = "multi_thread")]
 async fn indexes_are_put_off_and_caught_up() {
     let mut migration = Migration::demo("fail_indexes").await;
@@ -337,7 +337,7 @@ async fn indexes_are_put_off_and_caught_up() {
     for (action, signal) in [("error", None), ("kill", Some(SIGABRT))] {
         fails(&mut migration, after, &format!("1*off->1*{action}"), signal, "--after-load").await;
     }
-    // Each run has struck off what it found, and one more.
+    // Each run has deleted one entry; the next object is built, but its entry is still recorded.
     assert_eq!(migration.number(waits).await, dropped - 2);
     migration.set_failpoints("");
     migration.succeed(&["schema", "apply", "--after-load"]).await;
@@ -356,7 +356,7 @@ async fn fails(migration: &mut Migration, point: &Failpoint, steps: &str, signal
     assert_eq!(output.status.signal(), signal, "{told}");
 }
 
-/// Every index and constraint of the application, as PostgreSQL writes them.
+/// Returns every index and constraint of the application, as PostgreSQL prints them.
 async fn definitions(migration: &Migration) -> BTreeSet<String> {
     let sql = "SELECT indexdef FROM pg_indexes WHERE schemaname = 'app' UNION ALL \
                SELECT conrelid::regclass || ' ' || conname || ' ' || pg_get_constraintdef(oid) FROM pg_constraint \
@@ -364,7 +364,7 @@ async fn definitions(migration: &Migration) -> BTreeSet<String> {
     migration.texts(sql).await.into_iter().flatten().collect()
 }
 
-/// A leader that is stopped leads no more, and until it has left nobody else does.
+/// A leader that is stopped no longer leads, and nobody else leads until it has left.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leader_hands_over() {
     let mut migration = Migration::demo("fail_hand_over").await;

@@ -1,5 +1,5 @@
-//! Law 9: the unknown is shown as unknown. When MongoDB no longer has the history between the stored token and now, the
-//! source does not continue from now: it halts, reports why and what to do, and the verdict is unknown.
+//! Law 9: the unknown is shown as unknown. When MongoDB no longer has the history between the stored token and now, the source
+//! does not continue from now: it halts, reports the reason and the remedy, and the verdict is unknown.
 
 use std::{path::PathBuf, process::Stdio};
 
@@ -37,7 +37,7 @@ impl SmallServer {
             .arg("--dbpath")
             .arg(folder.join("data"))
             .args(["--port", &port.to_string(), "--bind_ip", "127.0.0.1", "--nounixsocket", "--replSet", "rs0"])
-            // History is only given up behind a checkpoint, so there is one each second.
+            // History is dropped only behind a checkpoint, so there is one each second.
             .args(["--oplogSize", "1", "--syncdelay", "1", "--wiredTigerCacheSizeGB", "0.25"])
             .args(["--setParameter", "diagnosticDataCollectionEnabled=false"])
             .args(["--setParameter", "minSnapshotHistoryWindowInSeconds=0"])
@@ -68,7 +68,7 @@ impl SmallServer {
         .await;
     }
 
-    /// Writes into another collection until nothing older than now is in the oplog.
+    /// Writes into another collection until the oplog holds nothing older than now.
     async fn forget(&self, client: &mongodb::Client) {
         let now = oldest(client, -1).await;
         let filler = client.database("filler").collection::<Document>("filler");
@@ -87,7 +87,7 @@ impl SmallServer {
     }
 }
 
-/// Time of the first entry of the oplog in this order.
+/// Returns the time of the first oplog entry in this order.
 async fn oldest(client: &mongodb::Client, order: i32) -> Timestamp {
     let oplog = client.database("local").collection::<Document>("oplog.rs");
     let entry = oplog.find_one(doc! {}).sort(doc! { "$natural": order }).await.expect("read the oplog");
@@ -105,13 +105,13 @@ async fn lost_history_halts_and_stays_unknown() {
     migration.quiesce(&daemon, DEADLINE).await;
     daemon.stop(0).await;
 
-    // While nobody reads, documents change and go, and then that is forgotten.
+    // While nothing reads, documents are changed and deleted, and then the oplog loses those entries.
     let lost = Marker::write(&migration).await;
     let gone = delete_some(&migration).await;
     server.forget(&migration.mongo).await;
     let published = published(&migration).await;
 
-    // Twice: a restart must not talk it into going on from now.
+    // Twice, because a restart must not make it continue from now.
     for _ in 0..2 {
         let daemon = migration.daemon();
         let halted = daemon.wait_for("the source halts", DEADLINE, |status| status.phase("source") == "halted").await;
@@ -128,17 +128,17 @@ async fn lost_history_halts_and_stays_unknown() {
         let (live, _) = daemon.page("/livez").await.expect("the page answers");
         assert_eq!(live, 200, "it waits for a person, it is not dead");
 
-        // What is written now must not arrive: it would hide that something before it is missing.
+        // A write of now must not arrive: it would hide that something before it is missing.
         let later = Marker::write(&migration).await;
         let now = daemon.status().await.expect("the status answers");
         assert_eq!((now.phase("source"), now.verdict.as_str()), ("halted", "unknown"));
-        // This exit code says that it was halted to its end.
+        // This exit code reports that it was still halted at its end.
         daemon.stop(3).await;
         assert!(!lost.is_in(&migration.target).await && !later.is_in(&migration.target).await);
     }
     assert_eq!(self::published(&migration).await, published, "nothing was published");
 
-    // The way out that the hint names: another epoch. Everything is read again, and the rows of what is gone go.
+    // The remedy that the hint names: another epoch. Everything is read again, and the rows of deleted documents are removed.
     migration.set("source", "epoch", 2);
     let daemon = migration.daemon();
     let status = migration.quiesce(&daemon, DEADLINE).await;
@@ -150,7 +150,7 @@ async fn lost_history_halts_and_stays_unknown() {
     server.end().await;
 }
 
-/// Deletes every other document of two collections that others do not reference; how many.
+/// Deletes every other document of two collections that others do not reference; returns the number.
 async fn delete_some(migration: &Migration) -> u64 {
     let mut deleted = 0;
     for name in ["plans", "research_packs"] {
@@ -167,7 +167,7 @@ async fn delete_some(migration: &Migration) -> u64 {
     deleted
 }
 
-/// Committed records of every topic, the state's too.
+/// Returns the number of committed records in all topics, the state topic included.
 async fn published(migration: &Migration) -> usize {
     let mut count =
         crate::support::topic::records(migration.stack.kafka(), &format!("{}.state", migration.name)).await.len();

@@ -1,12 +1,12 @@
-//! The laws of ARCHITECTURE.md ("What holds"), tested on the running program and real servers. Each file carries the words of
-//! its law, and its header names the law; other files test what the daemon does as a whole.
+//! The laws of ARCHITECTURE.md ("What holds"), tested on the running program and real servers. Each file is named after the
+//! words of its law, and its header names the law; other files test the behaviour of the daemon as a whole.
 //!
-//! Each test starts the built `driftless` with a configuration of its own (own databases, topics, port), lets the demo
-//! application write, does its worst to the daemon or to a server, and then lets [`support::oracle`] compare everything.
-//! Nothing in here uses the product's mapping, sink or reconciler; what it expects is written down a second time.
+//! Each test starts the built `driftless` with a configuration of its own (its own databases, topics and port), lets the demo
+//! application write, disrupts the daemon or a server, and then lets [`support::oracle`] compare everything. Nothing in here
+//! uses the product's mapping, sink or reconciler; the expectations are written down a second time.
 //!
-//! The servers are those of `deploy/local/stack`, instance `main` (`DRIFTLESS_INSTANCE` names another one). Tests that
-//! kill servers have an instance of their own, so that they disturb nobody. `DRIFTLESS_DRILL=1` makes the tests of
+//! The servers are those of `deploy/local/stack`, instance `main` (`DRIFTLESS_INSTANCE` names another one). Tests that kill
+//! servers have an instance of their own, so that they disturb no other test. `DRIFTLESS_DRILL=1` makes the tests of
 //! [`durable_before_position`] longer.
 
 #![allow(clippy::print_stderr, reason = "seeds and the moments of kills belong on the terminal of a failed test")]

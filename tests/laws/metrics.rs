@@ -1,5 +1,5 @@
-//! Every metric in `src/metrics.rs` appears after a while of ordinary work, a real Prometheus answers every query of the dashboard,
-//! and the alerts fire as their own tests say.
+//! Every metric in `src/metrics.rs` appears after a while of ordinary work, a real Prometheus answers every query of the
+//! dashboard, and the alerts fire as their own tests expect.
 
 use std::collections::BTreeSet;
 
@@ -17,7 +17,7 @@ use crate::support::{
     wait,
 };
 
-/// The shared servers, and Prometheus beside them.
+/// Returns the shared servers, with Prometheus beside them.
 async fn watched() -> &'static Stack {
     static WATCHED: OnceCell<Stack> = OnceCell::const_new();
     let instance = std::env::var("DRIFTLESS_INSTANCE").unwrap_or_else(|_| "main".to_owned());
@@ -36,7 +36,7 @@ async fn metrics_and_every_query_of_the_dashboard_answer() {
     daemon.wait_for("the snapshot is complete", DEADLINE, |status| status.snapshot_complete()).await;
     let mut workload = Workload::new(migration.mongo.clone(), &migration.name, 14);
     workload.poison(Poison::NulInText).await.expect("write a document that is refused");
-    // PostgreSQL's numeric knows one zero only.
+    // PostgreSQL's numeric has only one zero.
     let mut minus_zero = organisation(ObjectId::new());
     minus_zero.insert("credit", -0.0);
     migration.collection("organisations").insert_one(minus_zero).await.expect("write a document that loses a sign");
@@ -70,7 +70,7 @@ async fn metrics_and_every_query_of_the_dashboard_answer() {
     migration.finish().await;
 }
 
-/// `driftless.rules.test.yml` says for invented series which alerts fire, when, and with which text.
+/// `driftless.rules.test.yml` defines for invented series which alerts fire, when, and with which text.
 #[tokio::test(flavor = "multi_thread")]
 async fn metrics_make_the_alerts_fire_that_the_rules_promise() {
     let stack = watched().await;
@@ -83,7 +83,7 @@ async fn metrics_make_the_alerts_fire_that_the_rules_promise() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&[output.stdout, output.stderr].concat()));
 }
 
-/// The list of targets that Prometheus scrapes; put back as it was in the end.
+/// The list of targets that Prometheus scrapes; dropping it restores the previous list.
 struct Targets {
     file: String,
     before: String,
@@ -144,7 +144,7 @@ async fn every_rule_is_loaded(prometheus: &Prometheus) {
     .await;
 }
 
-/// Every name that the list of metrics declares.
+/// Returns every name that the list of metrics declares.
 fn declared() -> Vec<&'static str> {
     let list = include_str!("../../src/metrics.rs");
     let names: Vec<_> = list.split('"').filter(|text| text.starts_with("driftless_")).collect();
@@ -152,13 +152,13 @@ fn declared() -> Vec<&'static str> {
     names
 }
 
-/// The metric that a line of the page belongs to; a histogram's lines have endings of their own.
+/// Returns the metric that a line of the page belongs to; the lines of a histogram have their own suffixes.
 fn name_of(line: &str) -> Option<&str> {
     let name = line.split(['{', ' ']).next().filter(|name| name.starts_with("driftless_"))?;
     Some(name.strip_suffix("_bucket").unwrap_or(name))
 }
 
-/// Every query of every panel, with what Grafana would fill in.
+/// Returns every query of every panel, with its variables filled in as Grafana does.
 fn queries() -> Vec<(String, String)> {
     let dashboard: Value =
         serde_json::from_str(include_str!("../../dashboards/driftless.json")).expect("the dashboard is JSON");

@@ -1,11 +1,11 @@
-//! Law 9: empty is not equal. A mapped name that leads to nothing in the source proves nothing, until somebody confirms it.
+//! Law 9: empty is not equal. A mapped name that leads to nothing in the source proves nothing until somebody confirms it.
 
 use mongodb::bson::doc;
 
 use crate::support::{DEADLINE, migration::Migration, stack::Stack};
 
 const SCHEMA: &str = "CREATE TABLE public.users (id uuid PRIMARY KEY, name text)";
-/// `user` for `users`.
+/// `user` instead of `users`.
 const MISTYPED: &str = "namespace = \"dns\"\n[collections.user]\ntable = \"public.users\"\nid = \"uuid5\"\n";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -31,7 +31,7 @@ async fn a_collection_that_does_not_exist_is_no_proof() {
     assert_eq!(output.status.code(), Some(5), "{told}");
     assert!(told.contains("no such collection") && told.contains("user: the source has no such collection"), "{told}");
 
-    // One that is there and empty was read, at an instant.
+    // An existing, empty collection was read, at an instant.
     migration.source.create_collection("user").await.expect("create the collection");
     migration.succeed(&["reconcile", "--full"]).await;
     migration.collection("user").drop().await.expect("drop the collection again");
@@ -43,7 +43,7 @@ async fn a_collection_that_does_not_exist_is_no_proof() {
     let daemon = migration.daemon();
     daemon.wait_for("the verdict is in sync", DEADLINE, |status| status.verdict == "in_sync").await;
     migration.succeed(&["reconcile", "--full"]).await;
-    // What had documents once is known, and its emptiness with it.
+    // A collection that once had documents is known, and so is its emptiness.
     let sole = migration.collection("user");
     sole.insert_one(doc! { "_id": 1 }).await.expect("insert");
     sole.delete_one(doc! { "_id": 1 }).await.expect("delete");

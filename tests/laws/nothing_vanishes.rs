@@ -1,5 +1,5 @@
-//! Law 5: nothing vanishes. PostgreSQL refuses a document: it becomes a dead letter with its raw bytes and a reason, the rest
-//! of its batch is applied, and it is reported as drift until the data or the target is fixed.
+//! Law 5: nothing vanishes. A document that PostgreSQL refuses becomes a dead letter with its raw bytes and a reason. The rest
+//! of its batch is applied, and the document is reported as drift until the data or the target is fixed.
 
 use driftless_demo::{Collection, Generator};
 use mongodb::bson::{Document, doc, oid::ObjectId};
@@ -13,7 +13,7 @@ use crate::support::{
     topic, wait,
 };
 
-/// A dead letter as the table has it.
+/// A dead letter as it is in the table.
 #[derive(Debug)]
 struct Letter {
     reason: String,
@@ -56,13 +56,13 @@ async fn a_refused_document_is_kept_named_and_mended() {
     let status = migration.quiesce(&daemon, DEADLINE).await;
     assert_eq!(status.dead_letters(), 3, "{}", status.summary());
 
-    // The rest of the batch is there, the three are not.
+    // The rest of the batch has rows, the three do not.
     let impossible: Vec<ObjectId> = refused.iter().map(|(document, _)| id(document)).collect();
     for document in &batch {
         let there = row_exists(&migration, id(document)).await;
         assert_eq!(there, !impossible.contains(&id(document)), "{}", id(document));
     }
-    // Each is kept as it was, with its reason.
+    // Each document is kept as it was, with its reason.
     for (document, reason) in refused {
         let letter = letter_of(&migration, id(document)).await;
         assert_eq!((letter.reason.as_str(), letter.state.as_str()), (reason, "open"));
@@ -76,18 +76,18 @@ async fn a_refused_document_is_kept_named_and_mended() {
     let named = status.blockers.iter().any(|blocker| blocker.to_string().contains("plans"));
     assert!(named, "the verdict names the collection: {:?}", status.blockers);
 
-    // Repair of the data: the entry closes itself.
+    // Repair of the data: the letter closes itself.
     plans.update_one(doc! { "_id": id(&nul) }, doc! { "$set": { "title": "Mended" } }).await.expect("mend the title");
     migration.quiesce(&daemon, DEADLINE).await;
     assert!(row_exists(&migration, id(&nul)).await);
     assert_eq!(letter_of(&migration, id(&nul)).await.state, "superseded");
-    // So does the delete of one.
+    // A delete of the document closes its letter, too.
     plans.delete_one(doc! { "_id": id(&long) }).await.expect("delete the plan");
     migration.quiesce(&daemon, DEADLINE).await;
     assert_eq!(letter_of(&migration, id(&long)).await.state, "superseded");
     assert_eq!(migration.number(OPEN).await, 1);
 
-    // Repair of the target: the entry is tried again when it is told to, in the log's own way.
+    // Repair of the target: `dlq retry` puts the document into the log again.
     migration
         .target
         .batch_execute("ALTER TABLE app.plans DROP CONSTRAINT plans_status_check")
@@ -115,11 +115,11 @@ async fn a_retry_succeeds_after_the_column_is_made_wider() {
     long.insert("title", "long ".repeat(80));
     long.insert("milestones", mongodb::bson::Array::new());
     migration.collection("plans").insert_one(&long).await.expect("insert the plan");
-    // The snapshot meets it.
+    // The snapshot reads it.
     let daemon = migration.daemon();
     migration.quiesce(&daemon, DEADLINE).await;
     assert_eq!(letter_of(&migration, id(&long)).await.reason, "TOO_LONG");
-    // A retry without a repair is refused once more, says so, and leaves one letter open.
+    // A retry without a repair is refused once more, reports that, and leaves one letter open.
     let refused = migration.command(&["dlq", "retry"]).await;
     let told = String::from_utf8_lossy(&refused.stdout);
     assert!(refused.status.code() == Some(1) && told.contains("Refused again") && told.contains("TOO_LONG"), "{told}");
@@ -142,8 +142,8 @@ async fn a_retry_succeeds_after_the_column_is_made_wider() {
     migration.finish().await;
 }
 
-/// People retry while the sink is behind, or has halted. What the log holds of the document by then is newer than the dead
-/// letter; a retry may put nothing older behind it, for that is all that compaction would leave.
+/// Operators retry while the sink is behind or has halted. The log may then hold newer versions of the document than the dead
+/// letter. A retry may put nothing older behind them, because compaction keeps only the last record.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_retry_keeps_the_log_in_order() {
     let migration = Migration::demo("retry_order").await;
@@ -164,7 +164,7 @@ async fn a_retry_keeps_the_log_in_order() {
     assert_eq!(migration.number(OPEN).await, 2);
     daemon.stop(0).await;
 
-    // The newer versions lie in the log before the retry, and the sink has met none of them.
+    // The newer versions are in the log before the retry, and the sink has read none of them.
     let leader = migration.daemon_with(&["source"]);
     plans.update_one(doc! { "_id": id(&kept) }, doc! { "$set": { "title": "Newer" } }).await.expect("repair the title");
     plans.delete_one(doc! { "_id": id(&gone) }).await.expect("delete the plan");
@@ -186,7 +186,7 @@ async fn a_retry_keeps_the_log_in_order() {
         let before = before.map(|(version, _)| version).unwrap_or_default();
         assert!(before <= version, "a key goes from {before} back to {version}");
     }
-    // Compaction leaves the last record of each key: the newest.
+    // Compaction keeps the last record of each key: the newest.
     let left = |document: &Document| {
         let key = format!("{{\"id\":\"{{\\\"$oid\\\": \\\"{}\\\"}}\"}}", id(document).to_hex());
         last.get(&Some(key.into_bytes())).map(|(_, record)| record)
@@ -209,7 +209,7 @@ async fn a_retry_keeps_the_log_in_order() {
     migration.finish().await;
 }
 
-/// A retry that no leader takes up says so, and is done when one comes.
+/// A retry without a leader reports that, and completes when a leader comes.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_retry_waits_for_a_leader_and_says_so() {
     let migration = Migration::demo("retry_waits").await;
@@ -234,7 +234,7 @@ async fn a_retry_waits_for_a_leader_and_says_so() {
     assert_eq!(letter_of(&migration, id(&plan)).await.state, "retried");
     migration.quiesce(&daemon, DEADLINE).await;
     oracle::assert_equal(&migration).await;
-    // A record that nobody can read names no document: the way out is said.
+    // A record that nobody can read names no document: the command prints the way out.
     let foreign = topic::Record {
         partition: 0,
         offset: 0,
@@ -252,8 +252,8 @@ async fn a_retry_waits_for_a_leader_and_says_so() {
     migration.finish().await;
 }
 
-/// A record that nobody can read belongs to no document. It is drift of the collection whose topic it lies in, for as long as it
-/// is open.
+/// A record that nobody can read belongs to no document. While its letter is open, it is drift of the collection whose topic
+/// holds it.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unreadable_record_is_drift_of_its_collection() {
     let mut migration = Migration::demo("unreadable").await;
@@ -297,7 +297,7 @@ async fn row_exists(migration: &Migration, id: ObjectId) -> bool {
     migration.number(&format!("SELECT count(*) FROM app.plans WHERE id = '{id}'")).await == 1
 }
 
-/// The newest dead letter of a document, found by the document that its bytes hold.
+/// Returns the newest dead letter of a document, found by the document in its bytes.
 async fn letter_of(migration: &Migration, id: ObjectId) -> Letter {
     let query = "SELECT reason, state, value FROM driftless.dead_letter ORDER BY id DESC";
     let rows = migration.target.query(query, &[]).await.expect("read the dead letters");
@@ -305,7 +305,7 @@ async fn letter_of(migration: &Migration, id: ObjectId) -> Letter {
         let value: Vec<u8> = row.get(2);
         let envelope: serde_json::Value = serde_json::from_slice(&value).expect("the value is the record's JSON");
         let after = envelope["after"].as_str().expect("the document is in `after`");
-        // Canonical Extended JSON, read by the driver's own reader.
+        // Canonical Extended JSON, read by the driver's own parser.
         let document: Document = serde_json::from_str(after).expect("`after` is Extended JSON");
         Letter { reason: row.get(0), state: row.get(1), document }
     });

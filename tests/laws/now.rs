@@ -1,5 +1,5 @@
-//! Law 9: "in sync" means now. A proof says nothing about changes that were not applied since. Whatever keeps changes from
-//! the target ends the verdict within seconds and is named, however young and whole the proof is.
+//! Law 9: "in sync" means now. A proof covers no change that has not been applied since. Anything that keeps changes from the
+//! target ends the verdict within seconds and is named, however recent and complete the proof is.
 
 use tokio::sync::OnceCell;
 
@@ -13,10 +13,10 @@ use crate::support::{
     wait,
 };
 
-/// Servers that this test may stop without harm to others.
+/// Servers that this test may stop without harm to other tests.
 static AWAY: OnceCell<Stack> = OnceCell::const_new();
 
-/// In sync, with a proof that no age ends.
+/// Waits until the migration is in sync, with a proof that does not expire during the test.
 async fn proven(migration: &mut Migration, daemons: impl Fn(&Migration) -> Daemon) -> Daemon {
     migration.set("reconcile", "interval", "1h");
     migration.set("reconcile", "fresh", "1h");
@@ -40,7 +40,7 @@ fn blocked_by(status: &Status, text: &str) -> bool {
 async fn now_is_unknown_while_the_log_is_away() {
     let stack = AWAY.get_or_init(|| Stack::running("away", &[])).await;
     let mut migration = Migration::demo_on(stack, "away").await;
-    // The clients of the brokers report nothing before this is over; the daemon asks the brokers itself.
+    // The broker clients report nothing until this timeout is over; the daemon asks the brokers itself.
     migration.set("log", "timeout", "5m");
     let daemon = proven(&mut migration, Migration::daemon).await;
 
@@ -91,7 +91,7 @@ async fn now_is_unknown_while_nobody_leads_the_source() {
 #[tokio::test(flavor = "multi_thread")]
 async fn now_counts_partitions_of_which_nothing_was_applied() {
     let migration = Migration::demo("unheard").await;
-    // Nobody publishes, so there is nothing to apply.
+    // No source publishes, so there is nothing to apply.
     let daemon = migration.daemon_with(&["sink"]);
     let status = daemon.wait_for("the partitions are there", DEADLINE, |status| !status.partitions.is_empty()).await;
     assert_eq!(status.partitions.len(), 4 * status.collections.len(), "{}", status.summary());
@@ -101,7 +101,7 @@ async fn now_counts_partitions_of_which_nothing_was_applied() {
     migration.finish().await;
 }
 
-/// One worker waits for a lock while its sibling goes on committing: the role stalls all the time.
+/// One worker waits for a lock while its sibling continues to commit: the role is stalled all the time.
 #[tokio::test(flavor = "multi_thread")]
 async fn now_a_worker_that_waits_is_not_hidden_by_its_sibling() {
     let mut migration = Migration::demo("sibling").await;
@@ -132,7 +132,7 @@ async fn now_a_worker_that_waits_is_not_hidden_by_its_sibling() {
     migration.finish().await;
 }
 
-/// The sum of all consumed offsets: it grows with each commit of any worker.
+/// Returns the sum of all consumed offsets, which grows with each commit of any worker.
 async fn committed(migration: &Migration) -> i64 {
     migration.number("SELECT sum(next_offset)::bigint FROM driftless.position").await
 }

@@ -1,5 +1,5 @@
-//! Law 5: nothing vanishes. A snapshot that walks `_id` ranges forgets no type: documents whose `_id` is anything that MongoDB
-//! accepts become a row or a dead letter. The same holds for the stream.
+//! Law 5: nothing vanishes. A snapshot that walks `_id` ranges skips no type: a document with any `_id` that MongoDB accepts
+//! becomes a row or a dead letter. The same holds for the stream.
 
 use std::collections::BTreeSet;
 
@@ -18,7 +18,7 @@ id = "uuid5"
 async fn odd_ids_become_rows_or_dead_letters() {
     let stack = Stack::shared().await;
     let mut migration = Migration::new(stack, stack.mongo_uri(), "odd_ids", SCHEMA, MAPPING).await;
-    // Chunks of two: the ends of chunks fall inside and between the types.
+    // Chunks of two documents, so that chunks end inside and between the types.
     migration.set("source", "chunk_documents", 2);
     let things = migration.collection("things");
     let before: Vec<_> =
@@ -31,7 +31,7 @@ async fn odd_ids_become_rows_or_dead_letters() {
     let after: Vec<_> =
         ids(2).into_iter().map(|(name, id)| doc! { "_id": id, "label": format!("after {name}") }).collect();
     things.insert_many(&after).await.expect("insert what the stream reads");
-    // Updates are looked up by their `_id`, whatever its type.
+    // Updates are looked up by `_id`, whatever its type.
     things.update_many(doc! {}, doc! { "$set": { "number": 7_i64 } }).await.expect("update all");
     migration.quiesce(&daemon, DEADLINE).await;
     let all: Vec<_> = before.iter().chain(&after).cloned().collect();
@@ -46,7 +46,7 @@ async fn odd_ids_become_rows_or_dead_letters() {
     migration.finish().await;
 }
 
-/// Ids of every type that MongoDB takes, and at least two of each in two rounds.
+/// Returns ids of every type that MongoDB accepts; two rounds give at least two of each type.
 fn ids(round: u8) -> Vec<(String, Bson)> {
     let n = i32::from(round);
     let binary = |subtype| Bson::Binary(Binary { subtype, bytes: vec![round; 16] });
@@ -76,7 +76,7 @@ fn ids(round: u8) -> Vec<(String, Bson)> {
     ids
 }
 
-/// Each document has exactly one place: its row, or an open dead letter.
+/// Checks that each document has exactly one place: its row or an open dead letter.
 async fn all_are_somewhere(migration: &Migration, documents: &[Document]) {
     let expected: BTreeSet<String> =
         documents.iter().map(|one| one.get_str("label").expect("a label").to_owned()).collect();

@@ -13,7 +13,7 @@ use crate::support::{
 
 const SCHEMA: &str = "CREATE TABLE hosts (id text PRIMARY KEY, address inet, note text)";
 const MAPPING: &str = "[collections.hosts]\ntable = \"public.hosts\"\nid = \"text\"\n";
-/// What `reconcile` says where drift was found.
+/// Exit code of `reconcile` if it found drift.
 const DRIFT: i32 = 4;
 
 async fn compared(migration: &Migration) -> Vec<Value> {
@@ -49,7 +49,7 @@ async fn a_value_that_cannot_be_compared_and_a_record_that_cannot_be_read_stop_n
     };
     daemon.wait_for("the reconciler names both", DEADLINE, drift).await;
 
-    // Bytes that are no record of ours, in the topic of the collection.
+    // Bytes that are not a record of this program, in the topic of the collection.
     migration.collection("hosts").delete_one(doc! { "_id": "h7" }).await.expect("delete the document");
     migration.quiesce(&daemon, DEADLINE).await;
     migration.wait_for_number("SELECT count(*) FROM driftless.dead_letter WHERE state = 'open'", DEADLINE, 0).await;

@@ -1,5 +1,5 @@
 //! Law 2: rows, ledger and offset commit in one transaction. A replay from the first offset of every topic, while the
-//! application writes, ends in the same rows, and no row and no ledger entry becomes older on the way.
+//! application writes, ends in the same rows, and no row or ledger entry becomes older on the way.
 
 use std::collections::HashMap;
 
@@ -23,7 +23,7 @@ async fn a_replay_from_the_start_makes_nothing_older() {
     let daemon = migration.daemon();
     let load = Load::start(&migration, seed, 120.0);
     daemon.wait_for("the snapshot is complete", DEADLINE, |status| status.snapshot_complete()).await;
-    // Something to replay besides the snapshot: updates and deletes of what it read.
+    // Changes to replay besides the snapshot: updates and deletes of the documents that it read.
     let changes = "SELECT count(*) FROM driftless.ledger WHERE substr(version, 13, 4) <> '\\xffffffff'";
     wait::until("the stream has changed a few hundred documents", DEADLINE, async || {
         let changed = migration.number(changes).await;
@@ -78,7 +78,7 @@ async fn a_replay_that_is_only_asked_about_moves_nothing() {
     let after = positions(&migration, "users").await;
     assert!(after.values().all(|offset| offset.is_none_or(|offset| offset == 0)), "{after:?}");
 
-    // And it is the position that counts, not what Kafka remembers: everything is read once more.
+    // The position decides, not the offset that Kafka remembers: everything is read once more.
     let daemon = migration.daemon();
     caught_up(&migration, "users", &before).await;
     let wrote = daemon.metric("driftless_sink_changes_total").await.expect("the metric is there");
@@ -107,17 +107,17 @@ async fn caught_up(migration: &Migration, collection: &str, before: &HashMap<i32
     .await;
 }
 
-/// The consumed offset of each partition.
+/// Returns the consumed offset of each partition.
 async fn positions(migration: &Migration, collection: &str) -> HashMap<i32, Option<i64>> {
     let query = "SELECT partition, next_offset FROM driftless.position WHERE topic = $1";
     let rows = migration.target.query(query, &[&migration.topic(collection)]).await.expect("read the positions");
     rows.iter().map(|row| (row.get(0), row.get(1))).collect()
 }
 
-/// Looks at every ledger entry, and at a row that only grows, again and again; how often.
+/// Repeatedly reads every ledger entry and a row whose number only grows; returns how often.
 ///
 /// # Panics
-/// When one becomes older or vanishes.
+/// Panics if one becomes older or vanishes.
 async fn watch(target: Client, marker: &Marker, end: &CancellationToken) -> u64 {
     let mut seen: HashMap<(i32, Vec<u8>), Vec<u8>> = HashMap::new();
     let mut employees = None;

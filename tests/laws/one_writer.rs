@@ -1,4 +1,5 @@
-//! Law 7: one writer per source stream. A standby takes over when the leader goes, and a leader that wakes up late is fenced.
+//! Law 7: one writer per source stream. A standby takes over when the leader is gone, and a leader that wakes up late is
+//! fenced.
 
 use crate::support::{
     DEADLINE,
@@ -16,7 +17,7 @@ async fn one_leads_and_the_other_takes_over() {
     let (one, other) = (migration.daemon(), migration.daemon());
     let (leader, standby) = leader_of(one, other).await;
     migration.quiesce(&leader, DEADLINE).await;
-    // Killed in the middle of a rebalance, the group of the sink would have to wait for two sessions.
+    // If a member died in the middle of a rebalance, the sink's group would have to wait for two sessions.
     topic::shared_out(migration.stack.kafka(), &format!("{}.sink", migration.name), 4).await;
     let leads = (leader.metric("driftless_source_leader").await, standby.metric("driftless_source_leader").await);
     assert_eq!(leads, (Some(1.0), Some(0.0)));
@@ -42,7 +43,7 @@ async fn a_leader_that_stops_in_good_order_hands_over_at_once() {
     let (leader, standby) = leader_of(migration.daemon(), migration.daemon()).await;
     migration.quiesce(&leader, DEADLINE).await;
     leader.stop(0).await;
-    // A candidate that only falls silent stays a member until its session ends.
+    // A candidate that merely falls silent remains a member until its session ends.
     let candidates = topic::members(migration.stack.kafka(), &format!("{}.source", migration.name)).await;
     assert_eq!(candidates, 1, "the leader has left the candidates before its process ended");
     standby.wait_for("the standby leads", DEADLINE, |status| status.phase("source") == "running").await;
@@ -54,7 +55,7 @@ async fn a_leader_that_stops_in_good_order_hands_over_at_once() {
 async fn a_leader_that_slept_through_the_take_over_publishes_nothing() {
     let (seed, _) = random("one_writer");
     let mut migration = Migration::demo("zombie").await;
-    // A sleeper in the middle of a transaction holds its rows until PostgreSQL has had enough of it.
+    // A sleeper in the middle of a transaction holds its rows until PostgreSQL's timeout.
     migration.set("sink", "statement_timeout", "10s");
     fill(&migration, seed, 300).await;
     let (sleeper, successor) = leader_of(migration.daemon(), migration.daemon()).await;
@@ -65,10 +66,10 @@ async fn a_leader_that_slept_through_the_take_over_publishes_nothing() {
     })
     .await;
 
-    // In the middle of its work, with events read and not yet published.
+    // In the middle of its work, with events that are read and not yet published.
     sleeper.sigstop().await;
     successor.wait_for("the other one leads", DEADLINE, |status| status.phase("source") == "running").await;
-    // The sleeper also holds partitions of the sink; what it cannot commit any more is applied by the successor.
+    // The sleeper also holds partitions of the sink; the successor applies the records that the sleeper can no longer commit.
     let marker = Marker::write(&migration).await;
     wait::until("the successor publishes", DEADLINE, async || {
         wait::holds(marker.is_in(&migration.target).await, "not there")
@@ -108,7 +109,7 @@ async fn a_leader_that_slept_through_the_take_over_publishes_nothing() {
     migration.finish().await;
 }
 
-/// Waits until exactly one of two leads, the snapshot is complete, and tells which is which.
+/// Waits until exactly one of the two leads and its snapshot is complete; returns the leader, then the standby.
 async fn leader_of(one: Daemon, other: Daemon) -> (Daemon, Daemon) {
     let first_leads = wait::until("exactly one of two leads", DEADLINE, async || {
         let (one, other) = (one.status().await?, other.status().await?);

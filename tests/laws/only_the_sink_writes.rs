@@ -1,5 +1,5 @@
-//! Law 6: only the sink writes replicated rows. The source, and the commands by which operators ask for something, work with a
-//! role of PostgreSQL that may read the tables of the application and may not write them.
+//! Law 6: only the sink writes replicated rows. The source and the operators' commands work with a PostgreSQL role that may
+//! read the tables of the application but not write them.
 
 use crate::support::{
     DEADLINE,
@@ -13,7 +13,7 @@ async fn source_and_commands_need_no_right_to_write_rows() {
     let (seed, _) = random("only_the_sink_writes");
     let mut migration = Migration::demo("readers").await;
     fill(&migration, seed, 300).await;
-    // A superuser, who makes the schema of the product, too.
+    // A superuser, who also creates the product's schema.
     let sink = migration.daemon_with(&["sink"]);
     let schema = "SELECT count(*) FROM pg_class WHERE oid = to_regclass('driftless.ledger')";
     migration.wait_for_number(schema, DEADLINE, 1).await;

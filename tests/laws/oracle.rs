@@ -8,8 +8,8 @@ use crate::support::{
     oracle::{Difference, compare},
 };
 
-/// Each spoils one thing on the target; the column that the oracle must name, or what else it must say; and what the product
-/// must say: its kind and the place.
+/// Statements that each damage one thing on the target. With each: the column or other text that the oracle must report, and
+/// the kind and place that the product must report.
 const SPOILED: &[(&str, &str, &str)] = &[
     (
         "DELETE FROM app.financial_models WHERE id = (SELECT min(id::text)::uuid FROM app.financial_models)",
@@ -79,7 +79,7 @@ async fn oracle_names_every_kind_of_difference() {
     compare(&migration).await.assert_equal();
     daemon.stop(0).await;
 
-    // As a replica, so that no trigger or cascade spoils more than was asked for.
+    // As a replica, so that no trigger or cascade causes further damage.
     migration.target.batch_execute("SET session_replication_role = replica").await.expect("be a replica");
     for (statement, wanted, _) in SPOILED {
         let before = names(&compare(&migration).await.differences);
@@ -91,7 +91,7 @@ async fn oracle_names_every_kind_of_difference() {
     migration.finish().await;
 }
 
-/// Everything that the oracle's list spoils is found by `driftless reconcile --full`, too, with its kind and its column.
+/// `driftless reconcile --full` also finds everything that the oracle's list damages, with its kind and its column.
 #[tokio::test(flavor = "multi_thread")]
 async fn reconcile_finds_everything_that_the_oracle_finds() {
     let migration = Migration::demo("spoiled").await;
@@ -127,7 +127,7 @@ async fn reconcile_finds_everything_that_the_oracle_finds() {
     migration.finish().await;
 }
 
-/// Every difference as its place and what it is.
+/// Returns every difference as its place and its kind or column.
 fn names(differences: &[Difference]) -> BTreeSet<(String, &'static str)> {
     let name = |difference: &Difference| match difference {
         Difference::Missing { table, key } => (format!("{table} {key}"), "missing"),

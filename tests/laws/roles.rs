@@ -1,4 +1,4 @@
-//! One role per process: three of them do together what one does alone.
+//! One role per process: three processes together do the work of one.
 
 use crate::support::{
     DEADLINE,
@@ -25,7 +25,7 @@ async fn roles_work_in_processes_of_their_own() {
         assert_eq!(ready, 200, "{told}");
     }
 
-    // One of the sinks goes; the other one takes its partitions over.
+    // One of the sinks stops; the other one takes over its partitions.
     let [one, other] = sinks;
     one.stop(0).await;
     let marker = Marker::write(&migration).await;

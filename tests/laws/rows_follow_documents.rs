@@ -1,5 +1,5 @@
-//! Law 4: rows hold what the document holds, and nothing else. `$unset` and replace clear columns, an emptied array removes
-//! its child rows, and a child row keeps its id, and stays untouched, when other elements change.
+//! Law 4: rows hold the content of their documents, and nothing else. `$unset` and replace clear columns, an emptied array
+//! removes its child rows, and a child row keeps its id and stays untouched when other elements change.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use crate::support::{
     oracle::{self, root_id},
 };
 
-/// A running migration, and one document that is changed.
+/// A running migration, and one document that the test changes.
 struct Case {
     migration: Migration,
     daemon: Daemon,
@@ -22,7 +22,7 @@ struct Case {
     id: ObjectId,
 }
 
-/// A child row: its id, and the transaction that wrote it last.
+/// Child rows by name: the id, and the transaction that wrote the row last.
 type Children = BTreeMap<String, (String, String)>;
 
 impl Case {
@@ -52,7 +52,7 @@ impl Case {
         found.expect("read the document").expect("the document is there")
     }
 
-    /// A column of the document's row.
+    /// Returns a column of the document's row.
     async fn column(&self, column: &str) -> Option<String> {
         let id = root_id(&self.id.to_hex());
         let query = format!("SELECT {column}::text FROM app.{} WHERE id = '{id}'", self.collection);
@@ -61,7 +61,7 @@ impl Case {
         values.remove(0)
     }
 
-    /// Its child rows by what names them.
+    /// Returns the document's child rows by the column `name`.
     async fn children(&self, table: &str, parent: &str, name: &str) -> Children {
         let query =
             format!("SELECT {name}::text, id::text, xmin::text FROM app.{table} WHERE {parent} = $1::text::uuid");

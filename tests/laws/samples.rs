@@ -1,4 +1,4 @@
-//! Law 9, where a collection is larger than the sample: a sample proves drift of the documents that it met, and nothing else.
+//! Law 9 for a collection larger than the sample: a sample proves drift of the documents that it read, and nothing else.
 
 use mongodb::bson::oid::ObjectId;
 
@@ -12,9 +12,9 @@ use crate::support::{
     wait,
 };
 
-/// Documents of each side that a pass compares.
+/// Number of documents on each side that a pass compares.
 const SAMPLE: i64 = 20;
-/// Results of samples of the collection, since some result.
+/// Conditions of results of the collection's samples, without and with drift.
 const CLEAN: &str =
     "tier = 'sample' AND collection = 'organisations' AND checked >= 20 AND missing + extra + different = 0";
 const DIRTY: &str = "tier = 'sample' AND collection = 'organisations' AND missing + extra + different > 0";
@@ -32,7 +32,7 @@ async fn a_sample_proves_drift_and_never_equality() {
     let daemon = migration.daemon();
     migration.quiesce(&daemon, DEADLINE).await;
 
-    // Nothing is wrong, and nothing is proven.
+    // Nothing is wrong, but nothing is proven.
     let start = results(&migration).await;
     met(&migration, CLEAN, start, 3).await;
     let status = daemon.wait_for("the verdict is unknown", DEADLINE, |status| status.verdict == "unknown").await;
@@ -44,7 +44,7 @@ async fn a_sample_proves_drift_and_never_equality() {
     migration.succeed(&["reconcile", "--full"]).await;
     in_sync(&daemon).await;
 
-    // One row differs. Samples that do not meet it say nothing, and take nothing back from one that did.
+    // One row differs. A sample that does not read it proves nothing about it, and does not revoke the result of one that did.
     // As a replica, so that no trigger changes more.
     migration.target.batch_execute("SET session_replication_role = replica").await.expect("be a replica");
     let damaged = root_id(&ids[0].to_hex());
@@ -67,7 +67,7 @@ async fn a_sample_proves_drift_and_never_equality() {
     );
     assert_eq!(migration.texts(&found).await, [Some(finding)], "no other document is claimed");
 
-    // Only a comparison of everything takes it back.
+    // Only a full comparison revokes it.
     migration.target.execute(&change(-1), &[]).await.expect("change it back");
     migration.succeed(&["reconcile", "--full"]).await;
     in_sync(&daemon).await;
@@ -83,7 +83,7 @@ fn blocked(status: &Status, by: &str) -> bool {
     status.blockers.iter().any(|blocker| blocker.as_str().is_some_and(|text| text.starts_with(by)))
 }
 
-/// Waits until the status shows a sample that has met no drift, and gives that status.
+/// Waits until the status shows a sample without drift, and returns that status.
 async fn with_a_clean_sample(daemon: &Daemon) -> serde_json::Value {
     wait::until("the last sample is clean", DEADLINE, async || {
         let (_, text) = daemon.page("/api/v1/status").await?;
@@ -96,12 +96,12 @@ async fn with_a_clean_sample(daemon: &Daemon) -> serde_json::Value {
     .await
 }
 
-/// Number of the last result.
+/// Returns the number of the last result.
 async fn results(migration: &Migration) -> i64 {
     migration.number("SELECT coalesce(max(id), 0) FROM driftless.reconcile_result").await
 }
 
-/// Waits for so many results of a kind, later than that one.
+/// Waits for `many` results of a kind that are later than `after`.
 async fn met(migration: &Migration, kind: &str, after: i64, many: i64) {
     let query = format!("SELECT count(*) FROM driftless.reconcile_result WHERE id > {after} AND {kind}");
     wait::until(format!("{many} results are there: {kind}"), DEADLINE, async || {

@@ -1,5 +1,5 @@
-//! The target's schema changes under a running daemon: it goes on where the mapping still fits, and says by name what does not.
-//! Nothing is restarted, and nothing is lost.
+//! Schema changes of the target under a running daemon: it continues if the mapping still fits, and otherwise names the part
+//! that does not. Nothing is restarted, and nothing is lost.
 
 use mongodb::bson::{Document, doc};
 
@@ -22,7 +22,7 @@ table = \"public.pets\"
 id = \"uuid5\"
 ";
 
-/// A migration with a user and a pet, and its daemon, in sync.
+/// Starts a migration with a user and a pet; returns it with its daemon, in sync.
 async fn begin(test: &str) -> (Migration, Daemon) {
     let stack = Stack::shared().await;
     let mut migration = Migration::new(stack, stack.mongo_uri(), test, SCHEMA, MAPPING).await;
@@ -55,19 +55,19 @@ async fn in_sync(daemon: &Daemon) {
     daemon.wait_for("both sides are in sync", DEADLINE, |status| status.verdict == "in_sync").await;
 }
 
-/// Waits until the sink has halted, and gives reason and hint.
+/// Waits until the sink has halted; returns its reason and hint.
 async fn halted(daemon: &Daemon) -> String {
     let status = daemon.wait_for("the sink halts", DEADLINE, |status| status.phase("sink") == "halted").await;
     let role = &status.process.roles["sink"];
     format!("{} / {}", role.reason.as_deref().unwrap_or(""), role.hint.as_deref().unwrap_or(""))
 }
 
-/// The schema grows under the daemon: every step is taken up by the same process.
+/// The schema grows under the daemon: the same process picks up every step.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_schema_that_grows_is_taken_up() {
     let (migration, daemon) = begin("schema_grows").await;
 
-    // A column that the mapping fills by its name: new documents have it at once, older rows are told and found.
+    // A column that the mapping fills by its name: new documents have it at once; older rows are reported and found different.
     alter(&migration, "ALTER TABLE users ADD COLUMN city text").await;
     write(&migration, "users", doc! { "_id": 2, "name": "bob", "city": "Rome" }).await;
     daemon.wait_for("the older row is found different", DEADLINE, |status| status.verdict == "drift").await;
@@ -80,13 +80,13 @@ async fn a_schema_that_grows_is_taken_up() {
     migration.wait_for_number("SELECT count(*) FROM users WHERE city IN ('Bern', 'Rome')", DEADLINE, 2).await;
     in_sync(&daemon).await;
 
-    // Another type of the same column.
+    // A new type of the same column.
     alter(&migration, "ALTER TABLE users ALTER COLUMN age TYPE text").await;
     write(&migration, "users", doc! { "_id": 3, "name": "carl", "age": 9 }).await;
     migration.wait_for_number("SELECT count(*) FROM users WHERE age = '9'", DEADLINE, 1).await;
     in_sync(&daemon).await;
 
-    // A value that was too long, and is retried right after the column was made wider.
+    // A value that was too long is retried right after the column was widened.
     write(&migration, "users", doc! { "_id": 4, "name": "bartholomew" }).await;
     migration.wait_for_number("SELECT count(*) FROM driftless.dead_letter WHERE state = 'open'", DEADLINE, 1).await;
     alter(&migration, "ALTER TABLE users ALTER COLUMN name TYPE varchar(20)").await;
@@ -103,7 +103,8 @@ async fn a_schema_that_grows_is_taken_up() {
     migration.finish().await;
 }
 
-/// What no longer fits halts by name, and heals when the schema is as it was; what was written meanwhile is applied then.
+/// A part that no longer fits halts the sink and is named. The sink recovers when the schema is restored, and then applies the
+/// changes written meanwhile.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_schema_that_no_longer_fits_halts_by_name_and_heals() {
     let (migration, daemon) = begin("schema_breaks").await;
@@ -118,7 +119,7 @@ async fn a_schema_that_no_longer_fits_halts_by_name_and_heals() {
             "ALTER TABLE users RENAME COLUMN comments TO comment",
             &["\"users\" has no column \"comment\"", "did you mean `comments`?"],
         ),
-        // Filled because a field has its name.
+        // The column is filled because a field has its name.
         (
             "ALTER TABLE users RENAME COLUMN name TO full_name",
             "ALTER TABLE users RENAME COLUMN full_name TO name",
@@ -155,7 +156,7 @@ async fn a_schema_that_no_longer_fits_halts_by_name_and_heals() {
     migration.finish().await;
 }
 
-/// A right that was taken away and given back.
+/// A privilege is revoked and granted again.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_missing_right_heals_when_it_is_granted() {
     let stack = Stack::shared().await;
@@ -191,16 +192,16 @@ async fn a_missing_right_heals_when_it_is_granted() {
     assert!(said.contains("42501") || said.contains("lacks INSERT"), "{said}");
     alter(&migration, &format!("GRANT INSERT ON users TO {role}")).await;
     migration.wait_for_number("SELECT count(*) FROM users", DEADLINE, 2).await;
-    // A document is given up by the same plan, although this role's sessions have a search path of their own.
+    // The same plan gives the document up, although this role's sessions have a search path of their own.
     write(&migration, "users", doc! { "_id": 3, "name": "too long for it" }).await;
     migration.wait_for_number("SELECT count(*) FROM driftless.dead_letter WHERE state = 'open'", DEADLINE, 1).await;
     daemon.stop(0).await;
-    // So has a command, which asks about the documents in the types of the tables.
+    // The same holds for a command, which checks the documents against the types of the tables.
     let checked = migration.command(&["check"]).await;
     let told = String::from_utf8_lossy(&checked.stdout).into_owned();
     assert!(told.contains("TOO_LONG") && told.contains("1 fault "), "{told}");
 
-    // Another role has the rights on the tables, and none on the schema that the first one made.
+    // Another role has privileges on the tables, but none on the schema that the first one created.
     let other = format!("{role}_other");
     let rights = format!(
         "DROP ROLE IF EXISTS {other}; CREATE ROLE {other} LOGIN; GRANT SELECT, INSERT, UPDATE, DELETE ON users, pets TO {other}"

@@ -1,5 +1,5 @@
 //! Snapshots in parts, beside heavy writes to the same documents: no partition of a topic ever holds an older version of a
-//! document behind a newer one, whatever is killed, paused or started again. The topic is read as compaction would see it.
+//! document behind a newer one, whatever is killed, paused or restarted. The topic is read as compaction would see it.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -21,10 +21,10 @@ use crate::support::{
     wait,
 };
 
-/// From one round of updates to the next.
+/// Time from one round of updates to the next.
 const ROUND: Duration = Duration::from_millis(500);
 
-/// Updates of every document of two collections in turn, for as long as it is not told to end; how many rounds.
+/// Updates every document of two collections in turn until `end` is cancelled; the task returns the number of rounds.
 fn rounds(migration: &Migration, end: &CancellationToken) -> JoinHandle<u64> {
     let collections = ["plans", "users"].map(|name| migration.collection(name));
     let end = end.clone();
@@ -62,7 +62,7 @@ async fn versions_never_go_backwards_in_a_topic() {
     let mut migration = Migration::demo("audit").await;
     migration.set("source", "chunk_documents", 50);
     migration.set("source", "snapshot_readers", 3);
-    // So slow that the writers change most documents while it runs.
+    // Slow enough that the writers change most documents during the snapshot.
     migration.set("source", "snapshot_rate", 800);
     migration.set("source", "snapshot_max_lag", "60s");
     fill(&migration, seed, 1_000).await;
@@ -99,13 +99,13 @@ async fn versions_never_go_backwards_in_a_topic() {
     migration.finish().await;
 }
 
-/// Reads a topic as it lies; how many rows of snapshots it has.
+/// Reads a topic in its order and checks it; returns the number of snapshot records.
 async fn audit(migration: &Migration, collection: &str) -> usize {
     let mut newest: HashMap<(i32, Vec<u8>), String> = HashMap::new();
     let mut partitions: HashMap<Vec<u8>, BTreeSet<i32>> = HashMap::new();
     let mut reads = 0;
     for record in migration.records(collection).await.into_iter().filter(|record| record.is_change()) {
-        // Hex digits of 16 bytes, which are ordered as versions are.
+        // Hexadecimal digits of 16 bytes, in the order of versions.
         let version = record.header("driftless.version").expect("a change has a version").to_owned();
         reads += usize::from(record.header("driftless.op") == Some("snapshot"));
         let (partition, offset) = (record.partition, record.offset);
@@ -143,7 +143,7 @@ async fn a_pause_survives_a_restart() {
     assert!(still(&stood) && !snapshots(&stood).all(|snapshot| snapshot.done), "{}", stood.summary());
     let told = migration.succeed(&["snapshot", "status"]).await;
     assert!(told.contains("paused"), "{told}");
-    // The stream goes on meanwhile.
+    // The stream continues meanwhile.
     let marker = Marker::write(&migration).await;
     let there = async || wait::holds(marker.is_in(&migration.target).await, "not there");
     wait::until("a write arrives", DEADLINE, there).await;

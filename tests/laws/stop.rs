@@ -1,4 +1,4 @@
-//! SIGTERM under load: what is open is finished, the process ends by itself within its grace, and nothing is lost.
+//! SIGTERM under load: open work is finished, the process ends by itself within its grace, and nothing is lost.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ async fn stop_under_load_is_quick_and_loses_nothing() {
         let mut daemon = migration.daemon();
         daemon.wait_for("the source runs", DEADLINE, |status| status.phase("source") == "running").await;
         daemon.lives_for(Duration::from_millis(random.random_range(0..1_500))).await;
-        // `stop` itself sees to it that the grace is kept.
+        // `stop` itself checks that the grace is kept.
         daemon.stop(0).await;
     }
     load.end().await;
@@ -37,7 +37,7 @@ async fn stop_under_load_is_quick_and_loses_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn stop_before_anything_works_ends_too() {
     let mut migration = Migration::demo("stop_early").await;
-    // Nobody listens there: the source stalls.
+    // No server listens there, so the source stalls.
     migration.set("source", "uri", "mongodb://127.0.0.1:9/?serverSelectionTimeoutMS=500&directConnection=true");
     let daemon = migration.daemon();
     let status = daemon.wait_for("the source stalls", DEADLINE, |status| status.phase("source") == "stalled").await;
@@ -47,7 +47,7 @@ async fn stop_before_anything_works_ends_too() {
     migration.finish().await;
 }
 
-/// The batch that is open when the daemon is told to stop turns out to need a person.
+/// A batch that is open when the daemon receives SIGTERM turns out to need a person.
 #[tokio::test(flavor = "multi_thread")]
 async fn stop_does_not_hide_a_halt() {
     let mut migration = Migration::demo("stop_halt").await;

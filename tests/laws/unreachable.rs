@@ -1,11 +1,11 @@
-//! Servers that are away are told at once, each with its address, and not one after the other.
+//! Unreachable servers are all reported at once, each with its address, and not one after the other.
 
 use crate::support::{DEADLINE, migration::Migration};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_server_that_is_away_is_told_with_its_address() {
     let mut migration = Migration::demo("unreachable").await;
-    // Ports that nobody listens on, and as patient as the defaults are.
+    // Ports that nothing listens on, with the default timeouts.
     migration.set("source", "uri", "mongodb://127.0.0.1:1");
     migration.set("log", "brokers", "127.0.0.1:2");
     migration.set("sink", "url", "postgres://127.0.0.1:3/none");

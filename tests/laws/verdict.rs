@@ -1,5 +1,5 @@
-//! Law 9: a mismatch is a proof. While the application writes, deletes and inserts again, the reconciler reads all the time.
-//! It may be undecided, but it may report no drift: both sides are sound, one is only behind.
+//! Law 9: a mismatch is a proof. While the application writes, deletes and inserts again, the reconciler reads continuously. It
+//! may be undecided, but it may report no drift: both sides are correct, one is only behind.
 
 use driftless_demo::Collection;
 use mongodb::bson::{doc, oid::ObjectId};
@@ -13,7 +13,7 @@ use crate::support::{
     oracle, random, wait,
 };
 
-/// Findings of all passes but those that name a document which waits for another one: those have no columns.
+/// Findings of all passes, except those for a document that waits for another one: those have no columns.
 const FALSE: &str = "SELECT f.value::text FROM driftless.reconcile_result, jsonb_array_elements(detail) AS f
     WHERE f.value ->> 'kind' <> 'different' OR jsonb_array_length(f.value -> 'columns') > 0";
 
@@ -48,8 +48,8 @@ async fn verdict_never_calls_lag_drift() {
     migration.finish().await;
 }
 
-/// The image of an updated document is read later than its event. When the document is deleted in between, the update gives
-/// no change, only the delete does; a reconciler that read the document in between must wait for it.
+/// The image of an updated document is read later than its event. If the document is deleted in between, the update yields no
+/// change, only the delete does; a reconciler that read the document in between must wait for the delete.
 #[tokio::test(flavor = "multi_thread")]
 async fn verdict_waits_for_the_delete_behind_an_update() {
     const ROUNDS: u64 = 3;
@@ -103,13 +103,13 @@ async fn verdict_waits_for_the_delete_behind_an_update() {
     migration.finish().await;
 }
 
-/// Reads of organisations as of a cluster time, of which the comparison's are the only ones.
+/// Returns the number of reads of organisations as of a cluster time; only the comparison reads so.
 async fn reads_at_one_instant(migration: &Migration) -> u64 {
     let reads = doc! { "ns": format!("{}.organisations", migration.name), "command.readConcern.level": "snapshot" };
     migration.collection("system.profile").count_documents(reads).await.expect("count the reads")
 }
 
-/// A row that nobody replicated has no ledger entry and no document: only counting finds it.
+/// A row that nothing replicated has no ledger entry and no document: only counting finds it.
 #[tokio::test(flavor = "multi_thread")]
 async fn verdict_names_a_row_that_no_document_stands_behind() {
     let mut migration = Migration::demo("surplus").await;
@@ -138,7 +138,7 @@ async fn verdict_names_a_row_that_no_document_stands_behind() {
     migration.finish().await;
 }
 
-/// Rows that were changed by hand are put right by a replay, which applies the versions that are there: no fault of anybody.
+/// A replay fixes rows that were changed by hand, because it applies the existing versions; that is no fault of the program.
 #[tokio::test(flavor = "multi_thread")]
 async fn verdict_knows_a_replay_as_a_cause() {
     let mut migration = Migration::demo("replay_heals").await;
@@ -160,7 +160,7 @@ async fn verdict_knows_a_replay_as_a_cause() {
     migration.finish().await;
 }
 
-/// More drift than a report lists: it says how much more, and the log does not repeat it document by document.
+/// If there is more drift than a report lists, the report says how much more, and the log does not repeat it per document.
 #[tokio::test(flavor = "multi_thread")]
 async fn verdict_says_how_much_more_drifts_than_it_lists() {
     let mut migration = Migration::demo("many").await;

@@ -1,5 +1,5 @@
-//! Law 4: a document is the unit of truth. The last one of several changes in one transaction wins, although all of them
-//! share one cluster time, and although the daemon is killed between them.
+//! Law 4: a document is the unit of truth. The last of several changes in one transaction wins, although all of them share one
+//! cluster time, and although the daemon is killed between them.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -18,7 +18,7 @@ use crate::support::{
     random,
 };
 
-/// What must be left of a document.
+/// The expected final state of a document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Left {
     /// Its row, with this number of employees.
@@ -30,7 +30,7 @@ enum Left {
 async fn of_several_changes_in_a_transaction_the_last_wins() {
     let (_, mut random) = random("whole_documents");
     let mut migration = Migration::demo("transactions").await;
-    // A transaction of MongoDB becomes several of the log, and several batches of the sink.
+    // One transaction of MongoDB becomes several in the log, and several batches in the sink.
     migration.set("log", "transaction_changes", 4);
     migration.set("sink", "batch_changes", 3);
     migration.source.create_collection("organisations").await.expect("make the collection");
@@ -65,7 +65,7 @@ async fn of_several_changes_in_a_transaction_the_last_wins() {
     migration.finish().await;
 }
 
-/// Writes transactions until told to end; what must be left of each document.
+/// Writes transactions until `end` is cancelled; returns the expected final state of each document.
 async fn write(
     client: mongodb::Client,
     organisations: Collection<Document>,
@@ -90,7 +90,7 @@ async fn write(
     left
 }
 
-/// Several changes of each of five documents, interleaved.
+/// Makes several changes to each of five documents, interleaved.
 async fn changes(
     session: &mut ClientSession,
     organisations: &Collection<Document>,

@@ -1,5 +1,5 @@
-//! Law 10: state belongs to one source, one log and one target, and knows which. A foreign state is refused, and records that
-//! went with a deleted topic are read again; nothing is mixed or skipped.
+//! Law 10: state belongs to one source, one log and one target, and records which. Foreign state is refused, and records that
+//! were lost with a deleted topic are read again; nothing is mixed or skipped.
 
 use mongodb::bson::{Document, doc};
 
@@ -19,7 +19,7 @@ async fn insert(migration: &Migration, ids: std::ops::Range<i32>) {
     migration.collection("users").insert_many(documents.collect::<Vec<Document>>()).await.expect("insert users");
 }
 
-/// What the target should hold: the names of all users, and theirs only.
+/// Waits until the target holds the names of all users, and no others.
 async fn equal(migration: &Migration) {
     let mut cursor = migration.collection("users").find(doc! {}).await.expect("find users");
     let mut expected = Vec::new();
@@ -68,7 +68,7 @@ async fn another_database_under_the_same_prefix_is_refused() {
     assert_eq!(check.status.code(), Some(2), "{told}");
     assert!(told.contains(&own) && told.contains(&other), "{told}");
 
-    // The way out: what was set back goes on.
+    // The remedy: with the setting restored, it continues.
     migration.set("source", "database", own.as_str());
     insert(&migration, 30..40).await;
     let daemon = migration.daemon();
@@ -123,7 +123,7 @@ async fn topics_that_were_made_again_skip_nothing() {
     migration.quiesce(&daemon, DEADLINE).await;
     daemon.stop(0).await;
 
-    // A delete that reaches the topic and no sink: it goes with the topic.
+    // A delete that reaches the topic and no sink is lost with the topic.
     let users = migration.collection("users");
     let source = migration.daemon_with(&["source"]);
     users.delete_one(doc! { "_id": 4 }).await.expect("delete");
@@ -179,7 +179,7 @@ async fn a_lost_state_topic_freezes_no_watermark() {
     migration.quiesce(&daemon, DEADLINE).await;
     daemon.stop(0).await;
     topic::remove(migration.stack.kafka(), &format!("{}.state", migration.name)).await;
-    // Nobody knows any more that this happened: only a new reading finds out.
+    // Nothing remembers this delete any more: only a new snapshot finds it.
     migration.collection("users").delete_one(doc! { "_id": 2 }).await.expect("delete");
     insert(&migration, 30..40).await;
     let daemon = migration.daemon();

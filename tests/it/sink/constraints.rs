@@ -1,4 +1,4 @@
-//! Constraints and triggers of the target, quiet and enforced.
+//! Constraints and triggers of the target, under `replica` and under `enforce`.
 
 use bson::rawdoc;
 use driftless::{
@@ -30,7 +30,7 @@ async fn documents_swap_unique_values_in_one_batch() {
     let sql = "SELECT email FROM app.users ORDER BY (SELECT key FROM driftless.ledger LIMIT 1), email";
     assert_eq!(world.rows(sql).await, ["a", "b", "c", "d", "new"]);
     assert_eq!(world.letters().await, [""; 0]);
-    // A column that is not ours comes along.
+    // A column that is not mapped keeps its values: only the new row has the default.
     assert_eq!(world.rows("SELECT count(*) FROM app.users WHERE updated_at = 'epoch'").await, ["1"]);
     world.end().await;
 }
@@ -40,7 +40,7 @@ async fn a_unique_value_freed_later_is_taken_then_and_swaps_beside_it_go_on() {
     let mut world = World::new().await;
     world.apply(&[user(1, 1, "a"), user(2, 1, "b"), user(3, 1, "c")]).await;
     world.apply(&[user(9, 1, "held")]).await;
-    // 1 and 2 swap; 3 wants what 9 holds; 5 wants what 3 will free.
+    // 1 and 2 swap; 3 needs the value that 9 holds; 5 needs the one that 3 will free.
     world.apply(&[user(1, 2, "b"), user(2, 2, "a"), user(3, 2, "held"), user(5, 2, "c")]).await;
     let sql = "SELECT email FROM app.users ORDER BY email";
     assert_eq!(world.rows(sql).await, ["a", "b", "c", "held"]);
@@ -73,7 +73,7 @@ async fn parked_records_are_read_within_bounds_and_none_is_left_out() {
     world.execute("UPDATE driftless.dead_letter SET next_attempt_at = '-infinity'").await;
     let kib = |kib: u64| dead_letter::Bounds { documents: 1_000, bytes: kib << 10 };
     let due = async |bounds| dead_letter::due(&world.session, &[partition()], bounds).await.expect("reads").len();
-    // One at least; the record that reaches the bound is the last.
+    // At least one record is read; the record that reaches the bound is the last.
     assert_eq!((due(kib(0)).await, due(kib(1)).await, due(kib(30)).await, due(kib(1_000)).await), (1, 1, 3, 9));
     assert_eq!(due(dead_letter::Bounds { documents: 4, bytes: 1 << 20 }).await, 4);
     let plans =

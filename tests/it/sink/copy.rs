@@ -1,4 +1,4 @@
-//! Documents never seen before are copied straight in, and nothing but the speed may show it.
+//! Documents that were never seen before are written by COPY; nothing but the speed may differ.
 
 use bson::{RawDocumentBuf, oid::ObjectId, rawdoc};
 use driftless::{
@@ -15,7 +15,7 @@ use super::world::{World, change, plan, sink_config};
 /// Enough documents for a COPY.
 const MANY: i32 = 150;
 
-/// Writes down how each statement that inserts begins; in every mode.
+/// Records how each inserting statement begins, in every mode.
 const WATCH: &str = "
 CREATE TABLE app.seen (n integer GENERATED ALWAYS AS IDENTITY, word text);
 CREATE FUNCTION app.see() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
@@ -49,12 +49,12 @@ async fn new_documents_are_copied_and_known_ones_are_not(#[case] constraints: Co
     let outcome = world.apply(&plans(0..MANY, 1)).await;
     assert_eq!((outcome.touched["app.plans"], outcome.touched["app.milestones"]), ((150, 0), (300, 0)));
     assert_eq!(world.rows(SEEN).await, ["COPY plans", "COPY milestones"]);
-    // Half of them are known; the others are copied all the same.
+    // Half of the documents are known; the others are still copied.
     world.execute("TRUNCATE app.seen").await;
     world.apply(&plans(MANY / 2..2 * MANY, 2)).await;
     assert_eq!(world.rows(SEEN).await, ["COPY plans", "INSE plans", "COPY milestones", "INSE milestones"]);
     assert_eq!(world.rows(ROWS).await, ["300|600|0"]);
-    // Too few to be worth it.
+    // Too few documents to be worth a COPY.
     world.execute("TRUNCATE app.seen").await;
     world.apply(&plans(1_000..1_010, 3)).await;
     assert_eq!(world.rows(SEEN).await, ["INSE plans", "INSE milestones"]);
@@ -72,7 +72,7 @@ async fn rows_that_were_there_before_are_taken_over_and_the_table_is_left_alone_
     world.apply(&plans(0..MANY, 2)).await;
     assert_eq!(world.rows(ROWS).await, ["150|300|0"]);
     assert!(world.differences(&plans(0..MANY, 2)).await.is_empty());
-    // A statement that was rolled back has left no trace, and the next batch does not try again.
+    // The statement that was rolled back left no trace, and the next batch does not try COPY again.
     world.apply(&plans(MANY..2 * MANY, 3)).await;
     let seen = world.rows(SEEN).await;
     assert_eq!(seen.iter().filter(|word| *word == "COPY plans").count(), 0, "{seen:?}");
@@ -80,7 +80,7 @@ async fn rows_that_were_there_before_are_taken_over_and_the_table_is_left_alone_
     world.end().await;
 }
 
-/// The ledger believes an insert, or a reading of the snapshot, only as far as its primary key lets it.
+/// The ledger trusts an insert or a snapshot read to be new only as far as its primary key confirms it.
 #[rstest]
 #[tokio::test]
 async fn the_ledger_is_copied_into_and_right_when_not_all_are_new(#[values(Op::Insert, Op::Snapshot)] op: Op) {
@@ -93,13 +93,13 @@ async fn the_ledger_is_copied_into_and_right_when_not_all_are_new(#[values(Op::I
         )
         .await;
     const LEDGER: &str = "SELECT word FROM app.seen WHERE word LIKE '% ledger' ORDER BY n";
-    // Beside changes that say nothing of the kind.
+    // Beside changes that do not claim to be new.
     let mut changes = with(op, plans(0..MANY, 2));
     changes.extend(plans(MANY..MANY + 10, 2));
     world.apply(&changes).await;
     assert_eq!(world.rows(LEDGER).await, ["COPY ledger", "INSE ledger"]);
     world.apply(&[change("plans", 120, 5, None)]).await;
-    // Older than what is known of 60 documents, one of them deleted since.
+    // Older than the known versions of 60 documents, one of which has been deleted since.
     world.execute("TRUNCATE app.seen").await;
     let outcome = world.apply(&with(op, plans(100..400, 1))).await;
     assert_eq!((outcome.counts["plans"].superseded, outcome.counts["plans"].applied), (60, 240));
@@ -107,7 +107,7 @@ async fn the_ledger_is_copied_into_and_right_when_not_all_are_new(#[values(Op::I
     world.apply(&with(op, plans(400..600, 1))).await;
     assert_eq!(world.rows(LEDGER).await, ["INSE ledger"; 2], "the next batch does not try again");
     assert_eq!(world.rows(ROWS).await, ["599|1198|0"]);
-    // The same history, told without a word of what is new.
+    // The same history, without any claim that a document is new.
     let mut plain = World::new().await;
     for changes in [plans(0..MANY + 10, 2), vec![change("plans", 120, 5, None)], plans(100..600, 1)] {
         plain.apply(&changes).await;
@@ -134,7 +134,7 @@ async fn one_refused_document_among_those_that_are_copied_is_set_aside(#[values(
 async fn a_table_that_takes_no_copy_is_written_the_other_way() {
     let mut world = World::new().await;
     let role = unique("role");
-    // COPY refuses tables with row security altogether.
+    // COPY refuses every table with row-level security.
     world
         .execute(&format!(
             "CREATE ROLE {role} LOGIN; GRANT USAGE ON SCHEMA app, driftless TO {role};
@@ -152,7 +152,8 @@ async fn a_table_that_takes_no_copy_is_written_the_other_way() {
     let refused = world.apply_records(records.clone()).await.expect_err("refused");
     assert!(matches!(refused, Error::CopyRefused { .. }), "{refused:?}");
     assert_eq!(refused.class(), Class::Transient);
-    // As the worker does after every failure that passes. No COPY is tried now, although it would be taken.
+    // A new session, as the worker opens it after every transient failure. It tries no COPY, although COPY would be accepted
+    // now.
     world.execute("ALTER TABLE app.plans DISABLE ROW LEVEL SECURITY").await;
     world.session = target.open(Purpose::Apply).await.expect("connects");
     world.apply_records(records).await.expect("applies");

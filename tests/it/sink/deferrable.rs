@@ -16,7 +16,7 @@ async fn world(constraint: &str) -> World {
     World::of(Constraints::Replica, &tables, MAPPING).await
 }
 
-/// Documents whose values collide where `n` is the same.
+/// Makes a document whose values collide with those of any document with the same `n`.
 fn document(id: i32, n: Option<i32>) -> RawDocumentBuf {
     let mut document = rawdoc! { "_id": id, "m": "x" };
     if let Some(n) = n {
@@ -42,16 +42,16 @@ async fn a_deferrable_constraint_holds(#[case] constraint: &str) {
     let mut world = world(constraint).await;
     let a = |id: i32, t: u32, n: i32| change("a", id, t, Some(document(id, Some(n))));
     world.apply(&[a(1, 1, 1), a(2, 1, 2)]).await;
-    // Against a row that was there; among the rows of one batch; the rest of the batch is written.
+    // One conflict with an existing row, one among the rows of the batch; the rest of the batch is written.
     world.apply(&[a(3, 2, 2), a(4, 2, 4), a(5, 2, 4), a(6, 2, 6)]).await;
     assert_eq!(world.rows(ROWS).await, ["1|1", "2|2", "4|4", "6|6"]);
     assert_eq!(world.letters().await, ["UNIQUE_CONFLICT|parked|1"; 2]);
     let named = "SELECT bool_and(detail LIKE '%constraint a_%') FROM driftless.dead_letter";
     assert_eq!(world.rows(named).await, ["t"]);
-    // Values that move inside one batch, beside one that cannot have its own.
+    // Values move inside one batch, beside a document that cannot have its value.
     world.apply(&[a(1, 3, 2), a(2, 3, 1), a(7, 3, 6)]).await;
     assert_eq!(world.rows(ROWS).await, ["1|2", "2|1", "4|4", "6|6"]);
-    // What was freed is taken.
+    // The freed values are taken.
     world.apply(&[a(1, 4, 10), change("a", 4, 4, None)]).await;
     world.retry_parked().await;
     assert_eq!(world.rows(ROWS).await, ["1|10", "2|1", "3|2", "5|4", "6|6"]);
@@ -74,7 +74,7 @@ async fn two_sessions_cannot_both_write_one_value() {
     let world = world("UNIQUE (n) DEFERRABLE INITIALLY DEFERRED").await;
     let other = world.target.open(driftless::postgres::Purpose::Apply).await.expect("connects");
     let batches = [1, 2].map(|id| world.parked(&[change("a", id, 1, Some(document(id, Some(7))))]));
-    // Both have written the ledger before either may write the table.
+    // Both sessions have written the ledger before either may write the table.
     let lock = world.hold("LOCK TABLE a IN ACCESS EXCLUSIVE MODE").await;
     let (first, second, ()) = tokio::join!(
         driftless::sink::apply(&world.session, &world.prepared, &batches[0], &[], &world.limits),

@@ -1,4 +1,4 @@
-//! Whose state the schema holds: two migrations in one database share nothing, and what does not belong is refused.
+//! Ownership of the schema's state: two migrations in one database share nothing, and foreign state is refused.
 
 use std::sync::Arc;
 
@@ -49,7 +49,7 @@ async fn two_migrations_with_a_collection_of_one_name_share_nothing() {
     world.execute(OTHER_TABLES).await;
     let other = session(&world.database, "other").await;
     let prepared = prepare(&other, OTHER_MAPPING).await.expect("prepares");
-    // The same key in both, newer in the first: the second's change must not lose against it.
+    // The same key in both migrations, newer in the first: the change of the second must not lose against it.
     world.apply(&[user(1, 9, "first")]).await;
     let mut second = World { prepared: Arc::new(prepared), ..world_of(&world, "other").await };
     second.apply(&[user(1, 5, "second"), change("users", 2, 5, Some(rawdoc! { "_id": 2, "email": "a\0b" }))]).await;
@@ -79,7 +79,7 @@ async fn two_migrations_with_a_collection_of_one_name_share_nothing() {
     world.end().await;
 }
 
-/// A world over the same database, whose log begins at the first offset of a topic of its own name.
+/// Opens a world over the same database, whose log begins at the first offset of a topic of its own name.
 async fn world_of(world: &World, prefix: &str) -> World {
     let database = world.database.again().await;
     let target = Postgres::new(&sink_config(&database), prefix).expect("a target");
@@ -105,7 +105,7 @@ async fn a_table_that_another_migration_writes_is_refused_until_that_one_is_forg
         assert_eq!(world.rows(&left).await, [expected], "{table}");
     }
     prepare(&other, &mapping).await.expect("the table is free");
-    // What a mapping no longer names is free, too.
+    // A table that the mapping no longer names is free, too.
     prepare(&session(&world.database, "third").await, OTHER_MAPPING).await.expect("its table is free");
     world.end().await;
 }
@@ -154,12 +154,12 @@ async fn another_topic_of_the_same_name_is_read_anew_and_its_letters_are_its_own
     assert_eq!(world.rows(positions).await, ["1|f|one"], "it is the topic that was read");
     checkpoint::bind(&control, &[topic("two")]).await.expect("ties");
     assert_eq!(world.rows(positions).await, ["NULL|f|two"]);
-    // The first offset of the new topic: the letter that was given up is another record's.
+    // The record at the first offset of the new topic is not the one whose letter was discarded.
     (world.offset, world.applied) = (0, None);
     world.apply(&[unfit(2, 2)]).await;
     let letters = "SELECT log_offset, state, topic_id FROM driftless.dead_letter ORDER BY id";
     assert_eq!(world.rows(letters).await, ["0|discarded|one", "0|open|"]);
-    // A record that failed again keeps its letter, and those of the old topic are settled by it.
+    // A record that fails again keeps a letter, which supersedes the open letter of the old topic.
     (world.offset, world.applied) = (0, Some(1));
     checkpoint::bind(&control, &[topic("three")]).await.expect("ties");
     world.applied = None;
@@ -168,7 +168,7 @@ async fn another_topic_of_the_same_name_is_read_anew_and_its_letters_are_its_own
     world.end().await;
 }
 
-/// The schema as it was before there were identities, at work for the migrations `p.q` and `z`.
+/// Creates the schema as it was before identities existed, in use by the migrations `p.q` and `z`.
 async fn old_schema(database: &Database, rows: &str) {
     let client = database.client().await;
     client

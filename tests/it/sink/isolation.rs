@@ -1,4 +1,4 @@
-//! One document must not stop the rest, whatever PostgreSQL has against it.
+//! One document must not stop the rest, whatever PostgreSQL's objection to it.
 
 use bson::{RawDocumentBuf, rawdoc};
 use driftless::{
@@ -54,7 +54,7 @@ async fn a_value_that_the_comparison_refuses_is_the_difference_of_its_document_a
     places.sort_unstable();
     assert_eq!(places, [6, 19, 29, 30]);
     assert_eq!((found[&29].columns.as_slice(), found[&30].missing), (&["public.hosts.note".to_owned()][..], true));
-    // What was refused did not spend the snapshot.
+    // The refused values did not abort the transaction of the snapshot.
     assert_eq!(reader.entries(0, &keys).await.expect("reads").len(), 40);
     reader.end().await.expect("ends");
     drop(session);
@@ -87,7 +87,7 @@ async fn a_text_that_the_encoding_of_the_target_cannot_hold_is_named_so() {
     world.end().await;
 }
 
-/// A domain that refuses a value with an error of any kind.
+/// Returns the SQL of a domain that refuses a value with the SQLSTATE `code`.
 fn odd(code: &str) -> String {
     format!(
         "CREATE FUNCTION sound(t text) RETURNS boolean LANGUAGE plpgsql AS $$
@@ -122,7 +122,7 @@ async fn an_unknown_error_of_one_row_is_that_rows(#[case] tables: String) {
     assert_eq!(world.rows("SELECT count(*) FROM things").await, ["19"]);
     let detail = world.rows("SELECT detail FROM driftless.dead_letter").await.join("");
     assert!(detail.starts_with("SQLSTATE ") && !detail.contains("bad"), "{detail}");
-    // Alone in its batch, too.
+    // The same document alone in its batch.
     world.apply(&[thing(50, "bad")]).await;
     assert_eq!(world.letters().await.len(), 2);
     world.end().await;

@@ -1,4 +1,4 @@
-//! Rows whose key follows from other fields than `_id`, or whose table several collections write.
+//! Rows whose key follows from fields other than `_id`, or whose table several collections write.
 
 use std::collections::BTreeSet;
 
@@ -87,7 +87,7 @@ async fn world(constraints: Constraints) -> World {
     World::of(constraints, TABLES, MAPPING).await
 }
 
-/// What a learner knows of a topic: one row per user and topic, whatever the `_id`.
+/// Returns a change of a learner's state in a topic: one row per user and topic, whatever the `_id`.
 fn state(id: i32, t: u32, user: i32, topic: &str, level: i32) -> Change {
     let document = rawdoc! { "_id": id, "user": user, "topic": topic, "level": level, "answers": [format!("{id}")] };
     change("states", id, t, Some(document))
@@ -125,7 +125,7 @@ async fn a_row_follows_its_key_and_is_found_by_the_id_alone(
     assert_eq!(world.rows("SELECT count(*) FROM driftless.owner").await, ["4"]);
     let changes = [state(1, 2, 1, "c", 3), state(2, 1, 1, "b", 2)];
     assert_eq!(world.differences(&changes).await, BTreeSet::new());
-    // Late and repeated ones change nothing.
+    // Late and repeated changes have no effect.
     world.apply(&[state(1, 1, 1, "a", 1), state(1, 2, 1, "c", 3)]).await;
     assert_eq!(world.rows(STATES).await, ["b|2|2", "c|3|1"]);
     world.apply(&[change("states", 1, 3, None)]).await;
@@ -141,13 +141,13 @@ async fn a_row_follows_its_key_and_is_found_by_the_id_alone(
 async fn keys_are_swapped_in_one_batch(#[values(Constraints::Replica, Constraints::Enforce)] constraints: Constraints) {
     let mut world = world(constraints).await;
     world.apply(&[user(1, 1), state(1, 1, 1, "a", 1), state(2, 1, 1, "b", 2), state(3, 1, 1, "c", 3)]).await;
-    // 1 and 2 swap; 4 takes over what 3 gives up; 5 what nobody has had.
+    // 1 and 2 swap; 4 takes over the key that 3 gives up; 3 takes one that nobody has had.
     let after = [state(1, 2, 1, "b", 10), state(2, 2, 1, "a", 20), state(3, 2, 1, "d", 30), state(4, 2, 1, "c", 40)];
     world.apply(&after).await;
     assert_eq!(world.rows(STATES).await, ["a|20|2", "b|10|1", "c|40|4", "d|30|3"]);
     assert_eq!(world.letters().await, [""; 0]);
     assert_eq!(world.differences(&after).await, BTreeSet::new());
-    // A key whose document is deleted is taken in the same batch.
+    // The key of a deleted document is taken in the same batch.
     world.apply(&[change("states", 1, 3, None), state(5, 3, 1, "b", 50)]).await;
     assert_eq!(world.rows(STATES).await, ["a|20|2", "b|50|5", "c|40|4", "d|30|3"]);
     assert_eq!(world.extra_rows("states").await, []);
@@ -213,7 +213,7 @@ async fn two_collections_write_one_table() {
     world.apply(&[change("dogs", 2, 3, None)]).await;
     world.retry_parked().await;
     assert_eq!(world.rows(pets).await, ["1|a|cat", "2|c|cat", "3|d|cat"]);
-    // From one collection to the other in one batch.
+    // A document moves from one collection to the other in one batch.
     world.apply(&[change("cats", 3, 4, None), pet("dogs", 3, 4, "e")]).await;
     assert_eq!(world.rows(pets).await, ["1|a|cat", "2|c|cat", "3|e|dog"]);
     world.execute("INSERT INTO app.pets VALUES (99, 'x', 'bird')").await;
@@ -296,7 +296,7 @@ async fn another_key_is_not_read_with_the_old_bytes() {
     world.end().await;
 }
 
-/// Documents that trade topics, as an application that keeps them unique would let them.
+/// Generates documents that trade topics, as an application that keeps them unique would allow.
 fn history(random: &mut ChaCha8Rng) -> Vec<Change> {
     let mut topics = (0..5).map(|id| (id, format!("{id}"))).collect::<Vec<_>>();
     let mut changes = (0..5).map(|id| state(id, 1, 1, &topics[id as usize].1, 0)).collect::<Vec<_>>();

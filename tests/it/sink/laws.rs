@@ -11,7 +11,8 @@ use rand_chacha::ChaCha8Rng;
 
 use super::world::{World, change, plan, user};
 
-/// A history of few documents with everything in it: inserts, updates, deletes, revivals, snapshots, child rows.
+/// Generates a history of a few documents with every kind of change: inserts, updates, deletes, revivals, snapshots, child
+/// rows.
 fn history(random: &mut ChaCha8Rng) -> Vec<Change> {
     let mut history = Vec::new();
     for t in 1..60 {
@@ -76,7 +77,7 @@ async fn any_order_repetition_and_split_ends_in_one_state() {
             world.apply(batch).await;
             rest = after;
         }
-        // The whole log once more, as a replay does.
+        // The whole log is applied once more, as by a replay.
         world.apply(&changes).await;
         assert_eq!(world.state().await, expected, "seed {seed}, round {round}");
         world.end().await;
@@ -130,7 +131,7 @@ async fn child_rows_keep_their_ids_and_only_changed_ones_are_touched() {
     assert_eq!(before[0], after[0], "an equal row is not written");
     assert_eq!(before[1].split('|').next(), after[1].split('|').next(), "the id is stable");
     assert_eq!(outcome.touched["app.milestones"], (1, 1));
-    // Reordered: the unique (plan_id, place) is traded between rows of one document.
+    // Reordered: rows of one document trade the unique (plan_id, place).
     world.apply(&[plan(1, 3, None, &[(2, "b2"), (1, "a")])]).await;
     assert_eq!(world.rows("SELECT title FROM app.milestones ORDER BY place").await, ["b2", "a"]);
     world.apply(&[plan(1, 4, None, &[])]).await;
@@ -193,7 +194,7 @@ async fn a_truncation_voids_what_came_before_it_and_nothing_after() {
     world.end().await;
 }
 
-/// Where the target enforces its foreign keys, a truncation takes what may go, and halts for nothing.
+/// If the target enforces its foreign keys, a truncation removes the rows that nothing references, and never halts.
 #[tokio::test]
 async fn a_truncation_leaves_what_others_reference() {
     let mut world = World::with(driftless::config::Constraints::Enforce).await;
@@ -212,7 +213,7 @@ async fn a_truncation_leaves_what_others_reference() {
     let live = "SELECT count(*) FROM driftless.ledger AS l JOIN driftless.collection AS c ON c.id = l.collection \
                  WHERE c.name = 'users' AND NOT l.deleted";
     assert_eq!(world.rows(live).await, ["2"], "the ledger says what is there");
-    // What comes late is void all the same; a delete waits for the rows that reference its own.
+    // A late change is void all the same; a delete waits for the rows that reference its own.
     world.apply(&[user(3, 4, "late"), change("users", 3, 6, None), change("users", 7, 6, None)]).await;
     world.apply(&[change("plans", 1, 6, None), change("plans", 2, 6, None)]).await;
     world.retry_parked().await;

@@ -1,4 +1,4 @@
-//! Indexes and foreign keys that wait until after the load come back as they were.
+//! Indexes and foreign keys that are deferred until after the load come back as they were.
 
 use driftless::{
     control::load_indexes::{self, LoadIndex},

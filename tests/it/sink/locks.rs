@@ -1,12 +1,12 @@
-//! Two workers that want the same values, parents or keys wait for each other in one order, so neither is ever the victim of
-//! a deadlock. A third session holds both in the middle of their batches until each has what the other wants.
+//! Two workers that want the same values, parents or keys wait for each other in one order, so neither is ever the victim of a
+//! deadlock. A third session holds both in the middle of their batches until each has the lock that the other wants.
 
 use bson::rawdoc;
 use driftless::{config::Constraints, model::Change, postgres::Purpose, sink};
 
 use super::world::{World, change, plan, user};
 
-/// Applies both batches at once, while `hold` keeps them from their ends until both wait.
+/// Applies both batches at once, while `hold` keeps them from finishing until both wait.
 async fn race(world: &World, hold: &str, one: &[Change], two: &[Change]) {
     let other = world.target.open(Purpose::Apply).await.expect("connects");
     let batches = [world.parked(one), world.parked(two)];
@@ -27,7 +27,7 @@ async fn race(world: &World, hold: &str, one: &[Change], two: &[Change]) {
 async fn unique_values_that_cross_between_batches() {
     let mut world = World::with(Constraints::Replica).await;
     world.apply(&[user(1, 1, "a"), user(2, 1, "b"), user(10, 1, "c"), user(20, 1, "d")]).await;
-    // Each frees the value that the last row of the other wants, and is held before it takes its own.
+    // Each batch frees the value that the last row of the other needs, and is held before it takes its own.
     let held = "SELECT FROM app.users WHERE email IN ('c', 'd') FOR UPDATE";
     race(&world, held, &[user(1, 2, "x"), user(10, 2, "b")], &[user(2, 2, "y"), user(20, 2, "a")]).await;
     world.retry_parked().await;
@@ -43,7 +43,8 @@ async fn parents_that_go_while_children_of_the_other_batch_come() {
     let one = [plan(1, 2, Some(2), &[]), change("users", 1, 2, None)];
     let two = [plan(2, 2, Some(1), &[]), change("users", 2, 2, None)];
     race(&world, held, &one, &two).await;
-    // One batch came first: its child holds the other's parent, whose removal waits, as does the child of what it removed.
+    // One batch was first: its child references the other's parent, whose removal waits. The child of the removed parent waits,
+    // too.
     assert_eq!(world.counts(&["plans", "users"]).await, [1, 1]);
     assert_eq!(world.letters().await, ["FK_MISSING|parked|1"; 2]);
     world.end().await;
@@ -56,7 +57,7 @@ async fn natural_keys_that_cross_between_batches() {
     let mut world = World::of(Constraints::Replica, tables, mapping).await;
     let code = |id: i32, t: u32, code: &str| change("codes", id, t, Some(rawdoc! { "_id": id, "code": code, "n": id }));
     world.apply(&[code(1, 1, "a"), code(2, 1, "b"), code(3, 1, "c"), code(4, 1, "d")]).await;
-    // Each has released its own key, and waits at the row that both release.
+    // Each batch has released its own key, and waits at the row that both release.
     let held =
         "SELECT FROM driftless.owner WHERE key IN (SELECT key FROM driftless.owner ORDER BY key OFFSET 2) FOR UPDATE";
     let one = [code(1, 2, "b"), code(3, 2, "x")];

@@ -1,4 +1,4 @@
-//! The sink against a real PostgreSQL: records go in as they lie in the log, rows come out.
+//! The sink against a real PostgreSQL: records go in as they are in the log, rows come out.
 
 mod constraints;
 mod copy;

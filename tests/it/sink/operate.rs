@@ -1,4 +1,4 @@
-//! What operators and the reconciler do beside the workers: positions, replay, comparison, status.
+//! Actions of operators and the reconciler beside the workers: positions, replay, comparison, status.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -24,7 +24,7 @@ async fn frontiers_move_the_watermark_and_counts_are_checked() {
     records.extend(world.append_frontier(1, 2, 10));
     let outcome = world.apply_records(records).await.expect("applies");
     assert!(outcome.unmet.is_empty());
-    // A batch may end between changes and their frontier.
+    // A batch may end between the changes and their frontier.
     world.apply(&[user(2, 11, "c")]).await;
     let records = world.append_frontier(2, 2, 20);
     let outcome = world.apply_records(records).await.expect("applies");
@@ -105,7 +105,7 @@ async fn the_comparison_names_what_differs_and_nothing_else() {
 
 #[tokio::test]
 async fn every_type_is_compared_as_it_means() {
-    // Column, the value of the document, one that is the same in PostgreSQL's other spelling, one that is not.
+    // Column, value of the document, an equal value in another spelling of PostgreSQL, and a different value.
     let columns = [
         ("time(3)", "10:20:30.500", "10:20:30.5", "10:20:30.501"),
         ("interval", "P1DT2H", "1 day 02:00", "26:00"),
@@ -225,7 +225,7 @@ async fn results_are_stored_and_the_last_of_each_kind_are_read() {
     let last = results::last(&world.session).await.expect("reads");
     assert!(last.iter().all(|last| last.age >= Duration::from_secs(90)), "as old as the first read: {last:?}");
     let last = last.into_iter().map(|last| ReconcileResult { began_ms: 0, age: Duration::ZERO, ..last });
-    // A clean sample says nothing about the drift that an earlier one found.
+    // A clean sample proves nothing about the drift that an earlier one found.
     let [full, _, drift, _, clean, other_plan] = stored;
     assert_eq!(last.collect::<Vec<_>>(), [full, clean, drift, other_plan]);
     world.end().await;

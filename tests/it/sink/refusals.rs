@@ -14,7 +14,7 @@ async fn poison_is_isolated_with_its_record_and_closed_by_a_later_version() {
     let mut world = World::new().await;
     world.apply(&[user(3, 1, "three")]).await;
     let mut changes = (10..60).map(|id| user(id, 2, &format!("{id}"))).collect::<Vec<_>>();
-    // Refused by the mapping, by a CHECK, by a domain; and the old rows of 3 stay.
+    // Refused by the mapping, by a CHECK, and by a domain; the old rows of 3 stay.
     changes.insert(7, change("users", 1, 2, Some(rawdoc! { "_id": 1, "email": "a\0b" })));
     changes.insert(20, change("users", 2, 2, Some(rawdoc! { "_id": 2, "email": "two", "age": -1 })));
     changes.push(change("users", 3, 2, Some(rawdoc! { "_id": 3, "email": "three", "score": -5 })));
@@ -55,7 +55,7 @@ async fn bytes_that_are_no_record_are_kept_and_passed_over() {
     records[0].value = Some(vec![0, 159, 146, 150]);
     records[1].key = None;
     records[1].headers.push("odd", &[0, 255]);
-    // The topic says which collection has lost something.
+    // The topic identifies the collection that has lost something.
     let mut batch = world.batch(records.clone());
     batch.file(|topic| world.prepared.named("users").filter(|_| topic == TOPIC));
     let outcome = sink::apply(&world.session, &world.prepared, &batch, &[None], &world.limits).await.expect("applies");
@@ -74,7 +74,7 @@ async fn a_retried_record_closes_its_letter_when_it_passes() {
     let bad = change("users", 1, 2, Some(rawdoc! { "_id": 1, "email": "a", "age": -1 }));
     world.apply(std::slice::from_ref(&bad)).await;
     assert_eq!(world.letters().await, ["CHECK|open|1"]);
-    // Produced again while nothing has changed: one letter stays open, that of the later record.
+    // Produced again without a fix: one letter stays open, that of the later record.
     world.apply(std::slice::from_ref(&bad)).await;
     assert_eq!(world.letters().await, ["CHECK|retried|1", "CHECK|open|1"]);
     world

@@ -265,7 +265,7 @@ async fn an_id_without_an_entry_waits_for_it(
     world.end().await;
 }
 
-/// Rows from before this ledger (of an earlier copy, say) belong to their documents all the same.
+/// Rows from before this ledger (from an earlier copy, say) still belong to their documents.
 #[tokio::test]
 async fn a_delete_finds_rows_that_the_ledger_never_heard_of() {
     let mut world = world(Constraints::Replica).await;

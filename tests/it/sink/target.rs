@@ -1,4 +1,4 @@
-//! The target is not always what it seems: settings, rights, and tables that cannot be written as they are.
+//! Unusual targets: settings, privileges, and tables that cannot be written as they are.
 
 use bson::{RawDocumentBuf, rawdoc};
 use driftless::{
@@ -72,7 +72,7 @@ async fn settings_of_the_database_change_nothing() {
     world.end().await;
 }
 
-/// The index takes longer to build than a statement may take by the database's settings.
+/// The index takes longer to build than the database's settings allow a statement to take.
 #[tokio::test]
 async fn an_index_is_built_however_long_it_takes_and_one_left_behind_is_built_again() {
     let world = World::new().await;
@@ -90,7 +90,7 @@ async fn an_index_is_built_however_long_it_takes_and_one_left_behind_is_built_ag
     drop(control);
     let id = uuid::Uuid::new_v4();
     client.execute("INSERT INTO app.users (id, email, name) VALUES ($1, 'a', 'a')", &[&id]).await.expect("ok");
-    // An earlier attempt was interrupted, and has left this.
+    // An earlier attempt was interrupted, and has left this index.
     let broken = "SET statement_timeout = '100ms'; CREATE INDEX CONCURRENTLY users_slow ON app.users (app.slow(name))";
     for sql in broken.split("; ") {
         let _timed_out = client.batch_execute(sql).await;
@@ -130,25 +130,25 @@ async fn a_key_follows_the_collation_that_takes_different_texts_for_one() {
     let word =
         |id, t, word: &str, size: i32| change("words", id, t, Some(rawdoc! { "_id": id, "word": word, "size": size }));
     world.apply(&[word(1, 1, "abc", 1)]).await;
-    // Another document with the same key: refused, and the row stays the first one's.
+    // Another document with the same key is refused, and the row remains that of the first one.
     world.apply(&[word(2, 2, "ABC", 2)]).await;
     assert_eq!(world.rows("SELECT word, size FROM app.words").await, ["abc|1"]);
     assert_eq!(world.letters().await, ["UNIQUE_CONFLICT|parked|1"]);
     world.apply(&[change("words", 2, 3, None)]).await;
     assert_eq!(world.rows("SELECT word, size FROM app.words").await, ["abc|1"]);
-    // The same document in another case: the row follows, and is told from what it was.
+    // The same document in another case: the comparison sees the difference, and the row follows.
     let renamed = [word(1, 4, "ABc", 1)];
     assert_eq!(world.differences(&renamed).await.into_iter().collect::<Vec<_>>(), ["app.words.word"]);
     world.apply(&renamed).await;
     assert_eq!(world.rows("SELECT word, size FROM app.words").await, ["ABc|1"]);
-    // Both in one batch.
+    // Both documents in one batch.
     world.apply(&[word(3, 5, "x", 3), word(4, 5, "X", 4)]).await;
     assert_eq!(world.rows("SELECT count(*) FROM app.words WHERE word = 'x'").await, ["1"]);
 
     let name = |id, t, name: &str| change("names", id, t, Some(rawdoc! { "_id": id, "name": name }));
     world.apply(&[name(1, 6, "ann"), name(2, 6, "ANN")]).await;
     assert_eq!(world.rows("SELECT count(*) FROM app.names").await, ["1"]);
-    // They trade their values in one batch.
+    // Two documents trade their values in one batch.
     world.apply(&[name(3, 7, "bob"), name(4, 7, "carl")]).await;
     world.apply(&[name(3, 8, "CARL"), name(4, 8, "BOB")]).await;
     assert_eq!(
@@ -186,7 +186,7 @@ async fn ids_are_not_kept_in_a_column_that_folds_them() {
     database.drop().await;
 }
 
-/// A table, what was done to it, and a part of the fault.
+/// A table, a change of it, and a part of the fault.
 #[rstest]
 #[case::row_security(
     "ALTER TABLE app.users ENABLE ROW LEVEL SECURITY",
@@ -246,7 +246,7 @@ async fn a_role_that_may_only_read_is_told_so() {
 
 const SERIAL: &str = "ALTER TABLE app.users ADD COLUMN number serial;";
 
-/// The statements that are printed for a role are enough to run everything, and none of them is too many.
+/// The privileges that are printed for a role are enough to run everything, and none is superfluous.
 #[rstest]
 #[tokio::test]
 async fn the_rights_that_are_printed_are_enough(#[values(false, true)] ours: bool) {
@@ -257,7 +257,7 @@ async fn the_rights_that_are_printed_are_enough(#[values(false, true)] ours: boo
     let mapping = super::world::MAPPING.replace("[\"updated_at\"]", "[\"updated_at\", \"number\"]");
     let file = MappingFile::parse(&mapping, "m.toml").expect("a file");
     if !ours {
-        // Somebody else made the schema, with an older version's tables among them or not.
+        // Another role made the schema, with or without an older version's tables in it.
         let control = Postgres::new(&sink_config(&database), "t")
             .expect("a target")
             .open(Purpose::Control)
@@ -296,7 +296,7 @@ async fn lacking(session: &Session, file: &MappingFile) -> String {
     hint.split_once(":\n").map_or("", |(_, block)| block).to_owned()
 }
 
-/// Everything that the sink does, as it does it.
+/// Runs everything that the sink does, as it does it.
 async fn run(config: &SinkConfig, file: &MappingFile) {
     let target = Postgres::new(config, "t").expect("a target");
     let control = target.open(Purpose::Control).await.expect("connects");
@@ -332,7 +332,7 @@ async fn run(config: &SinkConfig, file: &MappingFile) {
     assert_eq!(told, []);
 }
 
-/// A role of its own, and a session of it.
+/// Creates a role, and opens a session as that role.
 async fn role(database: &Database, options: &str) -> (String, Session) {
     let role = unique("it");
     database.client().await.batch_execute(&format!("CREATE ROLE {role} LOGIN {options}")).await.expect("ok");
@@ -359,7 +359,7 @@ async fn another_rule_for_keys_is_refused_while_there_are_documents() {
     let url = plan(&super::world::MAPPING.replace("\"dns\"", "\"url\""));
     let padded = plan(&super::world::MAPPING.replace("\"uuid5\"", "\"pad_left\""));
     let dns = plan(super::world::MAPPING);
-    // Nothing has been written: any rule may be chosen.
+    // Nothing has been written yet, so any rule may be chosen.
     for plan in [&url, &dns] {
         Prepared::new(&control, plan.clone(), &catalog).await.expect("prepares");
     }
@@ -373,7 +373,7 @@ async fn another_rule_for_keys_is_refused_while_there_are_documents() {
         assert!(sink::key_rule::compare(&control, other).await.is_err(), "`check` says so, too");
     }
     Prepared::new(&control, dns.clone(), &catalog).await.expect("the same rule goes on");
-    // The way out that the hint names.
+    // The remedy that the hint names.
     world.execute("DELETE FROM app.users; DELETE FROM driftless.ledger; DELETE FROM driftless.owner").await;
     Prepared::new(&control, url.clone(), &catalog).await.expect("prepares");
     drop(control);

@@ -1,4 +1,4 @@
-//! Every type that a column of the target can have, against the server that has the last word on it.
+//! Every type that a column of the target can have, against the server that decides.
 
 use bson::{RawArrayBuf, RawBson, RawDocumentBuf, raw::CString, rawdoc};
 use driftless::config::Constraints;
@@ -11,7 +11,7 @@ table = \"app.things\"
 id = \"integer\"
 ";
 
-/// Type as SQL, a value of a document, and what PostgreSQL then shows.
+/// SQL type, value of a document, and the text that PostgreSQL then shows.
 type Case = (&'static str, RawBson, &'static str);
 
 fn text(text: &str) -> RawBson {
@@ -125,7 +125,7 @@ fn cases() -> Vec<Case> {
     scalars.into_iter().chain(arrays).collect()
 }
 
-/// A table with one column for each case, and a row for each that fills only that.
+/// Creates a table with one column for each case, and for each a row that fills only that column.
 async fn world(kinds: impl Iterator<Item = &str>) -> World {
     let columns: String = kinds.enumerate().map(|(at, kind)| format!(", c{at} {kind}")).collect();
     let tables = format!(
@@ -163,14 +163,14 @@ async fn every_type_is_written_as_it_reads() {
         let sql = format!("SELECT c{at}::text FROM app.things WHERE id = {at}");
         let found: Option<String> = client.query_one(&sql, &[]).await.expect("a row").get(0);
         let found = found.unwrap_or_else(|| "NULL".to_owned());
-        // `C` has no currency sign of its own in some builds.
+        // In some builds, `C` has no currency sign.
         let plain = |text: &str| if kind.contains("money") { text.replace(['$', ','], "") } else { text.to_owned() };
         if plain(&found) != plain(expected) {
             wrong.push(format!("{kind}: {found}, not {expected}"));
         }
     }
     assert_eq!(wrong, [""; 0]);
-    // What is stored is what would be written: the same documents again touch no row.
+    // Stored values equal those that would be written, so the same documents touch no row again.
     let before = world.rows("SELECT id, xmin FROM app.things ORDER BY id").await;
     world.apply(&documents(2)).await;
     assert_eq!(world.rows("SELECT id, xmin FROM app.things ORDER BY id").await, before);

@@ -50,7 +50,7 @@ impl Kafka {
         Self { world, log, topics, publisher, breaker_dead_letters, parked_bytes }
     }
 
-    /// Publishes in one transaction, with frontiers in every partition.
+    /// Publishes changes in one transaction, with frontiers in every partition.
     async fn publish(&mut self, changes: Vec<Change>, t: u32) {
         let token = ResumeToken::from_raw(&rawdoc! { "_data": format!("82{t:08X}000000012B022C0100296E5A") });
         let frontier = Frontier(ClusterTime { t, i: 0 });
@@ -91,7 +91,7 @@ impl Kafka {
         }
     }
 
-    /// Waits until a query gives these rows.
+    /// Waits until a query returns these rows.
     async fn wait_for(&self, sql: &str, expected: &[&str]) {
         wait::until(sql, DEADLINE, async || {
             let rows = self.world.rows(sql).await;
@@ -100,7 +100,7 @@ impl Kafka {
         .await;
     }
 
-    /// Publishes frontiers until a query gives these rows; the source does about once a second.
+    /// Publishes frontiers until a query returns these rows; the source publishes one about once a second.
     async fn publish_until(&mut self, sql: &str, expected: &[&str], mut t: u32) {
         soon(sql, async {
             while self.world.rows(sql).await != expected {
@@ -112,7 +112,7 @@ impl Kafka {
     }
 
     async fn watermark(&self, t: u32) {
-        // A partition that has met no frontier yet has no watermark.
+        // A partition without any frontier yet has no watermark.
         let sql = "SELECT count(watermark_t), min(watermark_t), max(gaps) FROM driftless.position";
         self.wait_for(sql, &[&format!("4|{t}|0")]).await;
     }
@@ -138,7 +138,7 @@ async fn connections_die_and_everything_is_applied_once() {
     assert_eq!(kafka.world.rows(sql).await, ["39|39"]);
     cancel.cancel();
     soon("the worker stops", worker).await.expect("no panic").expect("a graceful end");
-    // A second worker goes on where the first stopped.
+    // A second worker continues where the first one stopped.
     kafka.publish(vec![change("users", 1, 20, None)], 21).await;
     let cancel = CancellationToken::new();
     let worker = kafka.start(&cancel);
@@ -163,7 +163,7 @@ async fn a_replay_is_noticed_by_a_running_worker() {
         kafka.world.database.client().await.batch_execute("DELETE FROM app.users").await.expect("damages");
         let request = Request { topic: &topic, partition: None, to, who: "test", dry_run: false };
         assert_eq!(replay::replay(&control, &request).await.expect("moves").len(), 2);
-        // What makes an idle worker look: the next frontier.
+        // The next frontier makes an idle worker look.
         kafka.publish(Vec::new(), t).await;
         kafka.wait_for("SELECT count(*) FROM app.users", &["19"]).await;
         kafka.watermark(t).await;
@@ -207,7 +207,7 @@ async fn a_parked_child_is_applied_soon_after_its_parent() {
     kafka.wait_for("SELECT reason, state FROM driftless.dead_letter", &["FK_MISSING|parked"]).await;
     kafka.publish(vec![user(5, 3, "parent")], 4).await;
     kafka.wait_for("SELECT email FROM app.users", &["parent"]).await;
-    // Frontiers come about once a second; here they come as fast as the broker takes them.
+    // Frontiers normally come about once a second; here they come as fast as the broker takes them.
     let mut t = 5;
     soon("the child is applied", async {
         while kafka.world.rows("SELECT FROM app.milestones").await.is_empty() {
@@ -230,9 +230,9 @@ async fn a_parked_document_is_tried_as_soon_as_what_it_waits_for_is_there() {
     kafka.publish(vec![user(1, 1, "held"), user(2, 1, "b")], 2).await;
     kafka.publish(vec![plan(1, 2, Some(5), &[(1, "m")]), plan(2, 2, Some(3), &[]), user(3, 2, "held")], 3).await;
     kafka.wait_for("SELECT count(*) FROM driftless.dead_letter WHERE state = 'parked'", &["3"]).await;
-    // The clock brings none of them back.
+    // The clock makes none of them due.
     kafka.world.execute("UPDATE driftless.dead_letter SET next_attempt_at = 'infinity'").await;
-    // A parent comes, a value is freed; the last waits for who waited for the value.
+    // A parent arrives and a value is freed; the last document waits for the one that waited for the value.
     kafka.publish(vec![user(5, 3, "parent"), user(1, 3, "free")], 4).await;
     kafka.publish_until("SELECT DISTINCT state FROM driftless.dead_letter", &["retried"], 5).await;
     let emails = kafka.world.rows("SELECT email FROM app.users ORDER BY email").await;
@@ -249,8 +249,8 @@ async fn documents_parked_in_vain_end_the_worker_and_others_do_not() {
     kafka.breaker_dead_letters = 20;
     let cancel = CancellationToken::new();
     let worker = kafka.start(&cancel);
-    // More than may be dead letters, all of which have their parent at last.
-    // They are newer than what is known to be applied, so it may still come.
+    // More documents than may become dead letters wait; all get their parent at last. They are newer than everything known to
+    // be applied, so the parent may still arrive.
     kafka.publish((0..60).map(|id| plan(id, 1_000_000, Some(1), &[])).collect(), 2).await;
     kafka.wait_for("SELECT count(*) FROM driftless.dead_letter WHERE state = 'parked'", &["60"]).await;
     kafka.publish(vec![user(1, 2, "late")], 3).await;
@@ -313,7 +313,7 @@ async fn the_breaker_ends_the_worker_with_the_position_intact() {
     kafka.world.end().await;
 }
 
-/// Has a worker in the middle of a transaction when the worker beside it fails; gives the reason back, once all have ended.
+/// Keeps a worker in the middle of a transaction while the worker beside it fails; returns the reason once both have ended.
 async fn beside_an_open_transaction(failure: fn() -> Result<(), Error>) -> WorkerFailed {
     let mut kafka = Kafka::new(Constraints::Replica).await;
     kafka.publish(users(0..5, 1), 2).await;

@@ -68,7 +68,7 @@ id = { column = "id", from = "_id" }
 
 pub(crate) const TOPIC: &str = "t.shop.users";
 
-/// A target with the sink's schema, a session that applies, and where the log ends.
+/// A target with the sink's schema, a session that applies, and the end of the log.
 pub(crate) struct World {
     pub(crate) database: Database,
     pub(crate) target: Postgres,
@@ -113,13 +113,13 @@ impl World {
         Self { database, target, session, prepared, offset: 0, applied: None, limits }
     }
 
-    /// Puts changes at the end of the log and applies them as one batch.
+    /// Appends changes to the log and applies them as one batch.
     pub(crate) async fn apply(&mut self, changes: &[Change]) -> Outcome {
         let records = self.append(changes);
         self.apply_records(records).await.expect("applies")
     }
 
-    /// The records of changes, at the end of the log.
+    /// Appends changes to the log; returns their records.
     pub(crate) fn append(&mut self, changes: &[Change]) -> Vec<Fetched> {
         changes.iter().map(|change| self.record(envelope::encode(change, "t"))).collect()
     }
@@ -144,7 +144,7 @@ impl World {
         sink::plan::plan(records, Vec::new(), self.prepared.all()).expect("a batch")
     }
 
-    /// Applies records from where the last batch ended.
+    /// Applies records from the end of the last batch.
     pub(crate) async fn apply_records(&mut self, records: Vec<Fetched>) -> Result<Outcome, Error> {
         let batch = self.batch(records);
         let outcome = sink::apply(&self.session, &self.prepared, &batch, &[self.applied], &self.limits).await?;
@@ -152,7 +152,7 @@ impl World {
         Ok(outcome)
     }
 
-    /// The rows of a query as text, fields joined by `|`.
+    /// Returns the rows of a query as text, with fields joined by `|`.
     pub(crate) async fn rows(&self, sql: &str) -> Vec<String> {
         let client = self.database.client().await;
         let messages = client.simple_query(sql).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
@@ -165,7 +165,7 @@ impl World {
         messages.iter().filter_map(row).collect()
     }
 
-    /// Everything that the laws promise to be the same, whatever the order.
+    /// Returns everything that the laws promise to be the same in any order.
     pub(crate) async fn state(&self) -> Vec<String> {
         let mut state = Vec::new();
         for sql in [
@@ -183,7 +183,7 @@ impl World {
         state
     }
 
-    /// Tries the parked records again, as if they were due.
+    /// Retries the parked records as if they were due.
     pub(crate) async fn retry_parked(&mut self) {
         let sql = "UPDATE driftless.dead_letter SET next_attempt_at = '-infinity'";
         self.database.client().await.batch_execute(sql).await.expect("ok");
@@ -193,7 +193,7 @@ impl World {
         sink::apply(&self.session, &self.prepared, &batch, &[], &self.limits).await.expect("applies");
     }
 
-    /// Numbers of rows, in the order of the tables' names.
+    /// Returns the numbers of rows, in the order of the tables' names.
     pub(crate) async fn counts(&self, tables: &[&str]) -> Vec<i64> {
         let mut counts = Vec::new();
         for table in tables {
@@ -202,7 +202,7 @@ impl World {
         counts
     }
 
-    /// What the reconciler says of whole tables.
+    /// Returns the reconciler's count of extra rows in whole tables.
     pub(crate) async fn extra_rows(&self, collection: &str) -> Vec<(String, u64)> {
         let session = self.target.open(Purpose::Read).await.expect("connects");
         let reader = TargetReader::begin(&session, &self.prepared).await.expect("begins");
@@ -210,7 +210,7 @@ impl World {
         reader.extra_rows(collection).await.expect("counts")
     }
 
-    /// The columns and tables in which documents differ.
+    /// Returns the columns and tables in which documents differ.
     pub(crate) async fn differences(&self, changes: &[Change]) -> BTreeSet<String> {
         let session = self.target.open(Purpose::Read).await.expect("connects");
         let collection = self.prepared.named(&changes[0].namespace.collection).expect("mapped");
@@ -224,7 +224,7 @@ impl World {
         missing.chain(found.values().flat_map(|difference| difference.columns.clone())).collect()
     }
 
-    /// A batch of changes that have no part in positions, as parked ones.
+    /// Returns a batch of changes that do not move positions, like parked ones.
     pub(crate) fn parked(&self, changes: &[Change]) -> Batch {
         let record = |(offset, change): (usize, &Change)| {
             let envelope::Encoded { key, value, headers, .. } = envelope::encode(change, "t");
@@ -236,14 +236,14 @@ impl World {
         sink::plan::plan(Vec::new(), records, self.prepared.all()).expect("a batch")
     }
 
-    /// A session in a transaction that holds what the statement locks.
+    /// Opens a session in a transaction that holds the locks of the statement.
     pub(crate) async fn hold(&self, sql: &str) -> tokio_postgres::Client {
         let client = self.database.client().await;
         client.batch_execute(&format!("BEGIN; {sql}")).await.expect("locks");
         client
     }
 
-    /// Waits until so many sessions of this database wait for a lock.
+    /// Waits until that many sessions of this database wait for a lock.
     pub(crate) async fn blocked(&self, sessions: usize) {
         let sql = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
         wait::until(format!("{sessions} sessions wait"), DEADLINE, async || {
@@ -267,7 +267,7 @@ impl World {
     }
 }
 
-/// The records of changes, from an offset on.
+/// Returns the records of changes, from an offset on.
 pub(crate) fn records(changes: &[Change], from: i64) -> Vec<Fetched> {
     changes.iter().zip(from..).map(|(change, offset)| record(envelope::encode(change, "t"), offset)).collect()
 }
@@ -288,17 +288,17 @@ fn record(encoded: envelope::Encoded, offset: i64) -> Fetched {
     }
 }
 
-/// The sink's configuration for a database.
+/// Returns the sink's configuration for a database.
 pub(crate) fn sink_config(database: &Database) -> SinkConfig {
     serde_json::from_value(serde_json::json!({ "url": database.url() })).expect("a configuration")
 }
 
-/// The partition that everything lies in.
+/// Returns the only partition of the log.
 pub(crate) fn partition() -> TopicPartition {
     TopicPartition { topic: Arc::from(TOPIC), partition: 0 }
 }
 
-/// A change of a document at a time; no document is a delete.
+/// Returns a change of a document at a time; no document means a delete.
 pub(crate) fn change(collection: &str, id: i32, t: u32, document: Option<RawDocumentBuf>) -> Change {
     let id = rawdoc! { "_id": id };
     let time = ClusterTime { t, i: 1 };
@@ -316,12 +316,12 @@ pub(crate) fn change(collection: &str, id: i32, t: u32, document: Option<RawDocu
     }
 }
 
-/// A user.
+/// Returns a change of a user.
 pub(crate) fn user(id: i32, t: u32, email: &str) -> Change {
     change("users", id, t, Some(rawdoc! { "_id": id, "email": email, "name": "n" }))
 }
 
-/// A plan with milestones `(_id, title)`.
+/// Returns a change of a plan with milestones `(_id, title)`.
 pub(crate) fn plan(id: i32, t: u32, owner: Option<i32>, milestones: &[(i32, &str)]) -> Change {
     let mut array = bson::RawArrayBuf::new();
     for (id, title) in milestones {

@@ -1,4 +1,4 @@
-//! Reads at one cluster time, and what cannot be followed.
+//! Reads at one cluster time, and collections that cannot be followed.
 
 use std::collections::BTreeSet;
 
@@ -16,9 +16,9 @@ use mongodb::Database;
 
 use super::Shop;
 
-/// One `_id` of every type that MongoDB takes, and some that are equal in one type and different in another.
+/// Returns `_id`s of every type that MongoDB accepts, several of some types.
 pub(super) fn ids() -> Vec<RawDocumentBuf> {
-    // `{_id: "\xff\xfe"}`: MongoDB stores what is not UTF-8.
+    // `{_id: "\xff\xfe"}`: MongoDB stores text that is not UTF-8.
     let invalid = [&17i32.to_le_bytes()[..], b"\x02_id\0", &3i32.to_le_bytes(), b"\xff\xfe\0", &[0]].concat();
     let decimal: bson::Decimal128 = "1E+300".parse().expect("the server answers");
     vec![
@@ -95,7 +95,7 @@ async fn chunks_walk_across_types() {
     shop.close().await;
 }
 
-/// A chunk goes on where it was, though its last document is gone.
+/// A chunk continues at its position, although its last document is gone.
 #[tokio::test]
 async fn a_chunk_goes_on_behind_a_deleted_document() {
     let shop = Shop::open("behind").await;
@@ -117,7 +117,7 @@ async fn a_chunk_goes_on_behind_a_deleted_document() {
     assert_eq!((ids(&third), third.end), (vec![], true));
     let none = reader.chunk("nothing", None, limits, now).await.expect("the server answers");
     assert_eq!((ids(&none), none.end, none.last_id), (vec![], true, None));
-    // Two bytes are enough for one reply, and no more.
+    // A limit of two bytes still allows one reply, and no more.
     let small = Limits { documents: 3, bytes: 2 };
     assert!(!reader.chunk("orders", None, small, now).await.expect("the server answers").documents.is_empty());
     shop.close().await;

@@ -1,4 +1,4 @@
-//! The snapshot beside a stream: nothing is lost, no version goes backwards, and it goes on where it was.
+//! The snapshot beside a stream: nothing is lost, no version goes backwards, and it continues at its position.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -21,15 +21,15 @@ use mongodb::Database;
 
 use super::{BACKOFF, Shop, Stream, reads};
 
-/// MemoryPermit for a chunk or two of ten small documents, so that it cannot run ahead of who takes them.
+/// Memory for one or two chunks of ten small documents, so that the snapshot cannot run ahead of its consumer.
 const FEW_CHUNKS: ByteSize = ByteSize::kib(8);
 
-/// What a compacted log would keep, and the states that would be in its state topic.
+/// The records that a compacted log would keep, and the states that its state topic would hold.
 #[derive(Default)]
 struct Log {
     records: HashMap<(String, Key), (Version, Option<RawDocumentBuf>)>,
     states: BTreeMap<String, SnapshotState>,
-    /// Rows that snapshots have read, in all.
+    /// Number of rows that snapshots have read, in all.
     rows: u64,
 }
 
@@ -46,14 +46,14 @@ impl Log {
         self.states.values().all(SnapshotState::done)
     }
 
-    /// The documents of a collection.
+    /// Returns the documents of a collection.
     fn documents(&self, collection: &str) -> BTreeSet<Vec<u8>> {
         let ours = self.records.iter().filter(|((of, _), _)| of == collection);
         ours.filter_map(|(_, (_, document))| Some(document.as_ref()?.as_bytes().to_vec())).collect()
     }
 }
 
-/// A term: what the pipeline does with stream and snapshot.
+/// One term: stream and snapshot as the pipeline runs them.
 struct Term {
     stream: Stream,
     merge: Merge<(SnapshotStep, MemoryPermit)>,
@@ -70,7 +70,7 @@ impl Term {
         Self { stream: shop.stream(collections, Start::At(start)), merge: Merge::new(1, start), snapshot }
     }
 
-    /// Takes one thing that happens; how far the stream has come.
+    /// Takes one event; returns the progress of the stream.
     async fn step(&mut self, log: &mut Log) -> Option<ClusterTime> {
         let mut frontier = None;
         tokio::select! {
@@ -101,7 +101,7 @@ impl Term {
         frontier
     }
 
-    /// Until the snapshots are done and the stream has passed this instant.
+    /// Runs until the snapshots are done and the stream has passed this instant.
     async fn until_done(&mut self, log: &mut Log, written: impl AsyncFn() -> Option<ClusterTime>) {
         let following = async {
             let mut end = None;
@@ -119,7 +119,7 @@ impl Term {
     }
 }
 
-/// The documents of a collection as they are.
+/// Returns the documents of a collection as they are.
 async fn truth(database: &Database, collection: &str) -> BTreeSet<Vec<u8>> {
     let mut found = database.collection::<Document>(collection).find(doc! {}).await.expect("the server answers");
     let mut documents = BTreeSet::new();
@@ -172,7 +172,7 @@ async fn stream_and_snapshot_together_give_the_source() {
     shop.close().await;
 }
 
-/// Ids of eight types, ten of each and more between them, as their neighbours in the index.
+/// Returns one `_id` of each of eight types; neighbouring numbers are neighbours in the index.
 fn mixed(n: i32) -> Vec<RawDocumentBuf> {
     let byte = u8::try_from(n % 256).expect("a byte");
     vec![
@@ -201,7 +201,7 @@ async fn ids_of_every_type_are_read_in_parts() {
     let collections = ["plain", "clustered"];
     for collection in collections {
         let documents: Vec<_> = (0..20).flat_map(|n| mixed(n * 4)).chain(reads::ids()).collect();
-        // Four of them are numbers or dates that `mixed` has, too.
+        // Four of them are numbers or dates that `mixed` contains, too.
         let mut known = BTreeSet::new();
         let fresh =
             documents.into_iter().filter(|id| known.insert(Key::from_id(id).expect("a key"))).collect::<Vec<_>>();
@@ -211,7 +211,8 @@ async fn ids_of_every_type_are_read_in_parts() {
     let mut log = Log::default();
     let mut term = Term::begin(&shop, &collections, start, &mut log);
     let database = shop.database.clone();
-    // While it is read, documents come between others of every type, and others go, wherever its chunks have their edges.
+    // During the snapshot, documents of every type appear between the others, and some disappear, wherever its chunks have
+    // their edges.
     let writer = tokio::spawn(async move {
         for n in 0..40 {
             for collection in collections {
@@ -233,7 +234,7 @@ async fn ids_of_every_type_are_read_in_parts() {
     shop.close().await;
 }
 
-/// Wherever a collection is cut, the two ranges hold everything, each document once.
+/// Wherever a collection is cut, the two ranges together hold everything, each document once.
 #[tokio::test]
 async fn ranges_meet_at_every_id() {
     let shop = Shop::open("ranges").await;
@@ -271,7 +272,7 @@ async fn ranges_meet_at_every_id() {
     shop.close().await;
 }
 
-/// A term ends anywhere; the next one reads again only what was not logged.
+/// A term ends at any point; the next one reads again only the part that was not logged.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_goes_on_where_the_log_stands() {
     let shop = Shop::with("goes_on", |config| {
@@ -320,7 +321,7 @@ async fn it_is_paused_resumed_and_started_again() {
     };
     soon("its first rows", begun).await;
 
-    // What was being read comes; then there is nothing but the beat of the stream.
+    // The read in progress arrives; after it there is nothing but the beat of the stream.
     term.snapshot.pause("orders", true);
     let still = async {
         let mut quiet = 0;
@@ -333,7 +334,7 @@ async fn it_is_paused_resumed_and_started_again() {
     soon("stillness", still).await;
     assert!(log.rows < 400 && term.merge.pending() == 0, "{} rows", log.rows);
 
-    // Another run reads everything again, in parts of its own.
+    // Another run reads everything again, in its own parts.
     let again = SnapshotState::new("orders", 1, 1);
     log.states.insert("orders".to_owned(), again.clone());
     let before = log.rows;
@@ -344,7 +345,7 @@ async fn it_is_paused_resumed_and_started_again() {
     shop.close().await;
 }
 
-/// While a chunk cannot be read, nothing is remembered for it: each attempt has a ticket of its own.
+/// While a chunk cannot be read, the merge holds nothing for it: each attempt has its own ticket.
 #[tokio::test]
 async fn a_chunk_that_cannot_be_read_holds_no_ticket() {
     const FAILURES: usize = 4;

@@ -13,14 +13,14 @@ pub(crate) async fn fill(migration: &Migration, seed: u64, documents: u64) {
     load(&migration.source, &Generator::new(seed, documents), |_| {}).await.expect("fill the source");
 }
 
-/// Writes that go on until told to end.
+/// Background writes that continue until the load is ended.
 pub(crate) struct Load {
     cancel: CancellationToken,
     task: JoinHandle<Counts>,
 }
 
 impl Load {
-    /// Starts to write, so many steps a second.
+    /// Starts to write `rate` steps per second.
     pub(crate) fn start(migration: &Migration, seed: u64, rate: f64) -> Self {
         let cancel = CancellationToken::new();
         let (client, database, end) = (migration.mongo.clone(), migration.name.clone(), cancel.clone());
@@ -31,14 +31,14 @@ impl Load {
         Self { cancel, task }
     }
 
-    /// Ends it; everything it wrote is written.
+    /// Ends the writes; all of them are in the source when it returns.
     pub(crate) async fn end(self) -> Counts {
         self.cancel.cancel();
         self.task.await.expect("the application does not panic")
     }
 }
 
-/// An organisation that the application knows nothing of, and so never touches.
+/// Returns an organisation that the application does not know, and so never touches.
 pub(crate) fn organisation(id: ObjectId) -> Document {
     let now = DateTime::now();
     doc! {
@@ -47,11 +47,11 @@ pub(crate) fn organisation(id: ObjectId) -> Document {
     }
 }
 
-/// A document of its own that the application never touches: when its row is there, everything works.
+/// A document that the application never touches: when its row exists, every part works.
 pub(crate) struct Marker(ObjectId);
 
 impl Marker {
-    /// Writes it; waits while MongoDB takes no writes.
+    /// Writes the document; waits while MongoDB accepts no writes.
     pub(crate) async fn write(migration: &Migration) -> Self {
         let id = ObjectId::new();
         let document = organisation(id);
@@ -64,21 +64,21 @@ impl Marker {
         Self(id)
     }
 
-    /// Raises its number of employees, which nobody lowers.
+    /// Raises the document's number of employees, which nothing lowers.
     pub(crate) async fn raise(&self, migration: &Migration) {
         let organisations = migration.collection("organisations");
         let raise = doc! { "$inc": { "employees": 1 } };
         organisations.update_one(doc! { "_id": self.0 }, raise).await.expect("raise the marker");
     }
 
-    /// That number in its row.
+    /// Returns that number in the document's row.
     pub(crate) async fn employees(&self, target: &Client) -> Option<i32> {
         let query = "SELECT employees FROM app.organisations WHERE id = $1::text::uuid";
         let row = target.query_opt(query, &[&root_id(&self.0.to_hex())]).await.expect("read the marker's row");
         row.map(|row| row.get(0))
     }
 
-    /// Whether its row is there.
+    /// Returns whether the document's row exists.
     pub(crate) async fn is_in(&self, target: &Client) -> bool {
         let query = "SELECT count(*) FROM app.organisations WHERE id = $1::text::uuid";
         let found = target.query_one(query, &[&root_id(&self.0.to_hex())]).await;

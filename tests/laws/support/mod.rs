@@ -1,4 +1,4 @@
-//! What the tests of the laws need beyond the support of all suites: the demo application's writes, and a second opinion.
+//! Support for the tests of the laws alone: the demo application's writes, and the oracle.
 
 pub(crate) mod load;
 pub(crate) mod oracle;

@@ -1,4 +1,4 @@
-//! A running `driftless`: its process, its log, its pages, and everything that can be done to it.
+//! A running `driftless`: its process, its log, its pages, and the tests' actions on it.
 
 use std::{
     fs::File,
@@ -19,11 +19,11 @@ use tokio::{
 use crate::{DEADLINE, stack::profile, status::Status, wait};
 
 const ANSWER: Duration = Duration::from_secs(5);
-/// How long a daemon may take to end after SIGTERM: its grace, which the tests set to 20 s, and a little.
+/// Longest time that a daemon may take to end after SIGTERM: its grace, which the tests set to 20 s, and a little more.
 pub const GRACE: Duration = Duration::from_secs(25);
-/// The signal of a process that ends itself at once.
+/// The signal by which a process aborts itself.
 pub const SIGABRT: i32 = 6;
-/// Lines of its log that a failed test shows.
+/// Number of log lines that a failed test shows.
 const LOG_LINES: usize = 60;
 
 /// A started daemon. It is killed when it goes out of scope; a failed test shows the end of its log.
@@ -35,7 +35,7 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Starts `driftless run` by this command, with the roles; all of them when there are none.
+    /// Starts `driftless run` by this command with the given roles, or with all roles if there are none.
     pub fn start(mut command: Command, log: PathBuf, roles: &[&str]) -> Self {
         let port = free_port();
         let file = File::options().create(true).append(true).open(&log).expect("open the log of the daemon");
@@ -55,22 +55,22 @@ impl Daemon {
         Self { child, port, log, agent: settings.into() }
     }
 
-    /// `host:port` of its pages.
+    /// Returns `host:port` of its pages.
     pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
 
-    /// Its process.
+    /// Returns the id of its process.
     pub fn pid(&self) -> u32 {
         self.child.id().expect("the daemon runs")
     }
 
-    /// Everything it has logged.
+    /// Returns everything that it has logged.
     pub fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    /// Status code and text of a page.
+    /// Returns the status code and text of a page.
     pub async fn page(&self, path: &str) -> Result<(u16, String), String> {
         let (agent, url) = (self.agent.clone(), format!("http://{}{path}", self.address()));
         let call = move || -> Result<(u16, String), ureq::Error> {
@@ -80,13 +80,13 @@ impl Daemon {
         spawn_blocking(call).await.expect("the call does not panic").map_err(|error| error.to_string())
     }
 
-    /// Its status page.
+    /// Returns its status page.
     pub async fn status(&self) -> Result<Status, String> {
         let (_, text) = self.page("/api/v1/status").await?;
         serde_json::from_str(&text).map_err(|error| format!("{error} in {text}"))
     }
 
-    /// The sum of a metric over all its label values; `None` when it is not there.
+    /// Returns the sum of a metric over all its label values; `None` if the metric does not exist.
     pub async fn metric(&self, name: &str) -> Option<f64> {
         let (_, text) = self.page("/metrics").await.ok()?;
         let values = text.lines().filter_map(|line| {
@@ -96,7 +96,7 @@ impl Daemon {
         values.fold(None, |sum, value| Some(sum.unwrap_or(0.0) + value))
     }
 
-    /// Waits until its status is as wanted and gives it back.
+    /// Waits until its status is as wanted, and returns it.
     pub async fn wait_for(&self, what: &str, within: Duration, wanted: impl Fn(&Status) -> bool) -> Status {
         wait::until(what, within, async || {
             let status = self.status().await?;
@@ -105,25 +105,26 @@ impl Daemon {
         .await
     }
 
-    /// Sees it live on until a random moment, to be killed or stopped then. A test that waits for something uses [`wait`].
+    /// Checks that it keeps running until a random moment, to be killed or stopped then. A test that waits for something uses
+    /// [`wait`].
     pub async fn lives_for(&mut self, time: Duration) {
         if let Ok(ended) = timeout(time, self.child.wait()).await {
             panic!("the daemon ended by itself: {ended:?}");
         }
     }
 
-    /// SIGKILL.
+    /// Sends SIGKILL.
     pub async fn kill9(mut self) {
         self.child.kill().await.expect("kill the daemon");
     }
 
-    /// SIGTERM; it must end within its grace, with this exit code.
+    /// Sends SIGTERM; the daemon must end within its grace, with this exit code.
     pub async fn stop(self, code: i32) {
         self.signal("TERM").await;
         self.ends(code).await;
     }
 
-    /// SIGTERM; gives the daemon back when it has heard of it.
+    /// Sends SIGTERM; returns the daemon once it has begun to stop.
     pub async fn stop_begins(self) -> Self {
         self.signal("TERM").await;
         wait::until("the daemon hears that it is to stop", GRACE, async || {
@@ -133,14 +134,14 @@ impl Daemon {
         self
     }
 
-    /// It must end within its grace, with this exit code.
+    /// Waits for its end, which must come within its grace, with this exit code.
     pub async fn ends(mut self, code: i32) {
         let ended = timeout(GRACE, self.child.wait()).await;
         let status = ended.expect("the daemon ends within its grace").expect("wait for the daemon");
         assert_eq!(status.code(), Some(code), "the daemon ended with {status}");
     }
 
-    /// It must end by this signal; gives back everything that it has logged.
+    /// Waits for its end, which must come by this signal; returns everything that it has logged.
     pub async fn is_killed_by(mut self, signal: i32) -> String {
         let ended = timeout(DEADLINE, self.child.wait()).await;
         let status = ended.expect("the daemon ends in time").expect("wait for the daemon");
@@ -148,17 +149,17 @@ impl Daemon {
         self.log()
     }
 
-    /// Stands still, in the middle of whatever it does.
+    /// Sends SIGSTOP: it pauses in the middle of its work.
     pub async fn sigstop(&self) {
         self.signal("STOP").await;
     }
 
-    /// Goes on as if nothing had happened.
+    /// Sends SIGCONT: it continues as if nothing had happened.
     pub async fn sigcont(&self) {
         self.signal("CONT").await;
     }
 
-    /// A shell's own `kill` is on every machine, and the crate forbids the system call.
+    /// Sends a signal by a shell's own `kill`, which every machine has; the crate forbids the system call.
     async fn signal(&self, signal: &str) {
         let pid = self.pid();
         let sent = Command::new("sh").arg("-c").arg(format!("kill -s {signal} {pid}")).status().await;
@@ -179,7 +180,7 @@ impl Drop for Daemon {
     }
 }
 
-/// The built program, without anything of the test's own environment that would configure it.
+/// Returns the built program, without the variables of the test's own environment that would configure it.
 pub fn program() -> Command {
     let mut command = Command::new(profile().join("driftless"));
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("DRIFTLESS__")) {
@@ -188,7 +189,7 @@ pub fn program() -> Command {
     command
 }
 
-/// A port that nobody listens on, below those the system gives to outgoing connections.
+/// Returns a port that nothing listens on, below those that the system uses for outgoing connections.
 pub fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     const FIRST: u16 = 21_000;

@@ -1,8 +1,8 @@
-//! One support for all test suites: the servers, a database and topics of a test's own, a daemon, and waiting with a deadline.
+//! The support of all test suites: the servers, a database and topics per test, a daemon, and waiting with a deadline.
 //!
 //! The crate knows the product from the outside only: it starts the built program and reads its pages. It does not depend on
-//! the product's crates, so a change of the product does not compile it again, and every suite links the same build.
-//! What only one suite needs stays with that suite.
+//! the product's crates, so a change of the product does not compile it again, and every suite links the same build. Support
+//! for a single suite stays with that suite.
 
 #![allow(clippy::print_stderr, reason = "seeds and the logs of daemons belong on the terminal of a failed test")]
 
@@ -20,15 +20,15 @@ use std::time::Duration;
 use rand::{RngCore, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-/// Longest wait for anything that only takes as long as the machine is busy: a busy machine is slow, a hung one is a failure.
+/// Longest wait for anything that takes only as long as the machine is busy: a busy machine is slow, a hung one is a failure.
 pub const DEADLINE: Duration = Duration::from_secs(120);
 
-/// Whether the long versions are wanted.
+/// Returns whether the long versions of tests are requested.
 pub fn drill() -> bool {
     std::env::var("DRIFTLESS_DRILL").is_ok_and(|value| value == "1")
 }
 
-/// Random numbers of this run. The seed is printed with a failed test; `DRIFTLESS_SEED` repeats it.
+/// Returns random numbers for this run and their seed. A failed test prints the seed; `DRIFTLESS_SEED` repeats it.
 pub fn random(test: &str) -> (u64, ChaCha8Rng) {
     let seed = match std::env::var("DRIFTLESS_SEED") {
         Ok(text) => text.parse().expect("DRIFTLESS_SEED is a number"),
@@ -38,12 +38,12 @@ pub fn random(test: &str) -> (u64, ChaCha8Rng) {
     (seed, ChaCha8Rng::seed_from_u64(seed))
 }
 
-/// A name that no other test and no other run uses.
+/// Returns a name that no other test and no other run uses.
 pub fn unique(prefix: &str) -> String {
     format!("{prefix}_{}", uuid::Uuid::new_v4().simple())
 }
 
-/// A client of the source.
+/// Connects to the source.
 pub async fn mongo() -> mongodb::Client {
     mongodb::Client::with_uri_str(stack::setting("MONGO_URI")).await.expect("the address of MongoDB is well-formed")
 }

@@ -1,4 +1,4 @@
-//! One migration of a test: its databases, topics and configuration, and what can be asked of both sides.
+//! One migration of a test: its databases, topics and configuration, and queries to both sides.
 
 use std::{
     path::PathBuf,
@@ -41,19 +41,19 @@ pub struct Migration {
 }
 
 impl Migration {
-    /// The demo application, on the shared servers, without documents.
+    /// Prepares the demo application on the shared servers, without documents.
     pub async fn demo(test: &str) -> Self {
         Self::demo_on(Stack::shared().await, test).await
     }
 
-    /// The demo application on other servers.
+    /// Prepares the demo application on other servers.
     pub async fn demo_on(stack: &'static Stack, test: &str) -> Self {
         let demo = root().join("config/demo");
         let read = |file: &str| std::fs::read_to_string(demo.join(file)).expect("read the demo's files");
         Self::new(stack, stack.mongo_uri(), test, &read("schema.sql"), &read("mapping.toml")).await
     }
 
-    /// Another application.
+    /// Prepares another application.
     pub async fn new(stack: &'static Stack, uri: &str, test: &str, schema: &str, mapping: &str) -> Self {
         let name = format!("law_{test}_{}", std::process::id());
         let folder = profile().with_file_name("tmp").join("laws").join(&name);
@@ -84,7 +84,7 @@ impl Migration {
         section.insert(key.to_owned(), value.into());
     }
 
-    /// Sets what daemons and commands that are started from now on do at their failpoints.
+    /// Sets the actions at failpoints for daemons and commands that are started from now on.
     pub fn set_failpoints(&mut self, failpoints: impl Into<String>) {
         self.failpoints = failpoints.into();
     }
@@ -100,7 +100,7 @@ impl Migration {
         Daemon::start(self.program(), self.folder.join(format!("daemon-{number}.log")), roles)
     }
 
-    /// Runs `driftless` with these arguments to its end.
+    /// Runs `driftless` with these arguments until it ends.
     pub async fn command(&self, arguments: &[&str]) -> Output {
         let mut command = self.program();
         command.args(arguments).kill_on_drop(true);
@@ -108,7 +108,7 @@ impl Migration {
         output.unwrap_or_else(|_| panic!("{arguments:?} takes longer than {COMMAND:?}")).expect("start driftless")
     }
 
-    /// The same; it must succeed. Gives its standard output.
+    /// Runs `driftless` with these arguments, which must succeed; returns its standard output.
     pub async fn succeed(&self, arguments: &[&str]) -> String {
         let output = self.command(arguments).await;
         let [told, complained] =
@@ -126,50 +126,50 @@ impl Migration {
     fn write_config(&self) -> PathBuf {
         let path = self.folder.join("driftless.toml");
         let text = toml::to_string(&self.config).expect("the configuration can be written as TOML");
-        // In one step: another daemon may be reading it.
+        // Written in one step, because another daemon may be reading it.
         let fresh = path.with_extension("new");
         std::fs::write(&fresh, text).expect("write the configuration");
         std::fs::rename(&fresh, &path).expect("put the configuration in its place");
         path
     }
 
-    /// The mapping file that its daemons read.
+    /// Returns the path of the mapping file that its daemons read.
     pub fn mapping(&self) -> PathBuf {
         self.folder.join("mapping.toml")
     }
 
-    /// A collection of the source.
+    /// Returns a collection of the source.
     pub fn collection(&self, name: &str) -> mongodb::Collection<Document> {
         self.source.collection(name)
     }
 
-    /// The topic of a collection.
+    /// Returns the topic of a collection.
     pub fn topic(&self, collection: &str) -> String {
         format!("{0}.{0}.{collection}", self.name)
     }
 
-    /// Another connection to the target.
+    /// Opens another connection to the target.
     pub async fn connect(&self) -> Client {
         self.try_connect().await.expect("connect to PostgreSQL")
     }
 
-    /// The same, where PostgreSQL may be away.
+    /// Opens another connection to the target, which may be unreachable.
     pub async fn try_connect(&self) -> Result<Client, tokio_postgres::Error> {
         try_connect(&self.stack.postgres_url(&self.name)).await
     }
 
-    /// One number from the target.
+    /// Returns one number from the target.
     pub async fn number(&self, query: &str) -> i64 {
         self.target.query_one(query, &[]).await.unwrap_or_else(|error| panic!("{query}: {error}")).get(0)
     }
 
-    /// The first column of every row, as text.
+    /// Returns the first column of every row, as text.
     pub async fn texts(&self, query: &str) -> Vec<Option<String>> {
         let rows = self.target.query(query, &[]).await.unwrap_or_else(|error| panic!("{query}: {error}"));
         rows.iter().map(|row| row.get(0)).collect()
     }
 
-    /// Waits until the query gives this number.
+    /// Waits until the query returns this number.
     pub async fn wait_for_number(&self, query: &str, within: Duration, wanted: i64) {
         wait::until(format!("{query} gives {wanted}"), within, async || {
             let seen = self.number(query).await;
@@ -178,16 +178,16 @@ impl Migration {
         .await;
     }
 
-    /// Waits until everything written so far is applied, as the daemon's own status tells it.
+    /// Waits until everything written so far is applied, according to the daemon's own status.
     pub async fn quiesce(&self, daemon: &Daemon, within: Duration) -> Status {
         let written = self.last_write().await;
-        // What waits for another document, which came too, is not applied yet.
+        // A parked document waits for another one and is not applied yet, even if the watermark has passed it.
         let settled = |status: &Status| status.snapshot_complete() && status.passed(written) && status.parked() == 0;
         daemon.wait_for("everything written is applied", within, settled).await
     }
 
-    /// Cluster time of the last write; then a note in the oplog, so that a quiet source has something after it. (Left
-    /// alone, it moves its cluster time every ten seconds.)
+    /// Returns the cluster time of the last write. It then writes a note to the oplog, so that a quiet source has an entry
+    /// behind that write. (An idle source moves its cluster time only every ten seconds.)
     async fn last_write(&self) -> ClusterTime {
         let admin = self.mongo.database("admin");
         let answer = admin.run_command(doc! { "ping": 1 }).await.expect("ask MongoDB for its cluster time");
@@ -197,12 +197,12 @@ impl Migration {
         ClusterTime { t: time.time, i: time.increment }
     }
 
-    /// Every committed record of a collection's topic.
+    /// Returns every committed record of a collection's topic.
     pub async fn records(&self, collection: &str) -> Vec<topic::Record> {
         topic::records(self.stack.kafka(), &self.topic(collection)).await
     }
 
-    /// Removes everything of a test that passed; one that fails leaves all of it to be looked at.
+    /// Removes everything of a test that passed; a failed test leaves all of it for inspection.
     pub async fn finish(self) {
         clear(self.stack, &self.name, &self.source).await;
         let Self { stack, name, mongo, target, folder, .. } = self;
@@ -213,7 +213,7 @@ impl Migration {
     }
 }
 
-/// Makes a fresh PostgreSQL database; removes MongoDB's and the topics.
+/// Creates an empty PostgreSQL database; removes the MongoDB database and the topics.
 async fn clear(stack: &Stack, name: &str, source: &mongodb::Database) {
     source.drop().await.expect("drop the source database");
     topic::remove(stack.kafka(), &format!("{name}.")).await;
@@ -228,7 +228,8 @@ async fn drop_database(stack: &Stack, name: &str) {
     admin.execute(&statement, &[]).await.expect("drop the target database");
 }
 
-/// Small chunks and transactions, so that few documents already make many of them; short beats, so that tests are short.
+/// Returns the configuration: small chunks and transactions, so that few documents make many of them, and short intervals, so
+/// that tests are short.
 fn config(stack: &Stack, uri: &str, name: &str) -> toml::Table {
     toml::toml! {
         mapping = "mapping.toml"

@@ -1,4 +1,4 @@
-//! PostgreSQL: connections, and a database of a test's own.
+//! PostgreSQL: connections, and a separate database per test.
 
 use tokio_postgres::{Client, NoTls};
 
@@ -7,31 +7,31 @@ use crate::{stack::setting, unique};
 /// Connects.
 ///
 /// # Errors
-/// Where PostgreSQL does not answer.
+/// Fails if PostgreSQL does not answer.
 pub async fn try_connect(url: &str) -> Result<Client, tokio_postgres::Error> {
     let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
     tokio::spawn(connection);
     Ok(client)
 }
 
-/// Connects to a server that answers.
+/// Connects to a server that must answer.
 pub async fn connect(url: &str) -> Client {
     try_connect(url).await.expect("connect to PostgreSQL")
 }
 
-/// An empty database of a test's own; [`Database::drop`] ends it.
+/// An empty database for one test; [`Database::drop`] removes it.
 pub struct Database {
     name: String,
     admin: Client,
 }
 
 impl Database {
-    /// Creates it.
+    /// Creates the database.
     pub async fn create() -> Self {
         Self::create_with("").await
     }
 
-    /// Creates it with these options of `CREATE DATABASE`.
+    /// Creates the database with these options of `CREATE DATABASE`.
     pub async fn create_with(options: &str) -> Self {
         let name = unique("it");
         let admin = connect(&setting("POSTGRES_URL")).await;
@@ -39,17 +39,17 @@ impl Database {
         Self { name, admin }
     }
 
-    /// Another handle of the same database.
+    /// Returns another handle of the same database.
     pub async fn again(&self) -> Self {
         Self { name: self.name.clone(), admin: connect(&setting("POSTGRES_URL")).await }
     }
 
-    /// Its connection string.
+    /// Returns its connection string.
     pub fn url(&self) -> String {
         self.url_as(None)
     }
 
-    /// Its connection string for another role.
+    /// Returns its connection string for another role.
     pub fn url_as(&self, role: Option<&str>) -> String {
         let url = setting("POSTGRES_URL");
         let (head, query) = url.split_once('?').map_or((url.as_str(), ""), |(head, query)| (head, query));
@@ -61,12 +61,12 @@ impl Database {
         format!("{server}/{}?{query}", self.name)
     }
 
-    /// A plain client of it.
+    /// Opens a plain client.
     pub async fn client(&self) -> Client {
         connect(&self.url()).await
     }
 
-    /// Drops it.
+    /// Drops the database.
     pub async fn drop(self) {
         let sql = format!("DROP DATABASE {} WITH (FORCE)", self.name);
         self.admin.batch_execute(&sql).await.expect("drop the database");

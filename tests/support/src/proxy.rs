@@ -16,20 +16,20 @@ use tokio::{
 
 use crate::wait::soon;
 
-/// What the proxy does with connections, old and new.
+/// State of the line, for existing and new connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Line {
-    /// Passes everything on.
+    /// Forwards everything.
     Open,
-    /// Closes them.
+    /// Closes all connections.
     Cut,
-    /// Passes nothing on, and closes nothing.
+    /// Forwards nothing, and closes nothing.
     Stalled,
 }
 
-/// A proxy on a port of its own.
+/// A proxy on its own port.
 pub struct Proxy {
-    /// Where it listens.
+    /// Address on which it listens.
     pub address: SocketAddr,
     line: watch::Sender<Line>,
     accepted: watch::Sender<u64>,
@@ -37,7 +37,7 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Listens on a free port and passes connections on to `server`.
+    /// Listens on a free port and forwards connections to `server`.
     pub async fn to(server: String) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("the proxy runs");
         let address = listener.local_addr().expect("the proxy runs");
@@ -54,12 +54,12 @@ impl Proxy {
         Self { address, line, accepted, answered }
     }
 
-    /// Bytes that the server has answered with, in all connections.
+    /// Returns the number of bytes that the server has sent, over all connections.
     pub fn answered_bytes(&self) -> u64 {
         self.answered.load(Ordering::Relaxed)
     }
 
-    /// Waits until the client has connected so many times more: what it had open before is of no use to it then.
+    /// Waits until the client has connected `times` more times: its earlier connections are then of no use to it.
     pub async fn connects_again(&self, times: u64) {
         let mut accepted = self.accepted.subscribe();
         let enough = *accepted.borrow_and_update() + times;
@@ -68,7 +68,7 @@ impl Proxy {
             .expect("the proxy runs");
     }
 
-    /// Changes what it does with connections, old and new.
+    /// Changes the state of the line, for existing and new connections.
     pub fn set(&self, line: Line) {
         self.line.send_replace(line);
     }
@@ -76,7 +76,7 @@ impl Proxy {
 
 async fn connection(mut client: TcpStream, server: String, mut line: watch::Receiver<Line>, answered: Arc<AtomicU64>) {
     let Ok(mut server) = TcpStream::connect(server).await else { return };
-    // A connection lives as long as the line stays as it was.
+    // A connection lives as long as the state of the line does not change.
     let now = *line.borrow_and_update();
     match now {
         Line::Open => {
@@ -95,7 +95,7 @@ async fn connection(mut client: TcpStream, server: String, mut line: watch::Rece
     }
 }
 
-/// Passes everything on, both ways, until either side ends.
+/// Forwards everything, both ways, until either side ends.
 async fn pass_on(client: &mut TcpStream, server: &mut TcpStream, answered: &AtomicU64) -> std::io::Result<()> {
     let ((mut asks, mut hears), (mut answers, mut serves)) = (client.split(), server.split());
     let answer = async {

@@ -1,4 +1,4 @@
-//! The local servers: where they are, and how a test stops and starts one.
+//! The local servers: their addresses, and how a test stops and starts one.
 
 use std::{
     collections::HashMap,
@@ -17,16 +17,16 @@ pub struct Stack {
 }
 
 static MAIN: OnceCell<Stack> = OnceCell::const_new();
-/// A first start downloads the servers.
+/// Longest start: the first one downloads the servers.
 const START: Duration = Duration::from_secs(900);
 
 impl Stack {
-    /// The servers that all tests share.
+    /// Returns the servers that all tests share.
     pub async fn shared() -> &'static Self {
         MAIN.get_or_init(|| async { Self::running(&instance(), &[]).await }).await
     }
 
-    /// The instance, started with these options unless it answers already.
+    /// Returns the instance; starts it with these options unless it runs already.
     pub async fn running(instance: &str, options: &[&str]) -> Self {
         if let Some(stack) = Self::read(instance)
             && stack.runs(options).await
@@ -44,67 +44,67 @@ impl Stack {
         Some(Self { instance: instance.to_owned(), values: values.collect() })
     }
 
-    /// Whether every server of the instance runs, and Prometheus too if that is asked for. The script tells its own
-    /// servers from others that have taken their ports meanwhile.
+    /// Returns whether every server of the instance runs, including Prometheus if the options ask for it. The script
+    /// distinguishes its own servers from others that have taken their ports meanwhile.
     async fn runs(&self, options: &[&str]) -> bool {
         let asked = !options.contains(&"--prometheus") || self.values.contains_key("PROMETHEUS_URL");
         asked && script(&self.instance, "status", &[]).await.status.success()
     }
 
-    /// A value of the instance's `env` file.
+    /// Returns a value of the instance's `env` file.
     pub fn value(&self, key: &str) -> &str {
         self.values.get(key).unwrap_or_else(|| panic!("instance {} has no {key}", self.instance))
     }
 
-    /// Connection string of the replica set.
+    /// Returns the connection string of the replica set.
     pub fn mongo_uri(&self) -> &str {
         self.value("MONGO_URI")
     }
 
-    /// The file of the running `mongod`.
+    /// Returns the path of the executable of the running `mongod`.
     pub fn mongod(&self) -> PathBuf {
         let pid = std::fs::read_to_string(self.value("MONGO_1_PID_FILE")).expect("read the pid of mongod");
         std::fs::read_link(format!("/proc/{}/exe", pid.trim())).expect("find the program of mongod")
     }
 
-    /// Address of the broker.
+    /// Returns the address of the broker.
     pub fn kafka(&self) -> &str {
         self.value("KAFKA_BROKERS")
     }
 
-    /// Connection string of a PostgreSQL database.
+    /// Returns the connection string of a PostgreSQL database.
     pub fn postgres_url(&self, database: &str) -> String {
         let (server, _) = self.value("POSTGRES_URL").rsplit_once('/').expect("the URL names a database");
         format!("{server}/{database}")
     }
 
-    /// `stack restart SERVER --mode MODE`.
+    /// Runs `stack restart SERVER --mode MODE`.
     pub async fn restart(&self, server: &str, mode: &str) {
         call(&self.instance, "restart", &[server, "--mode", mode]).await;
     }
 
-    /// `stack stop-server SERVER --mode MODE`.
+    /// Runs `stack stop-server SERVER --mode MODE`.
     pub async fn stop(&self, server: &str, mode: &str) {
         call(&self.instance, "stop-server", &[server, "--mode", mode]).await;
     }
 
-    /// `stack start-server SERVER`.
+    /// Runs `stack start-server SERVER`.
     pub async fn start(&self, server: &str) {
         call(&self.instance, "start-server", &[server]).await;
     }
 
-    /// Stops all its servers; they keep their data.
+    /// Stops all its servers, which keep their data.
     pub async fn down(&self) {
         call(&self.instance, "down", &[]).await;
     }
 }
 
-/// The project's folder.
+/// Returns the project's folder.
 pub fn root() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
 }
 
-/// The folder of the build that runs: the programs lie in it, and the tests in `deps` below it.
+/// Returns the folder of the running build: it contains the programs, and the tests in `deps` below it.
 pub fn profile() -> &'static Path {
     static PROFILE: LazyLock<PathBuf> = LazyLock::new(|| {
         let test = std::env::current_exe().expect("the path of the running test");
@@ -113,10 +113,10 @@ pub fn profile() -> &'static Path {
     &PROFILE
 }
 
-/// A setting of the shared servers: from the environment, else from the file that the stack writes when it starts.
+/// Returns a setting of the shared servers: from the environment, else from the file that the stack writes when it starts.
 ///
 /// # Panics
-/// When there is none: the servers were never started.
+/// Panics if there is none: the servers were never started.
 pub fn setting(name: &str) -> String {
     static FILE: LazyLock<HashMap<String, String>> =
         LazyLock::new(|| Stack::read(&instance()).map_or_else(HashMap::new, |stack| stack.values));
@@ -126,7 +126,7 @@ pub fn setting(name: &str) -> String {
         .unwrap_or_else(|| panic!("{name} is not set: run deploy/local/stack up"))
 }
 
-/// Name of the servers that all tests share.
+/// Returns the name of the instance that all tests share.
 fn instance() -> String {
     std::env::var("DRIFTLESS_INSTANCE").unwrap_or_else(|_| "main".to_owned())
 }
@@ -147,7 +147,7 @@ async fn script(instance: &str, command: &str, options: &[&str]) -> Output {
     timeout(START, run).await.expect("stack takes too long").expect("start deploy/local/stack")
 }
 
-/// A value as a shell would read it.
+/// Returns a value as a shell would read it.
 fn plain(value: &str) -> String {
     match value.strip_prefix('\'').and_then(|rest| rest.strip_suffix('\'')) {
         Some(quoted) => quoted.replace(r"'\''", "'"),

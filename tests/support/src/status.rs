@@ -9,7 +9,7 @@ use serde::Deserialize;
 pub struct Status {
     /// `in_sync`, `drift` or `unknown`.
     pub verdict: String,
-    /// What keeps the verdict from being `in_sync`.
+    /// Reasons why the verdict is not `in_sync`.
     pub blockers: Vec<serde_json::Value>,
     /// The answering process.
     pub process: Process,
@@ -21,7 +21,7 @@ pub struct Status {
     pub partitions: Vec<Partition>,
 }
 
-/// What the answering process says of itself.
+/// The answering process's own state.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Process {
     /// Its roles by name.
@@ -31,27 +31,27 @@ pub struct Process {
     pub snapshots: BTreeMap<String, Snapshot>,
 }
 
-/// One role's line.
+/// State of one role.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Role {
     /// Its phase, such as `running`, `stalled` or `halted`.
     pub phase: String,
-    /// Why it waits or has halted.
+    /// The reason of its wait or halt.
     #[serde(default)]
     pub reason: Option<String>,
-    /// What to do about it.
+    /// The remedy.
     #[serde(default)]
     pub hint: Option<String>,
 }
 
-/// How far a snapshot is.
+/// Progress of a snapshot.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Snapshot {
     /// Its phase.
     pub phase: String,
     /// Number of the run.
     pub run: u64,
-    /// Documents read.
+    /// Number of documents read.
     pub documents: u64,
     /// Whether everything was read.
     pub done: bool,
@@ -62,13 +62,13 @@ pub struct Snapshot {
 pub struct Collection {
     /// Its name.
     pub name: String,
-    /// Everything before it is applied.
+    /// All changes before it are applied.
     pub watermark: Option<ClusterTime>,
     /// Whether its snapshot is applied.
     pub snapshot_complete: bool,
-    /// Open dead letters.
+    /// Number of open dead letters.
     pub dead_letters: u64,
-    /// Documents that wait for another one.
+    /// Number of documents that wait for another one.
     pub parked: u64,
 }
 
@@ -79,13 +79,13 @@ pub struct Partition {
     pub topic: String,
     /// Its number.
     pub partition: i32,
-    /// Everything before it is applied.
+    /// All changes before it are applied.
     pub watermark: Option<ClusterTime>,
-    /// Frontiers whose count was not met.
+    /// Number of frontiers whose count was not met.
     pub gaps: i64,
 }
 
-/// A cluster time; everything before a watermark is applied, the watermark itself is not.
+/// A cluster time. Everything before a watermark is applied; the change at the watermark itself is not.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ClusterTime {
     /// Seconds.
@@ -95,17 +95,17 @@ pub struct ClusterTime {
 }
 
 impl Status {
-    /// The phase of a role, `absent` when the process does not run it.
+    /// Returns the phase of a role, `absent` if the process does not run it.
     pub fn phase(&self, role: &str) -> &str {
         self.process.roles.get(role).map_or("absent", |role| role.phase.as_str())
     }
 
-    /// Whether the snapshot of every collection is finished.
+    /// Returns whether the snapshot of every collection is finished.
     pub fn snapshot_complete(&self) -> bool {
         !self.collections.is_empty() && self.collections.iter().all(|collection| collection.snapshot_complete)
     }
 
-    /// Whether every change up to `time` is applied, in every collection and partition.
+    /// Returns whether every change up to `time` is applied, in every collection and partition.
     pub fn passed(&self, time: ClusterTime) -> bool {
         let past = |watermark: Option<ClusterTime>| watermark.is_some_and(|watermark| watermark > time);
         !self.collections.is_empty()
@@ -113,22 +113,22 @@ impl Status {
             && self.partitions.iter().all(|partition| past(partition.watermark))
     }
 
-    /// Documents that wait for another one, in all collections.
+    /// Returns the number of documents that wait for another one, in all collections.
     pub fn parked(&self) -> u64 {
         self.collections.iter().map(|collection| collection.parked).sum()
     }
 
-    /// Frontiers whose count was not met, in all partitions.
+    /// Returns the number of frontiers whose count was not met, in all partitions.
     pub fn gaps(&self) -> i64 {
         self.partitions.iter().map(|partition| partition.gaps).sum()
     }
 
-    /// Open dead letters of all collections.
+    /// Returns the number of open dead letters of all collections.
     pub fn dead_letters(&self) -> u64 {
         self.collections.iter().map(|collection| collection.dead_letters).sum()
     }
 
-    /// What a failed wait shows.
+    /// Returns the text that a failed wait shows.
     pub fn summary(&self) -> String {
         let roles: Vec<_> = self
             .process

@@ -1,4 +1,4 @@
-//! Topics as a stranger sees them: reads every committed record, writes records of its own, removes topics.
+//! Topics as an outsider sees them: reads every committed record, writes its own records, removes topics.
 
 use std::{
     collections::HashMap,
@@ -22,12 +22,12 @@ const ANSWER: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(200);
 const READ: Duration = Duration::from_secs(120);
 
-/// A record as it lies in the log.
+/// A record as it is in the log.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Record {
-    /// Where it lies.
+    /// Number of its partition.
     pub partition: i32,
-    /// Its place in the partition.
+    /// Its offset in the partition.
     pub offset: i64,
     /// Its time, in milliseconds since 1970.
     pub timestamp_ms: Option<i64>,
@@ -40,20 +40,20 @@ pub struct Record {
 }
 
 impl Record {
-    /// The text of a header.
+    /// Returns the text of a header.
     pub fn header(&self, name: &str) -> Option<&str> {
         let (_, value) = self.headers.iter().find(|(header, _)| header == name)?;
         std::str::from_utf8(value).ok()
     }
 
-    /// Whether it carries a document or its removal, unlike frontier and control records.
+    /// Returns whether it carries a document or its removal, unlike frontier and control records.
     pub fn is_change(&self) -> bool {
         self.header("driftless.op").is_some_and(|op| !["frontier", "control"].contains(&op))
     }
 }
 
-/// Every record of a topic that is committed when it is asked for (some later ones may come along), partition by
-/// partition in the order of offsets; none when there is no such topic.
+/// Returns every record of a topic that is committed at the time of the call (some later ones may be included), partition by
+/// partition in the order of offsets; none if there is no such topic.
 pub async fn records(brokers: &str, topic: &str) -> Vec<Record> {
     let (brokers, topic) = (brokers.to_owned(), topic.to_owned());
     spawn_blocking(move || read(&brokers, &topic)).await.expect("read the topic")
@@ -83,12 +83,12 @@ fn read(brokers: &str, topic: &str) -> Vec<Record> {
         match consumer.poll(POLL) {
             Some(Ok(message)) => {
                 records.push(own(&message));
-                // Where a publisher goes on writing, an answer without records, and so the sign for the end, may never come.
+                // If a publisher continues to write, an answer without records, which would signal the end, may never come.
                 if ends.get(&message.partition()).is_some_and(|end| message.offset() + 1 >= *end) {
                     ends.remove(&message.partition());
                 }
             }
-            // The end may be a marker of a transaction, which is no record.
+            // The end may be a transaction marker, which is no record.
             Some(Err(KafkaError::PartitionEOF(partition))) => {
                 ends.remove(&partition);
             }
@@ -112,7 +112,7 @@ fn own(message: &BorrowedMessage<'_>) -> Record {
     }
 }
 
-/// Appends the records in this order, each to its own partition; returns when the broker has them all.
+/// Appends the records in this order, each to its own partition; returns once the broker has them all.
 pub async fn append(brokers: &str, topic: &str, records: Vec<Record>) {
     let (brokers, topic) = (brokers.to_owned(), topic.to_owned());
     spawn_blocking(move || write(&brokers, &topic, &records)).await.expect("write to the topic");
@@ -161,7 +161,7 @@ pub async fn remove(brokers: &str, prefix: &str) {
     }
 }
 
-/// Members that a consumer group has now.
+/// Returns the current number of members of a consumer group.
 pub async fn members(brokers: &str, group: &str) -> usize {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", brokers);
@@ -174,10 +174,10 @@ pub async fn members(brokers: &str, group: &str) -> usize {
     list.await.expect("list the members")
 }
 
-/// An assignment of no partition is shorter than this: its version, two empty lists.
+/// Bound on the size of an assignment without partitions: its version and two empty lists are shorter.
 const SOME: usize = 16;
 
-/// Waits until every one of so many members of a consumer group has partitions.
+/// Waits until the consumer group has `members` members and each of them has partitions.
 pub async fn shared_out(brokers: &str, group: &str, members: usize) {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", brokers);

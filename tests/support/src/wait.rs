@@ -1,4 +1,4 @@
-//! Waiting for a condition: looks again at a short interval until it holds, and reports what it saw last when it never does.
+//! Waiting for a condition: checks it at a short interval until it holds; if it never does, reports the last observation.
 
 use std::{fmt::Display, time::Duration};
 
@@ -9,10 +9,10 @@ use crate::DEADLINE;
 
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Waits until `look` gives a value. `Err` is what is seen meanwhile; the last one is shown when the time is over.
+/// Waits until `look` returns a value. `Err` is the current observation; the last one is shown at the deadline.
 ///
 /// # Panics
-/// When the time is over.
+/// Panics if the deadline passes.
 pub async fn until<T, E: Display>(
     what: impl Display,
     within: Duration,
@@ -32,20 +32,20 @@ pub async fn until<T, E: Display>(
     }
 }
 
-/// Waits for what a future gives.
+/// Waits for the output of a future.
 ///
 /// # Panics
-/// When it gives nothing before the deadline.
+/// Panics if the future is not ready before the deadline.
 pub async fn soon<T>(what: &str, state: impl Future<Output = T>) -> T {
     timeout(DEADLINE, state).await.unwrap_or_else(|_| panic!("{what} did not happen within {DEADLINE:?}"))
 }
 
-/// `Ok` when it holds, else what is seen instead.
+/// Returns `Ok` if the condition holds, else `seen`.
 pub fn holds(condition: bool, seen: impl Display) -> Result<(), String> {
     if condition { Ok(()) } else { Err(seen.to_string()) }
 }
 
-/// Acts at the same beat until told to end; how often it did.
+/// Acts at the same interval until `end` is cancelled; returns how often it did.
 pub async fn repeat_until(end: &CancellationToken, mut act: impl AsyncFnMut()) -> u64 {
     let (mut beat, mut times) = (beat(), 0);
     while !end.is_cancelled() {

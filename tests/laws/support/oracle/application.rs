@@ -1,4 +1,4 @@
-//! What the demo's documents must become: each column once, by hand, in the order of `config/demo/schema.sql`.
+//! The expected rows of the demo's documents: each column once, by hand, in the order of `config/demo/schema.sql`.
 
 use mongodb::bson::{Bson, Document};
 use uuid::Uuid;
@@ -7,7 +7,7 @@ use super::value::Kind::{
     self, Bool, Day, Float, Id, Ids, Int, Ints, Json, Moment, Numeric, Parent, Position, Text, Texts,
 };
 
-/// A column, how its values are read, and the path of its value in the document (or in the element of the array).
+/// A column, the kind of its values, and the path of its value in the document (or in the element of the array).
 #[derive(Clone, Copy)]
 pub(super) struct Column {
     pub(super) name: &'static str,
@@ -17,7 +17,7 @@ pub(super) struct Column {
 }
 
 impl Column {
-    /// Takes this, canonical, where the document has nothing.
+    /// Sets the canonical value that is expected if the document has none.
     const fn or(self, default: &'static str) -> Self {
         Self { default: Some(default), ..self }
     }
@@ -31,7 +31,7 @@ const fn column(name: &'static str, kind: Kind, path: &'static str) -> Column {
 pub(super) struct Table {
     pub(super) name: &'static str,
     pub(super) collection: &'static str,
-    /// The embedded array its rows come from, and the field that tells elements apart; none for a document's own row.
+    /// The embedded array of its rows, and the field that distinguishes elements; `None` for a document's own row.
     array: Option<(&'static str, &'static str)>,
     pub(super) columns: &'static [Column],
 }
@@ -225,19 +225,20 @@ pub(super) const TABLES: &[Table] = &[
     },
 ];
 
-/// The id of a document's row: UUID version 5 of the id's hex digits, in the namespace of the mapping file.
+/// Returns the id of a document's row: UUID version 5 of the id's hex digits, in the namespace of the mapping file.
 pub(crate) fn root_id(hex: &str) -> String {
     Uuid::new_v5(&Uuid::NAMESPACE_DNS, hex.as_bytes()).to_string()
 }
 
-/// The id of a child row: UUID version 5, in the root row's id, of the array, the kind of the element's key, and its text.
+/// Returns the id of a child row: UUID version 5, in the root row's id, of the array, the kind of the element's key, and its
+/// text.
 fn child_id(root: &str, array: &str, key: &str) -> String {
     let root: Uuid = root.parse().expect("the root's id is a UUID");
     Uuid::new_v5(&root, format!("{array}/{key}").as_bytes()).to_string()
 }
 
 impl Table {
-    /// The rows of this table that a document stands for: key, and values in the order of the columns.
+    /// Returns the rows of this table that a document must have: key, and values in the order of the columns.
     pub(super) fn expect(&self, document: &Document) -> Vec<(String, Vec<Option<String>>)> {
         let root = document.get("_id").and_then(|id| Id.expect(id)).expect("every demo document has an ObjectId");
         let Some((array, distinct)) = self.array else {
@@ -266,7 +267,7 @@ impl Column {
     }
 }
 
-/// A value by its path; null is nothing.
+/// Returns the value at a path; null counts as none.
 fn find<'a>(document: &'a Document, path: &str) -> Option<&'a Bson> {
     let value = match path.split_once('.') {
         Some((first, rest)) => find(document.get_document(first).ok()?, rest),
@@ -275,7 +276,7 @@ fn find<'a>(document: &'a Document, path: &str) -> Option<&'a Bson> {
     value.filter(|value| !matches!(value, Bson::Null))
 }
 
-/// What tells an element from the others.
+/// Returns the key that distinguishes an element from the others.
 fn own_key(element: &Document, field: &str) -> String {
     match element.get(field) {
         Some(Bson::ObjectId(id)) => format!("oid:{id}"),

@@ -1,15 +1,15 @@
-//! The second opinion: reads everything on both sides and compares every column of every row, in both directions.
+//! The independent comparison: reads everything on both sides and compares every column of every row, in both directions.
 //!
 //! ```text
 //!  every document ─▶ application: the rows it must be ─┐
 //!                                                      ├─▶ missing, extra, different
 //!  every row ──────▶ text of each column ──────────────┘
 //! ```
-//! What a document must become is written by hand in [`application`], from the demo's schema and the rules of the
-//! mapping, with typed documents and the plain drivers: nothing here uses the product's own conversion. All values are
-//! compared as canonical text ([`value`]): decimals by their digits, moments by microseconds, JSON by its meaning.
+//! The expected rows of a document are written by hand in [`application`], from the demo's schema and the rules of the mapping,
+//! with typed documents and the plain drivers: nothing here uses the product's own conversion. All values are compared as
+//! canonical text ([`value`]): decimals by their digits, moments by microseconds, JSON by its meaning.
 //!
-//! Both sides must be at rest. Columns of the target that no rule names are a fault of the oracle, and it says so.
+//! Both sides must be at rest. A column of the target that no rule names is a fault of the oracle, which reports it.
 
 mod application;
 mod value;
@@ -27,9 +27,9 @@ use self::application::Table;
 pub(crate) use self::application::root_id;
 use super::migration::Migration;
 
-/// Differences that a failed comparison shows.
+/// Number of differences that a failed comparison shows.
 const SHOWN: usize = 30;
-/// Characters of a value that are shown.
+/// Number of characters that are shown of a value.
 const VALUE: usize = 80;
 
 /// One row: canonical text of each column, in the order of the table's columns.
@@ -60,7 +60,7 @@ impl fmt::Display for Difference {
     }
 }
 
-/// What a comparison found.
+/// Result of a comparison.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     pub(crate) documents: usize,
@@ -70,7 +70,7 @@ pub(crate) struct Report {
 
 impl Report {
     /// # Panics
-    /// When there is a difference, or nothing to compare.
+    /// Panics if there is a difference, or nothing to compare.
     pub(crate) fn assert_equal(&self) {
         assert!(self.documents > 0 && self.rows > 0, "nothing was compared: {self:?}");
         let shown: Vec<_> = self.differences.iter().take(SHOWN).map(ToString::to_string).collect();
@@ -111,7 +111,7 @@ async fn read(collection: &mongodb::Collection<Document>) -> Vec<Document> {
     collection.find(doc! {}).await.expect(failed).try_collect().await.expect(failed)
 }
 
-/// The table must have the columns that the oracle knows, and besides only those that it computes itself.
+/// Checks that the table has exactly the columns that the oracle knows, and those that it computes itself.
 async fn assert_all_columns(target: &Client, table: &Table) {
     const COLUMNS: &str = "SELECT attname::text FROM pg_attribute
         WHERE attrelid = $1::text::regclass AND attnum > 0 AND NOT attisdropped AND attgenerated = ''";
@@ -121,7 +121,7 @@ async fn assert_all_columns(target: &Client, table: &Table) {
     assert_eq!(there, known, "the oracle must know every column of {}", table.name);
 }
 
-/// Every row of a table; the first column is its key.
+/// Returns every row of a table; the first column is its key.
 async fn rows(target: &Client, table: &Table) -> Rows {
     let list: Vec<_> = table.columns.iter().map(|column| column.kind.select(column.name)).collect();
     let query = format!("SELECT {} FROM {}", list.join(", "), table.name);

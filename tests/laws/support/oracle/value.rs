@@ -1,4 +1,4 @@
-//! Canonical text of a value, the same from both sides exactly when the values are equal.
+//! Canonical text of a value: it is the same from both sides exactly if the values are equal.
 
 use std::collections::BTreeMap;
 
@@ -9,16 +9,16 @@ use super::application::root_id;
 
 const DAY_MS: i64 = 86_400_000;
 
-/// How a column's values are read and compared.
+/// The kind of a column: how its values are read and compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     /// Text, character by character.
     Text,
     /// A whole number.
     Int,
-    /// By its bits.
+    /// Floating point, by its bits.
     Float,
-    /// By its digits: `1.10` equals `1.1`.
+    /// Decimal, by its digits: `1.10` equals `1.1`.
     Numeric,
     /// True or false.
     Bool,
@@ -28,13 +28,13 @@ pub(super) enum Kind {
     Day,
     /// The UUID of an ObjectId, or of its hex digits.
     Id,
-    /// An array of those.
+    /// An array of such UUIDs.
     Ids,
     /// An array of texts.
     Texts,
     /// An array of whole numbers.
     Ints,
-    /// By meaning: order of fields and spelling of numbers do not count.
+    /// JSON, by its meaning: the order of fields and the spelling of numbers do not count.
     Json,
     /// The id of the root row.
     Parent,
@@ -43,7 +43,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    /// The text of a column in SQL.
+    /// Returns the SQL expression for the text of a column.
     pub(super) fn select(self, column: &str) -> String {
         match self {
             Self::Moment => format!("(extract(epoch from {column}) * 1000000)::bigint::text"),
@@ -53,7 +53,7 @@ impl Kind {
         }
     }
 
-    /// Of that text, what is compared.
+    /// Returns the part of that text that is compared.
     pub(super) fn canonical(self, text: &str) -> String {
         match self {
             Self::Float => bits(text.parse().expect("a float")),
@@ -63,10 +63,10 @@ impl Kind {
         }
     }
 
-    /// What a value of the source must be; none for null.
+    /// Returns the expected text of a value of the source; `None` for null.
     ///
     /// # Panics
-    /// When the value does not go into such a column: the demo's sound documents have none.
+    /// Panics if the value does not fit such a column: no valid document of the demo has one.
     pub(super) fn expect(self, value: &Bson) -> Option<String> {
         let text = match (self, value) {
             (_, Bson::Null) => return None,
@@ -112,14 +112,14 @@ fn number_digits(number: &Bson) -> Option<String> {
         Bson::Decimal128(number) => Some(digits(&number.to_string())),
         Bson::Int32(number) => Some(digits(&number.to_string())),
         Bson::Int64(number) => Some(digits(&number.to_string())),
-        // A whole number exactly; any other with the fewest digits that read back as the same double.
+        // A whole number exactly; any other with the fewest digits that parse to the same double.
         Bson::Double(number) if number.is_finite() && number.fract() == 0.0 => Some(digits(&format!("{number:.0}"))),
         Bson::Double(number) if number.is_finite() => Some(digits(&number.to_string())),
         _ => None,
     }
 }
 
-/// A document's value as JSON, in canonical form.
+/// Returns a document's value as JSON, in canonical form.
 fn json(value: &Bson) -> String {
     match value {
         Bson::Null => "null".to_owned(),
@@ -140,7 +140,7 @@ fn json(value: &Bson) -> String {
     }
 }
 
-/// A number as its significant digits and their exponent.
+/// Returns a number as its significant digits and their exponent.
 fn digits(text: &str) -> String {
     let (negative, unsigned) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
     let (mantissa, exponent) = unsigned.split_once(['e', 'E']).unwrap_or((unsigned, "0"));
@@ -160,7 +160,7 @@ fn digits(text: &str) -> String {
     format!("{}{trimmed}e{}", if negative { "-" } else { "" }, exponent - places + zeros)
 }
 
-/// JSON with its fields in order and its numbers as digits; no number goes through a float.
+/// Returns JSON with its fields in order and its numbers as digits; no number is converted to a float.
 fn meaning(text: &str) -> String {
     let failed = "the text is JSON";
     match text.trim_start().as_bytes().first() {
@@ -180,7 +180,7 @@ fn meaning(text: &str) -> String {
     }
 }
 
-/// A text as JSON writes it.
+/// Returns a text as JSON writes it.
 fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
