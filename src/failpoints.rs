@@ -4,7 +4,7 @@
 //! ```text
 //!  FAILPOINTS = name=step[->step …][;name=…]        step = [N*]action, without N for every further hit
 //!    off          nothing            off(FILE)    nothing until FILE exists
-//!    kill         the process ends at once, as by SIGKILL: nothing is flushed, closed or told
+//!    kill         the process ends at once, as by SIGKILL: nothing is flushed, closed or reported
 //!    error        the place fails as if the connection had broken there: its outcome is unknown
 //!    pause(FILE)  the place waits until FILE exists
 //! ```
@@ -51,7 +51,7 @@ mod armed {
         pub name: &'static str,
         /// Where it is.
         pub place: &'static str,
-        /// What a crash or an error there must not break.
+        /// The promise that a crash or an error there must not break.
         pub promise: &'static str,
     }
 
@@ -153,7 +153,7 @@ mod armed {
         Pause(PathBuf),
     }
 
-    /// What is left of a point's steps: how often each still acts, and the action.
+    /// The remaining steps of a point: how often each still acts, and the action.
     #[derive(Debug, Default)]
     struct Steps(std::collections::VecDeque<(u64, Action)>);
 

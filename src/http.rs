@@ -67,7 +67,7 @@ pub async fn serve(listener: TcpListener, page: Page, cancel: CancellationToken)
     }
 }
 
-/// Answers ready when every role runs or stands by. Lag does not count, because restarting a slow process would make it slower.
+/// Answers ready when every role runs or is on standby. Lag does not count: restarting a slow process would make it slower.
 async fn ready(State(page): State<Page>) -> (StatusCode, String) {
     let process = page.status.read();
     let waiting: Vec<String> = process

@@ -274,13 +274,13 @@ impl Status {
         self.heard(role, role.as_str(), Some(reason), false);
     }
 
-    /// Returns a reporter for the stalls of one task. Reports that arrive after the role stands by or has halted are ignored.
+    /// Returns a reporter for the stalls of one task. Reports that arrive while the role is on standby or has halted are ignored.
     pub fn stalls(&self, role: Role, task: &str) -> Stalls {
         let status = self.clone();
         Stalls::new(task, move |task, reason| status.heard(role, task, reason, false))
     }
 
-    /// Returns a reporter for outages that concern the role in every phase, even while it stands by.
+    /// Returns a reporter for outages that concern the role in every phase, even while it is on standby.
     pub fn outages(&self, role: Role, what: &str) -> Stalls {
         let status = self.clone();
         Stalls::new(what, move |what, reason| status.heard(role, what, reason, true))

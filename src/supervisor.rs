@@ -1,8 +1,8 @@
 //! Runs the named tasks of the daemon and ends them together.
 //!
 //! Every task runs until its token is cancelled. A task that returns earlier, fails or panics is the reason to stop all
-//! others: half a daemon is worse than none. What is open when the grace time ends is dropped, which loses nothing,
-//! because no position is saved before what it stands for.
+//! others: half a daemon is worse than none. Work that is open when the grace time ends is dropped, which loses nothing,
+//! because no position is saved before the changes that it covers.
 
 use std::{future::Future, time::Duration};
 
@@ -15,7 +15,7 @@ use crate::{
     tasks::{self, Panicked},
 };
 
-/// What a task may end with.
+/// The error with which a task may end.
 pub type BoxError = Box<dyn Classify + Send + Sync>;
 
 /// The error of a task that cannot fail.

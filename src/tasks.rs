@@ -32,7 +32,7 @@ impl Classify for Panicked {
 /// # Errors
 /// [`Panicked`] (transient).
 pub async fn named<T>(task: impl Into<String>, running: impl Future<Output = T>) -> Result<T, Panicked> {
-    // What a panic may have left half-changed is dropped with the task, and its owner starts anew.
+    // State that a panic may have left half-changed is dropped with the task, and its owner starts anew.
     let ended = AssertUnwindSafe(running).catch_unwind().await;
     ended.map_err(|payload| Panicked { task: task.into(), reason: text(&*payload).to_owned() })
 }

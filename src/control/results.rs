@@ -15,7 +15,7 @@ use crate::{
     sink::checkpoint,
 };
 
-/// What a pass of the reconciler found in one collection.
+/// The result of a pass of the reconciler over one collection.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ReconcileResult {
     /// Collection.

@@ -178,7 +178,7 @@ impl Error {
         }
     }
 
-    /// Returns whether a newer publisher has taken over. That is not a fault; the process stands by again.
+    /// Returns whether a newer publisher has taken over. That is not a fault; the process returns to standby.
     pub fn is_fenced(&self) -> bool {
         matches!(self, Self::Fenced { .. })
     }

@@ -1,4 +1,4 @@
-//! What the passes over one collection have found so far: which drift is news, and which went away without a cause. Pure.
+//! The findings of the passes over one collection so far: which drift is new, and which went away without a cause. Pure.
 
 use std::collections::HashMap;
 
@@ -11,7 +11,7 @@ use crate::{
 /// Documents remembered for a collection: a wrong mapping makes every one of them drift.
 const MAX_KNOWN: usize = 10_000;
 
-/// What earlier passes have found.
+/// The findings of earlier passes.
 #[derive(Debug, Default)]
 pub(super) struct Known {
     drifting: HashMap<Key, Drifting>,

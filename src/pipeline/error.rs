@@ -1,4 +1,4 @@
-//! What ends an attempt of a role, what it means, and what to do about it.
+//! The errors that end an attempt of a role, their classes and their remedies.
 
 use thiserror::Error;
 
@@ -12,7 +12,7 @@ use crate::{
     tasks::Panicked,
 };
 
-/// What ends an attempt of a role.
+/// An error that ends an attempt of a role.
 #[derive(Debug, Error)]
 pub enum Error {
     /// MongoDB.
@@ -69,7 +69,7 @@ impl Error {
         }
     }
 
-    /// What a person can do about it, where that is known.
+    /// Returns the remedy, if a person can apply one.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Source(error) => error.hint().map(str::to_owned),

@@ -1,4 +1,4 @@
-//! Shows within seconds that the log is away, for the roles that need it.
+//! Reports within seconds that the log is away, for the roles that need it.
 
 use std::time::Duration;
 
@@ -10,22 +10,22 @@ use crate::{
     status::{Role, Status},
 };
 
-/// Pause between two questions.
+/// Pause between two checks.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// The task that asks.
+/// The task that checks whether the log answers.
 pub struct LogWatchRole {
     watch: Watch,
     roles: Vec<Stalls>,
 }
 
 impl LogWatchRole {
-    /// Will report for these roles.
+    /// Creates the task, which reports for these roles.
     pub fn new(watch: Watch, status: &Status, roles: &[Role]) -> Self {
         Self { watch, roles: roles.iter().map(|role| status.outages(*role, "log")).collect() }
     }
 
-    /// Asks until cancelled.
+    /// Checks the log until cancelled.
     pub async fn run(self, cancel: CancellationToken) {
         let mut away = false;
         while let Some(answer) = cancel.run_until_cancelled(self.watch.ask()).await {

@@ -1,4 +1,5 @@
-//! What all processes share through PostgreSQL, seen about once a second: for the status page, the gauges and the verdict.
+//! The state that all processes share through PostgreSQL, read about once a second for the status page, the gauges and the
+//! verdict.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -29,7 +30,7 @@ use crate::{
     status::{Phase, Status},
 };
 
-/// One collection as everybody sees it.
+/// One collection, as every process sees it.
 #[derive(Clone, Debug, Serialize)]
 pub struct CollectionOverview {
     /// Its name.
@@ -38,9 +39,9 @@ pub struct CollectionOverview {
     pub topic: String,
     /// Everything before this is applied, in all partitions.
     pub watermark: Option<Frontier>,
-    /// As of which wall-clock time the target is complete.
+    /// Wall-clock time as of which the target is complete.
     pub as_of: Option<Timestamp>,
-    /// How long before the look that was, by PostgreSQL's clock.
+    /// Age of `as_of` when it was read, by PostgreSQL's clock.
     #[serde(skip)]
     pub staleness: Option<SignedDuration>,
     /// Whether the snapshot is applied.
@@ -49,16 +50,16 @@ pub struct CollectionOverview {
     pub dead_letters: u64,
     /// Parked documents.
     pub parked: u64,
-    /// The numbers that hold; see [`Evidence::found`].
+    /// The numbers that apply; see [`Evidence::found`].
     pub proof: Option<Proof>,
-    /// What the last passes have shown.
+    /// The evidence of the last passes.
     pub evidence: Evidence,
 }
 
-/// What was seen last.
+/// The state that was read last.
 #[derive(Clone, Debug, Default)]
 pub struct Seen {
-    /// When; `None` before the first look and while PostgreSQL is away.
+    /// Time of the read; `None` before the first read and while PostgreSQL is away.
     pub at: Option<Instant>,
     /// The mapped collections.
     pub collections: Vec<CollectionOverview>,
@@ -68,9 +69,9 @@ pub struct Seen {
     pub dead_letters_by_reason: BTreeMap<String, u64>,
     fresh: Duration,
     max_staleness: Duration,
-    /// Whether this process looks at all.
+    /// Whether this process reads the shared state at all.
     looks: bool,
-    /// Digests of the present plan, by collection; a result under another one proves nothing. Empty until it is compiled.
+    /// Digests of the current plan, by collection; a result under another plan proves nothing. Empty until the plan is compiled.
     plans: BTreeMap<String, [u8; 16]>,
 }
 
@@ -79,7 +80,7 @@ pub struct Seen {
 pub struct Overview(Arc<Mutex<Seen>>);
 
 impl Overview {
-    /// What was seen last.
+    /// Returns the state that was read last.
     pub fn read(&self) -> Seen {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -88,20 +89,20 @@ impl Overview {
         change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// What rows are held against from now on.
+    /// Sets the plan against which rows are compared from now on.
     pub fn compiled(&self, plan: &Plan) {
         let plans = plan.collections().iter().map(|plan| (plan.collection.clone(), plan.digest())).collect();
         self.write(|seen| seen.plans = plans);
     }
 
-    /// The verdict as of now; `None` in a process that does not look at the target.
+    /// Returns the verdict as of now; `None` in a process that does not read the shared state.
     pub fn judge(&self, status: &Status) -> Option<Judged> {
         let seen = self.read();
         if !seen.looks {
             return None;
         }
         let mut troubles = Vec::new();
-        // What was seen grows old while the next answer does not come.
+        // The last answer ages until the next one comes.
         let since = seen.at.map(|at| at.elapsed()).unwrap_or_default();
         if seen.at.is_none() || since > seen.max_staleness {
             troubles.push("PostgreSQL has not answered".to_owned());
@@ -126,20 +127,20 @@ impl Overview {
     }
 }
 
-/// The task that looks.
+/// The task that reads the shared state.
 pub struct OverviewRole {
     config: Arc<Config>,
     collections: Vec<String>,
     overview: Overview,
-    /// Pairs of collection and reason that were exported, to be set to 0 when they are gone.
+    /// Pairs of collection and reason that were exported; they are set to 0 when their letters are gone.
     exported: BTreeSet<(String, String)>,
 }
 
-/// How old the view of all processes may be.
+/// Interval between two reads, and so the usual age of the state.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 impl OverviewRole {
-    /// Will look at these collections.
+    /// Creates the task for these collections.
     pub fn new(config: &Arc<Config>, collections: Vec<String>, overview: Overview) -> Self {
         overview.write(|seen| {
             seen.looks = true;
@@ -147,7 +148,7 @@ impl OverviewRole {
             seen.max_staleness = config.reconcile.max_staleness;
         });
         for collection in &collections {
-            // Counters are born at 0, so that their first step is seen as one.
+            // Counters start at 0, so that their first step is seen as an increase.
             for counter in [names::DRIFT_HEALED, names::SINK_FRONTIER_MISMATCHES, names::RECONCILE_DOCUMENTS] {
                 metrics::counter!(counter, "collection" => collection.clone()).increment(0);
             }
@@ -155,7 +156,7 @@ impl OverviewRole {
         Self { config: config.clone(), collections, overview, exported: BTreeSet::new() }
     }
 
-    /// Looks until cancelled. While PostgreSQL is away, what is shown is that.
+    /// Reads the shared state until cancelled. While PostgreSQL is away, the overview shows that.
     pub async fn run(mut self, cancel: CancellationToken) {
         let mut session = None;
         let mut interval = tokio::time::interval(POLL_INTERVAL);
@@ -220,7 +221,7 @@ impl OverviewRole {
         }
     }
 
-    /// Everybody exports the whole truth, so that it does not matter whom one asks.
+    /// Exports the gauges of all collections. Every process does, so any one of them can be asked.
     fn export(&mut self, collections: &[CollectionOverview], letters: &[Letters]) {
         for line in collections {
             let collection = || line.name.clone();
@@ -254,7 +255,7 @@ impl OverviewRole {
     }
 }
 
-/// States of a dead letter that wait for something.
+/// States of a dead letter that still waits.
 const OPEN: &str = "open";
 const PARKED: &str = "parked";
 

@@ -2,7 +2,7 @@
 //!
 //! Every other row of the schema belongs to one of these rows, so two migrations in one database share nothing. A session sees
 //! only the state of its own migration (see [`Postgres::new`](super::Postgres::new)). A table that two migrations
-//! would write is refused, because neither could tell which rows are its own.
+//! would write is refused, because neither could identify its own rows.
 
 use super::{Error, Session, fault::TableTaken, schema::LOCK, session::field};
 use crate::{

@@ -1,13 +1,13 @@
-//! How much a pass compares, and what bounds it.
+//! The coverage and the bounds of a pass.
 
 use std::time::Duration;
 
 use crate::source::Limits;
 
-/// How much of a collection a pass compares.
+/// The part of a collection that a pass compares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Coverage {
-    /// That many random members of each side; everything when there are no more.
+    /// This many random documents of each side; everything if the source has no more.
     Sample(usize),
     /// Every document and every live ledger entry.
     Full,
@@ -16,17 +16,17 @@ pub(crate) enum Coverage {
 /// Bounds of a pass.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
-    /// Documents read and compared at once, and their bytes.
+    /// Documents that are read and compared at once, and their bytes.
     pub(crate) limits: Limits,
     /// Time that a read should not exceed.
     pub(crate) read_time: Duration,
-    /// Longest wait for the watermark, and for undecided documents to become decidable.
+    /// Maximum wait for the watermark, and for undecided documents to become decidable.
     pub(crate) wait: Duration,
-    /// Most findings that a report lists; the numbers always count all.
+    /// Maximum number of findings that a report lists; the counts always include all.
     pub(crate) findings: usize,
 }
 
 impl Bounds {
-    /// Findings listed unless more are asked for: a wrong mapping makes every document drift.
+    /// Default of `findings`. A wrong mapping makes every document drift, so a report needs a bound.
     pub(crate) const FINDINGS: usize = 100;
 }

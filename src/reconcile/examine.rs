@@ -3,7 +3,7 @@
 //! ```text
 //!  documents at T ──▶ wait until W covers T ──▶ ledger, rows, W in one snapshot ──▶ judgement of each
 //! ```
-//! Where the watermark does not come within the bound, the documents are judged all the same, and are undecided.
+//! If the watermark does not cover T within the bound, the documents are judged anyway, and are undecided.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ use crate::{
     target::{DocumentId, Entry},
 };
 
-/// How often the watermark is read while it is waited for.
+/// Interval between two reads of the watermark during a wait.
 pub(super) const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// A document and its judgement.
@@ -30,16 +30,16 @@ pub(super) const POLL_INTERVAL: Duration = Duration::from_millis(50);
 pub(super) struct Examined {
     pub(super) document: DocumentId,
     pub(super) judgement: Judgement,
-    /// The ledger entry that it was judged by.
+    /// The ledger entry that the judgement used.
     pub(super) entry: Option<Entry>,
-    /// The dead letter that waits for it.
+    /// The id of the dead letter that waits for the document.
     pub(super) letter: Option<i64>,
-    /// Why PostgreSQL refuses even to compare its values.
+    /// The reason why PostgreSQL refuses even to compare the values.
     pub(super) refused: Option<String>,
 }
 
 impl Examined {
-    /// A document whose `_id` nobody knows, so that the source cannot be asked for it.
+    /// Creates an undecided document whose `_id` is unknown, so that it cannot be read from the source.
     pub(super) fn unknown(document: DocumentId) -> Self {
         Self { document, judgement: Judgement::Undecided, entry: None, letter: None, refused: None }
     }
@@ -49,7 +49,7 @@ impl Examined {
 pub(super) struct Examiner<'a, T> {
     pub(super) target: &'a T,
     pub(super) plan: &'a CollectionPlan,
-    /// Longest wait for the watermark.
+    /// Maximum wait for the watermark.
     pub(super) wait: Duration,
 }
 
@@ -118,7 +118,7 @@ impl<T: TargetSide> Examiner<'_, T> {
         }
     }
 
-    /// Of a document that the mapping refuses no row is compared.
+    /// Returns empty rows for a document that the mapping refuses, none of whose rows are compared.
     fn no_rows(&self) -> Rows {
         Rows { tables: vec![Vec::new(); self.plan.tables.len()], ..Rows::default() }
     }

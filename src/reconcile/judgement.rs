@@ -1,12 +1,12 @@
 //! The judgement of one document. Pure.
 //!
 //! A document was read at the cluster time T. Its ledger entry, its rows and the watermark W were read later, in one snapshot
-//! of PostgreSQL. The rows may be held against the document only when both sides show the same instant:
+//! of PostgreSQL. The rows may be compared with the document only if both sides show the same instant:
 //!
 //! - W covers T: every change up to T is applied.
 //! - The entry's version is not after T: nothing newer is applied.
-//! - W covers the entry's upper bound: a looked-up image may be newer than its event; once everything up to that bound is
-//!   applied and the entry still has that version, no change lies in between, so the image is the one of T.
+//! - W covers the entry's upper bound: a looked-up image may be newer than its event. Once everything up to that bound is
+//!   applied and the entry still has that version, there is no change in between, so the image is the one of T.
 //!
 //! Otherwise the document is undecided and is read again at a later T. So lag is never reported as drift, and a mismatch is a
 //! proof.
@@ -16,24 +16,24 @@ use crate::{
     target::{Difference, Entry, WaitingLetter},
 };
 
-/// How a document's rows compare with the expected ones.
+/// The result of comparing a document's rows with the expected ones.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum RowState {
-    /// Every row is there and equal.
+    /// Every row exists and is equal.
     Equal,
-    /// The root row is not there.
+    /// The root row does not exist.
     Missing,
     /// These columns differ.
     Different(Vec<String>),
-    /// The last change is a dead letter, or the mapping or PostgreSQL refuses the document: its rows are known to be old.
+    /// The last change is a dead letter, or the mapping or PostgreSQL refuses the document: its rows are known to be outdated.
     Refused,
-    /// The last change is parked: its rows are known to be old until it is applied.
+    /// The last change is parked: the rows are known to be outdated until it is applied.
     Parked,
 }
 
 impl RowState {
-    /// Sums up what is known of a document's rows. `mappable` says whether the mapping accepts the document; where it does
-    /// not, no rows were compared.
+    /// Sums up the facts about a document's rows. `mappable` is true if the mapping accepts the document; otherwise no rows
+    /// were compared.
     pub(super) fn new(letter: Option<WaitingLetter>, mappable: bool, difference: Option<Difference>) -> Self {
         if letter.is_some_and(|letter| !letter.open) {
             return Self::Parked;
@@ -48,7 +48,7 @@ impl RowState {
     }
 }
 
-/// The judgement.
+/// The judgement of a document.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Judgement {
     /// Both sides are equal as of T.
@@ -57,11 +57,11 @@ pub(super) enum Judgement {
     Absent,
     /// The document has no rows.
     Missing,
-    /// The rows have no document.
+    /// The document has rows, but the source does not have it.
     Extra,
-    /// These columns differ; none are named where the document was refused.
+    /// These columns differ; none are named if the document was refused.
     Different(Vec<String>),
-    /// The two sides do not show the same instant; the document has to be read again later.
+    /// The two sides do not show the same instant; the document must be read again later.
     Undecided,
 }
 

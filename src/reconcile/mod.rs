@@ -5,8 +5,8 @@
 //!                                 ├─▶ examine ─▶ judgement of each ─▶ tally ─▶ report ─▶ proof ─▶ verdict
 //!  PostgreSQL ── ledger, rows, W ─┘
 //! ```
-//! Nothing here changes either side. `judgement`, `tally`, `report`, `proof` and `verdict` are pure; `sides` is all that a pass
-//! asks of the servers. Reading order: `judgement`, `examine`, `pass`, `proof`, `verdict`.
+//! Nothing here changes either side. `judgement`, `tally`, `report`, `proof` and `verdict` are pure; `sides` defines every
+//! request of a pass to the servers. Reading order: `judgement`, `examine`, `pass`, `proof`, `verdict`.
 
 mod bounds;
 mod examine;
@@ -36,13 +36,13 @@ use crate::{
     source,
 };
 
-/// What ends a pass before it has compared everything.
+/// An error that ends a pass before it has compared everything.
 #[derive(Debug, Error)]
 pub enum Error {
-    /// MongoDB.
+    /// A read from MongoDB failed.
     #[error("read documents to compare")]
     Source(#[from] source::Error),
-    /// PostgreSQL.
+    /// A read from PostgreSQL failed.
     #[error("read rows to compare")]
     Target(#[from] postgres::Error),
     /// A document without an `_id`, which MongoDB does not allow.

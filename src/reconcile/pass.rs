@@ -6,8 +6,8 @@
 //!  live ledger entries ───┘      ▲                              │
 //!                                └── again at a later T ◀───────┘  within a bound
 //! ```
-//! A full pass goes both ways: every document is held against its rows, and every live ledger entry against the source, so
-//! that rows without a document are found too. A sample does the same with random members of both sides.
+//! A full pass works in both directions: it compares every document with its rows, and every live ledger entry with the source,
+//! so that rows without a document are found too. A sample does the same with random documents of both sides.
 
 use std::collections::HashSet;
 
@@ -32,7 +32,7 @@ use crate::{
     target::DocumentId,
 };
 
-/// Ledger entries compared at once on the way back.
+/// Ledger entries that are compared with the source at once.
 const PAGE_ROWS: usize = 5_000;
 
 /// A pass under way.
@@ -45,10 +45,10 @@ struct Pass<'a, S, T> {
     tally: Tally,
 }
 
-/// Compares one collection; `None` while its snapshot is not applied, when a missing row proves nothing.
+/// Compares one collection; returns `None` while its snapshot is not applied, because then a missing row proves nothing.
 ///
 /// # Errors
-/// [`Error::Source`] and [`Error::Target`], of the class of their cause. Nothing was changed.
+/// [`Error::Source`] and [`Error::Target`], by the class of their cause. Nothing was changed.
 pub(crate) async fn run<S: SourceSide, T: TargetSide>(
     source: &S,
     target: &T,
@@ -56,7 +56,7 @@ pub(crate) async fn run<S: SourceSide, T: TargetSide>(
     coverage: Coverage,
     bounds: Bounds,
 ) -> Result<Option<Report>, Error> {
-    // The result is as old as this, whenever it comes.
+    // The age of the result counts from here, however long the pass takes.
     let (at, began) = (Timestamp::now(), Instant::now());
     if !target.watermark().await?.covers(ClusterTime::default()) {
         return Ok(None);
@@ -73,7 +73,7 @@ pub(crate) async fn run<S: SourceSide, T: TargetSide>(
         None => pass.everything().await?,
     }
     pass.recheck_undecided(bounds).await?;
-    // Every row is read for it.
+    // This reads every row, so a sample skips it.
     let extra_rows = if sample.is_none() { target.extra_rows().await? } else { Vec::new() };
     let no_such_collection = pass.no_such_collection().await?;
     let proof = Proof { at, full: sample.is_none(), no_such_collection, ..Proof::default() };
@@ -127,7 +127,7 @@ impl<S: SourceSide, T: TargetSide> Pass<'_, S, T> {
         Ok(())
     }
 
-    /// Examines those of the live ledger entries whose documents the source does not hold.
+    /// Examines the live ledger entries whose documents the source does not hold.
     async fn way_back(&mut self, live: Vec<DocumentId>) -> Result<(), Error> {
         let ids: Vec<RawDocumentBuf> = live.iter().filter_map(|document| document.id.clone()).collect();
         let read = self.source.existing(&ids).await?;
@@ -154,8 +154,8 @@ impl<S: SourceSide, T: TargetSide> Pass<'_, S, T> {
         }
     }
 
-    /// Whether nothing was compared because the source has no collection of that name, and never had one as far as is known: a
-    /// mistyped name looks like that.
+    /// Returns whether nothing was compared because the source has no collection of that name and, as far as is known, never had
+    /// one. A mistyped name looks like that.
     async fn no_such_collection(&self) -> Result<bool, Error> {
         if !self.tally.is_empty() || self.plan.may_be_empty || self.source.exists().await? {
             return Ok(false);

@@ -1,19 +1,19 @@
-//! What passes have shown of a collection. Pure.
+//! The evidence that passes over a collection give. Pure.
 //!
-//! A sample proves drift, never equality. So the result of a full pass holds until its age ends it or a later pass finds more,
-//! and is not replaced by a clean sample.
+//! A sample proves drift, never equality. So the result of a full pass applies until it is too old or a later pass finds more
+//! drift; a clean sample does not replace it.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::Serialize;
 
-/// What a pass found in one collection.
+/// The result of a pass over one collection.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Proof {
-    /// Since when it speaks: before the first read of the pass, by PostgreSQL's clock where the result is stored.
+    /// Start of the pass, before its first read; by PostgreSQL's clock if the result is stored.
     pub at: Timestamp,
-    /// Whether every document of both sides was compared, not a sample.
+    /// Whether every document of both sides was compared, not only a sample.
     pub full: bool,
     /// Documents compared.
     pub documents: u64,
@@ -25,46 +25,46 @@ pub struct Proof {
     pub different: u64,
     /// Documents that could not be judged.
     pub undecided: u64,
-    /// Whether the source has no such collection and never had a document of it, as far as is known: then empty is not equal.
+    /// Whether the source has no such collection and, as far as is known, never had a document in it: then empty is not equal.
     pub no_such_collection: bool,
 }
 
 impl Proof {
-    /// Documents proven unequal.
+    /// Returns the number of documents that are proven unequal.
     pub fn drift(&self) -> u64 {
         self.missing + self.extra + self.different
     }
 
-    /// Whether everything was compared and is equal.
+    /// Returns whether everything was compared and is equal.
     pub fn is_equal(&self) -> bool {
         self.full && self.drift() == 0 && self.undecided == 0 && !self.no_such_collection
     }
 }
 
-/// A proof and its age, which one clock has measured.
+/// A proof and its age, measured by a single clock.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Aged {
     /// The proof.
     #[serde(flatten)]
     pub proof: Proof,
-    /// How long ago its pass began.
+    /// Time since the pass began.
     #[serde(skip)]
     pub age: Duration,
 }
 
-/// What the passes over one collection have shown.
+/// The results of the passes over one collection that count.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Evidence {
     /// The last pass that compared everything.
     pub full: Option<Aged>,
-    /// The last sample, if that was later.
+    /// The last sample, if it is later than the full pass.
     pub sample: Option<Aged>,
-    /// The last sample that found drift, if that was later. Samples after it may have missed the documents.
+    /// The last sample that found drift, if it is later than the full pass. Samples after it may have missed the documents.
     pub drifting_sample: Option<Aged>,
 }
 
 impl Evidence {
-    /// Chooses from the results of passes, in any order.
+    /// Chooses the evidence from the results of passes, given in any order.
     pub fn new(results: impl IntoIterator<Item = Aged>) -> Self {
         let (full, samples): (Vec<_>, Vec<_>) = results.into_iter().partition(|aged| aged.proof.full);
         let full = youngest(full);
@@ -74,7 +74,7 @@ impl Evidence {
         Self { sample: youngest(samples), drifting_sample, full }
     }
 
-    /// The numbers that hold: those of the full pass, unless a later sample has found more drift.
+    /// Returns the numbers that apply: those of the full pass, unless a later sample has found more drift.
     pub fn found(&self) -> Option<&Aged> {
         match (&self.full, self.drifting_sample.as_ref().or(self.sample.as_ref())) {
             (Some(full), Some(sample)) if sample.proof.drift() <= full.proof.drift() => Some(full),
@@ -82,7 +82,7 @@ impl Evidence {
         }
     }
 
-    /// The same evidence when `since` has passed.
+    /// Returns the same evidence, older by `since`.
     #[must_use]
     pub fn grown_old(self, since: Duration) -> Self {
         let older = |aged: Option<Aged>| aged.map(|aged| Aged { age: aged.age + since, ..aged });
@@ -90,7 +90,7 @@ impl Evidence {
         Self { full: older(full), sample: older(sample), drifting_sample: older(drifting_sample) }
     }
 
-    /// The pass that read last, of whichever kind.
+    /// Returns the latest pass, full or sample.
     pub fn last(&self) -> Option<&Aged> {
         self.sample.as_ref().or(self.full.as_ref())
     }

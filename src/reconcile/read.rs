@@ -1,4 +1,4 @@
-//! Reads documents of the source in pieces: as many at once as the bounds of bytes and time allow.
+//! Reads documents of the source in pieces, each as large as the bounds of bytes and time allow.
 
 use bson::raw::{RawDocument, RawDocumentBuf};
 use tokio::time::Instant;
@@ -11,9 +11,9 @@ use crate::{
 
 /// Documents that were read by `_id`.
 pub(super) struct Piece<'i> {
-    /// What was asked for.
+    /// The ids that were requested.
     pub(super) asked: &'i [RawDocumentBuf],
-    /// Those that exist.
+    /// The documents that exist.
     pub(super) documents: Vec<RawDocumentBuf>,
     /// Cluster time of the read.
     pub(super) read_at: ClusterTime,
@@ -38,7 +38,7 @@ impl<'a, S: SourceSide> PieceReader<'a, S> {
         Ok(chunk)
     }
 
-    /// Removes the first of these `{_id: …}` from the list and reads the documents; `None` when the list is empty.
+    /// Removes the first of these `{_id: …}` from the list and reads their documents; returns `None` when the list is empty.
     pub(super) async fn next_of<'i>(&mut self, ids: &mut &'i [RawDocumentBuf]) -> Result<Option<Piece<'i>>, Error> {
         if ids.is_empty() {
             return Ok(None);

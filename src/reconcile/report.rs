@@ -1,4 +1,4 @@
-//! What a pass reports: the numbers, and the documents that drift. Pure.
+//! The report of a pass: the numbers, and the documents that drift. Pure.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -10,20 +10,20 @@ use crate::{
     model::{ClusterTime, Key, Version},
 };
 
-/// How a document drifts.
+/// The kind of drift of a document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Kind {
-    /// It has no rows.
+    /// The document has no rows.
     Missing,
-    /// It has rows, and the source does not have it.
+    /// The document has rows, but the source does not have it.
     Extra,
-    /// Its rows differ.
+    /// The rows of the document differ.
     Different,
 }
 
 impl Kind {
-    /// The word in reports.
+    /// Returns the word used in reports.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Missing => "missing",
@@ -33,41 +33,41 @@ impl Kind {
     }
 }
 
-/// One document that drifts, or a table with rows that belong to no document. It has the `_id` and names: other values never
-/// leave the databases.
+/// One document that drifts, or a table with rows that belong to no document. It contains only the `_id` and names: other
+/// values never leave the databases.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Finding {
     /// The document's `_id`, as Extended JSON; empty for a table.
     pub(crate) key: String,
-    /// How it drifts.
+    /// The kind of drift.
     pub(crate) kind: Kind,
-    /// Columns that differ; the table.
+    /// The columns that differ; for a table, its name.
     pub(crate) columns: Vec<String>,
-    /// The dead letter that waits for the document.
+    /// The id of the dead letter that waits for the document.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) letter: Option<i64>,
-    /// Why PostgreSQL takes no such values, where it refuses even to compare them.
+    /// The reason why PostgreSQL refuses even to compare the values.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) refused: Option<String>,
 }
 
 impl Finding {
-    /// A table that has rows which belong to no document.
+    /// Creates the finding of a table with rows that belong to no document.
     fn table(name: String) -> Self {
         Self { key: String::new(), kind: Kind::Extra, columns: vec![name], letter: None, refused: None }
     }
 }
 
-/// What a document that drifts was when it was judged.
+/// The state of a document that drifts when it was judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Drifting {
-    /// Version and writer of its ledger entry; `None` where there is none.
+    /// Version and transaction of its ledger entry; `None` if it has none.
     pub(crate) entry: Option<(Version, i64)>,
-    /// Whether its last change is a dead letter: its rows were not judged.
+    /// Whether the document was refused, so that its rows were not judged.
     pub(crate) refused: bool,
 }
 
-/// What a pass found.
+/// The result of a pass.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Report {
     /// The collection.
@@ -80,17 +80,17 @@ pub(crate) struct Report {
     /// How long the pass took.
     #[serde(skip)]
     pub(crate) took: Duration,
-    /// The first findings, bounded.
+    /// The first findings, up to a bound.
     pub(crate) findings: Vec<Finding>,
-    /// How many more there are.
+    /// Number of findings beyond the bound.
     pub(crate) findings_left_out: u64,
-    /// The documents that drift, for the next pass to look at again.
+    /// The documents that drift, for comparison with the next pass.
     #[serde(skip)]
     pub(crate) drifting: HashMap<Key, Drifting>,
 }
 
 impl Report {
-    /// Adds up a pass. `proof` says what was covered and has no numbers yet; at most `most` findings are listed.
+    /// Sums up a pass. `proof` states the coverage and has no numbers yet; at most `most` findings are listed.
     pub(super) fn new(
         collection: String,
         mut proof: Proof,
@@ -125,7 +125,7 @@ impl Report {
     }
 }
 
-/// How a document drifts, and the columns that differ; `None` where it does not.
+/// Returns the kind of drift and the columns that differ; `None` if the document does not drift.
 fn kind_of(judgement: Judgement) -> Option<(Kind, Vec<String>)> {
     match judgement {
         Judgement::Missing => Some((Kind::Missing, Vec::new())),

@@ -1,4 +1,4 @@
-//! The two sides of a comparison on the servers: MongoDB and PostgreSQL.
+//! The two sides of a comparison on real servers: MongoDB and PostgreSQL.
 
 use std::collections::HashMap;
 
@@ -17,7 +17,7 @@ use crate::{
     target::{DocumentId, Entry, TargetReader},
 };
 
-/// As a majority has it when the read begins.
+/// The majority's state when the read begins.
 const NOW: ReadTime = ReadTime::AtLeast(ClusterTime { t: 0, i: 0 });
 
 /// A collection of the source.
@@ -55,14 +55,14 @@ impl SourceSide for SourceCollection<'_> {
     }
 }
 
-/// The rows of a collection, and what the sink keeps about them.
+/// The rows of a collection, and the sink's records about them.
 #[derive(Clone, Copy)]
 pub(crate) struct TargetCollection<'a> {
     /// A connection that reads.
     pub(crate) session: &'a Session,
     /// The plan, prepared for the target.
     pub(crate) prepared: &'a Prepared,
-    /// Place of the collection in the plan.
+    /// Index of the collection in the plan.
     pub(crate) collection: usize,
     /// Its topic.
     pub(crate) topic: &'a str,
@@ -71,7 +71,7 @@ pub(crate) struct TargetCollection<'a> {
 }
 
 impl<'a> TargetCollection<'a> {
-    /// The plan of the collection.
+    /// Returns the plan of the collection.
     pub(crate) fn plan(&self) -> &'a CollectionPlan {
         &self.prepared.all().collections()[self.collection]
     }

@@ -1,8 +1,8 @@
-//! From facts to the one word that people act on. Pure.
+//! Derives from facts the verdict that people act on. Pure.
 //!
-//! "In sync" needs two facts about every collection. One is a proof: all documents were compared of late, none drifts and none
-//! is undecided. The other is that the target is complete *now*: a proof says nothing about a change that has not been applied
-//! since. Anything that is not known makes the verdict unknown, with the reason.
+//! "In sync" needs two facts about every collection. The first is a proof: all documents were compared recently, none drifts
+//! and none is undecided. The second is that the target is complete *now*: a proof says nothing about a later change that is
+//! not applied yet. Any unknown fact makes the verdict unknown, with the reason.
 
 use std::time::Duration;
 
@@ -11,13 +11,13 @@ use serde::Serialize;
 
 use super::proof::{Aged, Evidence};
 
-/// The word.
+/// The verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// Proven equal, freshly.
+    /// Equality is proven, and the proof is fresh.
     InSync,
-    /// Proven unequal.
+    /// Inequality is proven.
     Drift,
     /// Neither is proven.
     Unknown,
@@ -27,7 +27,7 @@ impl Verdict {
     /// Every verdict.
     pub const ALL: [Self; 3] = [Self::InSync, Self::Drift, Self::Unknown];
 
-    /// The name used in metrics and reports.
+    /// Returns the name used in metrics and reports.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::InSync => "in_sync",
@@ -37,20 +37,20 @@ impl Verdict {
     }
 }
 
-/// What keeps a collection that the source does not have from being proven.
+/// The blocker of a collection that the source does not have.
 pub(crate) const NO_SUCH_COLLECTION: &str = "the source has no such collection: correct its name, or set `may_be_empty = true` in \
      the mapping if that is meant";
 
-/// What is known of one collection.
+/// The facts of one collection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct CollectionFacts {
     /// Its name.
     pub(crate) name: String,
     /// Whether its snapshot is applied.
     pub(crate) snapshot_complete: bool,
-    /// How long ago the target was complete, in every partition; below zero where clocks disagree. `None`: it never was.
+    /// Time since the target was complete in every partition; negative if clocks disagree, `None` if it never was.
     pub(crate) staleness: Option<SignedDuration>,
-    /// What was found under the present mapping.
+    /// The results of passes under the current mapping.
     pub(crate) evidence: Evidence,
     /// Open dead letters.
     pub(crate) dead_letters: u64,
@@ -58,25 +58,25 @@ pub(crate) struct CollectionFacts {
     pub(crate) parked: u64,
 }
 
-/// Everything the verdict rests on.
+/// All facts that decide the verdict.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Facts {
-    /// Age above which a proof proves nothing.
+    /// Maximum age of a proof; an older one proves nothing.
     pub(crate) fresh: Duration,
-    /// Staleness above which nobody knows whether the target is complete.
+    /// Maximum staleness; above it, it is unknown whether the target is complete.
     pub(crate) max_staleness: Duration,
     /// One entry per mapped collection.
     pub(crate) collections: Vec<CollectionFacts>,
-    /// Roles that have halted or wait for something, with the reason.
+    /// Roles that have halted or stall, with the reason.
     pub(crate) troubles: Vec<String>,
 }
 
-/// The verdict and what keeps it from "in sync".
+/// The verdict and the blockers that keep it from "in sync".
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Judged {
-    /// The word.
+    /// The verdict.
     pub verdict: Verdict,
-    /// Empty exactly when in sync.
+    /// The blockers; empty if and only if the verdict is "in sync".
     pub blockers: Vec<String>,
 }
 
@@ -138,7 +138,7 @@ pub(crate) fn judge(facts: &Facts) -> Judged {
     Judged { verdict, blockers }
 }
 
-/// Why nobody knows whether the target is complete now.
+/// Returns the reason why it is unknown whether the target is complete now; `None` if it is complete.
 fn incomplete(staleness: Option<SignedDuration>, max: Duration) -> Option<String> {
     let Some(staleness) = staleness else {
         return Some(
@@ -219,7 +219,7 @@ mod tests {
             (10, Verdict::InSync),
             (11, Verdict::Unknown),
             (-10, Verdict::InSync),
-            // A clock that is ahead would keep a leader that is gone fresh for as long.
+            // A source clock that is ahead would make the target look fresh for that long after its leader is gone.
             (-11, Verdict::Unknown),
         ] {
             assert_eq!(verdict(|_, users| users.staleness = Some(SignedDuration::from_secs(seconds))), expected);

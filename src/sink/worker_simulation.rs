@@ -70,7 +70,7 @@ struct World {
     done: CancellationToken,
 }
 
-/// What the simulation has met: a simulation that meets nothing proves nothing.
+/// The cases that the simulation has met: a simulation that meets nothing proves nothing.
 #[derive(Clone, Copy, Debug, Default)]
 struct Seen {
     commits: usize,

@@ -1,4 +1,4 @@
-//! What the stream gives, and where it starts.
+//! The batches that the stream gives, and its start.
 
 use crate::model::{Change, ClusterTime, Control, Frontier, Held, ResumeToken};
 
@@ -11,7 +11,7 @@ pub enum Start {
         token: ResumeToken,
         /// Its frontier: the stream announces no earlier one.
         frontier: Frontier,
-        /// What was given beyond it, and is not given again.
+        /// The changes that were given beyond the token, and are not given again.
         held: Option<Box<Held>>,
     },
     /// At a cluster time; its own changes are given too. For the first start: `Source::now`, before the first read.
@@ -53,7 +53,7 @@ impl Position {
 pub struct StreamBatch {
     /// In the order of the stream. A key occurs with ascending versions.
     pub changes: Vec<Change>,
-    /// What happened to whole collections, after all of `changes`.
+    /// Events of whole collections, after all of `changes`.
     pub controls: Vec<Control>,
     /// To be saved once `changes` and `controls` are durable.
     pub position: Position,

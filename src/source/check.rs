@@ -1,6 +1,6 @@
-//! Facts and faults of the source, for `driftless check` and before anything runs.
+//! Facts and faults of the source, for `driftless check` and for the check before anything runs.
 //!
-//! What would fail later, or be wrong without failing, is named here, all at once.
+//! All faults are reported at once: those that would fail later, and those that would be wrong without failing.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,66 +9,66 @@ use bson::{Document, doc};
 use super::{Error, Server, Source, deadline::within};
 use crate::model::{ClusterTime, SourceIdentity};
 
-/// Something that must be mended before the source can be followed.
+/// A fault that must be fixed before the source can be followed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// What is wrong.
+    /// The fault.
     pub what: String,
-    /// What to do about it.
+    /// The remedy.
     pub hint: String,
 }
 
-/// What the server told about itself.
+/// The facts that the server reports about itself.
 #[derive(Clone, Debug)]
 pub struct Facts {
     /// Version and topology.
     pub server: Server,
-    /// Feature compatibility version, where the user may ask for it.
+    /// Feature compatibility version, if the user may read it.
     pub feature_version: Option<String>,
-    /// How far the oplog reaches back, where the user may read it.
+    /// The span of the oplog, if the user may read it.
     pub oplog: Option<Oplog>,
-    /// What each mapped collection is.
+    /// The kind of each mapped collection.
     pub collections: BTreeMap<String, CollectionKind>,
 }
 
 /// The span of the oplog.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Oplog {
-    /// Oldest operation.
+    /// Cluster time of the oldest operation.
     pub first: ClusterTime,
-    /// Newest operation that a majority holds.
+    /// Cluster time of the newest operation that a majority holds.
     pub last: ClusterTime,
 }
 
 impl Oplog {
-    /// About how long the stream may stand still before its history is lost, in seconds.
+    /// Returns about how long the stream may be stopped before its history is lost, in seconds.
     pub fn window_seconds(&self) -> u32 {
         self.last.t.saturating_sub(self.first.t)
     }
 }
 
-/// What a mapped name stands for.
+/// The kind of collection that a mapped name refers to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CollectionKind {
     /// A plain collection.
     Plain,
-    /// A capped one: the server removes old documents without a change event.
+    /// A capped collection: the server removes old documents without a change event.
     Capped,
     /// A view: it has no changes of its own.
     View,
     /// A time-series collection: a view of buckets.
     TimeSeries,
-    /// Nothing yet.
+    /// No collection yet.
     Missing,
 }
 
 const LIST: &str = "list the collections of the source";
 
-/// What following a database takes.
+/// The actions that a user needs to follow a database.
 const ACTIONS: [&str; 3] = ["changeStream", "find", "listCollections"];
 
 impl Source {
-    /// Asks the server what it is and what the mapped collections are.
+    /// Reads the facts of the server and of the mapped collections.
     ///
     /// # Errors
     /// [`Error::Server`] and [`Error::Timeout`] by their class; [`Error::Reply`] (halt).
@@ -82,7 +82,7 @@ impl Source {
         })
     }
 
-    /// Names everything that keeps the source from being followed; empty when it can be.
+    /// Returns every fault that prevents following the source; empty if there is none.
     ///
     /// # Errors
     /// [`Error::Server`] and [`Error::Timeout`] by their class; [`Error::Reply`] (halt).
@@ -100,7 +100,7 @@ impl Source {
         Ok(faults)
     }
 
-    /// What tells this source from others, of which some may have the same names.
+    /// Returns the identity of this source, which distinguishes it from others, even from those with the same names.
     ///
     /// # Errors
     /// As [`Source::facts`].
@@ -122,7 +122,7 @@ impl Source {
         Ok(identity)
     }
 
-    /// The collections of the database, in any order.
+    /// Returns the names of the collections of the database, in any order.
     ///
     /// # Errors
     /// [`Error::Server`] and [`Error::Timeout`] by their class.
@@ -131,13 +131,13 @@ impl Source {
         within(self.config().timeout, act, self.database().list_collection_names()).await
     }
 
-    /// The databases that the user may know of; none where it may not ask.
+    /// Returns the names of the databases that the user may see; empty if it may not list them.
     pub async fn database_names(&self) -> Vec<String> {
         let names = self.database().client().list_database_names();
         within(self.config().timeout, "list the databases of the source", names).await.unwrap_or_default()
     }
 
-    /// `None` where the user may not ask, or behind a mongos.
+    /// Returns the feature compatibility version; `None` if the user may not ask for it, or behind a mongos.
     async fn feature_version(&self) -> Option<String> {
         let command = doc! { "getParameter": 1, "featureCompatibilityVersion": 1 };
         let reply = self.command("admin", "ask for the feature compatibility version", command).await.ok()?;
@@ -145,7 +145,7 @@ impl Source {
         Some(version.to_owned())
     }
 
-    /// `None` where the user may not read it, or behind a mongos.
+    /// Returns the span of the oplog; `None` if the user may not read it, or behind a mongos.
     async fn oplog(&self) -> Option<Oplog> {
         let command = doc! { "find": "oplog.rs", "sort": { "$natural": 1 }, "limit": 1, "projection": { "ts": 1 } };
         let reply = self.command("local", "read the start of the oplog", command).await.ok()?;
@@ -163,7 +163,7 @@ impl Source {
         Ok(kinds)
     }
 
-    /// What the server knows of those collections that there are.
+    /// Returns the server's descriptions of the collections that exist.
     async fn infos(&self, names: &[&str]) -> Result<Vec<Document>, Error> {
         let size = i32::try_from(names.len() + 1).unwrap_or(i32::MAX);
         let filter = doc! { "name": { "$in": names } };
@@ -219,7 +219,7 @@ fn kind_fault(database: &str, name: &str, kind: CollectionKind) -> Option<Fault>
     Some(Fault { what: format!("{database}.{name} {what}"), hint: hint.to_owned() })
 }
 
-/// What the user lacks on the database; `None` when nothing, or when the server asks nobody who they are.
+/// Returns the actions that the user lacks on the database; `None` if it lacks none, or if the server has no authentication.
 fn missing_actions(status: &Document, database: &str) -> Option<Vec<&'static str>> {
     let info = status.get_document("authInfo").ok()?;
     if info.get_array("authenticatedUsers").is_ok_and(Vec::is_empty) {

@@ -1,7 +1,7 @@
-//! The connection, and what the server is.
+//! The connection, and the facts of the server.
 //!
-//! Everything goes to the primary: the as-of time of the stream and the not_before of a snapshot read rest on it. Every await
-//! on the server is bounded by `source.timeout`.
+//! Everything is sent to the primary: the as-of time of the stream and the `not_before` of a snapshot read depend on it.
+//! `source.timeout` bounds every await on the server.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -20,36 +20,36 @@ use crate::{
     retry::{self, Backoff, Stalls},
 };
 
-/// What the server is, as far as it changes what may be asked of it.
+/// The facts of the server that decide which requests it supports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Server {
     /// Name of the replica set; `None` for a mongos or a standalone server.
     pub replica_set: Option<String>,
-    /// Its members; none for a mongos or a standalone server.
+    /// Members of the replica set; empty for a mongos or a standalone server.
     pub hosts: Vec<String>,
-    /// Whether it is a mongos.
+    /// Whether the server is a mongos.
     pub mongos: bool,
     /// Version: major, minor, patch.
     pub version: [u32; 3],
-    /// What the connection string asks to read from, where that is not the primary: it is ignored.
+    /// The read preference of the connection string, if it is not the primary; it is ignored.
     pub read_preference: Option<&'static str>,
 }
 
 impl Server {
-    /// Whether events carry the collection's UUID (`showExpandedEvents`).
+    /// Returns whether events carry the collection's UUID (`showExpandedEvents`).
     pub fn expands_events(&self) -> bool {
         self.version >= [6, 0, 0]
     }
 
-    /// Whether `$changeStreamSplitLargeEvent` exists.
+    /// Returns whether the server has `$changeStreamSplitLargeEvent`.
     pub fn splits_large_events(&self) -> bool {
-        // It came with 7.0 and was taken back to 6.0.9, but not to the releases between them.
+        // It was added in 7.0 and backported to 6.0.9, but not to the releases between them.
         self.version >= [7, 0, 0] || (self.version[..2] == [6, 0] && self.version[2] >= 9)
     }
 
-    /// Whether the end of what the server has proves that an instant is complete.
+    /// Returns whether reaching the end of the server's events proves that an instant is complete.
     ///
-    /// On one replica set an instant is one oplog entry. Behind a mongos several shards may share it.
+    /// On one replica set an instant is one oplog entry. Behind a mongos several shards may share an instant.
     pub fn completes_instants(&self) -> bool {
         !self.mongos
     }
@@ -65,7 +65,7 @@ pub struct Source {
     stalls: Option<Stalls>,
 }
 
-/// The server, never the address: it may hold a password.
+/// Prints the server, never the address, which may contain a password.
 impl std::fmt::Debug for Source {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Source")
@@ -76,7 +76,7 @@ impl std::fmt::Debug for Source {
 }
 
 impl Source {
-    /// Connects and asks the server what it is.
+    /// Connects and reads the facts of the server.
     ///
     /// # Errors
     /// [`Error::Address`] and [`Error::AddressFile`] (halt); [`Error::Server`] and [`Error::Timeout`] by their class.
@@ -96,18 +96,18 @@ impl Source {
         Ok(Self { client, database, config: Arc::new(config.clone()), server, stalls: None })
     }
 
-    /// Reports to `stalls` when this source has to wait, and when it goes on.
+    /// Makes this source report to `stalls` when it has to wait, and when it goes on.
     #[must_use]
     pub fn with_stalls(self, stalls: Stalls) -> Self {
         Self { stalls: Some(stalls), ..self }
     }
 
-    /// The same source for the task of that name: its stalls are reported apart from those of others.
+    /// Returns the same source for the task of that name, whose stalls are reported separately.
     pub(crate) fn of_task(&self, task: &str) -> Self {
         Self { stalls: self.stalls.as_ref().map(|stalls| stalls.of(task)), ..self.clone() }
     }
 
-    /// Reports that the source waits for something to come back.
+    /// Reports that the source waits because of this error, and retries after `delay`.
     pub(crate) fn stalled(&self, error: &Error, delay: Duration) {
         let reason = retry::chain(error);
         tracing::warn!(delay_ms = delay.as_millis() as u64, reason, "source stalled");
@@ -116,7 +116,7 @@ impl Source {
         }
     }
 
-    /// Repeats an attempt until it works, or fails for good. The task that waits is ended by its owner.
+    /// Retries an attempt until it succeeds or fails permanently. The owner of the task ends the wait.
     ///
     /// # Errors
     /// The first error that is not transient.
@@ -133,27 +133,27 @@ impl Source {
         Ok(outcome)
     }
 
-    /// What the server is.
+    /// Returns the facts of the server.
     pub fn server(&self) -> &Server {
         &self.server
     }
 
-    /// Name of the database.
+    /// Returns the name of the database.
     pub fn database_name(&self) -> &str {
         self.database.name()
     }
 
-    /// Epoch of the versions.
+    /// Returns the epoch of the versions.
     pub fn epoch(&self) -> u32 {
         self.config.epoch
     }
 
-    /// Reads at one cluster time.
+    /// Returns a reader of documents at one cluster time.
     pub fn reader(&self) -> SnapshotReader {
         SnapshotReader::new(self.database.clone(), self.config.timeout)
     }
 
-    /// Cluster time of the newest operation that a majority holds.
+    /// Returns the cluster time of the newest operation that a majority holds.
     ///
     /// # Errors
     /// [`Error::Server`] and [`Error::Timeout`] by their class, [`Error::Reply`] when there is no replica set (halt).
@@ -193,14 +193,14 @@ async fn address(config: &SourceConfig) -> Result<SecretString, Error> {
     }
 }
 
-/// Longest wait for the first answer, where `source.timeout` is longer: a server that is not there shall show in seconds. Later, an
-/// election may take that long.
+/// Maximum wait for the first answer, even if `source.timeout` is longer, so that a server that is away is reported in seconds.
+/// Later waits have the whole timeout, because an election may take that long.
 const REACH: Duration = Duration::from_secs(5);
 
-/// Why a `readPreference` is of no use.
+/// The reason why a `readPreference` is ignored.
 pub const PRIMARY: &str = "everything is read from the primary, because the instants of stream and snapshot rest on it";
 
-/// A client that waits so long for a server; what the connection string says comes first.
+/// Creates a client that waits for a server for at most `patience`; timeouts of the connection string take precedence.
 fn client(mut options: ClientOptions, patience: Duration) -> Result<Client, Error> {
     options.connect_timeout.get_or_insert(patience);
     options.server_selection_timeout.get_or_insert(patience);
@@ -215,7 +215,7 @@ fn unreachable(at: String, error: Error) -> Error {
     }
 }
 
-/// The `readPreference` of a connection string, where it asks for another than the primary.
+/// Returns the `readPreference` of a connection string, if it is not the primary.
 fn read_preference(options: Option<&SelectionCriteria>) -> Option<&'static str> {
     let Some(SelectionCriteria::ReadPreference(wanted)) = options else { return None };
     match wanted {
@@ -246,7 +246,7 @@ fn texts(values: &[bson::Bson]) -> Vec<String> {
     values.iter().filter_map(|value| value.as_str().map(str::to_owned)).collect()
 }
 
-/// `7.0.14-8` is 7, 0, 14: vendors append what they like.
+/// Parses a version. `7.0.14-8` is 7, 0, 14, because vendors append suffixes of their own.
 fn version(text: &str) -> Option<[u32; 3]> {
     let mut parts = text.split(['.', '-', '+']).map(str::parse::<u32>);
     let mut part = || parts.next().and_then(Result::ok);

@@ -1,4 +1,4 @@
-//! What can go wrong on the MongoDB side, what it means, and what to do about it.
+//! The errors of the MongoDB side, their classes and their remedies.
 
 use std::{fmt, path::PathBuf, time::Duration};
 
@@ -22,72 +22,72 @@ pub enum Error {
     AddressFile {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         source: std::io::Error,
     },
-    /// No server can be reached that takes writes, which is where everything is read.
+    /// No server that accepts writes can be reached; everything is read from such a server.
     #[error("reach MongoDB at {at}")]
     Unreachable {
         /// The addresses of the connection string.
         at: String,
-        /// What the driver says.
+        /// The driver's message.
         source: Cause,
     },
-    /// The server or the way to it failed.
+    /// The server or the connection to it failed.
     #[error("{act}")]
     Server {
-        /// What was being done.
+        /// The act that failed.
         act: &'static str,
-        /// What the driver says.
+        /// The driver's message.
         source: Cause,
     },
     /// The server took longer than `source.timeout` allows.
     #[error("{act}: no reply within {after:?}")]
     Timeout {
-        /// What was being done.
+        /// The act that failed.
         act: &'static str,
-        /// How long it was waited for.
+        /// The time that was waited.
         after: Duration,
     },
-    /// The server ended a cursor that still had something to say.
+    /// The server ended a cursor that was not exhausted.
     #[error("{act}: the server ended the cursor")]
     CursorEnded {
-        /// What was being done.
+        /// The act that failed.
         act: &'static str,
     },
-    /// A reply lacks what every reply of its kind has.
+    /// A reply lacks a field that every reply of its kind has.
     #[error("{act}: find `{field}` in the reply")]
     Reply {
-        /// What was being done.
+        /// The act that failed.
         act: &'static str,
-        /// What is missing or has another type.
+        /// The field that is missing or has another type.
         field: &'static str,
     },
-    /// An event of the change stream lacks what every event of its kind has.
+    /// An event of the change stream lacks a field that every event of its kind has.
     #[error("decode a change event at {time}: find `{field}`")]
     Event {
         /// Cluster time of the event.
         time: ClusterTime,
-        /// What is missing or has another type.
+        /// The field that is missing or has another type.
         field: &'static str,
     },
     /// A resume token cannot be decoded, so the order of changes would be a guess.
     #[error("decode the place of a change event")]
     Token(#[from] TokenError),
-    /// The oplog no longer reaches back to where the stream must go on.
+    /// The oplog no longer reaches back to the position at which the stream must resume.
     #[error("resume the change stream after {position}: its history is lost")]
     HistoryLost {
         /// Cluster time of the last position.
         position: ClusterTime,
-        /// What the server says.
+        /// The server's message.
         source: Cause,
     },
-    /// The server's time has not come to the position: it is not the source, or not the same one any more.
+    /// The server's time has not reached the position: the server is not the source, or no longer the same one.
     #[error("resume the change stream after {position}: the source has not come so far")]
     Behind {
         /// Cluster time of the last position.
         position: ClusterTime,
-        /// What the server says.
+        /// The server's message.
         source: Cause,
     },
     /// An event is larger than a reply may be, even without the document.
@@ -95,18 +95,18 @@ pub enum Error {
     EventTooLarge {
         /// Cluster time of the last position.
         position: ClusterTime,
-        /// What the server says.
+        /// The server's message.
         source: Cause,
     },
-    /// The read's cluster time is older than the server keeps, or than the collection's last index build. A later one will
-    /// do; the same one never will.
+    /// The cluster time of the read is older than the server's history, or than the collection's last index build. A read at a
+    /// later time can succeed; a read at the same time never can.
     #[error("{act} at {at}: the server can no longer read that instant")]
     SnapshotTooOld {
-        /// What was being done.
+        /// The act that failed.
         act: &'static str,
-        /// The instant that was asked for.
+        /// The instant that was requested.
         at: ClusterTime,
-        /// What the server says.
+        /// The server's message.
         source: Cause,
     },
     /// A mapped collection was dropped, alone or with its database, and its policy is `halt`.
@@ -114,17 +114,17 @@ pub enum Error {
     Dropped {
         /// The collection.
         namespace: Namespace,
-        /// When.
+        /// Cluster time of the drop.
         time: ClusterTime,
     },
-    /// A mapped collection was renamed away or replaced by a rename, and the policy of one of both is `halt`.
+    /// A mapped collection was renamed or replaced by a rename, and the policy of one of the two names is `halt`.
     #[error("follow {from} and {to}: the one was renamed to the other at {time}")]
     Renamed {
         /// The old name.
         from: Namespace,
         /// The new name.
         to: Namespace,
-        /// When.
+        /// Cluster time of the rename.
         time: ClusterTime,
     },
     /// An inner task panicked.
@@ -135,7 +135,7 @@ pub enum Error {
     Ended,
 }
 
-/// What the driver says, in one line: its own text repeats the server's whole reply as hex.
+/// The driver's message, in one line: the driver's own text repeats the server's whole reply as hex.
 #[derive(Debug)]
 pub struct Cause(DriverError);
 
@@ -146,7 +146,7 @@ impl From<DriverError> for Cause {
 }
 
 impl Cause {
-    /// Whether no server was found.
+    /// Returns whether the driver found no server.
     pub(crate) fn is_selection(&self) -> bool {
         matches!(self.0.kind.as_ref(), ErrorKind::ServerSelection { .. })
     }
@@ -160,18 +160,18 @@ impl fmt::Display for Cause {
 
 impl std::error::Error for Cause {}
 
-/// Codes of the server that no waiting mends: rights, unknown commands or stages, malformed requests.
+/// The server's codes for errors that waiting does not fix: rights, unknown commands or stages, malformed requests.
 const HALTING: [i32; 15] = [2, 9, 13, 14, 18, 20, 40, 59, 72, 73, 115, 166, 8000, 40324, 40573];
 /// ChangeStreamHistoryLost, ChangeStreamFatalError, InvalidResumeToken.
 const HISTORY_LOST: [i32; 3] = [286, 280, 260];
 const BSON_OBJECT_TOO_LARGE: i32 = 10334;
 /// SnapshotTooOld, SnapshotUnavailable.
 const SNAPSHOT_TOO_OLD: [i32; 2] = [239, 246];
-/// InvalidOptions: of the ones we send, only a cluster time ahead of the server's clock can be invalid.
+/// InvalidOptions: among the options that we send, only a cluster time ahead of the server's clock can be invalid.
 const INVALID_OPTIONS: i32 = 72;
 
 impl Error {
-    /// Judges what the driver said about the opening or reading of a change stream that stood at `position`.
+    /// Judges an error of the driver from opening or reading a change stream that was at `position`.
     pub(crate) fn of_stream(act: &'static str, position: ClusterTime, source: DriverError) -> Self {
         match code(&source) {
             Some(code) if HISTORY_LOST.contains(&code) => Self::HistoryLost { position, source: source.into() },
@@ -184,7 +184,7 @@ impl Error {
         }
     }
 
-    /// Judges what the driver said about a read at a cluster time.
+    /// Judges an error of the driver from a read at a cluster time.
     pub(crate) fn of_read(act: &'static str, at: Option<ClusterTime>, source: DriverError) -> Self {
         match code(&source) {
             Some(code) if SNAPSHOT_TOO_OLD.contains(&code) => {
@@ -194,7 +194,7 @@ impl Error {
         }
     }
 
-    /// What a person can do about it, where that is known.
+    /// Returns the remedy, if a person can apply one.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::HistoryLost { .. } => Some(
@@ -263,7 +263,7 @@ impl Classify for Error {
     fn class(&self) -> Class {
         match self {
             Self::Unreachable { source, .. } | Self::Server { source, .. } => class_of(&source.0),
-            // A chunk is simply read again at a later instant.
+            // A chunk is read again at a later instant.
             Self::Timeout { .. } | Self::CursorEnded { .. } | Self::SnapshotTooOld { .. } => Class::Transient,
             Self::Panicked(panicked) => panicked.class(),
             Self::Address
@@ -288,7 +288,8 @@ fn code(error: &DriverError) -> Option<i32> {
     }
 }
 
-/// Reading changes nothing, so whatever is not known to be hopeless is tried again; the stall is visible.
+/// Returns the class of an error of the driver. Reads change nothing, so every error that is not known to be permanent is
+/// retried; the stall is visible.
 fn class_of(error: &DriverError) -> Class {
     match error.kind.as_ref() {
         ErrorKind::Command(command) if HALTING.contains(&command.code) => Class::Halt,
@@ -298,7 +299,7 @@ fn class_of(error: &DriverError) -> Class {
         | ErrorKind::IncompatibleServer { .. }
         | ErrorKind::SessionsNotSupported
         | ErrorKind::Shutdown => Class::Halt,
-        // The driver's list is open; network, selection, pool and election errors are all of this kind.
+        // The driver's enum is open; network, selection, pool and election errors are all transient.
         _ => Class::Transient,
     }
 }

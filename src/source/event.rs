@@ -1,6 +1,6 @@
 //! One event of the change stream, decoded. Pure.
 //!
-//! Only the head of an event is looked at; documents stay the bytes they are.
+//! Only the head of an event is decoded; documents stay raw bytes.
 
 use std::{borrow::Cow, collections::BTreeMap};
 
@@ -10,11 +10,11 @@ use serde::{Deserialize, Serialize};
 use super::{Error, id::id_of};
 use crate::model::{Change, ClusterTime, Control, ControlKind, Key, Namespace, Op, ResumeToken, Version};
 
-/// What to do when a mapped collection is dropped or renamed.
+/// The policy for a mapped collection that is dropped or renamed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnDrop {
-    /// Stop, position intact: a person decides.
+    /// Stop and keep the position; a person decides.
     #[default]
     Halt,
     /// Leave the target as it is.
@@ -23,16 +23,16 @@ pub enum OnDrop {
     Truncate,
 }
 
-/// What the stream follows.
+/// The collections that the stream follows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scope {
     /// Database.
     pub database: String,
-    /// Mapped collections, and what to do when one is dropped or renamed.
+    /// The mapped collections, each with its policy for a drop or a rename.
     pub collections: BTreeMap<String, OnDrop>,
     /// Epoch of the versions.
     pub epoch: u32,
-    /// By collection: what happened at or before this is in what the snapshot reads, and is no news.
+    /// By collection: the cluster time up to which the snapshot contains all events; the stream skips them.
     pub since: BTreeMap<String, ClusterTime>,
 }
 
@@ -42,16 +42,16 @@ impl Scope {
     }
 }
 
-/// An event, as far as the stream cares.
+/// The part of an event that the stream needs.
 #[derive(Debug)]
 pub(crate) enum Event {
-    /// A document changed; `lookup` tells whether its image is still to be read.
+    /// A document changed; `lookup` is true if its image must still be read.
     Change { change: Change, lookup: bool },
-    /// Something happened to mapped collections; none when it does not concern the target.
+    /// The controls for whole collections; empty if the event does not concern the target.
     Controls(Vec<Control>),
 }
 
-/// An event and where it stands.
+/// An event and its position in the stream.
 #[derive(Debug)]
 pub(crate) struct Placed {
     pub(crate) event: Event,
@@ -62,8 +62,8 @@ pub(crate) struct Placed {
 /// Decodes one event.
 ///
 /// # Errors
-/// [`Error::Token`] and [`Error::Event`] where the server's form is not known; [`Error::Dropped`] and [`Error::Renamed`]
-/// where the policy is to halt. All halt.
+/// [`Error::Token`] and [`Error::Event`] if the server's format is unknown; [`Error::Dropped`] and [`Error::Renamed`] if the
+/// policy is to halt. All halt.
 pub(crate) fn decode(raw: &RawDocument, scope: &Scope) -> Result<Placed, Error> {
     let fields = Fields::read(raw);
     let token = ResumeToken::from_raw(fields.id.ok_or(Error::Event { time: ClusterTime::default(), field: "_id" })?)?;
@@ -87,7 +87,7 @@ pub(crate) fn decode(raw: &RawDocument, scope: &Scope) -> Result<Placed, Error> 
             let controls = renamed(&from, &to, version, scope)?;
             return Ok(Placed { event: Event::Controls(controls), token, wall_ms });
         }
-        // dropDatabase: each collection's own drop came before it. invalidate: only the cursor ends. Others: no data.
+        // dropDatabase follows the drop of each collection. invalidate only ends the cursor. Other events carry no data.
         _ => return Ok(Placed { event: Event::Controls(Vec::new()), token, wall_ms }),
     };
     let namespace = fields.namespace().ok_or(missing("ns"))?;
@@ -121,7 +121,7 @@ fn dropped(namespace: Namespace, version: Version, scope: &Scope) -> Result<Vec<
     }
 }
 
-/// Both names may be mapped: one lost its documents, the other got new ones.
+/// Returns the controls of a rename. Both names may be mapped: the old one has lost its documents, and the new one has others.
 fn renamed(from: &Namespace, to: &Namespace, version: Version, scope: &Scope) -> Result<Vec<Control>, Error> {
     let mut controls = Vec::new();
     for (namespace, kind) in [(from, ControlKind::Rename), (to, ControlKind::Replace)] {
@@ -151,7 +151,7 @@ fn namespace(raw: &RawDocument) -> Option<Namespace> {
     Some(Namespace::new(raw.get_str("db").ok()?, raw.get_str("coll").ok()?))
 }
 
-/// The fields of an event, found in one walk. A field of another type counts as missing.
+/// The fields of an event, read in one pass. A field of the wrong type counts as missing.
 #[derive(Default)]
 struct Fields<'a> {
     id: Option<&'a RawDocument>,
@@ -191,7 +191,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// Fragments of a large event (`$changeStreamSplitLargeEvent`), until all of them are there.
+/// The fragments of a large event (`$changeStreamSplitLargeEvent`), collected until all have arrived.
 ///
 /// Each fragment holds some of the event's top-level fields, its own resume token and `splitEvent: {fragment, of}`.
 #[derive(Debug, Default)]
@@ -200,15 +200,15 @@ pub(crate) struct Fragments {
 }
 
 impl Fragments {
-    /// Whether an event is only half there: a position taken now would lose its first half.
+    /// Returns whether an event is incomplete. A position saved now would lose the fragments that have arrived.
     pub(crate) fn pending(&self) -> bool {
         self.fields.is_some()
     }
 
-    /// Takes what the server sent; gives the whole event once it is complete, under its last fragment's token.
+    /// Takes an event or a fragment; returns the whole event once it is complete, with the token of its last fragment.
     ///
     /// # Errors
-    /// [`Error::Event`] when a fragment is no document as the manual describes it.
+    /// [`Error::Event`] if a fragment does not have the form that the manual describes (halt).
     pub(crate) fn take<'a>(&mut self, raw: &'a RawDocument) -> Result<Option<Cow<'a, RawDocument>>, Error> {
         let malformed = || Error::Event { time: ClusterTime::default(), field: "splitEvent" };
         let split = match raw.get("splitEvent") {
@@ -333,7 +333,7 @@ mod tests {
         assert_eq!(controls(OnDrop::Halt).is_err(), concerned.is_some());
     }
 
-    /// Whatever its policy, a collection is not told what the snapshot of it holds already.
+    /// Events that the snapshot already contains are skipped, whatever the policy of the collection.
     #[test]
     fn what_happened_before_a_collection_is_read_is_no_news() {
         let rename = with(event("rename"), "to", rawdoc! { "db": "shop", "coll": "orders" });
@@ -359,7 +359,7 @@ mod tests {
         assert!(matches!(placed.event, Event::Controls(controls) if controls.is_empty()));
     }
 
-    /// As the manual shows them: fields are spread over fragments, each with a token of its own.
+    /// Builds a fragment as the manual shows it: with some of the event's fields and a token of its own.
     fn fragment(token: &str, n: i32, of: i32, fields: RawDocumentBuf) -> RawDocumentBuf {
         let mut raw = rawdoc! { "_id": { "_data": token }, "splitEvent": { "fragment": n, "of": of } };
         for element in fields.iter_elements().map(|element| element.expect("an element")) {
@@ -386,12 +386,12 @@ mod tests {
         assert_eq!(whole.get_document("_id").expect("a token").get_str("_data").ok(), Some(TOKEN));
         assert_eq!(change(&whole).0.document, Some(rawdoc! { "_id": 1, "v": 2 }));
 
-        // A cursor that was opened again may begin the event again.
+        // A reopened cursor may send the event again from its first fragment.
         assert_eq!(fragments.take(&parts[0]).expect("a fragment"), None);
         assert_eq!(fragments.take(&parts[0]).expect("a fragment"), None);
         assert_eq!(fragments.take(&parts[1]).expect("a fragment"), None);
         assert!(fragments.take(&parts[2]).expect("a fragment").is_some());
-        // But never in its middle.
+        // It never starts in the middle of the event.
         assert!(fragments.take(&parts[1]).is_err());
     }
 

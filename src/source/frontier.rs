@@ -1,4 +1,4 @@
-//! What a position of the stream proves. Pure.
+//! The changes that a position of the stream proves to be given. Pure.
 //!
 //! | the stream is at | what was certainly given | because |
 //! | --- | --- | --- |

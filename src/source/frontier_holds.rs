@@ -21,7 +21,7 @@ use crate::model::{Change, ClusterTime, Held, Key, Namespace, Op};
 /// Documents that are awaited one by one, about 10 MB of them; a hold with more waits for the time of its lookup.
 const MAX_REMEMBERED: usize = 50_000;
 
-/// What a segment of the stream lacks.
+/// The images that a segment of the stream lacks.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct MissingImages {
     /// Documents that were gone when they were looked up.
@@ -95,7 +95,7 @@ impl FrontierHolds {
         announced
     }
 
-    /// What is saved beside the position of the first hold while the stream is at `position`.
+    /// Returns the state that is saved beside the position of the first hold while the stream is at `position`.
     fn held(&self, position: &Position) -> Held {
         let by = self.open.iter().map(|hold| hold.by).max().unwrap_or_default();
         let few = self.awaited.len() <= Held::MAX_REMEMBERED && self.open.iter().all(|hold| hold.missing.is_some());
@@ -214,7 +214,7 @@ mod tests {
         assert_eq!(holds.announce(position(8), &[change(1, Op::Delete)], None), position(8));
     }
 
-    /// What is saved of a hold is all that the next process needs: it waits for the same deletes, or for the same time.
+    /// The saved part of a hold is all that the next process needs: it waits for the same deletes, or for the same time.
     #[rstest]
     #[case::few(2, &[(8, -1, 5), (9, -2, 9)])]
     #[case::few_by_their_time(2, &[(8, -1, 5), (11, 0, 11)])]

@@ -61,7 +61,7 @@ pub struct Released<Tag> {
     pub changes: Vec<Change>,
     /// How many rows were dropped because the stream has given something newer.
     pub superseded: usize,
-    /// What the caller attached to the read; to be saved together with the rows.
+    /// The value that the caller attached to the read; to be saved together with the rows.
     pub tag: Tag,
 }
 
@@ -274,7 +274,7 @@ mod tests {
         keys.iter().filter_map(row).collect()
     }
 
-    /// What the log holds: every record in order.
+    /// The contents of the log: every record in order.
     #[derive(Default)]
     struct Log {
         records: Vec<Change>,

@@ -1,4 +1,4 @@
-//! What a read at one cluster time has found, and has not found, as changes of that time. Pure.
+//! The documents that a read at one cluster time has found, and those it has not found, as changes of that time. Pure.
 
 use bson::raw::RawDocumentBuf;
 

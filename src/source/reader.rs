@@ -1,15 +1,15 @@
-//! Reads at one cluster time: chunks in the order of `_id`, documents by `_id`, random ones, and counts.
+//! Reads at one cluster time: chunks in `_id` order, documents by `_id`, random documents, and counts.
 //!
-//! Every read has snapshot read concern and tells the cluster time it was made at; several reads at the *same* time name
-//! it ([`ReadTime::At`]). The server keeps about five minutes of history (`minSnapshotHistoryWindowInSeconds`); beyond it
-//! the answer is [`Error::SnapshotTooOld`].
+//! Every read has snapshot read concern and returns its cluster time; several reads at the *same* time name it
+//! ([`ReadTime::At`]). The server keeps about five minutes of history (`minSnapshotHistoryWindowInSeconds`); an older read
+//! fails with [`Error::SnapshotTooOld`].
 //!
-//! A chunk is found by index bounds (`min` and `hint`), not by a filter: `{_id: {$gt: x}}` sees only values of `x`'s own
-//! type, so a walk by filters would skip every document whose `_id` has another one. `min` is inclusive and runs across
-//! types in index order; the document it starts with is the one read last, and is skipped. `max` ends a range likewise.
+//! A chunk is selected by index bounds (`min` and `hint`), not by a filter: `{_id: {$gt: x}}` matches only values of `x`'s own
+//! type, so a scan by filters would skip every document whose `_id` has another type. `min` is inclusive and crosses types in
+//! index order; its first document is the one that was read last, and is skipped. `max` ends a range in the same way.
 //!
-//! Commands are put together from bytes and replies stay bytes, so an `_id` that no type can hold is read like any other.
-//! They name their read concern themselves: driver sessions offer snapshot reads too, but not together with a not_before.
+//! Commands are built from raw bytes and replies stay raw bytes, so an `_id` that no type can hold is read like any other.
+//! Commands set their read concern themselves: driver sessions also offer snapshot reads, but not with `afterClusterTime`.
 
 use std::time::Duration;
 
@@ -31,10 +31,10 @@ use super::{
 };
 use crate::model::{ClusterTime, Key};
 
-/// When a read is made.
+/// The cluster time of a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReadTime {
-    /// Now, and not before this cluster time.
+    /// Now, but not before this cluster time.
     AtLeast(ClusterTime),
     /// At exactly this cluster time.
     At(ClusterTime),
@@ -43,29 +43,29 @@ pub enum ReadTime {
 /// Bounds of a chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Most documents; the last chunk may hold one more.
+    /// Maximum number of documents; the last chunk may hold one more.
     pub documents: usize,
-    /// Bytes after which no further reply is asked for. A chunk exceeds it by less than one reply (16 MiB).
+    /// Size in bytes at which no further reply is requested. A chunk exceeds it by less than one reply (16 MiB).
     pub bytes: usize,
 }
 
-/// What was read, and when.
+/// A value that was read, and the cluster time of the read.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Read<T> {
-    /// What was read.
+    /// The value.
     pub value: T,
-    /// Cluster time it was read at: it holds every operation at or before, and none after.
+    /// Cluster time of the read: the value contains every operation at or before it, and none after it.
     pub read_at: ClusterTime,
 }
 
-/// A stretch of the `_id` index, across types.
+/// A range of the `_id` index, across types.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Range {
-    /// `{_id: …}` where it begins, inclusive; `None` for the first document there is.
+    /// The inclusive start, `{_id: …}`; `None` for the first document of the index.
     pub from: Option<RawDocumentBuf>,
-    /// `{_id: …}` of the document read last, in place of `from`: the range begins behind it.
+    /// `{_id: …}` of the document read last, in place of `from`: the range starts after it.
     pub after: Option<RawDocumentBuf>,
-    /// `{_id: …}` where it ends, exclusive; `None` for the end of the index.
+    /// The exclusive end, `{_id: …}`; `None` for the end of the index.
     pub until: Option<RawDocumentBuf>,
 }
 
@@ -74,13 +74,13 @@ pub struct Range {
 pub struct Chunk {
     /// The documents.
     pub documents: Vec<RawDocumentBuf>,
-    /// Their bytes.
+    /// Total size of the documents in bytes.
     pub bytes: usize,
-    /// Cluster time it was read at.
+    /// Cluster time of the read.
     pub read_at: ClusterTime,
-    /// `{_id: …}` of the last document: where the next chunk goes on. As given when there are no documents.
+    /// `{_id: …}` of the last document, after which the next chunk starts. Without documents, the `after` of the range.
     pub last_id: Option<RawDocumentBuf>,
-    /// Whether nothing follows, as of `read_at`.
+    /// Whether this is the last chunk of its range, as of `read_at`.
     pub end: bool,
 }
 
@@ -96,7 +96,7 @@ impl SnapshotReader {
         Self { database, timeout }
     }
 
-    /// Whether the database has a collection of that name.
+    /// Returns whether the database has a collection of that name.
     ///
     /// # Errors
     /// [`Error::Server`] and [`Error::Timeout`] by their class; [`Error::Reply`] (halt).
@@ -108,7 +108,7 @@ impl SnapshotReader {
         Ok(!found.map_err(|_| Error::Reply { act, field: "cursor.firstBatch" })?.is_empty())
     }
 
-    /// Reads the documents that follow `after` (`{_id: …}`; `None` for the first ones) in the order of the `_id` index.
+    /// Reads the documents that follow `after` (`{_id: …}`; `None` for the first documents) in the order of the `_id` index.
     ///
     /// # Errors
     /// [`Error::SnapshotTooOld`]; [`Error::Server`] and [`Error::Timeout`] by their class; [`Error::Reply`] (halt).
@@ -123,18 +123,18 @@ impl SnapshotReader {
         self.range(collection, &range, limits, at).await
     }
 
-    /// Reads the first documents of a range; the chunk's `end` tells that the range holds no more.
+    /// Reads the first documents of a range; the chunk's `end` reports whether the range is exhausted.
     ///
     /// # Errors
     /// As [`SnapshotReader::chunk`].
     pub async fn range(&self, collection: &str, range: &Range, limits: Limits, at: ReadTime) -> Result<Chunk, Error> {
         let documents = limits.documents.max(1);
-        // One more than asked for: the document that `min` starts with may be the one to skip.
+        // One more than requested: the document at `min` may be the one to skip.
         let wanted = documents + usize::from(range.after.is_some());
         let count = i64::try_from(wanted).unwrap_or(i64::MAX);
         let mut command = rawdoc! { "find": collection, "hint": { "_id": 1 }, "limit": count, "batchSize": count };
         let begin = range.after.as_ref().or(range.from.as_ref());
-        // The bounds of `min` end before MaxKey, which is a legal `_id`: the very last one.
+        // The bounds of `min` end before MaxKey, which is a legal `_id` and the last one of the index.
         let max_key = rawdoc! { "_id": RawBson::MaxKey };
         match begin {
             None if range.until.is_none() => command.append(cstr!("sort"), rawdoc! { "_id": 1 }),
@@ -172,7 +172,7 @@ impl SnapshotReader {
             chunk.last_id = Some(id_of(last).ok_or_else(no_id)?);
         }
         if seen < wanted && chunk.bytes < limits.bytes {
-            // In a clustered collection they do not.
+            // In a clustered collection, the bounds of `min` include MaxKey, and it was read.
             if begin.is_some() && range.until.is_none() && chunk.last_id.as_ref() != Some(&max_key) {
                 let at = ReadTime::At(read_at);
                 let found = self.by_ids(collection, std::slice::from_ref(&max_key), at).await?.value;
@@ -185,17 +185,17 @@ impl SnapshotReader {
         Ok(chunk)
     }
 
-    /// Chooses `_id`s that cut a collection into up to `parts` ranges of about as many documents each: ascending in the order
-    /// of the index, each `{_id: …}`.
+    /// Chooses the `_id`s that cut a collection into up to `parts` ranges of about equal size; returns each as `{_id: …}`, in the
+    /// order of the index.
     ///
-    /// They are quantiles of `sample` random documents, sorted by the server, because only it knows the order across types.
+    /// The cuts are quantiles of `sample` random documents. The server sorts them, because only it knows the order across types.
     ///
     /// # Errors
     /// [`Error::Server`] and [`Error::Timeout`] by their class; [`Error::Reply`] (halt).
     pub async fn cuts(&self, collection: &str, parts: usize, sample: usize) -> Result<Vec<RawDocumentBuf>, Error> {
         let act = "choose the parts of a collection";
         let mut ids = self.random_ids(act, collection, sample).await?;
-        // No range ends at the first value there is, and none begins with the last.
+        // No range ends at the first possible value, and none begins with the last.
         let outermost = [rawdoc! { "_id": RawBson::MinKey }, rawdoc! { "_id": RawBson::MaxKey }];
         ids.retain(|id| !outermost.contains(id));
         // The server may choose a document twice.
@@ -205,7 +205,7 @@ impl SnapshotReader {
         Ok(cuts)
     }
 
-    /// Reads those of the documents that exist, in no particular order. Each id is a document `{_id: …}`.
+    /// Reads the documents with these ids, as far as they exist, in no particular order. Each id is a document `{_id: …}`.
     ///
     /// # Errors
     /// As [`SnapshotReader::chunk`].
@@ -219,7 +219,7 @@ impl SnapshotReader {
         self.all(act, find(act, collection, ids)?, at).await
     }
 
-    /// Looks which of the documents exist: their `{_id: …}`, in no particular order. Reads nothing but the index.
+    /// Returns the ids whose documents exist, each `{_id: …}`, in no particular order. Reads only the index.
     ///
     /// # Errors
     /// As [`SnapshotReader::chunk`].
@@ -237,7 +237,7 @@ impl SnapshotReader {
 
     /// Reads up to `n` random documents, each at most once.
     ///
-    /// They are chosen as of now and read as of `at`, so one that was not there then is left out.
+    /// The documents are chosen as of now and read as of `at`, so a document that did not exist at that time is left out.
     ///
     /// # Errors
     /// As [`SnapshotReader::chunk`].
@@ -245,7 +245,7 @@ impl SnapshotReader {
         self.by_ids(collection, &self.sample_ids(collection, n).await?, at).await
     }
 
-    /// Chooses up to `n` random documents, each at most once: their `{_id: …}` in the order of the index.
+    /// Chooses up to `n` random documents, each at most once; returns their `{_id: …}` in the order of the index.
     ///
     /// # Errors
     /// As [`SnapshotReader::cuts`].
@@ -255,7 +255,7 @@ impl SnapshotReader {
         Ok(ids)
     }
 
-    /// The `{_id: …}` of random documents in the order of the index; the server may choose a document twice.
+    /// Returns the `{_id: …}` of random documents in the order of the index; the server may choose a document twice.
     async fn random_ids(&self, act: &'static str, collection: &str, n: usize) -> Result<Vec<RawDocumentBuf>, Error> {
         let size = i64::try_from(n.max(1)).unwrap_or(i64::MAX);
         let command = rawdoc! {
@@ -274,7 +274,7 @@ impl SnapshotReader {
         Ok(ids)
     }
 
-    /// Counts the documents by walking the `_id` index: exact, and as slow as that.
+    /// Counts the documents exactly. It scans the whole `_id` index, so it is slow on a large collection.
     ///
     /// # Errors
     /// As [`SnapshotReader::chunk`].
@@ -294,7 +294,7 @@ impl SnapshotReader {
         Ok(Read { value: u64::try_from(n).unwrap_or_default(), read_at })
     }
 
-    /// About how many documents there are, by the collection's metadata: instant, and wrong after a crash.
+    /// Estimates the number of documents from the collection's metadata. The answer is immediate, but can be wrong after a crash.
     ///
     /// # Errors
     /// [`Error::Server`] and [`Error::Timeout`] by their class; [`Error::Reply`] (halt).
@@ -330,8 +330,8 @@ impl SnapshotReader {
         let (cursor, first) = self.send(act, command.clone(), at).await?;
         let (read_at, cursor, first) = match (read_at(&first), at) {
             (Some(read_at), _) => (read_at, cursor, first),
-            // Where there is nothing to read (no such collection), the reply names no time. Asked again at a given one,
-            // it is about that one.
+            // If there is nothing to read (no such collection), the reply names no time. The command is then repeated at
+            // an explicit time, and the reply is as of that time.
             (None, ReadTime::At(time)) => (time, cursor, first),
             (None, ReadTime::AtLeast(not_before)) => {
                 let now = first.as_raw_document().get_timestamp("operationTime").map(ClusterTime::from);
@@ -364,7 +364,7 @@ impl SnapshotReader {
     }
 }
 
-/// The command that reads these documents.
+/// Builds the command that reads these documents.
 fn find(act: &'static str, collection: &str, ids: &[RawDocumentBuf]) -> Result<RawDocumentBuf, Error> {
     let filter = any_of(ids.iter().map(AsRef::as_ref)).ok_or(Error::Reply { act, field: "_id" })?;
     let size = i64::try_from(ids.len().max(1)).unwrap_or(i64::MAX);
@@ -408,7 +408,7 @@ fn read_at(batch: &RawBatch) -> Option<ClusterTime> {
     }
 }
 
-/// The documents of a reply, still its bytes.
+/// Returns the documents of a reply, borrowed from its bytes.
 pub(crate) fn in_reply<'a>(
     batch: &'a RawBatch,
     act: &'static str,

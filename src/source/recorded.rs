@@ -1,4 +1,4 @@
-//! What the stream gives for a collection while reads of it are under way. Pure.
+//! The changes that the stream gives for a collection while reads of it are under way. Pure.
 //!
 //! It is recorded once for all reads of a collection, in windows: each `begin` opens one, and a read looks at those since its
 //! own. Windows before the oldest read under way are forgotten. So a change costs the same however many reads there are, and
@@ -17,7 +17,7 @@ pub(super) struct Recorded {
     windows: HashMap<Arc<str>, VecDeque<Window>>,
 }
 
-/// What was given between the begin of one read and that of the next.
+/// The changes given between the start of one read and that of the next.
 #[derive(Debug, Default)]
 struct Window {
     /// The read that opened it.

@@ -36,7 +36,7 @@ pub(crate) fn cut(events: &[Placed], lookups: usize) -> usize {
     events.len()
 }
 
-/// What happens to an event.
+/// The fate of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
     /// It carries all it needs.
@@ -93,7 +93,7 @@ impl Found {
     }
 }
 
-/// What a segment gives.
+/// The result of a segment.
 #[derive(Debug, Default)]
 pub(crate) struct Outcome {
     pub(crate) changes: Vec<Change>,

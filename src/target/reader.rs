@@ -19,7 +19,7 @@ pub struct TargetReader<'a> {
     pub(super) prepared: &'a Prepared,
 }
 
-/// What the ledger says of a document.
+/// The ledger's entry for a document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// Version of the last change.

@@ -1,4 +1,4 @@
-//! Leadership: a candidate stands by until it is elected, leads for a term, and stands by again.
+//! Leadership: a candidate is on standby until it is elected, leads for a term, and returns to standby.
 
 use std::time::Duration;
 
@@ -49,7 +49,7 @@ impl SourceRole {
         }
     }
 
-    /// Stands by, leads, and stands by again, until cancelled.
+    /// Waits on standby, leads, and returns to standby, until cancelled.
     async fn candidate(&self, cancel: &CancellationToken) -> Result<(), Error> {
         let namespaces = self.namespaces();
         // Before it waits, and before anything is made: a standby of another migration must not take over one day.

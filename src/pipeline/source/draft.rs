@@ -8,7 +8,7 @@ use crate::{
     source::MemoryPermit,
 };
 
-/// What will be in the next transaction.
+/// The contents of the next transaction.
 #[derive(Default)]
 pub(super) struct Draft {
     pub(super) changes: Vec<Change>,
@@ -51,7 +51,7 @@ pub(super) struct UnderWay {
     pub(super) repairs: Vec<oneshot::Sender<()>>,
 }
 
-/// What comes back with the rows of a read.
+/// The tag that comes back with the rows of a read.
 pub(super) enum Tag {
     /// A chunk of a snapshot.
     Chunk(SnapshotStep, MemoryPermit),

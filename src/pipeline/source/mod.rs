@@ -1,7 +1,7 @@
 //! The source role: a candidate for the leadership that publishes while it leads.
 //!
 //! ```text
-//!  candidate ── stands by ──▶ leads: open ──▶ term ──▶ log            requests, repairs: what operators ask for
+//!  candidate ── standby ────▶ leads: open ──▶ term ──▶ log            requests, repairs: what operators ask for
 //!                                             ▲  snapshots, removal   (tasks beside the term, for as long as it lasts)
 //! ```
 //! Reading order: `candidate` (leadership), `open` (where a term begins), `term` (what it publishes), `draft`, `snapshots` with

@@ -1,4 +1,4 @@
-//! What the source role is made of.
+//! The parts of the source role.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -19,7 +19,7 @@ pub struct SourceRole {
     pub collections: BTreeMap<String, OnDrop>,
     /// Where this role reports its state.
     pub status: Status,
-    /// What this process sees of the target, where it looks: a snapshot waits for a sink that is far behind.
+    /// This process's view of the target, if it reads the target: a snapshot waits for a sink that is far behind.
     pub overview: Overview,
 }
 

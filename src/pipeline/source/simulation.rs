@@ -48,7 +48,7 @@ const COLLECTIONS: [&str; 2] = ["orders", "users"];
 const BUSY_STEPS: usize = 400;
 const MAX_STEPS: usize = 20_000;
 
-/// What the log holds, and what became of transactions.
+/// The contents of the log, and the transaction under way.
 #[derive(Default)]
 struct Broker {
     stored: StoredState,
@@ -89,7 +89,7 @@ impl Broker {
         };
         for operation in &history.operations {
             let collection = operation.collection;
-            // What happened before is in what the snapshot reads.
+            // The snapshot reads the effect of earlier operations.
             let snapshot = self.stored.snapshots.get(collection);
             if snapshot.is_none_or(|snapshot| operation.version.time <= snapshot.since) {
                 continue;

@@ -1,11 +1,11 @@
 //! Passes over in-memory twins of both sides that change while the pass runs: seeded, with paused time.
 //!
-//! The source is written between any two reads, the sink lags, stands still for a while or for good, reads images later than
-//! their events, refuses and parks documents. Some rows are damaged, which the sink did not do. Whatever the order:
+//! The source is written between any two reads. The sink lags, stalls for a while or for the rest of the run, reads images later
+//! than their events, and refuses and parks documents. Some rows are damaged, but not by the sink. In every order:
 //!
 //! - Only a damaged or a refused document is reported as drift, and with the right kind.
-//! - A pass that reports equality has met no row that was damaged before it began and still is.
-//! - Once the sink has caught up, no document is left undecided, and every damage is found.
+//! - A pass reports equality only if no row that was damaged before it began is still damaged.
+//! - Once the sink has caught up, no document is left undecided, and all damage is found.
 
 mod twins;
 mod world;
@@ -25,12 +25,12 @@ use super::{
 };
 use crate::{log::ejson, seeds, source::Limits};
 
-/// As many as run in a few seconds.
+/// The number of seeds that run in a few seconds.
 const SEEDS: u64 = 200;
-/// Longer than any standstill that ends.
+/// Longer than any stall that ends.
 const WAIT: Duration = Duration::from_secs(30);
 
-/// How often the seeds led to what the properties are about.
+/// How often the seeds reached each case that the properties are about.
 #[derive(Debug, Default)]
 struct Met {
     clean: u32,
@@ -81,7 +81,7 @@ async fn simulate(seed: u64, met: &mut Met) {
     met.samples += u32::from(!report.proof.full);
 }
 
-/// The properties that do not hold of this report.
+/// Returns the properties that this report violates.
 fn violations(world: &World, report: &Report) -> Vec<String> {
     let world = world.lock();
     let mut violated = Vec::new();

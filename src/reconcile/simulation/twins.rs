@@ -72,7 +72,7 @@ impl TargetSide for TargetTwin {
         for (place, (key, expected)) in keys.iter().zip(expected).enumerate() {
             compared.entries.extend(state.ledger.get(key).map(|entry| (key.clone(), *entry)));
             compared.letters.extend(state.letters.get(key).map(|letter| (key.clone(), *letter)));
-            // No row is expected of a document that the mapping refuses.
+            // A document that the mapping refuses has no expected rows.
             if expected.tables.iter().all(Vec::is_empty) {
                 continue;
             }

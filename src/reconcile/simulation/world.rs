@@ -22,14 +22,14 @@ use crate::{
     target::{DocumentId, Entry, WaitingLetter},
 };
 
-/// Whether and when the sink goes on.
+/// The end of the sink's stall, if it has one.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Stall {
     Until(Instant),
     ForGood,
 }
 
-/// What happened to a document; an update's image is read only when the sink's turn comes.
+/// A change of a document; the image of an update is read only when the sink applies it.
 enum Op {
     Replace(i32),
     Update,
@@ -42,16 +42,16 @@ struct Event {
     op: Op,
 }
 
-/// Both sides and what lies between them.
+/// Both sides and the events between them.
 pub(super) struct State {
     pub(super) rng: ChaCha8Rng,
     plan: Arc<Plan>,
-    /// Every `{_id: …}` that may be written, one of which has a hash for a key.
+    /// Every `{_id: …}` that may be written; the key of one of them is a hash.
     pub(super) ids: BTreeMap<Key, RawDocumentBuf>,
     pub(super) now: ClusterTime,
     pub(super) documents: BTreeMap<Key, i32>,
     writes_left: u32,
-    /// Not applied yet.
+    /// Events that are not applied yet.
     events: VecDeque<Event>,
     /// Updates whose document was gone when its image was read: the watermark waits for the delete.
     holds: BTreeMap<Key, ClusterTime>,
@@ -60,15 +60,15 @@ pub(super) struct State {
     pub(super) ledger: BTreeMap<Key, Entry>,
     pub(super) rows: BTreeMap<Key, Rows>,
     pub(super) letters: BTreeMap<Key, WaitingLetter>,
-    /// When a parked document may be applied, and its rows.
+    /// Parked documents: the time at which each may be applied, and its rows.
     parked: BTreeMap<Key, (Instant, Rows)>,
     transactions: i64,
-    /// Documents whose rows somebody else has damaged, and that nobody has written since.
+    /// Documents whose rows somebody else has damaged, and that were not written since.
     pub(super) damaged: BTreeMap<Key, Kind>,
-    /// Drift that may be reported, because it was there at some time.
+    /// Drift that may be reported, because it existed at some time.
     pub(super) allowed: BTreeSet<(Key, Kind)>,
     pub(super) foreign_rows: u64,
-    /// Documents that were read by `_id`.
+    /// Number of documents that were read by `_id`.
     pub(super) asked_again: usize,
 }
 
@@ -77,11 +77,11 @@ pub(super) struct State {
 pub(super) struct World(Arc<Mutex<State>>, Arc<Plan>);
 
 impl World {
-    /// A collection whose snapshot is applied, with damage that a seed chooses.
+    /// Creates a collection whose snapshot is applied, with damage that the seed chooses.
     pub(super) fn new(seed: u64) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let plan = Arc::new(users());
-        // So long that its key is a hash.
+        // Long enough that its key is a hash.
         let long = "x".repeat(2_000);
         let ids = (0..rng.random_range(1..40)).map(|id| rawdoc! { "_id": id }).chain([rawdoc! { "_id": long }]);
         let stall = match rng.random_range(0..4) {
@@ -141,7 +141,7 @@ impl World {
         }
     }
 
-    /// A question takes a while, in which both sides change; the answer is of one instant.
+    /// Waits for the latency of a request, during which both sides change; the answer is as of one instant.
     pub(super) async fn asked(&self) -> MutexGuard<'_, State> {
         let latency = self.lock().step();
         sleep(latency).await;
@@ -150,7 +150,7 @@ impl World {
 }
 
 impl State {
-    /// Anything may happen between two questions.
+    /// Changes both sides at random between two requests; returns the latency of the request.
     fn step(&mut self) -> Duration {
         for _ in 0..self.rng.random_range(0..3).min(self.writes_left) {
             self.writes_left -= 1;
@@ -190,7 +190,7 @@ impl State {
         self.events.push_back(Event { time: self.now, key, op });
     }
 
-    /// The sink applies the next event; whether there was one.
+    /// Applies the next event as the sink does; returns whether there was one.
     fn apply(&mut self) -> bool {
         let Some(Event { time, key, op }) = self.events.pop_front() else { return false };
         match op {
@@ -207,7 +207,7 @@ impl State {
         true
     }
 
-    /// One transaction of the sink: ledger, rows, letters.
+    /// Runs one transaction of the sink: ledger, rows, letters.
     fn record(&mut self, key: Key, time: ClusterTime, upper: ClusterTime, value: Option<i32>) {
         self.transactions += 1;
         let version = Version { epoch: 1, time, op: 0 };
@@ -242,16 +242,16 @@ impl State {
         }
     }
 
-    /// Everything before the first event that is not applied is applied, except what is held.
+    /// Advances the watermark to the first event that is not applied or is held; if there is none, past the newest event.
     fn publish_watermark(&mut self) {
         let open = self.events.iter().map(|event| event.time).chain(self.holds.values().copied()).min();
         self.watermark = Frontier(open.unwrap_or_else(|| self.now.next()));
     }
 
-    /// Somebody else changes rows, or the pipeline has lost a change without a trace.
+    /// Damages a document, as if somebody else changed its rows or the pipeline lost a change without a trace.
     fn damage(&mut self) {
         let key = self.any_key();
-        // Of a document that waits as a letter the rows are not judged.
+        // The rows of a document with a waiting letter are not judged.
         if !self.rows.contains_key(&key) || self.letters.contains_key(&key) || self.damaged.contains_key(&key) {
             return;
         }
@@ -298,7 +298,7 @@ impl State {
     }
 }
 
-/// Some values are ones that the mapping refuses.
+/// Builds a document; the mapping refuses some of the values.
 pub(super) fn document(id: &RawDocumentBuf, value: i32) -> RawDocumentBuf {
     let mut document = id.clone();
     match value % 20 {

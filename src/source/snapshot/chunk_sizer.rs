@@ -1,21 +1,21 @@
-//! How much the next chunk asks for, and when it may. Pure.
+//! The size of the next chunk, and the time at which it may be read. Pure.
 
 use std::time::{Duration, Instant};
 
 use crate::source::Limits;
 
-/// Documents of the first chunk, when their size is unknown: small, however large they are.
+/// Documents of the first chunk, when their size is unknown: the chunk is small, however large they are.
 const FIRST_DOCUMENTS: usize = 4;
-/// A chunk grows at most by this factor: one quick answer proves little.
+/// Maximum growth factor of a chunk: one quick answer proves little.
 const MAX_GROWTH: usize = 16;
 
-/// The size of a collection's chunks: as large as the limits of bytes and time allow, by what earlier chunks were like.
+/// The size of a collection's chunks, learned from earlier ones: as large as the limits of bytes and time allow.
 #[derive(Debug)]
 pub(crate) struct ChunkSizer {
     bounds: Limits,
     target: Duration,
     documents: usize,
-    /// Bytes of a document.
+    /// Average size of a document in bytes.
     average: usize,
 }
 
@@ -25,17 +25,17 @@ impl ChunkSizer {
         Self { bounds, target, documents, average: bounds.bytes / documents }
     }
 
-    /// Limits of the next chunk.
+    /// Returns the limits of the next chunk.
     pub(crate) fn limits(&self) -> Limits {
         Limits { documents: self.documents, bytes: self.bounds.bytes }
     }
 
-    /// About how many bytes the next chunk will be.
+    /// Returns the approximate size of the next chunk in bytes.
     pub(super) fn bytes(&self) -> usize {
         self.documents.saturating_mul(self.average).min(self.bounds.bytes)
     }
 
-    /// A chunk was read.
+    /// Learns the size of the next chunk from one that was read.
     pub(crate) fn learn(&mut self, documents: usize, bytes: usize, took: Duration) {
         if documents == 0 {
             return;
@@ -47,35 +47,35 @@ impl ChunkSizer {
         self.documents = by_bytes.min(by_time).clamp(1, most.max(1));
     }
 
-    /// A chunk took longer than the server keeps its instant.
+    /// Halves the chunks after one that took longer than the server keeps its instant.
     pub(super) fn shrink(&mut self) {
         self.documents = (self.documents / 2).max(1);
     }
 }
 
-/// At most so many documents and bytes a second, on the average of any few chunks.
+/// A limit of documents and bytes per second, on the average of a few chunks.
 #[derive(Debug)]
 pub(super) struct Rate {
-    /// Seconds that a document and a byte take; 0 where there is no limit.
+    /// Seconds per document and per byte; 0 for no limit.
     document: f64,
     byte: f64,
-    /// When what was read so far is paid for.
+    /// Time at which the next read may begin.
     free: Instant,
 }
 
 impl Rate {
-    /// `0` is no limit.
+    /// Creates a rate; `0` is no limit.
     pub(super) fn new(documents: u64, bytes: u64, now: Instant) -> Self {
         let seconds = |rate: u64| if rate == 0 { 0.0 } else { 1.0 / rate as f64 };
         Self { document: seconds(documents), byte: seconds(bytes), free: now }
     }
 
-    /// How long to wait before the next read.
+    /// Returns the wait before the next read.
     pub(super) fn wait(&self, now: Instant) -> Duration {
         self.free.saturating_duration_since(now)
     }
 
-    /// So much was read.
+    /// Counts a read against the rate.
     pub(super) fn spend(&mut self, documents: usize, bytes: usize, now: Instant) {
         let seconds = (documents as f64 * self.document).max(bytes as f64 * self.byte);
         self.free = self.free.max(now) + Duration::from_secs_f64(seconds);
@@ -143,7 +143,7 @@ mod tests {
         rate.spend(500, 1 << 20, now);
         assert_eq!(rate.wait(now), SECOND);
         assert_eq!(rate.wait(now + SECOND * 2), Duration::ZERO);
-        // What was not used is not saved up.
+        // Unused capacity is not saved up.
         rate.spend(1_000, 0, now + SECOND * 10);
         assert_eq!(rate.wait(now + SECOND * 10), SECOND);
         let mut bytes = Rate::new(0, 100, now);

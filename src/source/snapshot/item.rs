@@ -1,4 +1,4 @@
-//! What the readers of a snapshot send to the term that publishes.
+//! The messages from the readers of a snapshot to the term that publishes.
 
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
@@ -10,35 +10,35 @@ use crate::{
 /// A message of a reader.
 #[derive(Debug)]
 pub enum SnapshotItem {
-    /// The parts of this run are chosen, before its first chunk.
+    /// The parts of this run are chosen; sent before its first chunk.
     Cut(SnapshotState),
     /// A reader wants to read a chunk of this collection and waits for its ticket.
     Begin {
         /// The collection.
         collection: String,
-        /// The run: its chunks never hold the same key.
+        /// The run; its chunks never share a key.
         run: u64,
-        /// Takes what `Merge::begin` gave.
+        /// Receives the ticket that `Merge::begin` returned.
         ready: oneshot::Sender<Ticket>,
     },
-    /// It could not read the chunk, and will ask for another ticket.
+    /// The reader could not read the chunk, and will ask for another ticket.
     GiveBack(Ticket),
-    /// It has read the chunk.
+    /// The reader has read the chunk.
     Chunk {
-        /// The ticket it was read with.
+        /// The ticket of the read.
         ticket: Ticket,
-        /// Cluster time it was read at.
+        /// Cluster time of the read.
         read_at: ClusterTime,
         /// The documents, as changes of version `Version::snapshot(epoch, read_at)`.
         changes: Vec<Change>,
-        /// What it adds to the state of its collection, once its rows are logged.
+        /// The chunk's step in the state of its collection, to be added once its rows are logged.
         step: SnapshotStep,
-        /// To be dropped once its rows are logged.
+        /// The chunk's memory, to be dropped once its rows are logged.
         permit: MemoryPermit,
     },
 }
 
-/// Memory that a chunk takes up until this is dropped.
+/// Memory that a chunk occupies until this permit is dropped.
 #[derive(Debug)]
 pub struct MemoryPermit {
     pub(super) _permit: OwnedSemaphorePermit,

@@ -1,4 +1,4 @@
-//! A reader of the snapshot: takes a task from the scheduler, reads, sends what it has read, and frees the part.
+//! A reader of the snapshot: it takes a task from the scheduler, reads, sends the chunk, and frees the part.
 
 use std::{
     sync::Arc,
@@ -17,15 +17,15 @@ use crate::{
     source::{Chunk, Error, ReadTime, Source, Ticket, snapshot_changes},
 };
 
-/// Parts for each reader: so many that no reader is left with a long one at the end.
+/// Parts per reader: enough that no reader is left with a long part at the end.
 const PARTS_PER_READER: u64 = 4;
-/// Random `_id`s for each cut: parts come out equal within some 15 %.
+/// Random `_id`s per part: the sizes of the parts are equal within about 15 %.
 const SAMPLE_PER_PART: u64 = 50;
-/// The server takes a sample of less than a twentieth of a collection by jumping, a larger one by reading everything.
+/// The server takes a sample of less than a twentieth of a collection by random access, a larger one by reading everything.
 const SAMPLE_SHARE: u64 = 21;
-/// Memory of a change beside its document, about: the struct, its `_id` and its key.
+/// Approximate memory of a change besides its document: the struct, its `_id` and its key.
 const OVERHEAD: usize = std::mem::size_of::<Change>() + 64;
-/// Memory is counted in this many bytes.
+/// Unit in which memory is counted, in bytes.
 const UNIT: usize = 1024;
 
 /// The task of one reader.
@@ -37,7 +37,7 @@ pub(super) struct ReaderTask {
     pub(super) memory: Memory,
 }
 
-/// The memory that chunks may take up until they are logged. Cheap to clone.
+/// The memory that chunks may occupy until they are logged. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Memory {
     free: Arc<Semaphore>,
@@ -51,7 +51,7 @@ impl Memory {
         Self { free: Arc::new(Semaphore::new(units)), units }
     }
 
-    /// Waits until so many bytes are free; a chunk that is larger than all memory takes all of it.
+    /// Waits until this many bytes are free and takes them; a chunk that is larger than all memory takes all of it.
     async fn take(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Error> {
         let units = u32::try_from((bytes / UNIT + 1).min(self.units)).unwrap_or(u32::MAX);
         self.free.clone().acquire_many_owned(units).await.map_err(|_| Error::Ended)
@@ -62,7 +62,7 @@ impl ReaderTask {
     /// Reads until its owner ends it.
     ///
     /// # Errors
-    /// The first error that is not transient; [`Error::Ended`] when nobody takes its items any more.
+    /// The first error that is not transient; [`Error::Ended`] when nobody receives its items any more.
     pub(super) async fn run(self) -> Result<(), Error> {
         loop {
             match self.scheduler.take().await {
@@ -87,7 +87,7 @@ impl ReaderTask {
             Vec::new()
         };
         state.cut(cuts);
-        // Sent before any chunk of it is: chunks name parts.
+        // Sent before any chunk of the run, because chunks name parts.
         self.send(SnapshotItem::Cut(state.clone())).await?;
         self.scheduler.cut(&state);
         Ok(())
@@ -108,24 +108,24 @@ impl ReaderTask {
             documents: documents as u64,
             bytes: chunk.bytes as u64,
         };
-        // Memory that was expected and not needed is free at once.
+        // Memory that was taken but is not needed is freed at once.
         let spare = permit.num_permits().saturating_sub((chunk.bytes + documents * OVERHEAD) / UNIT + 1);
         drop(permit.split(spare));
         let namespace = Namespace::new(self.source.database_name(), collection);
         let changes = snapshot_changes(&namespace, self.source.epoch(), read_at, chunk.documents, Op::Snapshot)?;
         let permit = MemoryPermit { _permit: permit };
-        // Sent before the part is free: its chunks come in order.
+        // Sent before the part is freed, so that its chunks arrive in order.
         self.send(SnapshotItem::Chunk { ticket, read_at, changes, step: step.clone(), permit }).await?;
         self.scheduler.read(&step, read_at, took);
         Ok(())
     }
 
-    /// Reads a chunk once. A ticket is held no longer than that: while one is, every key that changes is remembered.
+    /// Reads a chunk once. The ticket is held only for one attempt, because every key that changes meanwhile is remembered.
     async fn attempt(&self, task: &ChunkTask) -> Result<(Ticket, Chunk, Duration), Error> {
         let ChunkTask { collection, run, range, not_before, .. } = task;
         let ticket = self.ticket(collection, *run).await?;
         let began = Instant::now();
-        // As of now: an attempt may have shown that the chunk was too large.
+        // The limits as of now: an earlier attempt may have shown that the chunk was too large.
         let limits = self.scheduler.limits(collection);
         let at = ReadTime::AtLeast(ticket.not_before.max(*not_before));
         let read = async {
@@ -156,7 +156,7 @@ impl ReaderTask {
     }
 }
 
-/// How many parts a collection is worth.
+/// Returns the number of parts into which a collection is cut.
 fn parts(documents: u64, readers: u64, chunk: u64) -> u64 {
     let chunk = chunk.max(1);
     if readers < 2 || documents <= 2 * chunk { 1 } else { (documents / chunk).min(readers * PARTS_PER_READER) }

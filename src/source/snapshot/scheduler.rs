@@ -1,12 +1,12 @@
-//! Which chunks are left, and which reader reads which: shared by the readers and by the term that steers them. No I/O.
+//! The chunks that are left, and the reader of each: shared by the readers and by the term that controls them. No I/O.
 //!
 //! ```text
 //!   collections in order:   users   ├── read ──▶ busy ┼── read ──▶ busy ┼── free ─────────┤
 //!                           plans   ├── not cut yet ────────────────────────────────────┤   paused: skipped
 //! ```
-//! A reader takes the first part that is free, reads one chunk of it and frees it again, so a pause, another run or a limit
-//! takes effect within a chunk. A part has at most one reader, so its chunks come in order. The part of a reader that dies is
-//! never freed; so the snapshot ends with it.
+//! A reader takes the first free part, reads one chunk of it and frees it again, so a pause, another run or a limit takes effect
+//! within a chunk. A part has at most one reader, so its chunks arrive in order. The part of a reader that dies is never freed,
+//! so the snapshot ends with that reader.
 
 use std::{
     collections::BTreeMap,
@@ -23,7 +23,7 @@ use crate::{
     source::{Limits, reader::Range},
 };
 
-/// What a reader is to do.
+/// A task for a reader.
 #[derive(Debug, PartialEq)]
 pub(super) enum Task {
     /// Cut this collection into parts.
@@ -40,13 +40,13 @@ pub(super) struct ChunkTask {
     pub(super) part: usize,
     pub(super) range: Range,
     pub(super) limits: Limits,
-    /// About how many bytes it will be.
+    /// Approximate size of the chunk in bytes.
     pub(super) bytes: usize,
-    /// The chunk before it was read then, or the run began then; this one must not be older.
+    /// Cluster time of the read before it, or of the start of the run; this chunk must not be older.
     pub(super) not_before: ClusterTime,
 }
 
-/// Gives tasks to readers, who wait here for one.
+/// Gives tasks to readers, which wait here for one.
 #[derive(Debug)]
 pub(super) struct SnapshotScheduler {
     inner: Mutex<Inner>,
@@ -55,10 +55,10 @@ pub(super) struct SnapshotScheduler {
 
 #[derive(Debug)]
 struct Inner {
-    /// By name, which is also their order.
+    /// The collections by name, which is also their order.
     collections: BTreeMap<String, CollectionSnapshot>,
     rate: Rate,
-    /// Why no chunk begins now: because the stream lags, or for a reason that the term has given.
+    /// The reasons why no chunk begins now: the stream lags, or the term holds the readers back.
     stream_lags: Option<String>,
     held_back: Option<String>,
     frontier: Frontier,
@@ -70,7 +70,7 @@ struct Inner {
 /// A collection that is being read.
 #[derive(Debug)]
 struct CollectionSnapshot {
-    /// How far it was read; the log may not have all of it yet.
+    /// The progress of the reads; the log may not have all of it yet.
     state: SnapshotState,
     cutting: bool,
     busy: Vec<bool>,
@@ -83,7 +83,7 @@ impl SnapshotScheduler {
         let rate = Rate::new(config.snapshot_rate, config.snapshot_bytes_rate.as_u64(), Instant::now());
         let bytes = usize::try_from(config.chunk_bytes.as_u64()).unwrap_or(usize::MAX);
         let mut limits = Limits { documents: config.chunk_documents, bytes };
-        // No chunk may use up more than a second of a rate: it would come in bursts.
+        // No chunk may use up more than a second of a rate, or the reads would come in bursts.
         if let Ok(rate @ 1..) = usize::try_from(config.snapshot_rate) {
             limits.documents = limits.documents.min(rate);
         }
@@ -100,7 +100,7 @@ impl SnapshotScheduler {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        // No change of it panics half-way.
+        // No change of the state panics half-way.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -110,7 +110,7 @@ impl SnapshotScheduler {
         changed
     }
 
-    /// Adds a collection, in place of an earlier run of it.
+    /// Adds a collection; replaces an earlier run of it.
     pub(super) fn put(&self, state: SnapshotState) {
         self.change(|inner| {
             let sizer = ChunkSizer::new(inner.limits, inner.chunk_time);
@@ -130,21 +130,21 @@ impl SnapshotScheduler {
         });
     }
 
-    /// Begins no chunk while there is a reason.
+    /// Holds chunks back while there is a reason.
     pub(super) fn hold_back(&self, reason: Option<String>) {
         self.change(|inner| inner.held_back = reason);
     }
 
-    /// The stream has come to this frontier.
+    /// Records that the stream has reached this frontier.
     pub(super) fn stream_reached(&self, frontier: Frontier) {
         self.lock().frontier = frontier;
     }
 
-    /// Compares the stream with the source's own time.
+    /// Compares the stream with the source's own time; holds chunks back while it lags by more than `max_lag`.
     pub(super) fn source_reached(&self, now: ClusterTime, max_lag: Duration) {
         self.change(|inner| {
             let behind = u64::from(now.t.saturating_sub(inner.frontier.0.t));
-            // Before the stream has reported its place, nothing is known.
+            // The lag is unknown until the stream has reported its position.
             if inner.frontier == Frontier::default() {
                 return;
             }
@@ -153,18 +153,18 @@ impl SnapshotScheduler {
         });
     }
 
-    /// Why no chunk begins; `None` while nothing holds it back.
+    /// Returns the reason why no chunk begins; `None` while chunks are not held back.
     pub(super) fn held_back(&self) -> Option<String> {
         let inner = self.lock();
         inner.stream_lags.clone().or_else(|| inner.held_back.clone())
     }
 
-    /// Whether anything is left to read.
+    /// Returns whether anything is left to read that is not paused.
     pub(super) fn has_work(&self) -> bool {
         self.lock().collections.values().any(|snapshot| !snapshot.state.done() && !snapshot.state.paused)
     }
 
-    /// Waits for a task. Cancel-safe: a task that nobody took stays.
+    /// Waits for a task. Cancel-safe: a task that was not taken stays.
     pub(super) async fn take(&self) -> Task {
         loop {
             let changed = self.changed.notified();
@@ -179,20 +179,20 @@ impl SnapshotScheduler {
         }
     }
 
-    /// The limits of a collection's next chunk, as of now.
+    /// Returns the limits of a collection's next chunk, as of now.
     pub(super) fn limits(&self, collection: &str) -> Limits {
         let inner = self.lock();
         inner.collections.get(collection).map_or(inner.limits, |snapshot| snapshot.sizer.limits())
     }
 
-    /// The server could not keep the instant of a chunk for so long.
+    /// Shrinks the chunks of a collection after the server could not keep the instant of one long enough.
     pub(super) fn shrink(&self, collection: &str) {
         if let Some(snapshot) = self.lock().collections.get_mut(collection) {
             snapshot.sizer.shrink();
         }
     }
 
-    /// The collection was cut into parts.
+    /// Records the parts into which a collection was cut.
     pub(super) fn cut(&self, state: &SnapshotState) {
         self.change(|inner| {
             if let Some(snapshot) =
@@ -205,7 +205,7 @@ impl SnapshotScheduler {
         });
     }
 
-    /// A chunk was read: its part is free again.
+    /// Records that a chunk was read, and frees its part.
     pub(super) fn read(&self, step: &SnapshotStep, read_at: ClusterTime, took: Duration) {
         let (documents, bytes) = (step.documents as usize, step.bytes as usize);
         self.change(|inner| {
@@ -221,7 +221,7 @@ impl SnapshotScheduler {
 }
 
 impl Inner {
-    /// The next task, or how long to wait at least; neither when only a change brings one.
+    /// Returns the next task, or the minimum wait for one; neither if only a change can bring one.
     fn next(&mut self, now: Instant) -> (Option<Task>, Option<Duration>) {
         if self.stream_lags.is_some() || self.held_back.is_some() {
             return (None, None);

@@ -23,7 +23,7 @@ use crate::{
 
 /// Keys of every collection: `0..KEYS`.
 pub(crate) const KEYS: i32 = 8;
-/// Chunks that may be read and not logged.
+/// Maximum number of chunks that are read but not logged.
 const MEMORY: usize = 3;
 
 /// The readers.
@@ -33,12 +33,12 @@ pub(crate) struct TwinReaders {
     items: mpsc::Sender<SnapshotItem>,
     memory: Arc<Semaphore>,
     asking: Vec<(ChunkTask, oneshot::Receiver<Ticket>, MemoryPermit)>,
-    /// Makes a reader panic.
+    /// The signal that makes a reader panic.
     die: Option<oneshot::Sender<()>>,
 }
 
 impl Snapshot {
-    /// A snapshot whose readers are driven by the caller.
+    /// Creates a snapshot whose readers are driven by the caller.
     pub(crate) fn twin(config: &SourceConfig, history: &Rc<RefCell<History>>) -> (Self, TwinReaders) {
         let (sender, items) = mpsc::channel(64);
         let (die, death) = oneshot::channel();
@@ -63,7 +63,7 @@ impl Snapshot {
 }
 
 impl TwinReaders {
-    /// A reader that is free takes a task.
+    /// Makes a free reader take a task.
     pub(crate) fn take(&mut self) {
         let Ok(permit) = self.memory.clone().try_acquire_owned() else { return };
         match self.scheduler.take().now_or_never() {
@@ -84,7 +84,7 @@ impl TwinReaders {
         self.asking.push((task, ticket, permit));
     }
 
-    /// A reader that has a ticket reads: at an instant that `choose` takes between a first and a last one, or it fails.
+    /// Makes a reader with a ticket read, at an instant that `choose` takes between a first and a last one, or fail.
     pub(crate) fn read(&mut self, fails: bool, choose: impl FnOnce(u32, u32) -> u32) {
         let ready = self.asking.iter_mut().position(|(_, ticket, _)| !ticket.is_empty());
         let Some(ready) = ready else { return };
@@ -122,18 +122,18 @@ impl TwinReaders {
         self.scheduler.read(&step, read_at, Duration::from_millis(1));
     }
 
-    /// A reader panics.
+    /// Makes a reader panic.
     pub(crate) fn panic(&mut self) {
         let _ = self.die.take().map(|die| die.send(()));
     }
 
-    /// Whether all memory is free: nothing is being read, and everything that was read is logged.
+    /// Returns whether all memory is free: nothing is being read, and everything that was read is logged.
     pub(crate) fn is_idle(&self) -> bool {
         self.memory.available_permits() == MEMORY
     }
 
     fn send(&self, item: SnapshotItem) {
-        // A term that has ended takes nothing.
+        // A term that has ended receives nothing.
         let _ = self.items.try_send(item);
     }
 }
