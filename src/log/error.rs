@@ -194,7 +194,7 @@ impl Error {
                       `driftless snapshot start …`, which reads the collection again",
             ),
             Self::Unreachable { .. } => Some(
-                "check that a broker listens at `log.brokers`, that its advertised.listeners can be reached from here, and that \
+                "check that a broker is listening at `log.brokers`, that its advertised.listeners can be reached from here, and that \
                  `security.protocol`, user, password and authorities under `log.client` fit that listener",
             ),
             Self::State { .. } | Self::Token { .. } => Some("a newer version may have written it: run that version"),

@@ -44,8 +44,9 @@ use crate::{
 };
 
 const COLLECTIONS: [&str; 2] = ["orders", "users"];
-/// Steps of a seed in which the source is written and faults happen; then as many as it takes, up to the bound.
+/// Steps of a seed in which the source is written and faults happen. Then come as many as the terms take to end.
 const BUSY_STEPS: usize = 400;
+/// Steps after which a seed makes no progress.
 const MAX_STEPS: usize = 20_000;
 
 /// The contents of the log, and the transaction under way.

@@ -25,6 +25,8 @@ use crate::{
 pub(crate) const KEYS: i32 = 8;
 /// Maximum number of chunks that are read but not logged.
 const MEMORY: usize = 3;
+/// Items that a reader is ahead of the merge by, at most.
+const MAX_ITEMS: usize = 64;
 
 /// The readers.
 pub(crate) struct TwinReaders {
@@ -40,7 +42,7 @@ pub(crate) struct TwinReaders {
 impl Snapshot {
     /// Creates a snapshot whose readers are driven by the caller.
     pub(crate) fn twin(config: &SourceConfig, history: &Rc<RefCell<History>>) -> (Self, TwinReaders) {
-        let (sender, items) = mpsc::channel(64);
+        let (sender, items) = mpsc::channel(MAX_ITEMS);
         let (die, death) = oneshot::channel();
         let scheduler = Arc::new(SnapshotScheduler::new(config));
         let mut tasks = Tasks::new();
