@@ -6,7 +6,7 @@ use bson::{RawDocumentBuf, oid::ObjectId, rawdoc};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use driftless::mapping::{
     CollectionPlan, MappingFile, Plan,
-    target::{Catalog, Column, ColumnType, Filled, Table, TableName},
+    target::{Catalog, Column, ColumnType, Table, TableName},
 };
 
 const MAPPING: &str = r#"
@@ -20,36 +20,21 @@ manager_id = { path = "manager", reference = "users" }
 "#;
 
 fn plan() -> CollectionPlan {
-    let column = |name: &str, kind: ColumnType| Column {
-        name: name.to_owned(),
-        sql_type: kind.to_string(),
-        folds: false,
-        kind,
-        not_null: false,
-        has_default: false,
-        filled: Filled::ByUs,
-    };
     let columns = vec![
-        column("id", ColumnType::Uuid),
-        column("email", ColumnType::Text),
-        column("name", ColumnType::Varchar(Some(80))),
-        column("age", ColumnType::Int4),
-        column("score", ColumnType::Numeric { precision: Some(10), scale: 2 }),
-        column("height", ColumnType::Float8),
-        column("active", ColumnType::Bool),
-        column("created_at", ColumnType::Timestamptz { precision: 6 }),
-        column("city", ColumnType::Text),
-        column("manager_id", ColumnType::Uuid),
-        column("tags", ColumnType::Array(Box::new(ColumnType::Text))),
-        column("settings", ColumnType::Jsonb),
+        Column::new("id", ColumnType::Uuid),
+        Column::new("email", ColumnType::Text),
+        Column::new("name", ColumnType::Varchar(Some(80))),
+        Column::new("age", ColumnType::Int4),
+        Column::new("score", ColumnType::Numeric { precision: Some(10), scale: 2 }),
+        Column::new("height", ColumnType::Float8),
+        Column::new("active", ColumnType::Bool),
+        Column::new("created_at", ColumnType::Timestamptz { precision: 6 }),
+        Column::new("city", ColumnType::Text),
+        Column::new("manager_id", ColumnType::Uuid),
+        Column::new("tags", ColumnType::Array(Box::new(ColumnType::Text))),
+        Column::new("settings", ColumnType::Jsonb),
     ];
-    let table = Table {
-        name: TableName::new("app", "users"),
-        columns,
-        primary_key: vec!["id".to_owned()],
-        uniques: Vec::new(),
-        foreign_keys: Vec::new(),
-    };
+    let table = Table::new(TableName::new("app", "users"), &["id"], columns);
     let file = MappingFile::parse(MAPPING, "bench.toml").expect("a mapping file");
     let plan = Plan::compile(&file, &Catalog { tables: vec![table] }).expect("a plan");
     plan.collection("users").expect("the collection").clone()

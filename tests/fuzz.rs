@@ -12,7 +12,7 @@ use driftless::{
     log::{Headers, Record, envelope},
     mapping::{
         CollectionPlan, MappingFile, Plan,
-        target::{Catalog, Column, ColumnType, Filled, Finest, Table, TableName},
+        target::{Catalog, Column, ColumnType, Finest, Table, TableName},
     },
     model::{Change, ClusterTime, Key, Namespace, Op, ResumeToken, Version},
 };
@@ -44,27 +44,8 @@ id = "uuid5"
 [collections.things.columns]
 "#;
 
-fn column(name: impl Into<String>, kind: ColumnType) -> Column {
-    let sql_type = kind.to_string();
-    Column {
-        name: name.into(),
-        folds: false,
-        kind,
-        sql_type,
-        not_null: false,
-        has_default: false,
-        filled: Filled::ByUs,
-    }
-}
-
 fn table(name: &str, columns: Vec<Column>) -> Table {
-    Table {
-        name: TableName::new("app", name),
-        columns,
-        primary_key: vec!["id".to_owned()],
-        uniques: Vec::new(),
-        foreign_keys: Vec::new(),
-    }
+    Table::new(TableName::new("app", name), &["id"], columns)
 }
 
 fn kinds() -> Vec<ColumnType> {
@@ -142,7 +123,7 @@ fn plans() -> Vec<CollectionPlan> {
             };
             let text = format!("{PLAIN}value = {{ path = \"a\"{declared} }}\n");
             let file = MappingFile::parse(&text, "fuzz.toml").unwrap_or_else(|faults| panic!("{}", faults[0]));
-            let columns = vec![column("id", ColumnType::Uuid), column("value", kind.clone())];
+            let columns = vec![Column::new("id", ColumnType::Uuid), Column::new("value", kind.clone())];
             let catalog = Catalog { tables: vec![table("things", columns)] };
             let plan = Plan::compile(&file, &catalog).unwrap_or_else(|faults| panic!("{}", faults[0]));
             plan.collections()[0].clone()
@@ -279,8 +260,10 @@ fn decimal_text(bytes: [u8; 16]) -> String {
 }
 
 fn decimal_plan() -> CollectionPlan {
-    let columns =
-        vec![column("id", ColumnType::Uuid), column("value", ColumnType::Numeric { precision: None, scale: 0 })];
+    let columns = vec![
+        Column::new("id", ColumnType::Uuid),
+        Column::new("value", ColumnType::Numeric { precision: None, scale: 0 }),
+    ];
     let file = MappingFile::parse(PLAIN, "fuzz.toml").expect("a mapping file");
     let plan = Plan::compile(&file, &Catalog { tables: vec![table("things", columns)] }).expect("a plan");
     plan.collections()[0].clone()
@@ -323,15 +306,15 @@ fn check_file(text: &str) -> Result<(), TestCaseError> {
     match MappingFile::parse(text, "fuzz.toml") {
         Ok(file) => {
             let things = vec![
-                column("id", ColumnType::Uuid),
-                column("city", ColumnType::Text),
-                column("owner", ColumnType::Uuid),
+                Column::new("id", ColumnType::Uuid),
+                Column::new("city", ColumnType::Text),
+                Column::new("owner", ColumnType::Uuid),
             ];
             let parts = vec![
-                column("id", ColumnType::Uuid),
-                column("thing_id", ColumnType::Uuid),
-                column("place", ColumnType::Int4),
-                column("extra", ColumnType::Text),
+                Column::new("id", ColumnType::Uuid),
+                Column::new("thing_id", ColumnType::Uuid),
+                Column::new("place", ColumnType::Int4),
+                Column::new("extra", ColumnType::Text),
             ];
             let catalog = Catalog { tables: vec![table("things", things), table("parts", parts)] };
             if let Ok(plan) = Plan::compile(&file, &catalog) {

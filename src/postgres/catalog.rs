@@ -100,13 +100,8 @@ pub async fn read_catalog(session: &Session) -> Result<Catalog, Error> {
     for row in session.query(ACT, TABLES, &[]).await? {
         let oid: u32 = field(&row, 0, ACT)?;
         place.insert(oid, tables.len());
-        tables.push(Table {
-            name: TableName::new(field::<String>(&row, 1, ACT)?, field::<String>(&row, 2, ACT)?),
-            columns: Vec::new(),
-            primary_key: Vec::new(),
-            uniques: Vec::new(),
-            foreign_keys: Vec::new(),
-        });
+        let name = TableName::new(field::<String>(&row, 1, ACT)?, field::<String>(&row, 2, ACT)?);
+        tables.push(Table::new(name, &[], Vec::new()));
     }
     let oids = place.keys().copied().collect::<Vec<_>>();
     let types = Types::read(session).await?;

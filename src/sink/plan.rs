@@ -243,4 +243,4 @@ fn map(plan: &CollectionPlan, change: &Change) -> Content {
 
 #[cfg(test)]
 #[path = "plan_tests.rs"]
-pub(super) mod tests;
+pub(crate) mod tests;

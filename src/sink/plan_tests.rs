@@ -10,28 +10,15 @@ use crate::{
     log::FrontierRecord,
     mapping::{
         MappingFile,
-        target::{Catalog, Column, ColumnType, Filled, Table, TableName},
+        target::{Catalog, Column, ColumnType, Table, TableName},
     },
     model::{Frontier, Namespace},
 };
 
-pub(in crate::sink) fn users() -> Plan {
-    let column = |name: &str, kind, sql_type: &str| Column {
-        name: name.to_owned(),
-        kind,
-        sql_type: sql_type.to_owned(),
-        folds: false,
-        not_null: false,
-        has_default: false,
-        filled: Filled::ByUs,
-    };
-    let table = Table {
-        name: TableName::new("public", "users"),
-        columns: vec![column("id", ColumnType::Uuid, "uuid"), column("n", ColumnType::Int4, "integer")],
-        primary_key: vec!["id".to_owned()],
-        uniques: Vec::new(),
-        foreign_keys: Vec::new(),
-    };
+/// The plan of one collection, for every unit test that needs no more.
+pub(crate) fn users() -> Plan {
+    let columns = vec![Column::new("id", ColumnType::Uuid), Column::new("n", ColumnType::Int4)];
+    let table = Table::new(TableName::new("public", "users"), &["id"], columns);
     let text = "namespace = \"dns\"\n[collections.users]\ntable = \"public.users\"\nid = \"uuid5\"\n";
     let file = MappingFile::parse(text, "test").expect("a file");
     Plan::compile(&file, &Catalog { tables: vec![table] }).expect("a plan")

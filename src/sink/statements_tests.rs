@@ -9,26 +9,13 @@ use crate::mapping::{
 };
 
 fn column(name: &str, kind: ColumnType, sql_type: &str) -> Column {
-    Column {
-        name: name.to_owned(),
-        kind,
-        sql_type: sql_type.to_owned(),
-        folds: false,
-        not_null: false,
-        has_default: false,
-        filled: Filled::ByUs,
-    }
+    Column { sql_type: sql_type.to_owned(), ..Column::new(name, kind) }
 }
 
 fn table(name: &str, columns: Vec<Column>, uniques: &[&[&str]], foreign_keys: Vec<ForeignKey>) -> Table {
     let names = |names: &&[&str]| names.iter().map(|&name| name.to_owned()).collect();
-    Table {
-        name: TableName::new("app", name),
-        columns,
-        primary_key: vec!["id".to_owned()],
-        uniques: uniques.iter().map(names).collect(),
-        foreign_keys,
-    }
+    let uniques = uniques.iter().map(names).collect();
+    Table { uniques, foreign_keys, ..Table::new(TableName::new("app", name), &["id"], columns) }
 }
 
 fn references(column: &str, parent: &str) -> ForeignKey {

@@ -12,12 +12,10 @@ use rand_chacha::ChaCha8Rng;
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    mapping::{
-        CollectionPlan, MappingFile, Plan, Rows,
-        target::{Catalog, Column, ColumnType, Filled, Table, TableName},
-    },
+    mapping::{CollectionPlan, Plan, Rows},
     model::{ClusterTime, Frontier, Key, Version},
     reconcile::{bounds::Coverage, report::Kind},
+    sink::plan::tests::users,
     source::Read,
     target::{DocumentId, Entry, WaitingLetter},
 };
@@ -306,26 +304,4 @@ pub(super) fn document(id: &RawDocumentBuf, value: i32) -> RawDocumentBuf {
         _ => document.append(bson::raw::cstr!("n"), value),
     }
     document
-}
-
-fn users() -> Plan {
-    let column = |name: &str, kind, sql_type: &str| Column {
-        name: name.to_owned(),
-        kind,
-        sql_type: sql_type.to_owned(),
-        folds: false,
-        not_null: false,
-        has_default: false,
-        filled: Filled::ByUs,
-    };
-    let table = Table {
-        name: TableName::new("public", "users"),
-        columns: vec![column("id", ColumnType::Uuid, "uuid"), column("n", ColumnType::Int4, "integer")],
-        primary_key: vec!["id".to_owned()],
-        uniques: Vec::new(),
-        foreign_keys: Vec::new(),
-    };
-    let text = "namespace = \"dns\"\n[collections.users]\ntable = \"public.users\"\nid = \"uuid5\"\n";
-    let file = MappingFile::parse(text, "test").expect("a file");
-    Plan::compile(&file, &Catalog { tables: vec![table] }).expect("a plan")
 }

@@ -32,6 +32,12 @@ pub struct Table {
 }
 
 impl Table {
+    /// A table with these columns and this primary key, without other constraints.
+    pub fn new(name: TableName, primary_key: &[&str], columns: Vec<Column>) -> Self {
+        let primary_key = primary_key.iter().map(|&column| column.to_owned()).collect();
+        Self { name, columns, primary_key, uniques: Vec::new(), foreign_keys: Vec::new() }
+    }
+
     /// The column of that name.
     pub fn column(&self, name: &str) -> Option<&Column> {
         self.columns.iter().find(|column| column.name == name)
@@ -69,6 +75,15 @@ pub struct Column {
     pub has_default: bool,
     /// Who writes it.
     pub filled: Filled,
+}
+
+impl Column {
+    /// A column that takes NULL, has no default, and is filled by us.
+    pub fn new(name: impl Into<String>, kind: ColumnType) -> Self {
+        let sql_type = kind.to_string();
+        let (folds, not_null, has_default) = (false, false, false);
+        Self { name: name.into(), kind, sql_type, folds, not_null, has_default, filled: Filled::ByUs }
+    }
 }
 
 /// Who writes a column.

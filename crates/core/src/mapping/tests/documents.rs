@@ -36,16 +36,7 @@ id = { column = "id", from = "code" }
 "#;
 
 fn column(name: &str, kind: ColumnType) -> Column {
-    let sql_type = kind.to_string();
-    Column {
-        name: name.to_owned(),
-        folds: false,
-        kind,
-        sql_type,
-        not_null: false,
-        has_default: true,
-        filled: Filled::ByUs,
-    }
+    Column { has_default: true, ..Column::new(name, kind) }
 }
 
 fn required(name: &str, kind: ColumnType) -> Column {
@@ -53,13 +44,7 @@ fn required(name: &str, kind: ColumnType) -> Column {
 }
 
 fn table(name: &str, key: &[&str], columns: Vec<Column>) -> Table {
-    Table {
-        name: TableName::new("app", name),
-        columns,
-        primary_key: key.iter().map(|name| (*name).to_owned()).collect(),
-        uniques: Vec::new(),
-        foreign_keys: Vec::new(),
-    }
+    Table::new(TableName::new("app", name), key, columns)
 }
 
 fn plan() -> CollectionPlan {

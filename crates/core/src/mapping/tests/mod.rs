@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::{
     CollectionPlan, Found, Loss, MappingFile, Plan, Reached, Row, TablePlan,
-    target::{Catalog, Column, ColumnType, Filled, Table, TableName},
+    target::{Catalog, Column, ColumnType, Table, TableName},
 };
 
 mod children;
@@ -34,25 +34,11 @@ fn table(name: &str, key: usize, columns: &str) -> Table {
                 "uuids" => ColumnType::Array(Box::new(ColumnType::Uuid)),
                 _ => ColumnType::Text,
             };
-            let sql_type = kind.to_string();
-            Column {
-                name: name.to_owned(),
-                kind,
-                sql_type,
-                folds: false,
-                not_null,
-                has_default: false,
-                filled: Filled::ByUs,
-            }
+            Column { not_null, ..Column::new(name, kind) }
         })
         .collect();
-    Table {
-        name: TableName::new("public", name),
-        primary_key: columns[..key].iter().map(|column| column.name.clone()).collect(),
-        columns,
-        uniques: Vec::new(),
-        foreign_keys: Vec::new(),
-    }
+    let primary_key = columns[..key].iter().map(|column| column.name.clone()).collect();
+    Table { primary_key, ..Table::new(TableName::new("public", name), &[], columns) }
 }
 
 fn catalog(tables: &[(&str, usize, &str)]) -> Catalog {

@@ -66,7 +66,11 @@ fn faults_of_a_child(#[case] text: &str, #[case] expected: &str) {
 #[test]
 fn empty_elements_are_those_of_an_array() {
     let catalog = Catalog {
-        tables: vec![table("a", &["id"], vec![column("id", ColumnType::Text), column("v", ColumnType::Text)])],
+        tables: vec![table(
+            "a",
+            &["id"],
+            vec![Column::new("id", ColumnType::Text), Column::new("v", ColumnType::Text)],
+        )],
     };
     let text = "[collections.a]\ntable = \"app.a\"\nid = \"text\"\ncolumns.v = { empty_elements = \"drop\" }";
     assert_snapshot!(faults(text, &catalog), @r#"

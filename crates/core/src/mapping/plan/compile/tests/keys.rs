@@ -10,7 +10,7 @@ use super::*;
 #[case::text("integer", ColumnType::Text)]
 #[case::short("hex", ColumnType::Varchar(Some(23)))]
 fn a_key_must_fit_its_rule(#[case] rule: &str, #[case] kind: ColumnType) {
-    let catalog = Catalog { tables: vec![table("a", &["id"], vec![column("id", kind)])] };
+    let catalog = Catalog { tables: vec![table("a", &["id"], vec![Column::new("id", kind)])] };
     let text = format!("namespace = \"dns\"\n[collections.a]\ntable = \"app.a\"\nid = \"{rule}\"");
     assert!(faults(&text, &catalog).contains("which this id rule cannot fill"));
 }
@@ -21,8 +21,8 @@ fn a_key_must_fit_its_rule(#[case] rule: &str, #[case] kind: ColumnType) {
 #[case::input_170_generated(&["id"], Filled::Generated, "is filled by PostgreSQL")]
 #[case::input_170_identity(&["id"], Filled::Identity, "is filled by PostgreSQL")]
 fn a_key_must_be_ours(#[case] key: &[&str], #[case] filled: Filled, #[case] expected: &str) {
-    let id = Column { filled, ..column("id", ColumnType::Text) };
-    let catalog = Catalog { tables: vec![table("a", key, vec![id, column("b", ColumnType::Text)])] };
+    let id = Column { filled, ..Column::new("id", ColumnType::Text) };
+    let catalog = Catalog { tables: vec![table("a", key, vec![id, Column::new("b", ColumnType::Text)])] };
     let found = faults("[collections.a]\ntable = \"app.a\"\nid = \"text\"", &catalog);
     assert!(found.contains(expected), "{found}");
 }
@@ -56,11 +56,12 @@ fn ids_that_are_looked_up() {
 #[test]
 fn one_missing_namespace_is_one_fault() {
     let child = |name: &str| {
-        let mut table = table(name, &["id"], vec![column("id", ColumnType::Uuid), column("plan_id", ColumnType::Text)]);
+        let mut table =
+            table(name, &["id"], vec![Column::new("id", ColumnType::Uuid), Column::new("plan_id", ColumnType::Text)]);
         table.columns[1].not_null = true;
         table
     };
-    let plans = table("plans", &["id"], vec![column("id", ColumnType::Text)]);
+    let plans = table("plans", &["id"], vec![Column::new("id", ColumnType::Text)]);
     let catalog = Catalog { tables: vec![plans, child("a"), child("b"), child("c")] };
     let children = |rule: &str| {
         let child = |name| {
@@ -78,10 +79,12 @@ fn one_missing_namespace_is_one_fault() {
 
 #[test]
 fn an_id_below_an_element_whose_id_is_no_uuid_needs_a_namespace() {
-    let plans = table("plans", &["id"], vec![column("id", ColumnType::Uuid)]);
-    let mut parts = table("parts", &["id"], vec![column("id", ColumnType::Text), column("plan_id", ColumnType::Uuid)]);
+    let plans = table("plans", &["id"], vec![Column::new("id", ColumnType::Uuid)]);
+    let mut parts =
+        table("parts", &["id"], vec![Column::new("id", ColumnType::Text), Column::new("plan_id", ColumnType::Uuid)]);
     parts.columns[1].not_null = true;
-    let bits = table("bits", &["id"], vec![column("id", ColumnType::Uuid), column("part_id", ColumnType::Text)]);
+    let bits =
+        table("bits", &["id"], vec![Column::new("id", ColumnType::Uuid), Column::new("part_id", ColumnType::Text)]);
     let catalog = Catalog { tables: vec![plans, parts, bits] };
     let text = r#"
 [collections.plans]

@@ -16,27 +16,8 @@ mod plans;
 mod tables;
 mod variants;
 
-fn column(name: &str, kind: ColumnType) -> Column {
-    let sql_type = kind.to_string();
-    Column {
-        name: name.to_owned(),
-        folds: false,
-        kind,
-        sql_type,
-        not_null: false,
-        has_default: false,
-        filled: Filled::ByUs,
-    }
-}
-
 fn table(name: &str, key: &[&str], columns: Vec<Column>) -> Table {
-    Table {
-        name: TableName::new("app", name),
-        columns,
-        primary_key: key.iter().map(|name| (*name).to_owned()).collect(),
-        uniques: Vec::new(),
-        foreign_keys: Vec::new(),
-    }
+    Table::new(TableName::new("app", name), key, columns)
 }
 
 fn foreign_key(column: &str, parent: &str) -> ForeignKey {
@@ -53,11 +34,11 @@ fn shop() -> Catalog {
         "users",
         &["id"],
         vec![
-            column("id", ColumnType::Uuid),
-            column("email", ColumnType::Citext),
-            column("manager_id", ColumnType::Uuid),
-            Column { filled: Filled::Generated, ..column("search", ColumnType::Text) },
-            column("created", ColumnType::Timestamp { precision: 6 }),
+            Column::new("id", ColumnType::Uuid),
+            Column::new("email", ColumnType::Citext),
+            Column::new("manager_id", ColumnType::Uuid),
+            Column { filled: Filled::Generated, ..Column::new("search", ColumnType::Text) },
+            Column::new("created", ColumnType::Timestamp { precision: 6 }),
         ],
     );
     users.foreign_keys = vec![foreign_key("manager_id", "users")];
@@ -66,9 +47,9 @@ fn shop() -> Catalog {
         "plans",
         &["id"],
         vec![
-            column("id", ColumnType::Uuid),
-            column("owner_id", ColumnType::Uuid),
-            column("tags", ColumnType::Array(Box::new(ColumnType::Text))),
+            Column::new("id", ColumnType::Uuid),
+            Column::new("owner_id", ColumnType::Uuid),
+            Column::new("tags", ColumnType::Array(Box::new(ColumnType::Text))),
         ],
     );
     plans.foreign_keys = vec![foreign_key("owner_id", "users")];
@@ -76,10 +57,10 @@ fn shop() -> Catalog {
         "parts",
         &["id"],
         vec![
-            column("id", ColumnType::Uuid),
-            column("plan_id", ColumnType::Uuid),
-            column("position", ColumnType::Int4),
-            Column { not_null: true, ..column("title", ColumnType::Varchar(Some(80))) },
+            Column::new("id", ColumnType::Uuid),
+            Column::new("plan_id", ColumnType::Uuid),
+            Column::new("position", ColumnType::Int4),
+            Column { not_null: true, ..Column::new("title", ColumnType::Varchar(Some(80))) },
         ],
     );
     Catalog { tables: vec![parts, plans, users] }
@@ -115,15 +96,15 @@ fn faults(text: &str, catalog: &Catalog) -> String {
 
 /// `app.t` (id, a, b NOT NULL, j, n NOT NULL UNIQUE), `app.c` keyed (t_id, at), `app.g` keyed (id), and `app.ids`.
 fn language() -> Catalog {
-    let not_null = |name, kind| Column { not_null: true, ..column(name, kind) };
+    let not_null = |name, kind| Column { not_null: true, ..Column::new(name, kind) };
     let mut t = table(
         "t",
         &["id"],
         vec![
-            column("id", ColumnType::Uuid),
-            column("a", ColumnType::Text),
+            Column::new("id", ColumnType::Uuid),
+            Column::new("a", ColumnType::Text),
             not_null("b", ColumnType::Text),
-            column("j", ColumnType::Jsonb),
+            Column::new("j", ColumnType::Jsonb),
             not_null("n", ColumnType::Int4),
         ],
     );
@@ -131,10 +112,14 @@ fn language() -> Catalog {
     let c = table(
         "c",
         &["t_id", "at"],
-        vec![column("t_id", ColumnType::Uuid), column("at", ColumnType::Int4), column("v", ColumnType::Text)],
+        vec![
+            Column::new("t_id", ColumnType::Uuid),
+            Column::new("at", ColumnType::Int4),
+            Column::new("v", ColumnType::Text),
+        ],
     );
-    let g = table("g", &["id"], vec![column("id", ColumnType::Uuid), column("c_id", ColumnType::Uuid)]);
-    let ids = table("ids", &[], vec![column("old", ColumnType::Text), column("new", ColumnType::Uuid)]);
+    let g = table("g", &["id"], vec![Column::new("id", ColumnType::Uuid), Column::new("c_id", ColumnType::Uuid)]);
+    let ids = table("ids", &[], vec![Column::new("old", ColumnType::Text), Column::new("new", ColumnType::Uuid)]);
     Catalog { tables: vec![t, c, g, ids] }
 }
 

@@ -33,9 +33,9 @@ fn input_096_a_column_without_a_time_zone_is_a_warning() {
 
 #[test]
 fn input_170_what_postgresql_fills_is_left_alone() {
-    let mut counted = column("number", ColumnType::Int8);
+    let mut counted = Column::new("number", ColumnType::Int8);
     counted.filled = Filled::Identity;
-    let catalog = Catalog { tables: vec![table("a", &["id"], vec![column("id", ColumnType::Text), counted])] };
+    let catalog = Catalog { tables: vec![table("a", &["id"], vec![Column::new("id", ColumnType::Text), counted])] };
     let plan = compile("[collections.a]\ntable = \"app.a\"\nid = \"text\"", &catalog).expect("a plan");
     assert_eq!(plan.collections()[0].tables[0].columns.len(), 1);
 }

@@ -5,8 +5,8 @@ use super::*;
 #[test]
 fn every_fault_at_once() {
     let mut catalog = shop();
-    catalog.tables[2].columns.push(Column { not_null: true, ..column("code", ColumnType::Text) });
-    catalog.tables[2].columns.push(column("place", ColumnType::Unsupported("point".to_owned())));
+    catalog.tables[2].columns.push(Column { not_null: true, ..Column::new("code", ColumnType::Text) });
+    catalog.tables[2].columns.push(Column::new("place", ColumnType::Unsupported("point".to_owned())));
     let text = r#"
 namespace = "dns"
 [collections.plans]
@@ -111,12 +111,12 @@ fn who_shares_says_so(#[case] first: &str, #[case] second: &str, #[case] expecte
 #[test]
 fn a_default_is_written_as_a_document_would_hold_it() {
     let moments = vec![
-        column("id", ColumnType::Text),
-        column("day", ColumnType::Date),
-        column("at", ColumnType::Timestamptz { precision: 6 }),
-        column("read", ColumnType::Date),
-        column("counted", ColumnType::Timestamptz { precision: 6 }),
-        column("plain", ColumnType::Date),
+        Column::new("id", ColumnType::Text),
+        Column::new("day", ColumnType::Date),
+        Column::new("at", ColumnType::Timestamptz { precision: 6 }),
+        Column::new("read", ColumnType::Date),
+        Column::new("counted", ColumnType::Timestamptz { precision: 6 }),
+        Column::new("plain", ColumnType::Date),
     ];
     let catalog = Catalog { tables: vec![table("moments", &["id"], moments)] };
     let text = r#"

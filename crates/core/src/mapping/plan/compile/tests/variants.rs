@@ -38,7 +38,7 @@ columns.t_id = { path = "t", reference = "u" }
 
 #[test]
 fn two_kinds_for_documents_without_one_are_a_fault() {
-    let tables = ["a", "b"].map(|name| table(name, &["id"], vec![column("id", ColumnType::Text)]));
+    let tables = ["a", "b"].map(|name| table(name, &["id"], vec![Column::new("id", ColumnType::Text)]));
     let catalog = Catalog { tables: tables.to_vec() };
     let text = r#"
 [collections.things]
