@@ -21,6 +21,9 @@ const MIGRATIONS: &[Migration] = &[
     Migration { id: 7, name: "key_rule", sql: include_str!("migrations/0007_key_rule.sql") },
     Migration { id: 8, name: "no_such_collection", sql: include_str!("migrations/0008_no_such_collection.sql") },
     Migration { id: 9, name: "reconcile_total", sql: include_str!("migrations/0009_reconcile_total.sql") },
+    Migration { id: 10, name: "proof", sql: include_str!("migrations/0010_proof.sql") },
+    Migration { id: 11, name: "guard", sql: include_str!("migrations/0011_guard.sql") },
+    Migration { id: 12, name: "evidence", sql: include_str!("migrations/0012_evidence.sql") },
 ];
 
 /// Key of the advisory lock: roughly "driftless" as a number.

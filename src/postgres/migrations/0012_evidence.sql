@@ -1,0 +1,22 @@
+-- Both sides of a document, or a row, as they were before a repair. It holds values, so only the owner of the schema reads it.
+CREATE TABLE driftless.evidence (
+    id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    finding    bigint  NOT NULL REFERENCES driftless.finding (id) ON DELETE CASCADE,
+    -- The document as BSON; NULL: the source did not have it.
+    document   bytea,
+    as_of_t    bigint,
+    as_of_i    bigint,
+    -- The rows by table: {"schema.table": [row, ...]}.
+    rows       jsonb   NOT NULL,
+    at         timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+REVOKE ALL ON driftless.evidence FROM PUBLIC;
+-- What a request asks for beyond reading the document again, and for which finding.
+ALTER TABLE driftless.repair
+    ADD COLUMN finding bigint REFERENCES driftless.finding (id) ON DELETE SET NULL,
+    -- The ledger's version is wrong: the change that is published replaces it, whatever it is.
+    ADD COLUMN reset   boolean NOT NULL DEFAULT false,
+    -- A row that no document stands behind: it is removed, by primary key.
+    ADD COLUMN relation text,
+    ADD COLUMN row_key  jsonb,
+    ALTER COLUMN key DROP NOT NULL;
