@@ -28,7 +28,7 @@ use super::{
 use crate::{
     mapping::CollectionPlan,
     model::{ClusterTime, Key},
-    source,
+    source::{self, ReadTime},
     target::DocumentId,
 };
 
@@ -85,7 +85,7 @@ impl<S: SourceSide, T: TargetSide> Pass<'_, S, T> {
     async fn everything(&mut self) -> Result<(), Error> {
         let mut after: Option<RawDocumentBuf> = None;
         loop {
-            let chunk = self.pieces.chunk(after.as_deref()).await?;
+            let chunk = self.pieces.chunk(after.as_deref(), ReadTime::NOW).await?;
             let examined = self.examiner.present(&chunk.documents, chunk.read_at).await?;
             self.tally.take(chunk.read_at, examined);
             if chunk.end {
@@ -114,7 +114,7 @@ impl<S: SourceSide, T: TargetSide> Pass<'_, S, T> {
     /// Examines documents by `_id`, whether they still exist or not.
     async fn by_ids(&mut self, ids: &[RawDocumentBuf]) -> Result<(), Error> {
         let mut rest = ids;
-        while let Some(Piece { asked, documents, read_at }) = self.pieces.next_of(&mut rest).await? {
+        while let Some(Piece { asked, documents, read_at }) = self.pieces.next_of(&mut rest, ReadTime::NOW).await? {
             let held = documents.iter().filter_map(|document| Key::from_id(&source::id_of(document)?));
             let held: HashSet<Key> = held.collect();
             let asked = asked.iter().filter_map(|id| Some(DocumentId { key: Key::from_id(id)?, id: Some(id.clone()) }));
@@ -130,7 +130,7 @@ impl<S: SourceSide, T: TargetSide> Pass<'_, S, T> {
     /// Examines the live ledger entries whose documents the source does not hold.
     async fn way_back(&mut self, live: Vec<DocumentId>) -> Result<(), Error> {
         let ids: Vec<RawDocumentBuf> = live.iter().filter_map(|document| document.id.clone()).collect();
-        let read = self.source.existing(&ids).await?;
+        let read = self.source.existing(&ids, ReadTime::NOW).await?;
         let held: HashSet<Key> = read.value.iter().filter_map(|id| Key::from_id(id)).collect();
         let not_held = live.into_iter().filter(|document| !held.contains(&document.key));
         let (gone, unknown): (Vec<_>, Vec<_>) = not_held.partition(|document| document.id.is_some());

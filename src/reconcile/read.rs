@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use super::{Error, bounds::Bounds, sides::SourceSide};
 use crate::{
     model::ClusterTime,
-    source::{Chunk, ChunkSizer, Read},
+    source::{Chunk, ChunkSizer, Read, ReadTime},
 };
 
 /// Documents that were read by `_id`.
@@ -31,22 +31,26 @@ impl<'a, S: SourceSide> PieceReader<'a, S> {
     }
 
     /// Reads the documents that follow `after` in the order of `_id`.
-    pub(super) async fn chunk(&mut self, after: Option<&RawDocument>) -> Result<Chunk, Error> {
+    pub(super) async fn chunk(&mut self, after: Option<&RawDocument>, at: ReadTime) -> Result<Chunk, Error> {
         let began = Instant::now();
-        let chunk = self.source.chunk(after, self.sizer.limits()).await?;
+        let chunk = self.source.chunk(after, self.sizer.limits(), at).await?;
         self.sizer.learn(chunk.documents.len(), chunk.bytes, began.elapsed());
         Ok(chunk)
     }
 
     /// Removes the first of these `{_id: …}` from the list and reads their documents; returns `None` when the list is empty.
-    pub(super) async fn next_of<'i>(&mut self, ids: &mut &'i [RawDocumentBuf]) -> Result<Option<Piece<'i>>, Error> {
+    pub(super) async fn next_of<'i>(
+        &mut self,
+        ids: &mut &'i [RawDocumentBuf],
+        at: ReadTime,
+    ) -> Result<Option<Piece<'i>>, Error> {
         if ids.is_empty() {
             return Ok(None);
         }
         let (asked, rest) = ids.split_at(ids.len().min(self.sizer.limits().documents));
         *ids = rest;
         let began = Instant::now();
-        let Read { value: documents, read_at } = self.source.by_ids(asked).await?;
+        let Read { value: documents, read_at } = self.source.by_ids(asked, at).await?;
         let bytes = documents.iter().map(|document| document.as_bytes().len()).sum();
         self.sizer.learn(documents.len(), bytes, began.elapsed());
         Ok(Some(Piece { asked, documents, read_at }))

@@ -10,15 +10,12 @@ use super::{
 };
 use crate::{
     mapping::{CollectionPlan, Rows},
-    model::{ClusterTime, Frontier, Key},
+    model::{Frontier, Key},
     postgres::Session,
     sink::Prepared,
     source::{Chunk, Limits, Read, ReadTime, SnapshotReader},
     target::{DocumentId, Entry, TargetReader},
 };
-
-/// The majority's state when the read begins.
-const NOW: ReadTime = ReadTime::AtLeast(ClusterTime { t: 0, i: 0 });
 
 /// A collection of the source.
 #[derive(Clone, Copy)]
@@ -38,20 +35,20 @@ impl SourceSide for SourceCollection<'_> {
         Ok(self.reader.estimate(self.name).await?)
     }
 
-    async fn chunk(&self, after: Option<&RawDocument>, limits: Limits) -> Result<Chunk, Error> {
-        Ok(self.reader.chunk(self.name, after, limits, NOW).await?)
+    async fn chunk(&self, after: Option<&RawDocument>, limits: Limits, at: ReadTime) -> Result<Chunk, Error> {
+        Ok(self.reader.chunk(self.name, after, limits, at).await?)
     }
 
     async fn sample(&self, size: usize) -> Result<Vec<RawDocumentBuf>, Error> {
         Ok(self.reader.sample_ids(self.name, size).await?)
     }
 
-    async fn by_ids(&self, ids: &[RawDocumentBuf]) -> Result<Read<Vec<RawDocumentBuf>>, Error> {
-        Ok(self.reader.by_ids(self.name, ids, NOW).await?)
+    async fn by_ids(&self, ids: &[RawDocumentBuf], at: ReadTime) -> Result<Read<Vec<RawDocumentBuf>>, Error> {
+        Ok(self.reader.by_ids(self.name, ids, at).await?)
     }
 
-    async fn existing(&self, ids: &[RawDocumentBuf]) -> Result<Read<Vec<RawDocumentBuf>>, Error> {
-        Ok(self.reader.existing(self.name, ids, NOW).await?)
+    async fn existing(&self, ids: &[RawDocumentBuf], at: ReadTime) -> Result<Read<Vec<RawDocumentBuf>>, Error> {
+        Ok(self.reader.existing(self.name, ids, at).await?)
     }
 }
 

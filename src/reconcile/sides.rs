@@ -11,11 +11,13 @@ use super::Error;
 use crate::{
     mapping::Rows,
     model::{Frontier, Key},
-    source::{Chunk, Limits, Read},
+    source::{Chunk, Limits, Read, ReadTime},
     target::{Difference, DocumentId, Entry, WaitingLetter},
 };
 
-/// One collection of the source. Every read is as of one cluster time, which a majority has reached.
+/// One collection of the source. Every read is as of one cluster time, which a majority has reached: the stated one, or now.
+/// Reads at a stated time fail with [`source::Error::SnapshotTooOld`](crate::source::Error::SnapshotTooOld) when the server has no
+/// history of it any more.
 pub(crate) trait SourceSide: Sync {
     /// Returns whether the collection exists.
     fn exists(&self) -> impl Future<Output = Result<bool, Error>> + Send;
@@ -24,17 +26,29 @@ pub(crate) trait SourceSide: Sync {
     fn estimate(&self) -> impl Future<Output = Result<u64, Error>> + Send;
 
     /// Reads the documents that follow `after` in the order of `_id`.
-    fn chunk(&self, after: Option<&RawDocument>, limits: Limits) -> impl Future<Output = Result<Chunk, Error>> + Send;
+    fn chunk(
+        &self,
+        after: Option<&RawDocument>,
+        limits: Limits,
+        at: ReadTime,
+    ) -> impl Future<Output = Result<Chunk, Error>> + Send;
 
     /// Chooses random documents; returns up to `size` different `{_id: …}`.
     fn sample(&self, size: usize) -> impl Future<Output = Result<Vec<RawDocumentBuf>, Error>> + Send;
 
     /// Reads the documents with these ids, as far as they exist.
-    fn by_ids(&self, ids: &[RawDocumentBuf]) -> impl Future<Output = Result<Read<Vec<RawDocumentBuf>>, Error>> + Send;
+    fn by_ids(
+        &self,
+        ids: &[RawDocumentBuf],
+        at: ReadTime,
+    ) -> impl Future<Output = Result<Read<Vec<RawDocumentBuf>>, Error>> + Send;
 
     /// Returns the `{_id: …}` whose documents exist.
-    fn existing(&self, ids: &[RawDocumentBuf])
-    -> impl Future<Output = Result<Read<Vec<RawDocumentBuf>>, Error>> + Send;
+    fn existing(
+        &self,
+        ids: &[RawDocumentBuf],
+        at: ReadTime,
+    ) -> impl Future<Output = Result<Read<Vec<RawDocumentBuf>>, Error>> + Send;
 }
 
 /// The rows of one collection. Every call reads one snapshot of the target.

@@ -40,6 +40,11 @@ pub enum ReadTime {
     At(ClusterTime),
 }
 
+impl ReadTime {
+    /// The majority's state when the read begins.
+    pub const NOW: Self = Self::AtLeast(ClusterTime { t: 0, i: 0 });
+}
+
 /// Bounds of a chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {

@@ -13,7 +13,7 @@ use crate::{
         Error,
         sides::{Compared, SourceSide, TargetSide},
     },
-    source::{Chunk, Limits, Read},
+    source::{Chunk, Limits, Read, ReadTime},
     target::{Difference, DocumentId, Entry},
 };
 
@@ -28,16 +28,17 @@ impl SourceSide for SourceTwin {
         Ok(self.0.asked().await.documents.len() as u64)
     }
 
-    async fn chunk(&self, after: Option<&RawDocument>, limits: Limits) -> Result<Chunk, Error> {
+    async fn chunk(&self, after: Option<&RawDocument>, limits: Limits, at: ReadTime) -> Result<Chunk, Error> {
         let after_key = after.and_then(Key::from_id);
         let state = self.0.asked().await;
+        let (read_at, held) = state.documents_at(at);
         let from = after_key.map_or(Bound::Unbounded, Bound::Excluded);
-        let mut rest = state.documents.range((from, Bound::Unbounded));
+        let mut rest = held.range((from, Bound::Unbounded));
         let read: Vec<_> = rest.by_ref().take(limits.documents).collect();
         let last_id = read.last().map(|(key, _)| state.ids[*key].clone()).or(after.map(RawDocument::to_owned));
         let documents: Vec<_> = read.into_iter().map(|(key, value)| document(&state.ids[key], *value)).collect();
         let bytes = documents.iter().map(|document| document.as_bytes().len()).sum();
-        Ok(Chunk { documents, bytes, read_at: state.now, last_id, end: rest.next().is_none() })
+        Ok(Chunk { documents, bytes, read_at, last_id, end: rest.next().is_none() })
     }
 
     async fn sample(&self, size: usize) -> Result<Vec<RawDocumentBuf>, Error> {
@@ -47,15 +48,18 @@ impl SourceSide for SourceTwin {
         Ok(keys.choose_multiple(rng, size).map(|key| ids[*key].clone()).collect())
     }
 
-    async fn by_ids(&self, ids: &[RawDocumentBuf]) -> Result<Read<Vec<RawDocumentBuf>>, Error> {
+    async fn by_ids(&self, ids: &[RawDocumentBuf], at: ReadTime) -> Result<Read<Vec<RawDocumentBuf>>, Error> {
         let mut state = self.0.asked().await;
         state.asked_again += ids.len();
-        Ok(state.read(state.held(ids).map(|(id, value)| document(id, value)).collect()))
+        let (read_at, held) = state.documents_at(at);
+        let found = ids.iter().filter_map(|id| Some(document(id, *held.get(&Key::from_id(id)?)?)));
+        Ok(Read { value: found.collect(), read_at })
     }
 
-    async fn existing(&self, ids: &[RawDocumentBuf]) -> Result<Read<Vec<RawDocumentBuf>>, Error> {
-        let state = self.0.asked().await;
-        Ok(state.read(state.held(ids).map(|(id, _)| id.clone()).collect()))
+    async fn existing(&self, ids: &[RawDocumentBuf], at: ReadTime) -> Result<Read<Vec<RawDocumentBuf>>, Error> {
+        let (read_at, held) = self.0.asked().await.documents_at(at);
+        let found = ids.iter().filter(|id| Key::from_id(id).is_some_and(|key| held.contains_key(&key)));
+        Ok(Read { value: found.cloned().collect(), read_at })
     }
 }
 

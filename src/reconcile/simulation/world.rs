@@ -16,7 +16,7 @@ use crate::{
     model::{ClusterTime, Frontier, Key, Version},
     reconcile::{bounds::Coverage, report::Kind},
     sink::plan::tests::users,
-    source::Read,
+    source::ReadTime,
     target::{DocumentId, Entry, WaitingLetter},
 };
 
@@ -48,6 +48,8 @@ pub(super) struct State {
     pub(super) ids: BTreeMap<Key, RawDocumentBuf>,
     pub(super) now: ClusterTime,
     pub(super) documents: BTreeMap<Key, i32>,
+    /// The documents after each write, by its cluster time.
+    past: BTreeMap<ClusterTime, BTreeMap<Key, i32>>,
     writes_left: u32,
     /// Events that are not applied yet.
     events: VecDeque<Event>,
@@ -92,6 +94,7 @@ impl World {
             ids: ids.map(|id| (Key::from_id(&id).expect("a key"), id)).collect(),
             now: ClusterTime { t: 100, i: 1 },
             documents: BTreeMap::new(),
+            past: BTreeMap::new(),
             writes_left: 0,
             events: VecDeque::new(),
             holds: BTreeMap::new(),
@@ -184,6 +187,7 @@ impl State {
             Op::Delete => self.documents.remove(&key),
             Op::Replace(_) | Op::Update => self.documents.insert(key.clone(), value),
         };
+        self.past.insert(self.now, self.documents.clone());
         self.damaged.remove(&key);
         self.events.push_back(Event { time: self.now, key, op });
     }
@@ -271,6 +275,7 @@ impl State {
             }
             _ => {
                 self.documents.remove(&key);
+                self.past.insert(self.now, self.documents.clone());
                 Kind::Extra
             }
         };
@@ -278,8 +283,15 @@ impl State {
         self.allowed.insert((key, kind));
     }
 
-    pub(super) fn read<T>(&self, value: T) -> Read<T> {
-        Read { value, read_at: self.now }
+    /// The documents as of a read, and its cluster time.
+    pub(super) fn documents_at(&self, at: ReadTime) -> (ClusterTime, BTreeMap<Key, i32>) {
+        match at {
+            ReadTime::AtLeast(_) => (self.now, self.documents.clone()),
+            ReadTime::At(time) => {
+                let past = self.past.range(..=time).next_back();
+                (time, past.map(|(_, documents)| documents.clone()).unwrap_or_default())
+            }
+        }
     }
 
     pub(super) fn document_id(&self, key: &Key) -> DocumentId {
@@ -288,11 +300,6 @@ impl State {
 
     pub(super) fn live_keys(&self) -> impl Iterator<Item = &Key> {
         self.ledger.iter().filter(|(_, entry)| !entry.deleted).map(|(key, _)| key)
-    }
-
-    pub(super) fn held(&self, ids: &[RawDocumentBuf]) -> impl Iterator<Item = (&RawDocumentBuf, i32)> {
-        let keys: Vec<Key> = ids.iter().map(|id| Key::from_id(id).expect("a key")).collect();
-        keys.into_iter().filter_map(|key| Some((&self.ids[&key], *self.documents.get(&key)?)))
     }
 }
 

@@ -103,6 +103,16 @@ impl Frontier {
     pub fn covers(self, time: ClusterTime) -> bool {
         time < self.0
     }
+
+    /// The last cluster time that the bound covers: reads as of it contain nothing that lies beyond the bound. `None` for zero,
+    /// which covers nothing.
+    pub fn last_covered(self) -> Option<ClusterTime> {
+        let ClusterTime { t, i } = self.0;
+        match i.checked_sub(1) {
+            Some(i) => Some(ClusterTime { t, i }),
+            None => Some(ClusterTime { t: t.checked_sub(1)?, i: u32::MAX }),
+        }
+    }
 }
 
 impl fmt::Display for Frontier {
@@ -147,5 +157,10 @@ mod tests {
         assert!(!Frontier(time).covers(time));
         assert!(Frontier(time.next()).covers(time));
         assert_eq!(ClusterTime { t: 7, i: u32::MAX }.next(), ClusterTime { t: 8, i: 0 });
+        for bound in [time, ClusterTime { t: 8, i: 0 }] {
+            let last = Frontier(bound).last_covered().expect("it covers something");
+            assert!(Frontier(bound).covers(last) && !Frontier(bound).covers(last.next()));
+        }
+        assert_eq!(Frontier::default().last_covered(), None);
     }
 }
