@@ -4,6 +4,7 @@
 
 pub mod applied;
 pub mod dead_letters;
+pub mod findings;
 pub mod load_indexes;
 pub mod repairs;
 pub mod replay;
