@@ -5,7 +5,9 @@
 pub mod applied;
 pub mod dead_letters;
 pub mod findings;
+pub(crate) mod lead;
 pub mod load_indexes;
+pub(crate) mod proofs;
 pub mod repairs;
 pub mod replay;
 pub mod results;

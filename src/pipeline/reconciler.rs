@@ -1,4 +1,7 @@
-//! The reconciler role: pass after pass over all collections.
+//! The reconciler role: one process of a migration leads and proves, the others stand by.
+//!
+//! The leader runs its tasks beside each other. Each has sessions of its own to read with; what it records goes through the
+//! session that holds the lead.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -12,17 +15,22 @@ use super::{
 };
 use crate::{
     config::Config,
-    control::results::{self, ReconcileResult},
+    control::{
+        lead::{Candidate, Lead},
+        proofs::{self, Planned},
+        results::{self, ReconcileResult},
+    },
     log::{Topics, ejson},
     mapping::{CollectionFile, MappingFile},
     metrics as names,
     model::Key,
-    postgres::{self, Purpose, Session, Watch},
+    postgres::{self, Postgres, Purpose, Session, Watch},
     reconcile::{self, Bounds, Coverage, Report, SourceCollection, TargetCollection},
     sink::Prepared,
     source::{self, Limits, Source},
     status::{Phase, Role, Status},
     target::{self, Entry},
+    tasks::Tasks,
 };
 
 /// Compares both sides.
@@ -40,6 +48,7 @@ pub struct ReconcilerRole {
 /// Both sides, ready to be compared.
 pub(crate) struct Comparison {
     source: source::SnapshotReader,
+    target: Postgres,
     session: Session,
     prepared: Prepared,
     watch: Watch,
@@ -71,7 +80,7 @@ impl Comparison {
             wait: config.reconcile.wait,
             findings: Bounds::FINDINGS,
         };
-        Ok(Self { source: source.reader(), session, prepared, watch, topics, bounds })
+        Ok(Self { source: source.reader(), target, session, prepared, watch, topics, bounds })
     }
 
     /// Lists more findings in its reports, or fewer. A stored result stays within [`Bounds::FINDINGS`].
@@ -84,6 +93,12 @@ impl Comparison {
     /// The mapped collections, by place.
     pub(crate) fn collections(&self) -> Vec<String> {
         self.prepared.all().collections().iter().map(|plan| plan.collection.clone()).collect()
+    }
+
+    /// The collections, by place, with their plans.
+    fn planned(&self) -> Vec<Planned> {
+        let plans = self.prepared.all().collections().iter().zip(self.prepared.ids());
+        plans.map(|(plan, id)| Planned { collection: *id, plan: plan.digest() }).collect()
     }
 
     /// Compares one collection, by place, and stores the result; `None` while its snapshot is not applied.
@@ -142,19 +157,22 @@ fn result(report: &Report, plan: [u8; 16]) -> ReconcileResult {
 impl ReconcilerRole {
     /// Runs until cancelled.
     pub async fn run(self, cancel: CancellationToken) {
-        attempts(Role::Reconciler, &self.status, &self.config, cancel.clone(), || self.passes(&cancel)).await;
+        attempts(Role::Reconciler, &self.status, &self.config, cancel.clone(), || self.candidate(&cancel)).await;
     }
 
-    /// Compares with one plan after the other.
-    async fn passes(&self, cancel: &CancellationToken) -> Result<(), Error> {
+    /// Proves with one plan after the other, once this process leads.
+    async fn candidate(&self, cancel: &CancellationToken) -> Result<(), Error> {
+        let mut lead = None;
         while !cancel.is_cancelled() {
             let connected = cancel.run_until_cancelled(Comparison::connect(&self.config, &self.mapping)).await;
             let comparison = match connected {
                 None => break,
                 Some(Err(Error::Sink(postgres::Error::CatalogChanged))) => continue,
-                Some(comparison) => comparison?,
+                Some(comparison) => Arc::new(comparison?),
             };
-            if let Err(error) = self.compare(&comparison, cancel).await {
+            self.overview.compiled(comparison.prepared.all());
+            let served = cancel.run_until_cancelled(self.serve(&comparison, &mut lead)).await;
+            if let Some(Err(error)) = served {
                 let halt = |error: &Error| halt(Role::Reconciler, &self.status, error);
                 outdated(error, &comparison.watch, comparison.prepared.look(), halt, cancel).await?;
             }
@@ -162,23 +180,60 @@ impl ReconcilerRole {
         Ok(())
     }
 
-    /// Passes over all collections until cancelled.
+    /// Stands by until this process leads, and proves with one plan. Dropping it ends all its tasks.
+    ///
+    /// # Errors
+    /// [`postgres::Error::CatalogChanged`] when the plan is older than the catalog; else the first of any task.
+    async fn serve(&self, comparison: &Arc<Comparison>, lead: &mut Option<Arc<Lead>>) -> Result<(), Error> {
+        let lead = match lead {
+            Some(lead) => lead,
+            None => lead.insert(Arc::new(self.stand_by(comparison).await?)),
+        };
+        proofs::plan(&*lead.session().await, &comparison.planned()).await?;
+        self.status.phase(Role::Reconciler, Phase::Running);
+        let mut tasks = Tasks::new();
+        let samples = Samples { config: self.config.clone(), comparison: comparison.clone() };
+        tasks.spawn("samples", samples.run());
+        tasks.failure().await.map_or(Ok(()), Err)
+    }
+
+    /// Waits until no other process leads.
+    async fn stand_by(&self, comparison: &Comparison) -> Result<Lead, Error> {
+        let candidate = Candidate::new(comparison.target.open(Purpose::Read).await?).await?;
+        let mut poll = tokio::time::interval(STANDBY_POLL_INTERVAL);
+        while !candidate.ask().await? {
+            self.status.phase(Role::Reconciler, Phase::Standby);
+            poll.tick().await;
+            comparison.prepared.still_fits(&comparison.session).await?;
+        }
+        Ok(candidate.lead())
+    }
+}
+
+/// Interval at which a process on standby asks for the lead: how long nobody proves after a leader has died.
+const STANDBY_POLL_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The task that compares random documents of all collections.
+struct Samples {
+    config: Arc<Config>,
+    comparison: Arc<Comparison>,
+}
+
+impl Samples {
+    /// Passes over all collections.
     ///
     /// # Errors
     /// [`postgres::Error::CatalogChanged`] when the plan is older than the catalog; else those of either side.
-    async fn compare(&self, comparison: &Comparison, cancel: &CancellationToken) -> Result<(), Error> {
-        self.overview.compiled(comparison.prepared.all());
+    async fn run(self) -> Result<(), Error> {
+        let Self { config, comparison } = self;
         let mut known: HashMap<usize, Known> = HashMap::new();
-        let mut interval = tokio::time::interval(self.config.reconcile.interval);
+        let mut interval = tokio::time::interval(config.reconcile.interval);
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        while cancel.run_until_cancelled(interval.tick()).await.is_some() {
+        loop {
+            interval.tick().await;
             comparison.prepared.still_fits(&comparison.session).await?;
             for (place, name) in comparison.collections().iter().enumerate() {
-                // A pass writes nothing but its result, so it can be dropped anywhere.
-                let pass = comparison.pass(place, Coverage::Sample(self.config.reconcile.sample));
-                let Some(report) = cancel.run_until_cancelled(pass).await else { return Ok(()) };
-                let report = report?;
-                self.status.phase(Role::Reconciler, Phase::Running);
+                let report = comparison.pass(place, Coverage::Sample(config.reconcile.sample)).await?;
                 let Some(report) = report else { continue };
                 let known = known.entry(place).or_default();
                 let gone = known.gone(&report);
@@ -190,7 +245,6 @@ impl ReconcilerRole {
                 }
             }
         }
-        Ok(())
     }
 }
 

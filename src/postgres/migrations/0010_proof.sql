@@ -65,6 +65,10 @@ CREATE TABLE driftless.proof (
     -- Why no pass counts, although one was complete; NULL: it counts.
     void_because text,
     void_at      timestamptz,
+    -- Since when the reconciler's change stream has given every change of the collection, its own included; NULL: it follows it
+    -- not yet. A chunk as of an earlier time proves nothing, because changes behind it would be judged by nobody.
+    since_t      bigint,
+    since_i      bigint,
     -- Every key that changed before this cluster time is judged (exclusive); the wall clock of which that is true.
     verified_t   bigint,
     verified_i   bigint,
@@ -105,6 +109,18 @@ CREATE TABLE driftless.delta (
     token_i    bigint NOT NULL,
     stored_at  timestamptz NOT NULL DEFAULT clock_timestamp()
 ) WITH (fillfactor = 50);
+
+-- Documents that a chunk could not judge, and whose changes the change stream need not give again. They wait like its keys.
+CREATE TABLE driftless.undecided (
+    collection integer NOT NULL REFERENCES driftless.collection (id) ON DELETE CASCADE,
+    key        bytea   NOT NULL,
+    -- The document's `{_id: ...}`, where it cannot be read from `key` (a hash).
+    target     bytea,
+    -- The document is proven up to here (exclusive): the time of the chunk.
+    since_t    bigint  NOT NULL,
+    since_i    bigint  NOT NULL,
+    PRIMARY KEY (collection, key)
+);
 
 -- What each process says of its roles, about once a second, for those that must know whether all of them work.
 CREATE TABLE driftless.process (
