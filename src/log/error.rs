@@ -125,6 +125,12 @@ pub enum Error {
         /// The topic, if the client library names it.
         topic: String,
     },
+    /// Topics do not exist. Only source and sink create them.
+    #[error("read the topics {}: they do not exist", .topics.join(", "))]
+    TopicsMissing {
+        /// The topics.
+        topics: Vec<String>,
+    },
     /// A topic was deleted while it was in use.
     #[error("use the topic `{topic}`: it was deleted")]
     TopicGone {
@@ -197,6 +203,9 @@ impl Error {
                 "check that a broker is listening at `log.brokers`, that its advertised.listeners can be reached from here, and that \
                  `security.protocol`, user, password and authorities under `log.client` fit that listener",
             ),
+            Self::TopicsMissing { .. } => {
+                Some("start the source and the sink with this mapping: they create the topics")
+            }
             Self::State { .. } | Self::Token { .. } => Some("a newer version may have written it: run that version"),
             _ => None,
         }
@@ -221,7 +230,7 @@ impl Classify for Error {
             | Self::Token { .. }
             | Self::OffsetLost { .. } => Class::Halt,
             // The next attempt creates a deleted topic, and starts at its beginning.
-            Self::TopicGone { .. } | Self::TopicReplaced { .. } => Class::Transient,
+            Self::TopicGone { .. } | Self::TopicReplaced { .. } | Self::TopicsMissing { .. } => Class::Transient,
             Self::Unreachable { .. } | Self::Timeout { .. } | Self::Fenced { .. } | Self::Unusable | Self::Ended(_) => {
                 Class::Transient
             }

@@ -81,7 +81,29 @@ impl Topics {
             }
             tokio::time::sleep(POLL_INTERVAL).await;
         };
-        let faults = found.faults(&wanted);
+        Self::verified(cfg, namespaces, &wanted, &found)
+    }
+
+    /// Verifies the existing topics and creates none.
+    ///
+    /// # Errors
+    /// Fails with [`Error::TopicsMissing`] until source or sink has created all of them, with [`Error::Faults`], which lists every fault,
+    /// or with [`Error::Kafka`] or [`Error::Timeout`].
+    pub async fn find(cfg: &LogConfig, namespaces: &[Namespace]) -> Result<Self, Error> {
+        let wanted = Wanted::all(cfg, namespaces)?;
+        let admin = Arc::new(client::create(&client::settings(cfg)?, Context::default())?);
+        let found = Survey::take(cfg, &admin, &wanted).await?;
+        let missing = wanted.iter().filter(|topic| !found.topics.contains_key(&topic.name));
+        let topics: Vec<String> = missing.map(|topic| topic.name.clone()).collect();
+        if topics.is_empty() {
+            Self::verified(cfg, namespaces, &wanted, &found)
+        } else {
+            Err(Error::TopicsMissing { topics })
+        }
+    }
+
+    fn verified(cfg: &LogConfig, namespaces: &[Namespace], wanted: &[Wanted], found: &Survey) -> Result<Self, Error> {
+        let faults = found.faults(wanted);
         if !faults.is_empty() {
             return Err(Error::Faults(faults));
         }

@@ -26,7 +26,11 @@ pub(crate) async fn attempts<F>(
     let backoff = Backoff { min: config.retry.min, max: config.retry.max };
     let stalled = |error: &Error, delay: Duration| {
         let reason = retry::chain(error);
-        tracing::warn!(role = role.as_str(), reason, retry_in = ?delay, "stalled");
+        if error.awaits_the_sink() {
+            tracing::info!(role = role.as_str(), reason, retry_in = ?delay, "waits for the sink");
+        } else {
+            tracing::warn!(role = role.as_str(), reason, retry_in = ?delay, "stalled");
+        }
         status.stalled(role, reason);
     };
     while let Err(error) = retry::retry_transient(backoff, &cancel, stalled, &mut attempt).await {

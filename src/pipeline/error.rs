@@ -42,8 +42,8 @@ pub enum Error {
     /// The mapping does not fit the target.
     #[error("fit the mapping to the target: {}", list(.0))]
     Mapping(Vec<mapping::Fault>),
-    /// The target cannot be written as it is.
-    #[error("write the target: {}", .0.iter().map(|fault| fault.what.as_str()).collect::<Vec<_>>().join("; "))]
+    /// The target cannot be used as it is.
+    #[error("use the target as it is: {}", .0.iter().map(|fault| fault.what.as_str()).collect::<Vec<_>>().join("; "))]
     TargetUnsuited(Vec<postgres::Fault>),
     /// The stored state is of another source or target.
     #[error("go on with the stored state")]
@@ -65,6 +65,15 @@ impl Error {
             Self::Mapping(_) | Self::TargetUnsuited(_) => true,
             Self::Sink(error) | Self::Reconcile(reconcile::Error::Target(error)) => error.concerns_the_target(),
             Self::Worker(WorkerFailed::Error { source, .. }) => source.concerns_the_target(),
+            _ => false,
+        }
+    }
+
+    /// Whether the sink, when it starts, does what is missing.
+    pub fn awaits_the_sink(&self) -> bool {
+        match self {
+            Self::Sink(error) => error.awaits_the_sink(),
+            Self::Log(log::Error::TopicsMissing { .. }) => true,
             _ => false,
         }
     }
@@ -139,5 +148,5 @@ fn all<'a>(hints: impl Iterator<Item = &'a str>) -> String {
             all.push(hint);
         }
     }
-    format!("{}; `driftless check` names all of it", all.join("; "))
+    format!("{}; `driftless check` names all of it", all.join("; ").trim_end_matches(';'))
 }

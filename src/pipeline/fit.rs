@@ -1,4 +1,4 @@
-//! The target, found fit for the mapping: sink and reconciler begin here.
+//! The target, found fit for the mapping: sink and reconciler begin here. The sink makes what is missing; a reader waits for it.
 
 use std::sync::Arc;
 
@@ -8,8 +8,11 @@ use super::{error::Error, identity};
 use crate::{
     config::Config,
     mapping::{MappingFile, Plan, target::Catalog},
-    model::Namespace,
-    postgres::{Look, Postgres, Purpose, Session, Watch, faults_of_target, migrate, read_catalog, suited::writable},
+    model::{Namespace, SourceIdentity},
+    postgres::{
+        self, Look, Postgres, Purpose, Session, Watch, faults_of_target, migrate, read_catalog, schema,
+        suited::{faults_of_reader, writable},
+    },
     sink::Prepared,
 };
 
@@ -21,7 +24,7 @@ pub(super) struct Fit {
     pub(super) catalog: Catalog,
 }
 
-/// Looks at the target, brings the schema `driftless` up to date and makes the plan ready.
+/// For the sink: looks at the target, brings the schema `driftless` up to date and makes the plan ready.
 ///
 /// # Errors
 /// [`Error::Mapping`] and [`Error::TargetUnsuited`] halt; those of the target by their cause.
@@ -37,8 +40,33 @@ pub(super) async fn fit(config: &Config, mapping: &MappingFile) -> Result<Fit, E
         return Err(Error::TargetUnsuited(faults));
     }
     migrate(&control).await?;
-    identity::claim(config, &control, &identity::configured(config)).await?;
+    identity::claim(config, &control).await?;
     let prepared = Prepared::new(&control, Arc::new(plan), &catalog).await?;
+    Ok(Fit { control, target, prepared, catalog })
+}
+
+/// For a reader of both sides: looks at the target as the sink has prepared it. Changes nothing, and needs no right to write the
+/// mapped tables.
+///
+/// # Errors
+/// [`postgres::Error::SchemaBehind`] and [`postgres::Error::NotRegistered`] until the sink has done its part; else those of [`fit`].
+pub(super) async fn find(config: &Config, mapping: &MappingFile, source: &SourceIdentity) -> Result<Fit, Error> {
+    let target = Postgres::new(&config.sink, &config.log.prefix)?;
+    let control = target.open(Purpose::Control).await?;
+    writable(&control).await?;
+    // First of all: what is missing in a target of another migration is not missing.
+    let identity = postgres::identity::target(&control).await?;
+    identity::compare(config, Some(source), Some(&identity)).await?;
+    schema::exists(&control).await?;
+    let catalog = read_catalog(&control).await?;
+    let plan = Plan::compile(mapping, &catalog).map_err(Error::Mapping)?;
+    let faults = faults_of_reader(&control, &plan).await?;
+    if !faults.is_empty() {
+        return Err(Error::TargetUnsuited(faults));
+    }
+    postgres::identity::compare(&control, source).await?;
+    schema::is_current(&control).await?;
+    let prepared = Prepared::find(&control, Arc::new(plan), &catalog).await?;
     Ok(Fit { control, target, prepared, catalog })
 }
 

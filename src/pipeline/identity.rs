@@ -47,14 +47,19 @@ fn compare_with(
     Ok(())
 }
 
-/// For a role that writes PostgreSQL: compares both records with the configuration, and writes the one there.
+/// For the sink: compares both records with the configuration, and writes the one in PostgreSQL. The sink does not reach the source,
+/// so it takes the replica set from the record that the leader has made.
 ///
 /// # Errors
 /// Those of [`compare`] and of [`identity::claim`].
-pub(super) async fn claim(config: &Config, control: &Session, source: &SourceIdentity) -> Result<(), Error> {
+pub(super) async fn claim(config: &Config, control: &Session) -> Result<(), Error> {
     let target = identity::target(control).await?;
-    compare(config, Some(source), Some(&target)).await?;
-    Ok(identity::claim(control, source).await?)
+    let mut source = configured(config);
+    if let Some(recorded) = stored_identity(&config.log).await? {
+        compare_with(&recorded, &config.log.prefix, Some(&source), Some(&target))?;
+        source.replica_set = recorded.source.replica_set;
+    }
+    Ok(identity::claim(control, &source).await?)
 }
 
 /// The source as the configuration names it, for a role that does not reach it.

@@ -10,8 +10,8 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Error, Overview, attempts,
     drift::Known,
-    fit::{Fit, fit, outdated},
-    halt, identity, namespaces,
+    fit::{Fit, find, outdated},
+    halt, namespaces,
 };
 use crate::{
     config::Config,
@@ -57,19 +57,19 @@ pub(crate) struct Comparison {
 }
 
 impl Comparison {
-    /// Connects to both sides.
+    /// Connects to both sides; changes neither.
     ///
     /// # Errors
-    /// Those of either side, and [`Error::Mapping`] when the mapping does not fit the target.
+    /// Those of either side, [`Error::Mapping`] when the mapping does not fit the target, and an error that
+    /// [awaits the sink](Error::awaits_the_sink) while schema, collections or topics are missing.
     pub(crate) async fn connect(config: &Config, mapping: &MappingFile) -> Result<Self, Error> {
-        let fit = fit(config, mapping).await?;
         let source = Source::connect(&config.source).await?;
         let collections = mapping.collections().map(CollectionFile::name);
-        identity::claim(config, &fit.control, &source.identity(collections).await?).await?;
+        let fit = find(config, mapping, &source.identity(collections).await?).await?;
         let watch = fit.watch(config);
         let Fit { target, prepared, .. } = fit;
         let session = target.open(Purpose::Read).await?;
-        let topics = Topics::ensure(&config.log, &namespaces(config, prepared.all())).await?;
+        let topics = Topics::find(&config.log, &namespaces(config, prepared.all())).await?;
         let limits = Limits {
             documents: config.source.chunk_documents,
             bytes: usize::try_from(config.source.chunk_bytes.as_u64()).unwrap_or(usize::MAX),

@@ -159,6 +159,17 @@ pub enum Error {
         /// The last migration of this binary.
         known: i32,
     },
+    /// The schema `driftless` does not exist yet, or is older than this version. Only the sink makes and migrates it.
+    #[error("read schema driftless: {}", lacking(*found, *known))]
+    SchemaBehind {
+        /// The migration of the database; `None` without the schema.
+        found: Option<i32>,
+        /// The last migration of this binary.
+        known: i32,
+    },
+    /// A collection or table of the mapping is not registered in the schema `driftless` yet. Only the sink registers them.
+    #[error("read the state of {0}: the sink has not registered it")]
+    NotRegistered(String),
     /// The catalog of the target has changed since the plan was made. Nothing was written.
     #[error("use the plan: the catalog of the target has changed since it was made")]
     CatalogChanged,
@@ -211,6 +222,13 @@ pub enum Error {
     },
 }
 
+fn lacking(found: Option<i32>, known: i32) -> String {
+    found.map_or_else(
+        || "it does not exist".to_owned(),
+        |found| format!("it is at migration {found}, this version needs {known}"),
+    )
+}
+
 fn shown(offset: &Option<i64>) -> String {
     offset.map_or_else(|| "the earliest record".to_owned(), |offset| format!("offset {offset}"))
 }
@@ -243,6 +261,11 @@ impl Error {
             }
             _ => false,
         }
+    }
+
+    /// Returns whether the sink, when it starts, does what is missing.
+    pub fn awaits_the_sink(&self) -> bool {
+        matches!(self, Self::SchemaBehind { .. } | Self::NotRegistered(_))
     }
 
     /// Returns the remedy, if the error itself does not name it.
@@ -284,6 +307,10 @@ impl Error {
             Self::SchemaNewer { .. } | Self::NewerRecord { .. } => {
                 Some("run the version that wrote it, or a newer one")
             }
+            Self::SchemaBehind { .. } => {
+                Some("start the sink, of this version: it makes the schema; `driftless schema apply` does so, too")
+            }
+            Self::NotRegistered(_) => Some("start the sink with this mapping"),
             Self::Log(error) => error.hint(),
             Self::Url { hint, .. } => Some(hint),
             Self::ReadOnly { .. } => Some(
@@ -324,9 +351,12 @@ impl Classify for Error {
             | Self::KeyChanged { .. }
             | Self::KeyRuleChanged { .. }
             | Self::Task { .. } => Class::Halt,
-            Self::Standby | Self::Silent { .. } | Self::OffsetMoved { .. } | Self::CopyRefused { .. } => {
-                Class::Transient
-            }
+            Self::SchemaBehind { .. }
+            | Self::NotRegistered(_)
+            | Self::Standby
+            | Self::Silent { .. }
+            | Self::OffsetMoved { .. }
+            | Self::CopyRefused { .. } => Class::Transient,
             Self::Connect(cause) | Self::Statement { source: cause, .. } => cause.class(),
             Self::Log(error) => error.class(),
         }

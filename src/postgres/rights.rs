@@ -1,4 +1,4 @@
-//! Checks the rights that the role of the sink needs, and builds the statements that grant the missing ones.
+//! Checks the rights that the roles of the sink and of the reconciler need, and builds the statements that grant the missing ones.
 //!
 //! The role that creates the schema `driftless` owns it and needs no further rights there. If another role created the schema,
 //! the rights on its objects are checked like those on the tables of the application.
@@ -18,6 +18,13 @@ SELECT 'TABLE', format('%I.%I', n.nspname, c.relname), array_agg(r.name ORDER BY
  CROSS JOIN unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) WITH ORDINALITY AS r(name, place)
  WHERE (e.written OR r.name = 'SELECT') AND NOT has_table_privilege(c.oid, r.name)
  GROUP BY n.nspname, c.relname ORDER BY n.nspname, c.relname";
+
+/// Checks tables that are only read.
+const READ_TABLES: &str = "
+SELECT 'TABLE', format('%I.%I', n.nspname, c.relname), ARRAY['SELECT']
+  FROM unnest($1::text[], $2::text[]) AS e(schema, name)
+  JOIN pg_namespace AS n ON n.nspname = e.schema JOIN pg_class AS c ON c.relnamespace = n.oid AND c.relname = e.name
+ WHERE NOT has_table_privilege(c.oid, 'SELECT') ORDER BY n.nspname, c.relname";
 
 const SCHEMAS: &str = "
 SELECT 'SCHEMA', quote_ident(nspname), ARRAY['USAGE'] FROM pg_namespace
@@ -52,6 +59,28 @@ SELECT 'FUNCTION', p.oid::regprocedure::text, ARRAY['EXECUTE'] FROM pg_proc AS p
  WHERE p.pronamespace = to_regnamespace('driftless') AND p.prorettype <> 'trigger'::regtype
    AND NOT has_function_privilege(p.oid, 'EXECUTE')
  ORDER BY 1 DESC, 2";
+
+/// The tables of the schema `driftless` in which the reconciler stores what it finds.
+const RESULTS: [&str; 9] = [
+    "baseline_chunk",
+    "delta",
+    "finding",
+    "foreign_write",
+    "integrity",
+    "orphan",
+    "process",
+    "proof",
+    "reconcile_result",
+];
+
+/// Checks the tables of the schema `driftless` for the reconciler, which writes only its results. Only the owner reads `evidence`.
+const CONTROL_OF_READER: &str = "
+SELECT 'TABLE', format('%I.%I', 'driftless', c.relname), array_agg(r.name ORDER BY r.place)
+  FROM pg_class AS c
+ CROSS JOIN unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) WITH ORDINALITY AS r(name, place)
+ WHERE c.relnamespace = to_regnamespace('driftless') AND c.relkind = 'r' AND c.relname <> 'evidence'
+   AND (c.relname = ANY ($1) OR r.name = 'SELECT') AND NOT has_table_privilege(c.oid, r.name)
+ GROUP BY c.relname ORDER BY c.relname";
 
 /// Lists objects of other owners, because a migration changes tables, which only their owner may do.
 const OWNED_BY_OTHERS: &str = "
@@ -88,8 +117,27 @@ pub(crate) async fn missing_rights(session: &Session, plan: &Plan) -> Result<Opt
     if foreign.is_empty() {
         lacks.add(&session.query(ACT, CONTROL, &[]).await?)?;
     }
-    let role: String = field(&session.query_one(ACT, "SELECT quote_ident(current_user)", &[]).await?, 0, ACT)?;
-    Ok(lacks.fault(&role, &foreign))
+    Ok(lacks.fault(&role(session).await?, &foreign))
+}
+
+/// Returns one fault for all rights that the reconciler lacks, which reads the tables and stores its results; `None` if it lacks none.
+///
+/// # Errors
+/// Fails with [`Error::Statement`], whose class follows the cause.
+pub(crate) async fn missing_reading_rights(session: &Session, plan: &Plan) -> Result<Option<Fault>, Error> {
+    let wanted = Wanted::of(plan);
+    let (mut schemas, names) =
+        wanted.tables.keys().map(|table| (&*table.schema, &*table.name)).unzip::<_, _, Vec<_>, Vec<_>>();
+    let mut lacks = Lacks::default();
+    lacks.add(&session.query(ACT, READ_TABLES, &[&schemas, &names]).await?)?;
+    schemas.push("driftless");
+    lacks.add(&session.query(ACT, SCHEMAS, &[&schemas]).await?)?;
+    lacks.add(&session.query(ACT, CONTROL_OF_READER, &[&RESULTS.as_slice()]).await?)?;
+    Ok(lacks.fault(&role(session).await?, &[]))
+}
+
+async fn role(session: &Session) -> Result<String, Error> {
+    field(&session.query_one(ACT, "SELECT quote_ident(current_user)", &[]).await?, 0, ACT)
 }
 
 /// The tables and columns that a plan reads and writes.

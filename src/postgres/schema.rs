@@ -67,6 +67,36 @@ pub(crate) async fn is_behind(session: &Session) -> Result<bool, Error> {
     Ok(MIGRATIONS.last().is_some_and(|last| last.id > found))
 }
 
+/// Makes sure that the schema exists and is that of this version; changes nothing.
+///
+/// # Errors
+/// Fails with [`Error::SchemaBehind`] until the sink has made or migrated the schema, with [`Error::SchemaNewer`], which halts, or
+/// with [`Error::Statement`], whose class follows the cause.
+pub(crate) async fn is_current(session: &Session) -> Result<(), Error> {
+    let act = "find migrations";
+    let known = MIGRATIONS.last().map_or(0, |last| last.id);
+    let row = session.query_one(act, "SELECT max(id) FROM driftless.migration", &[]).await?;
+    match field(&row, 0, act)? {
+        Some(found) if found > known => Err(Error::SchemaNewer { found, known }),
+        Some(found) if found == known => Ok(()),
+        found => Err(Error::SchemaBehind { found, known }),
+    }
+}
+
+/// Makes sure that the schema exists, whatever its version and whatever the role may read in it.
+///
+/// # Errors
+/// Fails with [`Error::SchemaBehind`] until the sink has made the schema, or with [`Error::Statement`], whose class follows the cause.
+pub(crate) async fn exists(session: &Session) -> Result<(), Error> {
+    let act = "find schema driftless";
+    let sql = "SELECT EXISTS (SELECT FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace \
+                               WHERE n.nspname = 'driftless' AND c.relname = 'migration')";
+    match field(&session.query_one(act, sql, &[]).await?, 0, act)? {
+        true => Ok(()),
+        false => Err(Error::SchemaBehind { found: None, known: MIGRATIONS.last().map_or(0, |last| last.id) }),
+    }
+}
+
 /// Runs the missing migrations inside the transaction of the caller.
 pub(crate) async fn run_missing(session: &Session) -> Result<Vec<&'static Migration>, Error> {
     session.execute("lock migrations", "SELECT pg_advisory_xact_lock($1)", &[&LOCK]).await?;

@@ -3,7 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Error, Fault, Session, rights::missing_rights, session::field};
+use tokio_postgres::Row;
+
+use super::{
+    Error, Fault, Session,
+    rights::{missing_reading_rights, missing_rights},
+    session::field,
+};
 use crate::mapping::{Plan, TablePlan, target::TableName};
 
 const ACT: &str = "check the tables of the target";
@@ -27,6 +33,9 @@ const FLAWS: [(&str, &str); 4] = [
         "DROP RULE, and use a trigger instead",
     ),
 ];
+
+/// The place of the flaw in [`FLAWS`] that keeps a reader from seeing all rows.
+const HIDES_ROWS: usize = 0;
 
 const FLAGS: &str = "
 SELECT n.nspname::text, c.relname::text, quote_ident(current_user), row_security_active(c.oid),
@@ -77,19 +86,42 @@ pub async fn faults(session: &Session, plan: &Plan) -> Result<Vec<Fault>, Error>
     Ok(faults)
 }
 
+/// Returns what keeps a role that only reads the tables of the plan from seeing all of their rows, or from storing its own results.
+///
+/// # Errors
+/// Fails with [`Error::Statement`], whose class follows the cause.
+pub(crate) async fn faults_of_reader(session: &Session, plan: &Plan) -> Result<Vec<Fault>, Error> {
+    let tables = plan.collections().iter().flat_map(|plan| &plan.tables).map(|plan| &plan.table);
+    let (schemas, names): (Vec<&str>, Vec<&str>) = tables.map(|table| (&*table.schema, &*table.name)).unzip();
+    let mut faults = Vec::new();
+    for row in session.query(ACT, FLAGS, &[&schemas, &names]).await? {
+        faults.extend(flaw(&row, HIDES_ROWS)?);
+    }
+    faults.dedup();
+    faults.extend(missing_reading_rights(session, plan).await?);
+    Ok(faults)
+}
+
+/// The fault of that place in [`FLAWS`], if the table of a row of [`FLAGS`] has it.
+fn flaw(row: &Row, at: usize) -> Result<Option<Fault>, Error> {
+    if !field::<bool>(row, 3 + at, ACT)? {
+        return Ok(None);
+    }
+    let table = TableName::new(field::<String>(row, 0, ACT)?, field::<String>(row, 1, ACT)?);
+    let role: String = field(row, 2, ACT)?;
+    let fill = |text: &str| text.replace("{t}", &table.to_string()).replace("{r}", &role);
+    let (what, hint) = FLAWS[at];
+    Ok(Some(Fault { what: fill(what), hint: fill(hint), stops: true }))
+}
+
 async fn of_tables(session: &Session, plan: &Plan) -> Result<Vec<Fault>, Error> {
     let plans = plan.collections().iter().flat_map(|plan| &plan.tables).map(|plan| (&plan.table, plan));
     let plans = plans.collect::<BTreeMap<_, _>>();
     let (schemas, names): (Vec<&str>, Vec<&str>) = plans.keys().map(|table| (&*table.schema, &*table.name)).unzip();
     let mut faults = Vec::new();
     for row in session.query(ACT, FLAGS, &[&schemas, &names]).await? {
-        let table = TableName::new(field::<String>(&row, 0, ACT)?, field::<String>(&row, 1, ACT)?);
-        let role: String = field(&row, 2, ACT)?;
-        for (at, (what, hint)) in FLAWS.iter().enumerate() {
-            if field(&row, 3 + at, ACT)? {
-                let fill = |text: &str| text.replace("{t}", &table.to_string()).replace("{r}", &role);
-                faults.push(Fault { what: fill(what), hint: fill(hint), stops: true });
-            }
+        for at in 0..FLAWS.len() {
+            faults.extend(flaw(&row, at)?);
         }
     }
     let mut indexes: BTreeMap<TableName, Vec<Index>> = BTreeMap::new();

@@ -45,16 +45,37 @@ impl Prepared {
     /// # Errors
     /// [`Error::TableGone`], [`Error::TableTaken`], [`Error::KeyRuleChanged`] and [`Error::KeyChanged`] halt; [`Error::Statement`] by its cause.
     pub async fn new(session: &Session, plan: Arc<Plan>, catalog: &Catalog) -> Result<Self, Error> {
-        let tables = plan.collections().iter().flat_map(|collection| &collection.tables);
-        let mut tables = tables.map(|table| table.table.to_string()).collect::<Vec<_>>();
-        tables.sort();
-        tables.dedup();
-        let guards = guards::find(session, &tables).await?;
-        let statements =
-            plan.collections().iter().map(|collection| CollectionStatements::new(collection, catalog, &guards));
-        let statements = statements.collect::<Result<Vec<_>, Error>>()?;
+        let statements = statements(session, &plan, catalog).await?;
         let registered = register(session, &plan, &statements);
-        let (ids, relations) = session.transaction("register the mapping", true, registered).await?;
+        let registered = session.transaction("register the mapping", true, registered).await?;
+        Self::with(session, plan, catalog, statements, registered).await
+    }
+
+    /// Writes the statements, and finds the collections and tables as the sink has registered them; registers nothing.
+    ///
+    /// # Errors
+    /// [`Error::NotRegistered`] until the sink has registered this mapping; else those of [`Self::new`].
+    pub async fn find(session: &Session, plan: Arc<Plan>, catalog: &Catalog) -> Result<Self, Error> {
+        let statements = statements(session, &plan, catalog).await?;
+        if let Some(taken) = identity::tables_taken(session, &plan).await?.into_iter().next() {
+            return Err(Error::TableTaken(taken));
+        }
+        let ids = find_collections(session, &plan).await?;
+        key_rule::compare(session, &plan).await?;
+        let mut relations = Vec::with_capacity(statements.len());
+        for collection in &statements {
+            relations.push(find_tables(session, &collection.tables).await?);
+        }
+        Self::with(session, plan, catalog, statements, (ids, relations)).await
+    }
+
+    async fn with(
+        session: &Session,
+        plan: Arc<Plan>,
+        catalog: &Catalog,
+        statements: Vec<CollectionStatements>,
+        (ids, relations): (Vec<i32>, Vec<Vec<i32>>),
+    ) -> Result<Self, Error> {
         let tables = Tables::of(&plan);
         let look = Look::at(session, &tables).await?;
         // Later looks are compared with this one, so it has to be of the catalog that the plan was made from.
@@ -197,6 +218,15 @@ impl Prepared {
     }
 }
 
+async fn statements(session: &Session, plan: &Plan, catalog: &Catalog) -> Result<Vec<CollectionStatements>, Error> {
+    let tables = plan.collections().iter().flat_map(|collection| &collection.tables);
+    let mut tables = tables.map(|table| table.table.to_string()).collect::<Vec<_>>();
+    tables.sort();
+    tables.dedup();
+    let guards = guards::find(session, &tables).await?;
+    plan.collections().iter().map(|collection| CollectionStatements::new(collection, catalog, &guards)).collect()
+}
+
 /// Numbers collections and their tables, unless another migration writes one of these.
 async fn register(
     session: &Session,
@@ -212,11 +242,7 @@ async fn register(
                SELECT i.id, e.* FROM driftless.identity AS i, unnest($1::text[]) AS e WHERE i.prefix = $2 \
                ON CONFLICT DO NOTHING";
     session.execute(act, sql, &[&names, &session.prefix()]).await?;
-    let sql = "SELECT c.id FROM unnest($1::text[]) WITH ORDINALITY AS e(name, place) \
-               JOIN driftless.identity AS i ON i.prefix = $2 \
-               JOIN driftless.collection AS c ON c.migration = i.id AND c.name = e.name ORDER BY e.place";
-    let rows = session.query(act, sql, &[&names, &session.prefix()]).await?;
-    let ids = rows.iter().map(|row| field(row, 0, act)).collect::<Result<_, Error>>()?;
+    let ids = find_collections(session, plan).await?;
     key_rule::record(session, plan).await?;
     let tables = statements.iter().flat_map(|collection| &collection.tables);
     let tables = tables.map(|table| table.quoted.as_str()).collect::<Vec<_>>();
@@ -230,6 +256,20 @@ async fn register(
         relations.push(register_tables(session, &collection.tables).await?);
     }
     Ok((ids, relations))
+}
+
+/// The numbers of the collections.
+async fn find_collections(session: &Session, plan: &Plan) -> Result<Vec<i32>, Error> {
+    let act = "find collections";
+    let names = plan.collections().iter().map(|collection| collection.collection.as_str()).collect::<Vec<_>>();
+    let sql = "SELECT c.id FROM unnest($1::text[]) WITH ORDINALITY AS e(name, place) \
+               LEFT JOIN (driftless.identity AS i JOIN driftless.collection AS c ON c.migration = i.id) \
+                      ON i.prefix = $2 AND c.name = e.name ORDER BY e.place";
+    let rows = session.query(act, sql, &[&names, &session.prefix()]).await?;
+    let ids = rows.iter().zip(&names).map(|(row, name)| {
+        field::<Option<i32>>(row, 0, act)?.ok_or_else(|| Error::NotRegistered(format!("collection {name}")))
+    });
+    ids.collect()
 }
 
 /// Numbers the tables of a collection, and makes sure that what is remembered of them can still be read.
@@ -246,13 +286,21 @@ async fn register_tables(session: &Session, tables: &[TableStatements]) -> Resul
                   AND r.migration = (SELECT id FROM driftless.identity WHERE prefix = $3) \
                   AND NOT EXISTS (SELECT FROM driftless.owner AS o WHERE o.relation = r.id)";
     session.execute(act, sql, &[&names, &keys, &session.prefix()]).await?;
+    find_tables(session, tables).await
+}
+
+/// The numbers of the tables of a collection, whose remembered keys can be read.
+async fn find_tables(session: &Session, tables: &[TableStatements]) -> Result<Vec<i32>, Error> {
+    let act = "find tables";
+    let names = tables.iter().map(|table| table.quoted.as_str()).collect::<Vec<_>>();
     let sql = "SELECT r.id, r.key FROM unnest($1::text[]) WITH ORDINALITY AS e(name, place) \
-               JOIN driftless.identity AS i ON i.prefix = $2 \
-               JOIN driftless.relation AS r ON r.migration = i.id AND r.name = e.name ORDER BY e.place";
+               LEFT JOIN (driftless.identity AS i JOIN driftless.relation AS r ON r.migration = i.id) \
+                      ON i.prefix = $2 AND r.name = e.name AND r.written ORDER BY e.place";
     let rows = session.query(act, sql, &[&names, &session.prefix()]).await?;
     let mut relations = Vec::with_capacity(rows.len());
-    for ((row, table), wanted) in rows.iter().zip(tables).zip(keys) {
+    for (row, table) in rows.iter().zip(tables) {
         let known: Option<&str> = field(row, 1, act)?;
+        let wanted = table.owned.as_ref().map(|owned| owned.key.as_str());
         if let (Some(known), Some(wanted)) = (known, wanted)
             && known != wanted
         {
@@ -262,7 +310,8 @@ async fn register_tables(session: &Session, tables: &[TableStatements]) -> Resul
                 wanted: wanted.to_owned(),
             });
         }
-        relations.push(field(row, 0, act)?);
+        let relation = field::<Option<i32>>(row, 0, act)?;
+        relations.push(relation.ok_or_else(|| Error::NotRegistered(format!("table {}", table.name)))?);
     }
     Ok(relations)
 }

@@ -143,22 +143,31 @@ fn write(brokers: &str, topic: &str, records: &[Record]) {
 
 /// Removes every topic with that prefix.
 pub async fn remove(brokers: &str, prefix: &str) {
+    let (admin, names) = list(brokers, prefix).await;
+    let doomed: Vec<&str> = names.iter().map(String::as_str).collect();
+    if !doomed.is_empty() {
+        admin.delete_topics(&doomed, &AdminOptions::new()).await.expect("delete topics");
+    }
+}
+
+/// Returns the names of every topic with that prefix.
+pub async fn names(brokers: &str, prefix: &str) -> Vec<String> {
+    list(brokers, prefix).await.1
+}
+
+async fn list(brokers: &str, prefix: &str) -> (AdminClient<DefaultClientContext>, Vec<String>) {
     let mut settings = ClientConfig::new();
     settings.set("bootstrap.servers", brokers);
     let admin: AdminClient<DefaultClientContext> = settings.create().expect("make an administration client");
     let list = spawn_blocking(move || {
-        let names = admin
-            .inner()
-            .fetch_metadata(None, ANSWER)
-            .map(|metadata| metadata.topics().iter().map(|topic| topic.name().to_owned()).collect::<Vec<_>>());
+        let metadata = admin.inner().fetch_metadata(None, ANSWER);
+        let names = metadata.map(|metadata| metadata.topics().iter().map(|topic| topic.name().to_owned()).collect());
         (admin, names)
     });
     let (admin, names) = list.await.expect("list the topics");
-    let names = names.expect("list the topics");
-    let doomed: Vec<&str> = names.iter().map(String::as_str).filter(|name| name.starts_with(prefix)).collect();
-    if !doomed.is_empty() {
-        admin.delete_topics(&doomed, &AdminOptions::new()).await.expect("delete topics");
-    }
+    let mut names: Vec<String> = names.expect("list the topics");
+    names.retain(|name| name.starts_with(prefix));
+    (admin, names)
 }
 
 /// Returns the current number of members of a consumer group.
