@@ -79,6 +79,9 @@ pub struct Config {
     /// Comparison of both sides.
     #[serde(default)]
     pub reconcile: ReconcileConfig,
+    /// What must be true before reads are cut over.
+    #[serde(default)]
+    pub cutover: CutoverConfig,
     /// Health, metrics and status.
     #[serde(default)]
     pub http: HttpConfig,
@@ -293,6 +296,10 @@ pub struct ReconcileConfig {
     /// than this.
     #[serde(deserialize_with = "duration")]
     pub max_staleness: Duration,
+    /// Age after which a baseline no longer counts, however little has changed since: a difference that neither the delta nor
+    /// the guard can see is found by the next baseline only.
+    #[serde(deserialize_with = "duration")]
+    pub baseline_max_age: Duration,
 }
 
 impl Default for ReconcileConfig {
@@ -303,6 +310,33 @@ impl Default for ReconcileConfig {
             wait: Duration::from_secs(30),
             fresh: Duration::from_secs(60),
             max_staleness: Duration::from_secs(10),
+            baseline_max_age: Duration::from_hours(24),
+        }
+    }
+}
+
+/// What must be true before reads are cut over.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(default)]
+pub struct CutoverConfig {
+    /// How old the time may be up to which every document is proven.
+    #[serde(deserialize_with = "duration")]
+    pub fresh: Duration,
+    /// How old the baseline may be.
+    #[serde(deserialize_with = "duration")]
+    pub baseline_max_age: Duration,
+    /// How far the leader must be from the end of the oplog: for so long it can be away without losing history. 0 demands
+    /// nothing, for a server whose oplog cannot be read.
+    #[serde(deserialize_with = "duration")]
+    pub oplog_margin: Duration,
+}
+
+impl Default for CutoverConfig {
+    fn default() -> Self {
+        Self {
+            fresh: Duration::from_secs(15),
+            baseline_max_age: Duration::from_hours(24),
+            oplog_margin: Duration::from_hours(1),
         }
     }
 }

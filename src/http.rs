@@ -14,7 +14,10 @@ use crate::{
     control::status::PartitionStatus,
     metrics as names,
     pipeline::{CollectionOverview, Overview},
-    reconcile::verdict::{Judged, Verdict},
+    reconcile::{
+        gate::Gate,
+        verdict::{Judged, Verdict},
+    },
     retry::{Class, Classify},
     status::{Phase, ProcessStatus, Status},
 };
@@ -59,6 +62,7 @@ pub async fn serve(listener: TcpListener, page: Page, cancel: CancellationToken)
         .route("/readyz", get(ready))
         .route("/metrics", get(render))
         .route("/api/v1/status", get(status))
+        .route("/api/v1/cutover", get(cutover))
         .with_state(page);
     let serving = axum::serve(listener, routes).with_graceful_shutdown(cancel.cancelled_owned());
     tokio::select! {
@@ -90,6 +94,9 @@ async fn render(State(page): State<Page>) -> String {
             metrics::gauge!(names::VERDICT, "verdict" => verdict.as_str()).set(f64::from(verdict == judged.verdict));
         }
     }
+    for gate in page.overview.gates(&page.status).into_iter().flatten() {
+        metrics::gauge!(names::CUTOVER_READY, "unit" => gate.unit).set(f64::from(gate.ready));
+    }
     metrics_process::Collector::default().collect();
     page.recorder.render()
 }
@@ -104,14 +111,17 @@ struct StatusPage {
     collections: Vec<CollectionOverview>,
     partitions: Vec<PartitionStatus>,
     dead_letters: BTreeMap<String, u64>,
+    /// Whether the reads of each unit may be cut over; the reasons are on their own page.
+    cutover: BTreeMap<String, bool>,
 }
 
 async fn status(State(page): State<Page>) -> Json<StatusPage> {
-    let judged = page.overview.judge(&page.status).unwrap_or_else(|| Judged {
-        verdict: Verdict::Unknown,
-        blockers: vec!["this process runs neither the sink nor the reconciler: query a process that does".to_owned()],
-    });
+    let judged = page
+        .overview
+        .judge(&page.status)
+        .unwrap_or_else(|| Judged { verdict: Verdict::Unknown, blockers: vec![NEITHER.to_owned()] });
     let seen = page.overview.read();
+    let gates = page.overview.gates(&page.status).into_iter().flatten();
     Json(StatusPage {
         version: env!("CARGO_PKG_VERSION"),
         now: Timestamp::now(),
@@ -120,5 +130,15 @@ async fn status(State(page): State<Page>) -> Json<StatusPage> {
         collections: seen.collections,
         partitions: seen.partitions,
         dead_letters: seen.dead_letters_by_reason,
+        cutover: gates.map(|gate| (gate.unit, gate.ready)).collect(),
     })
 }
+
+/// Answers whether the reads of each unit may be cut over, as `driftless cutover check --json` does.
+async fn cutover(State(page): State<Page>) -> Result<Json<Vec<Gate>>, (StatusCode, String)> {
+    let gates = page.overview.gates(&page.status).map(Json);
+    gates.ok_or_else(|| (StatusCode::SERVICE_UNAVAILABLE, format!("{NEITHER}\n")))
+}
+
+/// Why a process cannot judge.
+const NEITHER: &str = "this process runs neither the sink nor the reconciler: query a process that does";

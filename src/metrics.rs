@@ -15,6 +15,8 @@ pub const ROLE_PHASE: &str = "driftless_role_phase";
 pub const RETRIES: &str = "driftless_retries_total";
 /// `{verdict}` Is the verdict in_sync, drift or unknown? 1 for the current one.
 pub const VERDICT: &str = "driftless_verdict";
+/// `{unit}` May the reads of the unit be cut over? 1 or 0.
+pub const CUTOVER_READY: &str = "driftless_cutover_ready";
 
 /// Does this process lead the source? 1 or 0.
 pub const SOURCE_LEADER: &str = "driftless_source_leader";
@@ -91,6 +93,7 @@ pub fn describe() {
     describe_gauge!(ROLE_PHASE, "Phase of a role: starting, standby, running, stalled or halted.");
     describe_counter!(RETRIES, "Attempts that were repeated.");
     describe_gauge!(VERDICT, "The verdict: in_sync, drift or unknown.");
+    describe_gauge!(CUTOVER_READY, "Whether nothing stands against cutting over the reads of a unit.");
     describe_gauge!(SOURCE_LEADER, "Whether this process leads the source.");
     describe_counter!(SOURCE_EVENTS, "Events read from the change stream.");
     describe_counter!(SOURCE_LOOKUPS, "Changed documents looked up.");

@@ -10,7 +10,11 @@ use std::{
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{metrics as names, model::Frontier, retry::Stalls};
+use crate::{
+    metrics as names,
+    model::{ClusterTime, Frontier},
+    retry::Stalls,
+};
 
 /// A part of the daemon that can be run alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -39,7 +43,7 @@ impl Role {
 }
 
 /// The phase of a role.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Phase {
     /// The role is not connected yet.
@@ -217,6 +221,19 @@ impl SnapshotStatus {
     }
 }
 
+/// What only the leader of the source knows of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Led {
+    /// The server and its version.
+    pub server: String,
+    /// The oldest operation of the oplog; `None` if the user may not read it, and behind a mongos.
+    pub oldest: Option<ClusterTime>,
+    /// Whether that is the first operation ever: then nothing has been removed yet.
+    pub whole: bool,
+    /// The published end of the stream.
+    pub position: Option<ClusterTime>,
+}
+
 /// The status of this process.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct ProcessStatus {
@@ -230,6 +247,9 @@ pub struct ProcessStatus {
     /// The published end of the stream, if the process leads the source.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub frontier: Option<Frontier>,
+    /// The source, if the process leads it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub led: Option<Led>,
 }
 
 /// The shared status that roles write to. Cheap to clone.
@@ -345,7 +365,18 @@ impl Status {
 
     /// Reports the published end of the stream.
     pub fn frontier(&self, frontier: Frontier) {
-        self.lock().frontier = Some(frontier);
+        let mut process = self.lock();
+        process.frontier = Some(frontier);
+        if let Some(led) = &mut process.led {
+            led.position = Some(frontier.0);
+        }
+    }
+
+    /// Reports what the leader knows of the source; `None` when it leads no longer.
+    pub fn led(&self, led: Option<Led>) {
+        let mut process = self.lock();
+        let position = process.frontier.map(|frontier| frontier.0);
+        process.led = led.map(|led| Led { position, ..led });
     }
 
     fn change(&self, role: Role, change: impl FnOnce(&mut RoleStatus)) {

@@ -1,6 +1,7 @@
 //! The command line: one file per command.
 
 mod check;
+mod cutover;
 mod dlq;
 mod finding;
 mod preview;
@@ -64,6 +65,9 @@ pub enum Command {
     Snapshot(snapshot::Snapshot),
     /// Compare both sides now.
     Reconcile(reconcile::Reconcile),
+    /// Decide whether reads may be cut over.
+    #[command(subcommand)]
+    Cutover(cutover::Cutover),
     /// Prepare the target.
     #[command(subcommand)]
     Schema(schema::Schema),
@@ -120,6 +124,7 @@ impl Cli {
             Command::Replay(replay) => replay.execute(config).await,
             Command::Snapshot(snapshot) => snapshot.execute(config).await,
             Command::Reconcile(reconcile) => reconcile.execute(config).await,
+            Command::Cutover(cutover) => cutover.execute(config).await,
             Command::Schema(schema) => schema.execute(config).await,
             Command::Dlq(dlq) => dlq.execute(config).await,
         }

@@ -66,11 +66,9 @@ impl Run {
         let mut supervisor = Supervisor::new(cancel);
         let page = http::Page { recorder, status: status.clone(), overview: overview.clone() };
         supervisor.spawn("http", |cancel| http::serve(listener, page, cancel));
-        // The overview is read from PostgreSQL, so only in a process that is meant to reach PostgreSQL.
-        if roles.contains(&Role::Sink) || roles.contains(&Role::Reconciler) {
-            let role = OverviewRole::new(&config, collections.keys().cloned().collect(), overview.clone());
-            supervisor.spawn("overview", |cancel| endless(async move { role.run(cancel).await }));
-        }
+        let names = collections.keys().cloned().collect();
+        let looking = OverviewRole::new(&config, names, overview.clone(), &status, &roles);
+        supervisor.spawn("overview", |cancel| endless(looking.run(cancel)));
         let users: Vec<Role> = roles.iter().copied().filter(|role| *role != Role::Reconciler).collect();
         // If the client library refuses the settings, the roles halt with that reason.
         if let (false, Ok(watch)) = (users.is_empty(), Watch::new(&config.log)) {

@@ -1,16 +1,28 @@
 //! Reads the state of the target for the status page, the metrics and the verdict.
 
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
 use serde::Serialize;
 
-use super::results::{self, ReconcileResult};
+use super::{
+    findings,
+    processes::{self, Process},
+    proven::{self, ForeignWrite, ProofRow, Reference},
+    results::{self, ReconcileResult},
+    snapshots,
+};
 use crate::{
+    mapping::target::TableName,
     model::ClusterTime,
     postgres::{Error, Session, identity::OURS, session::field},
     sink::checkpoint,
 };
 
 /// The state of the target at one moment.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Status {
     /// PostgreSQL's clock in milliseconds since 1970; ages are computed by it.
     pub now_ms: i64,
@@ -20,6 +32,20 @@ pub struct Status {
     pub dead_letters: Vec<Letters>,
     /// The results of the reconciler that may still hold, see [`results::last`].
     pub reconcile: Vec<ReconcileResult>,
+    /// What is proven of each collection.
+    pub proofs: Vec<ProofRow>,
+    /// Open findings by collection and kind.
+    pub findings: Vec<findings::Count>,
+    /// What others wrote and is not compared again yet.
+    pub foreign_writes: Vec<ForeignWrite>,
+    /// The guarded tables, and for how long each has been guarded without a break.
+    pub guarded: BTreeMap<TableName, Duration>,
+    /// The foreign keys of the mapped tables.
+    pub references: Vec<Reference>,
+    /// Collections whose snapshot an operator has paused.
+    pub paused: BTreeSet<String>,
+    /// The processes that live.
+    pub processes: Vec<Process>,
     /// The last actions of operators, newest first.
     pub actions: Vec<Action>,
 }
@@ -91,6 +117,17 @@ pub async fn read(session: &Session, actions: u32) -> Result<Status, Error> {
         positions: positions.collect(),
         dead_letters: dead_letters(session).await?,
         reconcile: results::last(session).await?,
+        proofs: proven::proofs(session).await?,
+        findings: findings::counts(session).await?,
+        foreign_writes: proven::foreign_writes(session).await?,
+        guarded: proven::guarded(session).await?,
+        references: proven::references(session).await?,
+        paused: snapshots::requests(session)
+            .await?
+            .into_iter()
+            .filter_map(|(name, request)| request.paused.then_some(name))
+            .collect(),
+        processes: processes::live(session).await?,
         actions: last_actions(session, actions).await?,
     })
 }

@@ -6,6 +6,7 @@
 mod attempts;
 mod drift;
 mod error;
+pub(crate) mod facts;
 mod fit;
 pub mod identity;
 mod log_watch;

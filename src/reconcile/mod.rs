@@ -8,8 +8,11 @@
 //! Nothing here changes either side. `judgement`, `tally`, `report`, `proof` and `verdict` are pure; `sides` defines every
 //! request of a pass to the servers. Reading order: `judgement`, `examine`, `pass`, `proof`, `verdict`.
 
+pub(crate) mod blockers;
 mod bounds;
 mod examine;
+pub(crate) mod facts;
+pub(crate) mod gate;
 mod judgement;
 mod pass;
 pub(crate) mod proof;

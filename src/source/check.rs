@@ -147,10 +147,19 @@ impl Source {
 
     /// Returns the span of the oplog; `None` if the user may not read it, or behind a mongos.
     async fn oplog(&self) -> Option<Oplog> {
-        let command = doc! { "find": "oplog.rs", "sort": { "$natural": 1 }, "limit": 1, "projection": { "ts": 1 } };
+        let (first, _) = self.oldest_operation().await?;
+        Some(Oplog { first, last: self.now().await.ok()? })
+    }
+
+    /// Returns the cluster time of the oldest operation of the oplog, and whether it is the one with which the replica set began,
+    /// so that nothing has been removed yet; `None` if the user may not read the oplog, or behind a mongos.
+    pub async fn oldest_operation(&self) -> Option<(ClusterTime, bool)> {
+        let fields = doc! { "ts": 1, "o.msg": 1 };
+        let command = doc! { "find": "oplog.rs", "sort": { "$natural": 1 }, "limit": 1, "projection": fields };
         let reply = self.command("local", "read the start of the oplog", command).await.ok()?;
-        let first = first_batch(&reply)?.next()?.get_timestamp("ts").ok()?;
-        Some(Oplog { first: first.into(), last: self.now().await.ok()? })
+        let oldest = first_batch(&reply)?.next()?;
+        let message = oldest.get_document("o").and_then(|note| note.get_str("msg"));
+        Some((oldest.get_timestamp("ts").ok()?.into(), message.is_ok_and(|message| message == "initiating set")))
     }
 
     async fn kinds(&self, names: &[&str]) -> Result<BTreeMap<String, CollectionKind>, Error> {

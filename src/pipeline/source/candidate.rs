@@ -6,7 +6,7 @@ use futures_util::TryFutureExt;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{open::open, repairs, requests, role::SourceRole};
+use super::{open::open, oplog, repairs, requests, role::SourceRole};
 use crate::{
     control::snapshots::SnapshotRequests,
     log::{Leadership, Topics},
@@ -103,6 +103,7 @@ impl SourceRole {
                 led = self.lead(topics, identity, cancel) => led,
             };
             metrics::gauge!(names::SOURCE_LEADER).set(0);
+            self.status.led(None);
             match led {
                 Err(Error::Log(error)) if error.is_fenced() => tracing::info!("another process leads the source now"),
                 led => led?,
@@ -121,6 +122,7 @@ impl SourceRole {
         let collections = self.collections.keys().cloned().collect();
         let mut tasks = Tasks::new();
         tasks.spawn("snapshot requests", requests::exchange(self.config.clone(), self.status.clone(), sender));
+        tasks.spawn("oplog", oplog::watch(source.clone(), self.status.clone()));
         tasks.spawn("repairs", repairs::serve(self.config.clone(), source, collections, repairing));
         tokio::select! {
             biased;

@@ -10,6 +10,7 @@
 mod candidate;
 mod draft;
 mod open;
+mod oplog;
 mod removal;
 #[cfg(test)]
 mod removal_twin;

@@ -1,0 +1,114 @@
+//! The processes of the migration: each reports its roles about once a second, so that all of them and every command know
+//! whether source, sink and reconciler work somewhere.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    postgres::{
+        Error, Session,
+        identity::OURS,
+        session::{Param, field},
+    },
+    status::{Led, Phase, ProcessStatus},
+};
+
+/// A process that has been silent for longer does not count: it reports every second.
+const SILENT: Duration = Duration::from_secs(10);
+/// A process that has been silent for longer is forgotten.
+const FORGOTTEN: Duration = Duration::from_secs(60);
+
+/// The report of a process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Process {
+    /// Its random name; it begins with the name of the machine.
+    pub instance: String,
+    /// Its version.
+    pub version: String,
+    /// Its roles by name.
+    pub roles: BTreeMap<String, RoleReport>,
+}
+
+/// The report of a role.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoleReport {
+    /// Its phase.
+    pub phase: Phase,
+    /// Why it stalls or has halted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Of the source's leader: what it knows of the source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub facts: Option<Led>,
+}
+
+impl Process {
+    /// The report of this process.
+    pub fn new(instance: &str, status: ProcessStatus) -> Self {
+        let ProcessStatus { roles, mut led, .. } = status;
+        let roles = roles.into_iter().map(|(role, line)| {
+            let facts = led.take_if(|_| role == crate::status::Role::Source.as_str());
+            (role.to_owned(), RoleReport { phase: line.phase, reason: line.reason, facts })
+        });
+        Self { instance: instance.to_owned(), version: env!("CARGO_PKG_VERSION").to_owned(), roles: roles.collect() }
+    }
+}
+
+/// Returns a name for this process that no other one has.
+pub fn instance() -> String {
+    let machine = whoami::hostname().unwrap_or_else(|_| "process".to_owned());
+    format!("{machine}-{}-{:08x}", std::process::id(), uuid::Uuid::new_v4().as_fields().0)
+}
+
+/// Publishes the report of this process, and forgets processes that have been silent for a minute.
+///
+/// # Errors
+/// [`Error::Statement`] by its cause, also if the schema does not exist yet.
+pub async fn publish(session: &Session, process: &Process) -> Result<(), Error> {
+    let sql = format!(
+        "WITH gone AS (DELETE FROM driftless.process WHERE {OURS} AND instance <> $2 \
+                          AND at < clock_timestamp() - $5::float8 * interval '1 second') \
+         INSERT INTO driftless.process (migration, instance, version, roles) \
+         SELECT id, $2, $3, $4 FROM driftless.identity WHERE prefix = $1 \
+         ON CONFLICT (migration, instance) DO UPDATE SET roles = excluded.roles, at = clock_timestamp()"
+    );
+    let roles = session.storable_json(&serde_json::to_value(&process.roles).unwrap_or_default());
+    let forgotten = FORGOTTEN.as_secs_f64();
+    let params: [Param<'_>; 5] = [&session.prefix(), &process.instance, &process.version, &roles, &forgotten];
+    session.execute("report the roles of this process", &sql, &params).await?;
+    Ok(())
+}
+
+/// Withdraws the report of a process that stops.
+///
+/// # Errors
+/// [`Error::Statement`] by its cause.
+pub async fn leave(session: &Session, instance: &str) -> Result<(), Error> {
+    let sql = format!("DELETE FROM driftless.process WHERE {OURS} AND instance = $2");
+    session.execute("withdraw the report of this process", &sql, &[&session.prefix(), &instance]).await?;
+    Ok(())
+}
+
+/// Reads the reports of the processes that live, in the order of their names.
+///
+/// # Errors
+/// [`Error::Statement`] by its cause.
+pub async fn live(session: &Session) -> Result<Vec<Process>, Error> {
+    let act = "read the reports of the processes";
+    let sql = format!(
+        "SELECT instance, version, roles FROM driftless.process \
+          WHERE {OURS} AND at > clock_timestamp() - $2::float8 * interval '1 second' ORDER BY instance"
+    );
+    let rows = session.query(act, &sql, &[&session.prefix(), &SILENT.as_secs_f64()]).await?;
+    let processes = rows.iter().map(|row| {
+        let roles: serde_json::Value = field(row, 2, act)?;
+        Ok(Process {
+            instance: field(row, 0, act)?,
+            version: field(row, 1, act)?,
+            // The report of a version that names its phases otherwise is not known here.
+            roles: serde_json::from_value(roles).unwrap_or_default(),
+        })
+    });
+    processes.collect()
+}

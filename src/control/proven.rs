@@ -1,0 +1,249 @@
+//! Reads how far the proof of each collection has come, and what stands against it: findings, foreign writes, orphans. Ages are
+//! computed by PostgreSQL, in the statement that reads them.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use tokio_postgres::Row;
+
+use crate::{
+    mapping::target::TableName,
+    model::ClusterTime,
+    postgres::{Error, Session, identity::OURS, session::field},
+    sink::checkpoint,
+};
+
+/// What is proven of a collection, as `driftless.proof` has it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProofRow {
+    /// The collection.
+    pub collection: String,
+    /// Digest of the compiled plan; under another one nothing here counts.
+    pub plan: Vec<u8>,
+    /// The pass under way.
+    pub pass: Option<Pass>,
+    /// The last complete pass.
+    pub complete: Option<Complete>,
+    /// Why no pass counts, although one was complete.
+    pub void_because: Option<String>,
+    /// The frontier up to which every changed key is judged.
+    pub verified: Option<ClusterTime>,
+    /// When that was true, in milliseconds since 1970, and how long ago that is.
+    pub verified_at: Option<(i64, Duration)>,
+    /// Keys that wait to be judged.
+    pub undecided: u64,
+    /// The first change of the key that has waited longest.
+    pub undecided_since: Option<ClusterTime>,
+    /// Why the proof does not advance.
+    pub waits_for: Option<String>,
+    /// Whether the source has no collection of that name.
+    pub no_such_collection: bool,
+}
+
+/// A pass under way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pass {
+    /// Its number.
+    pub number: i64,
+    /// How long ago it began.
+    pub age: Duration,
+    /// `documents`, `ledger` or `rows`.
+    pub phase: Option<String>,
+    /// Documents compared.
+    pub documents: u64,
+    /// About how many there are.
+    pub estimate: Option<u64>,
+}
+
+/// A complete pass.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Complete {
+    /// Its number.
+    pub number: i64,
+    /// When it began, in milliseconds since 1970, before its oldest read.
+    pub began_ms: i64,
+    /// How long ago that is.
+    pub age: Duration,
+    /// When it ended, in milliseconds since 1970.
+    pub ended_ms: i64,
+    /// Cluster time of its oldest read.
+    pub oldest: Option<ClusterTime>,
+    /// Documents compared.
+    pub documents: u64,
+}
+
+/// A statement of somebody else that wrote a table, and what it touched is not compared again yet.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct ForeignWrite {
+    /// The table.
+    #[serde(skip)]
+    pub table: TableName,
+    /// The table as `schema.table`.
+    pub relation: String,
+    /// Statements.
+    pub statements: u64,
+    /// What the first of them did.
+    pub operation: String,
+    /// Who ran it.
+    pub who: String,
+    /// From which application.
+    pub application: Option<String>,
+    /// When, in milliseconds since 1970.
+    pub at_ms: i64,
+}
+
+/// A foreign key, with the result of the last complete look at it.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Reference {
+    /// The table.
+    #[serde(skip)]
+    pub table: TableName,
+    /// The table as `schema.table`.
+    pub relation: String,
+    /// The constraint.
+    pub constraint: String,
+    /// The table that it refers to.
+    pub parent: String,
+    /// When all rows were looked at last, in milliseconds since 1970.
+    pub looked_ms: Option<i64>,
+    /// Rows that lack their parent.
+    pub orphans: u64,
+}
+
+/// Reads what is proven of every collection of this migration.
+///
+/// # Errors
+/// [`Error::Statement`] by its cause.
+pub async fn proofs(session: &Session) -> Result<Vec<ProofRow>, Error> {
+    let act = "read what is proven";
+    let age = |column: &str| format!("(extract(epoch FROM clock_timestamp() - {column}) * 1000)::int8");
+    let ms = |column: &str| format!("(extract(epoch FROM {column}) * 1000)::int8");
+    let sql = format!(
+        "SELECT c.name, p.plan, p.pass, {}, p.phase, p.documents, p.estimate, \
+                p.complete_pass, {}, {}, {}, p.complete_t, p.complete_i, p.complete_documents, \
+                p.void_because, p.verified_t, p.verified_i, {}, {}, p.undecided, p.undecided_t, p.undecided_i, \
+                p.waits_for, p.no_such_collection \
+           FROM driftless.proof AS p JOIN driftless.collection AS c ON c.id = p.collection WHERE c.{OURS} ORDER BY c.name",
+        age("p.began_at"),
+        ms("p.complete_began_at"),
+        age("p.complete_began_at"),
+        ms("p.complete_ended_at"),
+        ms("p.verified_at"),
+        age("p.verified_at"),
+    );
+    session.query(act, &sql, &[&session.prefix()]).await?.iter().map(|row| proof(row, act)).collect()
+}
+
+fn proof(row: &Row, act: &str) -> Result<ProofRow, Error> {
+    let number = |at: usize| field::<Option<i64>>(row, at, act);
+    let count = |at: usize| Ok::<_, Error>(number(at)?.map(|count| u64::try_from(count).unwrap_or(0)));
+    let age = |at: usize| Ok::<_, Error>(count(at)?.map(Duration::from_millis));
+    let time = |at: usize| Ok::<_, Error>(checkpoint::cluster_time(number(at)?, number(at + 1)?));
+    let pass = match (number(2)?, age(3)?) {
+        (Some(number), Some(age)) => Some(Pass {
+            number,
+            age,
+            phase: field(row, 4, act)?,
+            documents: count(5)?.unwrap_or(0),
+            estimate: count(6)?,
+        }),
+        _ => None,
+    };
+    let complete = match (number(7)?, number(8)?, age(9)?, number(10)?) {
+        (Some(number), Some(began_ms), Some(age), Some(ended_ms)) => {
+            Some(Complete { number, began_ms, age, ended_ms, oldest: time(11)?, documents: count(13)?.unwrap_or(0) })
+        }
+        _ => None,
+    };
+    Ok(ProofRow {
+        collection: field(row, 0, act)?,
+        plan: field(row, 1, act)?,
+        pass,
+        complete,
+        void_because: field(row, 14, act)?,
+        verified: time(15)?,
+        verified_at: number(17)?.zip(age(18)?),
+        undecided: count(19)?.unwrap_or(0),
+        undecided_since: time(20)?,
+        waits_for: field(row, 22, act)?,
+        no_such_collection: field(row, 23, act)?,
+    })
+}
+
+/// Statements of others that are counted: one is enough to void a proof.
+const MAX_COUNTED: i64 = 1_000;
+
+/// Reads, for each table, the first of the statements of others that are not judged yet, and their number up to a bound.
+///
+/// # Errors
+/// [`Error::Statement`] by its cause.
+pub async fn foreign_writes(session: &Session) -> Result<Vec<ForeignWrite>, Error> {
+    let act = "read foreign writes";
+    let sql = format!(
+        "SELECT DISTINCT ON (relation) relation, count(*) OVER (PARTITION BY relation), operation, who, application, \
+                (extract(epoch FROM at) * 1000)::int8 \
+           FROM (SELECT * FROM driftless.foreign_write WHERE {OURS} AND judged_at IS NULL ORDER BY id LIMIT $2) AS open \
+          ORDER BY relation, id"
+    );
+    let rows = session.query(act, &sql, &[&session.prefix(), &MAX_COUNTED]).await?;
+    let writes = rows.iter().map(|row| {
+        let statements: i64 = field(row, 1, act)?;
+        Ok(ForeignWrite {
+            table: table(field(row, 0, act)?),
+            relation: field(row, 0, act)?,
+            statements: u64::try_from(statements).unwrap_or(0),
+            operation: field(row, 2, act)?,
+            who: field(row, 3, act)?,
+            application: field(row, 4, act)?,
+            at_ms: field(row, 5, act)?,
+        })
+    });
+    writes.collect()
+}
+
+/// Reads the guarded tables, and for how long each has been guarded without a break.
+///
+/// # Errors
+/// [`Error::Statement`] by its cause.
+pub async fn guarded(session: &Session) -> Result<BTreeMap<TableName, Duration>, Error> {
+    let act = "read which tables are guarded";
+    let sql = format!(
+        "SELECT relation, (extract(epoch FROM clock_timestamp() - since) * 1000)::int8 \
+           FROM driftless.guard WHERE {OURS}"
+    );
+    let rows = session.query(act, &sql, &[&session.prefix()]).await?;
+    let guarded = rows.iter().map(|row| {
+        let age: i64 = field(row, 1, act)?;
+        Ok((table(field(row, 0, act)?), Duration::from_millis(u64::try_from(age).unwrap_or(0))))
+    });
+    guarded.collect()
+}
+
+/// Reads the foreign keys of the mapped tables with the rows that lack their parent.
+///
+/// # Errors
+/// [`Error::Statement`] by its cause.
+pub async fn references(session: &Session) -> Result<Vec<Reference>, Error> {
+    let act = "read the integrity of the tables";
+    let sql = format!(
+        "SELECT relation, constraint_name, parent, (extract(epoch FROM looked_at) * 1000)::int8, orphans \
+           FROM driftless.integrity WHERE {OURS} ORDER BY relation, constraint_name"
+    );
+    let rows = session.query(act, &sql, &[&session.prefix()]).await?;
+    let references = rows.iter().map(|row| {
+        let orphans: i64 = field(row, 4, act)?;
+        Ok(Reference {
+            table: table(field(row, 0, act)?),
+            relation: field(row, 0, act)?,
+            constraint: field(row, 1, act)?,
+            parent: field(row, 2, act)?,
+            looked_ms: field(row, 3, act)?,
+            orphans: u64::try_from(orphans).unwrap_or(0),
+        })
+    });
+    references.collect()
+}
+
+/// The table of this name, which is written as `schema.table`, quoted where needed.
+fn table(relation: &str) -> TableName {
+    TableName::parse(relation).unwrap_or_else(|| TableName::new("", relation))
+}

@@ -1,0 +1,137 @@
+//! The task that reads the shared state, and publishes what this process knows of its roles.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
+
+use super::{CollectionOverview, Overview, gauges::Gauges};
+use crate::{
+    config::Config,
+    control::{
+        processes::{self, Process},
+        results::ReconcileResult,
+        status,
+    },
+    pipeline::{
+        Error,
+        facts::{OPEN, PlanFacts, assign_letters, collection, count},
+    },
+    postgres::{Postgres, Purpose, Session},
+    reconcile::proof::{Aged, Evidence, Proof},
+    status::{Role, Status},
+};
+
+/// The task that reads the shared state.
+pub struct OverviewRole {
+    config: Arc<Config>,
+    collections: Vec<String>,
+    overview: Overview,
+    status: Status,
+    instance: String,
+    /// `None` in a process that only reports its roles.
+    gauges: Option<Gauges>,
+}
+
+/// Interval between two reads, and so the usual age of the state.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// How long a stopping process may take to withdraw its report; the others forget it soon anyway.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(1);
+
+impl OverviewRole {
+    /// Creates the task for these collections, in a process with these roles. A process that only runs the source does not depend
+    /// on PostgreSQL, so it judges nothing.
+    pub fn new(
+        config: &Arc<Config>,
+        collections: Vec<String>,
+        overview: Overview,
+        status: &Status,
+        roles: &[Role],
+    ) -> Self {
+        let instance = processes::instance();
+        overview.write(|seen| seen.instance.clone_from(&instance));
+        let gauges = roles.iter().any(|role| *role != Role::Source).then(|| {
+            overview.judges(config);
+            Gauges::new(&collections)
+        });
+        Self { config: config.clone(), collections, overview, status: status.clone(), instance, gauges }
+    }
+
+    /// Reads the shared state until cancelled. While PostgreSQL is away, the overview shows that.
+    pub async fn run(mut self, cancel: CancellationToken) {
+        let mut session = None;
+        let mut interval = tokio::time::interval(POLL_INTERVAL);
+        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        while cancel.run_until_cancelled(interval.tick()).await.is_some() {
+            if let Err(error) = self.look(&mut session).await {
+                tracing::debug!(reason = crate::retry::chain(&error), "the target cannot be looked at");
+                session = None;
+                self.overview.write(|seen| seen.at = None);
+            }
+        }
+        if let Some(session) = &session {
+            // A report that is not withdrawn is forgotten after a while.
+            let _ = tokio::time::timeout(LEAVE_TIMEOUT, processes::leave(session, &self.instance)).await;
+        }
+    }
+
+    async fn look(&mut self, session: &mut Option<Session>) -> Result<(), Error> {
+        let open = match session {
+            Some(open) => open,
+            None => {
+                session.insert(Postgres::new(&self.config.sink, &self.config.log.prefix)?.open(Purpose::Read).await?)
+            }
+        };
+        processes::publish(open, &Process::new(&self.instance, self.status.read())).await?;
+        let Some(gauges) = &mut self.gauges else { return Ok(()) };
+        let at = Instant::now();
+        let mut shared = status::read(open, 0).await?;
+        assign_letters(&self.config, &self.collections, &mut shared.dead_letters);
+        let plans = self.overview.read().plans;
+        let collections = self.collections.iter().map(|name| CollectionOverview {
+            facts: collection(&self.config, name, &shared, &plans),
+            ..evidence(name, &shared, plans.get(name))
+        });
+        let collections: Vec<CollectionOverview> = collections.collect();
+        gauges.export(&collections, &shared.dead_letters);
+        let mut dead_letters_by_reason = BTreeMap::new();
+        for letters in shared.dead_letters.iter().filter(|letters| letters.state == OPEN) {
+            *dead_letters_by_reason.entry(letters.reason.clone()).or_default() += count(letters);
+        }
+        self.overview.write(|seen| {
+            seen.at = Some(at);
+            seen.collections = collections;
+            seen.partitions = shared.positions;
+            seen.dead_letters_by_reason = dead_letters_by_reason;
+            seen.processes = shared.processes;
+        });
+        Ok(())
+    }
+}
+
+/// The evidence of passes over a collection, without its facts.
+fn evidence(name: &str, shared: &status::Status, plan: Option<&PlanFacts>) -> CollectionOverview {
+    let digest = plan.map(PlanFacts::digest);
+    let ours = |result: &&ReconcileResult| digest.is_some() && result.collection == name && result.plan == digest;
+    let evidence = Evidence::new(shared.reconcile.iter().filter(ours).map(aged));
+    let proof = evidence.found().map(|aged| aged.proof.clone());
+    CollectionOverview { facts: crate::reconcile::facts::CollectionFacts::default(), proof, evidence }
+}
+
+fn aged(result: &ReconcileResult) -> Aged {
+    let proof = Proof {
+        at: Timestamp::from_millisecond(result.began_ms).unwrap_or_default(),
+        full: result.full,
+        documents: result.checked,
+        missing: result.missing,
+        extra: result.extra,
+        different: result.different,
+        undecided: result.undecided,
+        no_such_collection: result.no_such_collection,
+    };
+    Aged { proof, age: result.age }
+}

@@ -1,0 +1,246 @@
+//! The facts that the verdict and the gate judge: about each collection, about the processes, and about the source. Pure.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Serialize, Serializer};
+
+use crate::{
+    control::{
+        processes::Process,
+        proven::{Complete, ForeignWrite, Pass, ProofRow, Reference},
+    },
+    mapping::target::TableName,
+    model::{ClusterTime, Frontier},
+};
+
+/// The facts of one collection, as every process sees them. Ages are as of the read, by PostgreSQL's clock.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct CollectionFacts {
+    /// Its name.
+    pub name: String,
+    /// Its topic.
+    pub topic: String,
+    /// Everything before this is applied, in all partitions.
+    pub watermark: Option<Frontier>,
+    /// Wall-clock time as of which the target is complete.
+    pub as_of: Option<Timestamp>,
+    /// Age of `as_of`; negative if clocks disagree.
+    #[serde(skip)]
+    pub staleness: Option<SignedDuration>,
+    /// Whether the snapshot is applied.
+    pub snapshot_complete: bool,
+    /// Whether an operator has paused the snapshot.
+    pub snapshot_paused: bool,
+    /// Open dead letters.
+    pub dead_letters: u64,
+    /// Parked documents.
+    pub parked: u64,
+    /// What is proven under the present plan.
+    #[serde(flatten)]
+    pub proven: Proven,
+    /// Open findings.
+    pub findings: Findings,
+    /// What others wrote into its tables and is not compared again yet.
+    pub foreign_writes: Vec<ForeignWrite>,
+    /// Whether others could have written its tables unseen.
+    pub guard: Guard,
+    /// The foreign keys of its tables.
+    pub references: Vec<Reference>,
+}
+
+/// What is proven of a collection under the present plan; empty where nothing is.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Proven {
+    /// Digest of the plan, in hex; `None` until the plan is known.
+    pub plan: Option<String>,
+    /// Whether something was proven under another plan, which does not count.
+    pub under_another_plan: bool,
+    /// The last complete baseline.
+    pub baseline: Option<Baseline>,
+    /// The baseline under way.
+    pub baseline_running: Option<Progress>,
+    /// Why the last complete baseline does not count.
+    pub void_because: Option<String>,
+    /// Every change before this is judged.
+    pub verified: Option<Verified>,
+    /// Keys that wait to be judged.
+    pub undecided: u64,
+    /// The first change of the key that has waited longest.
+    pub undecided_since: Option<ClusterTime>,
+    /// Why the proof does not advance.
+    pub waits_for: Option<String>,
+    /// Whether the source has no collection of that name.
+    pub no_such_collection: bool,
+}
+
+/// A complete baseline.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Baseline {
+    /// Its number.
+    pub pass: i64,
+    /// When it began, before its oldest read.
+    pub began_at: Timestamp,
+    /// How long ago that is.
+    #[serde(rename = "age_ms", serialize_with = "ms")]
+    pub age: Duration,
+    /// When it ended.
+    pub ended_at: Timestamp,
+    /// Cluster time of its oldest read.
+    pub oldest: Option<ClusterTime>,
+    /// Documents compared.
+    pub documents: u64,
+}
+
+/// How far a baseline under way has come.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Progress {
+    /// Its number.
+    pub pass: i64,
+    /// How long ago it began.
+    #[serde(rename = "age_ms", serialize_with = "ms")]
+    pub age: Duration,
+    /// `documents`, `ledger` or `rows`.
+    pub phase: Option<String>,
+    /// Documents compared.
+    pub documents: u64,
+    /// About how many there are.
+    pub estimate: Option<u64>,
+}
+
+/// V of a collection: the time up to which every change is judged.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Verified {
+    /// The frontier; exclusive.
+    pub frontier: ClusterTime,
+    /// The wall-clock time of which that is true.
+    pub at: Timestamp,
+    /// How long ago that is.
+    #[serde(rename = "age_ms", serialize_with = "ms")]
+    pub age: Duration,
+}
+
+/// Open findings by kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Findings {
+    /// Documents without rows.
+    pub missing: u64,
+    /// Rows without a document.
+    pub extra: u64,
+    /// Documents whose rows differ.
+    pub different: u64,
+    /// Documents whose version in the ledger is too high.
+    pub version: u64,
+}
+
+impl Findings {
+    /// Returns the number of each kind.
+    pub fn by_kind(&self) -> [(&'static str, u64); 4] {
+        let Self { missing, extra, different, version } = *self;
+        [("missing", missing), ("extra", extra), ("different", different), ("version", version)]
+    }
+
+    /// Returns the number of all.
+    pub fn all(&self) -> u64 {
+        self.by_kind().into_iter().map(|(_, count)| count).sum()
+    }
+}
+
+/// Whether others could have written the tables of a collection unseen.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Guard {
+    /// Tables that are not guarded.
+    pub unguarded: Vec<String>,
+    /// For how long all tables have been guarded without a break; `None` if one is not.
+    #[serde(rename = "unbroken_ms", serialize_with = "optional_ms")]
+    pub unbroken: Option<Duration>,
+}
+
+impl Guard {
+    /// The guard of these tables.
+    pub(crate) fn of(tables: &[TableName], guarded: &BTreeMap<TableName, Duration>) -> Self {
+        let unguarded = tables.iter().filter(|table| !guarded.contains_key(*table));
+        let unguarded: Vec<String> = unguarded.map(|table| format!("{}.{}", table.schema, table.name)).collect();
+        let youngest = tables.iter().filter_map(|table| guarded.get(table)).min().copied();
+        Self { unbroken: if unguarded.is_empty() { youngest } else { None }, unguarded }
+    }
+}
+
+impl Proven {
+    /// What a row of `driftless.proof` says under this plan.
+    pub(crate) fn of(row: Option<&ProofRow>, plan: Option<&[u8; 16]>) -> Self {
+        let known = Self { plan: plan.map(hex::encode), ..Self::default() };
+        let (Some(row), Some(plan)) = (row, plan) else { return known };
+        if row.plan != plan {
+            return Self { under_another_plan: true, waits_for: row.waits_for.clone(), ..known };
+        }
+        let at = |ms| Timestamp::from_millisecond(ms).unwrap_or_default();
+        let baseline = |complete: &Complete| Baseline {
+            pass: complete.number,
+            began_at: at(complete.began_ms),
+            age: complete.age,
+            ended_at: at(complete.ended_ms),
+            oldest: complete.oldest,
+            documents: complete.documents,
+        };
+        let progress = |pass: &Pass| Progress {
+            pass: pass.number,
+            age: pass.age,
+            phase: pass.phase.clone(),
+            documents: pass.documents,
+            estimate: pass.estimate,
+        };
+        let verified = |(frontier, (ms, age))| Verified { frontier, at: at(ms), age };
+        Self {
+            baseline: row.complete.as_ref().map(baseline),
+            baseline_running: row.pass.as_ref().map(progress),
+            void_because: row.void_because.clone(),
+            verified: row.verified.zip(row.verified_at).map(verified),
+            undecided: row.undecided,
+            undecided_since: row.undecided_since,
+            waits_for: row.waits_for.clone(),
+            no_such_collection: row.no_such_collection,
+            ..known
+        }
+    }
+}
+
+impl CollectionFacts {
+    /// Returns the same facts, older by `since`.
+    #[must_use]
+    pub(crate) fn grown_old(mut self, since: Duration) -> Self {
+        let signed = SignedDuration::try_from(since).unwrap_or(SignedDuration::MAX);
+        self.staleness = self.staleness.map(|staleness| staleness.saturating_add(signed));
+        if let Some(baseline) = &mut self.proven.baseline {
+            baseline.age += since;
+        }
+        if let Some(verified) = &mut self.proven.verified {
+            verified.age += since;
+        }
+        self.guard.unbroken = self.guard.unbroken.map(|unbroken| unbroken + since);
+        self
+    }
+}
+
+/// All facts.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Facts {
+    /// Whether PostgreSQL has answered lately; otherwise nothing else is known.
+    pub(crate) answered: bool,
+    /// One entry per mapped collection.
+    pub(crate) collections: Vec<CollectionFacts>,
+    /// The processes that live.
+    pub(crate) processes: Vec<Process>,
+}
+
+// Whole numbers, so that a file of evidence reads as it was written.
+fn ms<S: Serializer>(age: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(u64::try_from(age.as_millis()).unwrap_or(u64::MAX))
+}
+
+fn optional_ms<S: Serializer>(age: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    match age {
+        Some(age) => ms(age, serializer),
+        None => serializer.serialize_none(),
+    }
+}
