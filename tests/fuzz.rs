@@ -283,6 +283,7 @@ fn change(id: i32, t: u32, document: RawDocumentBuf) -> Change {
         wall_ms: i64::from(t) * 1000,
         update_description: None,
         collection_uuid: Some([0xab; 16]),
+        replaces: None,
     }
 }
 

@@ -7,6 +7,8 @@
 //! A request names a document and no version. The read is newer than everything that was published before it, so a request may be
 //! served twice, even by two leaders.
 
+use std::collections::HashMap;
+
 use bson::raw::RawDocumentBuf;
 use serde::Serialize;
 
@@ -65,6 +67,24 @@ pub async fn waiting(session: &Session, limit: usize) -> Result<Vec<Request>, Er
         })
     };
     rows.iter().map(request).collect()
+}
+
+/// Notes the versions that the ledger has of documents whose version is to be reset, before anything of them is read; returns them.
+///
+/// # Errors
+/// Fails with [`Error::Statement`], whose class follows the cause.
+pub async fn note_versions(session: &Session, ids: &[i64]) -> Result<HashMap<Key, Version>, Error> {
+    let act = "note versions for repairs";
+    let sql = "UPDATE driftless.repair AS r SET replaced = l.version FROM driftless.ledger AS l \
+                WHERE r.id = ANY ($1) AND r.reset AND l.collection = r.collection AND l.key = r.key RETURNING r.key, r.replaced";
+    let mut versions = HashMap::new();
+    for row in session.query(act, sql, &[&ids]).await? {
+        let version = Version::from_bytes(field(&row, 1, act)?);
+        versions.extend(
+            version.map(|version| Ok::<_, Error>((Key::from_bytes(field(&row, 0, act)?), version))).transpose()?,
+        );
+    }
+    Ok(versions)
 }
 
 /// Records that the documents of these requests were read at this version and are in the log.
@@ -145,7 +165,7 @@ pub async fn progress(session: &Session, ids: &[i64]) -> Result<Progress, Error>
                       count(*) FILTER (WHERE r.refused IS NOT NULL) \
                  FROM driftless.repair AS r JOIN driftless.collection AS c ON c.id = r.collection \
                  LEFT JOIN driftless.ledger AS l ON l.collection = r.collection AND l.key = r.key, \
-                 LATERAL (SELECT coalesce(l.version >= r.version, false) OR coalesce(c.floor >= r.version, false)) AS p(passed) \
+                 LATERAL (SELECT coalesce(l.version >= r.version AND l.version IS DISTINCT FROM r.replaced, false) OR coalesce(c.floor >= r.version, false)) AS p(passed) \
                 WHERE r.id = ANY ($1)";
     let row = session.query_one(act, sql, &[&ids]).await?;
     let number = |at: usize| Ok::<_, Error>(u64::try_from(field::<i64>(&row, at, act)?).unwrap_or(0));

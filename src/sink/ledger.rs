@@ -24,7 +24,7 @@ use crate::{
     postgres::{
         Error, Session,
         params::{self, Column, refs},
-        session::field,
+        session::{Param, field},
     },
 };
 
@@ -52,7 +52,9 @@ pub(super) async fn take<'a>(
     truncations: &Truncations,
     batch: &'a Batch,
 ) -> Result<Vec<Winner<'a>>, Error> {
-    let candidates = batch.documents.iter().filter(|document| !truncations.is_void(document)).collect::<Vec<_>>();
+    lower(session, prepared, truncations, batch).await?;
+    let valid = |document: &&Document| !truncations.is_void(document.collection, document.version);
+    let candidates = batch.documents.iter().filter(valid).collect::<Vec<_>>();
     let new = candidates.iter().copied().filter(|document| document.new).collect::<Vec<_>>();
     let may_add = new.len() >= write::COPY_FROM && prepared.may_copy(TABLE);
     let copied = may_add && add(session, prepared, &new).await?;
@@ -76,7 +78,9 @@ pub(super) async fn take<'a>(
         } else {
             *taken.get(&(prepared.id(document.collection), document.key.as_bytes()))?
         };
+        let fresh = fresh && !document.repair;
         let previous_root = match &document.content {
+            _ if document.repair => PreviousRoot::Anywhere,
             // The row may be older than the ledger; it belongs to the document all the same.
             Content::Gone(_) if fresh => PreviousRoot::Anywhere,
             _ => PreviousRoot::new(prepared, document.collection, relation),
@@ -84,6 +88,38 @@ pub(super) async fn take<'a>(
         Some(Winner { document, fresh, previous_root })
     });
     Ok(won.collect())
+}
+
+const LOWER: [&str; 2] = [
+    "UPDATE driftless.ledger AS l SET version = e.version \
+       FROM unnest($1::int4[], $2::bytea[], $3::bytea[], $4::bytea[]) AS e(collection, key, replaced, version) \
+      WHERE l.collection = e.collection AND l.key = e.key AND l.version = e.replaced",
+    // So that the letter of a change with that version is closed by what replaces it.
+    "UPDATE driftless.dead_letter AS d SET version = e.version \
+       FROM unnest($1::int4[], $2::bytea[], $3::bytea[], $4::bytea[]) AS e(collection, key, replaced, version) \
+      WHERE d.state IN ('open', 'parked') AND d.collection = e.collection AND d.key = e.key AND d.version = e.replaced",
+];
+
+/// Lowers versions that repairs replace, see [`Reset`](super::plan::Reset).
+async fn lower(session: &Session, prepared: &Prepared, truncations: &Truncations, batch: &Batch) -> Result<(), Error> {
+    let valid = batch.resets.iter().filter(|reset| !truncations.is_void(reset.collection, reset.version));
+    let mut collections = Vec::new();
+    let mut arrays = vec![Column::default(); 3];
+    for reset in valid {
+        collections.push(prepared.id(reset.collection));
+        arrays[0].push(Some(reset.key.as_bytes()));
+        arrays[1].push(Some(&reset.replaced.to_bytes()));
+        arrays[2].push(Some(&reset.version.to_bytes()));
+    }
+    if collections.is_empty() {
+        return Ok(());
+    }
+    let mut params: Vec<Param<'_>> = vec![&collections];
+    params.extend(refs(&arrays));
+    for sql in LOWER {
+        session.execute("lower versions of the ledger", sql, &params).await?;
+    }
+    Ok(())
 }
 
 /// Copies documents in that should be new: a third of what [`TAKE`] costs. `false`, and nothing written, when one is known.

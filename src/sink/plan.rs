@@ -31,6 +31,8 @@ pub struct Batch {
     /// At most one per collection and key: its highest version.
     pub(crate) documents: Vec<Document>,
     /// In log order.
+    pub(crate) resets: Vec<Reset>,
+    /// In log order.
     pub(crate) controls: Vec<Control>,
     /// Records that cannot be read.
     pub(crate) unreadable: Vec<Unreadable>,
@@ -72,6 +74,28 @@ pub(crate) struct Document {
     pub(crate) content: Content,
     /// The record it came in, as it was.
     pub(crate) record: Fetched,
+}
+
+/// A version in the ledger that a repair found to be higher than anything that was ever published.
+///
+/// ```text
+///  log      ─ X at 90 ─▶ ─ N at 5 ─▶ ─ R at 7, replaces 90 ─▶ ─ M at 8 ─▶
+///  ledger        90          90                 7                  8
+/// ```
+/// The ledger falls to the repair's version exactly where it holds the replaced one, and from there the highest version wins as
+/// ever. That is the same however the records are cut into batches, and however often they come: a replay that meets R again meets
+/// another version (it has no effect), or X before it. A later change that beats R in its batch inherits the fall, because it
+/// would have come to a ledger that R had lowered. Compaction removes R only behind a newer record of its key, and X before R.
+#[derive(Debug)]
+pub(crate) struct Reset {
+    /// Place of its collection in the plan.
+    pub(crate) collection: usize,
+    /// The document's key.
+    pub(crate) key: Key,
+    /// The version that is wrong.
+    pub(crate) replaced: Version,
+    /// The version of the change that says so.
+    pub(crate) version: Version,
 }
 
 /// The rows of a document, or why it has none.
@@ -130,7 +154,10 @@ pub fn plan(records: Vec<Fetched>, parked: Vec<Fetched>, plan: &Plan) -> Result<
                     range.count(publisher);
                 }
                 batch.changes += 1;
-                arrived.extend(batch.arrival(plan, change, record));
+                if let Some(arrival) = batch.arrival(plan, change, record) {
+                    batch.reset(&arrival, &mut arrived);
+                    arrived.push(arrival);
+                }
             }
             Ok(Record::Frontier(frontier)) => range.marks.push(Progress::Frontier(frontier)),
             Ok(Record::Control(control)) => batch.controls.push(control),
@@ -178,6 +205,19 @@ impl Batch {
             self.unmapped += 1;
         }
         Some(Arrival { collection: collection?, known: false, change, record })
+    }
+
+    /// Takes note of a version that the change replaces, and drops what arrived with it before.
+    fn reset(&mut self, arrival: &Arrival, before: &mut Vec<Arrival>) {
+        let Some(replaced) = arrival.change.replaces else { return };
+        let (collection, key) = arrival.document();
+        let arrived = before.len();
+        before.retain(|other| other.document() != (collection, key) || other.change.version != replaced);
+        let beaten = (arrived - before.len()) as u64;
+        if beaten > 0 {
+            *self.beaten.entry(collection).or_default() += beaten;
+        }
+        self.resets.push(Reset { collection, key: key.clone(), replaced, version: arrival.change.version });
     }
 
     /// The highest version of each document; of equal ones the later, though they say the same. Sorted by collection and key,

@@ -43,6 +43,7 @@ fn change(collection: &str, id: i32, t: u32, kind: u8) -> Change {
         wall_ms: 0,
         update_description: None,
         collection_uuid: None,
+        replaces: None,
         id,
     }
 }
@@ -105,6 +106,58 @@ proptest! {
         for document in &in_order.documents {
             let newest = changes.iter().filter(|change| change.key == document.key).map(|change| change.version).max();
             prop_assert_eq!(Some(document.version), newest);
+        }
+    }
+}
+
+/// What the sink does with the versions of a batch: the ledger's part of applying it, in memory.
+fn apply(ledger: &mut BTreeMap<Key, Version>, batch: &Batch) {
+    for reset in &batch.resets {
+        let entry = ledger.get_mut(&reset.key).filter(|version| **version == reset.replaced);
+        entry.into_iter().for_each(|version| *version = reset.version);
+    }
+    for document in &batch.documents {
+        let entry = ledger.entry(document.key.clone()).or_insert(document.version);
+        *entry = document.version.max(*entry);
+    }
+}
+
+proptest! {
+    // A log in which a version that was wrong came in a record, or stood in the ledger, and a repair behind it that replaces it.
+    #[test]
+    fn a_version_that_is_replaced_never_wins_however_the_log_is_cut_and_repeated(
+        changes in prop::collection::vec(0..2i32, 1..8),
+        wrong_at in any::<prop::sample::Index>(),
+        repair_at in any::<prop::sample::Index>(),
+        in_the_log in any::<bool>(),
+        cuts in prop::collection::vec((any::<prop::sample::Index>(), any::<bool>()), 0..8),
+    ) {
+        let plan_of_users = users();
+        let mut history = changes.iter().zip(1..).map(|(&id, t)| change("users", id, t, 1)).collect::<Vec<_>>();
+        let wrong = Version { epoch: 1, time: ClusterTime { t: 1_000, i: 0 }, op: 0 };
+        let repair_at = repair_at.index(history.len());
+        history[repair_at].op = Op::Repair;
+        history[repair_at].replaces = Some(wrong);
+        let (key, last) = (history[repair_at].key.clone(), history.clone());
+        let mut ledger = BTreeMap::new();
+        if in_the_log {
+            let id = changes[repair_at];
+            let at = wrong_at.index(repair_at + 1);
+            history.insert(at, Change { version: wrong, ..change("users", id, 1, 1) });
+        } else {
+            ledger.insert(key, wrong);
+        }
+        let records = log(&history);
+        let mut from = 0;
+        for (to, again) in &cuts {
+            let to = from + to.index(records.len() - from + 1);
+            apply(&mut ledger, &plan(records[from..to].to_vec(), Vec::new(), &plan_of_users).expect("a batch"));
+            from = if *again { 0 } else { to };
+        }
+        apply(&mut ledger, &plan(records[from..].to_vec(), Vec::new(), &plan_of_users).expect("a batch"));
+        for change in &last {
+            let newest = last.iter().filter(|other| other.key == change.key).map(|other| other.version).max();
+            prop_assert_eq!(ledger.get(&change.key).copied(), newest);
         }
     }
 }

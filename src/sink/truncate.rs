@@ -7,7 +7,7 @@ use futures_util::future::join;
 
 use super::{
     Prepared,
-    plan::{Batch, Document},
+    plan::Batch,
     rows::Rows,
     winner::PreviousRoot,
     write::{Touched, Way},
@@ -27,8 +27,9 @@ pub(super) struct Truncations {
 }
 
 impl Truncations {
-    pub(super) fn is_void(&self, document: &Document) -> bool {
-        self.by_collection.get(&document.collection).is_some_and(|version| document.version <= *version)
+    /// Whether a change of that version is void.
+    pub(super) fn is_void(&self, collection: usize, version: Version) -> bool {
+        self.by_collection.get(&collection).is_some_and(|floor| version <= *floor)
     }
 
     /// Reads the truncations and holds them until the end of the transaction.

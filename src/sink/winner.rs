@@ -7,7 +7,7 @@ use super::{Prepared, plan::Document};
 pub(super) struct Winner<'a> {
     /// The document.
     pub(super) document: &'a Document,
-    /// Whether the ledger did not know it, so that it has no rows to remove.
+    /// Whether the ledger did not know it, so that it has no rows to remove; never of a repair, which trusts no ledger.
     pub(super) fresh: bool,
     /// Where its root row is before the change.
     pub(super) previous_root: PreviousRoot,
@@ -20,7 +20,8 @@ pub(super) enum PreviousRoot {
     Nowhere,
     /// In this root table of its collection.
     In(usize),
-    /// Unknown, so all root tables are searched: the ledger did not know the document, or the plan no longer names the table.
+    /// Unknown, so all root tables are searched: the ledger did not know the document, or what it says is under repair, or the
+    /// plan no longer names the table.
     Anywhere,
 }
 

@@ -109,6 +109,7 @@ pub(crate) fn decode(raw: &RawDocument, scope: &Scope) -> Result<Placed, Error> 
         wall_ms,
         update_description: fields.update_description.map(RawDocument::to_owned),
         collection_uuid: fields.uuid,
+        replaces: None,
     };
     Ok(Placed { event: Event::Change { change, lookup }, token, wall_ms })
 }

@@ -159,6 +159,7 @@ mod tests {
             wall_ms: 0,
             update_description: None,
             collection_uuid: None,
+            replaces: None,
         }
     }
 

@@ -30,6 +30,7 @@ pub fn snapshot_changes(
             wall_ms: read_at.unix_ms(),
             update_description: None,
             collection_uuid: None,
+            replaces: None,
         })
     };
     documents.into_iter().map(change).collect()
@@ -50,6 +51,7 @@ pub fn deletes(namespace: &Namespace, epoch: u32, read_at: ClusterTime, ids: Vec
             wall_ms: read_at.unix_ms(),
             update_description: None,
             collection_uuid: None,
+            replaces: None,
         })
     };
     ids.into_iter().filter_map(delete).collect()

@@ -15,7 +15,7 @@ use crate::model::{Change, ClusterTime, Key, Namespace, Op};
 pub struct Reread {
     /// When they were read.
     pub read_at: ClusterTime,
-    /// A repair for each that exists, a delete for each that does not; all of the version of a read at `read_at`.
+    /// A repair for each, without a document if it does not exist; all of the version of a read at `read_at`.
     pub changes: Vec<Change>,
     /// Bytes of the documents.
     pub bytes: usize,
@@ -38,7 +38,8 @@ pub async fn reread(
     let mut changes = snapshot_changes(&namespace, source.epoch(), read_at, read.value, Op::Repair)?;
     let found: HashSet<Key> = changes.iter().map(|change| change.key.clone()).collect();
     let gone = ids.iter().filter(|id| Key::from_id(id).is_some_and(|key| !found.contains(&key)));
-    changes.extend(deletes(&namespace, source.epoch(), read_at, gone.cloned().collect()));
+    let gone = deletes(&namespace, source.epoch(), read_at, gone.cloned().collect());
+    changes.extend(gone.into_iter().map(|change| Change { op: Op::Repair, ..change }));
     failpoint!(REPAIR_PUBLISH);
     Ok(Reread { read_at, changes, bytes })
 }

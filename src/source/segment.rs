@@ -178,6 +178,7 @@ mod tests {
                         wall_ms: 0,
                         update_description: Some(rawdoc! {}),
                         collection_uuid: None,
+                        replaces: None,
                     };
                     Event::Change { change, lookup: op == Op::Update }
                 }

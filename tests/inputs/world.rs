@@ -213,6 +213,7 @@ impl World {
             wall_ms: time.unix_ms(),
             update_description: None,
             collection_uuid: None,
+            replaces: None,
         }
     }
 

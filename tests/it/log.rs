@@ -71,6 +71,7 @@ fn change(namespace: Namespace, id: i32, i: u32) -> Change {
         wall_ms: 1_700_000_000_000,
         update_description: None,
         collection_uuid: None,
+        replaces: None,
     }
 }
 

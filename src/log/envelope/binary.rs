@@ -35,7 +35,7 @@ pub(super) fn write(change: &Change, prefix: &str) -> Vec<u8> {
     out.long("ord", i64::from(change.version.time.i));
     out.long("wallTime", change.wall_ms);
     out.close(source);
-    out.text("op", debezium_op(change.op));
+    out.text("op", debezium_op(change));
     out.long("ts_ms", change.wall_ms);
     out.head(ElementType::Null, "transaction");
     out.document("documentKey", Some(&change.id));

@@ -87,8 +87,12 @@ fn publisher(headers: &Headers) -> Result<u64, Malformed> {
     number_header(headers, header::PUBLISHER)
 }
 
-fn version(headers: &Headers) -> Result<Version, Malformed> {
-    Version::from_bytes(&digits(headers, header::VERSION)?).ok_or_else(|| bad_header(header::VERSION))
+fn version(headers: &Headers, name: &str) -> Result<Version, Malformed> {
+    Version::from_bytes(&digits(headers, name)?).ok_or_else(|| bad_header(name))
+}
+
+fn replaces(headers: &Headers) -> Result<Option<Version>, Malformed> {
+    headers.get(header::REPLACES).map(|_| version(headers, header::REPLACES)).transpose()
 }
 
 fn upper(headers: &Headers) -> Result<ClusterTime, Malformed> {
@@ -198,9 +202,9 @@ fn json<'a, T: Deserialize<'a>>(value: &'a [u8]) -> Result<T, Malformed> {
 }
 
 fn change(op: Op, record_key_bytes: &[u8], value: &[u8], headers: &Headers) -> Result<Change, Malformed> {
-    let version = version(headers)?;
+    let version = version(headers, header::VERSION)?;
     let upper = upper(headers)?;
-    let collection_uuid = uuid(headers)?;
+    let (collection_uuid, replaces) = (uuid(headers)?, replaces(headers)?);
     let Parts { namespace, id, document, wall_ms } = match codec(headers)? {
         Codec::Json => parts(value)?,
         Codec::Bson => binary::read(value)?,
@@ -211,12 +215,24 @@ fn change(op: Op, record_key_bytes: &[u8], value: &[u8], headers: &Headers) -> R
     }
     match (op, &document) {
         (Op::Delete, Some(_)) => return Err(Malformed::new("a delete has a document")),
-        (Op::Insert | Op::Update | Op::Replace | Op::Snapshot | Op::Repair, None) => {
+        (Op::Insert | Op::Update | Op::Replace | Op::Snapshot, None) => {
             return Err(Malformed::new("the change has no document"));
         }
         (_, _) => {}
     }
-    Ok(Change { namespace, id, key, version, op, document, upper, wall_ms, update_description: None, collection_uuid })
+    Ok(Change {
+        namespace,
+        id,
+        key,
+        version,
+        op,
+        document,
+        upper,
+        wall_ms,
+        update_description: None,
+        collection_uuid,
+        replaces,
+    })
 }
 
 /// The JSON of a change.
@@ -259,5 +275,10 @@ fn control(key: &[u8], value: &[u8], headers: &Headers) -> Result<Control, Malfo
         return Err(Malformed::new("a control has another key"));
     }
     let truncate = policy == Policy::Truncate;
-    Ok(Control { namespace: Namespace::new(db, collection), kind, version: version(headers)?, truncate })
+    Ok(Control {
+        namespace: Namespace::new(db, collection),
+        kind,
+        version: version(headers, header::VERSION)?,
+        truncate,
+    })
 }

@@ -30,14 +30,18 @@ pub fn encode(change: &Change, prefix: &str) -> Encoded {
 /// Encodes a change.
 ///
 /// # Panics
-/// Panics if a delete carries a document or another op carries none, because every later reader would have to guess.
+/// Panics if a delete carries a document or another op but a repair carries none, because every later reader would have to guess.
 pub fn encode_as(codec: Codec, change: &Change, prefix: &str) -> Encoded {
-    assert_eq!(change.document.is_none(), change.op == Op::Delete, "a change has a document unless it is a delete");
+    let whole = change.op == Op::Repair || change.document.is_none() == (change.op == Op::Delete);
+    assert!(whole, "a change has a document unless it is a delete");
     let mut headers = headers(change.op.as_str());
     headers.push(header::VERSION, &hex_text(&change.version.to_bytes()));
     headers.push(header::UPPER, change.upper.to_string().as_bytes());
     if let Some(uuid) = &change.collection_uuid {
         headers.push(header::UUID, &hex_text(uuid));
+    }
+    if let Some(replaced) = &change.replaces {
+        headers.push(header::REPLACES, &hex_text(&replaced.to_bytes()));
     }
     let value = match codec {
         Codec::Json => json(change, prefix),
@@ -70,7 +74,7 @@ fn json(change: &Change, prefix: &str) -> Vec<u8> {
         None => value.extend_from_slice(b"null"),
     }
     source(&mut value, change, prefix);
-    let op = debezium_op(change.op);
+    let op = debezium_op(change);
     push(&mut value, format_args!(r#","op":"{op}","ts_ms":{},"transaction":null,"documentKey":"#, change.wall_ms));
     let start = value.len();
     let faithful = ejson::write(&change.id, &mut value).is_ok() && value.len() - start <= MAX_ASIDE;

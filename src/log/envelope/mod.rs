@@ -53,6 +53,8 @@ pub mod header {
     pub const PUBLISHER: &str = "driftless.publisher";
     /// [`BSON`] if the value of a change is BSON; absent if it is JSON.
     pub const CODEC: &str = "driftless.codec";
+    /// A version that the change replaces although it is higher, as [`VERSION`]; only where a repair says so.
+    pub const REPLACES: &str = "driftless.replaces";
     /// See [`CODEC`].
     pub const BSON: &[u8] = b"bson";
     /// Marks a dead letter that an earlier version published again without its publisher; no frontier counts it.
@@ -127,8 +129,9 @@ struct Parts {
     wall_ms: i64,
 }
 
-fn debezium_op(op: Op) -> &'static str {
-    match op {
+fn debezium_op(change: &Change) -> &'static str {
+    match change.op {
+        Op::Repair if change.document.is_none() => "d",
         Op::Insert => "c",
         Op::Update | Op::Replace | Op::Repair => "u",
         Op::Delete => "d",
@@ -203,27 +206,27 @@ mod tests {
 
     fn change() -> impl Strategy<Value = Change> {
         let id = arbitrary::id().prop_filter_map("a key", |id| Some((Key::from_id(&id)?, id)));
-        let what = (prop::sample::select(&Op::ALL[..]), documents(), prop::option::of(documents()));
-        let rest = (version(), time(), any::<i64>(), prop::option::of(any::<[u8; 16]>()));
+        let what = (prop::sample::select(&Op::ALL[..]), prop::option::of(documents()), documents());
+        let rest = (version(), time(), any::<i64>(), prop::option::of(any::<[u8; 16]>()), prop::option::of(version()));
         (id, what, rest, ".{1,8}", ".{1,8}").prop_map(
-            |(
-                (key, id),
-                (op, document, update_description),
-                (version, upper, wall_ms, collection_uuid),
-                db,
-                collection,
-            )| {
+            |((key, id), (op, read, other), (version, upper, wall_ms, collection_uuid, replaces), db, collection)| {
+                let document = match op {
+                    Op::Delete => None,
+                    Op::Repair => read.clone(),
+                    _ => Some(other),
+                };
                 Change {
                     namespace: Namespace::new(db, collection),
                     id,
                     key,
                     version,
                     op,
-                    document: (op != Op::Delete).then_some(document),
+                    document,
                     upper,
                     wall_ms,
-                    update_description,
+                    update_description: read,
                     collection_uuid,
+                    replaces,
                 }
             },
         )
@@ -242,6 +245,7 @@ mod tests {
             wall_ms: 1_700_000_000_123,
             update_description: None,
             collection_uuid: Some([0xab; 16]),
+            replaces: None,
         }
     }
 

@@ -5,7 +5,7 @@ use tokio::sync::oneshot;
 use crate::{
     config::LogConfig,
     model::{Change, Control, Frontier, SnapshotState, SnapshotStep},
-    source::MemoryPermit,
+    source::{MemoryPermit, Ticket},
 };
 
 /// The contents of the next transaction.
@@ -56,5 +56,5 @@ pub(super) enum Tag {
     /// A chunk of a snapshot.
     Chunk(SnapshotStep, MemoryPermit),
     /// Documents that are repaired, or removed.
-    Repair(oneshot::Sender<()>),
+    Repair(Ticket, oneshot::Sender<()>),
 }

@@ -16,6 +16,7 @@ mod removal;
 mod removal_twin;
 mod repairs;
 mod requests;
+mod resets;
 mod role;
 #[cfg(test)]
 mod simulation;

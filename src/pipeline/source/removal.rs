@@ -17,7 +17,7 @@
 //! It begins when the sink has applied the end of the run, and waits for PostgreSQL as long as that takes. Nothing waits for it.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
     time::Duration,
 };
@@ -228,7 +228,8 @@ impl Removing {
         mut ids: Vec<RawDocumentBuf>,
     ) -> Result<usize, Stop> {
         let (ready, ticket) = oneshot::channel();
-        self.send(RepairItem::Begin { collection: namespace.collection.to_string(), ready }).await?;
+        self.send(RepairItem::Begin { collection: namespace.collection.to_string(), known: HashMap::new(), ready })
+            .await?;
         let ticket = ticket.await.map_err(|_| Stop::Unheard)?;
         let at = ReadTime::AtLeast(ticket.not_before.max(since));
         let existing = match self.source.reader().existing(&namespace.collection, &ids, at).await {

@@ -1,5 +1,7 @@
 //! The removal over a log in memory, for simulations. It follows the protocol of `removal`, step by step.
 
+use std::collections::HashMap;
+
 use bson::raw::RawDocumentBuf;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -70,7 +72,7 @@ impl TwinRemovals {
         let next = self.wanted.borrow().iter().next().map(|(name, remains)| (name.clone(), remains.clone()));
         let Some((collection, remains)) = next else { return };
         let (ready, ticket) = oneshot::channel();
-        let begin = RepairItem::Begin { collection: collection.clone(), ready };
+        let begin = RepairItem::Begin { collection: collection.clone(), known: HashMap::new(), ready };
         if self.items.try_send(RemovalItem::Read(begin)).is_ok() {
             self.under_way = Some((collection, remains, Step::Asked(ticket)));
         }

@@ -12,7 +12,7 @@
 //! serves it again, which is harmless.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -42,6 +42,8 @@ pub(super) enum RepairItem {
     Begin {
         /// The collection.
         collection: String,
+        /// Versions of the ledger that are to be replaced if nothing published can have them.
+        known: HashMap<Key, Version>,
         /// Takes what `Merge::begin` gave.
         ready: oneshot::Sender<Ticket>,
     },
@@ -114,7 +116,8 @@ impl Server {
         } else if documents.is_empty() {
             repairs::refuse(session, &ids, "the ledger does not hold the document's `_id`").await?;
         } else {
-            let Some(version) = self.publish(&collection, documents).await? else { return Ok(false) };
+            let known = repairs::note_versions(session, &ids).await?;
+            let Some(version) = self.publish(&collection, documents, known).await? else { return Ok(false) };
             failpoint!(REPAIR_ACKNOWLEDGE);
             let Some(session) = &self.session else { return Ok(false) };
             repairs::done(session, &ids, version).await?;
@@ -123,9 +126,14 @@ impl Server {
     }
 
     /// Reads documents and waits until they are in the log; `None` when the term ends before.
-    async fn publish(&mut self, collection: &str, ids: Vec<RawDocumentBuf>) -> Result<Option<Version>, Error> {
+    async fn publish(
+        &mut self,
+        collection: &str,
+        ids: Vec<RawDocumentBuf>,
+        known: HashMap<Key, Version>,
+    ) -> Result<Option<Version>, Error> {
         let (ready, ticket) = oneshot::channel();
-        self.send(RepairItem::Begin { collection: collection.to_owned(), ready }).await;
+        self.send(RepairItem::Begin { collection: collection.to_owned(), known, ready }).await;
         let Ok(ticket) = ticket.await else { return Ok(None) };
         let began = Instant::now();
         let Reread { read_at, changes, bytes } = match reread(&self.source, collection, &ids, ticket).await {

@@ -110,7 +110,7 @@ impl Broker {
             let Some(last) = history.last(collection, id, since) else { continue };
             let logged = self.last.get(&(collection.to_owned(), key(id)));
             let good = match logged {
-                Some(logged) => logged.version >= last.version || (logged.op == Op::Delete && last.value.is_none()),
+                Some(logged) => logged.version >= last.version || (logged.document.is_none() && last.value.is_none()),
                 // A document that was deleted before anything was read of it.
                 None => last.value.is_none(),
             };
@@ -278,7 +278,7 @@ impl Driver<'_> {
             let before = remains.before(EPOCH);
             let stale = |id: &i32| {
                 let logged = broker.last.get(&(collection.to_owned(), key(*id)));
-                logged.is_some_and(|logged| logged.op != Op::Delete && logged.version < before)
+                logged.is_some_and(|logged| logged.document.is_some() && logged.version < before)
             };
             let gone = |id: &i32| history.document(collection, *id, read_at).is_none();
             (read_at, (0..KEYS).filter(stale).filter(gone).map(|id| rawdoc! { "_id": id }).collect())
@@ -305,7 +305,7 @@ impl Driver<'_> {
             None => {
                 let collection = COLLECTIONS[self.dice.random_range(0..COLLECTIONS.len())];
                 let (ready, ticket) = oneshot::channel();
-                let begin = RepairItem::Begin { collection: collection.to_owned(), ready };
+                let begin = RepairItem::Begin { collection: collection.to_owned(), known: HashMap::new(), ready };
                 if self.repairing.try_send(begin).is_ok() {
                     self.repairs.push(Repair::Asked(collection, self.dice.random_range(0..KEYS), ticket));
                 }

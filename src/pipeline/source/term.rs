@@ -23,6 +23,7 @@ use super::{
     draft::{Draft, Tag, UnderWay},
     removal::RemovalItem,
     repairs::RepairItem,
+    resets::Resets,
     role::SourceRole,
     snapshots::{Item, Snapshots},
 };
@@ -73,6 +74,7 @@ pub(super) struct Term<'a, L, S> {
     snapshots: Snapshots,
     repairs: mpsc::Receiver<RepairItem>,
     merge: Merge<Tag>,
+    resets: Resets,
     /// How far the stream has come; everything up to here is in the draft or the log.
     position: Position,
     draft: Draft,
@@ -98,6 +100,7 @@ impl<'a, L: Publish, S: Follow> Term<'a, L, S> {
             snapshots,
             repairs,
             merge: Merge::new(role.config.source.epoch, start),
+            resets: Resets::default(),
             position: first.position.clone(),
             draft: Draft::default(),
             under_way: None,
@@ -182,6 +185,7 @@ impl<'a, L: Publish, S: Follow> Term<'a, L, S> {
 
     fn take_batch(&mut self, mut batch: StreamBatch) {
         self.merge.stream(&batch);
+        self.resets.name(&mut batch.changes);
         self.draft.add(batch.changes);
         for control in &batch.controls {
             // Documents that come with another collection have no events, and the removal of those that an emptied one had has
@@ -198,7 +202,8 @@ impl<'a, L: Publish, S: Follow> Term<'a, L, S> {
         match item {
             Item::Snapshot(SnapshotItem::Cut(state)) => self.snapshots.cut(state),
             Item::Snapshot(SnapshotItem::Begin { collection, run, ready }) => {
-                self.begin_read(&collection, Some(run), ready)
+                let ticket = self.merge.begin(&collection, Some(run));
+                self.answer(ticket, ready);
             }
             Item::Snapshot(SnapshotItem::GiveBack(ticket)) => self.merge.abandon(ticket),
             Item::Snapshot(SnapshotItem::Chunk { ticket, read_at, changes, step, permit }) => {
@@ -209,34 +214,46 @@ impl<'a, L: Publish, S: Follow> Term<'a, L, S> {
         }
     }
 
-    fn begin_read(&mut self, collection: &str, walk: Option<u64>, ready: oneshot::Sender<Ticket>) {
-        let ticket = self.merge.begin(collection, walk);
+    fn answer(&mut self, ticket: Ticket, ready: oneshot::Sender<Ticket>) {
         // A reader that does not wait any more has failed, or was given up.
         if ready.send(ticket).is_err() {
-            self.merge.abandon(ticket);
+            self.abandon(ticket);
         }
+    }
+
+    fn abandon(&mut self, ticket: Ticket) {
+        self.merge.abandon(ticket);
+        self.resets.end(ticket);
     }
 
     fn take_repair(&mut self, item: RepairItem) {
         match item {
-            RepairItem::Begin { collection, ready } => self.begin_read(&collection, None, ready),
-            RepairItem::GivenUp(ticket) => self.merge.abandon(ticket),
+            RepairItem::Begin { collection, known, ready } => {
+                let ticket = self.merge.begin(&collection, None);
+                self.resets.begin(ticket, self.role.config.source.epoch, &collection, known);
+                self.answer(ticket, ready);
+            }
+            RepairItem::GivenUp(ticket) => self.abandon(ticket),
             RepairItem::Rows { ticket, read_at, changes, durable } => {
-                self.merge.hold(ticket, read_at, changes, Tag::Repair(durable));
+                self.merge.hold(ticket, read_at, changes, Tag::Repair(ticket, durable));
             }
         }
     }
 
     /// Takes the rows of one read that may go out now; whether there was one.
     fn take_released(&mut self) -> bool {
-        let Some(released) = self.merge.release() else { return false };
+        let Some(mut released) = self.merge.release() else { return false };
+        self.resets.name(&mut released.changes);
         self.draft.add(released.changes);
         match released.tag {
             Tag::Chunk(step, permit) => {
                 self.snapshots.advance(&step);
                 self.draft.permits.push(permit);
             }
-            Tag::Repair(durable) => self.draft.repairs.push(durable),
+            Tag::Repair(ticket, durable) => {
+                self.resets.end(ticket);
+                self.draft.repairs.push(durable);
+            }
         }
         true
     }

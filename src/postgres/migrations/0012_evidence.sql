@@ -14,8 +14,10 @@ REVOKE ALL ON driftless.evidence FROM PUBLIC;
 -- What a request asks for beyond reading the document again, and for which finding.
 ALTER TABLE driftless.repair
     ADD COLUMN finding bigint REFERENCES driftless.finding (id) ON DELETE SET NULL,
-    -- The ledger's version is wrong: the change that is published replaces it, whatever it is.
+    -- The ledger's version may be wrong: the change that is published replaces it, if nothing published can have it.
     ADD COLUMN reset   boolean NOT NULL DEFAULT false,
+    -- The ledger's version before the document was read; the change names it if nothing published can have it.
+    ADD COLUMN replaced bytea CHECK (octet_length(replaced) = 16),
     -- A row that no document stands behind: it is removed, by primary key.
     ADD COLUMN relation text,
     ADD COLUMN row_key  jsonb,

@@ -312,6 +312,7 @@ pub(crate) fn change(collection: &str, id: i32, t: u32, document: Option<RawDocu
         wall_ms: i64::from(t) * 1000,
         update_description: None,
         collection_uuid: None,
+        replaces: None,
         id,
     }
 }

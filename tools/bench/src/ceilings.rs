@@ -158,6 +158,7 @@ pub(crate) fn change(user: &User, op: Op) -> anyhow::Result<Change> {
         wall_ms: user.created_at_ms,
         update_description: None,
         collection_uuid: Some([7; 16]),
+        replaces: None,
     })
 }
 

@@ -43,7 +43,7 @@ pub enum Op {
     Delete,
     /// Read by a snapshot.
     Snapshot,
-    /// Read again by the reconciler to repair drift.
+    /// Read again to repair drift.
     Repair,
 }
 
@@ -82,7 +82,7 @@ pub struct Change {
     pub version: Version,
     /// The operation.
     pub op: Op,
-    /// The whole document afterwards; `None` exactly for a delete.
+    /// The whole document afterwards; `None` for a delete, and for a repair that did not find the document.
     pub document: Option<RawDocumentBuf>,
     /// `document` may contain operations up to this cluster time (a lookup reads later than its event).
     pub upper: ClusterTime,
@@ -92,6 +92,9 @@ pub struct Change {
     pub update_description: Option<RawDocumentBuf>,
     /// UUID of the collection, where the server sends it.
     pub collection_uuid: Option<[u8; 16]>,
+    /// A version of the document that the sink may know and that nothing published can have: this change replaces it although it
+    /// is higher.
+    pub replaces: Option<Version>,
 }
 
 /// The operation on a whole collection.
