@@ -44,6 +44,7 @@ fn change() -> Change {
         wall_ms: 1_700_000_000_123,
         update_description: None,
         collection_uuid: Some([7; 16]),
+        replaces: None,
     }
 }
 
