@@ -82,6 +82,9 @@ pub struct Config {
     /// What must be true before reads are cut over.
     #[serde(default)]
     pub cutover: CutoverConfig,
+    /// What repairs are bound by.
+    #[serde(default)]
+    pub repair: RepairConfig,
     /// Health, metrics and status.
     #[serde(default)]
     pub http: HttpConfig,
@@ -338,6 +341,25 @@ impl Default for CutoverConfig {
             baseline_max_age: Duration::from_hours(24),
             oplog_margin: Duration::from_hours(1),
         }
+    }
+}
+
+/// What repairs are bound by.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(default)]
+pub struct RepairConfig {
+    /// More findings than this are systematic: they are not repaired without `--force`.
+    pub stop_at: u64,
+    /// The same for a part of a collection's documents, from 0 to 1.
+    pub stop_share: f64,
+    /// How long both sides of a repaired document are kept as evidence.
+    #[serde(deserialize_with = "duration")]
+    pub evidence_kept: Duration,
+}
+
+impl Default for RepairConfig {
+    fn default() -> Self {
+        Self { stop_at: 1_000, stop_share: 0.05, evidence_kept: Duration::from_hours(30 * 24) }
     }
 }
 

@@ -140,6 +140,13 @@ impl Config {
         must(sink.workers > 0, "sink.workers", "must be above 0", "2 is a good value");
         must(sink.batch_changes > 0, "sink.batch_changes", "must be above 0", "2000 is a good value");
         must(!sink.catalog_interval.is_zero(), "sink.catalog_interval", "must be above 0", "10s is a good value");
+        must(self.repair.stop_at > 0, "repair.stop_at", "must be above 0", "1000 is a good value");
+        must(
+            self.repair.stop_share > 0.0 && self.repair.stop_share <= 1.0,
+            "repair.stop_share",
+            "must be above 0 and at most 1",
+            "0.05 is a good value",
+        );
         must(self.reconcile.sample > 0, "reconcile.sample", "must be above 0", "500 is a good value");
         must(
             self.log.idle_frontier < self.reconcile.max_staleness,

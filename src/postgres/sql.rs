@@ -72,6 +72,12 @@ impl Sql<'_> {
         join(", ", &self.plan.columns, |column| quote_ident(&column.name))
     }
 
+    /// Returns all columns of the table, also those that we do not write, as one array of texts.
+    pub(crate) fn texts(&self, table: &str) -> String {
+        let texts = join(", ", &self.found.columns, |column| format!("{table}.{}::text", quote_ident(&column.name)));
+        format!("ARRAY[{texts}]::text[]")
+    }
+
     pub(crate) fn all_written(&self, rows: &str) -> String {
         self.positions().map(|at| self.written(rows, at)).collect::<Vec<_>>().join(", ")
     }

@@ -104,6 +104,28 @@ impl Owned<'_> {
         rows.iter().map(|row| field(row, 0, &act)).collect()
     }
 
+    /// The rows that the documents own, as texts of all columns, each with the ordinal of its document.
+    pub(crate) async fn shown(
+        &self,
+        session: &Session,
+        ordinals: &Vec<i32>,
+        documents: &Column,
+    ) -> Result<Vec<(i32, Vec<Option<String>>)>, Error> {
+        let act = format!("read rows of {}", self.table.name);
+        let params: [Param<'_>; 4] = [&self.relation, &self.collection, ordinals, documents];
+        let (mut of, mut keys) = (Vec::<i32>::new(), vec![Column::default(); self.table.key.len()]);
+        for row in session.query(&act, &self.statements.owned, &params).await? {
+            of.push(field(&row, 0, &act)?);
+            for (column, value) in keys.iter_mut().zip(params::fields(field(&row, 1, &act)?)) {
+                column.push(value);
+            }
+        }
+        let mut params: Vec<Param<'_>> = vec![&of];
+        params.extend(refs(&keys));
+        let rows = session.query(&act, &self.statements.shown, &params).await?;
+        rows.iter().map(|row| Ok((field(row, 0, &act)?, field(row, 1, &act)?))).collect()
+    }
+
     fn wanted(&self, rows: &[(&[u8], &Row)]) -> Vec<Column> {
         let mut documents = Column::default();
         for (document, _) in rows {

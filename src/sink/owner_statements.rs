@@ -18,6 +18,10 @@ pub(crate) struct OwnerStatements {
     /// Relation, collection, ordinals and documents, then rows: their documents and key columns. Gives the ordinals of
     /// documents that own other rows.
     pub(crate) extra: String,
+    /// Relation, collection, ordinals and documents; gives ordinal and key of each row that they own.
+    pub(crate) owned: String,
+    /// Ordinals, then key columns; gives ordinal and the texts of all columns of each row.
+    pub(crate) shown: String,
 }
 
 impl OwnerStatements {
@@ -60,6 +64,16 @@ impl OwnerStatements {
                 "SELECT DISTINCT d.n FROM {}\n  JOIN driftless.owner AS o ON {ours}\n WHERE {}",
                 unnest("d", [(3, "int4", "n".to_owned()), bytes(4, "key")]),
                 wanted(5),
+            ),
+            owned: format!(
+                "SELECT d.n, o.row_key FROM {}\n  JOIN driftless.owner AS o ON {ours}",
+                unnest("d", [(3, "int4", "n".to_owned()), bytes(4, "key")]),
+            ),
+            shown: format!(
+                "SELECT e.n, {} FROM {}\n  JOIN {table} AS t ON {}",
+                sql.texts("t"),
+                unnest("e", [(1, "int4", "n".to_owned())].into_iter().chain(sql.keys_as_params(2))),
+                sql.keys_match("t", "e"),
             ),
         }
     }

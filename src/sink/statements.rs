@@ -9,6 +9,7 @@
 //!  erase      rows by the document's id     prune   child rows by the document's id that are no longer in the set
 //!  compare    expected against found        extra child rows found but not expected       present   root rows by id
 //!  missing_parent     child rows without their root row
+//!  shown      the rows of documents, as texts
 //! ```
 //!
 //! Rows arrive as one array per column ($1 … $n), each of a type that neither truncates nor pads, and are cast to the
@@ -93,6 +94,10 @@ pub(crate) struct TableStatements {
     pub(crate) present: Option<String>,
     /// Number of rows.
     pub(crate) count: String,
+    /// Names of all columns of the table, in their order.
+    pub(crate) columns: Vec<String>,
+    /// Ordinals, then ids; gives ordinal and the texts of all columns of each row. Only for a table with the document's id.
+    pub(crate) shown: Option<String>,
     /// Number of rows whose root row is not there; only for a child with the document's id.
     pub(crate) missing_parent: Option<String>,
 }
@@ -182,6 +187,8 @@ impl TableStatements {
             extra: child.map(|column| sql.extra(column)),
             present: root.map(|column| sql.present(column)),
             count: format!("SELECT count(*) FROM {}", plan.table),
+            columns: sql.found.columns.iter().map(|column| column.name.clone()).collect(),
+            shown: by_id.map(|column| sql.shown(column)),
             missing_parent: child.map(|column| sql.missing_parent(column)),
         }
     }
@@ -392,6 +399,16 @@ impl Sql<'_> {
     fn present(&self, column: usize) -> String {
         format!(
             "SELECT p.n FROM {} JOIN {} AS t ON {}",
+            unnest("p", [(1, "int4", "n".to_owned()), (2, self.root_key(), "p".to_owned())]),
+            self.plan.table,
+            self.of_document(column, "p.p"),
+        )
+    }
+
+    fn shown(&self, column: usize) -> String {
+        format!(
+            "SELECT p.n, {} FROM {} JOIN {} AS t ON {}",
+            self.texts("t"),
             unnest("p", [(1, "int4", "n".to_owned()), (2, self.root_key(), "p".to_owned())]),
             self.plan.table,
             self.of_document(column, "p.p"),

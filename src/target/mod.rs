@@ -1,13 +1,16 @@
-//! Reads of the target, for those who compare, check or preview. PostgreSQL compares the values itself, and none is read out.
+//! Reads of the target, for those who compare, check or preview. PostgreSQL compares the values itself; only the rows of single
+//! documents are read out, for a person who asks for them and as evidence.
 
 mod checks;
 mod comparison;
+mod document_rows;
 mod extra_rows;
 mod printer;
 mod reader;
 
 pub(crate) use self::{
     checks::{Checks, Violation},
+    document_rows::ShownRow,
     printer::print_rows,
     reader::{DocumentId, Entry, WaitingLetter},
 };
