@@ -4,6 +4,7 @@ mod check;
 mod cutover;
 mod dlq;
 mod finding;
+mod guard;
 mod preview;
 mod print;
 mod reconcile;
@@ -68,6 +69,9 @@ pub enum Command {
     /// Decide whether reads may be cut over.
     #[command(subcommand)]
     Cutover(cutover::Cutover),
+    /// Record or refuse every write to the mapped tables that is not the sink's.
+    #[command(subcommand)]
+    Guard(guard::Guard),
     /// Prepare the target.
     #[command(subcommand)]
     Schema(schema::Schema),
@@ -125,6 +129,7 @@ impl Cli {
             Command::Snapshot(snapshot) => snapshot.execute(config).await,
             Command::Reconcile(reconcile) => reconcile.execute(config).await,
             Command::Cutover(cutover) => cutover.execute(config).await,
+            Command::Guard(guard) => guard.execute(config).await,
             Command::Schema(schema) => schema.execute(config).await,
             Command::Dlq(dlq) => dlq.execute(config).await,
         }

@@ -5,6 +5,7 @@
 pub mod applied;
 pub mod dead_letters;
 pub mod findings;
+pub mod guard;
 pub(crate) mod lead;
 pub mod load_indexes;
 pub mod processes;

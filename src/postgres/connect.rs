@@ -206,12 +206,15 @@ impl Postgres {
         };
         // A crash of the server loses rows and position together, and the position is read again.
         let durability = if purpose == Purpose::Apply { "off" } else { "on" };
+        let writer = if purpose == Purpose::Apply { "sink" } else { "none" };
         let of_this_session = [
             ("driftless.mark", mark.to_owned()),
             ("statement_timeout", statement_ms.to_string()),
             ("lock_timeout", lock_ms.to_string()),
             ("idle_in_transaction_session_timeout", statement_ms.to_string()),
             ("synchronous_commit", durability.to_owned()),
+            // The guard's triggers do not fire for statements of a session that says so.
+            ("driftless.writer", writer.to_owned()),
         ];
         let settings =
             PINNED.iter().copied().chain(of_this_session.iter().map(|(name, value)| (*name, value.as_str())));

@@ -4,6 +4,7 @@ mod cli;
 mod data;
 mod demo;
 mod dlq;
+mod guard;
 mod log;
 mod sink;
 mod snapshot;

@@ -4,20 +4,27 @@ CREATE TABLE driftless.guard (
     -- `schema.table`, quoted where needed.
     relation     text    NOT NULL,
     mode         text    NOT NULL CHECK (mode IN ('record', 'refuse')),
-    -- Since when the triggers have been in place without a break.
+    -- Since when the triggers have been in place without a break. While they are broken, every look moves it on.
     since        timestamptz NOT NULL DEFAULT clock_timestamp(),
+    -- Why the guard does not hold; NULL: it holds.
+    broken       text,
+    -- What the triggers and the files of the table were at the last look; whatever changes it is a break.
+    fingerprint  text,
+    looked_at    timestamptz,
     who          text    NOT NULL,
     PRIMARY KEY (migration, relation)
 );
--- A statement of somebody else that wrote a mapped table.
+-- A statement of somebody else that wrote a mapped table. No foreign key to `identity`: its check would lock that row for every
+-- foreign statement, and could fail in a transaction of the application.
 CREATE TABLE driftless.foreign_write (
     id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    migration   integer NOT NULL REFERENCES driftless.identity (id) ON DELETE CASCADE,
+    migration   integer NOT NULL,
     -- `schema.table`, as in `guard`.
     relation    text    NOT NULL,
     operation   text    NOT NULL CHECK (operation IN ('INSERT', 'UPDATE', 'DELETE', 'TRUNCATE')),
+    -- NULL: not counted (TRUNCATE, and a statement on a partition that lacks its own triggers).
     rows        bigint,
-    -- Primary keys of the rows, [{column: text}], old and new; NULL where there were too many, or after TRUNCATE.
+    -- The columns that name the rows and their documents, [{column: text}], old and new; NULL where there were too many.
     keys        jsonb,
     at          timestamptz NOT NULL DEFAULT clock_timestamp(),
     who         text    NOT NULL,
@@ -27,6 +34,91 @@ CREATE TABLE driftless.foreign_write (
     judged_at   timestamptz
 );
 CREATE INDEX foreign_write_open ON driftless.foreign_write (migration, id) WHERE judged_at IS NULL;
+-- Counts foreign writes that could not be recorded, whatever becomes of their transactions: each voids every proof.
+CREATE SEQUENCE driftless.foreign_write_lost AS bigint MINVALUE 0 START 0;
+-- How many of them have voided the proofs.
+ALTER TABLE driftless.identity ADD COLUMN foreign_writes_lost bigint NOT NULL DEFAULT 0;
+
+-- The functions behind the triggers of the guard. Arguments: migration, relation, mode, most rows whose keys are kept, then the
+-- columns that name a row. They run with the rights of their owner, because the writer has none in this schema.
+--
+-- The first row of a statement makes the record, the others are gathered in a setting of the transaction, and the end of the
+-- statement completes the record. A record that nothing completes has no keys, and means the whole table.
+CREATE FUNCTION driftless.guard() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    slot     text  := TG_ARGV[1] || ' ' || TG_OP;
+    open     jsonb := coalesce(nullif(current_setting('driftless.foreign_writes', true), ''), '{}');
+    record   jsonb := open -> slot;
+    keys     jsonb := 'null';
+    patience text  := current_setting('lock_timeout');
+BEGIN
+    -- The sink's own statement never comes here. A trigger or a cascade of the target that it fires is recorded in any mode: a
+    -- refusal would make a dead letter of the document.
+    IF TG_ARGV[2] = 'refuse' AND current_setting('driftless.writer', true) IS DISTINCT FROM 'sink' THEN
+        RAISE EXCEPTION USING ERRCODE = 'read_only_sql_transaction', SCHEMA = TG_TABLE_SCHEMA, TABLE = TG_TABLE_NAME,
+            MESSAGE = format('%s of %s by %s: driftless replicates this table, and its guard refuses every other writer',
+                             TG_OP, TG_ARGV[1], session_user),
+            HINT = 'To allow and record such writes, run `driftless guard install --mode record`.';
+    END IF;
+    IF record IS NULL THEN
+        -- Nothing here may fail or hold up the statement of the writer.
+        BEGIN
+            PERFORM set_config('lock_timeout', '1s', true);
+            INSERT INTO driftless.foreign_write (migration, relation, operation, who, application, client)
+            VALUES (TG_ARGV[0]::integer, TG_ARGV[1], TG_OP,
+                    session_user || CASE current_setting('role') WHEN 'none' THEN '' ELSE ' as ' || current_setting('role') END,
+                    nullif(current_setting('application_name'), ''), host(inet_client_addr()) || ':' || inet_client_port())
+            RETURNING jsonb_build_object('id', id, 'rows', 0, 'keys', '[]'::jsonb) INTO record;
+            PERFORM set_config('lock_timeout', patience, true);
+        EXCEPTION WHEN OTHERS THEN
+            RAISE WARNING 'the guard of driftless could not record a write of %: %', TG_ARGV[1], SQLERRM;
+            PERFORM nextval(to_regclass('driftless.foreign_write_lost'));
+            record := '{"rows": 0, "keys": null}';
+        END;
+    END IF;
+    IF TG_LEVEL = 'STATEMENT' THEN
+        RETURN NULL;
+    END IF;
+    IF (record ->> 'rows')::bigint < TG_ARGV[3]::bigint THEN
+        BEGIN
+            SELECT (record -> 'keys') || jsonb_agg(r.key) INTO keys FROM (
+                SELECT DISTINCT (SELECT jsonb_object_agg(c.name, v.image ->> c.name) FROM unnest(TG_ARGV[4:]) AS c (name)) AS key
+                  FROM (SELECT to_jsonb(OLD) WHERE TG_OP <> 'INSERT' UNION ALL
+                        SELECT to_jsonb(NEW) WHERE TG_OP <> 'DELETE') AS v (image)) AS r;
+        EXCEPTION WHEN OTHERS THEN
+            -- A type whose own cast to JSON fails; without keys the record means the whole table.
+            keys := 'null';
+        END;
+    END IF;
+    record := record || jsonb_build_object('rows', (record ->> 'rows')::bigint + 1, 'keys', keys);
+    PERFORM set_config('driftless.foreign_writes', jsonb_set(open, ARRAY[slot], record)::text, true);
+    RETURN NULL;
+END $$;
+CREATE FUNCTION driftless.guard_end() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    open     jsonb := nullif(current_setting('driftless.foreign_writes', true), '');
+    patience text  := current_setting('lock_timeout');
+BEGIN
+    IF open IS NULL THEN
+        RETURN NULL;
+    END IF;
+    -- An update that moves rows between partitions is a DELETE and an INSERT of rows.
+    BEGIN
+        PERFORM set_config('lock_timeout', '1s', true);
+        UPDATE driftless.foreign_write AS w SET rows = (o.record ->> 'rows')::bigint, keys = nullif(o.record -> 'keys', 'null')
+          FROM jsonb_each(open) AS o (slot, record) WHERE starts_with(o.slot, TG_ARGV[1] || ' ') AND w.id = (o.record ->> 'id')::bigint;
+        PERFORM set_config('lock_timeout', patience, true);
+    EXCEPTION WHEN OTHERS THEN
+        RAISE WARNING 'the guard of driftless could not complete the record of a write of %: %', TG_ARGV[1], SQLERRM;
+        PERFORM nextval(to_regclass('driftless.foreign_write_lost'));
+    END;
+    SELECT jsonb_object_agg(o.slot, o.record) INTO open
+      FROM jsonb_each(open) AS o (slot, record) WHERE NOT starts_with(o.slot, TG_ARGV[1] || ' ');
+    PERFORM set_config('driftless.foreign_writes', coalesce(open::text, ''), true);
+    RETURN NULL;
+END $$;
+REVOKE ALL ON FUNCTION driftless.guard(), driftless.guard_end() FROM PUBLIC;
+
 -- Foreign keys of the mapped tables: when all rows were looked at last, and how many lack their parent.
 CREATE TABLE driftless.integrity (
     migration   integer NOT NULL REFERENCES driftless.identity (id) ON DELETE CASCADE,

@@ -1,0 +1,149 @@
+//! Installs and removes the triggers of the guard.
+
+use super::{Guarded, Mode, triggers};
+use crate::{
+    control::replay::record_action,
+    mapping::target::quote_ident,
+    postgres::{
+        Error, Session,
+        identity::{self, OURS},
+        session::{Param, field},
+    },
+    retry,
+};
+
+/// A table whose triggers were changed, or would be.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Changed {
+    /// The table: `schema.table`, each quoted where SQL needs it.
+    pub relation: String,
+    /// The statements that were executed, or would be.
+    pub sql: Vec<String>,
+    /// What failed; nothing of this table was changed.
+    pub problem: Option<String>,
+}
+
+/// How long a table may be in use by others before it is left as it is: a trigger needs a lock that writers wait behind, the sink
+/// among them.
+const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '5s'";
+
+/// Installs the guard on these tables, each in a transaction of its own, and records who did it. What is there already and as it
+/// should be is not touched, so a role without the right to make triggers can record those that the owner of a table has made.
+///
+/// # Errors
+/// Fails with [`Error::Statement`], whose class follows the cause. A table that fails is in the result and not an error.
+pub async fn install(
+    session: &Session,
+    guarded: &[Guarded],
+    mode: Mode,
+    who: &str,
+    dry_run: bool,
+) -> Result<Vec<Changed>, Error> {
+    session.transaction("record the migration", true, identity::ensure(session)).await?;
+    let migration = triggers::migration(session).await?.unwrap_or_default();
+    let mut changed = Vec::new();
+    for looked in triggers::find(session, migration, guarded, |_| mode).await? {
+        let mut problem = None;
+        if !dry_run {
+            let one = &guarded[looked.place..=looked.place];
+            let act = format!("guard {}", looked.relation);
+            let installed = install_one(session, migration, one, mode, who);
+            problem = refused(session.transaction(&act, true, installed).await)?;
+        }
+        changed.push(Changed { relation: looked.relation, sql: looked.repair, problem });
+    }
+    if !dry_run {
+        record(session, who, "guard install", serde_json::json!({ "mode": mode }), &changed).await?;
+    }
+    Ok(changed)
+}
+
+/// Makes the triggers of one table and records what they are; inside the transaction of the caller.
+async fn install_one(session: &Session, migration: i32, one: &[Guarded], mode: Mode, who: &str) -> Result<(), Error> {
+    let act = "make the triggers of the guard";
+    session.batch(act, LOCK_TIMEOUT).await?;
+    for looked in triggers::find(session, migration, one, |_| mode).await? {
+        for sql in &looked.repair {
+            session.batch(act, sql).await?;
+        }
+    }
+    for looked in triggers::find(session, migration, one, |_| mode).await? {
+        // Every writer that did not meet the triggers has ended, because they need a lock that excludes writers.
+        let sql = "INSERT INTO driftless.guard AS g (migration, relation, mode, fingerprint, looked_at, who) \
+                   VALUES ($1, $2, $3, $4, clock_timestamp(), $5) \
+                   ON CONFLICT (migration, relation) DO UPDATE SET mode = excluded.mode, who = excluded.who, broken = NULL, \
+                     looked_at = excluded.looked_at, fingerprint = excluded.fingerprint, \
+                     since = CASE WHEN g.fingerprint = excluded.fingerprint AND g.broken IS NULL THEN g.since \
+                                  ELSE excluded.since END";
+        let params: [Param<'_>; 5] =
+            [&migration, &looked.relation, &mode.as_str(), &looked.fingerprint, &session.storable(who)];
+        session.execute(act, sql, &params).await?;
+    }
+    Ok(())
+}
+
+const TRIGGERS: &str = r"
+SELECT format('%I.%I', n.nspname, c.relname), array_agg(t.tgname::text ORDER BY t.tgname)
+  FROM pg_trigger AS t JOIN pg_class AS c ON c.oid = t.tgrelid JOIN pg_namespace AS n ON n.oid = c.relnamespace
+ WHERE t.tgfoid IN (to_regprocedure('driftless.guard()'), to_regprocedure('driftless.guard_end()')) AND t.tgparentid = 0
+   AND split_part(encode(t.tgargs, 'escape'), '\000', 1) = $1::int4::text
+ GROUP BY 1 ORDER BY 1";
+
+/// Removes every trigger of this migration's guard, also from tables that are no longer mapped, and records who did it.
+///
+/// # Errors
+/// Fails with [`Error::Statement`], whose class follows the cause. A table that fails is in the result and not an error.
+pub async fn remove(session: &Session, who: &str, dry_run: bool) -> Result<Vec<Changed>, Error> {
+    let act = "remove the triggers of the guard";
+    let migration = triggers::migration(session).await?.unwrap_or_default();
+    let mut changed = Vec::new();
+    for row in session.query(act, TRIGGERS, &[&migration]).await? {
+        let (relation, names): (String, Vec<String>) = (field(&row, 0, act)?, field(&row, 1, act)?);
+        let drop = |name: &String| format!("DROP TRIGGER IF EXISTS {} ON {relation}", quote_ident(name));
+        let sql: Vec<String> = names.iter().map(drop).collect();
+        let mut problem = None;
+        if !dry_run {
+            let removed = async {
+                session.batch(act, LOCK_TIMEOUT).await?;
+                for sql in &sql {
+                    session.batch(act, sql).await?;
+                }
+                Ok(())
+            };
+            problem = refused(session.transaction(act, true, removed).await)?;
+        }
+        changed.push(Changed { relation, sql, problem });
+    }
+    if !dry_run {
+        let failed: Vec<&str> = failed(&changed).map(|changed| changed.relation.as_str()).collect();
+        let sql = format!("DELETE FROM driftless.guard WHERE {OURS} AND NOT relation = ANY ($2)");
+        session.execute(act, &sql, &[&session.prefix(), &failed]).await?;
+        record(session, who, "guard remove", serde_json::json!({}), &changed).await?;
+    }
+    Ok(changed)
+}
+
+fn failed(changed: &[Changed]) -> impl Iterator<Item = &Changed> {
+    changed.iter().filter(|changed| changed.problem.is_some())
+}
+
+/// Turns the refusal of a statement into a text; any other error remains one.
+fn refused(outcome: Result<(), Error>) -> Result<Option<String>, Error> {
+    match outcome {
+        Ok(()) => Ok(None),
+        Err(error) if error.refusal().is_some() => Ok(Some(retry::chain(&error))),
+        Err(error) => Err(error),
+    }
+}
+
+async fn record(
+    session: &Session,
+    who: &str,
+    command: &str,
+    mut detail: serde_json::Value,
+    changed: &[Changed],
+) -> Result<(), Error> {
+    let tables = changed.iter().filter(|changed| changed.problem.is_none()).map(|changed| changed.relation.as_str());
+    detail["tables"] = tables.collect();
+    record_action(session, who, command, &detail).await
+}
