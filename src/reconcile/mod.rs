@@ -15,6 +15,7 @@ pub(crate) mod facts;
 pub(crate) mod gate;
 mod judgement;
 mod pass;
+mod pending;
 pub(crate) mod proof;
 mod read;
 mod report;

@@ -16,7 +16,10 @@ use std::{sync::Arc, time::Duration};
 use bson::{Bson, Document, RawBsonRef, Timestamp, doc};
 use futures_util::StreamExt;
 use mongodb::raw_batch_cursor::{RawBatch, RawBatchCursor};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    time::Instant,
+};
 
 use super::{Error, Scope, Source, deadline::bounded};
 use crate::{
@@ -34,8 +37,9 @@ pub(crate) struct Reply {
     pub(crate) batch: RawBatch,
     /// Where the cursor was opened, on its first reply.
     pub(crate) opened: Option<ClusterTime>,
-    /// Wall clock just before the request.
+    /// When the request was sent: by the wall clock, and by a clock that never jumps.
     pub(crate) sent_ms: i64,
+    pub(crate) sent: Instant,
     /// Makes room for the next reply once this one is dropped.
     _room: OwnedSemaphorePermit,
 }
@@ -58,10 +62,12 @@ impl Place {
 
 /// How much of an event the server sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Width {
+pub(crate) enum Width {
     Whole,
     /// Without the document, which is looked up: for the one event that would be larger than a reply.
     Slim,
+    /// Only what happened to which document or collection.
+    Keys,
 }
 
 /// Why a cursor is not read any further.
@@ -75,6 +81,7 @@ pub(crate) struct CursorReader {
     source: Source,
     scope: Scope,
     place: Place,
+    width: Width,
     backoff: Backoff,
     room: Arc<Semaphore>,
     replies: mpsc::Sender<Result<Reply, Error>>,
@@ -85,15 +92,16 @@ impl CursorReader {
         source: Source,
         scope: Scope,
         place: Place,
+        width: Width,
         backoff: Backoff,
         replies: mpsc::Sender<Result<Reply, Error>>,
     ) -> Self {
         let room = Arc::new(Semaphore::new(units(source.config().stream_bytes.as_u64()) as usize));
-        Self { source, scope, place, backoff, room, replies }
+        Self { source, scope, place, width, backoff, room, replies }
     }
 
     pub(crate) async fn run(mut self) {
-        let mut width = Width::Whole;
+        let mut width = self.width;
         loop {
             let attempt = || open(&self.source, &self.scope, &self.place, width);
             let next = match self.source.retry_transient(self.backoff, attempt).await {
@@ -111,17 +119,17 @@ impl CursorReader {
     async fn drain(&mut self, opened: Opened, width: Width) -> Next {
         let Opened { mut cursor, replies, at } = opened;
         let mut at = Some(at);
-        for (batch, sent_ms) in replies {
-            match self.hand_on(batch, at.take(), sent_ms, width).await {
+        for (batch, sent) in replies {
+            match self.hand_on(batch, at.take(), sent, width).await {
                 Ok(None) => {}
                 Ok(Some(next)) => return next,
                 Err(error) => return self.judge(error, width).await,
             }
         }
         loop {
-            let sent_ms = now_ms();
+            let sent = now();
             let reply = match next(&self.source, &mut cursor, self.place.time()).await {
-                Ok(Some(batch)) => self.hand_on(batch, None, sent_ms, width).await,
+                Ok(Some(batch)) => self.hand_on(batch, None, sent, width).await,
                 // The server ends a cursor behind an invalidate.
                 Ok(None) => return Next::Reopen(width),
                 Err(error) => Err(error),
@@ -138,7 +146,7 @@ impl CursorReader {
         &mut self,
         batch: RawBatch,
         opened: Option<ClusterTime>,
-        sent_ms: i64,
+        (sent_ms, sent): (i64, Instant),
         width: Width,
     ) -> Result<Option<Next>, Error> {
         let token = token(&batch)?;
@@ -146,7 +154,7 @@ impl CursorReader {
         let most = units(self.source.config().stream_bytes.as_u64());
         let wanted = units(batch.as_raw_document().as_bytes().len() as u64).min(most);
         let Ok(room) = self.room.clone().acquire_many_owned(wanted).await else { return Ok(Some(Next::Stop)) };
-        if self.replies.send(Ok(Reply { batch, opened, sent_ms, _room: room })).await.is_err() {
+        if self.replies.send(Ok(Reply { batch, opened, sent_ms, sent, _room: room })).await.is_err() {
             return Ok(Some(Next::Stop));
         }
         self.place = Place::After(token);
@@ -193,17 +201,17 @@ impl CursorReader {
 /// A cursor that has answered twice: the first answer only proves that it exists.
 struct Opened {
     cursor: RawBatchCursor,
-    replies: Vec<(RawBatch, i64)>,
+    replies: Vec<(RawBatch, (i64, Instant))>,
     at: ClusterTime,
 }
 
 async fn open(source: &Source, scope: &Scope, place: &Place, width: Width) -> Result<Opened, Error> {
-    let sent_ms = now_ms();
+    let sent = now();
     let mut cursor = begin(source, place.time(), pipeline(source, scope, place, width)?).await?;
     let mut replies = Vec::new();
     for _ in 0..2 {
         let Some(batch) = next(source, &mut cursor, place.time()).await? else { break };
-        replies.push((batch, sent_ms));
+        replies.push((batch, sent));
     }
     Ok(Opened { cursor, replies, at: place.time() })
 }
@@ -230,7 +238,7 @@ async fn begin(source: &Source, time: ClusterTime, pipeline: Vec<Document>) -> R
 /// Whether the oplog still holds what happened in the database at this instant, in whichever collection.
 async fn oplog_holds(source: &Source, time: ClusterTime) -> Result<bool, Error> {
     let pipeline = vec![
-        doc! { "$changeStream": change_stream(source, &Place::At(time))? },
+        doc! { "$changeStream": change_stream(source, &Place::At(time), Width::Keys)? },
         doc! { "$match": { "clusterTime": Timestamp::from(time) } },
         doc! { "$project": { "_id": 1 } },
     ];
@@ -253,7 +261,7 @@ async fn next(source: &Source, cursor: &mut RawBatchCursor, position: ClusterTim
     reply.transpose().map_err(|source| Error::of_stream(READ, position, source))
 }
 
-fn change_stream(source: &Source, place: &Place) -> Result<Document, Error> {
+fn change_stream(source: &Source, place: &Place, width: Width) -> Result<Document, Error> {
     let mut stream = match place {
         Place::At(time) => doc! { "startAtOperationTime": Timestamp::from(*time) },
         Place::After(token) => {
@@ -261,7 +269,7 @@ fn change_stream(source: &Source, place: &Place) -> Result<Document, Error> {
             doc! { "startAfter": token }
         }
     };
-    if source.server().expands_events() {
+    if source.server().expands_events() && width != Width::Keys {
         stream.insert("showExpandedEvents", true);
     }
     Ok(stream)
@@ -270,7 +278,7 @@ fn change_stream(source: &Source, place: &Place) -> Result<Document, Error> {
 fn pipeline(source: &Source, scope: &Scope, place: &Place, width: Width) -> Result<Vec<Document>, Error> {
     let collections: Vec<Bson> = scope.collections.keys().map(|name| Bson::String(name.clone())).collect();
     let mut stages = vec![
-        doc! { "$changeStream": change_stream(source, place)? },
+        doc! { "$changeStream": change_stream(source, place, width)? },
         // No more than what leaves other collections out: the server asks it of every entry of its oplog, and what is no data is
         // passed over when it is decoded.
         doc! { "$match": { "$or": [
@@ -279,10 +287,13 @@ fn pipeline(source: &Source, scope: &Scope, place: &Place, width: Width) -> Resu
             { "operationType": { "$in": ["dropDatabase", "invalidate"] } },
         ] } },
     ];
-    if width == Width::Slim {
-        stages.push(doc! { "$project": { "fullDocument": 0, "updateDescription": 0 } });
+    match width {
+        Width::Whole => {}
+        Width::Slim => stages.push(doc! { "$project": { "fullDocument": 0, "updateDescription": 0 } }),
+        Width::Keys => stages.push(doc! { "$project": { "operationType": 1, "ns": 1, "to": 1, "documentKey": 1 } }),
     }
-    if source.server().splits_large_events() {
+    // An event without its document fits into a reply.
+    if source.server().splits_large_events() && width != Width::Keys {
         stages.push(doc! { "$changeStreamSplitLargeEvent": {} });
     }
     Ok(stages)
@@ -302,6 +313,7 @@ fn units(bytes: u64) -> u32 {
     u32::try_from(bytes / ROOM_UNIT).unwrap_or(u32::MAX).saturating_add(1).min(u32::MAX >> 3)
 }
 
-fn now_ms() -> i64 {
-    jiff::Timestamp::now().as_millisecond()
+/// Now, by the wall clock in milliseconds, and by a clock that never jumps.
+fn now() -> (i64, Instant) {
+    (jiff::Timestamp::now().as_millisecond(), Instant::now())
 }

@@ -83,7 +83,7 @@ pub(crate) fn decode(raw: &RawDocument, scope: &Scope) -> Result<Placed, Error> 
         }
         "rename" => {
             let from = fields.namespace().ok_or(missing("ns"))?;
-            let to = fields.to.and_then(namespace).ok_or(missing("to"))?;
+            let to = fields.renamed_to().ok_or(missing("to"))?;
             let controls = renamed(&from, &to, version, scope)?;
             return Ok(Placed { event: Event::Controls(controls), token, wall_ms });
         }
@@ -154,12 +154,12 @@ fn namespace(raw: &RawDocument) -> Option<Namespace> {
 
 /// The fields of an event, read in one pass. A field of the wrong type counts as missing.
 #[derive(Default)]
-struct Fields<'a> {
-    id: Option<&'a RawDocument>,
-    operation: Option<&'a str>,
+pub(super) struct Fields<'a> {
+    pub(super) id: Option<&'a RawDocument>,
+    pub(super) operation: Option<&'a str>,
     ns: Option<&'a RawDocument>,
     to: Option<&'a RawDocument>,
-    document_key: Option<&'a RawDocument>,
+    pub(super) document_key: Option<&'a RawDocument>,
     full_document: Option<&'a RawDocument>,
     update_description: Option<&'a RawDocument>,
     wall_ms: Option<i64>,
@@ -167,7 +167,7 @@ struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    fn read(raw: &'a RawDocument) -> Self {
+    pub(super) fn read(raw: &'a RawDocument) -> Self {
         let mut fields = Self::default();
         for element in raw.iter_elements().map_while(Result::ok) {
             let Ok(value) = element.value() else { continue };
@@ -187,8 +187,13 @@ impl<'a> Fields<'a> {
         fields
     }
 
-    fn namespace(&self) -> Option<Namespace> {
+    pub(super) fn namespace(&self) -> Option<Namespace> {
         self.ns.and_then(namespace)
+    }
+
+    /// The other name of a rename.
+    pub(super) fn renamed_to(&self) -> Option<Namespace> {
+        self.to.and_then(namespace)
     }
 }
 

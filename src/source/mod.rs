@@ -8,7 +8,8 @@
 //!      │      ┌─ snapshot ──────────────────────┐                                       ▲
 //!      ├──────┤  scheduler ─▶ a few readers     ├──────────────────▶ SnapshotItem ──────┘
 //!      │      └─────────────────────────────────┘
-//!      └──────── reader ──▶ reconciler
+//!      ├──────── reader ──▶ reconciler
+//!      └──────── keys ────▶ reconciler
 //! ```
 //! Reading order: [`merge`](Merge) (why stream and reads may run at once), `progress` with `frontier` and `frontier_holds` (what
 //! a position proves), `stream`, `cursor`, `decoder`, `segment`, `reader`, `snapshot`; then `connect` and `check`.
@@ -32,6 +33,7 @@ mod event;
 mod frontier;
 mod frontier_holds;
 mod id;
+mod keys;
 mod lookup;
 mod merge;
 mod progress;
@@ -51,6 +53,7 @@ pub use connect::{PRIMARY, Server, Source};
 pub use error::{Cause, Error};
 pub use event::{OnDrop, Scope};
 pub use id::id_of;
+pub(crate) use keys::{ChangedKey, KeyBatch, KeyStream};
 pub use merge::{Merge, Released, Ticket};
 pub use read_changes::{deletes, snapshot_changes};
 pub use reader::{Chunk, Limits, Range, Read, ReadTime, SnapshotReader};

@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use super::{
     Error, Scope, Source,
     batch::{Start, StreamBatch},
-    cursor::{CursorReader, Place},
+    cursor::{CursorReader, Place, Width},
     decoder::Decoder,
     progress::Progress,
 };
@@ -45,7 +45,8 @@ impl ChangeStream {
             Start::After { token, .. } => Place::After(token),
             Start::At(time) => Place::At(time),
         };
-        let reader = CursorReader::new(source.of_task("change stream"), scope.clone(), place, backoff, send_reply);
+        let reader =
+            CursorReader::new(source.of_task("change stream"), scope.clone(), place, Width::Whole, backoff, send_reply);
         let decoder = Decoder::new(source.clone(), scope, progress, backoff, send_batch);
         let mut tasks = Tasks::new();
         tasks.spawn("change stream reader", async move {
