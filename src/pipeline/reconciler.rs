@@ -78,6 +78,7 @@ impl Comparison {
             limits,
             read_time: config.source.chunk_time,
             wait: config.reconcile.wait,
+            epoch: config.source.epoch,
             findings: Bounds::FINDINGS,
         };
         Ok(Self { source: source.reader(), target, session, prepared, watch, topics, bounds })

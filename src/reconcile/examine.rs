@@ -51,6 +51,8 @@ pub(super) struct Examiner<'a, T> {
     pub(super) plan: &'a CollectionPlan,
     /// Maximum wait for the watermark.
     pub(super) wait: Duration,
+    /// The epoch of the source: a version of a later one is higher than anything that the source has done.
+    pub(super) epoch: u32,
 }
 
 impl<T: TargetSide> Examiner<'_, T> {
@@ -79,7 +81,10 @@ impl<T: TargetSide> Examiner<'_, T> {
                 difference.as_ref().and_then(|difference| difference.refused.as_ref()).map(ToString::to_string);
             let entry = compared.entries.get(&key).copied();
             let rows = RowState::new(letter, mappable, difference);
-            let judgement = judge_present(read_at, compared.watermark, entry.as_ref(), rows);
+            let judgement = match self.is_of_later_epoch(entry.as_ref()) {
+                true => Judgement::Version,
+                false => judge_present(read_at, compared.watermark, entry.as_ref(), rows),
+            };
             let document = DocumentId { key, id: Some(id) };
             Examined { document, judgement, entry, letter: letter.map(|letter| letter.id), refused }
         });
@@ -100,7 +105,10 @@ impl<T: TargetSide> Examiner<'_, T> {
         let (watermark, entries) = self.target.entries(&keys).await?;
         let examined = documents.into_iter().map(|document| {
             let entry = entries.get(&document.key).copied();
-            let judgement = judge_absent(read_at, watermark, entry.as_ref());
+            let judgement = match self.is_of_later_epoch(entry.as_ref()) {
+                true => Judgement::Version,
+                false => judge_absent(read_at, watermark, entry.as_ref()),
+            };
             Examined { document, judgement, entry, letter: None, refused: None }
         });
         Ok(examined.collect())
@@ -118,8 +126,12 @@ impl<T: TargetSide> Examiner<'_, T> {
         }
     }
 
+    fn is_of_later_epoch(&self, entry: Option<&Entry>) -> bool {
+        entry.is_some_and(|entry| entry.version.epoch > self.epoch)
+    }
+
     /// Returns empty rows for a document that the mapping refuses, none of whose rows are compared.
-    fn no_rows(&self) -> Rows {
+    pub(super) fn no_rows(&self) -> Rows {
         Rows { tables: vec![Vec::new(); self.plan.tables.len()], ..Rows::default() }
     }
 }

@@ -61,6 +61,8 @@ pub(super) enum Judgement {
     Extra,
     /// These columns differ; none are named if the document was refused.
     Different(Vec<String>),
+    /// The version of the ledger entry is higher than anything that the source has done, so every later change would lose.
+    Version,
     /// The two sides do not show the same instant; the document must be read again later.
     Undecided,
 }

@@ -62,7 +62,7 @@ pub(crate) async fn run<S: SourceSide, T: TargetSide>(
         return Ok(None);
     }
     let pieces = PieceReader::new(source, bounds);
-    let examiner = Examiner { target, plan, wait: bounds.wait };
+    let examiner = Examiner { target, plan, wait: bounds.wait, epoch: bounds.epoch };
     let mut pass = Pass { source, target, plan, pieces, examiner, tally: Tally::default() };
     let sample = match coverage {
         Coverage::Sample(size) if source.estimate().await? > size as u64 => Some(size),

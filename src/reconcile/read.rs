@@ -38,6 +38,16 @@ impl<'a, S: SourceSide> PieceReader<'a, S> {
         Ok(chunk)
     }
 
+    /// The most documents that the next piece may hold.
+    pub(super) fn most(&self) -> usize {
+        self.sizer.limits().documents
+    }
+
+    /// Reads the cluster time that no change has passed yet.
+    pub(super) async fn latest(&self) -> Result<ClusterTime, Error> {
+        self.source.latest().await
+    }
+
     /// Removes the first of these `{_id: …}` from the list and reads their documents; returns `None` when the list is empty.
     pub(super) async fn next_of<'i>(
         &mut self,

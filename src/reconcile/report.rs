@@ -131,6 +131,7 @@ fn kind_of(judgement: Judgement) -> Option<(Kind, Vec<String>)> {
         Judgement::Missing => Some((Kind::Missing, Vec::new())),
         Judgement::Extra => Some((Kind::Extra, Vec::new())),
         Judgement::Different(columns) => Some((Kind::Different, columns)),
+        Judgement::Version => Some((Kind::Different, Vec::new())),
         Judgement::Match | Judgement::Absent | Judgement::Undecided => None,
     }
 }

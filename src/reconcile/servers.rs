@@ -6,15 +6,15 @@ use bson::raw::{RawDocument, RawDocumentBuf};
 
 use super::{
     Error,
-    sides::{Compared, SourceSide, TargetSide},
+    sides::{Compared, Moment, SourceSide, TargetSide},
 };
 use crate::{
     mapping::{CollectionPlan, Rows},
-    model::{Frontier, Key},
+    model::{ClusterTime, Frontier, Key},
     postgres::Session,
     sink::Prepared,
     source::{Chunk, Limits, Read, ReadTime, SnapshotReader},
-    target::{DocumentId, Entry, TargetReader},
+    target::{Difference, DocumentId, Entry, TargetReader},
 };
 
 /// A collection of the source.
@@ -33,6 +33,10 @@ impl SourceSide for SourceCollection<'_> {
 
     async fn estimate(&self) -> Result<u64, Error> {
         Ok(self.reader.estimate(self.name).await?)
+    }
+
+    async fn latest(&self) -> Result<ClusterTime, Error> {
+        Ok(self.reader.latest().await?)
     }
 
     async fn chunk(&self, after: Option<&RawDocument>, limits: Limits, at: ReadTime) -> Result<Chunk, Error> {
@@ -82,7 +86,42 @@ impl<'a> TargetCollection<'a> {
     }
 }
 
-impl TargetSide for TargetCollection<'_> {
+/// A snapshot of the target, for one collection.
+pub(crate) struct TargetMoment<'a> {
+    target: TargetCollection<'a>,
+    reader: TargetReader<'a>,
+}
+
+impl Moment for TargetMoment<'_> {
+    async fn records(&self, keys: &[Key]) -> Result<Compared, Error> {
+        let (reader, collection) = (&self.reader, self.target.collection);
+        Ok(Compared {
+            watermark: self.target.watermark_in(reader).await?,
+            entries: reader.entries(collection, keys).await?,
+            letters: reader.dead_letters(collection, keys).await?,
+            differences: HashMap::new(),
+        })
+    }
+
+    async fn differences(&self, keys: &[Key], expected: &[Rows]) -> Result<HashMap<usize, Difference>, Error> {
+        Ok(self.reader.compare(self.target.collection, keys, expected).await?)
+    }
+
+    async fn end(self) -> Result<(), Error> {
+        Ok(self.reader.end().await?)
+    }
+}
+
+impl<'a> TargetSide for TargetCollection<'a> {
+    type Moment<'m>
+        = TargetMoment<'a>
+    where
+        Self: 'm;
+
+    async fn moment(&self) -> Result<TargetMoment<'a>, Error> {
+        Ok(TargetMoment { target: *self, reader: self.begin().await? })
+    }
+
     async fn watermark(&self) -> Result<Frontier, Error> {
         let reader = self.begin().await?;
         let watermark = self.watermark_in(&reader).await?;
@@ -91,14 +130,10 @@ impl TargetSide for TargetCollection<'_> {
     }
 
     async fn compare(&self, keys: &[Key], expected: &[Rows]) -> Result<Compared, Error> {
-        let reader = self.begin().await?;
-        let compared = Compared {
-            watermark: self.watermark_in(&reader).await?,
-            entries: reader.entries(self.collection, keys).await?,
-            letters: reader.dead_letters(self.collection, keys).await?,
-            differences: reader.compare(self.collection, keys, expected).await?,
-        };
-        reader.end().await?;
+        let moment = self.moment().await?;
+        let differences = moment.differences(keys, expected).await?;
+        let compared = Compared { differences, ..moment.records(keys).await? };
+        moment.end().await?;
         Ok(compared)
     }
 

@@ -10,7 +10,7 @@ use bson::raw::{RawDocument, RawDocumentBuf};
 use super::Error;
 use crate::{
     mapping::Rows,
-    model::{Frontier, Key},
+    model::{ClusterTime, Frontier, Key},
     source::{Chunk, Limits, Read, ReadTime},
     target::{Difference, DocumentId, Entry, WaitingLetter},
 };
@@ -24,6 +24,9 @@ pub(crate) trait SourceSide: Sync {
 
     /// Estimates the number of documents.
     fn estimate(&self) -> impl Future<Output = Result<u64, Error>> + Send;
+
+    /// Reads the newest cluster time: no change that has happened is later.
+    fn latest(&self) -> impl Future<Output = Result<ClusterTime, Error>> + Send;
 
     /// Reads the documents that follow `after` in the order of `_id`.
     fn chunk(
@@ -53,6 +56,14 @@ pub(crate) trait SourceSide: Sync {
 
 /// The rows of one collection. Every call reads one snapshot of the target.
 pub(crate) trait TargetSide: Sync {
+    /// One snapshot, in which several things are read.
+    type Moment<'m>: Moment
+    where
+        Self: 'm;
+
+    /// Takes a snapshot. It holds the target's vacuum back, so it is short.
+    fn moment(&self) -> impl Future<Output = Result<Self::Moment<'_>, Error>> + Send;
+
     /// Returns the watermark: every change before it is applied. While it is unknown, it is zero, which covers nothing.
     fn watermark(&self) -> impl Future<Output = Result<Frontier, Error>> + Send;
 
@@ -73,6 +84,22 @@ pub(crate) trait TargetSide: Sync {
 
     /// Counts, by table, the rows that belong to no document of the ledger; leaves out tables without such rows.
     fn extra_rows(&self) -> impl Future<Output = Result<Vec<(String, u64)>, Error>> + Send;
+}
+
+/// One snapshot of the target. After an error, or when it is dropped, its session is spent.
+pub(crate) trait Moment: Send + Sync {
+    /// Reads the watermark, and the entries and letters of documents; compares no rows.
+    fn records(&self, keys: &[Key]) -> impl Future<Output = Result<Compared, Error>> + Send;
+
+    /// Compares the expected rows of documents with the actual ones, as [`TargetSide::compare`] does.
+    fn differences(
+        &self,
+        keys: &[Key],
+        expected: &[Rows],
+    ) -> impl Future<Output = Result<HashMap<usize, Difference>, Error>> + Send;
+
+    /// Gives the snapshot back.
+    fn end(self) -> impl Future<Output = Result<(), Error>> + Send;
 }
 
 /// The state of some documents in one snapshot of the target.

@@ -35,7 +35,7 @@ impl Tally {
                 // Neither side has the document, so it is not counted.
                 Judgement::Absent => drop(self.drifting.remove(key)),
                 Judgement::Undecided => drop(self.undecided.insert(examined.document.key, examined.document.id)),
-                Judgement::Missing | Judgement::Extra | Judgement::Different(_) => {
+                Judgement::Missing | Judgement::Extra | Judgement::Different(_) | Judgement::Version => {
                     self.drifting.insert(key.clone(), examined);
                 }
             }

@@ -113,6 +113,19 @@ impl SnapshotReader {
         Ok(!found.map_err(|_| Error::Reply { act, field: "cursor.firstBatch" })?.is_empty())
     }
 
+    /// Returns the newest cluster time that the server knows: no change that has happened is later.
+    ///
+    /// # Errors
+    /// [`Error::Server`] and [`Error::Timeout`] by their class; [`Error::Reply`] (halt).
+    pub async fn latest(&self) -> Result<ClusterTime, Error> {
+        let act = "ask the source for its newest time";
+        let reply = within(self.timeout, act, self.database.run_command(doc! { "ping": 1 })).await?;
+        let gossiped = reply.get_document("$clusterTime").and_then(|time| time.get_timestamp("clusterTime"));
+        let applied = reply.get_timestamp("operationTime");
+        let times = [gossiped, applied].into_iter().flatten().map(ClusterTime::from);
+        times.max().ok_or(Error::Reply { act, field: "operationTime" })
+    }
+
     /// Reads the documents that follow `after` (`{_id: …}`; `None` for the first documents) in the order of the `_id` index.
     ///
     /// # Errors

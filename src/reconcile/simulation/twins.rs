@@ -1,6 +1,9 @@
 //! The twins of both servers, as a pass reads them.
 
-use std::{collections::HashMap, ops::Bound};
+use std::{
+    collections::{BTreeMap, HashMap},
+    ops::Bound,
+};
 
 use bson::raw::{RawDocument, RawDocumentBuf};
 use rand::seq::IndexedRandom;
@@ -8,13 +11,13 @@ use rand::seq::IndexedRandom;
 use super::world::{State, World, document};
 use crate::{
     mapping::Rows,
-    model::{Frontier, Key},
+    model::{ClusterTime, Frontier, Key},
     reconcile::{
         Error,
-        sides::{Compared, SourceSide, TargetSide},
+        sides::{Compared, Moment, SourceSide, TargetSide},
     },
     source::{Chunk, Limits, Read, ReadTime},
-    target::{Difference, DocumentId, Entry},
+    target::{Difference, DocumentId, Entry, WaitingLetter},
 };
 
 pub(super) struct SourceTwin(pub(super) World);
@@ -26,6 +29,10 @@ impl SourceSide for SourceTwin {
 
     async fn estimate(&self) -> Result<u64, Error> {
         Ok(self.0.asked().await.documents.len() as u64)
+    }
+
+    async fn latest(&self) -> Result<ClusterTime, Error> {
+        Ok(self.0.asked().await.now)
     }
 
     async fn chunk(&self, after: Option<&RawDocument>, limits: Limits, at: ReadTime) -> Result<Chunk, Error> {
@@ -65,29 +72,77 @@ impl SourceSide for SourceTwin {
 
 pub(super) struct TargetTwin(pub(super) World);
 
+/// The target as it was when the snapshot was taken.
+pub(super) struct MomentTwin {
+    world: World,
+    watermark: Frontier,
+    ledger: BTreeMap<Key, Entry>,
+    letters: BTreeMap<Key, WaitingLetter>,
+    rows: BTreeMap<Key, Rows>,
+}
+
+impl Moment for MomentTwin {
+    async fn records(&self, keys: &[Key]) -> Result<Compared, Error> {
+        drop(self.world.asked().await);
+        let entries = keys.iter().filter_map(|key| Some((key.clone(), *self.ledger.get(key)?)));
+        let letters = keys.iter().filter_map(|key| Some((key.clone(), *self.letters.get(key)?)));
+        Ok(Compared {
+            watermark: self.watermark,
+            entries: entries.collect(),
+            letters: letters.collect(),
+            differences: HashMap::new(),
+        })
+    }
+
+    async fn differences(&self, keys: &[Key], expected: &[Rows]) -> Result<HashMap<usize, Difference>, Error> {
+        drop(self.world.asked().await);
+        Ok(differences(&self.rows, keys, expected))
+    }
+
+    async fn end(self) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+fn differences(rows: &BTreeMap<Key, Rows>, keys: &[Key], expected: &[Rows]) -> HashMap<usize, Difference> {
+    let mut differences = HashMap::new();
+    for (place, (key, expected)) in keys.iter().zip(expected).enumerate() {
+        // A document that the mapping refuses has no expected rows.
+        if expected.tables.iter().all(Vec::is_empty) {
+            continue;
+        }
+        let difference = match rows.get(key) {
+            None => Difference { missing: true, ..Difference::default() },
+            Some(rows) if rows.tables == expected.tables => continue,
+            Some(_) => Difference { columns: vec!["public.users.n".to_owned()], ..Difference::default() },
+        };
+        differences.insert(place, difference);
+    }
+    differences
+}
+
 impl TargetSide for TargetTwin {
+    type Moment<'m> = MomentTwin;
+
+    async fn moment(&self) -> Result<MomentTwin, Error> {
+        let state = self.0.asked().await;
+        Ok(MomentTwin {
+            world: self.0.clone(),
+            watermark: state.watermark,
+            ledger: state.ledger.clone(),
+            letters: state.letters.clone(),
+            rows: state.rows.clone(),
+        })
+    }
+
     async fn watermark(&self) -> Result<Frontier, Error> {
         Ok(self.0.asked().await.watermark)
     }
 
     async fn compare(&self, keys: &[Key], expected: &[Rows]) -> Result<Compared, Error> {
-        let state = self.0.asked().await;
-        let mut compared = Compared { watermark: state.watermark, ..Compared::default() };
-        for (place, (key, expected)) in keys.iter().zip(expected).enumerate() {
-            compared.entries.extend(state.ledger.get(key).map(|entry| (key.clone(), *entry)));
-            compared.letters.extend(state.letters.get(key).map(|letter| (key.clone(), *letter)));
-            // A document that the mapping refuses has no expected rows.
-            if expected.tables.iter().all(Vec::is_empty) {
-                continue;
-            }
-            let difference = match state.rows.get(key) {
-                None => Difference { missing: true, ..Difference::default() },
-                Some(rows) if rows.tables == expected.tables => continue,
-                Some(_) => Difference { columns: vec!["public.users.n".to_owned()], ..Difference::default() },
-            };
-            compared.differences.insert(place, difference);
-        }
-        Ok(compared)
+        let moment = self.moment().await?;
+        let differences = differences(&moment.rows, keys, expected);
+        Ok(Compared { differences, ..moment.records(keys).await? })
     }
 
     async fn entries(&self, keys: &[Key]) -> Result<(Frontier, HashMap<Key, Entry>), Error> {

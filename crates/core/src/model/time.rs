@@ -69,6 +69,11 @@ impl Version {
         Self { epoch, time, op: Self::SNAPSHOT_OP }
     }
 
+    /// Returns whether this is the version of a read.
+    pub fn is_snapshot(self) -> bool {
+        self.op == Self::SNAPSHOT_OP
+    }
+
     /// The 16 bytes whose unsigned order is the order of versions.
     pub fn to_bytes(self) -> [u8; 16] {
         let mut bytes = [0; 16];
