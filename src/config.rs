@@ -94,6 +94,9 @@ pub struct Config {
     /// Time that a stopping daemon has to finish its open work.
     #[serde(default = "defaults::grace", deserialize_with = "duration")]
     pub grace: Duration,
+    /// The settings as file and environment give them, secrets as `***`.
+    #[serde(skip)]
+    pub given: serde_json::Value,
 }
 
 /// MongoDB side.

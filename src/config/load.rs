@@ -39,8 +39,8 @@ impl Config {
         }
         let folder = path.parent().unwrap_or(Path::new(""));
         let misnamed = misnamed(std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned()));
-        let (config, faults) = match Self::from_value(raw, folder) {
-            Ok(config) => (Some(config), Vec::new()),
+        let (config, faults) = match Self::from_value(raw.clone(), folder) {
+            Ok(config) => (Some(Self { given: without_secrets(raw), ..config }), Vec::new()),
             Err(faults) => (None, faults),
         };
         let placed = faults.into_iter().map(|fault| match given_by(&environment, &fault.key) {
@@ -162,6 +162,18 @@ impl Config {
         );
         faults
     }
+}
+
+/// Puts `***` in place of secrets: of connection strings, and of all settings of the Kafka client, any of which may be one.
+fn without_secrets(mut settings: serde_json::Value) -> serde_json::Value {
+    for (section, key) in [("source", "uri"), ("sink", "url"), ("log", "client")] {
+        match settings.get_mut(section).and_then(|section| section.get_mut(key)) {
+            Some(serde_json::Value::Object(client)) => client.values_mut().for_each(|value| *value = "***".into()),
+            Some(secret) => *secret = "***".into(),
+            None => {}
+        }
+    }
+    settings
 }
 
 /// Reads the text of the file.
@@ -356,6 +368,11 @@ mod tests {
         let config = Config::from_value(minimal(), Path::new("")).expect("a configuration");
         let printed = format!("{config:?}");
         assert!(!printed.contains("secret@") && printed.contains("uri: Some(***)"), "{printed}");
+        let mut given = minimal();
+        given["log"]["client"] = serde_json::json!({ "sasl.password": "secret@", "nested": { "key": "secret@" } });
+        let given = without_secrets(given);
+        assert!(!given.to_string().contains("secret@"), "{given}");
+        assert_eq!((&given["source"]["uri"], &given["log"]["client"]["nested"]), (&"***".into(), &"***".into()));
     }
 
     #[test]

@@ -243,6 +243,56 @@ pub async fn references(session: &Session) -> Result<Vec<Reference>, Error> {
     references.collect()
 }
 
+/// A chunk of a baseline.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChunkRow {
+    /// Its place in the pass.
+    pub place: i64,
+    /// `documents`, `ledger` or `rows`.
+    pub phase: String,
+    /// The end of the chunk before it in the same phase, in hex; `None` for the first.
+    pub after: Option<String>,
+    /// Its own end; `None` for the last of the phase.
+    pub until: Option<String>,
+    /// Cluster time of the read.
+    pub as_of: ClusterTime,
+    /// Documents, entries or rows.
+    pub documents: u64,
+    /// Differences.
+    pub findings: u64,
+    /// When it was judged, in milliseconds since 1970.
+    pub at_ms: i64,
+}
+
+/// Reads the chunks of a pass over a collection, in their order.
+///
+/// # Errors
+/// [`Error::Statement`] by its cause.
+pub async fn chunks(session: &Session, collection: &str, pass: i64) -> Result<Vec<ChunkRow>, Error> {
+    let act = "read the chunks of a baseline";
+    let sql = format!(
+        "SELECT b.place, b.phase, encode(b.after, 'hex'), encode(b.until, 'hex'), b.as_of_t, b.as_of_i, b.documents, \
+                b.findings, (extract(epoch FROM b.at) * 1000)::int8 \
+           FROM driftless.baseline_chunk AS b JOIN driftless.collection AS c ON c.id = b.collection \
+          WHERE c.{OURS} AND c.name = $2 AND b.pass = $3 ORDER BY b.place"
+    );
+    let rows = session.query(act, &sql, &[&session.prefix(), &collection, &pass]).await?;
+    let chunks = rows.iter().map(|row| {
+        let count = |at: usize| Ok::<_, Error>(u64::try_from(field::<i64>(row, at, act)?).unwrap_or(0));
+        Ok(ChunkRow {
+            place: field(row, 0, act)?,
+            phase: field(row, 1, act)?,
+            after: field(row, 2, act)?,
+            until: field(row, 3, act)?,
+            as_of: checkpoint::cluster_time(field(row, 4, act)?, field(row, 5, act)?).unwrap_or_default(),
+            documents: count(6)?,
+            findings: count(7)?,
+            at_ms: field(row, 8, act)?,
+        })
+    });
+    chunks.collect()
+}
+
 /// The table of this name, which is written as `schema.table`, quoted where needed.
 fn table(relation: &str) -> TableName {
     TableName::parse(relation).unwrap_or_else(|| TableName::new("", relation))

@@ -11,6 +11,7 @@
 mod back;
 pub(crate) mod blockers;
 mod bounds;
+pub(crate) mod evidence;
 mod examine;
 pub(crate) mod facts;
 pub(crate) mod gate;

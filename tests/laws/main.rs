@@ -19,6 +19,7 @@ mod breaker;
 mod continuity;
 mod durable_before_position;
 mod failpoints;
+mod gate;
 mod lost_history;
 mod metrics;
 mod names;

@@ -1,13 +1,16 @@
 //! `driftless cutover check`.
 
+use std::path::PathBuf;
+
 use anyhow::{Context, bail};
 use clap::Args;
 
+use super::evidence;
 use crate::{
     cli::{Exit, print, setup::Setup},
     mapping::Plan,
     pipeline::facts,
-    postgres::read_catalog,
+    postgres::{Session, read_catalog},
     reconcile::{
         blockers::{Bounds, span},
         facts::Facts,
@@ -24,11 +27,17 @@ pub struct Check {
     /// Print JSON, as `/api/v1/cutover` answers.
     #[arg(long)]
     json: bool,
+    /// Write what the judgement rests on to this file; of all units, if none is named.
+    #[arg(long, value_name = "FILE", conflicts_with = "json")]
+    evidence: Option<PathBuf>,
 }
 
 impl Check {
     pub(super) async fn execute(self, setup: &Setup) -> anyhow::Result<Exit> {
-        let facts = read(setup).await?;
+        let session = setup.session().await?;
+        // One snapshot of the target, so that what is written belongs together.
+        session.batch(READ, "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?;
+        let facts = read(setup, &session).await?;
         let mut gates = gate::judge(&facts, &Bounds::of_gate(&setup.config));
         if let Some(unit) = &self.unit {
             let units: Vec<String> = gates.iter().map(|gate| gate.unit.clone()).collect();
@@ -42,23 +51,27 @@ impl Check {
         } else {
             table(&gates);
         }
+        if let (Some(path), Some(gate)) = (&self.evidence, gates.last()) {
+            evidence::write(path, setup, &session, &facts, gate).await?;
+        }
         Ok(exit(&gates))
     }
 }
 
+const READ: &str = "read the state of the migration";
+
 /// Reads all facts from PostgreSQL, as the daemon does.
-async fn read(setup: &Setup) -> anyhow::Result<Facts> {
-    let session = setup.session().await?;
-    if !session.has_table("find the state of the migration", "driftless.process").await? {
-        bail!("read the state of the migration: there is none yet in this database, so run the daemon first");
+async fn read(setup: &Setup, session: &Session) -> anyhow::Result<Facts> {
+    if !session.has_table(READ, "driftless.process").await? {
+        bail!("{READ}: there is none yet in this database, so run the daemon first");
     }
-    let catalog = read_catalog(&session).await?;
+    let catalog = read_catalog(session).await?;
     let plan = Plan::compile(&setup.mapping, &catalog).map_err(|faults| {
         let faults: Vec<String> = faults.iter().map(|fault| fault.what.clone()).collect();
         anyhow::anyhow!("{}", faults.join("; ")).context("fit the mapping to the target (`driftless check` says more)")
     })?;
     let names: Vec<String> = setup.collections().into_keys().collect();
-    let facts = facts::read(&setup.config, &names, &facts::plans(&plan), &session).await;
+    let facts = facts::read(&setup.config, &names, &facts::plans(&plan), session).await;
     facts.context("read the facts about the migration")
 }
 

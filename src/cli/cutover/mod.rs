@@ -1,6 +1,8 @@
 //! `driftless cutover`: whether reads may be cut over, and the evidence of it.
 
 mod check;
+mod evidence;
+mod verify;
 
 use std::path::Path;
 
@@ -17,6 +19,10 @@ pub enum Cutover {
     /// MongoDB and Kafka are not asked. The exit code is 0 if ready, 4 if both sides are proven unequal, and 5 if something else
     /// is not proven.
     Check(check::Check),
+    /// Verify a file of evidence against itself: its digest, and that its chunks cover everything, in order, and add up.
+    ///
+    /// Nothing is asked but the file. The exit code is 0 if it agrees with itself, and 2 if it has faults.
+    Verify(verify::Verify),
 }
 
 impl Cutover {
@@ -26,6 +32,7 @@ impl Cutover {
                 Some(setup) => check.execute(&setup).await,
                 None => Ok(Exit::Faults),
             },
+            Self::Verify(verify) => verify.execute(),
         }
     }
 }
