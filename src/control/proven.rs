@@ -200,20 +200,30 @@ pub async fn foreign_writes(session: &Session) -> Result<Vec<ForeignWrite>, Erro
     writes.collect()
 }
 
-/// Reads the guarded tables, and for how long each has been guarded without a break.
+/// A guarded table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Guarded {
+    /// For how long it has been guarded without a break.
+    pub unbroken: Duration,
+    /// Why the guard does not hold.
+    pub broken: Option<String>,
+}
+
+/// Reads the tables for which a guard was asked for, as the last look at their triggers found them.
 ///
 /// # Errors
 /// [`Error::Statement`] by its cause.
-pub async fn guarded(session: &Session) -> Result<BTreeMap<TableName, Duration>, Error> {
+pub async fn guarded(session: &Session) -> Result<BTreeMap<TableName, Guarded>, Error> {
     let act = "read which tables are guarded";
     let sql = format!(
-        "SELECT relation, (extract(epoch FROM clock_timestamp() - since) * 1000)::int8 \
+        "SELECT relation, (extract(epoch FROM clock_timestamp() - since) * 1000)::int8, broken \
            FROM driftless.guard WHERE {OURS}"
     );
     let rows = session.query(act, &sql, &[&session.prefix()]).await?;
     let guarded = rows.iter().map(|row| {
         let age: i64 = field(row, 1, act)?;
-        Ok((table(field(row, 0, act)?), Duration::from_millis(u64::try_from(age).unwrap_or(0))))
+        let unbroken = Duration::from_millis(u64::try_from(age).unwrap_or(0));
+        Ok((table(field(row, 0, act)?), Guarded { unbroken, broken: field(row, 2, act)? }))
     });
     guarded.collect()
 }

@@ -1,16 +1,13 @@
 //! Reads the state of the target for the status page, the metrics and the verdict.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
 use super::{
     findings,
     processes::{self, Process},
-    proven::{self, ForeignWrite, ProofRow, Reference},
+    proven::{self, ForeignWrite, Guarded, ProofRow, Reference},
     results::{self, ReconcileResult},
     snapshots,
 };
@@ -38,8 +35,8 @@ pub struct Status {
     pub findings: Vec<findings::Count>,
     /// What others wrote and is not compared again yet.
     pub foreign_writes: Vec<ForeignWrite>,
-    /// The guarded tables, and for how long each has been guarded without a break.
-    pub guarded: BTreeMap<TableName, Duration>,
+    /// The tables for which a guard was asked for.
+    pub guarded: BTreeMap<TableName, Guarded>,
     /// The foreign keys of the mapped tables.
     pub references: Vec<Reference>,
     /// Collections whose snapshot an operator has paused.

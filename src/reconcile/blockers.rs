@@ -353,12 +353,16 @@ impl Found {
         if baseline.age <= fresh || facts.guard.unbroken.is_some_and(|unbroken| unbroken >= baseline.age) {
             return;
         }
-        let (what, next) = match &*facts.guard.unguarded {
-            [] => (
+        let (what, next) = match (&*facts.guard.unguarded, &*facts.guard.broken) {
+            ([], []) => (
                 "the guard of its tables is younger than the baseline".to_owned(),
                 "wait for the next baseline, which begins under the guard",
             ),
-            tables => (
+            ([], broken) => (
+                format!("the guard does not hold: {}", broken.join("; ")),
+                "`driftless guard install`, then wait for the next baseline",
+            ),
+            (tables, _) => (
                 format!("others may have written {} unseen since the baseline", tables.join(", ")),
                 "`driftless guard install`, then wait for the next baseline",
             ),

@@ -6,7 +6,7 @@ use rstest::rstest;
 
 use super::*;
 use crate::{
-    control::proven::{Complete, ProofRow},
+    control::proven::{Complete, Guarded, ProofRow},
     mapping::target::TableName,
     model::ClusterTime,
     reconcile::facts::{Baseline, Guard, Progress},
@@ -47,7 +47,7 @@ pub(in crate::reconcile) fn ready() -> Facts {
         snapshot_complete: true,
         staleness: Some(SignedDuration::from_secs(1)),
         proven: Proven { baseline: Some(baseline), verified: Some(verified), ..Proven::default() },
-        guard: Guard { unguarded: Vec::new(), unbroken: Some(2 * HOUR) },
+        guard: Guard { unbroken: Some(2 * HOUR), ..Guard::default() },
         ..CollectionFacts::default()
     };
     Facts { answered: true, collections: vec![users], processes: vec![process] }
@@ -211,10 +211,14 @@ fn nothing_stands_against_what_is_proven() {
     "users: app.users was written by somebody else: UPDATE by alice from psql at 1970-01-01 00:00:00Z, and 2 more; next: find out \
      who writes; the proof counts again once the rows it touched have been compared")]
 #[case::unguarded(
-    |facts: &mut Facts| users(facts).guard = Guard { unguarded: vec!["app.users".to_owned()], unbroken: None },
+    |facts: &mut Facts| users(facts).guard = Guard { unguarded: vec!["app.users".to_owned()], ..Guard::default() },
     Kind::Guard,
     "users: others may have written app.users unseen since the baseline; next: `driftless guard install`, then wait for the next \
      baseline")]
+#[case::broken_guard(
+    |facts: &mut Facts| users(facts).guard = Guard { broken: vec!["app.users: no trigger".to_owned()], ..Guard::default() },
+    Kind::Guard,
+    "users: the guard does not hold: app.users: no trigger; next: `driftless guard install`, then wait for the next baseline")]
 #[case::young_guard(
     |facts: &mut Facts| users(facts).guard.unbroken = Some(MINUTE),
     Kind::Guard,
@@ -270,7 +274,7 @@ fn keeps_from_ready_only(#[case] change: Change, #[case] kind: Kind, #[case] tex
 })]
 #[case::as_fresh_as_the_verdict(|facts: &mut Facts| {
     users(facts).proven.baseline.as_mut().expect("a baseline").age = MINUTE;
-    users(facts).guard = Guard { unguarded: vec!["app.users".to_owned()], unbroken: None };
+    users(facts).guard = Guard { unguarded: vec!["app.users".to_owned()], ..Guard::default() };
 })]
 #[case::undecided_for_a_moment(|facts: &mut Facts| users(facts).proven.undecided = 3)]
 #[case::at_the_bound(|facts: &mut Facts| users(facts).proven.verified.as_mut().expect("V").age = MINUTE)]
@@ -292,10 +296,15 @@ fn an_oplog_that_cannot_be_read_need_not_be() {
 #[test]
 fn a_collection_is_guarded_from_when_its_last_table_is() {
     let tables = ["users", "addresses"].map(|name| TableName::new("app", name));
-    let mut guarded = BTreeMap::from([(tables[0].clone(), HOUR)]);
-    assert_eq!(Guard::of(&tables, &guarded), Guard { unguarded: vec!["app.addresses".to_owned()], unbroken: None });
-    guarded.insert(tables[1].clone(), MINUTE);
-    assert_eq!(Guard::of(&tables, &guarded), Guard { unguarded: Vec::new(), unbroken: Some(MINUTE) });
+    let since = |unbroken| Guarded { unbroken, broken: None };
+    let mut guarded = BTreeMap::from([(tables[0].clone(), since(HOUR))]);
+    let unguarded = Guard { unguarded: vec!["app.addresses".to_owned()], ..Guard::default() };
+    assert_eq!(Guard::of(&tables, &guarded), unguarded);
+    guarded.insert(tables[1].clone(), since(MINUTE));
+    assert_eq!(Guard::of(&tables, &guarded), Guard { unbroken: Some(MINUTE), ..Guard::default() });
+    guarded.insert(tables[1].clone(), Guarded { broken: Some("no trigger".to_owned()), ..since(HOUR) });
+    let broken = Guard { broken: vec!["app.addresses: no trigger".to_owned()], ..Guard::default() };
+    assert_eq!(Guard::of(&tables, &guarded), broken);
 }
 
 #[test]

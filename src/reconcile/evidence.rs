@@ -103,7 +103,7 @@ pub(crate) struct CollectionEvidence {
     pub(crate) parked: u64,
     /// Tables that others had written since they were compared.
     pub(crate) foreign_writes: Vec<String>,
-    /// Tables that were not guarded.
+    /// Tables that were not guarded, or whose guard did not hold.
     pub(crate) unguarded: Vec<String>,
     /// Rows without their parents, by foreign key.
     pub(crate) orphans: BTreeMap<String, u64>,
@@ -194,7 +194,7 @@ impl CollectionEvidence {
             dead_letters: facts.dead_letters,
             parked: facts.parked,
             foreign_writes: facts.foreign_writes.iter().map(|write| write.relation.clone()).collect(),
-            unguarded: facts.guard.unguarded.clone(),
+            unguarded: [&facts.guard.unguarded[..], &facts.guard.broken[..]].concat(),
             orphans: orphans.collect(),
             baseline: proven.baseline.as_ref().map(|baseline| BaselineEvidence {
                 pass: baseline.pass,

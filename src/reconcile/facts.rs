@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer};
 use crate::{
     control::{
         processes::Process,
-        proven::{Complete, ForeignWrite, Pass, ProofRow, Reference},
+        proven::{Complete, ForeignWrite, Guarded, Pass, ProofRow, Reference},
     },
     mapping::target::TableName,
     model::{ClusterTime, Frontier},
@@ -151,6 +151,8 @@ impl Findings {
 pub struct Guard {
     /// Tables that are not guarded.
     pub unguarded: Vec<String>,
+    /// Tables whose guard does not hold, with the reason.
+    pub broken: Vec<String>,
     /// For how long all tables have been guarded without a break; `None` if one is not.
     #[serde(rename = "unbroken_ms", serialize_with = "optional_ms")]
     pub unbroken: Option<Duration>,
@@ -158,11 +160,22 @@ pub struct Guard {
 
 impl Guard {
     /// The guard of these tables.
-    pub(crate) fn of(tables: &[TableName], guarded: &BTreeMap<TableName, Duration>) -> Self {
-        let unguarded = tables.iter().filter(|table| !guarded.contains_key(*table));
-        let unguarded: Vec<String> = unguarded.map(|table| format!("{}.{}", table.schema, table.name)).collect();
-        let youngest = tables.iter().filter_map(|table| guarded.get(table)).min().copied();
-        Self { unbroken: if unguarded.is_empty() { youngest } else { None }, unguarded }
+    pub(crate) fn of(tables: &[TableName], guarded: &BTreeMap<TableName, Guarded>) -> Self {
+        let mut guard = Self::default();
+        for table in tables {
+            let name = format!("{}.{}", table.schema, table.name);
+            match guarded.get(table) {
+                None => guard.unguarded.push(name),
+                Some(Guarded { broken: Some(broken), .. }) => guard.broken.push(format!("{name}: {broken}")),
+                Some(Guarded { unbroken, .. }) => {
+                    guard.unbroken = guard.unbroken.map_or(Some(*unbroken), |youngest| Some(youngest.min(*unbroken)));
+                }
+            }
+        }
+        if !(guard.unguarded.is_empty() && guard.broken.is_empty()) {
+            guard.unbroken = None;
+        }
+        guard
     }
 }
 

@@ -12,8 +12,8 @@ const PROVE: &str = "
            verified_at = clock_timestamp() + interval '1 second', complete_ended_at = clock_timestamp() + interval '1 second';
     DELETE FROM driftless.baseline_chunk;
     INSERT INTO driftless.baseline_chunk (collection, pass, place, phase, as_of_t, as_of_i, documents, findings)
-    SELECT collection, 1, place, phase, 1, place, CASE phase WHEN 'documents' THEN 7 ELSE 1 END, 0
-      FROM driftless.proof, unnest(ARRAY['documents', 'ledger', 'rows']) WITH ORDINALITY AS phases(phase, place)";
+    SELECT p.collection, 1, e.place, e.phase, 1, e.place, CASE e.phase WHEN 'documents' THEN 7 ELSE 1 END, 0
+      FROM driftless.proof AS p, unnest(ARRAY['documents', 'ledger', 'rows']) WITH ORDINALITY AS e(phase, place)";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn gate_says_ready_or_everything_that_stands_in_the_way() {
@@ -89,7 +89,7 @@ async fn agreed(migration: &Migration, daemon: &Daemon, code: i32) -> Value {
         let (_, page) = daemon.page("/api/v1/cutover").await?;
         let page: Value = serde_json::from_str(&page).map_err(|error| error.to_string())?;
         wait::holds(found == Some(code) && said(&gates) == said(&page), format!("{found:?} {gates} {page}"))?;
-        Ok(gates)
+        Ok::<_, String>(gates)
     })
     .await
 }

@@ -80,8 +80,8 @@ impl Migration {
 
     /// Sets `section.key` for daemons that are started from now on.
     pub fn set(&mut self, section: &str, key: &str, value: impl Into<toml::Value>) {
-        let section = self.config.get_mut(section).and_then(toml::Value::as_table_mut).expect("a section of the file");
-        section.insert(key.to_owned(), value.into());
+        let section = self.config.entry(section).or_insert_with(|| toml::Value::Table(toml::Table::new()));
+        section.as_table_mut().expect("a section of the file").insert(key.to_owned(), value.into());
     }
 
     /// Sets the actions at failpoints for daemons and commands that are started from now on.
