@@ -16,6 +16,7 @@ use super::{
     sides::TargetSide,
 };
 use crate::{
+    control::findings::{Found, Kind, Subject},
     mapping::{CollectionPlan, Rows},
     model::{ClusterTime, Key},
     source,
@@ -42,6 +43,31 @@ impl Examined {
     /// Creates an undecided document whose `_id` is unknown, so that it cannot be read from the source.
     pub(super) fn unknown(document: DocumentId) -> Self {
         Self { document, judgement: Judgement::Undecided, entry: None, letter: None, refused: None }
+    }
+
+    /// Returns whether the document must be judged again.
+    pub(super) fn is_undecided(&self) -> bool {
+        self.judgement == Judgement::Undecided
+    }
+
+    /// Returns the difference, if there is one, as of the cluster time of the judgement.
+    pub(super) fn found(self, as_of: ClusterTime) -> Option<Found> {
+        let (kind, columns) = match self.judgement {
+            Judgement::Missing => (Kind::Missing, Vec::new()),
+            Judgement::Extra => (Kind::Extra, Vec::new()),
+            Judgement::Different(columns) => (Kind::Different, columns),
+            Judgement::Version => (Kind::Version, Vec::new()),
+            Judgement::Match | Judgement::Absent | Judgement::Undecided => return None,
+        };
+        Some(Found {
+            subject: Subject::Document(self.document),
+            kind,
+            columns,
+            as_of,
+            entry: self.entry.map(|entry| (entry.version, entry.applied)),
+            letter: self.letter,
+            refused: self.refused,
+        })
     }
 }
 

@@ -9,6 +9,7 @@
 //! request of a pass to the servers. Reading order: `judgement`, `examine`, `pass`, `proof`, `verdict`.
 
 mod back;
+pub(crate) mod baseline;
 pub(crate) mod blockers;
 mod bounds;
 pub(crate) mod evidence;

@@ -32,9 +32,6 @@ use crate::{
     target::DocumentId,
 };
 
-/// Ledger entries that are compared with the source at once.
-const PAGE_ROWS: usize = 5_000;
-
 /// A pass under way.
 struct Pass<'a, S, T> {
     source: &'a S,
@@ -95,12 +92,10 @@ impl<S: SourceSide, T: TargetSide> Pass<'_, S, T> {
         }
         let mut after: Option<Key> = None;
         loop {
-            let live = self.target.live(after.as_ref(), PAGE_ROWS).await?;
-            after = (live.len() == PAGE_ROWS).then(|| live.last().map(|last| last.key.clone())).flatten();
-            self.way_back(live).await?;
-            if after.is_none() {
-                return Ok(());
-            }
+            let live = self.target.live(after.as_ref()).await?;
+            self.way_back(live.documents).await?;
+            let Some(until) = live.until else { return Ok(()) };
+            after = Some(until);
         }
     }
 

@@ -30,6 +30,11 @@ impl<'a, S: SourceSide> PieceReader<'a, S> {
         Self { source, sizer: ChunkSizer::new(bounds.limits, bounds.read_time) }
     }
 
+    /// Makes the next pieces smaller, after one that took longer than the server keeps its instant.
+    pub(super) fn shrink(&mut self) {
+        self.sizer.shrink();
+    }
+
     /// Reads the documents that follow `after` in the order of `_id`.
     pub(super) async fn chunk(&mut self, after: Option<&RawDocument>, at: ReadTime) -> Result<Chunk, Error> {
         let began = Instant::now();

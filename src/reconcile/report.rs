@@ -6,32 +6,10 @@ use serde::Serialize;
 
 use super::{examine::Examined, judgement::Judgement, proof::Proof, tally::Tally};
 use crate::{
+    control::findings::Kind,
     log::ejson,
     model::{ClusterTime, Key, Version},
 };
-
-/// The kind of drift of a document.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Kind {
-    /// The document has no rows.
-    Missing,
-    /// The document has rows, but the source does not have it.
-    Extra,
-    /// The rows of the document differ.
-    Different,
-}
-
-impl Kind {
-    /// Returns the word used in reports.
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Missing => "missing",
-            Self::Extra => "extra",
-            Self::Different => "different",
-        }
-    }
-}
 
 /// One document that drifts, or a table with rows that belong to no document. It contains only the `_id` and names: other
 /// values never leave the databases.
@@ -109,7 +87,7 @@ impl Report {
             *match kind {
                 Kind::Missing => &mut proof.missing,
                 Kind::Extra => &mut proof.extra,
-                Kind::Different => &mut proof.different,
+                Kind::Different | Kind::Version => &mut proof.different,
             } += 1;
             let entry = entry.map(|entry| (entry.version, entry.applied));
             let unjudged = kind == Kind::Different && columns.is_empty();

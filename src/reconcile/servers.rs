@@ -6,7 +6,7 @@ use bson::raw::{RawDocument, RawDocumentBuf};
 
 use super::{
     Error,
-    sides::{Compared, Moment, SourceSide, TargetSide},
+    sides::{Compared, ExtraPage, Moment, SourceSide, TargetSide},
 };
 use crate::{
     mapping::{CollectionPlan, Rows},
@@ -14,7 +14,7 @@ use crate::{
     postgres::Session,
     sink::Prepared,
     source::{Chunk, Limits, Read, ReadTime, SnapshotReader},
-    target::{Difference, DocumentId, Entry, TargetReader},
+    target::{Difference, DocumentId, Entry, LivePage, TargetReader},
 };
 
 /// A collection of the source.
@@ -145,9 +145,9 @@ impl<'a> TargetSide for TargetCollection<'a> {
         Ok((watermark, entries))
     }
 
-    async fn live(&self, after: Option<&Key>, limit: usize) -> Result<Vec<DocumentId>, Error> {
+    async fn live(&self, after: Option<&Key>) -> Result<LivePage, Error> {
         let reader = self.begin().await?;
-        let live = reader.live_documents(self.collection, after, limit).await?;
+        let live = reader.live_documents(self.collection, after).await?;
         reader.end().await?;
         Ok(live)
     }
@@ -171,5 +171,9 @@ impl<'a> TargetSide for TargetCollection<'a> {
         let extra_rows = reader.extra_rows(self.collection).await?;
         reader.end().await?;
         Ok(extra_rows)
+    }
+
+    async fn extra_page(&self, _after: Option<&[u8]>) -> Result<ExtraPage, Error> {
+        Ok(ExtraPage::default())
     }
 }

@@ -9,10 +9,11 @@ use bson::raw::{RawDocument, RawDocumentBuf};
 
 use super::Error;
 use crate::{
+    control::findings::Found,
     mapping::Rows,
     model::{ClusterTime, Frontier, Key},
     source::{Chunk, Limits, Read, ReadTime},
-    target::{Difference, DocumentId, Entry, WaitingLetter},
+    target::{Difference, DocumentId, Entry, LivePage, WaitingLetter},
 };
 
 /// One collection of the source. Every read is as of one cluster time, which a majority has reached: the stated one, or now.
@@ -73,8 +74,8 @@ pub(crate) trait TargetSide: Sync {
     /// Reads the watermark and the ledger's entries of these keys.
     fn entries(&self, keys: &[Key]) -> impl Future<Output = Result<(Frontier, HashMap<Key, Entry>), Error>> + Send;
 
-    /// Reads the next live documents of the ledger, in the order of their keys.
-    fn live(&self, after: Option<&Key>, limit: usize) -> impl Future<Output = Result<Vec<DocumentId>, Error>> + Send;
+    /// Reads the next page of the ledger, in the order of the keys.
+    fn live(&self, after: Option<&Key>) -> impl Future<Output = Result<LivePage, Error>> + Send;
 
     /// Chooses up to `size` random live documents of the ledger.
     fn sample(&self, size: usize) -> impl Future<Output = Result<Vec<DocumentId>, Error>> + Send;
@@ -84,6 +85,20 @@ pub(crate) trait TargetSide: Sync {
 
     /// Counts, by table, the rows that belong to no document of the ledger; leaves out tables without such rows.
     fn extra_rows(&self) -> impl Future<Output = Result<Vec<(String, u64)>, Error>> + Send;
+
+    /// Looks at the next page of the tables for rows that belong to no document; `after` is the place that the page before it gave.
+    fn extra_page(&self, after: Option<&[u8]>) -> impl Future<Output = Result<ExtraPage, Error>> + Send;
+}
+
+/// The differences in a page of the tables.
+#[derive(Debug, Default)]
+pub(crate) struct ExtraPage {
+    /// Rows that belong to no document, and documents that are deleted but have rows.
+    pub(crate) found: Vec<Found>,
+    /// Rows that were looked at.
+    pub(crate) rows: u64,
+    /// Where the next page begins; `None` behind the last table.
+    pub(crate) next: Option<Vec<u8>>,
 }
 
 /// One snapshot of the target. After an error, or when it is dropped, its session is spent.

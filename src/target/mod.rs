@@ -14,4 +14,7 @@ pub(crate) use self::{
     printer::print_rows,
     reader::{DocumentId, Entry, WaitingLetter},
 };
-pub use self::{comparison::Difference, reader::TargetReader};
+pub use self::{
+    comparison::Difference,
+    reader::{LivePage, TargetReader},
+};

@@ -9,7 +9,10 @@ use tokio_postgres::Row;
 
 use crate::{
     model::{ClusterTime, Frontier, Key, Version},
-    postgres::{Error, Session, session::field},
+    postgres::{
+        Error, Session,
+        session::{Param, field},
+    },
     sink::{Prepared, checkpoint},
 };
 
@@ -39,6 +42,15 @@ pub struct DocumentId {
     pub key: Key,
     /// `{_id: …}`; `None` where the key is a hash and the ledger does not have the `_id`.
     pub id: Option<RawDocumentBuf>,
+}
+
+/// A page of the ledger.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LivePage {
+    /// Its live documents.
+    pub documents: Vec<DocumentId>,
+    /// The last key of the page, live or not; `None` behind the end.
+    pub until: Option<Key>,
 }
 
 /// A waiting dead letter.
@@ -137,22 +149,30 @@ impl<'a> TargetReader<'a> {
         field(&self.session.query_one(act, sql, &[&self.prepared.id(collection)]).await?, 0, act)
     }
 
-    /// The next live documents, in the order of the bytes of their keys.
+    /// Reads the next page of the ledger, in the order of the bytes of the keys.
     ///
     /// # Errors
     /// [`Error::Statement`] by its cause.
-    pub async fn live_documents(
-        &self,
-        collection: usize,
-        after: Option<&Key>,
-        limit: usize,
-    ) -> Result<Vec<DocumentId>, Error> {
+    pub async fn live_documents(&self, collection: usize, after: Option<&Key>) -> Result<LivePage, Error> {
         let act = "read the live documents of the ledger";
-        let sql = "SELECT key, target FROM driftless.ledger \
-                    WHERE collection = $1 AND key > $2 AND NOT deleted ORDER BY key LIMIT $3";
-        let (after, limit) = (after.map_or(&[][..], Key::as_bytes), i64::try_from(limit).unwrap_or(i64::MAX));
-        let rows = self.session.query(act, sql, &[&self.prepared.id(collection), &after, &limit]).await?;
-        rows.iter().map(|row| document_id(row, act)).collect()
+        // Tombstones count towards a page, because many of them in a row would make it as long as the ledger.
+        let sql = "SELECT key, CASE WHEN deleted THEN NULL ELSE target END, deleted FROM \
+                     (SELECT *, sum(octet_length(target)) OVER \
+                        (ORDER BY key ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before \
+                        FROM (SELECT key, target, deleted FROM driftless.ledger \
+                               WHERE collection = $1 AND key > $2 ORDER BY key LIMIT $3) AS page) AS page \
+                    WHERE coalesce(before, 0) < $4 ORDER BY key";
+        let after = after.map_or(&[][..], Key::as_bytes);
+        let params: [Param<'_>; 4] = [&self.prepared.id(collection), &after, &PAGE_ENTRIES, &PAGE_BYTES];
+        let rows = self.session.query(act, sql, &params).await?;
+        let mut documents = Vec::with_capacity(rows.len());
+        for row in &rows {
+            if !field::<bool>(row, 2, act)? {
+                documents.push(document_id(row, act)?);
+            }
+        }
+        let until = rows.last().map(|row| Ok::<_, Error>(Key::from_bytes(field(row, 0, act)?))).transpose()?;
+        Ok(LivePage { documents, until })
     }
 
     /// Random live documents, each as likely as any other.
@@ -189,6 +209,11 @@ impl<'a> TargetReader<'a> {
         rows.iter().map(|row| document_id(row, act)).collect()
     }
 }
+
+/// Entries of a page of the ledger: a statement costs more than some thousand entries.
+const PAGE_ENTRIES: i64 = 5_000;
+/// Bytes of `_id`s whose keys are hashes, after which a page ends.
+const PAGE_BYTES: i64 = 1 << 20;
 
 /// Rows read for each that is wanted.
 const OVERSAMPLING: f64 = 50.0;

@@ -8,6 +8,7 @@
 //! - Once the sink has caught up, no document is left undecided, and all damage is found.
 
 mod twins;
+mod walk;
 mod world;
 
 use std::time::Duration;

@@ -10,14 +10,15 @@ use rand::seq::IndexedRandom;
 
 use super::world::{State, World, document};
 use crate::{
+    control::findings::{Found, Kind, Subject},
     mapping::Rows,
     model::{ClusterTime, Frontier, Key},
     reconcile::{
         Error,
-        sides::{Compared, Moment, SourceSide, TargetSide},
+        sides::{Compared, ExtraPage, Moment, SourceSide, TargetSide},
     },
     source::{Chunk, Limits, Read, ReadTime},
-    target::{Difference, DocumentId, Entry, WaitingLetter},
+    target::{Difference, DocumentId, Entry, LivePage, WaitingLetter},
 };
 
 pub(super) struct SourceTwin(pub(super) World);
@@ -38,7 +39,7 @@ impl SourceSide for SourceTwin {
     async fn chunk(&self, after: Option<&RawDocument>, limits: Limits, at: ReadTime) -> Result<Chunk, Error> {
         let after_key = after.and_then(Key::from_id);
         let state = self.0.asked().await;
-        let (read_at, held) = state.documents_at(at);
+        let (read_at, held) = state.documents_at(at)?;
         let from = after_key.map_or(Bound::Unbounded, Bound::Excluded);
         let mut rest = held.range((from, Bound::Unbounded));
         let read: Vec<_> = rest.by_ref().take(limits.documents).collect();
@@ -58,17 +59,20 @@ impl SourceSide for SourceTwin {
     async fn by_ids(&self, ids: &[RawDocumentBuf], at: ReadTime) -> Result<Read<Vec<RawDocumentBuf>>, Error> {
         let mut state = self.0.asked().await;
         state.asked_again += ids.len();
-        let (read_at, held) = state.documents_at(at);
+        let (read_at, held) = state.documents_at(at)?;
         let found = ids.iter().filter_map(|id| Some(document(id, *held.get(&Key::from_id(id)?)?)));
         Ok(Read { value: found.collect(), read_at })
     }
 
     async fn existing(&self, ids: &[RawDocumentBuf], at: ReadTime) -> Result<Read<Vec<RawDocumentBuf>>, Error> {
-        let (read_at, held) = self.0.asked().await.documents_at(at);
+        let (read_at, held) = self.0.asked().await.documents_at(at)?;
         let found = ids.iter().filter(|id| Key::from_id(id).is_some_and(|key| held.contains_key(&key)));
         Ok(Read { value: found.cloned().collect(), read_at })
     }
 }
+
+/// Entries of a page of the ledger.
+const PAGE_ENTRIES: usize = 7;
 
 pub(super) struct TargetTwin(pub(super) World);
 
@@ -151,10 +155,13 @@ impl TargetSide for TargetTwin {
         Ok((state.watermark, entries.collect()))
     }
 
-    async fn live(&self, after: Option<&Key>, limit: usize) -> Result<Vec<DocumentId>, Error> {
+    async fn live(&self, after: Option<&Key>) -> Result<LivePage, Error> {
         let state = self.0.asked().await;
-        let following = state.live_keys().filter(|key| after.is_none_or(|after| *key > after));
-        Ok(following.take(limit).map(|key| state.document_id(key)).collect())
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let page: Vec<_> = state.ledger.range((from, Bound::Unbounded)).take(PAGE_ENTRIES).collect();
+        let until = page.last().map(|(key, _)| (*key).clone());
+        let live = page.into_iter().filter(|(_, entry)| !entry.deleted);
+        Ok(LivePage { documents: live.map(|(key, _)| state.document_id(key)).collect(), until })
     }
 
     async fn sample(&self, size: usize) -> Result<Vec<DocumentId>, Error> {
@@ -171,5 +178,23 @@ impl TargetSide for TargetTwin {
     async fn extra_rows(&self) -> Result<Vec<(String, u64)>, Error> {
         let state = self.0.asked().await;
         Ok((state.foreign_rows > 0).then(|| ("public.users".to_owned(), state.foreign_rows)).into_iter().collect())
+    }
+
+    async fn extra_page(&self, after: Option<&[u8]>) -> Result<ExtraPage, Error> {
+        // A page for each row.
+        let place = after.map_or(0, |after| after.len() as u64);
+        let state = self.0.asked().await;
+        let row = |row| Found {
+            subject: Subject::Row { table: "public.users".to_owned(), row_key: serde_json::json!({ "id": row }) },
+            kind: Kind::Extra,
+            columns: Vec::new(),
+            as_of: state.now,
+            entry: None,
+            letter: None,
+            refused: None,
+        };
+        let found: Vec<_> = (place..state.foreign_rows).take(1).map(row).collect();
+        let next = (!found.is_empty()).then(|| vec![0; place as usize + 1]);
+        Ok(ExtraPage { rows: found.len() as u64, found, next })
     }
 }

@@ -12,11 +12,12 @@ use rand_chacha::ChaCha8Rng;
 use tokio::time::{Instant, sleep};
 
 use crate::{
+    control::findings::Kind,
     mapping::{CollectionPlan, Plan, Rows},
     model::{ClusterTime, Frontier, Key, Version},
-    reconcile::{bounds::Coverage, report::Kind},
+    reconcile::bounds::Coverage,
     sink::plan::tests::users,
-    source::ReadTime,
+    source::{self, ReadTime},
     target::{DocumentId, Entry, WaitingLetter},
 };
 
@@ -50,7 +51,11 @@ pub(super) struct State {
     pub(super) documents: BTreeMap<Key, i32>,
     /// The documents after each write, by its cluster time.
     past: BTreeMap<ClusterTime, BTreeMap<Key, i32>>,
-    writes_left: u32,
+    /// The source cannot be read as of an earlier time: its history ends there, or its catalog changed then.
+    pub(super) oldest: ClusterTime,
+    /// How often a request makes the present the oldest time that can be read.
+    pub(super) forgets: f64,
+    pub(super) writes_left: u32,
     /// Events that are not applied yet.
     events: VecDeque<Event>,
     /// Updates whose document was gone when its image was read: the watermark waits for the delete.
@@ -95,6 +100,8 @@ impl World {
             now: ClusterTime { t: 100, i: 1 },
             documents: BTreeMap::new(),
             past: BTreeMap::new(),
+            oldest: ClusterTime::default(),
+            forgets: 0.0,
             writes_left: 0,
             events: VecDeque::new(),
             holds: BTreeMap::new(),
@@ -166,6 +173,10 @@ impl State {
             if self.rng.random_bool(0.5) {
                 self.publish_watermark();
             }
+        }
+        if self.rng.random_bool(self.forgets) {
+            self.now = self.now.next();
+            self.oldest = self.now;
         }
         Duration::from_millis(self.rng.random_range(1..20))
     }
@@ -284,14 +295,20 @@ impl State {
     }
 
     /// The documents as of a read, and its cluster time.
-    pub(super) fn documents_at(&self, at: ReadTime) -> (ClusterTime, BTreeMap<Key, i32>) {
+    pub(super) fn documents_at(&self, at: ReadTime) -> Result<(ClusterTime, BTreeMap<Key, i32>), source::Error> {
         match at {
-            ReadTime::AtLeast(_) => (self.now, self.documents.clone()),
-            ReadTime::At(time) => {
-                let past = self.past.range(..=time).next_back();
-                (time, past.map(|(_, documents)| documents.clone()).unwrap_or_default())
+            ReadTime::AtLeast(_) => Ok((self.now, self.documents.clone())),
+            ReadTime::At(at) if at < self.oldest => {
+                let source = mongodb::error::Error::custom("the history begins later").into();
+                Err(source::Error::SnapshotTooOld { act: "read", at, source })
             }
+            ReadTime::At(time) => Ok((time, self.past(time))),
         }
+    }
+
+    /// The documents as of a cluster time.
+    pub(super) fn past(&self, time: ClusterTime) -> BTreeMap<Key, i32> {
+        self.past.range(..=time).next_back().map(|(_, documents)| documents.clone()).unwrap_or_default()
     }
 
     pub(super) fn document_id(&self, key: &Key) -> DocumentId {

@@ -48,14 +48,14 @@ impl ChunkSizer {
     }
 
     /// Halves the chunks after one that took longer than the server keeps its instant.
-    pub(super) fn shrink(&mut self) {
+    pub(crate) fn shrink(&mut self) {
         self.documents = (self.documents / 2).max(1);
     }
 }
 
 /// A limit of documents and bytes per second, on the average of a few chunks.
 #[derive(Debug)]
-pub(super) struct Rate {
+pub(crate) struct Rate {
     /// Seconds per document and per byte; 0 for no limit.
     document: f64,
     byte: f64,
@@ -65,18 +65,18 @@ pub(super) struct Rate {
 
 impl Rate {
     /// Creates a rate; `0` is no limit.
-    pub(super) fn new(documents: u64, bytes: u64, now: Instant) -> Self {
+    pub(crate) fn new(documents: u64, bytes: u64, now: Instant) -> Self {
         let seconds = |rate: u64| if rate == 0 { 0.0 } else { 1.0 / rate as f64 };
         Self { document: seconds(documents), byte: seconds(bytes), free: now }
     }
 
     /// Returns the wait before the next read.
-    pub(super) fn wait(&self, now: Instant) -> Duration {
+    pub(crate) fn wait(&self, now: Instant) -> Duration {
         self.free.saturating_duration_since(now)
     }
 
     /// Counts a read against the rate.
-    pub(super) fn spend(&mut self, documents: usize, bytes: usize, now: Instant) {
+    pub(crate) fn spend(&mut self, documents: usize, bytes: usize, now: Instant) {
         let seconds = (documents as f64 * self.document).max(bytes as f64 * self.byte);
         self.free = self.free.max(now) + Duration::from_secs_f64(seconds);
     }

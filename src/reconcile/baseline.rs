@@ -1,0 +1,332 @@
+//! The baseline of one collection: a walk over everything that both sides hold, chunk after chunk.
+//!
+//! ```text
+//!  documents  parts of the `_id` index ──▶ are their rows equal?              ┐
+//!  ledger     pages of live entries ─────▶ does the source hold the document? ├─ each as of its own T ─▶ found | undecided
+//!  rows       pages of the tables ───────▶ does a document own the row?       ┘
+//! ```
+//! A chunk is read from the source as of the last instant that the watermark covers, and compared with the target as it is. So
+//! nothing waits for the sink, and the history of the source, some minutes, bounds how far the sink may be behind. Documents that
+//! changed since are judged one by one at later times.
+//!
+//! A walk has no state but its cursor: whoever stores it behind every chunk goes on there, in whatever process. Changes behind a
+//! chunk are the business of the delta, which therefore has to begin before the first chunk: `not_before`.
+//!
+//! Memory: a chunk of documents exists up to four times (as read, as rows, as parameters, and the next chunk as read), so a walk
+//! holds about four times [`Limits::bytes`](crate::source::Limits), or four times the largest document. Nothing grows with the
+//! collection.
+
+use std::collections::HashSet;
+
+use bson::raw::RawDocumentBuf;
+use tokio::time::{Duration, interval};
+
+use super::{
+    Error,
+    bounds::Bounds,
+    examine::{Examined, Examiner, POLL_INTERVAL},
+    read::{Piece, PieceReader},
+    sides::{ExtraPage, SourceSide, TargetSide},
+};
+use crate::{
+    control::findings::Found,
+    mapping::CollectionPlan,
+    model::{ClusterTime, Key},
+    source::{self, ReadTime},
+    target::{DocumentId, LivePage},
+};
+
+/// Documents that change without a pause are undecided each time they are read; the rest of a chunk goes on without them.
+const ATTEMPTS: usize = 3;
+
+/// The part of a walk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Documents of the source, in the order of `_id`.
+    Documents,
+    /// Live entries of the ledger, in the order of their keys.
+    Ledger,
+    /// Rows of the tables.
+    Rows,
+}
+
+impl Phase {
+    const ALL: [Self; 3] = [Self::Documents, Self::Ledger, Self::Rows];
+
+    /// Returns the word that is stored and shown.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Documents => "documents",
+            Self::Ledger => "ledger",
+            Self::Rows => "rows",
+        }
+    }
+
+    /// Returns the phase of this word.
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|phase| phase.as_str() == name)
+    }
+
+    fn next(self) -> Option<Self> {
+        Self::ALL.into_iter().skip_while(|phase| *phase != self).nth(1)
+    }
+}
+
+/// The place at which a walk goes on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Cursor {
+    /// The part of the walk.
+    pub(crate) phase: Phase,
+    /// The last thing that was looked at, as bytes: `{_id: …}`, a key, or a place in the tables. `None` at the beginning.
+    pub(crate) after: Option<Vec<u8>>,
+}
+
+impl Cursor {
+    /// The beginning of a walk.
+    pub(crate) const BEGIN: Self = Self { phase: Phase::Documents, after: None };
+
+    /// Behind `until`, or at the beginning of the next phase; `None` behind the last.
+    fn behind(&self, until: Option<Vec<u8>>) -> Option<Self> {
+        match until {
+            Some(until) => Some(Self { phase: self.phase, after: Some(until) }),
+            None => self.phase.next().map(|phase| Self { phase, after: None }),
+        }
+    }
+}
+
+/// The outcome of a step.
+#[derive(Debug)]
+pub(crate) enum Step {
+    /// Nothing can be judged yet; the same step can be tried again soon.
+    Waits(Waits),
+    /// A chunk was judged.
+    Judged(Judged),
+}
+
+/// The reason of a wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Waits {
+    /// The snapshot is not applied.
+    Snapshot,
+    /// The target has not come to where the delta begins.
+    Delta,
+    /// The source can no longer be read as of what the target has come to.
+    History,
+}
+
+impl Waits {
+    /// Returns what is waited for.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Snapshot => "the snapshot of the collection is not applied",
+            Self::Delta => "the target has not come to where the reconciler's change stream begins",
+            Self::History => {
+                "MongoDB can no longer be read as of what the target has come to: the sink is behind by more than the history \
+                 that MongoDB keeps, or the collection's catalog changed since"
+            }
+        }
+    }
+}
+
+/// A chunk that was judged.
+#[derive(Debug)]
+pub(crate) struct Judged {
+    /// The end of its range, inclusive; `None` for the end of the phase.
+    pub(crate) until: Option<Vec<u8>>,
+    /// Cluster time of the read.
+    pub(crate) as_of: ClusterTime,
+    /// Documents, entries or rows that were looked at.
+    pub(crate) looked: u64,
+    /// Bytes of the documents that were read.
+    pub(crate) bytes: usize,
+    /// Differences.
+    pub(crate) found: Vec<Found>,
+    /// Documents that could not be judged.
+    pub(crate) undecided: Vec<DocumentId>,
+    /// Where the walk goes on; `None` when it has looked at everything.
+    pub(crate) next: Option<Cursor>,
+}
+
+/// A chunk that was read while the one before it was compared.
+struct Ahead {
+    after: RawDocumentBuf,
+    chunk: source::Chunk,
+}
+
+/// Walks over one collection.
+pub(crate) struct Baseline<'a, S, T> {
+    source: &'a S,
+    target: &'a T,
+    plan: &'a CollectionPlan,
+    chunks: PieceReader<'a, S>,
+    /// Apart, because a few documents say little about the size of a chunk.
+    singles: PieceReader<'a, S>,
+    epoch: u32,
+    ahead: Option<Ahead>,
+    /// Whether the next chunk is read while one is compared.
+    read_ahead: bool,
+    /// The last time as of which the source could not be read any more.
+    too_old: Option<ClusterTime>,
+}
+
+impl<'a, S: SourceSide, T: TargetSide> Baseline<'a, S, T> {
+    /// Creates a walk. With `read_ahead` it is faster, but a chunk is older when it is judged: the caller should not pause then.
+    pub(crate) fn new(
+        source: &'a S,
+        target: &'a T,
+        plan: &'a CollectionPlan,
+        bounds: Bounds,
+        read_ahead: bool,
+    ) -> Self {
+        let (chunks, singles) = (PieceReader::new(source, bounds), PieceReader::new(source, bounds));
+        Self { source, target, plan, chunks, singles, epoch: bounds.epoch, ahead: None, read_ahead, too_old: None }
+    }
+
+    /// Judges the chunk at the cursor, as of a time that is not before `not_before`.
+    ///
+    /// # Errors
+    /// [`Error::Source`] and [`Error::Target`], by the class of their cause. The same step can be tried again.
+    pub(crate) async fn step(&mut self, cursor: &Cursor, not_before: ClusterTime) -> Result<Step, Error> {
+        let Some(at) = self.target.watermark().await?.last_covered() else { return Ok(Step::Waits(Waits::Snapshot)) };
+        if at < not_before {
+            return Ok(Step::Waits(Waits::Delta));
+        }
+        if self.too_old.is_some_and(|too_old| at <= too_old) {
+            return Ok(Step::Waits(Waits::History));
+        }
+        let judged = match cursor.phase {
+            Phase::Documents => self.documents(cursor, at).await,
+            Phase::Ledger => self.ledger(cursor, at).await,
+            Phase::Rows => self.rows(cursor, at).await,
+        };
+        match judged {
+            Err(Error::Source(source::Error::SnapshotTooOld { .. })) => {
+                // A chunk that took longer than the history lasts has to be smaller.
+                self.chunks.shrink();
+                self.too_old = Some(at);
+                Ok(Step::Waits(Waits::History))
+            }
+            judged => judged.map(Step::Judged),
+        }
+    }
+
+    async fn documents(&mut self, cursor: &Cursor, at: ClusterTime) -> Result<Judged, Error> {
+        let after = cursor.after.as_ref().and_then(|bytes| RawDocumentBuf::from_bytes(bytes.clone()).ok());
+        let chunk = match self.ahead.take() {
+            Some(ahead) if Some(&ahead.after) == after.as_ref() => ahead.chunk,
+            _ => self.chunks.chunk(after.as_deref(), ReadTime::At(at)).await?,
+        };
+        let examiner = self.examiner();
+        let examine = examiner.present(&chunk.documents, chunk.read_at);
+        let examined = match chunk.last_id.clone().filter(|_| self.read_ahead && !chunk.end) {
+            None => examine.await?,
+            Some(after) => {
+                let next = self.chunks.chunk(Some(&after), ReadTime::At(at));
+                let (examined, next) = futures_util::future::join(examine, next).await;
+                // If it could not be read, the next step reads it and reports why.
+                self.ahead = next.ok().map(|chunk| Ahead { after, chunk });
+                examined?
+            }
+        };
+        let until = chunk.last_id.filter(|_| !chunk.end).map(RawDocumentBuf::into_bytes);
+        let judged = self.judged(cursor, until, chunk.read_at, chunk.documents.len(), examined).await?;
+        Ok(Judged { bytes: chunk.bytes, ..judged })
+    }
+
+    /// Judges live entries of the ledger whose documents the source does not hold; the others were met among the documents.
+    async fn ledger(&mut self, cursor: &Cursor, at: ClusterTime) -> Result<Judged, Error> {
+        let after = cursor.after.as_ref().map(|bytes| Key::from_bytes(bytes.clone()));
+        let LivePage { documents, until } = self.target.live(after.as_ref()).await?;
+        let (looked, until) = (documents.len(), until.map(|key| key.as_bytes().to_vec()));
+        let ids: Vec<_> = documents.iter().filter_map(|document| document.id.clone()).collect();
+        let read = self.source.existing(&ids, ReadTime::At(at)).await?;
+        let held: HashSet<Key> = read.value.iter().filter_map(|id| Key::from_id(id)).collect();
+        let not_held = documents.into_iter().filter(|document| !held.contains(&document.key));
+        let (gone, unknown): (Vec<_>, Vec<_>) = not_held.partition(|document| document.id.is_some());
+        let mut examined = self.examiner().absent(gone, at).await?;
+        examined.extend(unknown.into_iter().map(Examined::unknown));
+        self.judged(cursor, until, at, looked, examined).await
+    }
+
+    async fn rows(&mut self, cursor: &Cursor, at: ClusterTime) -> Result<Judged, Error> {
+        let ExtraPage { found, rows, next: until } = self.target.extra_page(cursor.after.as_deref()).await?;
+        let next = cursor.behind(until.clone());
+        Ok(Judged { until, as_of: at, looked: rows, bytes: 0, found, undecided: Vec::new(), next })
+    }
+
+    /// Sums up a chunk, whose undecided documents are judged again.
+    async fn judged(
+        &mut self,
+        cursor: &Cursor,
+        until: Option<Vec<u8>>,
+        as_of: ClusterTime,
+        looked: usize,
+        examined: Vec<Examined>,
+    ) -> Result<Judged, Error> {
+        let (mut found, mut undecided) = (Vec::new(), Vec::new());
+        sort(examined, as_of, &mut found, &mut undecided);
+        let mut poll = interval(POLL_INTERVAL);
+        for _ in 0..ATTEMPTS {
+            if undecided.is_empty() {
+                break;
+            }
+            poll.tick().await;
+            let mut left = Vec::new();
+            for back in self.examiner().back(&mut self.singles, undecided).await? {
+                sort(vec![back.examined], back.as_of, &mut found, &mut left);
+            }
+            // A document without an entry, or one that was parked for long, can be judged only forwards.
+            undecided = self.again(left, &mut found).await?;
+        }
+        let next = cursor.behind(until.clone());
+        Ok(Judged { until, as_of, looked: looked as u64, bytes: 0, found, undecided, next })
+    }
+
+    /// Judges documents again as of a later time; returns those that are still undecided.
+    async fn again(&mut self, documents: Vec<DocumentId>, found: &mut Vec<Found>) -> Result<Vec<DocumentId>, Error> {
+        let Some(at) = self.target.watermark().await?.last_covered() else { return Ok(documents) };
+        let (known, mut undecided): (Vec<_>, Vec<_>) =
+            documents.into_iter().partition(|document| document.id.is_some());
+        let ids: Vec<_> = known.into_iter().filter_map(|document| document.id).collect();
+        let mut rest = &ids[..];
+        while let Some(Piece { asked, documents, read_at }) = self.singles.next_of(&mut rest, ReadTime::At(at)).await? {
+            let held: HashSet<Key> =
+                documents.iter().filter_map(|document| Key::from_id(&source::id_of(document)?)).collect();
+            let asked = asked.iter().filter_map(|id| Some(DocumentId { key: Key::from_id(id)?, id: Some(id.clone()) }));
+            let gone = asked.filter(|document| !held.contains(&document.key)).collect();
+            let examiner = self.examiner();
+            sort(examiner.present(&documents, read_at).await?, read_at, found, &mut undecided);
+            sort(examiner.absent(gone, read_at).await?, read_at, found, &mut undecided);
+        }
+        Ok(undecided)
+    }
+
+    /// Judges without waiting, because everything is read as of what is applied.
+    fn examiner(&self) -> Examiner<'a, T> {
+        Examiner { target: self.target, plan: self.plan, wait: Duration::ZERO, epoch: self.epoch }
+    }
+}
+
+/// Returns whether the source has no collection of that name and, as far as is known, never had one: a mistyped name looks like
+/// that. Only a walk that met nothing asks.
+///
+/// # Errors
+/// [`Error::Source`] and [`Error::Target`], by the class of their cause.
+pub(crate) async fn no_such_collection<S: SourceSide, T: TargetSide>(
+    source: &S,
+    target: &T,
+    plan: &CollectionPlan,
+) -> Result<bool, Error> {
+    Ok(!plan.may_be_empty && !source.exists().await? && !target.knows_any().await?)
+}
+
+/// Sorts judgements into differences and undecided documents; drops what is equal.
+fn sort(examined: Vec<Examined>, as_of: ClusterTime, found: &mut Vec<Found>, undecided: &mut Vec<DocumentId>) {
+    for examined in examined {
+        if examined.is_undecided() {
+            undecided.push(examined.document);
+        } else {
+            found.extend(examined.found(as_of));
+        }
+    }
+}
