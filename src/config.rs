@@ -15,13 +15,13 @@ use serde::{Deserialize, Deserializer};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
     /// The file, with its line if there is one, or the variable.
-    pub place: String,
+    pub(crate) place: String,
     /// The key, as `section.key`; empty if the file as a whole is at fault.
-    pub key: String,
+    pub(crate) key: String,
     /// The fault, without secrets.
-    pub rule: String,
+    pub(crate) rule: String,
     /// The remedy.
-    pub hint: String,
+    pub(crate) hint: String,
 }
 
 impl Fault {
@@ -66,7 +66,7 @@ impl fmt::Debug for Secret {
 pub struct Config {
     /// Path of the mapping file, relative to the folder of the configuration file.
     #[serde(default)]
-    pub mapping: PathBuf,
+    pub(crate) mapping: PathBuf,
     /// MongoDB side.
     #[serde(default = "defaults::section")]
     pub source: SourceConfig,
@@ -78,25 +78,25 @@ pub struct Config {
     pub sink: SinkConfig,
     /// Comparison of both sides.
     #[serde(default)]
-    pub reconcile: ReconcileConfig,
+    pub(crate) reconcile: ReconcileConfig,
     /// What must be true before reads are cut over.
     #[serde(default)]
-    pub cutover: CutoverConfig,
+    pub(crate) cutover: CutoverConfig,
     /// What repairs are bound by.
     #[serde(default)]
     pub repair: RepairConfig,
     /// Health, metrics and status.
     #[serde(default)]
-    pub http: HttpConfig,
+    pub(crate) http: HttpConfig,
     /// Delays between retries.
     #[serde(default)]
-    pub retry: RetryConfig,
+    pub(crate) retry: RetryConfig,
     /// Time that a stopping daemon has to finish its open work.
     #[serde(default = "defaults::grace", deserialize_with = "duration")]
-    pub grace: Duration,
+    pub(crate) grace: Duration,
     /// The settings as file and environment give them, secrets as `***`.
     #[serde(skip)]
-    pub given: serde_json::Value,
+    pub(crate) given: serde_json::Value,
 }
 
 /// MongoDB side.
@@ -107,7 +107,7 @@ pub struct SourceConfig {
     pub uri: Option<Secret>,
     /// File that holds the connection string, instead of `uri`.
     #[serde(default)]
-    pub uri_file: Option<PathBuf>,
+    pub(crate) uri_file: Option<PathBuf>,
     /// Database whose mapped collections are replicated.
     #[serde(default)]
     pub database: String,
@@ -128,16 +128,16 @@ pub struct SourceConfig {
     pub lookup_batch: usize,
     /// The most bytes of a lookup; a single document is always read.
     #[serde(default = "defaults::lookup_bytes")]
-    pub lookup_bytes: ByteSize,
+    pub(crate) lookup_bytes: ByteSize,
     /// The most documents of a chunk.
     #[serde(default = "defaults::chunk_documents")]
     pub chunk_documents: usize,
     /// Bytes after which a chunk ends.
     #[serde(default = "defaults::chunk_bytes")]
-    pub chunk_bytes: ByteSize,
+    pub(crate) chunk_bytes: ByteSize,
     /// How long reading a chunk may take. The server keeps the instant of the read for a few minutes only.
     #[serde(default = "defaults::chunk_time", deserialize_with = "duration")]
-    pub chunk_time: Duration,
+    pub(crate) chunk_time: Duration,
     /// Chunks that the snapshot reads at once. One reads faster than the log accepts; a second hides the waits of the first.
     #[serde(default = "defaults::snapshot_readers")]
     pub snapshot_readers: usize,
@@ -146,13 +146,13 @@ pub struct SourceConfig {
     pub snapshot_bytes: ByteSize,
     /// The most documents per second that the snapshot reads; 0 means no limit.
     #[serde(default)]
-    pub snapshot_rate: u64,
+    pub(crate) snapshot_rate: u64,
     /// The most bytes per second that the snapshot reads; 0 means no limit.
     #[serde(default)]
-    pub snapshot_bytes_rate: ByteSize,
+    pub(crate) snapshot_bytes_rate: ByteSize,
     /// The snapshot begins no chunk while the stream or the sink is further behind than this, because they come first.
     #[serde(default = "defaults::snapshot_max_lag", deserialize_with = "duration")]
-    pub snapshot_max_lag: Duration,
+    pub(crate) snapshot_max_lag: Duration,
     /// Longest wait for a single reply of the server.
     #[serde(default = "defaults::timeout", deserialize_with = "duration")]
     pub timeout: Duration,
@@ -163,19 +163,19 @@ pub struct SourceConfig {
 pub struct LogConfig {
     /// `host:port`, several separated by commas.
     #[serde(default)]
-    pub brokers: String,
+    pub(crate) brokers: String,
     /// First part of the names of topics, of consumer groups and of the transactional id.
     #[serde(default)]
     pub prefix: String,
     /// Partitions of a new collection topic.
     #[serde(default = "defaults::partitions")]
-    pub partitions: i32,
+    pub(crate) partitions: i32,
     /// Replicas of a new topic. There is no default: one replica loses data with its broker, three need three brokers.
     #[serde(default)]
     pub replication: i32,
     /// `cleanup.policy` of a collection topic: `compact` keeps the last change of each key permanently.
     #[serde(default = "defaults::cleanup_policy")]
-    pub cleanup_policy: String,
+    pub(crate) cleanup_policy: String,
     /// Encoding of the value of a change: `json` for every reader of Debezium's envelope, `bson` for speed.
     #[serde(default)]
     pub codec: Codec,
@@ -184,24 +184,24 @@ pub struct LogConfig {
     pub client: std::collections::BTreeMap<String, String>,
     /// File with secret librdkafka settings, one `key=value` per line.
     #[serde(default)]
-    pub client_secrets_file: Option<PathBuf>,
+    pub(crate) client_secrets_file: Option<PathBuf>,
     /// The most changes of a transaction.
     #[serde(default = "defaults::transaction_changes")]
-    pub transaction_changes: usize,
+    pub(crate) transaction_changes: usize,
     /// Bytes after which a transaction is closed.
     #[serde(default = "defaults::transaction_bytes")]
-    pub transaction_bytes: ByteSize,
+    pub(crate) transaction_bytes: ByteSize,
     /// Gap between two transactions. Brokers (Kafka 4) acknowledge a commit about 2 ms before it is complete, and a client that
     /// begins the next transaction before then pauses for 20 ms. Measured on a busy machine, from one transaction of 20, 1,000 and 5,000
     /// records to the next: 39, 36 and 102 ms with gaps of 2 or 5 ms, 51, 69 and 124 ms with one of 20.
     #[serde(default = "defaults::transaction_gap", deserialize_with = "duration")]
-    pub transaction_gap: Duration,
+    pub(crate) transaction_gap: Duration,
     /// How often partitions without changes get a frontier record.
     #[serde(default = "defaults::idle_frontier", deserialize_with = "duration")]
-    pub idle_frontier: Duration,
+    pub(crate) idle_frontier: Duration,
     /// A leader without a heartbeat for this long loses the leadership. Brokers accept no less than 6 s by default.
     #[serde(default = "defaults::session_timeout", deserialize_with = "duration")]
-    pub session_timeout: Duration,
+    pub(crate) session_timeout: Duration,
     /// Longest wait for a single answer of the brokers.
     #[serde(default = "defaults::timeout", deserialize_with = "duration")]
     pub timeout: Duration,
@@ -226,13 +226,13 @@ pub struct SinkConfig {
     pub url: Option<Secret>,
     /// File that holds the connection string, instead of `url`.
     #[serde(default)]
-    pub url_file: Option<PathBuf>,
+    pub(crate) url_file: Option<PathBuf>,
     /// Certificate authorities for TLS (PEM), in addition to those of the system.
     #[serde(default)]
-    pub ca_file: Option<PathBuf>,
+    pub(crate) ca_file: Option<PathBuf>,
     /// Workers of this process; each has one consumer and one connection.
     #[serde(default = "defaults::workers")]
-    pub workers: usize,
+    pub(crate) workers: usize,
     /// `auto` uses `replica` if the role may set `session_replication_role`, otherwise `enforce`.
     #[serde(default)]
     pub constraints: Constraints,
@@ -241,32 +241,32 @@ pub struct SinkConfig {
     pub batch_changes: usize,
     /// Bytes after which a batch is closed.
     #[serde(default = "defaults::batch_bytes")]
-    pub batch_bytes: ByteSize,
+    pub(crate) batch_bytes: ByteSize,
     /// The most changes per second that all workers of this process apply together; 0 means no limit.
     #[serde(default)]
-    pub rate: usize,
+    pub(crate) rate: usize,
     /// The most bytes of fetched records that wait in memory for one worker. At least a batch should fit, so that the next batch
     /// is ready in time. The client library fetches a quarter of this ahead, compressed.
     #[serde(default = "defaults::queue_bytes")]
-    pub queue_bytes: ByteSize,
+    pub(crate) queue_bytes: ByteSize,
     /// Number of dead letters within `breaker_window` that halts the sink, so that a wrong mapping does not dead-letter a table.
     #[serde(default = "defaults::breaker_dead_letters")]
     pub breaker_dead_letters: usize,
     /// See `breaker_dead_letters`.
     #[serde(default = "defaults::breaker_window", deserialize_with = "duration")]
-    pub breaker_window: Duration,
+    pub(crate) breaker_window: Duration,
     /// Attempts of a parked document, which waits for a parent or a unique value, before it becomes a dead letter.
     #[serde(default = "defaults::parked_attempts")]
-    pub parked_attempts: u32,
+    pub(crate) parked_attempts: u32,
     /// Total bytes of parked records that halt the sink, so that a wrong reference does not copy a collection into the target.
     #[serde(default = "defaults::parked_bytes")]
     pub parked_bytes: ByteSize,
     /// Longest duration of a statement.
     #[serde(default = "defaults::statement_timeout", deserialize_with = "duration")]
-    pub statement_timeout: Duration,
+    pub(crate) statement_timeout: Duration,
     /// How often the catalog is checked for changes, and how often a role retries that has halted because of the target.
     #[serde(default = "defaults::catalog_interval", deserialize_with = "duration")]
-    pub catalog_interval: Duration,
+    pub(crate) catalog_interval: Duration,
 }
 
 /// Whether the constraints and triggers of the target are enforced.
@@ -285,27 +285,27 @@ pub enum Constraints {
 /// Comparison of both sides.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default)]
-pub struct ReconcileConfig {
+pub(crate) struct ReconcileConfig {
     /// Pause between two passes.
     #[serde(deserialize_with = "duration")]
-    pub interval: Duration,
+    pub(crate) interval: Duration,
     /// Random documents of each collection compared in a pass.
-    pub sample: usize,
+    pub(crate) sample: usize,
     /// Longest wait until the sink has applied the documents that a pass has read.
     #[serde(deserialize_with = "duration", alias = "settle")]
-    pub wait: Duration,
+    pub(crate) wait: Duration,
     /// Age after which a proof is no longer valid.
     #[serde(deserialize_with = "duration")]
-    pub fresh: Duration,
+    pub(crate) fresh: Duration,
     /// Longest staleness of the target; beyond it the verdict is unknown. Normally a write arrives within a second, and a lost
     /// leader is replaced within `log.session_timeout`, 6 s. The clocks of the leader and of PostgreSQL must differ by less
     /// than this.
     #[serde(deserialize_with = "duration")]
-    pub max_staleness: Duration,
+    pub(crate) max_staleness: Duration,
     /// Age after which a baseline no longer counts, however little has changed since: a difference that neither the delta nor
     /// the guard can see is found by the next baseline only.
     #[serde(deserialize_with = "duration")]
-    pub baseline_max_age: Duration,
+    pub(crate) baseline_max_age: Duration,
 }
 
 impl Default for ReconcileConfig {
@@ -324,17 +324,17 @@ impl Default for ReconcileConfig {
 /// What must be true before reads are cut over.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(default)]
-pub struct CutoverConfig {
+pub(crate) struct CutoverConfig {
     /// How old the time may be up to which every document is proven.
     #[serde(deserialize_with = "duration")]
-    pub fresh: Duration,
+    pub(crate) fresh: Duration,
     /// How old the baseline may be.
     #[serde(deserialize_with = "duration")]
-    pub baseline_max_age: Duration,
+    pub(crate) baseline_max_age: Duration,
     /// How far the leader must be from the end of the oplog: for so long it can be away without losing history. 0 demands
     /// nothing, for a server whose oplog cannot be read.
     #[serde(deserialize_with = "duration")]
-    pub oplog_margin: Duration,
+    pub(crate) oplog_margin: Duration,
 }
 
 impl Default for CutoverConfig {
@@ -369,9 +369,9 @@ impl Default for RepairConfig {
 /// Health, metrics and status.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default)]
-pub struct HttpConfig {
+pub(crate) struct HttpConfig {
     /// Address to listen on; the default is a loopback address.
-    pub listen: std::net::SocketAddr,
+    pub(crate) listen: std::net::SocketAddr,
 }
 
 impl Default for HttpConfig {
@@ -383,13 +383,13 @@ impl Default for HttpConfig {
 /// Delays between retries.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(default)]
-pub struct RetryConfig {
+pub(crate) struct RetryConfig {
     /// First delay.
     #[serde(deserialize_with = "duration")]
-    pub min: Duration,
+    pub(crate) min: Duration,
     /// Longest delay.
     #[serde(deserialize_with = "duration")]
-    pub max: Duration,
+    pub(crate) max: Duration,
 }
 
 impl Default for RetryConfig {

@@ -24,19 +24,19 @@ use crate::{
 
 /// The sources of the pages.
 #[derive(Clone)]
-pub struct Page {
+pub(crate) struct Page {
     /// Renders the metrics.
-    pub recorder: PrometheusHandle,
+    pub(crate) recorder: PrometheusHandle,
     /// The state of this process.
-    pub status: Status,
+    pub(crate) status: Status,
     /// The state that all processes share.
-    pub overview: Overview,
+    pub(crate) overview: Overview,
 }
 
 /// The HTTP server failed.
 #[derive(Debug, Error)]
 #[error("serve HTTP")]
-pub struct Error(#[from] io::Error);
+pub(crate) struct Error(#[from] io::Error);
 
 impl Classify for Error {
     fn class(&self) -> Class {
@@ -48,7 +48,7 @@ impl Classify for Error {
 ///
 /// # Errors
 /// Fails when the listener fails.
-pub async fn serve(listener: TcpListener, page: Page, cancel: CancellationToken) -> Result<(), Error> {
+pub(crate) async fn serve(listener: TcpListener, page: Page, cancel: CancellationToken) -> Result<(), Error> {
     let upkeep = page.recorder.clone();
     let tidy = async move {
         let mut beat = tokio::time::interval(std::time::Duration::from_secs(5));

@@ -6,88 +6,88 @@
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 
 /// `{version}` Which build is this? Always 1.
-pub const BUILD_INFO: &str = "driftless_build_info";
+pub(crate) const BUILD_INFO: &str = "driftless_build_info";
 /// `{role, task}` Does this task of the role wait for something to come back? 1 if so.
-pub const STALLED: &str = "driftless_stalled";
+pub(crate) const STALLED: &str = "driftless_stalled";
 /// `{role, phase}` Is the role starting, standby, running, stalled or halted? 1 for the current phase.
-pub const ROLE_PHASE: &str = "driftless_role_phase";
+pub(crate) const ROLE_PHASE: &str = "driftless_role_phase";
 /// `{role}` How often was an attempt of this role repeated?
-pub const RETRIES: &str = "driftless_retries_total";
+pub(crate) const RETRIES: &str = "driftless_retries_total";
 /// `{verdict}` Is the verdict in_sync, drift or unknown? 1 for the current one.
-pub const VERDICT: &str = "driftless_verdict";
+pub(crate) const VERDICT: &str = "driftless_verdict";
 /// `{unit}` May the reads of the unit be cut over? 1 or 0.
-pub const CUTOVER_READY: &str = "driftless_cutover_ready";
+pub(crate) const CUTOVER_READY: &str = "driftless_cutover_ready";
 
 /// Does this process lead the source? 1 or 0.
-pub const SOURCE_LEADER: &str = "driftless_source_leader";
+pub(crate) const SOURCE_LEADER: &str = "driftless_source_leader";
 /// `{collection, op}` How many events were read from the change stream?
-pub const SOURCE_EVENTS: &str = "driftless_source_events_total";
+pub(crate) const SOURCE_EVENTS: &str = "driftless_source_events_total";
 /// `{collection}` How many changed documents were looked up?
-pub const SOURCE_LOOKUPS: &str = "driftless_source_lookups_total";
+pub(crate) const SOURCE_LOOKUPS: &str = "driftless_source_lookups_total";
 /// `{collection}` How many lookups found nothing, because the document had been deleted?
-pub const SOURCE_LOOKUPS_MISSING: &str = "driftless_source_lookups_missing_total";
+pub(crate) const SOURCE_LOOKUPS_MISSING: &str = "driftless_source_lookups_missing_total";
 /// Up to which cluster time was the stream read?
-pub const SOURCE_FRONTIER_TIMESTAMP: &str = "driftless_source_frontier_timestamp_seconds";
+pub(crate) const SOURCE_FRONTIER_TIMESTAMP: &str = "driftless_source_frontier_timestamp_seconds";
 /// When did the newest event of the source happen?
-pub const SOURCE_EVENT_TIMESTAMP: &str = "driftless_source_event_timestamp_seconds";
+pub(crate) const SOURCE_EVENT_TIMESTAMP: &str = "driftless_source_event_timestamp_seconds";
 /// `{collection}` How many documents has the snapshot read?
-pub const SNAPSHOT_DOCUMENTS: &str = "driftless_snapshot_documents_total";
+pub(crate) const SNAPSHOT_DOCUMENTS: &str = "driftless_snapshot_documents_total";
 /// `{collection}` How many of them belong to the current run? A new run begins at 0.
-pub const SNAPSHOT_RUN_DOCUMENTS: &str = "driftless_snapshot_run_documents";
+pub(crate) const SNAPSHOT_RUN_DOCUMENTS: &str = "driftless_snapshot_run_documents";
 /// `{collection}` How many bytes has the snapshot read?
-pub const SNAPSHOT_BYTES: &str = "driftless_snapshot_bytes_total";
+pub(crate) const SNAPSHOT_BYTES: &str = "driftless_snapshot_bytes_total";
 /// `{collection, phase}` Is the snapshot waiting, running, held_back, paused or done? 1 for the current phase.
-pub const SNAPSHOT_PHASE: &str = "driftless_snapshot_phase";
+pub(crate) const SNAPSHOT_PHASE: &str = "driftless_snapshot_phase";
 /// `{collection}` When will the snapshot finish at its current rate? 0 while this is unknown.
-pub const SNAPSHOT_END_TIMESTAMP: &str = "driftless_snapshot_end_timestamp_seconds";
+pub(crate) const SNAPSHOT_END_TIMESTAMP: &str = "driftless_snapshot_end_timestamp_seconds";
 /// `{collection}` About how many documents does the snapshot have to read?
-pub const SNAPSHOT_ESTIMATED_DOCUMENTS: &str = "driftless_snapshot_estimated_documents";
+pub(crate) const SNAPSHOT_ESTIMATED_DOCUMENTS: &str = "driftless_snapshot_estimated_documents";
 /// `{collection}` Is the snapshot finished? 1 or 0.
-pub const SNAPSHOT_COMPLETE: &str = "driftless_snapshot_complete";
+pub(crate) const SNAPSHOT_COMPLETE: &str = "driftless_snapshot_complete";
 
 /// `{collection, op}` How many changes are in the log?
-pub const LOG_CHANGES: &str = "driftless_log_changes_total";
+pub(crate) const LOG_CHANGES: &str = "driftless_log_changes_total";
 /// `{collection}` How many bytes do these changes have?
-pub const LOG_BYTES: &str = "driftless_log_bytes_total";
+pub(crate) const LOG_BYTES: &str = "driftless_log_bytes_total";
 /// How long does a transaction of the log take, from its first record to its commit?
-pub const LOG_TRANSACTION_SECONDS: &str = "driftless_log_transaction_seconds";
+pub(crate) const LOG_TRANSACTION_SECONDS: &str = "driftless_log_transaction_seconds";
 
 /// `{collection, outcome}` How many changes were applied, superseded, dead_lettered or parked?
-pub const SINK_CHANGES: &str = "driftless_sink_changes_total";
+pub(crate) const SINK_CHANGES: &str = "driftless_sink_changes_total";
 /// How many changes were skipped because the mapping does not name their collection?
-pub const SINK_UNMAPPED: &str = "driftless_sink_unmapped_changes_total";
+pub(crate) const SINK_UNMAPPED: &str = "driftless_sink_unmapped_changes_total";
 /// `{table, act}` How many rows were written (upsert) or deleted (delete)?
-pub const SINK_ROWS: &str = "driftless_sink_rows_total";
+pub(crate) const SINK_ROWS: &str = "driftless_sink_rows_total";
 /// How long does a batch take, from its first statement to its commit?
-pub const SINK_BATCH_SECONDS: &str = "driftless_sink_batch_seconds";
+pub(crate) const SINK_BATCH_SECONDS: &str = "driftless_sink_batch_seconds";
 /// How many changes does a batch hold?
-pub const SINK_BATCH_CHANGES: &str = "driftless_sink_batch_changes";
+pub(crate) const SINK_BATCH_CHANGES: &str = "driftless_sink_batch_changes";
 /// `{collection}` Up to which cluster time is everything applied?
-pub const SINK_WATERMARK_TIMESTAMP: &str = "driftless_sink_watermark_timestamp_seconds";
+pub(crate) const SINK_WATERMARK_TIMESTAMP: &str = "driftless_sink_watermark_timestamp_seconds";
 /// `{collection}` As of which wall-clock time is the target complete? Staleness is now minus this.
-pub const SINK_AS_OF_TIMESTAMP: &str = "driftless_sink_as_of_timestamp_seconds";
+pub(crate) const SINK_AS_OF_TIMESTAMP: &str = "driftless_sink_as_of_timestamp_seconds";
 /// `{collection}` How often did the number of changes in a partition differ from the count of its publisher?
-pub const SINK_FRONTIER_MISMATCHES: &str = "driftless_sink_frontier_mismatches_total";
+pub(crate) const SINK_FRONTIER_MISMATCHES: &str = "driftless_sink_frontier_mismatches_total";
 /// `{collection, reason}` How many dead letters are open?
-pub const DEAD_LETTERS: &str = "driftless_dead_letters";
+pub(crate) const DEAD_LETTERS: &str = "driftless_dead_letters";
 /// `{collection, column, kind}` How often did the mapping lose something in a document that was written?
-pub const MAPPING_LOSSES: &str = "driftless_mapping_losses_total";
+pub(crate) const MAPPING_LOSSES: &str = "driftless_mapping_losses_total";
 /// `{collection}` How many documents wait for a parent or a unique value?
-pub const PARKED: &str = "driftless_parked_documents";
+pub(crate) const PARKED: &str = "driftless_parked_documents";
 
 /// `{collection, kind}` How many documents did the last pass find missing, extra or different?
-pub const DRIFT_DOCUMENTS: &str = "driftless_drift_documents";
+pub(crate) const DRIFT_DOCUMENTS: &str = "driftless_drift_documents";
 /// `{collection}` How many documents could the last pass not judge yet?
-pub const UNDECIDED_DOCUMENTS: &str = "driftless_undecided_documents";
+pub(crate) const UNDECIDED_DOCUMENTS: &str = "driftless_undecided_documents";
 /// `{collection}` How many documents have been compared?
-pub const RECONCILE_DOCUMENTS: &str = "driftless_reconcile_documents_total";
+pub(crate) const RECONCILE_DOCUMENTS: &str = "driftless_reconcile_documents_total";
 /// `{collection}` When did the last pass end?
-pub const RECONCILE_TIMESTAMP: &str = "driftless_reconcile_timestamp_seconds";
+pub(crate) const RECONCILE_TIMESTAMP: &str = "driftless_reconcile_timestamp_seconds";
 /// `{collection}` How often did drift disappear without a cause? Each case is a fault of the watermark.
-pub const DRIFT_HEALED: &str = "driftless_drift_healed_total";
+pub(crate) const DRIFT_HEALED: &str = "driftless_drift_healed_total";
 
 /// Registers the help text and the unit of each metric.
-pub fn describe() {
+pub(crate) fn describe() {
     describe_gauge!(BUILD_INFO, "The running build.");
     describe_gauge!(STALLED, "Whether a task of a role waits for something to come back.");
     describe_gauge!(ROLE_PHASE, "Phase of a role: starting, standby, running, stalled or halted.");

@@ -45,17 +45,17 @@ impl Stalls {
 
     /// Creates the reporter of another task with the same receiver.
     #[must_use]
-    pub fn of(&self, task: &str) -> Self {
+    pub(crate) fn of(&self, task: &str) -> Self {
         Self { task: task.into(), hear: Arc::clone(&self.hear) }
     }
 
     /// Reports that the task waits, and why.
-    pub fn waits(&self, reason: String) {
+    pub(crate) fn waits(&self, reason: String) {
         (self.hear)(&self.task, Some(reason));
     }
 
     /// Reports that the task continues.
-    pub fn goes_on(&self) {
+    pub(crate) fn goes_on(&self) {
         (self.hear)(&self.task, None);
     }
 }
@@ -88,7 +88,7 @@ impl Backoff {
 ///
 /// # Errors
 /// Fails with the first error whose class is not [`Class::Transient`].
-pub async fn retry_transient<T, E, F>(
+pub(crate) async fn retry_transient<T, E, F>(
     backoff: Backoff,
     cancel: &CancellationToken,
     mut stalled: impl FnMut(&E, Duration),

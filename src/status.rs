@@ -19,7 +19,7 @@ use crate::{
 /// A part of the daemon that can be run alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Role {
+pub(crate) enum Role {
     /// Reads MongoDB and writes the log.
     Source,
     /// Reads the log and writes PostgreSQL.
@@ -30,10 +30,10 @@ pub enum Role {
 
 impl Role {
     /// All roles, in the order of the flow.
-    pub const ALL: [Self; 3] = [Self::Source, Self::Sink, Self::Reconciler];
+    pub(crate) const ALL: [Self; 3] = [Self::Source, Self::Sink, Self::Reconciler];
 
     /// Returns the name used in flags, metrics and logs.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Source => "source",
             Self::Sink => "sink",
@@ -45,7 +45,7 @@ impl Role {
 /// The phase of a role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Phase {
+pub(crate) enum Phase {
     /// The role is not connected yet.
     Starting,
     /// Another process leads the source; this one takes over when that one ends.
@@ -60,10 +60,10 @@ pub enum Phase {
 
 impl Phase {
     /// All phases, in the order of a role's life.
-    pub const ALL: [Self; 5] = [Self::Starting, Self::Standby, Self::Running, Self::Stalled, Self::Halted];
+    pub(crate) const ALL: [Self; 5] = [Self::Starting, Self::Standby, Self::Running, Self::Stalled, Self::Halted];
 
     /// Returns the name used in metrics.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Starting => "starting",
             Self::Standby => "standby",
@@ -76,11 +76,11 @@ impl Phase {
 
 /// Why a task waits.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Stall {
+pub(crate) struct Stall {
     /// When the wait began.
-    pub since: Timestamp,
+    pub(crate) since: Timestamp,
     /// The reason of the wait.
-    pub reason: String,
+    pub(crate) reason: String,
     /// Whether the wait concerns the role in every phase, not only one attempt.
     #[serde(skip)]
     outage: bool,
@@ -88,22 +88,22 @@ pub struct Stall {
 
 /// The status of one role.
 #[derive(Clone, Debug, Serialize)]
-pub struct RoleStatus {
+pub(crate) struct RoleStatus {
     /// The phase: stalled while any task of the role is.
-    pub phase: Phase,
+    pub(crate) phase: Phase,
     /// When the phase began.
-    pub since: Timestamp,
+    pub(crate) since: Timestamp,
     /// Why the role stalls or has halted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// The remedy.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub hint: Option<String>,
+    pub(crate) hint: Option<String>,
     /// The waiting tasks by name; a failed attempt of the whole role has the name of the role.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub stalls: BTreeMap<String, Stall>,
+    pub(crate) stalls: BTreeMap<String, Stall>,
     /// Attempts that were repeated since the start of the process.
-    pub retries: u64,
+    pub(crate) retries: u64,
     /// The phase apart from stalls.
     #[serde(skip)]
     set: Phase,
@@ -171,10 +171,10 @@ pub enum SnapshotPhase {
 
 impl SnapshotPhase {
     /// All phases, in the order of a snapshot's life.
-    pub const ALL: [Self; 5] = [Self::Waiting, Self::Running, Self::HeldBack, Self::Paused, Self::Done];
+    pub(crate) const ALL: [Self; 5] = [Self::Waiting, Self::Running, Self::HeldBack, Self::Paused, Self::Done];
 
     /// Returns the name used in metrics, logs and commands.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Waiting => "waiting",
             Self::Running => "running",
@@ -216,40 +216,40 @@ pub struct SnapshotStatus {
 
 impl SnapshotStatus {
     /// Returns the percentage in the log; 100 only when the whole collection is.
-    pub fn percent(&self) -> u64 {
+    pub(crate) fn percent(&self) -> u64 {
         if self.done { 100 } else { (self.documents * 100 / self.estimated.max(1)).min(99) }
     }
 }
 
 /// What only the leader of the source knows of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Led {
+pub(crate) struct Led {
     /// The server and its version.
-    pub server: String,
+    pub(crate) server: String,
     /// The oldest operation of the oplog; `None` if the user may not read it, and behind a mongos.
-    pub oldest: Option<ClusterTime>,
+    pub(crate) oldest: Option<ClusterTime>,
     /// Whether that is the first operation ever: then nothing has been removed yet.
-    pub whole: bool,
+    pub(crate) whole: bool,
     /// The published end of the stream.
-    pub position: Option<ClusterTime>,
+    pub(crate) position: Option<ClusterTime>,
 }
 
 /// The status of this process.
 #[derive(Clone, Debug, Default, Serialize)]
-pub struct ProcessStatus {
+pub(crate) struct ProcessStatus {
     /// The roles of the process.
-    pub roles: BTreeMap<&'static str, RoleStatus>,
+    pub(crate) roles: BTreeMap<&'static str, RoleStatus>,
     /// Snapshots, if the process leads the source.
-    pub snapshots: BTreeMap<String, SnapshotStatus>,
+    pub(crate) snapshots: BTreeMap<String, SnapshotStatus>,
     /// Losses in the documents that this process has written, by collection, column and kind.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub losses: BTreeMap<String, BTreeMap<String, BTreeMap<&'static str, u64>>>,
+    pub(crate) losses: BTreeMap<String, BTreeMap<String, BTreeMap<&'static str, u64>>>,
     /// The published end of the stream, if the process leads the source.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub frontier: Option<Frontier>,
+    pub(crate) frontier: Option<Frontier>,
     /// The source, if the process leads it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub led: Option<Led>,
+    pub(crate) led: Option<Led>,
 }
 
 /// The shared status that roles write to. Cheap to clone.
@@ -258,7 +258,7 @@ pub struct Status(Arc<Mutex<ProcessStatus>>);
 
 impl Status {
     /// Creates the status of these roles, all of them starting.
-    pub fn new(roles: &[Role]) -> Self {
+    pub(crate) fn new(roles: &[Role]) -> Self {
         let status = Self::default();
         for &role in roles {
             let line = RoleStatus::new();
@@ -272,12 +272,12 @@ impl Status {
     }
 
     /// Returns a copy of the status.
-    pub fn read(&self) -> ProcessStatus {
+    pub(crate) fn read(&self) -> ProcessStatus {
         self.lock().clone()
     }
 
     /// Sets the phase of a role and clears the stalls of its tasks.
-    pub fn phase(&self, role: Role, phase: Phase) {
+    pub(crate) fn phase(&self, role: Role, phase: Phase) {
         self.change(role, |line| {
             line.set = phase;
             line.stalls.retain(|task, stall| {
@@ -290,18 +290,18 @@ impl Status {
     }
 
     /// Reports that an attempt of the role has failed and will be repeated.
-    pub fn stalled(&self, role: Role, reason: String) {
+    pub(crate) fn stalled(&self, role: Role, reason: String) {
         self.heard(role, role.as_str(), Some(reason), false);
     }
 
     /// Returns a reporter for the stalls of one task. Reports that arrive while the role is on standby or has halted are ignored.
-    pub fn stalls(&self, role: Role, task: &str) -> Stalls {
+    pub(crate) fn stalls(&self, role: Role, task: &str) -> Stalls {
         let status = self.clone();
         Stalls::new(task, move |task, reason| status.heard(role, task, reason, false))
     }
 
     /// Returns a reporter for outages that concern the role in every phase, even while it is on standby.
-    pub fn outages(&self, role: Role, what: &str) -> Stalls {
+    pub(crate) fn outages(&self, role: Role, what: &str) -> Stalls {
         let status = self.clone();
         Stalls::new(what, move |what, reason| status.heard(role, what, reason, true))
     }
@@ -330,13 +330,13 @@ impl Status {
     }
 
     /// Reports that the role has stopped until a person acts.
-    pub fn halted(&self, role: Role, reason: String, hint: Option<String>) {
+    pub(crate) fn halted(&self, role: Role, reason: String, hint: Option<String>) {
         self.phase(role, Phase::Halted);
         self.change(role, |line| (line.reason, line.hint) = (Some(reason), hint));
     }
 
     /// Reports the progress of a snapshot.
-    pub fn snapshot(&self, collection: &str, snapshot: SnapshotStatus) {
+    pub(crate) fn snapshot(&self, collection: &str, snapshot: SnapshotStatus) {
         let label = || [("collection", collection.to_owned())];
         metrics::gauge!(names::SNAPSHOT_RUN_DOCUMENTS, &label()).set(snapshot.documents as f64);
         metrics::gauge!(names::SNAPSHOT_ESTIMATED_DOCUMENTS, &label()).set(snapshot.estimated as f64);
@@ -355,7 +355,7 @@ impl Status {
     }
 
     /// Reports losses of the mapping.
-    pub fn lost(&self, collection: &str, column: &str, kind: &'static str, count: u64) {
+    pub(crate) fn lost(&self, collection: &str, column: &str, kind: &'static str, count: u64) {
         let labels = [("collection", collection.to_owned()), ("column", column.to_owned()), ("kind", kind.to_owned())];
         metrics::counter!(names::MAPPING_LOSSES, &labels).increment(count);
         let mut process = self.lock();
@@ -364,7 +364,7 @@ impl Status {
     }
 
     /// Reports the published end of the stream.
-    pub fn frontier(&self, frontier: Frontier) {
+    pub(crate) fn frontier(&self, frontier: Frontier) {
         let mut process = self.lock();
         process.frontier = Some(frontier);
         if let Some(led) = &mut process.led {
@@ -373,7 +373,7 @@ impl Status {
     }
 
     /// Reports what the leader knows of the source; `None` when it leads no longer.
-    pub fn led(&self, led: Option<Led>) {
+    pub(crate) fn led(&self, led: Option<Led>) {
         let mut process = self.lock();
         let position = process.frontier.map(|frontier| frontier.0);
         process.led = led.map(|led| Led { position, ..led });

@@ -16,11 +16,11 @@ use crate::{
 };
 
 /// The error with which a task may end.
-pub type BoxError = Box<dyn Classify + Send + Sync>;
+pub(crate) type BoxError = Box<dyn Classify + Send + Sync>;
 
 /// The error of a task that cannot fail.
 #[derive(Debug, Error)]
-pub enum Never {}
+pub(crate) enum Never {}
 
 impl Classify for Never {
     fn class(&self) -> Class {
@@ -30,7 +30,7 @@ impl Classify for Never {
 
 /// Why the daemon stopped although nobody asked it to.
 #[derive(Debug, Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// A task failed for good.
     #[error("run the {task} task")]
     Failed {
@@ -73,19 +73,19 @@ impl std::error::Error for BoxError {
 }
 
 /// A set of tasks that share one fate.
-pub struct Supervisor {
+pub(crate) struct Supervisor {
     tasks: JoinSet<Result<&'static str, Error>>,
     cancel: CancellationToken,
 }
 
 impl Supervisor {
     /// Tasks end when `cancel` is cancelled, and cancel it when one of them ends.
-    pub fn new(cancel: CancellationToken) -> Self {
+    pub(crate) fn new(cancel: CancellationToken) -> Self {
         Self { tasks: JoinSet::new(), cancel }
     }
 
     /// Starts a task; it gets a token of its own that follows the common one.
-    pub fn spawn<F, E>(&mut self, name: &'static str, task: impl FnOnce(CancellationToken) -> F)
+    pub(crate) fn spawn<F, E>(&mut self, name: &'static str, task: impl FnOnce(CancellationToken) -> F)
     where
         F: Future<Output = Result<(), E>> + Send + 'static,
         E: Classify + Send + Sync + 'static,
@@ -101,7 +101,7 @@ impl Supervisor {
     ///
     /// # Errors
     /// The first reason to stop that was not the cancellation from outside.
-    pub async fn run(mut self, grace: Duration) -> Result<(), Error> {
+    pub(crate) async fn run(mut self, grace: Duration) -> Result<(), Error> {
         let ended = tokio::select! {
             biased;
             // First: a task that ended because of it is no reason.

@@ -31,7 +31,7 @@ impl Classify for Panicked {
 ///
 /// # Errors
 /// [`Panicked`] (transient).
-pub async fn named<T>(task: impl Into<String>, running: impl Future<Output = T>) -> Result<T, Panicked> {
+pub(crate) async fn named<T>(task: impl Into<String>, running: impl Future<Output = T>) -> Result<T, Panicked> {
     // State that a panic may have left half-changed is dropped with the task, and its owner starts anew.
     let ended = AssertUnwindSafe(running).catch_unwind().await;
     ended.map_err(|payload| Panicked { task: task.into(), reason: text(&*payload).to_owned() })
@@ -45,22 +45,26 @@ fn text(payload: &(dyn Any + Send)) -> &str {
 
 /// Tasks that end with their owner: dropping the set ends all of them at their next await.
 #[derive(Debug)]
-pub struct Tasks<E>(JoinSet<Result<(), E>>);
+pub(crate) struct Tasks<E>(JoinSet<Result<(), E>>);
 
 impl<E: From<Panicked> + Send + 'static> Tasks<E> {
     /// An empty set.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(JoinSet::new())
     }
 
     /// Starts a task under a name that is unique in its role.
-    pub fn spawn(&mut self, name: impl Into<String>, task: impl Future<Output = Result<(), E>> + Send + 'static) {
+    pub(crate) fn spawn(
+        &mut self,
+        name: impl Into<String>,
+        task: impl Future<Output = Result<(), E>> + Send + 'static,
+    ) {
         let name = name.into();
         self.0.spawn(async move { named(name, task).await? });
     }
 
     /// Waits for the first task that fails or panics; `None` when all have ended without. Cancel-safe.
-    pub async fn failure(&mut self) -> Option<E> {
+    pub(crate) async fn failure(&mut self) -> Option<E> {
         while let Some(ended) = self.0.join_next().await {
             // A task that was aborted has no outcome; only dropping the set aborts any.
             if let Ok(Err(error)) = ended {

@@ -38,7 +38,7 @@ pub fn init_logs(format: LogFormat, filter: Targets) {
 ///
 /// # Errors
 /// Fails when a recorder is already installed.
-pub fn init_metrics() -> Result<PrometheusHandle, BuildError> {
+pub(crate) fn init_metrics() -> Result<PrometheusHandle, BuildError> {
     const SECONDS: [f64; 14] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
     const CHANGES: [f64; 9] = [1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1_000.0, 3_000.0, 10_000.0];
     let handle = PrometheusBuilder::new()

@@ -30,7 +30,7 @@ const GLOBAL: &str = "Options of every command";
 pub struct Cli {
     /// Configuration file.
     #[arg(long, short, global = true, env = "DRIFTLESS_CONFIG", default_value = "driftless.toml", help_heading = GLOBAL)]
-    pub config: PathBuf,
+    pub(crate) config: PathBuf,
     /// Format of the log lines on standard error.
     #[arg(long, global = true, env = "DRIFTLESS_LOG_FORMAT", value_enum, default_value_t, help_heading = GLOBAL)]
     pub log_format: LogFormat,
@@ -39,12 +39,12 @@ pub struct Cli {
     pub log_filter: Targets,
     /// The command.
     #[command(subcommand)]
-    pub command: Command,
+    pub(crate) command: Command,
 }
 
 /// A command with its options.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Run the daemon with all roles, or with some of them.
     Run(run::Run),
     /// Check configuration, mapping, servers and data, and report all faults at once.

@@ -19,7 +19,7 @@ use crate::{
 
 /// Show documents and the rows they become, or why they are refused; nothing is written.
 #[derive(Debug, Args)]
-pub struct Preview {
+pub(crate) struct Preview {
     /// The collection.
     #[arg(long, value_name = "NAME")]
     collection: String,

@@ -12,7 +12,7 @@ use crate::{
 
 /// Compare both sides now, column by column, while writes go on.
 #[derive(Debug, Args)]
-pub struct Reconcile {
+pub(crate) struct Reconcile {
     /// Compare only this collection; may be repeated.
     #[arg(long = "collection")]
     collections: Vec<String>,

@@ -12,7 +12,7 @@ use crate::{control::replay, log::topic_name, model::Namespace};
 
 /// Apply a topic again from an earlier offset, while the daemon runs.
 #[derive(Debug, Args)]
-pub struct Replay {
+pub(crate) struct Replay {
     /// The collection to replay.
     #[arg(long)]
     collection: String,

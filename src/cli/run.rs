@@ -19,7 +19,7 @@ use crate::{
 
 /// Run the daemon with all roles, or with some of them.
 #[derive(Debug, Args)]
-pub struct Run {
+pub(crate) struct Run {
     /// Run only this role; may be repeated.
     #[arg(long = "role", value_enum)]
     roles: Vec<RoleArg>,

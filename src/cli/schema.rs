@@ -18,7 +18,7 @@ use crate::{
 
 /// A command on the schema of the target.
 #[derive(Debug, Subcommand)]
-pub enum Schema {
+pub(crate) enum Schema {
     /// Migrate the schema `driftless`; with an option, also prepare or finish a large first load.
     ///
     /// Secondary indexes and foreign keys cost more than the rows. They can be dropped before the load and built after it; their
@@ -29,7 +29,7 @@ pub enum Schema {
 
 /// Migrate the schema `driftless`.
 #[derive(Debug, Args)]
-pub struct Apply {
+pub(crate) struct Apply {
     /// Drop secondary indexes and foreign keys of mapped tables that are still empty.
     #[arg(long, conflicts_with = "after_load")]
     before_load: bool,

@@ -19,7 +19,7 @@ use crate::{
 
 /// Restart, pause or resume snapshots, and show their progress.
 #[derive(Debug, Subcommand)]
-pub enum Snapshot {
+pub(crate) enum Snapshot {
     /// Read collections again from the beginning.
     ///
     /// A collection that is new in the mapping starts by itself. A snapshot never overwrites newer data, and the stream goes on
@@ -35,14 +35,14 @@ pub enum Snapshot {
 
 /// Which collections.
 #[derive(Debug, Args)]
-pub struct Which {
+pub(crate) struct Which {
     /// Collections of the mapping [default: all].
     collections: Vec<String>,
 }
 
 /// Show the progress of snapshots.
 #[derive(Debug, Args)]
-pub struct Status {
+pub(crate) struct Status {
     #[command(flatten)]
     which: Which,
     /// Print JSON.

@@ -8,7 +8,7 @@ use super::{Config, Fault};
 
 impl Config {
     /// Variables named `DRIFTLESS__SECTION__KEY` override the file.
-    pub const ENV_PREFIX: &str = "DRIFTLESS";
+    pub(crate) const ENV_PREFIX: &str = "DRIFTLESS";
 
     /// Reads the file and the environment.
     ///

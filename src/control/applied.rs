@@ -12,7 +12,7 @@ use crate::{
 ///
 /// # Errors
 /// [`Error::Statement`] by its cause.
-pub async fn reaches(
+pub(crate) async fn reaches(
     session: &Session,
     partitions: &[TopicPartition],
     generation: u64,

@@ -25,17 +25,17 @@ use crate::{
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
     /// The collection is one of these.
-    pub collections: Vec<String>,
+    pub(crate) collections: Vec<String>,
     /// The reason is one of these.
-    pub reasons: Vec<String>,
+    pub(crate) reasons: Vec<String>,
     /// The number is one of these.
-    pub ids: Vec<i64>,
+    pub(crate) ids: Vec<i64>,
     /// The state is one of these; an empty list means open and parked.
-    pub states: Vec<State>,
+    pub(crate) states: Vec<State>,
     /// The letter was written at this time or later.
-    pub since: Option<Timestamp>,
+    pub(crate) since: Option<Timestamp>,
     /// The letter was written before this time.
-    pub until: Option<Timestamp>,
+    pub(crate) until: Option<Timestamp>,
 }
 
 /// The condition of a filter; parameters 1 to 7 are those of [`Filter::params`].
@@ -86,30 +86,30 @@ pub struct Listed {
     /// The number of the letter.
     pub id: i64,
     /// The state of the letter.
-    pub state: State,
+    pub(crate) state: State,
     /// The collection; `None` if the record could not be decoded that far.
-    pub collection: Option<String>,
+    pub(crate) collection: Option<String>,
     /// The key of the document as Extended JSON; `None` if the record could not be decoded that far.
     #[serde(serialize_with = "as_extended_json")]
-    pub key: Option<Key>,
+    pub(crate) key: Option<Key>,
     /// See [`Reason`](crate::model::Reason).
-    pub reason: String,
+    pub(crate) reason: String,
     /// Names of table, column, path or constraint.
-    pub detail: Option<String>,
+    pub(crate) detail: Option<String>,
     /// Topic.
-    pub topic: String,
+    pub(crate) topic: String,
     /// Partition.
-    pub partition: i32,
+    pub(crate) partition: i32,
     /// Offset.
-    pub offset: i64,
+    pub(crate) offset: i64,
     /// Number of attempts.
-    pub attempts: i32,
+    pub(crate) attempts: i32,
     /// When the letter was written.
-    pub created_at: Timestamp,
+    pub(crate) created_at: Timestamp,
     /// When a parked letter is retried next.
-    pub next_attempt_at: Option<Timestamp>,
+    pub(crate) next_attempt_at: Option<Timestamp>,
     /// When the letter was closed.
-    pub closed_at: Option<Timestamp>,
+    pub(crate) closed_at: Option<Timestamp>,
 }
 
 fn as_extended_json<S: Serializer>(key: &Option<Key>, serializer: S) -> Result<S::Ok, S::Error> {
@@ -166,17 +166,17 @@ pub struct Group {
     /// The collection, or the topic if the record cannot be decoded.
     pub collection: String,
     /// See [`Reason`](crate::model::Reason).
-    pub reason: String,
+    pub(crate) reason: String,
     /// Names of table, column, path or constraint.
-    pub detail: Option<String>,
+    pub(crate) detail: Option<String>,
     /// Number of letters.
-    pub count: i64,
+    pub(crate) count: i64,
     /// When the first letter was written.
-    pub first: Timestamp,
+    pub(crate) first: Timestamp,
     /// When the last letter was written.
-    pub last: Timestamp,
+    pub(crate) last: Timestamp,
     /// The number of the newest letter.
-    pub example: i64,
+    pub(crate) example: i64,
 }
 
 /// Groups dead letters by collection, reason and detail, the largest group first.
@@ -230,26 +230,26 @@ pub async fn records(session: &Session, filter: &Filter, limit: u32) -> Result<V
 #[derive(Clone, Debug)]
 pub struct Shown {
     /// The letter without its contents.
-    pub listed: Listed,
+    pub(crate) listed: Listed,
     /// Version of its change; `None` if the record could not be decoded that far.
-    pub version: Option<Version>,
+    pub(crate) version: Option<Version>,
     /// The record, unchanged.
-    pub record: Fetched,
+    pub(crate) record: Fetched,
     /// Decisions of operators about the letter, oldest first.
-    pub decisions: Vec<Decision>,
+    pub(crate) decisions: Vec<Decision>,
 }
 
 /// A decision of an operator.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Decision {
+pub(crate) struct Decision {
     /// When it was made.
-    pub at: Timestamp,
+    pub(crate) at: Timestamp,
     /// Who made it.
-    pub who: String,
+    pub(crate) who: String,
     /// The command.
-    pub command: String,
+    pub(crate) command: String,
     /// The reason in the operator's words, if the command asks for one.
-    pub why: Option<String>,
+    pub(crate) why: Option<String>,
 }
 
 /// Reads one dead letter, whatever its state; returns `None` if no letter has that number.

@@ -24,7 +24,7 @@ use crate::postgres::{
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct LoadIndex {
     /// The table.
-    pub table: String,
+    pub(crate) table: String,
     /// The name of the index or foreign key.
     pub name: String,
     /// The statements that were executed, or would be.

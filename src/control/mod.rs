@@ -2,18 +2,18 @@
 //!
 //! Commands write requests, the leader of the source reads them and reports progress. Nothing here writes a replicated row.
 
-pub mod applied;
+pub(crate) mod applied;
 pub mod dead_letters;
 pub mod findings;
 pub mod guard;
 pub(crate) mod lead;
 pub mod load_indexes;
 pub mod processes;
-pub(crate) mod proofs;
+pub mod proofs;
 pub mod proven;
 pub mod repairs;
 pub mod replay;
 pub mod results;
 pub mod snapshots;
-pub mod stale;
+pub(crate) mod stale;
 pub mod status;

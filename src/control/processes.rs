@@ -21,31 +21,31 @@ const FORGOTTEN: Duration = Duration::from_secs(60);
 
 /// The report of a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Process {
+pub(crate) struct Process {
     /// Its random name; it begins with the name of the machine.
-    pub instance: String,
+    pub(crate) instance: String,
     /// Its version.
-    pub version: String,
+    pub(crate) version: String,
     /// Its roles by name.
-    pub roles: BTreeMap<String, RoleReport>,
+    pub(crate) roles: BTreeMap<String, RoleReport>,
 }
 
 /// The report of a role.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RoleReport {
+pub(crate) struct RoleReport {
     /// Its phase.
-    pub phase: Phase,
+    pub(crate) phase: Phase,
     /// Why it stalls or has halted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
+    pub(crate) reason: Option<String>,
     /// Of the source's leader: what it knows of the source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub facts: Option<Led>,
+    pub(crate) facts: Option<Led>,
 }
 
 impl Process {
     /// The report of this process.
-    pub fn new(instance: &str, status: ProcessStatus) -> Self {
+    pub(crate) fn new(instance: &str, status: ProcessStatus) -> Self {
         let ProcessStatus { roles, mut led, .. } = status;
         let roles = roles.into_iter().map(|(role, line)| {
             let facts = led.take_if(|_| role == crate::status::Role::Source.as_str());
@@ -56,7 +56,7 @@ impl Process {
 }
 
 /// Returns a name for this process that no other one has.
-pub fn instance() -> String {
+pub(crate) fn instance() -> String {
     let machine = whoami::hostname().unwrap_or_else(|_| "process".to_owned());
     format!("{machine}-{}-{:08x}", std::process::id(), uuid::Uuid::new_v4().as_fields().0)
 }
@@ -65,7 +65,7 @@ pub fn instance() -> String {
 ///
 /// # Errors
 /// [`Error::Statement`] by its cause, also if the schema does not exist yet.
-pub async fn publish(session: &Session, process: &Process) -> Result<(), Error> {
+pub(crate) async fn publish(session: &Session, process: &Process) -> Result<(), Error> {
     let sql = format!(
         "WITH gone AS (DELETE FROM driftless.process WHERE {OURS} AND instance <> $2 \
                           AND at < clock_timestamp() - $5::float8 * interval '1 second') \
@@ -84,7 +84,7 @@ pub async fn publish(session: &Session, process: &Process) -> Result<(), Error> 
 ///
 /// # Errors
 /// [`Error::Statement`] by its cause.
-pub async fn leave(session: &Session, instance: &str) -> Result<(), Error> {
+pub(crate) async fn leave(session: &Session, instance: &str) -> Result<(), Error> {
     let sql = format!("DELETE FROM driftless.process WHERE {OURS} AND instance = $2");
     session.execute("withdraw the report of this process", &sql, &[&session.prefix(), &instance]).await?;
     Ok(())
@@ -94,7 +94,7 @@ pub async fn leave(session: &Session, instance: &str) -> Result<(), Error> {
 ///
 /// # Errors
 /// [`Error::Statement`] by its cause.
-pub async fn live(session: &Session) -> Result<Vec<Process>, Error> {
+pub(crate) async fn live(session: &Session) -> Result<Vec<Process>, Error> {
     let act = "read the reports of the processes";
     let sql = format!(
         "SELECT instance, version, roles FROM driftless.process \

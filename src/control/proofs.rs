@@ -60,7 +60,7 @@ pub(crate) async fn plan(session: &Session, planned: &[Planned]) -> Result<(), E
 ///
 /// # Errors
 /// [`Error::Statement`] by its cause.
-pub(crate) async fn follow(session: &Session, collections: &[i32], since: ClusterTime) -> Result<(), Error> {
+pub async fn follow(session: &Session, collections: &[i32], since: ClusterTime) -> Result<(), Error> {
     let sql = "UPDATE driftless.proof SET since_t = $2, since_i = $3, updated_at = clock_timestamp() \
                 WHERE collection = ANY ($1) AND since_t IS NULL";
     let params: [Param<'_>; 3] = [&collections, &i64::from(since.t), &i64::from(since.i)];
@@ -73,7 +73,7 @@ pub(crate) async fn follow(session: &Session, collections: &[i32], since: Cluste
 ///
 /// # Errors
 /// [`Error::Statement`] by its cause.
-pub(crate) async fn void(session: &Session, collections: &[i32], because: &str, lost: bool) -> Result<(), Error> {
+pub async fn void(session: &Session, collections: &[i32], because: &str, lost: bool) -> Result<(), Error> {
     let lost = if lost {
         ", since_t = NULL, since_i = NULL, verified_t = NULL, verified_i = NULL, verified_at = NULL"
     } else {

@@ -14,106 +14,106 @@ use crate::{
 
 /// What is proven of a collection, as `driftless.proof` has it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct ProofRow {
+pub(crate) struct ProofRow {
     /// The collection.
-    pub collection: String,
+    pub(crate) collection: String,
     /// Digest of the compiled plan; under another one nothing here counts.
-    pub plan: Vec<u8>,
+    pub(crate) plan: Vec<u8>,
     /// The pass under way.
-    pub pass: Option<Pass>,
+    pub(crate) pass: Option<Pass>,
     /// The last complete pass.
-    pub complete: Option<Complete>,
+    pub(crate) complete: Option<Complete>,
     /// Why no pass counts, although one was complete.
-    pub void_because: Option<String>,
+    pub(crate) void_because: Option<String>,
     /// The frontier up to which every changed key is judged.
-    pub verified: Option<ClusterTime>,
+    pub(crate) verified: Option<ClusterTime>,
     /// When that was true, in milliseconds since 1970, and how long ago that is.
-    pub verified_at: Option<(i64, Duration)>,
+    pub(crate) verified_at: Option<(i64, Duration)>,
     /// Keys that wait to be judged.
-    pub undecided: u64,
+    pub(crate) undecided: u64,
     /// The first change of the key that has waited longest.
-    pub undecided_since: Option<ClusterTime>,
+    pub(crate) undecided_since: Option<ClusterTime>,
     /// Why the proof does not advance.
-    pub waits_for: Option<String>,
+    pub(crate) waits_for: Option<String>,
     /// Whether the source has no collection of that name.
-    pub no_such_collection: bool,
+    pub(crate) no_such_collection: bool,
 }
 
 /// A pass under way.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pass {
+pub(crate) struct Pass {
     /// Its number.
-    pub number: i64,
+    pub(crate) number: i64,
     /// How long ago it began.
-    pub age: Duration,
+    pub(crate) age: Duration,
     /// `documents`, `ledger` or `rows`.
-    pub phase: Option<String>,
+    pub(crate) phase: Option<String>,
     /// Documents compared.
-    pub documents: u64,
+    pub(crate) documents: u64,
     /// About how many there are.
-    pub estimate: Option<u64>,
+    pub(crate) estimate: Option<u64>,
 }
 
 /// A complete pass.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Complete {
+pub(crate) struct Complete {
     /// Its number.
-    pub number: i64,
+    pub(crate) number: i64,
     /// When it began, in milliseconds since 1970, before its oldest read.
-    pub began_ms: i64,
+    pub(crate) began_ms: i64,
     /// How long ago that is.
-    pub age: Duration,
+    pub(crate) age: Duration,
     /// When it ended, in milliseconds since 1970.
-    pub ended_ms: i64,
+    pub(crate) ended_ms: i64,
     /// Cluster time of its oldest read.
-    pub oldest: Option<ClusterTime>,
+    pub(crate) oldest: Option<ClusterTime>,
     /// Documents compared.
-    pub documents: u64,
+    pub(crate) documents: u64,
 }
 
 /// A statement of somebody else that wrote a table, and what it touched is not compared again yet.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct ForeignWrite {
+pub(crate) struct ForeignWrite {
     /// The table.
     #[serde(skip)]
-    pub table: TableName,
+    pub(crate) table: TableName,
     /// The table as `schema.table`.
-    pub relation: String,
+    pub(crate) relation: String,
     /// Statements.
-    pub statements: u64,
+    pub(crate) statements: u64,
     /// What the first of them did.
-    pub operation: String,
+    pub(crate) operation: String,
     /// Who ran it.
-    pub who: String,
+    pub(crate) who: String,
     /// From which application.
-    pub application: Option<String>,
+    pub(crate) application: Option<String>,
     /// When, in milliseconds since 1970.
-    pub at_ms: i64,
+    pub(crate) at_ms: i64,
 }
 
 /// A foreign key, with the result of the last complete look at it.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct Reference {
+pub(crate) struct Reference {
     /// The table.
     #[serde(skip)]
-    pub table: TableName,
+    pub(crate) table: TableName,
     /// The table as `schema.table`.
-    pub relation: String,
+    pub(crate) relation: String,
     /// The constraint.
-    pub constraint: String,
+    pub(crate) constraint: String,
     /// The table that it refers to.
-    pub parent: String,
+    pub(crate) parent: String,
     /// When all rows were looked at last, in milliseconds since 1970.
-    pub looked_ms: Option<i64>,
+    pub(crate) looked_ms: Option<i64>,
     /// Rows that lack their parent.
-    pub orphans: u64,
+    pub(crate) orphans: u64,
 }
 
 /// Reads what is proven of every collection of this migration.
 ///
 /// # Errors
 /// [`Error::Statement`] by its cause.
-pub async fn proofs(session: &Session) -> Result<Vec<ProofRow>, Error> {
+pub(crate) async fn proofs(session: &Session) -> Result<Vec<ProofRow>, Error> {
     let act = "read what is proven";
     let age = |column: &str| format!("(extract(epoch FROM clock_timestamp() - {column}) * 1000)::int8");
     let ms = |column: &str| format!("(extract(epoch FROM {column}) * 1000)::int8");
@@ -176,7 +176,7 @@ const MAX_COUNTED: i64 = 1_000;
 ///
 /// # Errors
 /// [`Error::Statement`] by its cause.
-pub async fn foreign_writes(session: &Session) -> Result<Vec<ForeignWrite>, Error> {
+pub(crate) async fn foreign_writes(session: &Session) -> Result<Vec<ForeignWrite>, Error> {
     let act = "read foreign writes";
     let sql = format!(
         "SELECT DISTINCT ON (relation) relation, count(*) OVER (PARTITION BY relation), operation, who, application, \
@@ -213,7 +213,7 @@ pub struct Guarded {
 ///
 /// # Errors
 /// [`Error::Statement`] by its cause.
-pub async fn guarded(session: &Session) -> Result<BTreeMap<TableName, Guarded>, Error> {
+pub(crate) async fn guarded(session: &Session) -> Result<BTreeMap<TableName, Guarded>, Error> {
     let act = "read which tables are guarded";
     let sql = format!(
         "SELECT relation, (extract(epoch FROM clock_timestamp() - since) * 1000)::int8, broken \
@@ -232,7 +232,7 @@ pub async fn guarded(session: &Session) -> Result<BTreeMap<TableName, Guarded>, 
 ///
 /// # Errors
 /// [`Error::Statement`] by its cause.
-pub async fn references(session: &Session) -> Result<Vec<Reference>, Error> {
+pub(crate) async fn references(session: &Session) -> Result<Vec<Reference>, Error> {
     let act = "read the integrity of the tables";
     let sql = format!(
         "SELECT relation, constraint_name, parent, (extract(epoch FROM looked_at) * 1000)::int8, orphans \

@@ -31,11 +31,11 @@ pub struct Request {
     /// The number of the request.
     pub id: i64,
     /// The collection.
-    pub collection: String,
+    pub(crate) collection: String,
     /// The document's key.
-    pub key: Key,
+    pub(crate) key: Key,
     /// The `{_id: …}` of the document, if it does not follow from the key.
-    pub target: Option<RawDocumentBuf>,
+    pub(crate) target: Option<RawDocumentBuf>,
 }
 
 impl Request {
@@ -147,7 +147,7 @@ pub struct Progress {
 
 impl Progress {
     /// Returns whether every request has reached its end.
-    pub fn ended(&self) -> bool {
+    pub(crate) fn ended(&self) -> bool {
         self.asked + self.logged == 0
     }
 }

@@ -24,9 +24,9 @@ pub enum To {
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Moved {
     /// Topic.
-    pub topic: String,
+    pub(crate) topic: String,
     /// Partition.
-    pub partition: i32,
+    pub(crate) partition: i32,
     /// The next offset before; `None` is the earliest record.
     pub from: Option<i64>,
     /// The next offset now; `None` is the earliest record.
@@ -84,7 +84,7 @@ async fn inside(session: &Session, request: &Request<'_>, offset: Option<i64>) -
 ///
 /// # Errors
 /// Fails with [`Error::Statement`], whose class follows the cause.
-pub async fn positions(session: &Session, topic: &str) -> Result<Vec<(i32, Option<i64>)>, Error> {
+pub(crate) async fn positions(session: &Session, topic: &str) -> Result<Vec<(i32, Option<i64>)>, Error> {
     let all = checkpoint::all(session).await?.into_iter();
     let ours = all.filter(|(partition, _)| *partition.topic == *topic);
     let mut positions: Vec<_> = ours.map(|(partition, position)| (partition.partition, position.next_offset)).collect();
@@ -105,7 +105,7 @@ fn read(row: &Row) -> Result<Moved, Error> {
 ///
 /// # Errors
 /// Fails with [`Error::Statement`], whose class follows the cause.
-pub async fn record_action(
+pub(crate) async fn record_action(
     session: &Session,
     who: &str,
     command: &str,

@@ -24,7 +24,7 @@ pub struct SnapshotRequest {
 }
 
 /// Requests by collection.
-pub type SnapshotRequests = BTreeMap<String, SnapshotRequest>;
+pub(crate) type SnapshotRequests = BTreeMap<String, SnapshotRequest>;
 
 /// A command of an operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,17 +49,17 @@ impl SnapshotCommand {
 
 /// A snapshot with its request and its last report.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Listed {
+pub(crate) struct Listed {
     /// The collection.
-    pub collection: String,
+    pub(crate) collection: String,
     /// The desired state.
-    pub request: SnapshotRequest,
+    pub(crate) request: SnapshotRequest,
     /// The last report of the leader; `None` if there is none that this version can read.
-    pub reported: Option<SnapshotStatus>,
+    pub(crate) reported: Option<SnapshotStatus>,
     /// When the leader reported it.
-    pub reported_at: Option<Timestamp>,
+    pub(crate) reported_at: Option<Timestamp>,
     /// Age of the report in seconds, by PostgreSQL's clock.
-    pub silent: Option<i64>,
+    pub(crate) silent: Option<i64>,
 }
 
 /// Reads all requests.
@@ -113,7 +113,7 @@ pub async fn ask(session: &Session, ask: SnapshotCommand, collections: &[String]
 ///
 /// # Errors
 /// Fails with [`Error::Statement`], whose class follows the cause.
-pub async fn list(session: &Session) -> Result<Vec<Listed>, Error> {
+pub(crate) async fn list(session: &Session) -> Result<Vec<Listed>, Error> {
     let act = "list snapshots";
     if !session.has_table(act, "driftless.snapshot").await? {
         return Ok(Vec::new());

@@ -20,11 +20,11 @@ const MAX_BYTES: usize = 1 << 20;
 
 /// A page of stale documents of a collection.
 #[derive(Debug, Default)]
-pub struct Page {
+pub(crate) struct Page {
     /// The `{_id: …}` of each document.
-    pub ids: Vec<RawDocumentBuf>,
+    pub(crate) ids: Vec<RawDocumentBuf>,
     /// The key after which the next page begins; `None` after the last page.
-    pub next: Option<Key>,
+    pub(crate) next: Option<Key>,
 }
 
 const LIST: &str = "
@@ -41,7 +41,12 @@ UNION ALL
 ///
 /// # Errors
 /// Fails with [`Error::Statement`], whose class follows the cause.
-pub async fn page(session: &Session, collection: &str, before: Version, after: Option<&Key>) -> Result<Page, Error> {
+pub(crate) async fn page(
+    session: &Session,
+    collection: &str,
+    before: Version,
+    after: Option<&Key>,
+) -> Result<Page, Error> {
     let act = "list documents that a snapshot did not find";
     let (before, after) = (before.to_bytes(), after.map_or(&[][..], Key::as_bytes));
     let most = i64::try_from(MAX_DOCUMENTS).unwrap_or(i64::MAX);

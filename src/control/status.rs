@@ -22,27 +22,27 @@ use crate::{
 #[derive(Clone, Debug, PartialEq)]
 pub struct Status {
     /// PostgreSQL's clock in milliseconds since 1970; ages are computed by it.
-    pub now_ms: i64,
+    pub(crate) now_ms: i64,
     /// The position of each partition.
     pub positions: Vec<PartitionStatus>,
     /// Open and parked dead letters.
     pub dead_letters: Vec<Letters>,
     /// The results of the reconciler that may still hold, see [`results::last`].
-    pub reconcile: Vec<ReconcileResult>,
+    pub(crate) reconcile: Vec<ReconcileResult>,
     /// What is proven of each collection.
-    pub proofs: Vec<ProofRow>,
+    pub(crate) proofs: Vec<ProofRow>,
     /// Open findings by collection and kind.
-    pub findings: Vec<findings::Count>,
+    pub(crate) findings: Vec<findings::Count>,
     /// What others wrote and is not compared again yet.
-    pub foreign_writes: Vec<ForeignWrite>,
+    pub(crate) foreign_writes: Vec<ForeignWrite>,
     /// The tables for which a guard was asked for.
-    pub guarded: BTreeMap<TableName, Guarded>,
+    pub(crate) guarded: BTreeMap<TableName, Guarded>,
     /// The foreign keys of the mapped tables.
-    pub references: Vec<Reference>,
+    pub(crate) references: Vec<Reference>,
     /// Collections whose snapshot an operator has paused.
-    pub paused: BTreeSet<String>,
+    pub(crate) paused: BTreeSet<String>,
     /// The processes that live.
-    pub processes: Vec<Process>,
+    pub(crate) processes: Vec<Process>,
     /// The last actions of operators, newest first.
     pub actions: Vec<Action>,
 }
@@ -51,45 +51,45 @@ pub struct Status {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PartitionStatus {
     /// Topic.
-    pub topic: String,
+    pub(crate) topic: String,
     /// Partition.
-    pub partition: i32,
+    pub(crate) partition: i32,
     /// The next offset; `None` is the earliest record.
     pub next_offset: Option<i64>,
     /// The watermark: every change with a lower cluster time is applied.
-    pub watermark: Option<ClusterTime>,
+    pub(crate) watermark: Option<ClusterTime>,
     /// Wall clock of the source as of which the partition is complete, in milliseconds since 1970.
-    pub as_of_ms: Option<i64>,
+    pub(crate) as_of_ms: Option<i64>,
     /// Whether the snapshot of the collection is applied in this partition.
-    pub complete: bool,
+    pub(crate) complete: bool,
     /// Number of frontiers whose count did not match, since the beginning.
-    pub gaps: u64,
+    pub(crate) gaps: u64,
 }
 
 /// Open or parked dead letters of one kind.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Letters {
     /// The collection, or the topic if the record could not be decoded.
-    pub collection: String,
+    pub(crate) collection: String,
     /// The reason.
-    pub reason: String,
+    pub(crate) reason: String,
     /// `open` or `parked`.
-    pub state: String,
+    pub(crate) state: String,
     /// Number of letters.
-    pub count: i64,
+    pub(crate) count: i64,
 }
 
 /// An action of an operator.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Action {
     /// When it happened, in milliseconds since 1970.
-    pub at_ms: i64,
+    pub(crate) at_ms: i64,
     /// Who did it.
     pub who: String,
     /// The command.
     pub command: String,
     /// The details of the command.
-    pub detail: serde_json::Value,
+    pub(crate) detail: serde_json::Value,
 }
 
 const ACT: &str = "read the status";
@@ -133,7 +133,7 @@ pub async fn read(session: &Session, actions: u32) -> Result<Status, Error> {
 ///
 /// # Errors
 /// Fails with [`Error::Statement`], whose class follows the cause.
-pub async fn dead_letters(session: &Session) -> Result<Vec<Letters>, Error> {
+pub(crate) async fn dead_letters(session: &Session) -> Result<Vec<Letters>, Error> {
     let sql = format!(
         "SELECT coalesce(c.name, d.topic), d.reason, d.state, count(*) \
            FROM driftless.dead_letter AS d LEFT JOIN driftless.collection AS c ON c.id = d.collection \

@@ -16,7 +16,7 @@ pub struct Fault {
     /// The fault, with the topic or the setting.
     pub what: String,
     /// The remedy.
-    pub hint: String,
+    pub(crate) hint: String,
 }
 
 impl Fault {

@@ -14,7 +14,7 @@ pub struct Headers {
 
 impl Headers {
     /// Creates an empty list with room for the headers of a change.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { bytes: Vec::with_capacity(EXPECTED_BYTES) }
     }
 
@@ -46,7 +46,7 @@ impl Headers {
     }
 
     /// Returns their size in memory.
-    pub fn size_bytes(&self) -> usize {
+    pub(crate) fn size_bytes(&self) -> usize {
         self.bytes.len()
     }
 }

@@ -19,7 +19,7 @@
 
 mod client;
 mod consumer;
-pub use driftless_core::ejson;
+pub(crate) use driftless_core::ejson;
 pub mod envelope;
 mod error;
 mod headers;
@@ -35,14 +35,18 @@ mod transaction;
 mod watch;
 
 pub use consumer::{Consumer, ConsumerEvent, Fetched, StartOffsets};
-pub use envelope::{Encoded, FrontierRecord, Malformed, Record};
-pub use error::{Error, Fault};
+pub(crate) use envelope::Malformed;
+pub use envelope::{FrontierRecord, Record};
+pub use error::Error;
+pub(crate) use error::Fault;
 pub use headers::Headers;
 pub use leader::Leadership;
 pub use murmur2::partition_of;
 pub use producer::Publisher;
-pub use state::{StoredState, StreamState, read_state, stored_identity};
+pub(crate) use state::stored_identity;
+pub use state::{StoredState, StreamState, read_state};
 pub use topic_partition::TopicPartition;
-pub use topics::{Topic, Topics, database_of, topic_name};
+pub(crate) use topics::database_of;
+pub use topics::{Topic, Topics, topic_name};
 pub use transaction::Transaction;
-pub use watch::Watch;
+pub(crate) use watch::Watch;

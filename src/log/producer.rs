@@ -97,7 +97,7 @@ impl Publisher {
     }
 
     /// Records the identity of the log with the next transaction.
-    pub fn identify(&mut self, identity: Identity) {
+    pub(crate) fn identify(&mut self, identity: Identity) {
         if let Some(encoder) = &mut self.encoder {
             encoder.identify(identity);
         }
@@ -168,7 +168,7 @@ impl Publisher {
     ///
     /// # Errors
     /// Fails like [`Publisher::begin`].
-    pub async fn ready(&mut self) -> Result<(), Error> {
+    pub(crate) async fn ready(&mut self) -> Result<(), Error> {
         self.committed().await?;
         if let TransactionState::Idle(_, since) = &self.state_of_last {
             tokio::time::sleep_until((*since + self.gap).into()).await;

@@ -57,7 +57,7 @@ pub struct StoredState {
     /// The snapshots, by collection.
     pub snapshots: BTreeMap<String, SnapshotState>,
     /// The identity of the log; `None` if nothing has been published yet, or only by versions that did not record it.
-    pub identity: Option<Identity>,
+    pub(crate) identity: Option<Identity>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -316,7 +316,7 @@ pub async fn read_state(cfg: &LogConfig) -> Result<StoredState, Error> {
 ///
 /// # Errors
 /// Fails like [`read_state`].
-pub async fn stored_identity(cfg: &LogConfig) -> Result<Option<Identity>, Error> {
+pub(crate) async fn stored_identity(cfg: &LogConfig) -> Result<Option<Identity>, Error> {
     let found = super::topics::found(cfg).await?;
     if !found.contains(&state_name(&cfg.prefix)) {
         return Ok(None);

@@ -139,7 +139,7 @@ impl Topics {
     ///
     /// # Errors
     /// Always ends with [`Error::TopicGone`] or [`Error::TopicReplaced`]. Brokers that do not answer are asked again.
-    pub async fn changed(&self, cfg: &LogConfig) -> Result<Infallible, Error> {
+    pub(crate) async fn changed(&self, cfg: &LogConfig) -> Result<Infallible, Error> {
         let admin: Arc<AdminClient<Context>> = Arc::new(client::create(&client::settings(cfg)?, Context::default())?);
         let mut known = HashMap::from([(self.state.clone(), self.state_id.clone())]);
         known.extend(self.collections.iter().map(|topic| (topic.name.to_string(), topic.id.clone())));
@@ -174,7 +174,7 @@ impl Topics {
     }
 
     /// Returns the name of the state topic.
-    pub fn state(&self) -> &str {
+    pub(crate) fn state(&self) -> &str {
         &self.state
     }
 
@@ -184,7 +184,7 @@ impl Topics {
     }
 
     /// Returns every partition of every collection topic.
-    pub fn partitions(&self) -> Vec<TopicPartition> {
+    pub(crate) fn partitions(&self) -> Vec<TopicPartition> {
         let of = |topic: &Topic| {
             let name = Arc::clone(&topic.name);
             (0..topic.partitions).map(move |partition| TopicPartition { topic: Arc::clone(&name), partition })
@@ -198,7 +198,7 @@ impl Topics {
     }
 
     /// Returns the topic of that name.
-    pub fn named(&self, name: &str) -> Option<&Topic> {
+    pub(crate) fn named(&self, name: &str) -> Option<&Topic> {
         self.collections.iter().find(|topic| &*topic.name == name)
     }
 }
@@ -224,7 +224,7 @@ pub fn topic_name(prefix: &str, namespace: &Namespace) -> String {
 }
 
 /// Returns the database in the name of a collection's topic; `None` if the name has another prefix, or may end in a hash.
-pub fn database_of(prefix: &str, topic: &str) -> Option<String> {
+pub(crate) fn database_of(prefix: &str, topic: &str) -> Option<String> {
     if topic.len() >= MAX_NAME {
         return None;
     }

@@ -14,7 +14,7 @@ use crate::config::LogConfig;
 const METADATA_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A connection that only requests metadata.
-pub struct Watch {
+pub(crate) struct Watch {
     client: Arc<BaseConsumer<client::Context>>,
     brokers: String,
     topic: String,
@@ -25,7 +25,7 @@ impl Watch {
     ///
     /// # Errors
     /// Fails with [`Error::Faults`] for settings that the client library refuses.
-    pub fn new(cfg: &LogConfig) -> Result<Self, Error> {
+    pub(crate) fn new(cfg: &LogConfig) -> Result<Self, Error> {
         let client = Arc::new(client::create(&client::settings(cfg)?, client::Context::default())?);
         Ok(Self { client, brokers: cfg.brokers.clone(), topic: state_name(&cfg.prefix) })
     }
@@ -35,7 +35,7 @@ impl Watch {
     /// # Errors
     /// Fails with [`Error::Unreachable`], [`Error::Timeout`] or [`Error::Kafka`], with the addresses, without an answer within three
     /// seconds.
-    pub async fn ask(&self) -> Result<(), Error> {
+    pub(crate) async fn ask(&self) -> Result<(), Error> {
         let (client, topic, brokers) = (Arc::clone(&self.client), self.topic.clone(), self.brokers.clone());
         client::blocking("watch of the brokers", move || {
             let answered = client.fetch_metadata(Some(&topic), METADATA_TIMEOUT);

@@ -14,7 +14,7 @@ use crate::{
 
 /// An error that ends an attempt of a role.
 #[derive(Debug, Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// MongoDB.
     #[error("read the source")]
     Source(#[from] source::Error),
@@ -70,7 +70,7 @@ impl Error {
     }
 
     /// Whether the sink, when it starts, does what is missing.
-    pub fn awaits_the_sink(&self) -> bool {
+    pub(crate) fn awaits_the_sink(&self) -> bool {
         match self {
             Self::Sink(error) => error.awaits_the_sink(),
             Self::Log(log::Error::TopicsMissing { .. }) => true,
@@ -79,7 +79,7 @@ impl Error {
     }
 
     /// Returns the remedy, if a person can apply one.
-    pub fn hint(&self) -> Option<String> {
+    pub(crate) fn hint(&self) -> Option<String> {
         match self {
             Self::Source(error) => error.hint().map(str::to_owned),
             Self::Log(error) => error.hint().map(str::to_owned),

@@ -21,7 +21,7 @@ const TARGET_TIMEOUT: Duration = Duration::from_secs(3);
 ///
 /// # Errors
 /// [`Error::Mismatch`] halts; those of the log.
-pub async fn compare(
+pub(crate) async fn compare(
     config: &Config,
     source: Option<&SourceIdentity>,
     target: Option<&TargetIdentity>,
@@ -63,7 +63,7 @@ pub(super) async fn claim(config: &Config, control: &Session) -> Result<(), Erro
 }
 
 /// The source as the configuration names it, for a role that does not reach it.
-pub fn configured(config: &Config) -> SourceIdentity {
+pub(crate) fn configured(config: &Config) -> SourceIdentity {
     SourceIdentity { database: config.source.database.clone(), ..SourceIdentity::default() }
 }
 

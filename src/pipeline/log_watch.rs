@@ -14,19 +14,19 @@ use crate::{
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// The task that checks whether the log answers.
-pub struct LogWatchRole {
+pub(crate) struct LogWatchRole {
     watch: Watch,
     roles: Vec<Stalls>,
 }
 
 impl LogWatchRole {
     /// Creates the task, which reports for these roles.
-    pub fn new(watch: Watch, status: &Status, roles: &[Role]) -> Self {
+    pub(crate) fn new(watch: Watch, status: &Status, roles: &[Role]) -> Self {
         Self { watch, roles: roles.iter().map(|role| status.outages(*role, "log")).collect() }
     }
 
     /// Checks the log until cancelled.
-    pub async fn run(self, cancel: CancellationToken) {
+    pub(crate) async fn run(self, cancel: CancellationToken) {
         let mut away = false;
         while let Some(answer) = cancel.run_until_cancelled(self.watch.ask()).await {
             match answer {

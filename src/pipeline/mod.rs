@@ -8,7 +8,7 @@ mod drift;
 mod error;
 pub(crate) mod facts;
 mod fit;
-pub mod identity;
+pub(crate) mod identity;
 mod log_watch;
 mod overview;
 mod reconciler;
@@ -20,7 +20,7 @@ pub(crate) use self::{
     fit::namespaces,
     reconciler::Comparison,
 };
-pub use self::{
+pub(crate) use self::{
     error::Error,
     log_watch::LogWatchRole,
     overview::{CollectionOverview, Overview, OverviewRole},

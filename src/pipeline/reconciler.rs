@@ -34,15 +34,15 @@ use crate::{
 };
 
 /// Compares both sides.
-pub struct ReconcilerRole {
+pub(crate) struct ReconcilerRole {
     /// The configuration.
-    pub config: Arc<Config>,
+    pub(crate) config: Arc<Config>,
     /// The mapping.
-    pub mapping: Arc<MappingFile>,
+    pub(crate) mapping: Arc<MappingFile>,
     /// Where this role reports its state.
-    pub status: Status,
+    pub(crate) status: Status,
     /// Is given the plan that results have to be of.
-    pub overview: Overview,
+    pub(crate) overview: Overview,
 }
 
 /// Both sides, ready to be compared.
@@ -157,7 +157,7 @@ fn result(report: &Report, plan: [u8; 16]) -> ReconcileResult {
 
 impl ReconcilerRole {
     /// Runs until cancelled.
-    pub async fn run(self, cancel: CancellationToken) {
+    pub(crate) async fn run(self, cancel: CancellationToken) {
         attempts(Role::Reconciler, &self.status, &self.config, cancel.clone(), || self.candidate(&cancel)).await;
     }
 

@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// Reads the log and writes PostgreSQL.
-pub struct SinkRole {
+pub(crate) struct SinkRole {
     config: Arc<Config>,
     mapping: Arc<MappingFile>,
     status: Status,
@@ -38,12 +38,12 @@ pub struct SinkRole {
 
 impl SinkRole {
     /// A role that reports to `status`.
-    pub fn new(config: Arc<Config>, mapping: Arc<MappingFile>, status: Status, overview: Overview) -> Self {
+    pub(crate) fn new(config: Arc<Config>, mapping: Arc<MappingFile>, status: Status, overview: Overview) -> Self {
         Self { config, mapping, status, overview, applied: Mutex::new(None) }
     }
 
     /// Runs until cancelled.
-    pub async fn run(self, cancel: CancellationToken) {
+    pub(crate) async fn run(self, cancel: CancellationToken) {
         attempts(Role::Sink, &self.status, &self.config, cancel.clone(), || self.apply(&cancel)).await;
     }
 

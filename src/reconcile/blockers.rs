@@ -55,7 +55,7 @@ impl Bounds {
 /// What a blocker is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
+pub(crate) enum Kind {
     /// PostgreSQL does not answer, or no collection is known.
     Unreachable,
     /// A role is halted, stalled, or not reported by any process.
@@ -92,22 +92,22 @@ pub enum Kind {
 
 impl Kind {
     /// Returns whether the blocker is proven inequality.
-    pub fn is_drift(self) -> bool {
+    pub(crate) fn is_drift(self) -> bool {
         matches!(self, Self::Drift | Self::DeadLetters)
     }
 }
 
 /// A reason why something is not proven, and the next step.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Blocker {
+pub(crate) struct Blocker {
     /// The collection; `None` if it concerns all of them.
-    pub collection: Option<String>,
+    pub(crate) collection: Option<String>,
     /// What it is about.
-    pub kind: Kind,
+    pub(crate) kind: Kind,
     /// The reason.
-    pub what: String,
+    pub(crate) what: String,
     /// The next step.
-    pub next: String,
+    pub(crate) next: String,
 }
 
 impl fmt::Display for Blocker {

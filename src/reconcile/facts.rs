@@ -16,146 +16,146 @@ use crate::{
 
 /// The facts of one collection, as every process sees them. Ages are as of the read, by PostgreSQL's clock.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct CollectionFacts {
+pub(crate) struct CollectionFacts {
     /// Its name.
-    pub name: String,
+    pub(crate) name: String,
     /// Its topic.
-    pub topic: String,
+    pub(crate) topic: String,
     /// Everything before this is applied, in all partitions.
-    pub watermark: Option<Frontier>,
+    pub(crate) watermark: Option<Frontier>,
     /// Wall-clock time as of which the target is complete.
-    pub as_of: Option<Timestamp>,
+    pub(crate) as_of: Option<Timestamp>,
     /// Age of `as_of`; negative if clocks disagree.
     #[serde(skip)]
-    pub staleness: Option<SignedDuration>,
+    pub(crate) staleness: Option<SignedDuration>,
     /// Whether the snapshot is applied.
-    pub snapshot_complete: bool,
+    pub(crate) snapshot_complete: bool,
     /// Whether an operator has paused the snapshot.
-    pub snapshot_paused: bool,
+    pub(crate) snapshot_paused: bool,
     /// Open dead letters.
-    pub dead_letters: u64,
+    pub(crate) dead_letters: u64,
     /// Parked documents.
-    pub parked: u64,
+    pub(crate) parked: u64,
     /// What is proven under the present plan.
     #[serde(flatten)]
-    pub proven: Proven,
+    pub(crate) proven: Proven,
     /// Open findings.
-    pub findings: Findings,
+    pub(crate) findings: Findings,
     /// What others wrote into its tables and is not compared again yet.
-    pub foreign_writes: Vec<ForeignWrite>,
+    pub(crate) foreign_writes: Vec<ForeignWrite>,
     /// Whether others could have written its tables unseen.
-    pub guard: Guard,
+    pub(crate) guard: Guard,
     /// The foreign keys of its tables.
-    pub references: Vec<Reference>,
+    pub(crate) references: Vec<Reference>,
 }
 
 /// What is proven of a collection under the present plan; empty where nothing is.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct Proven {
+pub(crate) struct Proven {
     /// Digest of the plan, in hex; `None` until the plan is known.
-    pub plan: Option<String>,
+    pub(crate) plan: Option<String>,
     /// Whether something was proven under another plan, which does not count.
-    pub under_another_plan: bool,
+    pub(crate) under_another_plan: bool,
     /// The last complete baseline.
-    pub baseline: Option<Baseline>,
+    pub(crate) baseline: Option<Baseline>,
     /// The baseline under way.
-    pub baseline_running: Option<Progress>,
+    pub(crate) baseline_running: Option<Progress>,
     /// Why the last complete baseline does not count.
-    pub void_because: Option<String>,
+    pub(crate) void_because: Option<String>,
     /// Every change before this is judged.
-    pub verified: Option<Verified>,
+    pub(crate) verified: Option<Verified>,
     /// Keys that wait to be judged.
-    pub undecided: u64,
+    pub(crate) undecided: u64,
     /// The first change of the key that has waited longest.
-    pub undecided_since: Option<ClusterTime>,
+    pub(crate) undecided_since: Option<ClusterTime>,
     /// Why the proof does not advance.
-    pub waits_for: Option<String>,
+    pub(crate) waits_for: Option<String>,
     /// Whether the source has no collection of that name.
-    pub no_such_collection: bool,
+    pub(crate) no_such_collection: bool,
 }
 
 /// A complete baseline.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Baseline {
+pub(crate) struct Baseline {
     /// Its number.
-    pub pass: i64,
+    pub(crate) pass: i64,
     /// When it began, before its oldest read.
-    pub began_at: Timestamp,
+    pub(crate) began_at: Timestamp,
     /// How long ago that is.
     #[serde(rename = "age_ms", serialize_with = "ms")]
-    pub age: Duration,
+    pub(crate) age: Duration,
     /// When it ended.
-    pub ended_at: Timestamp,
+    pub(crate) ended_at: Timestamp,
     /// Cluster time of its oldest read.
-    pub oldest: Option<ClusterTime>,
+    pub(crate) oldest: Option<ClusterTime>,
     /// Documents compared.
-    pub documents: u64,
+    pub(crate) documents: u64,
 }
 
 /// How far a baseline under way has come.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Progress {
+pub(crate) struct Progress {
     /// Its number.
-    pub pass: i64,
+    pub(crate) pass: i64,
     /// How long ago it began.
     #[serde(rename = "age_ms", serialize_with = "ms")]
-    pub age: Duration,
+    pub(crate) age: Duration,
     /// `documents`, `ledger` or `rows`.
-    pub phase: Option<String>,
+    pub(crate) phase: Option<String>,
     /// Documents compared.
-    pub documents: u64,
+    pub(crate) documents: u64,
     /// About how many there are.
-    pub estimate: Option<u64>,
+    pub(crate) estimate: Option<u64>,
 }
 
 /// V of a collection: the time up to which every change is judged.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Verified {
+pub(crate) struct Verified {
     /// The frontier; exclusive.
-    pub frontier: ClusterTime,
+    pub(crate) frontier: ClusterTime,
     /// The wall-clock time of which that is true.
-    pub at: Timestamp,
+    pub(crate) at: Timestamp,
     /// How long ago that is.
     #[serde(rename = "age_ms", serialize_with = "ms")]
-    pub age: Duration,
+    pub(crate) age: Duration,
 }
 
 /// Open findings by kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Findings {
+pub(crate) struct Findings {
     /// Documents without rows.
-    pub missing: u64,
+    pub(crate) missing: u64,
     /// Rows without a document.
-    pub extra: u64,
+    pub(crate) extra: u64,
     /// Documents whose rows differ.
-    pub different: u64,
+    pub(crate) different: u64,
     /// Documents whose version in the ledger is too high.
-    pub version: u64,
+    pub(crate) version: u64,
 }
 
 impl Findings {
     /// Returns the number of each kind.
-    pub fn by_kind(&self) -> [(&'static str, u64); 4] {
+    pub(crate) fn by_kind(&self) -> [(&'static str, u64); 4] {
         let Self { missing, extra, different, version } = *self;
         [("missing", missing), ("extra", extra), ("different", different), ("version", version)]
     }
 
     /// Returns the number of all.
-    pub fn all(&self) -> u64 {
+    pub(crate) fn all(&self) -> u64 {
         self.by_kind().into_iter().map(|(_, count)| count).sum()
     }
 }
 
 /// Whether others could have written the tables of a collection unseen.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Guard {
+pub(crate) struct Guard {
     /// Tables that are not guarded.
-    pub unguarded: Vec<String>,
+    pub(crate) unguarded: Vec<String>,
     /// Tables whose guard does not hold, with the reason.
-    pub broken: Vec<String>,
+    pub(crate) broken: Vec<String>,
     /// For how long all tables have been guarded without a break; `None` if one is not.
     #[serde(rename = "unbroken_ms", serialize_with = "optional_ms")]
-    pub unbroken: Option<Duration>,
+    pub(crate) unbroken: Option<Duration>,
 }
 
 impl Guard {

@@ -14,17 +14,17 @@ pub(crate) const ALL: &str = "all";
 
 /// The judgement of a unit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Gate {
+pub(crate) struct Gate {
     /// Its name.
-    pub unit: String,
+    pub(crate) unit: String,
     /// Its collections.
-    pub collections: Vec<String>,
+    pub(crate) collections: Vec<String>,
     /// Whether its reads may be cut over: whether there is no blocker.
-    pub ready: bool,
+    pub(crate) ready: bool,
     /// V: in all its collections, every change before this is judged.
-    pub verified: Option<Verified>,
+    pub(crate) verified: Option<Verified>,
     /// Everything that stands in the way, with the next steps.
-    pub blockers: Vec<Blocker>,
+    pub(crate) blockers: Vec<Blocker>,
 }
 
 impl Gate {

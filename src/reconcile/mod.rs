@@ -45,7 +45,7 @@ use crate::{
 
 /// An error that ends a pass before it has compared everything.
 #[derive(Debug, Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// A read from MongoDB failed.
     #[error("read documents to compare")]
     Source(#[from] source::Error),

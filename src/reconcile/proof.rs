@@ -10,7 +10,7 @@ use serde::Serialize;
 
 /// The result of a pass over one collection.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Proof {
+pub(crate) struct Proof {
     /// Start of the pass, before its first read; by PostgreSQL's clock if the result is stored.
     pub at: Timestamp,
     /// Whether every document of both sides was compared, not only a sample.
@@ -31,19 +31,19 @@ pub struct Proof {
 
 impl Proof {
     /// Returns the number of documents that are proven unequal.
-    pub fn drift(&self) -> u64 {
+    pub(crate) fn drift(&self) -> u64 {
         self.missing + self.extra + self.different
     }
 
     /// Returns whether everything was compared and is equal.
-    pub fn is_equal(&self) -> bool {
+    pub(crate) fn is_equal(&self) -> bool {
         self.full && self.drift() == 0 && self.undecided == 0 && !self.no_such_collection
     }
 }
 
 /// A proof and its age, measured by a single clock.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Aged {
+pub(crate) struct Aged {
     /// The proof.
     #[serde(flatten)]
     pub proof: Proof,
@@ -54,7 +54,7 @@ pub struct Aged {
 
 /// The results of the passes over one collection that count.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Evidence {
+pub(crate) struct Evidence {
     /// The last pass that compared everything.
     pub full: Option<Aged>,
     /// The last sample, if it is later than the full pass.
@@ -65,7 +65,7 @@ pub struct Evidence {
 
 impl Evidence {
     /// Chooses the evidence from the results of passes, given in any order.
-    pub fn new(results: impl IntoIterator<Item = Aged>) -> Self {
+    pub(crate) fn new(results: impl IntoIterator<Item = Aged>) -> Self {
         let (full, samples): (Vec<_>, Vec<_>) = results.into_iter().partition(|aged| aged.proof.full);
         let full = youngest(full);
         let later = |sample: &Aged| full.as_ref().is_none_or(|full| sample.age < full.age);
@@ -75,7 +75,7 @@ impl Evidence {
     }
 
     /// Returns the numbers that apply: those of the full pass, unless a later sample has found more drift.
-    pub fn found(&self) -> Option<&Aged> {
+    pub(crate) fn found(&self) -> Option<&Aged> {
         match (&self.full, self.drifting_sample.as_ref().or(self.sample.as_ref())) {
             (Some(full), Some(sample)) if sample.proof.drift() <= full.proof.drift() => Some(full),
             (full, sample) => sample.or(full.as_ref()),
@@ -84,14 +84,14 @@ impl Evidence {
 
     /// Returns the same evidence, older by `since`.
     #[must_use]
-    pub fn grown_old(self, since: Duration) -> Self {
+    pub(crate) fn grown_old(self, since: Duration) -> Self {
         let older = |aged: Option<Aged>| aged.map(|aged| Aged { age: aged.age + since, ..aged });
         let Self { full, sample, drifting_sample } = self;
         Self { full: older(full), sample: older(sample), drifting_sample: older(drifting_sample) }
     }
 
     /// Returns the latest pass, full or sample.
-    pub fn last(&self) -> Option<&Aged> {
+    pub(crate) fn last(&self) -> Option<&Aged> {
         self.sample.as_ref().or(self.full.as_ref())
     }
 }

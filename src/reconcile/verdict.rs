@@ -14,7 +14,7 @@ use super::proof::{Aged, Evidence};
 /// The verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Verdict {
+pub(crate) enum Verdict {
     /// Equality is proven, and the proof is fresh.
     InSync,
     /// Inequality is proven.
@@ -25,10 +25,10 @@ pub enum Verdict {
 
 impl Verdict {
     /// Every verdict.
-    pub const ALL: [Self; 3] = [Self::InSync, Self::Drift, Self::Unknown];
+    pub(crate) const ALL: [Self; 3] = [Self::InSync, Self::Drift, Self::Unknown];
 
     /// Returns the name used in metrics and reports.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::InSync => "in_sync",
             Self::Drift => "drift",
@@ -66,14 +66,14 @@ pub(crate) struct Facts {
     /// Maximum staleness; above it, it is unknown whether the target is complete.
     pub(crate) max_staleness: Duration,
     /// One entry per mapped collection.
-    pub(crate) collections: Vec<CollectionFacts>,
+    pub collections: Vec<CollectionFacts>,
     /// Roles that have halted or stall, with the reason.
     pub(crate) troubles: Vec<String>,
 }
 
 /// The verdict and the blockers that keep it from "in sync".
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Judged {
+pub(crate) struct Judged {
     /// The verdict.
     pub verdict: Verdict,
     /// The blockers; empty if and only if the verdict is "in sync".

@@ -20,7 +20,7 @@ pub enum Start {
 
 impl Start {
     /// Everything that was ever given lies at or before this.
-    pub fn time(&self) -> ClusterTime {
+    pub(crate) fn time(&self) -> ClusterTime {
         match self {
             Self::At(time) => *time,
             Self::After { token, held, .. } => held.as_ref().map_or(token, |held| &held.given).time(),
@@ -43,7 +43,7 @@ pub struct Position {
 
 impl Position {
     /// The cluster time that the stream has come to; everything that was given lies at or before it.
-    pub fn time(&self) -> ClusterTime {
+    pub(crate) fn time(&self) -> ClusterTime {
         self.held.as_ref().map_or(&self.token, |held| &held.given).time()
     }
 }

@@ -15,7 +15,7 @@ pub struct Fault {
     /// The fault.
     pub what: String,
     /// The remedy.
-    pub hint: String,
+    pub(crate) hint: String,
 }
 
 /// The facts that the server reports about itself.
@@ -35,9 +35,9 @@ pub struct Facts {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Oplog {
     /// Cluster time of the oldest operation.
-    pub first: ClusterTime,
+    pub(crate) first: ClusterTime,
     /// Cluster time of the newest operation that a majority holds.
-    pub last: ClusterTime,
+    pub(crate) last: ClusterTime,
 }
 
 impl Oplog {
@@ -104,7 +104,10 @@ impl Source {
     ///
     /// # Errors
     /// As [`Source::facts`].
-    pub async fn identity<'a>(&self, collections: impl IntoIterator<Item = &'a str>) -> Result<SourceIdentity, Error> {
+    pub(crate) async fn identity<'a>(
+        &self,
+        collections: impl IntoIterator<Item = &'a str>,
+    ) -> Result<SourceIdentity, Error> {
         let names: Vec<&str> = collections.into_iter().collect();
         let mut identity = SourceIdentity {
             database: self.database_name().to_owned(),
@@ -126,13 +129,13 @@ impl Source {
     ///
     /// # Errors
     /// [`Error::Server`] and [`Error::Timeout`] by their class.
-    pub async fn collection_names(&self) -> Result<Vec<String>, Error> {
+    pub(crate) async fn collection_names(&self) -> Result<Vec<String>, Error> {
         let act = "list the collections of the source";
         within(self.config().timeout, act, self.database().list_collection_names()).await
     }
 
     /// Returns the names of the databases that the user may see; empty if it may not list them.
-    pub async fn database_names(&self) -> Vec<String> {
+    pub(crate) async fn database_names(&self) -> Vec<String> {
         let names = self.database().client().list_database_names();
         within(self.config().timeout, "list the databases of the source", names).await.unwrap_or_default()
     }

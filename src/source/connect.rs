@@ -26,23 +26,23 @@ pub struct Server {
     /// Name of the replica set; `None` for a mongos or a standalone server.
     pub replica_set: Option<String>,
     /// Members of the replica set; empty for a mongos or a standalone server.
-    pub hosts: Vec<String>,
+    pub(crate) hosts: Vec<String>,
     /// Whether the server is a mongos.
-    pub mongos: bool,
+    pub(crate) mongos: bool,
     /// Version: major, minor, patch.
-    pub version: [u32; 3],
+    pub(crate) version: [u32; 3],
     /// The read preference of the connection string, if it is not the primary; it is ignored.
-    pub read_preference: Option<&'static str>,
+    pub(crate) read_preference: Option<&'static str>,
 }
 
 impl Server {
     /// Returns whether events carry the collection's UUID (`showExpandedEvents`).
-    pub fn expands_events(&self) -> bool {
+    pub(crate) fn expands_events(&self) -> bool {
         self.version >= [6, 0, 0]
     }
 
     /// Returns whether the server has `$changeStreamSplitLargeEvent`.
-    pub fn splits_large_events(&self) -> bool {
+    pub(crate) fn splits_large_events(&self) -> bool {
         // It was added in 7.0 and backported to 6.0.9, but not to the releases between them.
         self.version >= [7, 0, 0] || (self.version[..2] == [6, 0] && self.version[2] >= 9)
     }
@@ -50,7 +50,7 @@ impl Server {
     /// Returns whether reaching the end of the server's events proves that an instant is complete.
     ///
     /// On one replica set an instant is one oplog entry. Behind a mongos several shards may share an instant.
-    pub fn completes_instants(&self) -> bool {
+    pub(crate) fn completes_instants(&self) -> bool {
         !self.mongos
     }
 }
@@ -98,7 +98,7 @@ impl Source {
 
     /// Makes this source report to `stalls` when it has to wait, and when it goes on.
     #[must_use]
-    pub fn with_stalls(self, stalls: Stalls) -> Self {
+    pub(crate) fn with_stalls(self, stalls: Stalls) -> Self {
         Self { stalls: Some(stalls), ..self }
     }
 
@@ -134,17 +134,17 @@ impl Source {
     }
 
     /// Returns the facts of the server.
-    pub fn server(&self) -> &Server {
+    pub(crate) fn server(&self) -> &Server {
         &self.server
     }
 
     /// Returns the name of the database.
-    pub fn database_name(&self) -> &str {
+    pub(crate) fn database_name(&self) -> &str {
         self.database.name()
     }
 
     /// Returns the epoch of the versions.
-    pub fn epoch(&self) -> u32 {
+    pub(crate) fn epoch(&self) -> u32 {
         self.config.epoch
     }
 
@@ -198,7 +198,8 @@ async fn address(config: &SourceConfig) -> Result<SecretString, Error> {
 const REACH: Duration = Duration::from_secs(5);
 
 /// The reason why a `readPreference` is ignored.
-pub const PRIMARY: &str = "everything is read from the primary, because the instants of stream and snapshot rest on it";
+pub(crate) const PRIMARY: &str =
+    "everything is read from the primary, because the instants of stream and snapshot rest on it";
 
 /// Creates a client that waits for a server for at most `patience`; timeouts of the connection string take precedence.
 fn client(mut options: ClientOptions, patience: Duration) -> Result<Client, Error> {

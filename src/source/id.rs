@@ -9,7 +9,7 @@ use bson::raw::{RawDocument, RawDocumentBuf};
 const ELEMENT_HEAD: usize = 4 + 1 + 4;
 
 /// The `{_id: …}` of a document or a document key; `None` where there is no `_id`.
-pub fn id_of(document: &RawDocument) -> Option<RawDocumentBuf> {
+pub(crate) fn id_of(document: &RawDocument) -> Option<RawDocumentBuf> {
     let mut start = 4;
     for element in document.iter_elements() {
         let element = element.ok()?;

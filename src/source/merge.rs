@@ -51,7 +51,7 @@ use crate::model::{Change, ClusterTime, Frontier, Version};
 pub struct Ticket {
     id: u64,
     /// The read must not be older than this.
-    pub not_before: ClusterTime,
+    pub(crate) not_before: ClusterTime,
 }
 
 /// Rows of a read that may go out now, in the order they were read.

@@ -48,16 +48,20 @@ mod stream;
 pub(crate) mod twin;
 
 pub use batch::{Position, Start, StreamBatch};
-pub use check::{CollectionKind, Facts, Fault, Oplog};
-pub use connect::{PRIMARY, Server, Source};
-pub use error::{Cause, Error};
+pub use check::CollectionKind;
+pub(crate) use check::{Facts, Fault};
+pub use connect::Source;
+pub(crate) use connect::{PRIMARY, Server};
+pub use error::Error;
 pub use event::{OnDrop, Scope};
-pub use id::id_of;
+pub(crate) use id::id_of;
 pub(crate) use keys::{ChangedKey, KeyBatch, KeyStream};
-pub use merge::{Merge, Released, Ticket};
-pub use read_changes::{deletes, snapshot_changes};
-pub use reader::{Chunk, Limits, Range, Read, ReadTime, SnapshotReader};
-pub use repair::{Reread, reread};
+pub use merge::Merge;
+pub(crate) use merge::Ticket;
+pub(crate) use read_changes::{deletes, snapshot_changes};
+pub use reader::{Chunk, Limits, Range, ReadTime};
+pub(crate) use reader::{Read, SnapshotReader};
+pub(crate) use repair::{Reread, reread};
 pub(crate) use snapshot::ChunkSizer;
 #[cfg(test)]
 pub(crate) use snapshot::{KEYS, TwinReaders};

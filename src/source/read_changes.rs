@@ -9,7 +9,7 @@ use crate::model::{Change, ClusterTime, Key, Namespace, Op, Version};
 ///
 /// # Errors
 /// [`Error::Reply`] when a document has no `_id` (halt).
-pub fn snapshot_changes(
+pub(crate) fn snapshot_changes(
     namespace: &Namespace,
     epoch: u32,
     read_at: ClusterTime,
@@ -37,7 +37,12 @@ pub fn snapshot_changes(
 }
 
 /// Documents that a read at `read_at` did not find, as deletes. Each id is a document `{_id: …}`.
-pub fn deletes(namespace: &Namespace, epoch: u32, read_at: ClusterTime, ids: Vec<RawDocumentBuf>) -> Vec<Change> {
+pub(crate) fn deletes(
+    namespace: &Namespace,
+    epoch: u32,
+    read_at: ClusterTime,
+    ids: Vec<RawDocumentBuf>,
+) -> Vec<Change> {
     let delete = |id: RawDocumentBuf| {
         let key = Key::from_id(&id)?;
         Some(Change {

@@ -80,7 +80,7 @@ pub struct Chunk {
     /// The documents.
     pub documents: Vec<RawDocumentBuf>,
     /// Total size of the documents in bytes.
-    pub bytes: usize,
+    pub(crate) bytes: usize,
     /// Cluster time of the read.
     pub read_at: ClusterTime,
     /// `{_id: …}` of the last document, after which the next chunk starts. Without documents, the `after` of the range.
@@ -105,7 +105,7 @@ impl SnapshotReader {
     ///
     /// # Errors
     /// [`Error::Server`] and [`Error::Timeout`] by their class; [`Error::Reply`] (halt).
-    pub async fn exists(&self, collection: &str) -> Result<bool, Error> {
+    pub(crate) async fn exists(&self, collection: &str) -> Result<bool, Error> {
         let act = "look for a collection of the source";
         let command = doc! { "listCollections": 1, "nameOnly": true, "filter": { "name": collection } };
         let reply = within(self.timeout, act, self.database.run_command(command)).await?;
@@ -267,7 +267,7 @@ impl SnapshotReader {
     ///
     /// # Errors
     /// As [`SnapshotReader::cuts`].
-    pub async fn sample_ids(&self, collection: &str, n: usize) -> Result<Vec<RawDocumentBuf>, Error> {
+    pub(crate) async fn sample_ids(&self, collection: &str, n: usize) -> Result<Vec<RawDocumentBuf>, Error> {
         let mut ids = self.random_ids("choose random documents", collection, n).await?;
         ids.dedup();
         Ok(ids)

@@ -12,20 +12,20 @@ use crate::model::{Change, ClusterTime, Key, Namespace, Op};
 
 /// Documents as they were at one cluster time.
 #[derive(Debug)]
-pub struct Reread {
+pub(crate) struct Reread {
     /// When they were read.
-    pub read_at: ClusterTime,
+    pub(crate) read_at: ClusterTime,
     /// A repair for each, without a document if it does not exist; all of the version of a read at `read_at`.
-    pub changes: Vec<Change>,
+    pub(crate) changes: Vec<Change>,
     /// Bytes of the documents.
-    pub bytes: usize,
+    pub(crate) bytes: usize,
 }
 
 /// Reads documents by their `{_id: …}`, at or after the ticket's `not_before`. No `_id` may be named twice.
 ///
 /// # Errors
 /// As [`SnapshotReader::chunk`](super::SnapshotReader::chunk).
-pub async fn reread(
+pub(crate) async fn reread(
     source: &Source,
     collection: &str,
     ids: &[RawDocumentBuf],

@@ -87,7 +87,7 @@ impl Snapshot {
     }
 
     /// Begins no chunk while there is a reason.
-    pub fn hold_back(&self, reason: Option<String>) {
+    pub(crate) fn hold_back(&self, reason: Option<String>) {
         self.scheduler.hold_back(reason);
     }
 
@@ -97,7 +97,7 @@ impl Snapshot {
     }
 
     /// Why no chunk begins; `None` while nothing holds it back.
-    pub fn held_back(&self) -> Option<String> {
+    pub(crate) fn held_back(&self) -> Option<String> {
         self.scheduler.held_back()
     }
 

@@ -13,7 +13,7 @@ use super::{Exit, finding::Finding, print, setup::Setup};
 
 /// Check configuration, mapping, servers and data, and report all faults at once.
 #[derive(Debug, Args)]
-pub struct Check {
+pub(crate) struct Check {
     /// Check only the files.
     #[arg(long)]
     offline: bool,

@@ -20,7 +20,7 @@ use crate::{
 
 /// Say `ready`, or everything that stands in the way, each with its next step.
 #[derive(Debug, Args)]
-pub struct Check {
+pub(crate) struct Check {
     /// Judge only this unit: a collection, or `all` [default: every unit].
     #[arg(long)]
     unit: Option<String>,

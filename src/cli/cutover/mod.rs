@@ -12,7 +12,7 @@ use super::{Exit, setup::Setup};
 
 /// Decide whether reads may be cut over.
 #[derive(Debug, Subcommand)]
-pub enum Cutover {
+pub(crate) enum Cutover {
     /// Say `ready`, or everything that stands in the way, each with its next step.
     ///
     /// A unit is a collection, or `all` of them. The judgement is the one of the daemon, and rests on what it wrote to PostgreSQL;

@@ -13,7 +13,7 @@ use crate::{
 
 /// Give dead letters up, and record who did so and why.
 #[derive(Debug, Args)]
-pub struct Discard {
+pub(crate) struct Discard {
     #[command(flatten)]
     which: Which,
     /// The reason, in your words; it is recorded.

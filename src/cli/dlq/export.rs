@@ -24,7 +24,7 @@ use crate::{
 
 /// Write dead letters to a file or to standard output, one JSON object per line.
 #[derive(Debug, Args)]
-pub struct Export {
+pub(crate) struct Export {
     #[command(flatten)]
     which: Which,
     /// Export only letters in this state [default: open and parked]; may be repeated.

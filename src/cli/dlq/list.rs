@@ -11,7 +11,7 @@ use crate::{
 
 /// List dead letters, or group them by reason.
 #[derive(Debug, Args)]
-pub struct List {
+pub(crate) struct List {
     #[command(flatten)]
     which: Which,
     /// List only letters in this state [default: open and parked]; may be repeated.

@@ -17,7 +17,7 @@ use crate::postgres::Session;
 
 /// List, retry, discard or export dead letters.
 #[derive(Debug, Subcommand)]
-pub enum Dlq {
+pub(crate) enum Dlq {
     /// List dead letters, or group them by reason.
     List(list::List),
     /// Show everything about one dead letter, with its remedy.

@@ -20,7 +20,7 @@ use crate::{
 
 /// Read the documents of dead letters again, in their present state, and apply them.
 #[derive(Debug, Args)]
-pub struct Retry {
+pub(crate) struct Retry {
     #[command(flatten)]
     which: Which,
     /// Wait this long for the outcome; `0s` does not wait.

@@ -18,7 +18,7 @@ use crate::{
 
 /// Show everything about one dead letter, with its remedy.
 #[derive(Debug, Args)]
-pub struct Show {
+pub(crate) struct Show {
     /// The number of the letter, as `dlq list` prints it.
     id: i64,
     /// Include the document, as Extended JSON, or as base64 if that cannot carry it.

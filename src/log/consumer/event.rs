@@ -30,7 +30,7 @@ pub struct Fetched {
 
 impl Fetched {
     /// Returns the memory that the record takes.
-    pub fn size_bytes(&self) -> usize {
+    pub(crate) fn size_bytes(&self) -> usize {
         let parts = [&self.key, &self.value].into_iter().flatten().map(Vec::len).sum::<usize>();
         RECORD_BYTES + parts + self.headers.size_bytes()
     }

@@ -18,7 +18,8 @@ mod encode;
 use bson::raw::RawDocumentBuf;
 
 pub use decode::{counted_by, decode};
-pub use encode::{encode, encode_as, encode_control, encode_frontier};
+pub use encode::encode;
+pub use encode::{encode_as, encode_control, encode_frontier};
 
 use super::Headers;
 use crate::{
@@ -27,13 +28,13 @@ use crate::{
 };
 
 /// Version of this format, in the header `driftless.format`.
-pub const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 1;
 /// Longest text of a document inside a value. A longer document travels as base64, whose growth is known.
 ///
 /// 16 MiB of control characters would become 112 MiB of escapes. With this bound no record exceeds [`MAX_RECORD`].
-pub const MAX_TEXT: usize = 24 << 20;
+pub(crate) const MAX_TEXT: usize = 24 << 20;
 /// Size of the largest record: a document and its `_id` as base64 or text, 16 MiB each as MongoDB allows, and the rest.
-pub const MAX_RECORD: usize = 64 << 20;
+pub(crate) const MAX_RECORD: usize = 64 << 20;
 /// Longest text of a repeated part of the document: its `_id`, or the update description.
 const MAX_ASIDE: usize = 1 << 20;
 
@@ -46,9 +47,9 @@ pub mod header {
     /// An [`Op`](crate::model::Op), `frontier` or `control`.
     pub const OP: &str = "driftless.op";
     /// Cluster time up to which the document may contain operations, as `t.i`.
-    pub const UPPER: &str = "driftless.upper";
+    pub(crate) const UPPER: &str = "driftless.upper";
     /// UUID of the collection: 32 hexadecimal digits.
-    pub const UUID: &str = "driftless.uuid";
+    pub(crate) const UUID: &str = "driftless.uuid";
     /// Generation of the publisher, decimal.
     pub const PUBLISHER: &str = "driftless.publisher";
     /// [`BSON`] if the value of a change is BSON; absent if it is JSON.
@@ -56,7 +57,7 @@ pub mod header {
     /// A version that the change replaces although it is higher, as [`VERSION`]; only where a repair says so.
     pub const REPLACES: &str = "driftless.replaces";
     /// See [`CODEC`].
-    pub const BSON: &[u8] = b"bson";
+    pub(crate) const BSON: &[u8] = b"bson";
     /// Marks a dead letter that an earlier version published again without its publisher; no frontier counts it.
     pub const RETRY: &str = "driftless.retry";
 }
@@ -108,11 +109,11 @@ pub struct FrontierRecord {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Malformed {
     /// The reason for the dead letter.
-    pub reason: Reason,
+    pub(crate) reason: Reason,
     /// The faulty part.
     pub detail: String,
     /// [`Class::Poison`], but [`Class::Halt`] for a record of a newer format, because a dead letter would lose a valid change.
-    pub class: Class,
+    pub(crate) class: Class,
 }
 
 impl Malformed {

@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// The task that reads the shared state.
-pub struct OverviewRole {
+pub(crate) struct OverviewRole {
     config: Arc<Config>,
     collections: Vec<String>,
     overview: Overview,
@@ -45,7 +45,7 @@ const LEAVE_TIMEOUT: Duration = Duration::from_secs(1);
 impl OverviewRole {
     /// Creates the task for these collections, in a process with these roles. A process that only runs the source does not depend
     /// on PostgreSQL, so it judges nothing.
-    pub fn new(
+    pub(crate) fn new(
         config: &Arc<Config>,
         collections: Vec<String>,
         overview: Overview,
@@ -62,7 +62,7 @@ impl OverviewRole {
     }
 
     /// Reads the shared state until cancelled. While PostgreSQL is away, the overview shows that.
-    pub async fn run(mut self, cancel: CancellationToken) {
+    pub(crate) async fn run(mut self, cancel: CancellationToken) {
         let mut session = None;
         let mut interval = tokio::time::interval(POLL_INTERVAL);
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

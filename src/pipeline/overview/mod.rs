@@ -12,7 +12,7 @@ use std::{
 
 use serde::Serialize;
 
-pub use self::look::OverviewRole;
+pub(crate) use self::look::OverviewRole;
 use super::facts::{Plans, plans};
 use crate::{
     config::Config,
@@ -30,27 +30,27 @@ use crate::{
 
 /// One collection, as every process sees it.
 #[derive(Clone, Debug, Serialize)]
-pub struct CollectionOverview {
+pub(crate) struct CollectionOverview {
     /// Its facts.
     #[serde(flatten)]
-    pub facts: CollectionFacts,
+    pub(crate) facts: CollectionFacts,
     /// The numbers that apply; see [`Evidence::found`].
-    pub proof: Option<Proof>,
+    pub(crate) proof: Option<Proof>,
     /// The evidence of the last passes.
-    pub evidence: Evidence,
+    pub(crate) evidence: Evidence,
 }
 
 /// The state that was read last.
 #[derive(Clone, Debug, Default)]
-pub struct Seen {
+pub(crate) struct Seen {
     /// Time of the read; `None` before the first read and while PostgreSQL is away.
-    pub at: Option<Instant>,
+    pub(crate) at: Option<Instant>,
     /// The mapped collections.
-    pub collections: Vec<CollectionOverview>,
+    pub(crate) collections: Vec<CollectionOverview>,
     /// Their partitions.
-    pub partitions: Vec<PartitionStatus>,
+    pub(crate) partitions: Vec<PartitionStatus>,
     /// Open dead letters by reason.
-    pub dead_letters_by_reason: BTreeMap<String, u64>,
+    pub(crate) dead_letters_by_reason: BTreeMap<String, u64>,
     /// The processes of the migration.
     pub(crate) processes: Vec<Process>,
     /// The name of this process.
@@ -69,11 +69,11 @@ struct JudgementBounds {
 
 /// The shared view. Cheap to clone.
 #[derive(Clone, Default)]
-pub struct Overview(Arc<Mutex<Seen>>);
+pub(crate) struct Overview(Arc<Mutex<Seen>>);
 
 impl Overview {
     /// Returns the state that was read last.
-    pub fn read(&self) -> Seen {
+    pub(crate) fn read(&self) -> Seen {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -82,7 +82,7 @@ impl Overview {
     }
 
     /// Sets the plan against which rows are compared from now on.
-    pub fn compiled(&self, plan: &Plan) {
+    pub(crate) fn compiled(&self, plan: &Plan) {
         let plans = plans(plan);
         self.write(|seen| seen.plans = plans);
     }
@@ -94,7 +94,7 @@ impl Overview {
     }
 
     /// Returns the verdict as of now; `None` in a process that does not read the shared state.
-    pub fn judge(&self, status: &Status) -> Option<Judged> {
+    pub(crate) fn judge(&self, status: &Status) -> Option<Judged> {
         let seen = self.read();
         let bounds = seen.bounds?.verdict;
         let mut troubles = Vec::new();
@@ -125,7 +125,7 @@ impl Overview {
     }
 
     /// Judges every unit as of now; `None` in a process that does not read the shared state.
-    pub fn gates(&self, status: &Status) -> Option<Vec<Gate>> {
+    pub(crate) fn gates(&self, status: &Status) -> Option<Vec<Gate>> {
         let seen = self.read();
         let bounds = seen.bounds?.gate;
         Some(gate::judge(&seen.facts(status, &bounds), &bounds))

@@ -23,7 +23,7 @@ const LAST_PUBLISH_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl SourceRole {
     /// Runs until cancelled.
-    pub async fn run(self, cancel: CancellationToken) {
+    pub(crate) async fn run(self, cancel: CancellationToken) {
         metrics::gauge!(names::SOURCE_LEADER).set(0);
         for collection in self.collections.keys() {
             // Counters are born at 0, so that their first step is seen as one.

@@ -24,4 +24,4 @@ mod snapshot_lines;
 mod snapshots;
 mod term;
 
-pub use self::role::SourceRole;
+pub(crate) use self::role::SourceRole;

@@ -12,15 +12,15 @@ use crate::{
 };
 
 /// Reads MongoDB and writes the log.
-pub struct SourceRole {
+pub(crate) struct SourceRole {
     /// The configuration.
-    pub config: Arc<Config>,
+    pub(crate) config: Arc<Config>,
     /// The mapped collections, and what to do when one is dropped.
-    pub collections: BTreeMap<String, OnDrop>,
+    pub(crate) collections: BTreeMap<String, OnDrop>,
     /// Where this role reports its state.
-    pub status: Status,
+    pub(crate) status: Status,
     /// This process's view of the target, if it reads the target: a snapshot waits for a sink that is far behind.
-    pub overview: Overview,
+    pub(crate) overview: Overview,
 }
 
 impl SourceRole {
