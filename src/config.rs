@@ -306,6 +306,11 @@ pub(crate) struct ReconcileConfig {
     /// the guard can see is found by the next baseline only.
     #[serde(deserialize_with = "duration")]
     pub(crate) baseline_max_age: Duration,
+    /// How often all rows of the tables with foreign keys are looked at for rows that lack their parent.
+    #[serde(deserialize_with = "duration")]
+    pub(crate) integrity_every: Duration,
+    /// The most rows per second of such a look; 0 means no limit.
+    pub(crate) integrity_rate: u64,
 }
 
 impl Default for ReconcileConfig {
@@ -316,6 +321,8 @@ impl Default for ReconcileConfig {
             wait: Duration::from_secs(30),
             fresh: Duration::from_secs(60),
             max_staleness: Duration::from_secs(10),
+            integrity_every: Duration::from_secs(3_600),
+            integrity_rate: 20_000,
             baseline_max_age: Duration::from_hours(24),
         }
     }

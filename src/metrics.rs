@@ -85,6 +85,10 @@ pub(crate) const RECONCILE_DOCUMENTS: &str = "driftless_reconcile_documents_tota
 pub(crate) const RECONCILE_TIMESTAMP: &str = "driftless_reconcile_timestamp_seconds";
 /// `{collection}` How often did drift disappear without a cause? Each case is a fault of the watermark.
 pub(crate) const DRIFT_HEALED: &str = "driftless_drift_healed_total";
+/// `{table, constraint}` How many rows lacked their parent at the last complete look?
+pub(crate) const ORPHANS: &str = "driftless_orphans";
+/// `{table, constraint}` When did the last complete look at this foreign key begin?
+pub(crate) const INTEGRITY_TIMESTAMP: &str = "driftless_integrity_timestamp_seconds";
 
 /// Registers the help text and the unit of each metric.
 pub(crate) fn describe() {
@@ -130,4 +134,6 @@ pub(crate) fn describe() {
     describe_counter!(RECONCILE_DOCUMENTS, "Documents compared.");
     describe_gauge!(RECONCILE_TIMESTAMP, Unit::Seconds, "End of the last pass.");
     describe_counter!(DRIFT_HEALED, "Drift that disappeared without a cause.");
+    describe_gauge!(ORPHANS, "Rows without their parent at the last complete look.");
+    describe_gauge!(INTEGRITY_TIMESTAMP, Unit::Seconds, "Beginning of the last complete look at a foreign key.");
 }

@@ -5,6 +5,7 @@ mod cutover;
 mod dlq;
 mod finding;
 mod guard;
+mod integrity;
 mod preview;
 mod print;
 mod reconcile;
@@ -72,6 +73,8 @@ pub(crate) enum Command {
     /// Record or refuse every write to the mapped tables that is not the sink's.
     #[command(subcommand)]
     Guard(guard::Guard),
+    /// Look for rows whose parent is missing.
+    Integrity(integrity::Integrity),
     /// Prepare the target.
     #[command(subcommand)]
     Schema(schema::Schema),
@@ -130,6 +133,7 @@ impl Cli {
             Command::Reconcile(reconcile) => reconcile.execute(config).await,
             Command::Cutover(cutover) => cutover.execute(config).await,
             Command::Guard(guard) => guard.execute(config).await,
+            Command::Integrity(integrity) => integrity.execute(config).await,
             Command::Schema(schema) => schema.execute(config).await,
             Command::Dlq(dlq) => dlq.execute(config).await,
         }

@@ -9,6 +9,7 @@ mod error;
 pub(crate) mod facts;
 mod fit;
 pub(crate) mod identity;
+mod integrity;
 mod log_watch;
 mod overview;
 mod reconciler;
@@ -18,6 +19,7 @@ mod source;
 pub(crate) use self::{
     attempts::{attempts, halt},
     fit::namespaces,
+    integrity::{Dangling, Integrity, integrity},
     reconciler::Comparison,
 };
 pub(crate) use self::{

@@ -11,7 +11,9 @@ use super::{
     Error, Overview, attempts,
     drift::Known,
     fit::{Fit, find, outdated},
-    halt, namespaces,
+    halt,
+    integrity::IntegrityTask,
+    namespaces,
 };
 use crate::{
     config::Config,
@@ -48,9 +50,9 @@ pub(crate) struct ReconcilerRole {
 /// Both sides, ready to be compared.
 pub(crate) struct Comparison {
     source: source::SnapshotReader,
-    target: Postgres,
+    pub(super) target: Postgres,
     session: Session,
-    prepared: Prepared,
+    pub(super) prepared: Prepared,
     watch: Watch,
     topics: Topics,
     bounds: Bounds,
@@ -195,6 +197,9 @@ impl ReconcilerRole {
         let mut tasks = Tasks::new();
         let samples = Samples { config: self.config.clone(), comparison: comparison.clone() };
         tasks.spawn("samples", samples.run());
+        let integrity =
+            IntegrityTask { config: self.config.clone(), comparison: comparison.clone(), lead: lead.clone() };
+        tasks.spawn("integrity", async move { Ok(integrity.run().await?) });
         tasks.failure().await.map_or(Ok(()), Err)
     }
 

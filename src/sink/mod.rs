@@ -39,6 +39,7 @@ mod prepared;
 mod progress;
 mod rate_limiter;
 mod report;
+pub(crate) mod row_documents;
 mod rows;
 mod statements;
 mod stored_offsets;

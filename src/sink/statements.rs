@@ -27,6 +27,7 @@ use crate::mapping::{
 use super::{
     guards::{AllFound, Guard},
     owner_statements::OwnerStatements,
+    row_documents::RowDocuments,
 };
 use crate::postgres::{
     Error,
@@ -83,6 +84,8 @@ pub(crate) struct TableStatements {
     pub(crate) erase: Option<String>,
     /// The same ids as array, then the key columns of the rows that stay; only for such a child.
     pub(crate) prune: Option<String>,
+    /// The way from a row to its document.
+    pub(crate) documents: RowDocuments,
     /// Only for a table whose rows are remembered in the owner table.
     pub(crate) owned: Option<OwnerStatements>,
     /// Ordinals (`int4[]`), then columns as arrays; gives ordinal, whether the row is missing, names of differing columns.
@@ -182,6 +185,7 @@ impl TableStatements {
             orphaned_children: sql.orphaned_children(),
             erase: by_id.map(|column| sql.erase(column)),
             prune: child.map(|column| sql.prune(column)),
+            documents: RowDocuments::new(sql),
             owned,
             compare: sql.compare(),
             extra: child.map(|column| sql.extra(column)),

@@ -7,12 +7,16 @@ mod document_rows;
 mod extra_rows;
 mod printer;
 mod reader;
+mod references;
+mod row_documents;
 
 pub(crate) use self::{
     checks::{Checks, Violation},
     document_rows::ShownRow,
     printer::print_rows,
     reader::{DocumentId, Entry, WaitingLetter},
+    references::{Reference, RowKey, references},
+    row_documents::{NamedRow, owners},
 };
 pub use self::{
     comparison::Difference,

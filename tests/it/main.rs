@@ -5,6 +5,7 @@ mod data;
 mod demo;
 mod dlq;
 mod guard;
+mod integrity;
 mod log;
 mod sink;
 mod snapshot;

@@ -11,6 +11,8 @@ CREATE TABLE driftless.guard (
     -- What the triggers and the files of the table were at the last look; whatever changes it is a break.
     fingerprint  text,
     looked_at    timestamptz,
+    -- How many foreign writes could not be recorded when the proof was voided for that.
+    lost         bigint  NOT NULL DEFAULT 0,
     who          text    NOT NULL,
     PRIMARY KEY (migration, relation)
 );
@@ -30,14 +32,14 @@ CREATE TABLE driftless.foreign_write (
     who         text    NOT NULL,
     application text,
     client      text,
+    -- When a new baseline of the table's collections was asked for, because the keys are not known.
+    voided_at   timestamptz,
     -- When everything that it touched had been compared again; NULL: it voids the proof.
     judged_at   timestamptz
 );
 CREATE INDEX foreign_write_open ON driftless.foreign_write (migration, id) WHERE judged_at IS NULL;
 -- Counts foreign writes that could not be recorded, whatever becomes of their transactions: each voids every proof.
 CREATE SEQUENCE driftless.foreign_write_lost AS bigint MINVALUE 0 START 0;
--- How many of them have voided the proofs.
-ALTER TABLE driftless.identity ADD COLUMN foreign_writes_lost bigint NOT NULL DEFAULT 0;
 
 -- The functions behind the triggers of the guard. Arguments: migration, relation, mode, most rows whose keys are kept, then the
 -- columns that name a row. They run with the rights of their owner, because the writer has none in this schema.
@@ -119,21 +121,33 @@ BEGIN
 END $$;
 REVOKE ALL ON FUNCTION driftless.guard(), driftless.guard_end() FROM PUBLIC;
 
--- Foreign keys of the mapped tables: when all rows were looked at last, and how many lack their parent.
+-- How many foreign writes could not be recorded. A role that only reads may ask, too.
+CREATE FUNCTION driftless.foreign_writes_lost() RETURNS bigint LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'SELECT CASE WHEN is_called THEN last_value + 1 ELSE 0 END FROM driftless.foreign_write_lost';
+
+-- Foreign keys of the mapped tables, and of others that refer to one: when all rows were looked at last, and how many lack their
+-- parent.
 CREATE TABLE driftless.integrity (
     migration   integer NOT NULL REFERENCES driftless.identity (id) ON DELETE CASCADE,
+    -- `schema.table`, each quoted where needed; and so is `parent`.
     relation    text    NOT NULL,
     constraint_name text NOT NULL,
     parent      text    NOT NULL,
-    -- Where the look under way goes on (a primary key as text); NULL: none is under way.
-    after       text[],
+    -- The look under way: when it began (NULL: none is), where it goes on (a primary key as text; NULL: at the first row), what it
+    -- has counted.
     began_at    timestamptz,
+    after       text[],
+    rows_so_far bigint  NOT NULL DEFAULT 0,
+    orphans_so_far bigint NOT NULL DEFAULT 0,
+    -- The last complete look: when it began, because each row was looked at then or later.
     looked_at   timestamptz,
     rows        bigint  NOT NULL DEFAULT 0,
     orphans     bigint  NOT NULL DEFAULT 0,
+    -- Why there is no complete look; NULL: there is nothing in the way.
+    waits_for   text,
     PRIMARY KEY (migration, relation, constraint_name)
 );
--- The first rows that lack their parent, by primary key, of the last look; kept to a bound for each foreign key.
+-- The first rows that lack their parent, by primary key; kept to a bound for each foreign key.
 CREATE TABLE driftless.orphan (
     migration   integer NOT NULL REFERENCES driftless.identity (id) ON DELETE CASCADE,
     relation    text    NOT NULL,
@@ -143,5 +157,6 @@ CREATE TABLE driftless.orphan (
     collection  integer REFERENCES driftless.collection (id) ON DELETE CASCADE,
     key         bytea,
     found_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
+    confirmed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (migration, relation, constraint_name, row_key)
 );

@@ -98,7 +98,7 @@ impl CollectionPlan {
     }
 
     /// The paths that a column of a table takes its value from, by name.
-    pub(crate) fn paths_of(&self, table: &TableName, column: &str) -> Vec<&str> {
+    pub fn paths_of(&self, table: &TableName, column: &str) -> Vec<&str> {
         let at = |table_at: usize| self.tables.get(table_at).is_some_and(|plan| plan.table == *table);
         self.program.paths_of(&at, column)
     }
