@@ -294,6 +294,10 @@ pub(crate) struct ReconcileConfig {
     /// Longest wait until the sink has applied the documents that a pass has read.
     #[serde(deserialize_with = "duration", alias = "settle")]
     pub(crate) wait: Duration,
+    /// Changed documents that may wait to be compared. More are read from the change stream only when there is room again.
+    pub(crate) pending_keys: usize,
+    /// Memory that they may take.
+    pub(crate) pending_bytes: ByteSize,
     /// Age after which a proof is no longer valid.
     #[serde(deserialize_with = "duration")]
     pub(crate) fresh: Duration,
@@ -319,6 +323,8 @@ impl Default for ReconcileConfig {
             interval: Duration::from_secs(10),
             sample: 500,
             wait: Duration::from_secs(30),
+            pending_keys: 100_000,
+            pending_bytes: ByteSize::mib(32),
             fresh: Duration::from_secs(60),
             max_staleness: Duration::from_secs(10),
             integrity_every: Duration::from_secs(3_600),

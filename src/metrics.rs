@@ -77,8 +77,12 @@ pub(crate) const PARKED: &str = "driftless_parked_documents";
 
 /// `{collection, kind}` How many documents did the last pass find missing, extra or different?
 pub(crate) const DRIFT_DOCUMENTS: &str = "driftless_drift_documents";
-/// `{collection}` How many documents could the last pass not judge yet?
+/// `{collection}` How many documents could not be judged when they were last looked at?
 pub(crate) const UNDECIDED_DOCUMENTS: &str = "driftless_undecided_documents";
+/// `{collection}` How many documents were undecided, and decided by a later look?
+pub(crate) const UNDECIDED_RESOLVED: &str = "driftless_undecided_resolved_total";
+/// `{collection}` Up to which cluster time is every changed document judged (V)?
+pub(crate) const VERIFIED_TIMESTAMP: &str = "driftless_verified_timestamp_seconds";
 /// `{collection}` How many documents have been compared?
 pub(crate) const RECONCILE_DOCUMENTS: &str = "driftless_reconcile_documents_total";
 /// `{collection}` When did the last pass end?
@@ -130,7 +134,9 @@ pub(crate) fn describe() {
     describe_counter!(MAPPING_LOSSES, "Losses of the mapping in documents that were written, by kind.");
     describe_gauge!(PARKED, "Documents that wait for a parent or a unique value.");
     describe_gauge!(DRIFT_DOCUMENTS, "Documents found missing, extra or different by the last pass.");
-    describe_gauge!(UNDECIDED_DOCUMENTS, "Documents that the last pass could not judge yet.");
+    describe_gauge!(UNDECIDED_DOCUMENTS, "Documents that could not be judged when they were last looked at.");
+    describe_counter!(UNDECIDED_RESOLVED, "Documents that were undecided, and decided by a later look.");
+    describe_gauge!(VERIFIED_TIMESTAMP, Unit::Seconds, "Cluster time up to which every changed document is judged.");
     describe_counter!(RECONCILE_DOCUMENTS, "Documents compared.");
     describe_gauge!(RECONCILE_TIMESTAMP, Unit::Seconds, "End of the last pass.");
     describe_counter!(DRIFT_HEALED, "Drift that disappeared without a cause.");

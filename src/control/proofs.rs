@@ -7,9 +7,20 @@
 //! ```
 //! Only the leader of the reconcilers writes here, through the session that holds the lead.
 
+use std::time::Duration;
+
+use bson::{raw::RawDocumentBuf, rawdoc};
+use tokio_postgres::Row;
+
 use crate::{
-    model::ClusterTime,
-    postgres::{Error, Session, identity::OURS, session::Param},
+    model::{ClusterTime, Frontier, Key, ResumeToken},
+    postgres::{
+        Error, Session,
+        identity::OURS,
+        session::{Param, field},
+    },
+    sink::checkpoint,
+    target::DocumentId,
 };
 
 /// A collection and the plan that it is compared under.
@@ -51,12 +62,15 @@ pub(crate) async fn plan(session: &Session, planned: &[Planned]) -> Result<(), E
                     void_at = clock_timestamp(), updated_at = clock_timestamp() \
               WHERE p.plan <> excluded.plan"
         );
-        session.execute(act, &sql, &[&collections, &plans, &OTHER_PLAN]).await
+        session.execute(act, &sql, &[&collections, &plans, &OTHER_PLAN]).await?;
+        let sql = "DELETE FROM driftless.undecided AS u USING driftless.proof AS p \
+                    WHERE p.collection = u.collection AND p.collection = ANY ($1) AND p.since_t IS NULL";
+        session.execute(act, sql, &[&collections]).await
     };
     session.transaction(act, true, begun).await.map(|_| ())
 }
 
-/// Records since when the change stream gives every change of these collections; one that it already follows keeps its time.
+/// Records that the change stream gives every change of these collections behind `since`; one that it follows keeps its time.
 ///
 /// # Errors
 /// [`Error::Statement`] by its cause.
@@ -68,21 +82,194 @@ pub async fn follow(session: &Session, collections: &[i32], since: ClusterTime) 
     Ok(())
 }
 
-/// Voids the proof of collections: no pass counts, and the one under way is dropped. With `lost`, changes may have been missed, so
-/// nothing is followed any more until [`follow`] is called again.
+/// Behind which time the change stream gives every change of a collection whose proof is void.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Since {
+    /// As before: no change was missed.
+    AsBefore,
+    /// Behind this time: what lies before it is of another collection.
+    Time(ClusterTime),
+    /// Changes may have been missed, so nothing is followed until [`follow`] is called again.
+    Unknown,
+}
+
+/// Voids the proof of collections: no pass counts, and the one under way is dropped.
 ///
 /// # Errors
 /// [`Error::Statement`] by its cause.
-pub async fn void(session: &Session, collections: &[i32], because: &str, lost: bool) -> Result<(), Error> {
-    let lost = if lost {
-        ", since_t = NULL, since_i = NULL, verified_t = NULL, verified_i = NULL, verified_at = NULL"
-    } else {
-        ""
+pub(crate) async fn void(session: &Session, collections: &[i32], because: &str, since: Since) -> Result<(), Error> {
+    let time = match since {
+        Since::Time(time) => Some(time),
+        Since::AsBefore | Since::Unknown => None,
+    };
+    let reset = match since {
+        Since::AsBefore | Since::Time(_) => "since_t = coalesce($3, since_t), since_i = coalesce($4, since_i)",
+        Since::Unknown => {
+            "since_t = $3, since_i = $4, verified_t = NULL, verified_i = NULL, verified_at = NULL, undecided = 0, \
+             undecided_t = NULL, undecided_i = NULL"
+        }
     };
     let sql = format!(
-        "UPDATE driftless.proof SET {NO_PASS}{lost}, void_because = $2, void_at = clock_timestamp(), \
+        "UPDATE driftless.proof SET {NO_PASS}, {reset}, void_because = $2, void_at = clock_timestamp(), \
                 updated_at = clock_timestamp() WHERE collection = ANY ($1)"
     );
-    session.execute("void a proof", &sql, &[&collections, &session.storable(because)]).await?;
+    let (t, i) = (time.map(|time| i64::from(time.t)), time.map(|time| i64::from(time.i)));
+    session.execute("void a proof", &sql, &[&collections, &session.storable(because), &t, &i]).await?;
+    if since == Since::Unknown {
+        let sql = "DELETE FROM driftless.undecided WHERE collection = ANY ($1)";
+        session.execute("forget undecided documents", sql, &[&collections]).await?;
+    }
     Ok(())
+}
+
+/// Reads which of these collections the change stream follows.
+///
+/// # Errors
+/// [`Error::Statement`] by its cause.
+pub(crate) async fn followed(session: &Session, collections: &[i32]) -> Result<Vec<i32>, Error> {
+    let act = "read which collections are followed";
+    let sql = "SELECT collection FROM driftless.proof WHERE collection = ANY ($1) AND since_t IS NOT NULL";
+    session.query(act, sql, &[&collections]).await?.iter().map(|row| field(row, 0, act)).collect()
+}
+
+/// How far the keys of a collection are judged.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Advance {
+    /// The collection.
+    pub(crate) collection: i32,
+    /// Every key that changed before this is judged; `None` while the collection is not followed.
+    pub(crate) verified: Option<Frontier>,
+    /// How long ago everything that had happened was before that; `None` while that is not known.
+    pub(crate) age: Option<Duration>,
+    /// Keys that judgements have left undecided.
+    pub(crate) undecided: usize,
+    /// The first change that is not judged.
+    pub(crate) oldest: Option<ClusterTime>,
+    /// Why the proof does not advance.
+    pub(crate) waits_for: Option<String>,
+}
+
+/// Records how far the keys of collections are judged. No frontier goes backwards.
+///
+/// # Errors
+/// [`Error::Statement`] by its cause.
+pub(crate) async fn advance(session: &Session, advances: &[Advance]) -> Result<(), Error> {
+    let sql = "UPDATE driftless.proof AS p \
+                  SET (verified_t, verified_i) = (SELECT t, i FROM (VALUES (p.verified_t, p.verified_i), (e.t, e.i)) AS v(t, i) \
+                                                   WHERE t IS NOT NULL ORDER BY t DESC, i DESC LIMIT 1), \
+                      verified_at = greatest(p.verified_at, clock_timestamp() - e.age * interval '1 second'), \
+                      undecided = e.undecided, undecided_t = e.oldest_t, undecided_i = e.oldest_i, \
+                      waits_for = e.waits_for, updated_at = clock_timestamp() \
+                 FROM unnest($1::int4[], $2::int8[], $3::int8[], $4::float8[], $5::int8[], $6::int8[], $7::int8[], $8::text[]) \
+                      AS e(collection, t, i, age, undecided, oldest_t, oldest_i, waits_for) \
+                WHERE p.collection = e.collection";
+    let each = |of: fn(&Advance) -> i64| advances.iter().map(of).collect::<Vec<_>>();
+    let maybe = |of: fn(&Advance) -> Option<i64>| advances.iter().map(of).collect::<Vec<_>>();
+    let collections: Vec<i32> = advances.iter().map(|advance| advance.collection).collect();
+    let ages: Vec<_> = advances.iter().map(|advance| advance.age.map(|age| age.as_secs_f64())).collect();
+    let reasons = advances.iter().map(|advance| advance.waits_for.as_ref().map(|reason| session.storable(reason)));
+    let params: [Param<'_>; 8] = [
+        &collections,
+        &maybe(|advance| advance.verified.map(|verified| i64::from(verified.0.t))),
+        &maybe(|advance| advance.verified.map(|verified| i64::from(verified.0.i))),
+        &ages,
+        &each(|advance| i64::try_from(advance.undecided).unwrap_or(i64::MAX)),
+        &maybe(|advance| advance.oldest.map(|oldest| i64::from(oldest.t))),
+        &maybe(|advance| advance.oldest.map(|oldest| i64::from(oldest.i))),
+        &reasons.collect::<Vec<_>>(),
+    ];
+    session.execute("record what is verified", sql, &params).await?;
+    Ok(())
+}
+
+/// Reads the token behind which every key is judged; `None` if there is none that this version can read.
+///
+/// # Errors
+/// [`Error::Statement`] by its cause.
+pub(crate) async fn token(session: &Session) -> Result<Option<ResumeToken>, Error> {
+    let act = "read the place of the delta";
+    let sql = format!("SELECT token FROM driftless.delta WHERE {OURS}");
+    let Some(row) = session.query_opt(act, &sql, &[&session.prefix()]).await? else { return Ok(None) };
+    let data: String = field(&row, 0, act)?;
+    Ok(ResumeToken::from_raw(&rawdoc! { "_data": data }).ok())
+}
+
+/// Records the token behind which every key is judged or stored.
+///
+/// # Errors
+/// [`Error::Statement`] by its cause.
+pub(crate) async fn store_token(session: &Session, token: &ResumeToken) -> Result<(), Error> {
+    let sql = "INSERT INTO driftless.delta (migration, token, token_t, token_i) \
+               SELECT id, $2, $3, $4 FROM driftless.identity WHERE prefix = $1 \
+               ON CONFLICT (migration) DO UPDATE SET token = excluded.token, token_t = excluded.token_t, \
+                      token_i = excluded.token_i, stored_at = excluded.stored_at";
+    let (data, time) = (token.raw().get_str("_data").unwrap_or_default(), token.time());
+    let params: [Param<'_>; 4] = [&session.prefix(), &data, &i64::from(time.t), &i64::from(time.i)];
+    session.execute("record the place of the delta", sql, &params).await?;
+    Ok(())
+}
+
+/// Forgets the place of the change stream, from which it cannot go on.
+///
+/// # Errors
+/// [`Error::Statement`] by its cause.
+pub(crate) async fn forget_token(session: &Session) -> Result<(), Error> {
+    let sql = format!("DELETE FROM driftless.delta WHERE {OURS}");
+    session.execute("forget the place of the delta", &sql, &[&session.prefix()]).await?;
+    Ok(())
+}
+
+/// Stores documents that could not be judged, each with the time from which it is not: in the transaction of the chunk, or of the
+/// token that leaves their changes behind.
+///
+/// # Errors
+/// [`Error::Statement`] by its cause.
+pub(crate) async fn store_undecided(
+    session: &Session,
+    collection: i32,
+    documents: &[(DocumentId, ClusterTime)],
+) -> Result<(), Error> {
+    let sql = "INSERT INTO driftless.undecided (collection, key, target, since_t, since_i) \
+               SELECT $1, e.* FROM unnest($2::bytea[], $3::bytea[], $4::int8[], $5::int8[]) AS e \
+               ON CONFLICT DO NOTHING";
+    let keys: Vec<&[u8]> = documents.iter().map(|(document, _)| document.key.as_bytes()).collect();
+    let targets: Vec<Option<&[u8]>> = documents.iter().map(|(document, _)| target(document)).collect();
+    let t: Vec<i64> = documents.iter().map(|(_, since)| i64::from(since.t)).collect();
+    let i: Vec<i64> = documents.iter().map(|(_, since)| i64::from(since.i)).collect();
+    session.execute("store undecided documents", sql, &[&collection, &keys, &targets, &t, &i]).await?;
+    Ok(())
+}
+
+/// The `{_id: …}` of a document, where its key does not hold it.
+fn target(document: &DocumentId) -> Option<&[u8]> {
+    document.id.as_ref().filter(|_| document.key.is_hashed()).map(|id| id.as_bytes())
+}
+
+/// Forgets documents that are judged now.
+///
+/// # Errors
+/// [`Error::Statement`] by its cause.
+pub(crate) async fn forget_undecided(session: &Session, collection: i32, keys: &[Key]) -> Result<(), Error> {
+    let sql = "DELETE FROM driftless.undecided WHERE collection = $1 AND key = ANY ($2)";
+    let keys: Vec<&[u8]> = keys.iter().map(Key::as_bytes).collect();
+    session.execute("forget undecided documents", sql, &[&collection, &keys]).await?;
+    Ok(())
+}
+
+/// Reads the stored documents of a collection that could not be judged, each with the time from which it is not.
+///
+/// # Errors
+/// [`Error::Statement`] by its cause.
+pub(crate) async fn undecided(session: &Session, collection: i32) -> Result<Vec<(DocumentId, ClusterTime)>, Error> {
+    let act = "read undecided documents";
+    let sql = "SELECT key, target, since_t, since_i FROM driftless.undecided WHERE collection = $1";
+    let rows = session.query(act, sql, &[&collection]).await?;
+    let document = |row: &Row| {
+        let key = Key::from_bytes(field(row, 0, act)?);
+        let target = field::<Option<Vec<u8>>>(row, 1, act)?;
+        let id = key.to_id().or_else(|| target.and_then(|bytes| RawDocumentBuf::from_bytes(bytes).ok()));
+        let since = checkpoint::cluster_time(field(row, 2, act)?, field(row, 3, act)?).unwrap_or_default();
+        Ok((DocumentId { key, id }, since))
+    };
+    rows.iter().map(document).collect()
 }

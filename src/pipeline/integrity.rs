@@ -198,8 +198,8 @@ impl IntegrityTask {
     /// [`Error::Statement`], where the session is lost or the state cannot be written.
     pub(super) async fn run(self) -> Result<(), Error> {
         let Self { config, comparison, lead } = self;
-        let prepared = &comparison.prepared;
-        let session = comparison.target.open(Purpose::Read).await?;
+        let prepared = &comparison.both.prepared;
+        let session = comparison.both.target.open(Purpose::Read).await?;
         let references = references(&session, prepared.all()).await?;
         integrity::register(&*lead.session().await, &references).await?;
         let rate = config.reconcile.integrity_rate;

@@ -3,7 +3,11 @@
 //! The leader runs its tasks beside each other. Each has sessions of its own to read with; what it records goes through the
 //! session that holds the lead.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio_util::sync::CancellationToken;
 
@@ -26,10 +30,10 @@ use crate::{
     mapping::{CollectionFile, MappingFile},
     metrics as names,
     model::Key,
-    postgres::{self, Postgres, Purpose, Session, Watch},
-    reconcile::{self, Bounds, Coverage, Report, SourceCollection, TargetCollection},
-    sink::Prepared,
-    source::{self, Limits, Source},
+    postgres::{self, Purpose, Session, Watch},
+    reconcile::{self, Both, Bounds, Coverage, Delta, DeltaBounds, Report},
+    retry::{Backoff, Stalls},
+    source::{Limits, OnDrop, Scope, Source},
     status::{Phase, Role, Status},
     target::{self, Entry},
     tasks::Tasks,
@@ -49,12 +53,9 @@ pub(crate) struct ReconcilerRole {
 
 /// Both sides, ready to be compared.
 pub(crate) struct Comparison {
-    source: source::SnapshotReader,
-    pub(super) target: Postgres,
+    pub(super) both: Arc<Both>,
     session: Session,
-    pub(super) prepared: Prepared,
     watch: Watch,
-    topics: Topics,
     bounds: Bounds,
 }
 
@@ -83,7 +84,9 @@ impl Comparison {
             epoch: config.source.epoch,
             findings: Bounds::FINDINGS,
         };
-        Ok(Self { source: source.reader(), target, session, prepared, watch, topics, bounds })
+        let reader = source.reader();
+        let both = Arc::new(Both { source, reader, target, prepared, topics, bounds });
+        Ok(Self { both, session, watch, bounds })
     }
 
     /// Lists more findings in its reports, or fewer. A stored result stays within [`Bounds::FINDINGS`].
@@ -95,12 +98,12 @@ impl Comparison {
 
     /// The mapped collections, by place.
     pub(crate) fn collections(&self) -> Vec<String> {
-        self.prepared.all().collections().iter().map(|plan| plan.collection.clone()).collect()
+        self.both.prepared.all().collections().iter().map(|plan| plan.collection.clone()).collect()
     }
 
     /// The collections, by place, with their plans.
     fn planned(&self) -> Vec<Planned> {
-        let plans = self.prepared.all().collections().iter().zip(self.prepared.ids());
+        let plans = self.both.prepared.all().collections().iter().zip(self.both.prepared.ids());
         plans.map(|(plan, id)| Planned { collection: *id, plan: plan.digest() }).collect()
     }
 
@@ -109,17 +112,8 @@ impl Comparison {
     /// # Errors
     /// Those of either side.
     pub(crate) async fn pass(&self, collection: usize, coverage: Coverage) -> Result<Option<Report>, Error> {
-        // In the order of the plan, from which the topics were made.
-        let topic = &self.topics.collections()[collection];
-        let target = TargetCollection {
-            session: &self.session,
-            prepared: &self.prepared,
-            collection,
-            topic: &topic.name,
-            partitions: topic.partitions,
-        };
+        let (source, target) = (self.both.source_of(collection), self.both.target_of(&self.session, collection));
         let plan = target.plan();
-        let source = SourceCollection { reader: &self.source, name: &plan.collection };
         let report = reconcile::run(&source, &target, plan, coverage, self.bounds).await?;
         let Some(report) = report else { return Ok(None) };
         metrics::counter!(names::RECONCILE_DOCUMENTS, "collection" => plan.collection.clone())
@@ -129,7 +123,7 @@ impl Comparison {
     }
 
     async fn entries(&self, collection: usize, keys: &[Key]) -> Result<HashMap<Key, Entry>, Error> {
-        let reader = target::TargetReader::begin(&self.session, &self.prepared).await?;
+        let reader = target::TargetReader::begin(&self.session, &self.both.prepared).await?;
         let entries = reader.entries(collection, keys).await?;
         reader.end().await?;
         Ok(entries)
@@ -173,11 +167,11 @@ impl ReconcilerRole {
                 Some(Err(Error::Sink(postgres::Error::CatalogChanged))) => continue,
                 Some(comparison) => Arc::new(comparison?),
             };
-            self.overview.compiled(comparison.prepared.all());
+            self.overview.compiled(comparison.both.prepared.all());
             let served = cancel.run_until_cancelled(self.serve(&comparison, &mut lead)).await;
             if let Some(Err(error)) = served {
                 let halt = |error: &Error| halt(Role::Reconciler, &self.status, error);
-                outdated(error, &comparison.watch, comparison.prepared.look(), halt, cancel).await?;
+                outdated(error, &comparison.watch, comparison.both.prepared.look(), halt, cancel).await?;
             }
         }
         Ok(())
@@ -200,17 +194,40 @@ impl ReconcilerRole {
         let integrity =
             IntegrityTask { config: self.config.clone(), comparison: comparison.clone(), lead: lead.clone() };
         tasks.spawn("integrity", async move { Ok(integrity.run().await?) });
+        let (_delta, following) =
+            Delta::new(comparison.both.clone(), lead.clone(), self.scope(), self.delta_bounds(), self.stalls());
+        tasks.spawn("delta", async move { Ok(following.run().await?) });
         tasks.failure().await.map_or(Ok(()), Err)
+    }
+
+    /// The mapped collections.
+    fn scope(&self) -> Scope {
+        let collections = self.mapping.collections().map(|file| (file.name().to_owned(), OnDrop::Ignore));
+        let source = &self.config.source;
+        let (database, epoch) = (source.database.clone(), source.epoch);
+        Scope { database, collections: collections.collect(), epoch, since: BTreeMap::new() }
+    }
+
+    fn delta_bounds(&self) -> DeltaBounds {
+        DeltaBounds {
+            keys: self.config.reconcile.pending_keys,
+            bytes: usize::try_from(self.config.reconcile.pending_bytes.as_u64()).unwrap_or(usize::MAX),
+            backoff: Backoff { min: self.config.retry.min, max: self.config.retry.max },
+        }
+    }
+
+    fn stalls(&self) -> Stalls {
+        self.status.stalls(Role::Reconciler, Role::Reconciler.as_str())
     }
 
     /// Waits until no other process leads.
     async fn stand_by(&self, comparison: &Comparison) -> Result<Lead, Error> {
-        let candidate = Candidate::new(comparison.target.open(Purpose::Read).await?).await?;
+        let candidate = Candidate::new(comparison.both.session().await?).await?;
         let mut poll = tokio::time::interval(STANDBY_POLL_INTERVAL);
         while !candidate.ask().await? {
             self.status.phase(Role::Reconciler, Phase::Standby);
             poll.tick().await;
-            comparison.prepared.still_fits(&comparison.session).await?;
+            comparison.both.prepared.still_fits(&comparison.session).await?;
         }
         Ok(candidate.lead())
     }
@@ -237,7 +254,7 @@ impl Samples {
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             interval.tick().await;
-            comparison.prepared.still_fits(&comparison.session).await?;
+            comparison.both.prepared.still_fits(&comparison.session).await?;
             for (place, name) in comparison.collections().iter().enumerate() {
                 let report = comparison.pass(place, Coverage::Sample(config.reconcile.sample)).await?;
                 let Some(report) = report else { continue };

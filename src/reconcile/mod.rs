@@ -11,7 +11,9 @@
 mod back;
 pub(crate) mod baseline;
 pub(crate) mod blockers;
+mod both;
 mod bounds;
+pub(crate) mod delta;
 pub(crate) mod evidence;
 mod examine;
 pub(crate) mod facts;
@@ -32,10 +34,11 @@ pub(crate) mod verdict;
 use thiserror::Error;
 
 pub(crate) use self::{
+    both::Both,
     bounds::{Bounds, Coverage},
+    delta::{Delta, DeltaBounds},
     pass::run,
     report::{Drifting, Report},
-    servers::{SourceCollection, TargetCollection},
 };
 use crate::{
     postgres,

@@ -76,10 +76,12 @@ impl Pending {
         }
     }
 
-    /// A document that was stored waits again, after a restart.
-    pub(super) fn restore(&mut self, document: DocumentId, since: ClusterTime) {
+    /// A document that was stored waits again, after a restart. It may have changed since, up to and at `newest`, and those changes
+    /// are not given again.
+    pub(super) fn restore(&mut self, document: DocumentId, since: ClusterTime, newest: ClusterTime) {
         let key = document.key.clone();
-        self.insert(document, since);
+        self.insert(document.clone(), since);
+        self.insert(document, newest);
         if let Some(waiting) = self.keys.get_mut(&key) {
             waiting.stored = true;
         }

@@ -113,10 +113,7 @@ impl Moment for TargetMoment<'_> {
 }
 
 impl<'a> TargetSide for TargetCollection<'a> {
-    type Moment<'m>
-        = TargetMoment<'a>
-    where
-        Self: 'm;
+    type Moment = TargetMoment<'a>;
 
     async fn moment(&self) -> Result<TargetMoment<'a>, Error> {
         Ok(TargetMoment { target: *self, reader: self.begin().await? })

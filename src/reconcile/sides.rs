@@ -58,12 +58,10 @@ pub(crate) trait SourceSide: Sync {
 /// The rows of one collection. Every call reads one snapshot of the target.
 pub(crate) trait TargetSide: Sync {
     /// One snapshot, in which several things are read.
-    type Moment<'m>: Moment
-    where
-        Self: 'm;
+    type Moment: Moment;
 
     /// Takes a snapshot. It holds the target's vacuum back, so it is short.
-    fn moment(&self) -> impl Future<Output = Result<Self::Moment<'_>, Error>> + Send;
+    fn moment(&self) -> impl Future<Output = Result<Self::Moment, Error>> + Send;
 
     /// Returns the watermark: every change before it is applied. While it is unknown, it is zero, which covers nothing.
     fn watermark(&self) -> impl Future<Output = Result<Frontier, Error>> + Send;

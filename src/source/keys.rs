@@ -38,13 +38,24 @@ pub(crate) struct ChangedKey {
     pub(crate) time: ClusterTime,
 }
 
+/// A collection that was dropped or renamed: the keys before say nothing of it any more.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Replaced {
+    /// Its name.
+    pub(crate) collection: String,
+    /// When that happened.
+    pub(crate) time: ClusterTime,
+    /// What has happened.
+    pub(crate) because: String,
+}
+
 /// The contents of one reply.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct KeyBatch {
     /// Documents that have changed, in the order of the changes.
     pub(crate) keys: Vec<ChangedKey>,
-    /// Collections about which the keys say nothing any more, each with what has happened to it.
-    pub(crate) replaced: Vec<(String, String)>,
+    /// Collections that are others than before.
+    pub(crate) replaced: Vec<Replaced>,
     /// The place behind the reply.
     pub(crate) token: ResumeToken,
     /// Everything before it was given.
@@ -116,7 +127,7 @@ fn decode(
     raw: &RawDocument,
     scope: &Scope,
     keys: &mut Vec<ChangedKey>,
-    replaced: &mut Vec<(String, String)>,
+    replaced: &mut Vec<Replaced>,
 ) -> Result<(), Error> {
     let fields = Fields::read(raw);
     let token = fields.id.ok_or(Error::Event { time: ClusterTime::default(), field: "_id" })?;
@@ -135,16 +146,19 @@ fn decode(
         }
         "drop" => {
             let dropped = mapped(&fields.namespace().ok_or(missing("ns"))?);
-            replaced.extend(dropped.map(|name| (name, format!("the collection was dropped at {time}"))));
+            let because = || format!("the collection was dropped at {time}");
+            replaced.extend(dropped.map(|collection| Replaced { collection, time, because: because() }));
         }
         "rename" => {
             let (from, to) = (fields.namespace().ok_or(missing("ns"))?, fields.renamed_to().ok_or(missing("to"))?);
             let because = format!("{} was renamed to {} at {time}", from.collection, to.collection);
-            replaced.extend([from, to].iter().filter_map(mapped).map(|name| (name, because.clone())));
+            let ours = [from, to].into_iter().filter_map(|namespace| mapped(&namespace));
+            replaced.extend(ours.map(|collection| Replaced { collection, time, because: because.clone() }));
         }
         "dropDatabase" | "invalidate" => {
             let because = format!("the database was dropped at {time}");
-            replaced.extend(scope.collections.keys().map(|name| (name.clone(), because.clone())));
+            let all = scope.collections.keys().cloned();
+            replaced.extend(all.map(|collection| Replaced { collection, time, because: because.clone() }));
         }
         _ => {}
     }
@@ -173,7 +187,7 @@ mod tests {
     fn decoded(raw: &RawDocument) -> (Vec<ChangedKey>, Vec<String>) {
         let (mut keys, mut replaced) = (Vec::new(), Vec::new());
         decode(raw, &scope(), &mut keys, &mut replaced).expect("an event");
-        (keys, replaced.into_iter().map(|(name, _)| name).collect())
+        (keys, replaced.into_iter().map(|replaced| replaced.collection).collect())
     }
 
     #[rstest]

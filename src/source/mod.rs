@@ -55,7 +55,7 @@ pub(crate) use connect::{PRIMARY, Server};
 pub use error::Error;
 pub use event::{OnDrop, Scope};
 pub(crate) use id::id_of;
-pub(crate) use keys::{ChangedKey, KeyBatch, KeyStream};
+pub(crate) use keys::{KeyBatch, KeyStream};
 pub use merge::Merge;
 pub(crate) use merge::Ticket;
 pub(crate) use read_changes::{deletes, snapshot_changes};

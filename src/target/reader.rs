@@ -2,7 +2,7 @@
 //!
 //! A [`TargetReader`] is one repeatable-read transaction, so all its answers belong together.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use bson::raw::RawDocumentBuf;
 use tokio_postgres::Row;
@@ -97,6 +97,28 @@ impl<'a> TargetReader<'a> {
             }
             _ => Ok(None),
         }
+    }
+
+    /// The bounds of several topics, each with the number of its partitions; see [`Self::watermark`].
+    ///
+    /// # Errors
+    /// [`Error::Statement`] by its cause.
+    pub(crate) async fn watermarks(&self, topics: &[(Arc<str>, i32)]) -> Result<Vec<Option<Frontier>>, Error> {
+        let act = "read the watermarks";
+        let sql = "SELECT topic, partition, watermark_t, watermark_i FROM driftless.position \
+                    WHERE topic = ANY ($1) AND complete AND watermark_t IS NOT NULL";
+        let names: Vec<&str> = topics.iter().map(|(topic, _)| &**topic).collect();
+        let mut found: HashMap<String, Vec<(i32, Frontier)>> = HashMap::new();
+        for row in &self.session.query(act, sql, &[&names]).await? {
+            let bound = checkpoint::cluster_time(field(row, 2, act)?, field(row, 3, act)?).unwrap_or_default();
+            found.entry(field(row, 0, act)?).or_default().push((field(row, 1, act)?, Frontier(bound)));
+        }
+        let watermark = |(topic, partitions): &(Arc<str>, i32)| {
+            let ours = found.get(&**topic)?.iter().filter(|(partition, _)| partition < partitions);
+            let bounds: Vec<Frontier> = ours.map(|(_, bound)| *bound).collect();
+            (i32::try_from(bounds.len()) == Ok(*partitions)).then(|| bounds.into_iter().min()).flatten()
+        };
+        Ok(topics.iter().map(watermark).collect())
     }
 
     /// The ledger's entries of these keys; a key that it does not know is left out.

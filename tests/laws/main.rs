@@ -17,6 +17,7 @@ mod any_order;
 mod bounds;
 mod breaker;
 mod continuity;
+mod delta;
 mod durable_before_position;
 mod failpoints;
 mod gate;

@@ -65,8 +65,8 @@ CREATE TABLE driftless.proof (
     -- Why no pass counts, although one was complete; NULL: it counts.
     void_because text,
     void_at      timestamptz,
-    -- Since when the reconciler's change stream has given every change of the collection, its own included; NULL: it follows it
-    -- not yet. A chunk as of an earlier time proves nothing, because changes behind it would be judged by nobody.
+    -- The reconciler's change stream gives every change of the collection behind this time; NULL: it does not follow it yet. A
+    -- chunk as of an earlier time proves nothing, because changes between the two would be judged by nobody.
     since_t      bigint,
     since_i      bigint,
     -- Every key that changed before this cluster time is judged (exclusive); the wall clock of which that is true.

@@ -126,7 +126,7 @@ fn differences(rows: &BTreeMap<Key, Rows>, keys: &[Key], expected: &[Rows]) -> H
 }
 
 impl TargetSide for TargetTwin {
-    type Moment<'m> = MomentTwin;
+    type Moment = MomentTwin;
 
     async fn moment(&self) -> Result<MomentTwin, Error> {
         let state = self.0.asked().await;

@@ -1,0 +1,165 @@
+//! One collection that the delta follows: its keys that wait, and what judgements of them have found since the last record. Pure.
+
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
+
+use tokio::{sync::oneshot, time::Instant};
+
+use super::{
+    super::{back::Back, judgement::Judgement, pending::Fate, pending::Pending},
+    round::Judged,
+};
+use crate::{
+    control::findings::Found,
+    model::{ClusterTime, Key, Version},
+    target::DocumentId,
+};
+
+/// The outcome of the last judgement of a document.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    Differs(Found),
+    /// Equal, or absent on both sides; with version and transaction of the ledger's entry.
+    Equal(Option<(Version, i64)>),
+}
+
+/// Documents that somebody wants judged, and who is to hear of it.
+#[derive(Debug)]
+pub(super) struct Ask {
+    pub(super) documents: Vec<DocumentId>,
+    pub(super) done: oneshot::Sender<()>,
+}
+
+/// Why no key of a collection can be judged.
+#[derive(Clone, Debug)]
+pub(super) struct Trouble {
+    pub(super) since: Instant,
+    pub(super) reason: String,
+    /// When it is tried again.
+    pub(super) retry_at: Instant,
+    delay: Duration,
+}
+
+/// A collection.
+#[derive(Debug, Default)]
+pub(super) struct Followed {
+    /// Whether every change is given; not before the snapshot is applied, because no key can be judged then.
+    pub(super) follows: bool,
+    pub(super) pending: Pending,
+    /// Whether a round is under way.
+    pub(super) in_round: bool,
+    pub(super) trouble: Option<Trouble>,
+    /// Documents with open findings, as far as is known.
+    pub(super) open: HashSet<Key>,
+    pub(super) outcomes: HashMap<Key, Outcome>,
+    /// Keys that are judged and were stored.
+    pub(super) forget: Vec<Key>,
+    /// Requests that came during a round, whose snapshot may be older.
+    deferred: Vec<(Ask, ClusterTime)>,
+    asked: Vec<(HashSet<Key>, oneshot::Sender<()>)>,
+    /// Requests that are done, once the outcomes are recorded.
+    pub(super) answered: Vec<oneshot::Sender<()>>,
+    /// Documents that were judged, and those among them that had been undecided before.
+    pub(super) judged: u64,
+    pub(super) resolved: u64,
+}
+
+impl Followed {
+    /// Documents are to be judged as if they had changed at `time`.
+    pub(super) fn ask(&mut self, ask: Ask, time: ClusterTime) {
+        if self.in_round {
+            self.deferred.push((ask, time));
+            return;
+        }
+        let keys = ask.documents.iter().map(|document| document.key.clone()).collect();
+        ask.documents.into_iter().for_each(|document| self.pending.insert(document, time));
+        self.asked.push((keys, ask.done));
+    }
+
+    /// Takes the result of a round.
+    pub(super) fn take(&mut self, judged: Judged, now: Instant) {
+        self.trouble = judged.too_old.then(|| self.again(TOO_OLD.to_owned(), Duration::ZERO, Duration::ZERO, now));
+        for back in judged.documents {
+            self.take_one(back, now);
+        }
+        self.end_round();
+    }
+
+    fn take_one(&mut self, back: Back, now: Instant) {
+        let Back { examined, as_of, judged } = back;
+        let key = examined.document.key.clone();
+        if examined.is_undecided() {
+            self.pending.undecided(&key, now);
+            return;
+        }
+        self.judged += 1;
+        let was_undecided = match self.pending.judged(&key, judged) {
+            Fate::Done { stored, was_undecided } => {
+                self.forget.extend(stored.then(|| key.clone()));
+                was_undecided
+            }
+            Fate::Waits { was_undecided } => was_undecided,
+            Fate::Unknown => false,
+        };
+        self.resolved += u64::from(was_undecided);
+        for (keys, _) in &mut self.asked {
+            keys.remove(&key);
+        }
+        let done = self.asked.extract_if(.., |(keys, _)| keys.is_empty());
+        self.answered.extend(done.map(|(_, done)| done));
+        let entry = examined.entry.map(|entry| (entry.version, entry.applied));
+        let outcome = match examined.judgement {
+            Judgement::Match | Judgement::Absent => Some(Outcome::Equal(entry)),
+            _ => examined.found(as_of).map(Outcome::Differs),
+        };
+        if let Some(outcome) = outcome {
+            let news = matches!(outcome, Outcome::Differs(_)) || self.open.contains(&key);
+            if news || self.outcomes.contains_key(&key) {
+                self.outcomes.insert(key, outcome);
+            }
+        }
+    }
+
+    /// A round has failed. Returns the reason, if it is another one than before.
+    pub(super) fn fail(&mut self, reason: String, (min, max): (Duration, Duration), now: Instant) -> Option<&str> {
+        let known = self.trouble.as_ref().is_some_and(|trouble| trouble.reason == reason);
+        self.trouble = Some(self.again(reason, min, max, now));
+        self.end_round();
+        self.trouble.as_ref().map(|trouble| &*trouble.reason).filter(|_| !known)
+    }
+
+    /// No key can be judged, because the snapshot is not applied.
+    pub(super) fn has_no_watermark(&mut self, now: Instant) {
+        self.trouble = Some(self.again(NO_SNAPSHOT.to_owned(), Duration::ZERO, Duration::ZERO, now));
+    }
+
+    fn again(&self, reason: String, min: Duration, max: Duration, now: Instant) -> Trouble {
+        let before = self.trouble.as_ref();
+        let delay = before.map_or(min, |before| (before.delay * 2).clamp(min, max));
+        let since = before.map_or(now, |before| before.since);
+        Trouble { since, reason, retry_at: now + delay, delay }
+    }
+
+    fn end_round(&mut self) {
+        self.in_round = false;
+        for (ask, time) in std::mem::take(&mut self.deferred) {
+            self.ask(ask, time);
+        }
+    }
+
+    /// Changes were missed: nothing is known any more. Requests are dropped, so whoever made them asks again.
+    pub(super) fn lose(&mut self) {
+        self.follows = false;
+        self.pending = Pending::default();
+        self.asked.clear();
+        self.deferred.clear();
+        self.forget.clear();
+    }
+}
+
+/// Reasons why no key can be judged.
+const NO_SNAPSHOT: &str = "the snapshot of the collection is not applied";
+const TOO_OLD: &str = "MongoDB can no longer be read as of what the target has come to: the sink is behind by more than the history \
+     that MongoDB keeps, or the catalog of the collection has changed since";
