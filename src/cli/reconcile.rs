@@ -107,7 +107,7 @@ fn table(reports: &[Report], unfinished: &[String]) {
     }
     for report in reports {
         for finding in &report.findings {
-            let mut line = format!("{} {} {}", report.collection, finding.kind.as_str(), finding.key);
+            let mut line = format!("{} {} {}", report.collection, finding.kind.as_str(), finding.subject());
             let letter = finding.letter.map(|letter| format!("dead letter {letter}"));
             let refused = finding.refused.as_ref().map(|refused| format!("PostgreSQL refuses the value: {refused}"));
             let columns = (!finding.columns.is_empty()).then(|| finding.columns.join(", "));

@@ -31,7 +31,7 @@ use crate::{
     metrics as names,
     model::Key,
     postgres::{self, Purpose, Session, Watch},
-    reconcile::{self, Both, Bounds, Coverage, Delta, DeltaBounds, Report},
+    reconcile::{self, Both, Bounds, Coverage, Delta, DeltaBounds, Finding, Report},
     retry::{Backoff, Stalls},
     source::{Limits, OnDrop, Scope, Source},
     status::{Phase, Role, Status},
@@ -278,8 +278,8 @@ fn log_drift(report: &Report, new: &[&Key]) {
         tracing::info!(collection, "drift is gone");
         return;
     }
-    let tables: Vec<_> = report.findings.iter().filter(|finding| finding.key.is_empty()).collect();
-    let tables: Vec<_> = tables.iter().flat_map(|finding| &finding.columns).map(String::as_str).collect();
+    let rows: Vec<_> = report.findings.iter().filter(|finding| finding.key.is_none()).collect();
+    let rows: Vec<_> = rows.into_iter().take(MAX_NAMED).map(Finding::subject).collect();
     tracing::warn!(
         collection,
         full = proof.full,
@@ -288,7 +288,7 @@ fn log_drift(report: &Report, new: &[&Key]) {
         different = proof.different,
         new = new.len(),
         new_keys = first_ids(new),
-        tables_with_extra_rows = tables.join(","),
+        rows = rows.join(" "),
         "drift"
     );
 }

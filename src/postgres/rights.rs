@@ -61,7 +61,7 @@ SELECT 'FUNCTION', p.oid::regprocedure::text, ARRAY['EXECUTE'] FROM pg_proc AS p
  ORDER BY 1 DESC, 2";
 
 /// The tables of the schema `driftless` in which the reconciler stores what it finds.
-const RESULTS: [&str; 9] = [
+const RESULTS: [&str; 10] = [
     "baseline_chunk",
     "delta",
     "finding",
@@ -71,6 +71,7 @@ const RESULTS: [&str; 9] = [
     "process",
     "proof",
     "reconcile_result",
+    "undecided",
 ];
 
 /// Checks the tables of the schema `driftless` for the reconciler, which writes only its results. Only the owner reads `evidence`.

@@ -96,10 +96,21 @@ impl Sql<'_> {
     }
 
     pub(crate) fn equals(&self, at: usize) -> String {
-        match (self.kind(at), self.plan.columns[at].sql_type.rsplit_once('.')) {
-            (Some(ColumnType::Citext), Some((schema, _))) => format!("OPERATOR({schema}.=)"),
-            _ => "=".to_owned(),
+        self.operator("=", at)
+    }
+
+    /// Returns the operator for the values of a column, with its schema where it needs one.
+    pub(crate) fn operator(&self, operator: &str, at: usize) -> String {
+        match self.schema_of_operators(at) {
+            Some(schema) => format!("OPERATOR({schema}.{operator})"),
+            None => operator.to_owned(),
         }
+    }
+
+    /// Returns the schema of the operators of a column's type, where it is not that of the system.
+    pub(crate) fn schema_of_operators(&self, at: usize) -> Option<&str> {
+        let schema = self.plan.columns[at].sql_type.rsplit_once('.').map(|(schema, _)| schema);
+        schema.filter(|_| matches!(self.kind(at), Some(ColumnType::Citext)))
     }
 
     /// Returns the condition on the key of the root. It travels in the type of the root and is compared in the type of the column.
@@ -157,7 +168,7 @@ pub(crate) fn looked_up(lookup: &Lookup, element: &str) -> String {
 }
 
 /// Returns whether a type certainly has a hash function; values of other types are distinguished by their text.
-fn has_hash(kind: &ColumnType) -> bool {
+pub(crate) fn has_hash(kind: &ColumnType) -> bool {
     matches!(
         kind,
         ColumnType::Bool

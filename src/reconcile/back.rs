@@ -148,9 +148,9 @@ impl<T: TargetSide> Examiner<'_, T> {
                 Ok(None) | Err(Error::Source(source::Error::SnapshotTooOld { .. })) => break,
                 Err(error) => return Err(error),
             };
-            for (key, rows) in self.row_states(moment, records, asked, &documents).await? {
+            for (key, held, rows) in self.row_states(moment, records, asked, &documents).await? {
                 let Some(candidate) = waiting.remove(&key) else { continue };
-                match judge(&candidate.entry, records.watermark, at, rows) {
+                match judge(&candidate.entry, records.watermark, at, held, rows) {
                     Some(judgement) => {
                         judged.push(self.verdict(records, candidate.document, candidate.entry, at, judgement));
                     }
@@ -161,32 +161,37 @@ impl<T: TargetSide> Examiner<'_, T> {
         Ok(waiting.into_values().collect())
     }
 
-    /// The state of the rows of each document that was asked for; `None` for one that the source does not hold.
+    /// Whether the source holds each document that was asked for, and the state of its rows; of one that it does not hold, none are
+    /// expected.
     async fn row_states(
         &self,
         moment: &impl Moment,
         records: &Compared,
         asked: &[RawDocumentBuf],
         documents: &[RawDocumentBuf],
-    ) -> Result<Vec<(Key, Option<RowState>)>, Error> {
+    ) -> Result<Vec<(Key, bool, RowState)>, Error> {
         let mut keys = Vec::with_capacity(documents.len());
         for document in documents {
             let key = source::id_of(document).and_then(|id| Key::from_id(&id));
             keys.push(key.ok_or_else(|| Error::NoKey { collection: self.plan.collection.clone() })?);
         }
         let expected: Vec<Option<Rows>> = documents.iter().map(|document| self.plan.map(document).ok()).collect();
-        let mappable: Vec<bool> = expected.iter().map(Option::is_some).collect();
-        let expected: Vec<Rows> = expected.into_iter().map(|rows| rows.unwrap_or_else(|| self.no_rows())).collect();
-        let mut differences = moment.differences(&keys, &expected).await?;
+        let mut mappable: Vec<bool> = expected.iter().map(Option::is_some).collect();
+        let mut expected: Vec<Rows> = expected.into_iter().map(|rows| rows.unwrap_or_else(|| self.no_rows())).collect();
         let held: HashSet<Key> = keys.iter().cloned().collect();
-        let gone = asked.iter().filter_map(|id| Key::from_id(id)).filter(|key| !held.contains(key));
-        let mut states: Vec<_> = gone.map(|key| (key, None)).collect();
-        for (place, (key, mappable)) in keys.into_iter().zip(mappable).enumerate() {
+        let gone = asked.iter().filter_map(|id| Some((Key::from_id(id)?, id))).filter(|(key, _)| !held.contains(key));
+        for (key, id) in gone {
+            keys.push(key);
+            mappable.push(true);
+            expected.push(self.no_rows_of(Some(id)));
+        }
+        let mut differences = moment.differences(&keys, &expected).await?;
+        let state = |(place, (key, mappable)): (usize, (Key, bool))| {
             let letter = records.letters.get(&key).copied();
             let rows = RowState::new(letter, mappable, differences.remove(&place));
-            states.push((key, Some(rows)));
-        }
-        Ok(states)
+            (key, place < held.len(), rows)
+        };
+        Ok(keys.into_iter().zip(mappable).enumerate().map(state).collect())
     }
 
     fn is_ahead(&self, entry: &Entry, now: ClusterTime) -> bool {
@@ -215,12 +220,15 @@ fn undecided(document: DocumentId, entry: Option<Entry>) -> Back {
     Back { examined, as_of: ClusterTime::default(), judged: Frontier::default() }
 }
 
-/// Judges a document whose rows were compared with it as of `at`, which is not before the entry's upper bound. `rows` is `None`
-/// where the source held no document; the result where that proves nothing.
-fn judge(entry: &Entry, watermark: Frontier, at: ClusterTime, rows: Option<RowState>) -> Option<Judgement> {
-    match (&rows, entry.deleted) {
-        (None, true) => return Some(Judgement::Absent),
-        (Some(RowState::Equal), false) => return Some(Judgement::Match),
+/// Judges a document whose rows were compared with it as of `at`, which is not before the entry's upper bound. `held` is whether the
+/// source held it. The result is `None` where that proves nothing.
+fn judge(entry: &Entry, watermark: Frontier, at: ClusterTime, held: bool, rows: RowState) -> Option<Judgement> {
+    match (held, &rows, entry.deleted) {
+        (false, RowState::Equal, true) => return Some(Judgement::Absent),
+        (false, RowState::Parked, true) => return None,
+        // Rows and entry were written together.
+        (false, _, true) => return Some(Judgement::Extra),
+        (true, RowState::Equal, false) => return Some(Judgement::Match),
         _ => {}
     }
     let exact = entry.version.is_snapshot() && entry.version.time == entry.upper;
@@ -228,13 +236,13 @@ fn judge(entry: &Entry, watermark: Frontier, at: ClusterTime, rows: Option<RowSt
         return None;
     }
     match rows {
-        None => Some(Judgement::Extra),
-        Some(RowState::Parked) => None,
-        Some(_) if entry.deleted => Some(Judgement::Missing),
-        Some(RowState::Missing) => Some(Judgement::Missing),
-        Some(RowState::Different(columns)) => Some(Judgement::Different(columns)),
-        Some(RowState::Refused) => Some(Judgement::Different(Vec::new())),
-        Some(RowState::Equal) => Some(Judgement::Match),
+        _ if !held => Some(Judgement::Extra),
+        RowState::Parked => None,
+        _ if entry.deleted => Some(Judgement::Missing),
+        RowState::Missing => Some(Judgement::Missing),
+        RowState::Different(columns) => Some(Judgement::Different(columns)),
+        RowState::Refused => Some(Judgement::Different(Vec::new())),
+        RowState::Equal => Some(Judgement::Match),
     }
 }
 
@@ -262,8 +270,16 @@ mod tests {
         Entry { deleted: true, ..entry }
     }
 
-    fn different() -> Option<RowState> {
-        Some(RowState::Different(vec!["name".to_owned()]))
+    fn held(rows: RowState) -> (bool, RowState) {
+        (true, rows)
+    }
+
+    fn gone(rows: RowState) -> (bool, RowState) {
+        (false, rows)
+    }
+
+    fn different() -> RowState {
+        RowState::Different(vec!["name".to_owned()])
     }
 
     fn differs() -> Option<Judgement> {
@@ -271,35 +287,38 @@ mod tests {
     }
 
     #[rstest]
-    #[case::a_match_needs_no_watermark(event(5, 7), 1, 7, Some(RowState::Equal), Some(Judgement::Match))]
-    #[case::a_match_may_be_later(event(5, 7), 1, 9, Some(RowState::Equal), Some(Judgement::Match))]
-    #[case::nothing_before_u_can_follow(event(5, 7), 8, 7, different(), differs())]
-    #[case::changes_up_to_u_may_follow(event(5, 7), 7, 7, different(), None)]
-    #[case::its_transaction_may_go_on(event(5, 5), 5, 5, different(), None)]
-    #[case::a_read_contains_its_instant(read(5), 1, 5, different(), differs())]
-    #[case::later_than_u_it_may_have_changed(event(5, 5), 20, 9, different(), None)]
-    #[case::a_tombstone_matches_nothing(deleted(event(5, 5)), 1, 9, None, Some(Judgement::Absent))]
-    #[case::inserted_again_in_its_transaction(deleted(event(5, 5)), 5, 5, Some(RowState::Missing), None)]
-    #[case::deleted_too_much(deleted(event(5, 5)), 6, 5, Some(RowState::Missing), Some(Judgement::Missing))]
+    #[case::a_match_needs_no_watermark(event(5, 7), 1, 7, held(RowState::Equal), Some(Judgement::Match))]
+    #[case::a_match_may_be_later(event(5, 7), 1, 9, held(RowState::Equal), Some(Judgement::Match))]
+    #[case::nothing_before_u_can_follow(event(5, 7), 8, 7, held(different()), differs())]
+    #[case::changes_up_to_u_may_follow(event(5, 7), 7, 7, held(different()), None)]
+    #[case::its_transaction_may_go_on(event(5, 5), 5, 5, held(different()), None)]
+    #[case::a_read_contains_its_instant(read(5), 1, 5, held(different()), differs())]
+    #[case::later_than_u_it_may_have_changed(event(5, 5), 20, 9, held(different()), None)]
+    #[case::a_tombstone_matches_nothing(deleted(event(5, 5)), 1, 9, gone(RowState::Equal), Some(Judgement::Absent))]
+    #[case::a_tombstone_has_no_rows(deleted(event(5, 5)), 1, 9, gone(different()), Some(Judgement::Extra))]
+    #[case::its_delete_was_refused(deleted(event(5, 5)), 1, 9, gone(RowState::Refused), Some(Judgement::Extra))]
+    #[case::its_delete_waits(deleted(event(5, 5)), 20, 5, gone(RowState::Parked), None)]
+    #[case::inserted_again_in_its_transaction(deleted(event(5, 5)), 5, 5, held(RowState::Missing), None)]
+    #[case::deleted_too_much(deleted(event(5, 5)), 6, 5, held(RowState::Missing), Some(Judgement::Missing))]
     #[case::a_tombstone_with_rows_is_no_match(
         deleted(event(5, 5)),
         6,
         5,
-        Some(RowState::Equal),
+        held(RowState::Equal),
         Some(Judgement::Missing)
     )]
-    #[case::a_lost_delete(event(5, 7), 8, 7, None, Some(Judgement::Extra))]
-    #[case::its_delete_may_follow(event(5, 7), 7, 7, None, None)]
-    #[case::no_rows(event(5, 5), 6, 5, Some(RowState::Missing), Some(Judgement::Missing))]
-    #[case::a_dead_letter(event(5, 5), 6, 5, Some(RowState::Refused), Some(Judgement::Different(vec![])))]
-    #[case::a_parked_change(event(5, 5), 6, 5, Some(RowState::Parked), None)]
+    #[case::a_lost_delete(event(5, 7), 8, 7, gone(different()), Some(Judgement::Extra))]
+    #[case::its_delete_may_follow(event(5, 7), 7, 7, gone(different()), None)]
+    #[case::no_rows(event(5, 5), 6, 5, held(RowState::Missing), Some(Judgement::Missing))]
+    #[case::a_dead_letter(event(5, 5), 6, 5, held(RowState::Refused), Some(Judgement::Different(vec![])))]
+    #[case::a_parked_change(event(5, 5), 6, 5, held(RowState::Parked), None)]
     fn judgements(
         #[case] entry: Entry,
         #[case] watermark: u32,
         #[case] read_at: u32,
-        #[case] rows: Option<RowState>,
+        #[case] (held, rows): (bool, RowState),
         #[case] expected: Option<Judgement>,
     ) {
-        assert_eq!(judge(&entry, Frontier(at(watermark)), at(read_at), rows), expected);
+        assert_eq!(judge(&entry, Frontier(at(watermark)), at(read_at), held, rows), expected);
     }
 }

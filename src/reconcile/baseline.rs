@@ -13,8 +13,8 @@
 //! chunk are the business of the delta, which therefore has to begin before the first chunk: `not_before`.
 //!
 //! Memory: a chunk of documents exists up to four times (as read, as rows, as parameters, and the next chunk as read), so a walk
-//! holds about four times [`Limits::bytes`](crate::source::Limits), or four times the largest document. Nothing grows with the
-//! collection.
+//! holds about four times [`Limits::bytes`](crate::source::Limits), or four times the largest document; a search for extra rows
+//! holds what [`RowSearch`] says. Nothing grows with the collection.
 
 use std::collections::HashSet;
 
@@ -26,18 +26,21 @@ use super::{
     bounds::Bounds,
     examine::{Examined, Examiner, POLL_INTERVAL},
     read::{Piece, PieceReader},
-    sides::{ExtraPage, SourceSide, TargetSide},
+    sides::{SourceSide, TargetSide},
 };
 use crate::{
-    control::findings::Found,
+    control::findings::{Found, Kind, Subject},
     mapping::CollectionPlan,
     model::{ClusterTime, Key},
     source::{self, ReadTime},
-    target::{DocumentId, LivePage},
+    target::{DocumentId, ExtraRow, LivePage, RowSearch},
 };
 
 /// Documents that change without a pause are undecided each time they are read; the rest of a chunk goes on without them.
 const ATTEMPTS: usize = 3;
+
+/// Documents without a ledger entry that are kept: so many of them mean that the mapping is wrong, or that the ledger was lost.
+const MAX_WITHOUT_ENTRY: usize = 10_000;
 
 /// The part of a walk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -167,6 +170,10 @@ pub(crate) struct Baseline<'a, S, T> {
     read_ahead: bool,
     /// The last time as of which the source could not be read any more.
     too_old: Option<ClusterTime>,
+    /// The search for extra rows, and the place in the cursor at which it goes on.
+    search: Option<(Option<Vec<u8>>, RowSearch)>,
+    /// Documents of the source that were met without a ledger entry.
+    without_entry: Vec<DocumentId>,
 }
 
 impl<'a, S: SourceSide, T: TargetSide> Baseline<'a, S, T> {
@@ -179,7 +186,19 @@ impl<'a, S: SourceSide, T: TargetSide> Baseline<'a, S, T> {
         read_ahead: bool,
     ) -> Self {
         let (chunks, singles) = (PieceReader::new(source, bounds), PieceReader::new(source, bounds));
-        Self { source, target, plan, chunks, singles, epoch: bounds.epoch, ahead: None, read_ahead, too_old: None }
+        Self {
+            source,
+            target,
+            plan,
+            chunks,
+            singles,
+            epoch: bounds.epoch,
+            ahead: None,
+            read_ahead,
+            too_old: None,
+            search: None,
+            without_entry: Vec::new(),
+        }
     }
 
     /// Judges the chunk at the cursor, as of a time that is not before `not_before`.
@@ -229,7 +248,8 @@ impl<'a, S: SourceSide, T: TargetSide> Baseline<'a, S, T> {
             }
         };
         let until = chunk.last_id.filter(|_| !chunk.end).map(RawDocumentBuf::into_bytes);
-        let judged = self.judged(cursor, until, chunk.read_at, chunk.documents.len(), examined).await?;
+        let judged = self.judged(cursor, until, chunk.read_at, chunk.documents.len() as u64, examined).await?;
+        self.keep_without_entry(&judged);
         Ok(Judged { bytes: chunk.bytes, ..judged })
     }
 
@@ -237,7 +257,16 @@ impl<'a, S: SourceSide, T: TargetSide> Baseline<'a, S, T> {
     async fn ledger(&mut self, cursor: &Cursor, at: ClusterTime) -> Result<Judged, Error> {
         let after = cursor.after.as_ref().map(|bytes| Key::from_bytes(bytes.clone()));
         let LivePage { documents, until } = self.target.live(after.as_ref()).await?;
-        let (looked, until) = (documents.len(), until.map(|key| key.as_bytes().to_vec()));
+        let (looked, until) = (documents.len() as u64, until.map(|key| key.as_bytes().to_vec()));
+        let examined = self.not_held(documents, at).await?;
+        self.judged(cursor, until, at, looked, examined).await
+    }
+
+    /// Judges those of the documents that the source does not hold.
+    async fn not_held(&self, documents: Vec<DocumentId>, at: ClusterTime) -> Result<Vec<Examined>, Error> {
+        if documents.is_empty() {
+            return Ok(Vec::new());
+        }
         let ids: Vec<_> = documents.iter().filter_map(|document| document.id.clone()).collect();
         let read = self.source.existing(&ids, ReadTime::At(at)).await?;
         let held: HashSet<Key> = read.value.iter().filter_map(|id| Key::from_id(id)).collect();
@@ -245,13 +274,26 @@ impl<'a, S: SourceSide, T: TargetSide> Baseline<'a, S, T> {
         let (gone, unknown): (Vec<_>, Vec<_>) = not_held.partition(|document| document.id.is_some());
         let mut examined = self.examiner().absent(gone, at).await?;
         examined.extend(unknown.into_iter().map(Examined::unknown));
-        self.judged(cursor, until, at, looked, examined).await
+        Ok(examined)
     }
 
+    /// Searches the tables for rows without a document, and for rows of documents that neither the source nor the ledger has.
     async fn rows(&mut self, cursor: &Cursor, at: ClusterTime) -> Result<Judged, Error> {
-        let ExtraPage { found, rows, next: until } = self.target.extra_page(cursor.after.as_deref()).await?;
-        let next = cursor.behind(until.clone());
-        Ok(Judged { until, as_of: at, looked: rows, bytes: 0, found, undecided: Vec::new(), next })
+        let mut search = match self.search.take() {
+            Some((place, search)) if place == cursor.after => search,
+            _ => {
+                let mut missing = self.target.without_entry().await?;
+                missing.extend(self.without_entry.iter().cloned());
+                RowSearch::new(self.plan, cursor.after.as_deref(), missing)
+            }
+        };
+        let page = self.target.search_rows(&mut search).await?;
+        let until = search.position();
+        self.search = Some((until.clone(), search));
+        let examined = self.not_held(page.gone, at).await?;
+        let judged = self.judged(cursor, until, at, page.rows, examined).await?;
+        let rows = page.extra.into_iter().map(|row| extra(row, at));
+        Ok(Judged { found: judged.found.into_iter().chain(rows).collect(), ..judged })
     }
 
     /// Sums up a chunk, whose undecided documents are judged again.
@@ -260,7 +302,7 @@ impl<'a, S: SourceSide, T: TargetSide> Baseline<'a, S, T> {
         cursor: &Cursor,
         until: Option<Vec<u8>>,
         as_of: ClusterTime,
-        looked: usize,
+        looked: u64,
         examined: Vec<Examined>,
     ) -> Result<Judged, Error> {
         let (mut found, mut undecided) = (Vec::new(), Vec::new());
@@ -279,7 +321,7 @@ impl<'a, S: SourceSide, T: TargetSide> Baseline<'a, S, T> {
             undecided = self.again(left, &mut found).await?;
         }
         let next = cursor.behind(until.clone());
-        Ok(Judged { until, as_of, looked: looked as u64, bytes: 0, found, undecided, next })
+        Ok(Judged { until, as_of, looked, bytes: 0, found, undecided, next })
     }
 
     /// Judges documents again as of a later time; returns those that are still undecided.
@@ -301,10 +343,27 @@ impl<'a, S: SourceSide, T: TargetSide> Baseline<'a, S, T> {
         Ok(undecided)
     }
 
+    /// Keeps the documents whose rows may be there without an entry, so that these rows are not taken for those of nobody.
+    fn keep_without_entry(&mut self, judged: &Judged) {
+        let missing = judged.found.iter().filter(|found| found.kind == Kind::Missing && found.entry.is_none());
+        let missing = missing.filter_map(|found| match &found.subject {
+            Subject::Document(document) => Some(document),
+            Subject::Row { .. } => None,
+        });
+        let room = MAX_WITHOUT_ENTRY.saturating_sub(self.without_entry.len());
+        self.without_entry.extend(missing.chain(&judged.undecided).take(room).cloned());
+    }
+
     /// Judges without waiting, because everything is read as of what is applied.
     fn examiner(&self) -> Examiner<'a, T> {
         Examiner { target: self.target, plan: self.plan, wait: Duration::ZERO, epoch: self.epoch }
     }
+}
+
+/// A row that belongs to no document, as a difference.
+fn extra(ExtraRow { table, row_key }: ExtraRow, as_of: ClusterTime) -> Found {
+    let subject = Subject::Row { table, row_key };
+    Found { subject, kind: Kind::Extra, columns: Vec::new(), as_of, entry: None, letter: None, refused: None }
 }
 
 /// Returns whether the source has no collection of that name and, as far as is known, never had one: a mistyped name looks like

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use bson::raw::RawDocumentBuf;
+use bson::raw::{RawDocument, RawDocumentBuf};
 use tokio::time::{Instant, interval};
 
 use super::{
@@ -128,14 +128,18 @@ impl<T: TargetSide> Examiner<'_, T> {
         }
         self.wait_until_applied(read_at).await?;
         let keys: Vec<Key> = documents.iter().map(|document| document.key.clone()).collect();
-        let (watermark, entries) = self.target.entries(&keys).await?;
-        let examined = documents.into_iter().map(|document| {
-            let entry = entries.get(&document.key).copied();
+        let expected: Vec<Rows> = documents.iter().map(|document| self.no_rows_of(document.id.as_deref())).collect();
+        let mut compared = self.target.compare(&keys, &expected).await?;
+        let examined = documents.into_iter().enumerate().map(|(place, document)| {
+            let (letter, difference) =
+                (compared.letters.get(&document.key).copied(), compared.differences.remove(&place));
+            let entry = compared.entries.get(&document.key).copied();
+            let rows = RowState::new(letter, true, difference);
             let judgement = match self.is_of_later_epoch(entry.as_ref()) {
                 true => Judgement::Version,
-                false => judge_absent(read_at, watermark, entry.as_ref()),
+                false => judge_absent(read_at, compared.watermark, entry.as_ref(), &rows),
             };
-            Examined { document, judgement, entry, letter: None, refused: None }
+            Examined { document, judgement, entry, letter: letter.map(|letter| letter.id), refused: None }
         });
         Ok(examined.collect())
     }
@@ -157,6 +161,12 @@ impl<T: TargetSide> Examiner<'_, T> {
 
     fn is_of_later_epoch(&self, entry: Option<&Entry>) -> bool {
         entry.is_some_and(|entry| entry.version.epoch > self.epoch)
+    }
+
+    /// Expects no rows of a document, so that whatever is found by its id is a difference.
+    pub(super) fn no_rows_of(&self, id: Option<&RawDocument>) -> Rows {
+        let key = id.and_then(|id| self.plan.keys(id).ok());
+        Rows { key: key.unwrap_or_default(), ..self.no_rows() }
     }
 
     /// Returns empty rows for a document that the mapping refuses, none of whose rows are compared.

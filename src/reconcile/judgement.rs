@@ -57,7 +57,7 @@ pub(super) enum Judgement {
     Absent,
     /// The document has no rows.
     Missing,
-    /// The document has rows, but the source does not have it.
+    /// The source does not have the document, but it has rows, or a live ledger entry.
     Extra,
     /// These columns differ; none are named if the document was refused.
     Different(Vec<String>),
@@ -91,13 +91,23 @@ pub(super) fn judge_present(
     }
 }
 
-/// Judges a document that the source did not hold at `read_at`.
-pub(super) fn judge_absent(read_at: ClusterTime, watermark: Frontier, entry: Option<&Entry>) -> Judgement {
-    match entry {
-        None => Judgement::Absent,
-        Some(entry) if !watermark.covers(read_at) || entry.version.time > read_at => Judgement::Undecided,
-        Some(entry) if entry.deleted => Judgement::Absent,
-        Some(_) => Judgement::Extra,
+/// Judges a document that the source did not hold at `read_at`; `rows` compares its rows with none.
+pub(super) fn judge_absent(
+    read_at: ClusterTime,
+    watermark: Frontier,
+    entry: Option<&Entry>,
+    rows: &RowState,
+) -> Judgement {
+    match (entry, rows) {
+        (None, RowState::Equal) => Judgement::Absent,
+        (entry, _) if !watermark.covers(read_at) || entry.is_some_and(|entry| entry.version.time > read_at) => {
+            Judgement::Undecided
+        }
+        (Some(entry), _) if !entry.deleted => Judgement::Extra,
+        (_, RowState::Equal) => Judgement::Absent,
+        // A delete that waits for other documents.
+        (_, RowState::Parked) => Judgement::Undecided,
+        (_, RowState::Missing | RowState::Different(_) | RowState::Refused) => Judgement::Extra,
     }
 }
 
@@ -169,13 +179,28 @@ mod tests {
         Some(Difference { columns: vec!["name".to_owned()], ..Difference::default() })
     }
 
+    fn tombstone() -> Option<Entry> {
+        Some(Entry { deleted: true, ..entry(BEFORE, BEFORE) })
+    }
+
     #[rstest]
-    #[case::live_without_document(AFTER, Some(entry(BEFORE, BEFORE)), Judgement::Extra)]
-    #[case::tombstone(AFTER, Some(Entry { deleted: true, ..entry(BEFORE, BEFORE) }), Judgement::Absent)]
-    #[case::never_applied(T, None, Judgement::Absent)]
-    #[case::inserted_since(AFTER, Some(entry(AFTER, AFTER)), Judgement::Undecided)]
-    #[case::delete_still_on_its_way(T, Some(entry(BEFORE, BEFORE)), Judgement::Undecided)]
-    fn absent(#[case] bound: ClusterTime, #[case] entry: Option<Entry>, #[case] expected: Judgement) {
-        assert_eq!(judge_absent(T, Frontier(bound), entry.as_ref()), expected);
+    #[case::live_without_document(AFTER, Some(entry(BEFORE, BEFORE)), different(), Judgement::Extra)]
+    #[case::live_without_document_or_rows(AFTER, Some(entry(BEFORE, BEFORE)), RowState::Equal, Judgement::Extra)]
+    #[case::tombstone(AFTER, tombstone(), RowState::Equal, Judgement::Absent)]
+    #[case::tombstone_with_rows(AFTER, tombstone(), different(), Judgement::Extra)]
+    #[case::the_delete_waits(AFTER, tombstone(), RowState::Parked, Judgement::Undecided)]
+    #[case::the_delete_was_refused(AFTER, tombstone(), RowState::Refused, Judgement::Extra)]
+    #[case::never_applied(T, None, RowState::Equal, Judgement::Absent)]
+    #[case::rows_without_entry(AFTER, None, different(), Judgement::Extra)]
+    #[case::rows_without_entry_so_far(T, None, different(), Judgement::Undecided)]
+    #[case::inserted_since(AFTER, Some(entry(AFTER, AFTER)), different(), Judgement::Undecided)]
+    #[case::delete_still_on_its_way(T, Some(entry(BEFORE, BEFORE)), different(), Judgement::Undecided)]
+    fn absent(
+        #[case] bound: ClusterTime,
+        #[case] entry: Option<Entry>,
+        #[case] rows: RowState,
+        #[case] expected: Judgement,
+    ) {
+        assert_eq!(judge_absent(T, Frontier(bound), entry.as_ref(), &rows), expected);
     }
 }

@@ -38,7 +38,7 @@ pub(crate) use self::{
     bounds::{Bounds, Coverage},
     delta::{Delta, DeltaBounds},
     pass::run,
-    report::{Drifting, Report},
+    report::{Drifting, Finding, Report},
 };
 use crate::{
     postgres,

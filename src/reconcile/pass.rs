@@ -21,7 +21,7 @@ use super::{
     examine::{Examined, Examiner, POLL_INTERVAL},
     proof::Proof,
     read::{Piece, PieceReader},
-    report::Report,
+    report::{ExtraRows, Report},
     sides::{SourceSide, TargetSide},
     tally::Tally,
 };
@@ -29,7 +29,7 @@ use crate::{
     mapping::CollectionPlan,
     model::{ClusterTime, Key},
     source::{self, ReadTime},
-    target::DocumentId,
+    target::{DocumentId, RowSearch},
 };
 
 /// A pass under way.
@@ -69,9 +69,9 @@ pub(crate) async fn run<S: SourceSide, T: TargetSide>(
         Some(size) => pass.sample(size).await?,
         None => pass.everything().await?,
     }
-    pass.recheck_undecided(bounds).await?;
     // This reads every row, so a sample skips it.
-    let extra_rows = if sample.is_none() { target.extra_rows().await? } else { Vec::new() };
+    let extra_rows = if sample.is_none() { pass.extra_rows(bounds.findings).await? } else { ExtraRows::default() };
+    pass.recheck_undecided(bounds).await?;
     let no_such_collection = pass.no_such_collection().await?;
     let proof = Proof { at, full: sample.is_none(), no_such_collection, ..Proof::default() };
     let name = plan.collection.clone();
@@ -97,6 +97,21 @@ impl<S: SourceSide, T: TargetSide> Pass<'_, S, T> {
             let Some(until) = live.until else { return Ok(()) };
             after = Some(until);
         }
+    }
+
+    /// Looks for rows that belong to no document; lists at most `most` of them.
+    async fn extra_rows(&mut self, most: usize) -> Result<ExtraRows, Error> {
+        let mut found = ExtraRows::default();
+        let mut search = RowSearch::new(self.plan, None, self.tally.without_entry());
+        while !search.has_ended() {
+            let page = self.target.search_rows(&mut search).await?;
+            found.count += page.extra.len() as u64;
+            found.undecided += page.undecided;
+            let free = most.saturating_sub(found.first.len());
+            found.first.extend(page.extra.into_iter().take(free));
+            self.way_back(page.gone).await?;
+        }
+        Ok(found)
     }
 
     async fn sample(&mut self, size: usize) -> Result<(), Error> {

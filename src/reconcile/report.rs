@@ -9,17 +9,36 @@ use crate::{
     control::findings::Kind,
     log::ejson,
     model::{ClusterTime, Key, Version},
+    target::ExtraRow,
 };
 
-/// One document that drifts, or a table with rows that belong to no document. It contains only the `_id` and names: other
+/// The rows that belong to no document.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ExtraRows {
+    /// Number of all.
+    pub(crate) count: u64,
+    /// The first ones.
+    pub(crate) first: Vec<ExtraRow>,
+    /// Rows that may belong to documents whose `_id` is unknown.
+    pub(crate) undecided: u64,
+}
+
+/// One document that drifts, or a row that belongs to no document. It contains only the `_id`, or the row's key, and names: other
 /// values never leave the databases.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Finding {
-    /// The document's `_id`, as Extended JSON; empty for a table.
-    pub(crate) key: String,
+    /// The document's `_id`, as Extended JSON; `None` for a row.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) key: Option<String>,
+    /// The table of the row, `schema.table`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) table: Option<String>,
+    /// The key of the row: {column: text}.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) row: Option<serde_json::Value>,
     /// The kind of drift.
     pub(crate) kind: Kind,
-    /// The columns that differ; for a table, its name.
+    /// The columns that differ; a table for child rows that are missing or not expected.
     pub(crate) columns: Vec<String>,
     /// The id of the dead letter that waits for the document.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -30,9 +49,26 @@ pub(crate) struct Finding {
 }
 
 impl Finding {
-    /// Creates the finding of a table with rows that belong to no document.
-    fn table(name: String) -> Self {
-        Self { key: String::new(), kind: Kind::Extra, columns: vec![name], letter: None, refused: None }
+    /// Creates the finding of a row that belongs to no document.
+    fn row(ExtraRow { table, row_key }: ExtraRow) -> Self {
+        Self {
+            key: None,
+            table: Some(table),
+            row: Some(row_key),
+            kind: Kind::Extra,
+            columns: Vec::new(),
+            letter: None,
+            refused: None,
+        }
+    }
+
+    /// Returns what drifts, in words: the `_id` of the document, or the row with its table and key.
+    pub(crate) fn subject(&self) -> String {
+        let (Some(table), Some(serde_json::Value::Object(columns))) = (&self.table, &self.row) else {
+            return self.key.clone().unwrap_or_default();
+        };
+        let columns = columns.iter().map(|(name, text)| format!("{name}={}", text.as_str().unwrap_or_default()));
+        format!("row {table} ({})", columns.collect::<Vec<_>>().join(", "))
     }
 }
 
@@ -74,13 +110,12 @@ impl Report {
         mut proof: Proof,
         took: Duration,
         tally: Tally,
-        extra_rows: Vec<(String, u64)>,
+        extra_rows: ExtraRows,
         most: usize,
     ) -> Self {
-        let all = extra_rows.len() + tally.drifting.len();
-        proof.extra = extra_rows.iter().map(|(_, rows)| rows).sum();
-        let mut findings: Vec<Finding> =
-            extra_rows.into_iter().take(most).map(|(table, _)| Finding::table(table)).collect();
+        let all = extra_rows.count + tally.drifting.len() as u64;
+        proof.extra = extra_rows.count;
+        let mut findings: Vec<Finding> = extra_rows.first.into_iter().map(Finding::row).collect();
         let mut drifting = HashMap::new();
         for (key, Examined { judgement, entry, letter, refused, .. }) in tally.drifting {
             let Some((kind, columns)) = kind_of(judgement) else { continue };
@@ -92,13 +127,14 @@ impl Report {
             let entry = entry.map(|entry| (entry.version, entry.applied));
             let unjudged = kind == Kind::Different && columns.is_empty();
             if findings.len() < most {
-                findings.push(Finding { key: ejson::id_text(&key), kind, columns, letter, refused });
+                let key = Some(ejson::id_text(&key));
+                findings.push(Finding { key, table: None, row: None, kind, columns, letter, refused });
             }
             drifting.insert(key, Drifting { entry, refused: unjudged });
         }
-        proof.undecided = tally.undecided.len() as u64;
+        proof.undecided = tally.undecided.len() as u64 + extra_rows.undecided;
         proof.documents = tally.matched + proof.drift() + proof.undecided;
-        let findings_left_out = (all - findings.len()) as u64;
+        let findings_left_out = all - findings.len() as u64;
         Self { collection, proof, as_of: tally.as_of, took, findings, findings_left_out, drifting }
     }
 }

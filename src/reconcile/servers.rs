@@ -6,7 +6,7 @@ use bson::raw::{RawDocument, RawDocumentBuf};
 
 use super::{
     Error,
-    sides::{Compared, ExtraPage, Moment, SourceSide, TargetSide},
+    sides::{Compared, Moment, SourceSide, TargetSide},
 };
 use crate::{
     mapping::{CollectionPlan, Rows},
@@ -14,7 +14,7 @@ use crate::{
     postgres::Session,
     sink::Prepared,
     source::{Chunk, Limits, Read, ReadTime, SnapshotReader},
-    target::{Difference, DocumentId, Entry, LivePage, TargetReader},
+    target::{Difference, DocumentId, Entry, LivePage, RowSearch, RowsPage, TargetReader},
 };
 
 /// A collection of the source.
@@ -163,14 +163,17 @@ impl<'a> TargetSide for TargetCollection<'a> {
         Ok(known)
     }
 
-    async fn extra_rows(&self) -> Result<Vec<(String, u64)>, Error> {
+    async fn search_rows(&self, search: &mut RowSearch) -> Result<RowsPage, Error> {
         let reader = self.begin().await?;
-        let extra_rows = reader.extra_rows(self.collection).await?;
+        let page = reader.search_rows(self.collection, search).await?;
         reader.end().await?;
-        Ok(extra_rows)
+        Ok(page)
     }
 
-    async fn extra_page(&self, _after: Option<&[u8]>) -> Result<ExtraPage, Error> {
-        Ok(ExtraPage::default())
+    async fn without_entry(&self) -> Result<Vec<DocumentId>, Error> {
+        let reader = self.begin().await?;
+        let documents = reader.without_entry(self.collection).await?;
+        reader.end().await?;
+        Ok(documents)
     }
 }

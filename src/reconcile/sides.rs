@@ -13,7 +13,7 @@ use crate::{
     mapping::Rows,
     model::{ClusterTime, Frontier, Key},
     source::{Chunk, Limits, Read, ReadTime},
-    target::{Difference, DocumentId, Entry, LivePage, WaitingLetter},
+    target::{Difference, DocumentId, Entry, LivePage, RowSearch, RowsPage, WaitingLetter},
 };
 
 /// One collection of the source. Every read is as of one cluster time, which a majority has reached: the stated one, or now.
@@ -81,22 +81,11 @@ pub(crate) trait TargetSide: Sync {
     /// Returns whether any document of the collection was ever applied.
     fn knows_any(&self) -> impl Future<Output = Result<bool, Error>> + Send;
 
-    /// Counts, by table, the rows that belong to no document of the ledger; leaves out tables without such rows.
-    fn extra_rows(&self) -> impl Future<Output = Result<Vec<(String, u64)>, Error>> + Send;
+    /// Looks at the next page of a search for rows that belong to no document.
+    fn search_rows(&self, search: &mut RowSearch) -> impl Future<Output = Result<RowsPage, Error>> + Send;
 
-    /// Looks at the next page of the tables for rows that belong to no document; `after` is the place that the page before it gave.
-    fn extra_page(&self, after: Option<&[u8]>) -> impl Future<Output = Result<ExtraPage, Error>> + Send;
-}
-
-/// The differences in a page of the tables.
-#[derive(Debug, Default)]
-pub(crate) struct ExtraPage {
-    /// Rows that belong to no document, and documents that are deleted but have rows.
-    pub(crate) found: Vec<Found>,
-    /// Rows that were looked at.
-    pub(crate) rows: u64,
-    /// Where the next page begins; `None` behind the last table.
-    pub(crate) next: Option<Vec<u8>>,
+    /// Returns the documents that may have rows although the ledger has no entry of them, as far as they were met and are recorded.
+    fn without_entry(&self) -> impl Future<Output = Result<Vec<DocumentId>, Error>> + Send;
 }
 
 /// One snapshot of the target. After an error, or when it is dropped, its session is spent.

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use bson::raw::RawDocumentBuf;
 
 use super::{examine::Examined, judgement::Judgement};
-use crate::model::{ClusterTime, Key};
+use crate::{
+    model::{ClusterTime, Key},
+    target::DocumentId,
+};
 
 /// The judgements of a pass; a later judgement of a document replaces an earlier one.
 #[derive(Debug, Default)]
@@ -40,6 +43,14 @@ impl Tally {
                 }
             }
         }
+    }
+
+    /// Returns the documents that may have rows although the ledger has no entry of them.
+    pub(super) fn without_entry(&self) -> Vec<DocumentId> {
+        let missing = self.drifting.values().filter(|examined| examined.entry.is_none());
+        let missing = missing.map(|examined| examined.document.clone());
+        let undecided = self.undecided.iter().map(|(key, id)| DocumentId { key: key.clone(), id: id.clone() });
+        missing.chain(undecided).collect()
     }
 
     /// Returns the `{_id: …}` of the undecided documents that can be read again from the source.

@@ -32,6 +32,7 @@ mod obstacles;
 mod outcome;
 mod owner;
 mod owner_statements;
+pub(crate) mod page_statements;
 mod parked;
 pub mod plan;
 mod planner;

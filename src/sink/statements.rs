@@ -8,8 +8,7 @@
 //!  orphaned_children    which of the rows lack what they refer to
 //!  erase      rows by the document's id     prune   child rows by the document's id that are no longer in the set
 //!  compare    expected against found        extra child rows found but not expected       present   root rows by id
-//!  missing_parent     child rows without their root row
-//!  shown      the rows of documents, as texts
+//!  shown      the rows of documents, as texts             pages      all rows, to find those without a document
 //! ```
 //!
 //! Rows arrive as one array per column ($1 … $n), each of a type that neither truncates nor pads, and are cast to the
@@ -27,6 +26,7 @@ use crate::mapping::{
 use super::{
     guards::{AllFound, Guard},
     owner_statements::OwnerStatements,
+    page_statements::PageStatements,
     row_documents::RowDocuments,
 };
 use crate::postgres::{
@@ -101,8 +101,8 @@ pub(crate) struct TableStatements {
     pub(crate) columns: Vec<String>,
     /// Ordinals, then ids; gives ordinal and the texts of all columns of each row. Only for a table with the document's id.
     pub(crate) shown: Option<String>,
-    /// Number of rows whose root row is not there; only for a child with the document's id.
-    pub(crate) missing_parent: Option<String>,
+    /// All rows in pages.
+    pub(crate) pages: PageStatements,
 }
 
 /// A question about rows that were refused: columns as arrays; gives the ordinals, from 1, of those that cannot be written.
@@ -193,7 +193,7 @@ impl TableStatements {
             count: format!("SELECT count(*) FROM {}", plan.table),
             columns: sql.found.columns.iter().map(|column| column.name.clone()).collect(),
             shown: by_id.map(|column| sql.shown(column)),
-            missing_parent: child.map(|column| sql.missing_parent(column)),
+            pages: PageStatements::new(sql),
         }
     }
 }
@@ -416,16 +416,6 @@ impl Sql<'_> {
             unnest("p", [(1, "int4", "n".to_owned()), (2, self.root_key(), "p".to_owned())]),
             self.plan.table,
             self.of_document(column, "p.p"),
-        )
-    }
-
-    fn missing_parent(&self, column: usize) -> String {
-        let root = self.root.key.first().map_or_else(String::new, |&at| quote_ident(&self.root.columns[at].name));
-        format!(
-            "SELECT count(*) FROM {} AS t WHERE NOT EXISTS (SELECT FROM {} AS r WHERE r.{root} = t.{})",
-            self.plan.table,
-            self.root.table,
-            self.name(column),
         )
     }
 }

@@ -165,7 +165,7 @@ fn rows_are_compared() {
 fn remembered_rows_are_released_claimed_and_deleted() {
     let tables = changed(|plan| plan.tables[1].found = Found::Remembered);
     let child = &tables[1];
-    assert!(child.erase.is_none() && child.prune.is_none() && child.missing_parent.is_none());
+    assert!(child.erase.is_none() && child.prune.is_none() && matches!(child.pages, PageStatements::Remembered(_)));
     let owned = child.owned.as_ref().expect("remembered");
     assert_snapshot!(owned.key, @r#""id" uuid"#);
     assert_snapshot!(owned.release, @r#"
@@ -221,5 +221,65 @@ fn a_looked_up_id_must_have_an_entry_to_be_written() {
     assert_snapshot!(tables[0].orphaned_children[1].sql, @r#"
     SELECT e.n FROM unnest($1::uuid[], $2::text[], $3::text[], $4::numeric[], $5::json[]) WITH ORDINALITY AS e(c0, c1, c2, c3, c4, n)
      WHERE e.c1 IS NOT NULL AND (SELECT l."new" FROM "app"."ids" AS l WHERE l."old" = e.c1::text) IS NULL
+    "#);
+}
+
+fn page(statements: &TableStatements) -> String {
+    match &statements.pages {
+        PageStatements::ById { page, hashes } => format!("{page}\n--\n{hashes}"),
+        PageStatements::Remembered(page) => page.clone(),
+    }
+}
+
+#[test]
+fn the_rows_of_a_root_are_paged_with_the_hashes_of_their_ids() {
+    assert_snapshot!(page(&statements()[0]), @r#"
+    SELECT e.rows, CASE WHEN e.sought THEN e.hash END, CASE WHEN $4 OR e.place = e.rows THEN ARRAY[e.k0::text] END
+      FROM (SELECT t.*, hash_record_extended(ROW(t.id), $5::int8) AS hash, true AS sought
+              FROM (SELECT t.*, row_number() OVER (ORDER BY t.k0) AS place, count(*) OVER () AS rows FROM (
+               SELECT t."id" AS k0, t."id" AS id FROM "app"."plans" AS t
+                WHERE ($1::text[] IS NULL OR (t."id") > (($1::text[])[1]::uuid)) AND ($2::text[] IS NULL OR (t."id") <= (($2::text[])[1]::uuid))
+                ORDER BY t."id" LIMIT $3::int8) AS t) AS t) AS e
+     WHERE e.sought OR e.place = e.rows ORDER BY e.place
+    --
+    SELECT CASE WHEN e.id IS NOT NULL THEN hash_record_extended(ROW(e.id), $1::int8) END
+      FROM (SELECT p.n, p.p::uuid AS id FROM unnest($2::uuid[]) WITH ORDINALITY AS p(p, n)) AS e ORDER BY e.n
+    "#);
+}
+
+#[test]
+fn the_rows_of_a_child_are_sought_without_a_root_row() {
+    assert_snapshot!(page(&statements()[1]), @r#"
+    SELECT e.rows, CASE WHEN e.sought THEN e.hash END, CASE WHEN $4 OR e.place = e.rows THEN ARRAY[e.k0::text] END
+      FROM (SELECT t.*, hash_record_extended(ROW(t.id), $5::int8) AS hash, NOT EXISTS (SELECT FROM "app"."plans" AS r WHERE r."id" = t.id) AS sought
+              FROM (SELECT t.*, row_number() OVER (ORDER BY t.k0) AS place, count(*) OVER () AS rows FROM (
+               SELECT t."id" AS k0, t."plan_id" AS id FROM "app"."milestones" AS t
+                WHERE ($1::text[] IS NULL OR (t."id") > (($1::text[])[1]::uuid)) AND ($2::text[] IS NULL OR (t."id") <= (($2::text[])[1]::uuid))
+                ORDER BY t."id" LIMIT $3::int8) AS t) AS t) AS e
+     WHERE e.sought OR e.place = e.rows ORDER BY e.place
+    --
+    SELECT CASE WHEN e.id IS NOT NULL THEN hash_record_extended(ROW(e.id), $1::int8) END
+      FROM (SELECT p.n, p.p::uuid AS id FROM unnest($2::uuid[]) WITH ORDINALITY AS p(p, n)) AS e ORDER BY e.n
+    "#);
+}
+
+#[test]
+fn remembered_rows_are_sought_without_an_owner_that_lives() {
+    let tables = changed(|plan| {
+        plan.tables[0].found = Found::Remembered;
+        // The uuid and the citext.
+        plan.tables[0].key = vec![0, 2];
+    });
+    assert_snapshot!(page(&tables[0]), @r#"
+    SELECT e.rows, e.owned, ARRAY[e.k0::text, e.k2::text], e.document, e.target
+      FROM (SELECT t.*, o.key IS NOT NULL AS owned, l.target,
+                   CASE WHEN o.collection = $4::int4 AND l.deleted IS NOT FALSE THEN o.key END AS document
+              FROM (SELECT t.*, row_number() OVER (ORDER BY t.k0, t.k2) AS place, count(*) OVER () AS rows FROM (
+               SELECT t."id" AS k0, t."Title" AS k2 FROM "app"."plans" AS t
+                WHERE ($1::text[] IS NULL OR t."id" >= ($1::text[])[1]::uuid AND (t."id" > ($1::text[])[1]::uuid OR (t."Title" OPERATOR(public.>) ($1::text[])[2]::public.citext)))
+                ORDER BY t."id", t."Title" LIMIT $2::int8) AS t) AS t
+              LEFT JOIN driftless.owner AS o ON o.relation = $3::int4 AND o.row_hash = int8send(hash_record_extended(ROW(t.k0, t.k2), 0)) || int8send(hash_record_extended(ROW(t.k0, t.k2), 1))
+              LEFT JOIN driftless.ledger AS l ON l.collection = o.collection AND l.key = o.key) AS e
+     WHERE NOT e.owned OR e.document IS NOT NULL OR e.place = e.rows ORDER BY e.place
     "#);
 }

@@ -14,11 +14,12 @@ pub(crate) use self::{
     checks::{Checks, Violation},
     document_rows::ShownRow,
     printer::print_rows,
-    reader::{DocumentId, Entry, WaitingLetter},
+    reader::{Entry, WaitingLetter},
     references::{Reference, RowKey, references},
     row_documents::{NamedRow, owners},
 };
 pub use self::{
     comparison::Difference,
-    reader::{LivePage, TargetReader},
+    extra_rows::{ExtraRow, RowSearch, RowsPage},
+    reader::{DocumentId, LivePage, TargetReader},
 };

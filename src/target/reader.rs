@@ -44,6 +44,15 @@ pub struct DocumentId {
     pub id: Option<RawDocumentBuf>,
 }
 
+impl DocumentId {
+    /// Creates it of a key and, where that is a hash, of the `{_id: …}` that is kept beside it.
+    pub fn new(key: Vec<u8>, target: Option<Vec<u8>>) -> Self {
+        let key = Key::from_bytes(key);
+        let id = key.to_id().or_else(|| target.and_then(|bytes| RawDocumentBuf::from_bytes(bytes).ok()));
+        Self { key, id }
+    }
+}
+
 /// A page of the ledger.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LivePage {
@@ -197,6 +206,22 @@ impl<'a> TargetReader<'a> {
         Ok(LivePage { documents, until })
     }
 
+    /// Documents of the source without an entry in the ledger, as far as they are recorded: those found missing, and undecided ones.
+    ///
+    /// # Errors
+    /// [`Error::Statement`] by its cause.
+    pub async fn without_entry(&self, collection: usize) -> Result<Vec<DocumentId>, Error> {
+        let act = "read the documents without an entry in the ledger";
+        let sql = "SELECT d.key, d.target FROM \
+                     (SELECT key, target FROM driftless.finding \
+                       WHERE collection = $1 AND ended_at IS NULL AND kind = 'missing' AND version IS NULL \
+                      UNION SELECT key, target FROM driftless.undecided WHERE collection = $1) AS d \
+                    WHERE NOT EXISTS (SELECT FROM driftless.ledger AS l WHERE l.collection = $1 AND l.key = d.key) \
+                    LIMIT $2";
+        let rows = self.session.query(act, sql, &[&self.prepared.id(collection), &MAX_WITHOUT_ENTRY]).await?;
+        rows.iter().map(|row| document_id(row, act)).collect()
+    }
+
     /// Random live documents, each as likely as any other.
     ///
     /// In a large ledger random pages are read, with many times more rows than wanted, and a few rows are taken of them, so that
@@ -237,15 +262,15 @@ const PAGE_ENTRIES: i64 = 5_000;
 /// Bytes of `_id`s whose keys are hashes, after which a page ends.
 const PAGE_BYTES: i64 = 1 << 20;
 
+/// Documents without an entry that are read: more of them than findings are kept mean that the mapping is wrong, or the ledger lost.
+const MAX_WITHOUT_ENTRY: i64 = 20_000;
+
 /// Rows read for each that is wanted.
 const OVERSAMPLING: f64 = 50.0;
 
 /// A document out of two columns of the ledger: key and target.
 fn document_id(row: &Row, act: &str) -> Result<DocumentId, Error> {
-    let key = Key::from_bytes(field(row, 0, act)?);
-    let target = field::<Option<Vec<u8>>>(row, 1, act)?;
-    let id = key.to_id().or_else(|| target.and_then(|bytes| RawDocumentBuf::from_bytes(bytes).ok()));
-    Ok(DocumentId { key, id })
+    Ok(DocumentId::new(field(row, 0, act)?, field(row, 1, act)?))
 }
 
 fn bytes(keys: &[Key]) -> Vec<&[u8]> {

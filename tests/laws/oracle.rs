@@ -115,8 +115,8 @@ async fn reconcile_finds_everything_that_the_oracle_finds() {
                 finding["kind"].as_str().expect("a kind"),
                 one["collection"].as_str().expect("a name")
             );
-            let columns = finding["columns"].as_array().into_iter().flatten().filter_map(|column| column.as_str());
-            found.extend(columns.map(|column| format!("{place} {column}")));
+            let columns = finding["columns"].as_array().into_iter().flatten().chain(finding.get("table"));
+            found.extend(columns.filter_map(|column| column.as_str()).map(|column| format!("{place} {column}")));
             found.insert(place);
         }
     }

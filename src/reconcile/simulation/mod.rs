@@ -86,11 +86,16 @@ async fn simulate(seed: u64, met: &mut Met) {
 fn violations(world: &World, report: &Report) -> Vec<String> {
     let world = world.lock();
     let mut violated = Vec::new();
-    let documents = report.findings.iter().filter(|finding| !finding.key.is_empty());
-    let allowed = |finding: &Finding| {
-        world.allowed.iter().any(|(key, kind)| finding.kind == *kind && finding.key == ejson::id_text(key))
+    let (documents, rows): (Vec<_>, Vec<_>) = report.findings.iter().partition(|finding| finding.key.is_some());
+    let allowed = |finding: &&&Finding| {
+        let is = |key| finding.key.as_deref() == Some(&*ejson::id_text(key));
+        world.allowed.iter().any(|(key, kind)| finding.kind == *kind && is(key))
     };
-    violated.extend(documents.filter(|finding| !allowed(finding)).map(|finding| format!("no drift: {finding:?}")));
+    let wrong = documents.iter().filter(|finding| !allowed(finding));
+    violated.extend(wrong.map(|finding| format!("no drift: {finding:?}")));
+    if rows.len() as u64 > world.foreign_rows + world.entries_lost {
+        violated.push(format!("{} foreign rows, and found {rows:?}", world.foreign_rows));
+    }
     let lost = |key: &&_| !report.drifting.contains_key(*key);
     let not_found: Vec<_> = world.damaged.keys().filter(lost).collect();
     if report.proof.is_equal() && !(not_found.is_empty() && world.foreign_rows == 0) {

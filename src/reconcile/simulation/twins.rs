@@ -7,6 +7,7 @@ use std::{
 
 use bson::raw::{RawDocument, RawDocumentBuf};
 use rand::seq::IndexedRandom;
+use serde_json::json;
 
 use super::world::{State, World, document};
 use crate::{
@@ -15,10 +16,10 @@ use crate::{
     model::{ClusterTime, Frontier, Key},
     reconcile::{
         Error,
-        sides::{Compared, ExtraPage, Moment, SourceSide, TargetSide},
+        sides::{Compared, Moment, SourceSide, TargetSide},
     },
     source::{Chunk, Limits, Read, ReadTime},
-    target::{Difference, DocumentId, Entry, LivePage, WaitingLetter},
+    target::{Difference, DocumentId, Entry, ExtraRow, LivePage, RowSearch, RowsPage, WaitingLetter},
 };
 
 pub(super) struct SourceTwin(pub(super) World);
@@ -111,11 +112,10 @@ impl Moment for MomentTwin {
 fn differences(rows: &BTreeMap<Key, Rows>, keys: &[Key], expected: &[Rows]) -> HashMap<usize, Difference> {
     let mut differences = HashMap::new();
     for (place, (key, expected)) in keys.iter().zip(expected).enumerate() {
-        // A document that the mapping refuses has no expected rows.
-        if expected.tables.iter().all(Vec::is_empty) {
-            continue;
-        }
+        // None are expected of a document that the mapping refuses, or that the source does not have.
+        let none = expected.tables.iter().all(Vec::is_empty);
         let difference = match rows.get(key) {
+            None if none => continue,
             None => Difference { missing: true, ..Difference::default() },
             Some(rows) if rows.tables == expected.tables => continue,
             Some(_) => Difference { columns: vec!["public.users.n".to_owned()], ..Difference::default() },
@@ -175,26 +175,31 @@ impl TargetSide for TargetTwin {
         Ok(!self.0.asked().await.ledger.is_empty())
     }
 
-    async fn extra_rows(&self) -> Result<Vec<(String, u64)>, Error> {
+    /// A page for each foreign row, and one for the documents.
+    async fn search_rows(&self, search: &mut RowSearch) -> Result<RowsPage, Error> {
         let state = self.0.asked().await;
-        Ok((state.foreign_rows > 0).then(|| ("public.users".to_owned(), state.foreign_rows)).into_iter().collect())
+        let row =
+            |number: u64| ExtraRow { table: "public.users".to_owned(), row_key: json!({ "id": number.to_string() }) };
+        let place = search.after().map_or(0, |after| after[0].parse().expect("a number"));
+        if place < state.foreign_rows {
+            search.go_on(Some(vec![(place + 1).to_string()]));
+            return Ok(RowsPage { rows: 1, extra: vec![row(place)], ..RowsPage::default() });
+        }
+        let mut page = RowsPage { rows: state.rows.len() as u64, ..RowsPage::default() };
+        for key in state.rows.keys() {
+            match state.ledger.get(key) {
+                Some(entry) if entry.deleted => page.gone.push(state.document_id(key)),
+                None if search.missing().iter().all(|missing| missing.key != *key) => page.extra.push(row(u64::MAX)),
+                Some(_) | None => {}
+            }
+        }
+        search.go_on(None);
+        Ok(page)
     }
 
-    async fn extra_page(&self, after: Option<&[u8]>) -> Result<ExtraPage, Error> {
-        // A page for each row.
-        let place = after.map_or(0, |after| after.len() as u64);
+    async fn without_entry(&self) -> Result<Vec<DocumentId>, Error> {
         let state = self.0.asked().await;
-        let row = |row| Found {
-            subject: Subject::Row { table: "public.users".to_owned(), row_key: serde_json::json!({ "id": row }) },
-            kind: Kind::Extra,
-            columns: Vec::new(),
-            as_of: state.now,
-            entry: None,
-            letter: None,
-            refused: None,
-        };
-        let found: Vec<_> = (place..state.foreign_rows).take(1).map(row).collect();
-        let next = (!found.is_empty()).then(|| vec![0; place as usize + 1]);
-        Ok(ExtraPage { rows: found.len() as u64, found, next })
+        let keys = state.documents.keys().filter(|key| !state.ledger.contains_key(*key));
+        Ok(keys.map(|key| state.document_id(key)).collect())
     }
 }

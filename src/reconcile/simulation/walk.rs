@@ -152,7 +152,7 @@ fn check(world: &World, stored: &[Stored]) {
     assert!(wrong.is_empty(), "no drift: {wrong:?}");
     let rows = stored.iter().flat_map(|stored| &stored.judged.found);
     let rows = rows.filter(|found| matches!(found.subject, Subject::Row { .. })).count() as u64;
-    assert_eq!(rows, state.foreign_rows, "rows of nobody");
+    assert!((state.foreign_rows..=state.foreign_rows + state.entries_lost).contains(&rows), "{rows} rows of nobody");
 }
 
 /// The documents that a walk found, with their kinds.

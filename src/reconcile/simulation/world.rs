@@ -73,6 +73,8 @@ pub(super) struct State {
     /// Drift that may be reported, because it existed at some time.
     pub(super) allowed: BTreeSet<(Key, Kind)>,
     pub(super) foreign_rows: u64,
+    /// Documents that have rows and lost their ledger entry: when the source deletes one, its rows are nobody's until that is applied.
+    pub(super) entries_lost: u64,
     /// Number of documents that were read by `_id`.
     pub(super) asked_again: usize,
 }
@@ -114,6 +116,7 @@ impl World {
             transactions: 0,
             damaged: BTreeMap::new(),
             allowed: BTreeSet::new(),
+            entries_lost: 0,
             foreign_rows: u64::from(rng.random_bool(0.1)),
             asked_again: 0,
             rng,
@@ -268,7 +271,7 @@ impl State {
         if !self.rows.contains_key(&key) || self.letters.contains_key(&key) || self.damaged.contains_key(&key) {
             return;
         }
-        let kind = match self.rng.random_range(0..4) {
+        let kind = match self.rng.random_range(0..6) {
             0 => {
                 let other = document(&self.ids[&key], 5_000);
                 let rows = self.plan.collections()[0].map(&other).expect("rows");
@@ -284,9 +287,17 @@ impl State {
                 self.ledger.remove(&key);
                 Kind::Missing
             }
-            _ => {
+            3 => {
+                self.ledger.remove(&key);
+                self.entries_lost += 1;
+                Kind::Missing
+            }
+            lost => {
                 self.documents.remove(&key);
                 self.past.insert(self.now, self.documents.clone());
+                if let Some(entry) = self.ledger.get_mut(&key) {
+                    entry.deleted = lost == 4;
+                }
                 Kind::Extra
             }
         };

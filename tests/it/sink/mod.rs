@@ -3,6 +3,7 @@
 mod constraints;
 mod copy;
 mod deferrable;
+mod extra_rows;
 mod identity;
 mod isolation;
 mod keys;

@@ -132,7 +132,7 @@ async fn a_document_moves_to_another_kind_and_back_with_its_children(
     world.apply(&[document(4), document(1), login(1, 2, &[])]).await;
     assert_eq!(world.counts(&EVENTS).await, [1, 1, 1, 2, 3]);
     assert_eq!(world.differences(&[document(4), login(2, 1, &[7])]).await, BTreeSet::new());
-    assert_eq!(world.extra_rows("events").await, []);
+    assert_eq!(world.extra_rows("events").await, [""; 0]);
     world.apply(&[change("events", 1, 5, None), change("events", 2, 5, None)]).await;
     assert_eq!(world.counts(&EVENTS).await, [0, 0, 0, 0, 0]);
     world.end().await;
@@ -159,10 +159,10 @@ async fn a_refused_move_leaves_the_rows_where_they_were() {
     world.apply(&[order(1, 2, -5, &[])]).await;
     assert_eq!(world.letters().await, ["CHECK|open|1"]);
     assert_eq!(world.counts(&EVENTS).await, [1, 1, 0, 0, 0]);
-    assert_eq!(world.extra_rows("events").await, [], "the ledger knows where they are");
+    assert_eq!(world.extra_rows("events").await, [""; 0], "the ledger knows where they are");
     let rejected = change("events", 1, 3, Some(rawdoc! { "_id": 1, "kind": "order", "total": "no number" }));
     world.apply(&[rejected]).await;
-    assert_eq!(world.extra_rows("events").await, []);
+    assert_eq!(world.extra_rows("events").await, [""; 0]);
     world.apply(&[order(1, 4, 5, &[])]).await;
     assert_eq!(world.counts(&EVENTS).await, [0, 0, 1, 0, 0]);
     world.end().await;
@@ -180,7 +180,7 @@ async fn a_filter_stops_and_starts_to_match() {
     assert_eq!(world.rows("SELECT root IS NULL FROM driftless.ledger ORDER BY key").await, ["t", "f", "f"]);
     world.apply(&[member(1, 3, true), change("members", 2, 3, None), member(3, 1, false)]).await;
     assert_eq!(world.counts(&["members"]).await, [2]);
-    assert_eq!(world.extra_rows("members").await, []);
+    assert_eq!(world.extra_rows("members").await, [""; 0]);
     world.end().await;
 }
 
@@ -197,28 +197,47 @@ async fn a_truncation_empties_every_kind() {
     let record = world.append_control(&control);
     world.apply_records(record).await.expect("applies");
     assert_eq!(world.counts(&EVENTS).await, [1, 1, 0, 0, 0]);
-    assert_eq!(world.extra_rows("events").await, []);
+    assert_eq!(world.extra_rows("events").await, [""; 0]);
     world.end().await;
 }
 
+/// The key of a row that no document has.
+const STRAY: &str = "00000000-0000-0000-0000-000000000001";
+
 #[rstest]
-#[case::root("INSERT INTO app.logins VALUES (gen_random_uuid(), '')", "app.logins")]
-#[case::other_root("INSERT INTO app.orders VALUES (gen_random_uuid(), 1)", "app.orders")]
-#[case::child(
-    "SET session_replication_role = replica; INSERT INTO app.steps VALUES (gen_random_uuid(), gen_random_uuid(), '')",
-    "app.steps"
-)]
+#[case::root("INSERT INTO app.orders VALUES ('{STRAY}', 1)", r#"app.orders {"id":"{STRAY}"}"#)]
+#[case::other_root("INSERT INTO app.logins VALUES ('{STRAY}')", r#"app.logins {"id":"{STRAY}"}"#)]
+#[case::child("INSERT INTO app.steps VALUES ('{STRAY}', gen_random_uuid(), '')", r#"app.steps {"id":"{STRAY}"}"#)]
 #[case::grandchild(
-    "SET session_replication_role = replica; \
-     INSERT INTO app.notes VALUES (gen_random_uuid(), 0, gen_random_uuid(), '')",
-    "app.notes"
+    "INSERT INTO app.notes VALUES ('{STRAY}', 7, gen_random_uuid(), '')",
+    r#"app.notes {"line_id":"{STRAY}","place":"7"}"#
 )]
+#[case::the_root_row_is_missing("DELETE FROM app.orders", "")]
+#[case::the_other_root_holds_a_row_of_a_live_document("INSERT INTO app.logins SELECT id FROM app.orders", "")]
+#[case::a_deleted_document("{DELETED}; DELETE FROM app.lines; DELETE FROM app.notes", "gone Int64(1)")]
+#[case::children_of_a_deleted_document("{DELETED}; DELETE FROM app.orders", "gone Int64(1), gone Int64(1)")]
 #[tokio::test]
-async fn a_stray_row_is_named_by_its_table(#[case] sql: &str, #[case] table: &str) {
+async fn a_stray_row_is_named_by_its_key(#[case] sql: &str, #[case] expected: &str) {
+    const DELETED: &str = "UPDATE driftless.ledger SET deleted = true \
+                            WHERE root = (SELECT id FROM driftless.relation WHERE name = '\"app\".\"orders\"')";
     let mut world = world(Constraints::Replica).await;
     world.apply(&[order(1, 1, 5, &[(1, &["a"])]), login(2, 1, &[7])]).await;
-    world.execute(sql).await;
-    assert_eq!(world.extra_rows("events").await, [(table.to_owned(), 1)]);
+    let fill = |text: &str| text.replace("{STRAY}", STRAY).replace("{DELETED}", DELETED);
+    world.execute(&format!("SET session_replication_role = replica; {}", fill(sql))).await;
+    assert_eq!(world.extra_rows("events").await.join(", "), fill(expected));
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_row_whose_id_no_document_gets_from_the_table_of_ids_is_extra() {
+    let mut world = world(Constraints::Replica).await;
+    world.execute("INSERT INTO app.ids VALUES ('1', 100), ('2', 200)").await;
+    world.apply(&[account(1, 1, None, &[1]), account(2, 1, None, &[])]).await;
+    world.execute("SET session_replication_role = replica; INSERT INTO app.accounts VALUES (5), (6)").await;
+    let last = "SELECT key FROM driftless.ledger ORDER BY key DESC LIMIT 1";
+    world.execute(&format!("UPDATE driftless.ledger SET deleted = true WHERE key = ({last})")).await;
+    let expected = ["gone Int64(2)", r#"app.accounts {"id":"5"}"#, r#"app.accounts {"id":"6"}"#];
+    assert_eq!(world.extra_rows("accounts").await, expected);
     world.end().await;
 }
 
@@ -261,7 +280,7 @@ async fn an_id_without_an_entry_waits_for_it(
     assert_eq!(world.rows("SELECT account_id FROM app.cards").await, ["100"]);
     world.apply(&[change("accounts", 3, 3, None), change("accounts", 2, 3, None)]).await;
     assert_eq!(world.rows(accounts).await, ["100|NULL"]);
-    assert_eq!(world.extra_rows("accounts").await, []);
+    assert_eq!(world.extra_rows("accounts").await, [""; 0]);
     world.end().await;
 }
 

@@ -11,7 +11,7 @@ use driftless::{
     model::{Change, ClusterTime, Control, Frontier, Key, Namespace, Op, Version},
     postgres::{self, Error, Postgres, Purpose, Session},
     sink::{self, Limits, Outcome, Prepared, plan::Batch},
-    target::TargetReader,
+    target::{DocumentId, RowSearch, TargetReader},
 };
 use driftless_testing::{DEADLINE, postgres::Database, wait};
 use tokio_postgres::SimpleQueryMessage;
@@ -202,12 +202,10 @@ impl World {
         counts
     }
 
-    /// Returns the reconciler's count of extra rows in whole tables.
-    pub(crate) async fn extra_rows(&self, collection: &str) -> Vec<(String, u64)> {
+    /// Searches the tables of a collection, see [`extra_rows`].
+    pub(crate) async fn extra_rows(&self, collection: &str) -> Vec<String> {
         let session = self.target.open(Purpose::Read).await.expect("connects");
-        let reader = TargetReader::begin(&session, &self.prepared).await.expect("begins");
-        let collection = self.prepared.named(collection).expect("mapped");
-        reader.extra_rows(collection).await.expect("counts")
+        extra_rows(&session, &self.prepared, self.prepared.named(collection).expect("mapped")).await
     }
 
     /// Returns the columns and tables in which documents differ.
@@ -333,4 +331,31 @@ pub(crate) fn plan(id: i32, t: u32, owner: Option<i32>, milestones: &[(i32, &str
         document.append(bson::raw::cstr!("owner"), owner);
     }
     change("plans", id, t, Some(document))
+}
+
+/// Searches the tables of a collection; returns the rows that belong to no document as `table {key}`, and the documents that have
+/// rows although the ledger does not have them as `gone _id`.
+pub(crate) async fn extra_rows(session: &Session, prepared: &Prepared, collection: usize) -> Vec<String> {
+    let plan = &prepared.all().collections()[collection];
+    let (mut found, mut position) = (Vec::new(), None);
+    let mut search = RowSearch::new(plan, None, Vec::new());
+    while !search.has_ended() {
+        // Another search can go on at every position.
+        let now = search.position();
+        if now != position {
+            search = RowSearch::new(plan, now.as_deref(), Vec::new());
+            position = now;
+        }
+        let reader = TargetReader::begin(session, prepared).await.expect("begins");
+        let page = reader.search_rows(collection, &mut search).await.expect("searches");
+        reader.end().await.expect("ends");
+        assert_eq!(page.undecided, 0);
+        found.extend(page.extra.iter().map(|row| format!("{} {}", row.table, row.row_key)));
+        let id = |document: &DocumentId| {
+            let id = document.id.as_ref().expect("an _id").get("_id").expect("well-formed").expect("an _id");
+            format!("gone {id:?}")
+        };
+        found.extend(page.gone.iter().map(id));
+    }
+    found
 }
