@@ -89,6 +89,12 @@ pub(crate) const RECONCILE_DOCUMENTS: &str = "driftless_reconcile_documents_tota
 pub(crate) const RECONCILE_TIMESTAMP: &str = "driftless_reconcile_timestamp_seconds";
 /// `{collection}` How often did drift disappear without a cause? Each case is a fault of the watermark.
 pub(crate) const DRIFT_HEALED: &str = "driftless_drift_healed_total";
+/// `{table}` Is the guard of this table in place and unbroken? 1 or 0; none where no guard was installed.
+pub(crate) const GUARD_HOLDS: &str = "driftless_guard_holds";
+/// `{table, operation}` How many statements of others wrote this table?
+pub(crate) const FOREIGN_WRITES: &str = "driftless_foreign_writes_total";
+/// `{table}` How many of them have touched what is not compared again yet?
+pub(crate) const FOREIGN_WRITES_UNJUDGED: &str = "driftless_foreign_writes_unjudged";
 /// `{table, constraint}` How many rows lacked their parent at the last complete look?
 pub(crate) const ORPHANS: &str = "driftless_orphans";
 /// `{table, constraint}` When did the last complete look at this foreign key begin?
@@ -140,6 +146,9 @@ pub(crate) fn describe() {
     describe_counter!(RECONCILE_DOCUMENTS, "Documents compared.");
     describe_gauge!(RECONCILE_TIMESTAMP, Unit::Seconds, "End of the last pass.");
     describe_counter!(DRIFT_HEALED, "Drift that disappeared without a cause.");
+    describe_gauge!(GUARD_HOLDS, "Whether the guard of a table is in place and unbroken.");
+    describe_counter!(FOREIGN_WRITES, "Statements of others that wrote a mapped table.");
+    describe_gauge!(FOREIGN_WRITES_UNJUDGED, "Statements of others that touched what is not compared again yet.");
     describe_gauge!(ORPHANS, "Rows without their parent at the last complete look.");
     describe_gauge!(INTEGRITY_TIMESTAMP, Unit::Seconds, "Beginning of the last complete look at a foreign key.");
 }

@@ -37,6 +37,8 @@ use crate::{
 const PAGE: i64 = 5_000;
 /// Rows without a parent that wait for a second look, so that many pages share one wait.
 const MAX_CANDIDATES: usize = 20_000;
+/// Longest time that they wait with the pages behind them: so much has to be looked at again after a restart.
+const MAX_CANDIDATES_WAIT: Duration = Duration::from_secs(5);
 /// Interval between two looks at the watermarks.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -62,6 +64,8 @@ pub(crate) struct Look {
     ahead: u64,
     last: Option<RowKey>,
     candidates: Vec<RowKey>,
+    /// When the first of them was found.
+    waiting_since: Option<Instant>,
 }
 
 impl Look {
@@ -102,7 +106,10 @@ impl<'a> Looking<'a> {
             look.pass();
         }
         self.pace(page.rows, began).await;
-        let waits = !look.candidates.is_empty() && (look.ended || look.candidates.len() >= MAX_CANDIDATES);
+        let waits = !look.candidates.is_empty() && {
+            let waited = look.waiting_since.get_or_insert(began).elapsed();
+            look.ended || look.candidates.len() >= MAX_CANDIDATES || waited >= MAX_CANDIDATES_WAIT
+        };
         Ok(if waits { Step::Candidates } else { Step::Settled })
     }
 
@@ -160,6 +167,7 @@ pub(super) fn tables_named(prepared: &Prepared, name: &TableName) -> Vec<(usize,
 impl Look {
     /// Every row up to the last is judged.
     fn pass(&mut self) {
+        self.waiting_since = None;
         self.progress.rows += std::mem::take(&mut self.ahead);
         self.progress.after.clone_from(&self.last);
     }

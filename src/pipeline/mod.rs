@@ -8,6 +8,7 @@ mod drift;
 mod error;
 pub(crate) mod facts;
 mod fit;
+mod guard_watch;
 pub(crate) mod identity;
 mod integrity;
 mod log_watch;

@@ -15,6 +15,7 @@ use super::{
     Error, Overview, attempts,
     drift::Known,
     fit::{Fit, find, outdated},
+    guard_watch::GuardWatch,
     halt,
     integrity::IntegrityTask,
     namespaces,
@@ -194,9 +195,11 @@ impl ReconcilerRole {
         let integrity =
             IntegrityTask { config: self.config.clone(), comparison: comparison.clone(), lead: lead.clone() };
         tasks.spawn("integrity", async move { Ok(integrity.run().await?) });
-        let (_delta, following) =
+        let (delta, following) =
             Delta::new(comparison.both.clone(), lead.clone(), self.scope(), self.delta_bounds(), self.stalls());
         tasks.spawn("delta", async move { Ok(following.run().await?) });
+        let guard = GuardWatch { both: comparison.both.clone(), lead: lead.clone(), delta };
+        tasks.spawn("guard", async move { Ok(guard.run().await?) });
         tasks.failure().await.map_or(Ok(()), Err)
     }
 

@@ -66,6 +66,7 @@ const RESULTS: [&str; 10] = [
     "delta",
     "finding",
     "foreign_write",
+    "guard",
     "integrity",
     "orphan",
     "process",

@@ -68,9 +68,9 @@ impl Both {
         (topic.name.clone(), topic.partitions)
     }
 
-    /// The tables of a collection, by place, as `schema.table`.
+    /// The tables of a collection, by place, as the guard names them.
     pub(crate) fn tables(&self, collection: usize) -> Vec<String> {
-        self.plan(collection).tables.iter().map(|table| table.table.to_string()).collect()
+        self.plan(collection).tables.iter().map(|table| table.table.label()).collect()
     }
 
     /// The collection, by place, whose findings are meant.

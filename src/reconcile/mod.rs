@@ -36,7 +36,7 @@ use thiserror::Error;
 pub(crate) use self::{
     both::Both,
     bounds::{Bounds, Coverage},
-    delta::{Delta, DeltaBounds},
+    delta::{Delta, DeltaBounds, DeltaHandle},
     pass::run,
     report::{Drifting, Finding, Report},
 };

@@ -16,7 +16,7 @@ pub(crate) use self::{
     printer::print_rows,
     reader::{Entry, WaitingLetter},
     references::{Reference, RowKey, references},
-    row_documents::{NamedRow, owners},
+    row_documents::{NamedRow, Owner, existing, owners},
 };
 pub use self::{
     comparison::Difference,

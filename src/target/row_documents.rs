@@ -12,10 +12,12 @@ use tokio_postgres::types::{FromSql, Type};
 
 use super::DocumentId;
 use crate::{
+    mapping::{PlanColumn, TablePlan, target::quote_ident},
     model::Key,
     postgres::{
         Error, Session,
         session::{Param, field},
+        sql::numbered,
     },
     sink::{Prepared, row_documents::RowWay},
 };
@@ -83,6 +85,33 @@ pub(crate) async fn owners(
         }
     }
     Ok(Some(found))
+}
+
+/// Looks which rows are there, by the key of the mapping; parallel to `rows`.
+///
+/// # Errors
+/// [`Error::Statement`] by its cause.
+pub(crate) async fn existing(session: &Session, plan: &TablePlan, rows: &[NamedRow]) -> Result<Vec<bool>, Error> {
+    let act = format!("look for rows of {}", plan.table);
+    let key: Vec<_> = plan.key.iter().map(|&at| &plan.columns[at]).collect();
+    let text = |column: &PlanColumn| rows.iter().map(|row| row.get(&column.name).and_then(Value::as_str)).collect();
+    let texts: Vec<Vec<Option<&str>>> = key.iter().map(|column| text(column)).collect();
+    let params: Vec<Param<'_>> = texts.iter().map(|column| column as Param<'_>).collect();
+    let same = key.iter().enumerate();
+    let same = same.map(|(at, column)| format!("t.{} = e.k{at}::{}", quote_ident(&column.name), column.sql_type));
+    let sql = format!(
+        "SELECT e.n FROM {} JOIN {} AS t ON {}",
+        numbered("e", (0..key.len()).map(|at| (at + 1, "text", format!("k{at}")))),
+        plan.table,
+        same.collect::<Vec<_>>().join(" AND "),
+    );
+    let mut there = vec![false; rows.len()];
+    for row in session.query(&act, &sql, &params).await? {
+        if let Some(there) = there.get_mut(ordinal(&row, &act)?) {
+            *there = true;
+        }
+    }
+    Ok(there)
 }
 
 /// Goes through the ledger until every wanted id is found. `of` is the root table whose keys they are.

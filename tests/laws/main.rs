@@ -21,6 +21,7 @@ mod delta;
 mod durable_before_position;
 mod failpoints;
 mod gate;
+mod guard;
 mod lost_history;
 mod metrics;
 mod names;

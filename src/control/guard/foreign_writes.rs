@@ -48,7 +48,7 @@ impl ForeignWrite {
     }
 }
 
-/// Reads the oldest foreign writes that are not judged.
+/// Reads the oldest foreign writes that are not judged, and for which no new baseline was asked.
 ///
 /// # Errors
 /// [`Error::Statement`] by its cause.
@@ -56,7 +56,7 @@ pub(crate) async fn open(session: &Session, limit: usize) -> Result<Vec<ForeignW
     let act = "read foreign writes";
     let sql = format!(
         "SELECT id, relation, operation, rows, keys, who, application FROM driftless.foreign_write \
-          WHERE judged_at IS NULL AND {OURS} ORDER BY id LIMIT $2"
+          WHERE judged_at IS NULL AND voided_at IS NULL AND {OURS} ORDER BY id LIMIT $2"
     );
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let rows = session.query(act, &sql, &[&session.prefix(), &limit]).await?;
@@ -112,26 +112,17 @@ pub(crate) async fn forget(session: &Session) -> Result<(), Error> {
     Ok(())
 }
 
-/// Foreign writes that could not be recorded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Lost {
-    /// Their number so far.
-    pub(crate) count: i64,
-    /// Those among them that no [`acknowledge_lost`] has covered.
-    pub(crate) new: i64,
-}
-
-/// Reads how many foreign writes could not be recorded.
+/// Reads how many foreign writes could not be recorded, and for how many of them the proofs of the guarded tables were voided.
 ///
 /// # Errors
 /// [`Error::Statement`] by its cause.
-pub(crate) async fn lost(session: &Session) -> Result<Lost, Error> {
+pub(crate) async fn lost(session: &Session) -> Result<(i64, i64), Error> {
     let act = "read how many foreign writes could not be recorded";
-    let sql = "SELECT CASE WHEN s.is_called THEN s.last_value + 1 ELSE 0 END, i.foreign_writes_lost \
-                 FROM driftless.foreign_write_lost AS s, driftless.identity AS i WHERE i.prefix = $1";
-    let row = session.query_one(act, sql, &[&session.prefix()]).await?;
-    let (count, known): (i64, i64) = (field(&row, 0, act)?, field(&row, 1, act)?);
-    Ok(Lost { count, new: count - known })
+    let sql = format!(
+        "SELECT driftless.foreign_writes_lost(), coalesce(min(lost), driftless.foreign_writes_lost()) FROM driftless.guard WHERE {OURS}"
+    );
+    let row = session.query_one(act, &sql, &[&session.prefix()]).await?;
+    Ok((field(&row, 0, act)?, field(&row, 1, act)?))
 }
 
 /// Records that the proofs were voided for that many lost foreign writes.
@@ -139,8 +130,59 @@ pub(crate) async fn lost(session: &Session) -> Result<Lost, Error> {
 /// # Errors
 /// [`Error::Statement`] by its cause.
 pub(crate) async fn acknowledge_lost(session: &Session, count: i64) -> Result<(), Error> {
-    let params: [Param<'_>; 2] = [&session.prefix(), &count];
-    let sql = "UPDATE driftless.identity SET foreign_writes_lost = $2 WHERE prefix = $1";
-    session.execute("record the loss of foreign writes", sql, &params).await?;
+    let sql = format!("UPDATE driftless.guard SET lost = $2 WHERE {OURS}");
+    session.execute("record the loss of foreign writes", &sql, &[&session.prefix(), &count]).await?;
     Ok(())
+}
+
+/// Records that everything of the tables of these foreign writes is to be compared again.
+///
+/// # Errors
+/// [`Error::Statement`] by its cause.
+pub(crate) async fn voided(session: &Session, ids: &[i64]) -> Result<(), Error> {
+    let sql =
+        "UPDATE driftless.foreign_write SET voided_at = clock_timestamp() WHERE id = ANY ($1) AND voided_at IS NULL";
+    session.execute("record that foreign writes void a proof", sql, &[&ids]).await?;
+    Ok(())
+}
+
+/// Ends foreign writes to a table whose collections were all compared completely since their proofs were voided.
+///
+/// # Errors
+/// [`Error::Statement`] by its cause.
+pub(crate) async fn judge_voided(session: &Session, relation: &str, collections: &[i32]) -> Result<(), Error> {
+    let sql = format!(
+        "UPDATE driftless.foreign_write AS w SET judged_at = clock_timestamp() \
+          WHERE {OURS} AND relation = $2 AND judged_at IS NULL AND voided_at IS NOT NULL \
+            AND NOT EXISTS (SELECT FROM unnest($3::int4[]) AS c(id) LEFT JOIN driftless.proof AS p ON p.collection = c.id \
+                             WHERE p.void_because IS NOT NULL OR coalesce(p.complete_began_at, '-infinity') <= w.voided_at)"
+    );
+    let params: [Param<'_>; 3] = [&session.prefix(), &relation, &collections];
+    session.execute("record that foreign writes are judged", &sql, &params).await?;
+    Ok(())
+}
+
+/// Of these collections those whose proof began before the guard of one of their tables held; `since` is parallel to them, in
+/// microseconds since 1970.
+///
+/// # Errors
+/// [`Error::Statement`] by its cause.
+pub(crate) async fn older_proofs(session: &Session, collections: &[i32], since: &[i64]) -> Result<Vec<i32>, Error> {
+    let act = "look for proofs that are older than the guard";
+    let sql = "SELECT DISTINCT p.collection \
+                 FROM unnest($1::int4[], $2::int8[]) AS g(collection, since) JOIN driftless.proof AS p USING (collection), \
+              LATERAL (SELECT 'epoch'::timestamptz + g.since * interval '1 microsecond') AS s(held) \
+                WHERE p.began_at < s.held OR (p.began_at IS NULL AND p.complete_began_at < s.held AND p.void_because IS NULL)";
+    session.query(act, sql, &[&collections, &since]).await?.iter().map(|row| field(row, 0, act)).collect()
+}
+
+/// The transactions that run now, by the id above all of them; and the lowest id that still runs.
+///
+/// # Errors
+/// [`Error::Statement`] by its cause.
+pub(crate) async fn transactions(session: &Session) -> Result<(i64, i64), Error> {
+    let act = "look which transactions run";
+    let sql = "SELECT pg_snapshot_xmax(s)::text::int8, pg_snapshot_xmin(s)::text::int8 FROM pg_current_snapshot() AS s";
+    let row = session.query_one(act, sql, &[]).await?;
+    Ok((field(&row, 0, act)?, field(&row, 1, act)?))
 }

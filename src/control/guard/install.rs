@@ -15,7 +15,7 @@ use crate::{
 /// A table whose triggers were changed, or would be.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Changed {
-    /// The table: `schema.table`, each quoted where SQL needs it.
+    /// The table: `schema.table`.
     pub relation: String,
     /// The statements that were executed, or would be.
     pub sql: Vec<String>,
@@ -69,8 +69,8 @@ async fn install_one(session: &Session, migration: i32, one: &[Guarded], mode: M
     }
     for looked in triggers::find(session, migration, one, |_| mode).await? {
         // Every writer that did not meet the triggers has ended, because they need a lock that excludes writers.
-        let sql = "INSERT INTO driftless.guard AS g (migration, relation, mode, fingerprint, looked_at, who) \
-                   VALUES ($1, $2, $3, $4, clock_timestamp(), $5) \
+        let sql = "INSERT INTO driftless.guard AS g (migration, relation, mode, fingerprint, looked_at, who, lost) \
+                   VALUES ($1, $2, $3, $4, clock_timestamp(), $5, driftless.foreign_writes_lost()) \
                    ON CONFLICT (migration, relation) DO UPDATE SET mode = excluded.mode, who = excluded.who, broken = NULL, \
                      looked_at = excluded.looked_at, fingerprint = excluded.fingerprint, \
                      since = CASE WHEN g.fingerprint = excluded.fingerprint AND g.broken IS NULL THEN g.since \

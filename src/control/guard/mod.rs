@@ -23,7 +23,10 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-pub(crate) use self::foreign_writes::{ForeignWrite, acknowledge_lost, forget, judged, lost, open, open_counts};
+pub(crate) use self::foreign_writes::{
+    ForeignWrite, acknowledge_lost, forget, judge_voided, judged, lost, older_proofs, open, open_counts, transactions,
+    voided,
+};
 pub use self::{
     install::{Changed, install, remove},
     triggers::{GuardState, look, status},

@@ -91,14 +91,12 @@ struct FoundTrigger {
 
 const FIND: &str = "
 WITH mapped AS (
-    SELECT e.n, c.oid, format('%I.%I', n.nspname, c.relname) AS relation
-      FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS e(schema, name, n)
+    SELECT e.n, c.oid FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS e(schema, name, n)
       JOIN pg_namespace AS n ON n.nspname = e.schema JOIN pg_class AS c ON c.relnamespace = n.oid AND c.relname = e.name
 ), members AS (
-    SELECT n, oid AS root, relation, oid FROM mapped
-     UNION SELECT m.n, m.oid, m.relation, p.relid::oid FROM mapped AS m, pg_partition_tree(m.oid) AS p
+    SELECT n, oid AS root, oid FROM mapped UNION SELECT m.n, m.oid, p.relid::oid FROM mapped AS m, pg_partition_tree(m.oid) AS p
 )
-SELECT m.n - 1, m.relation, format('%I.%I', n.nspname, c.relname), m.oid = m.root,
+SELECT m.n - 1, format('%I.%I', n.nspname, c.relname), m.oid = m.root,
        concat_ws(' ', m.oid, pg_relation_filenode(m.oid),
                  (SELECT string_agg(a.xmin::text, ' ' ORDER BY a.attnum) FROM pg_attribute AS a
                    WHERE a.attrelid = m.oid AND a.attnum > 0 AND NOT a.attisdropped)),
@@ -118,25 +116,26 @@ pub(super) async fn find(
     let (schemas, names): (Vec<&str>, Vec<&str>) =
         guarded.iter().map(|guarded| (&*guarded.table.schema, &*guarded.table.name)).unzip();
     let triggers: Vec<&str> = ALL.iter().map(|trigger| trigger.name).collect();
-    let mut tables: BTreeMap<usize, (String, BTreeMap<String, Member>)> = BTreeMap::new();
+    let mut tables: BTreeMap<usize, BTreeMap<String, Member>> = BTreeMap::new();
     for row in session.query(act, FIND, &[&schemas, &names, &triggers]).await? {
         let place = usize::try_from(field::<i64>(&row, 0, act)?).unwrap_or(usize::MAX);
-        let (_, members) = tables.entry(place).or_insert((field(&row, 1, act)?, BTreeMap::new()));
-        let member = members.entry(field(&row, 2, act)?).or_default();
-        (member.root, member.storage) = (field(&row, 3, act)?, field(&row, 4, act)?);
-        if let Some(name) = field::<Option<String>>(&row, 5, act)? {
+        let member = tables.entry(place).or_default().entry(field(&row, 1, act)?).or_default();
+        (member.root, member.storage) = (field(&row, 2, act)?, field(&row, 3, act)?);
+        if let Some(name) = field::<Option<String>>(&row, 4, act)? {
             let found = FoundTrigger {
-                identity: field(&row, 6, act)?,
-                enabled: field(&row, 7, act)?,
-                function: field(&row, 8, act)?,
-                kind: field(&row, 9, act)?,
-                arguments: field(&row, 10, act)?,
+                identity: field(&row, 5, act)?,
+                enabled: field(&row, 6, act)?,
+                function: field(&row, 7, act)?,
+                kind: field(&row, 8, act)?,
+                arguments: field(&row, 9, act)?,
             };
             member.found.insert(name, found);
         }
     }
-    let looked = tables.into_iter().filter_map(|(place, (relation, members))| {
-        let arguments = arguments(migration, &relation, mode(&relation), &guarded.get(place)?.columns);
+    let looked = tables.into_iter().filter_map(|(place, members)| {
+        let Guarded { table, columns } = guarded.get(place)?;
+        let relation = table.label();
+        let arguments = arguments(migration, &relation, mode(&relation), columns);
         Some(Looked { place, ..looked(relation, &members, &arguments) })
     });
     Ok(looked.collect())
@@ -201,8 +200,11 @@ impl Trigger {
 /// The guard of a mapped table.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct GuardState {
-    /// The table: `schema.table`, each quoted where SQL needs it.
+    /// The table, see [`TableName::label`](crate::mapping::target::TableName::label).
     pub relation: String,
+    /// Its place among the mapped tables.
+    #[serde(skip)]
+    pub(crate) place: usize,
     /// What it does; `None` where no guard was installed.
     pub mode: Option<Mode>,
     /// Since when it has held without a break; `None` where it does not hold.
@@ -258,10 +260,7 @@ pub(super) async fn migration(session: &Session) -> Result<Option<i32>, Error> {
 /// Fails with [`Error::Statement`], whose class follows the cause.
 pub async fn status(session: &Session, guarded: &[Guarded]) -> Result<Vec<GuardState>, Error> {
     if !session.has_table("look for the guard", "driftless.guard").await? {
-        let unguarded = |guarded: &Guarded| GuardState {
-            relation: format!("{}.{}", guarded.table.schema, guarded.table.name),
-            ..GuardState::default()
-        };
+        let unguarded = |guarded: &Guarded| GuardState { relation: guarded.table.label(), ..GuardState::default() };
         return Ok(guarded.iter().map(unguarded).collect());
     }
     Ok(states(session, guarded).await?.into_iter().map(|(state, _)| state).collect())
@@ -284,6 +283,7 @@ async fn states(session: &Session, guarded: &[Guarded]) -> Result<Vec<(GuardStat
         };
         let state = GuardState {
             relation: looked.relation.clone(),
+            place: looked.place,
             mode: known.map(|known| known.mode),
             since: known.and_then(|known| known.since).filter(|_| broken.is_none()),
             broken,

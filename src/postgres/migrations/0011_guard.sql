@@ -1,7 +1,7 @@
 -- Which tables are guarded. The triggers themselves are the truth; this says what was asked for and since when it is unbroken.
 CREATE TABLE driftless.guard (
     migration    integer NOT NULL REFERENCES driftless.identity (id) ON DELETE CASCADE,
-    -- `schema.table`, quoted where needed.
+    -- `schema.table`; a part that holds a dot or a quote is in double quotes.
     relation     text    NOT NULL,
     mode         text    NOT NULL CHECK (mode IN ('record', 'refuse')),
     -- Since when the triggers have been in place without a break. While they are broken, every look moves it on.

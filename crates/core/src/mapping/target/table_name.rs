@@ -27,6 +27,12 @@ impl TableName {
         let (name, rest) = part(rest.strip_prefix('.')?)?;
         rest.is_empty().then(|| Self::new(first, name))
     }
+
+    /// Writes `schema.table` for people, with quotes only where [`Self::parse`] needs them to read it back.
+    pub fn label(&self) -> String {
+        let part = |name: &str| if name.contains(['.', '"']) { quote_ident(name) } else { name.to_owned() };
+        format!("{}.{}", part(&self.schema), part(&self.name))
+    }
 }
 
 fn part(text: &str) -> Option<(String, &str)> {
@@ -98,5 +104,14 @@ mod tests {
             let table = TableName::new(schema, name);
             prop_assert_eq!(TableName::parse(&table.to_string()), Some(table));
         }
+    }
+
+    #[test]
+    fn a_label_is_read_back() {
+        for (schema, name) in [("app", "Users"), ("a.b", "c"), ("a\"b", "order"), ("public", "x y")] {
+            let table = TableName::new(schema, name);
+            assert_eq!(TableName::parse(&table.label()), Some(table));
+        }
+        assert_eq!(TableName::new("app", "Users").label(), "app.Users");
     }
 }
