@@ -8,10 +8,13 @@
 //! read from the history of MongoDB as of U, which is u or later, and compared in S. The sink had the image between v and u, and
 //! `v ≤ u ≤ U`.
 //!
-//! **A match** proves that every change of the document *before max(v, W)* has its effect. The document at U contains them all.
-//! In S each of them is applied, or has lost against v. Whatever the sink will write later comes from a change at or behind that
-//! bound, which is judged for itself. It does not matter whether the image was exact, whether the document changed in between and
-//! back again, or whether it is equal by chance.
+//! **A match** proves that every change of the document at or before U and *before max(v, W)* has its effect. The document at U
+//! contains them all, and in S none of them is still on its way: each was applied, or lost against v, or the pipeline has lost it
+//! without harm. Whatever the sink will write later comes from a change at or behind max(v, W), which is judged for itself. It does
+//! not matter whether the image was exact, whether the document changed in between and back again, or whether it is equal by chance.
+//!
+//! A match says nothing about changes behind U, even if W covers them: that none of them shows in the ledger only means that there
+//! was none if the pipeline loses nothing, which is to be proven.
 //!
 //! A match does *not* prove the changes up to u. If W does not cover u, a change between v and u may be in the image and still be
 //! on its way: the sink will apply it, with a body that may be older than this image, and only the change behind it repairs that.
@@ -207,9 +210,9 @@ impl<T: TargetSide> Examiner<'_, T> {
         judgement: Judgement,
     ) -> Back {
         let letter = records.letters.get(&document.key).map(|letter| letter.id);
-        // A version that is ahead says nothing about changes; those that are applied are judged: they have lost.
-        let bound = if judgement == Judgement::Version { ClusterTime::default() } else { entry.version.time };
-        let judged = records.watermark.max(Frontier(bound));
+        // A version that is ahead is no bound; what the watermark covers has lost against it.
+        let version = if judgement == Judgement::Version { ClusterTime::default() } else { entry.version.time };
+        let judged = records.watermark.max(Frontier(version)).min(Frontier(as_of.next()));
         let examined = Examined { document, judgement, entry: Some(entry), letter, refused: None };
         Back { examined, as_of, judged }
     }

@@ -16,8 +16,8 @@
 //!
 //! Documents with open findings are judged again every few seconds, so that findings end by themselves.
 
-mod followed;
-mod round;
+pub(super) mod followed;
+pub(super) mod round;
 
 use std::{sync::Arc, time::Duration};
 

@@ -19,7 +19,7 @@ use crate::{
 
 /// The outcome of the last judgement of a document.
 #[derive(Debug)]
-pub(super) enum Outcome {
+pub(in super::super) enum Outcome {
     Differs(Found),
     /// Equal, or absent on both sides; with version and transaction of the ledger's entry.
     Equal(Option<(Version, i64)>),
@@ -27,48 +27,48 @@ pub(super) enum Outcome {
 
 /// Documents that somebody wants judged, and who is to hear of it.
 #[derive(Debug)]
-pub(super) struct Ask {
-    pub(super) documents: Vec<DocumentId>,
-    pub(super) done: oneshot::Sender<()>,
+pub(in super::super) struct Ask {
+    pub(in super::super) documents: Vec<DocumentId>,
+    pub(in super::super) done: oneshot::Sender<()>,
 }
 
 /// Why no key of a collection can be judged.
 #[derive(Clone, Debug)]
-pub(super) struct Trouble {
-    pub(super) since: Instant,
-    pub(super) reason: String,
+pub(in super::super) struct Trouble {
+    pub(in super::super) since: Instant,
+    pub(in super::super) reason: String,
     /// When it is tried again.
-    pub(super) retry_at: Instant,
+    pub(in super::super) retry_at: Instant,
     delay: Duration,
 }
 
 /// A collection.
 #[derive(Debug, Default)]
-pub(super) struct Followed {
+pub(in super::super) struct Followed {
     /// Whether every change is given; not before the snapshot is applied, because no key can be judged then.
-    pub(super) follows: bool,
-    pub(super) pending: Pending,
+    pub(in super::super) follows: bool,
+    pub(in super::super) pending: Pending,
     /// Whether a round is under way.
-    pub(super) in_round: bool,
-    pub(super) trouble: Option<Trouble>,
+    pub(in super::super) in_round: bool,
+    pub(in super::super) trouble: Option<Trouble>,
     /// Documents with open findings, as far as is known.
-    pub(super) open: HashSet<Key>,
-    pub(super) outcomes: HashMap<Key, Outcome>,
+    pub(in super::super) open: HashSet<Key>,
+    pub(in super::super) outcomes: HashMap<Key, Outcome>,
     /// Keys that are judged and were stored.
-    pub(super) forget: Vec<Key>,
+    pub(in super::super) forget: Vec<Key>,
     /// Requests that came during a round, whose snapshot may be older.
     deferred: Vec<(Ask, ClusterTime)>,
     asked: Vec<(HashSet<Key>, oneshot::Sender<()>)>,
     /// Requests that are done, once the outcomes are recorded.
-    pub(super) answered: Vec<oneshot::Sender<()>>,
+    pub(in super::super) answered: Vec<oneshot::Sender<()>>,
     /// Documents that were judged, and those among them that had been undecided before.
-    pub(super) judged: u64,
-    pub(super) resolved: u64,
+    pub(in super::super) judged: u64,
+    pub(in super::super) resolved: u64,
 }
 
 impl Followed {
     /// Documents are to be judged as if they had changed at `time`.
-    pub(super) fn ask(&mut self, ask: Ask, time: ClusterTime) {
+    pub(in super::super) fn ask(&mut self, ask: Ask, time: ClusterTime) {
         if self.in_round {
             self.deferred.push((ask, time));
             return;
@@ -79,7 +79,7 @@ impl Followed {
     }
 
     /// Takes the result of a round.
-    pub(super) fn take(&mut self, judged: Judged, now: Instant) {
+    pub(in super::super) fn take(&mut self, judged: Judged, now: Instant) {
         self.trouble = judged.too_old.then(|| self.again(TOO_OLD.to_owned(), Duration::ZERO, Duration::ZERO, now));
         for back in judged.documents {
             self.take_one(back, now);
@@ -123,7 +123,12 @@ impl Followed {
     }
 
     /// A round has failed. Returns the reason, if it is another one than before.
-    pub(super) fn fail(&mut self, reason: String, (min, max): (Duration, Duration), now: Instant) -> Option<&str> {
+    pub(in super::super) fn fail(
+        &mut self,
+        reason: String,
+        (min, max): (Duration, Duration),
+        now: Instant,
+    ) -> Option<&str> {
         let known = self.trouble.as_ref().is_some_and(|trouble| trouble.reason == reason);
         self.trouble = Some(self.again(reason, min, max, now));
         self.end_round();
@@ -131,7 +136,7 @@ impl Followed {
     }
 
     /// No key can be judged, because the snapshot is not applied.
-    pub(super) fn has_no_watermark(&mut self, now: Instant) {
+    pub(in super::super) fn has_no_watermark(&mut self, now: Instant) {
         self.trouble = Some(self.again(NO_SNAPSHOT.to_owned(), Duration::ZERO, Duration::ZERO, now));
     }
 
@@ -150,7 +155,7 @@ impl Followed {
     }
 
     /// Changes were missed: nothing is known any more. Requests are dropped, so whoever made them asks again.
-    pub(super) fn lose(&mut self) {
+    pub(in super::super) fn lose(&mut self) {
         self.follows = false;
         self.pending = Pending::default();
         self.asked.clear();

@@ -14,6 +14,7 @@ use super::super::{
     both::Both,
     examine::Examiner,
     read::{Piece, PieceReader},
+    sides::{SourceSide, TargetSide},
 };
 use crate::{
     model::{ClusterTime, Frontier, Key},
@@ -50,11 +51,11 @@ impl Sessions {
 
 /// What a round has found.
 #[derive(Debug)]
-pub(super) struct Judged {
+pub(in super::super) struct Judged {
     /// Every document that was to be judged, each once.
-    pub(super) documents: Vec<Back>,
+    pub(in super::super) documents: Vec<Back>,
     /// Whether the source could not be read as of the last instant that the watermark covers.
-    pub(super) too_old: bool,
+    pub(in super::super) too_old: bool,
 }
 
 /// Judges documents of one collection, at or after `at`.
@@ -93,24 +94,33 @@ async fn judge_in(
     let (plan, epoch) = (both.plan(collection), both.bounds.epoch);
     let examiner = Examiner { target: &target, plan, wait: std::time::Duration::ZERO, epoch };
     let mut pieces = PieceReader::new(&source, both.bounds);
-    let forwards = forwards(&examiner, &mut pieces, documents, at).await?;
-    let (mut judged, undecided) = (forwards.judged, forwards.undecided);
-    judged.extend(examiner.back(&mut pieces, undecided).await?);
-    Ok(Judged { documents: judged, too_old: forwards.too_old })
+    judge_with(&examiner, &mut pieces, documents, at).await
 }
 
-/// The documents that were judged as of one time, and those that must be judged otherwise.
-pub(super) struct Forwards {
-    pub(super) judged: Vec<Back>,
-    pub(super) undecided: Vec<DocumentId>,
-    pub(super) too_old: bool,
-}
-
-/// Judges documents as of `at`.
+/// Judges documents as of `at`, and those that are newer the other way round.
 ///
 /// # Errors
 /// As [`judge`].
-pub(super) async fn forwards<S: super::super::sides::SourceSide, T: super::super::sides::TargetSide>(
+pub(in super::super) async fn judge_with<S: SourceSide, T: TargetSide>(
+    examiner: &Examiner<'_, T>,
+    pieces: &mut PieceReader<'_, S>,
+    documents: Vec<DocumentId>,
+    at: ClusterTime,
+) -> Result<Judged, Error> {
+    let Forwards { mut judged, undecided, too_old } = forwards(examiner, pieces, documents, at).await?;
+    judged.extend(examiner.back(pieces, undecided).await?);
+    Ok(Judged { documents: judged, too_old })
+}
+
+/// The documents that were judged as of one time, and those that must be judged otherwise.
+struct Forwards {
+    judged: Vec<Back>,
+    undecided: Vec<DocumentId>,
+    too_old: bool,
+}
+
+/// Judges documents as of `at`.
+async fn forwards<S: SourceSide, T: TargetSide>(
     examiner: &Examiner<'_, T>,
     pieces: &mut PieceReader<'_, S>,
     documents: Vec<DocumentId>,

@@ -7,6 +7,7 @@
 //! - A pass reports equality only if no row that was damaged before it began is still damaged.
 //! - Once the sink has caught up, no document is left undecided, and all damage is found.
 
+mod delta;
 mod twins;
 mod walk;
 mod world;

@@ -37,6 +37,8 @@ enum Op {
 
 struct Event {
     time: ClusterTime,
+    /// Position in its transaction.
+    place: u32,
     key: Key,
     op: Op,
 }
@@ -56,6 +58,14 @@ pub(super) struct State {
     /// How often a request makes the present the oldest time that can be read.
     pub(super) forgets: f64,
     pub(super) writes_left: u32,
+    /// How often a write belongs to the transaction of the one before it, and so shares its cluster time.
+    pub(super) joins: f64,
+    place: u32,
+    /// Every change, as a change stream gives it.
+    pub(super) changes: Vec<(ClusterTime, Key)>,
+    /// How often the pipeline loses a change without a trace, and the last changes of documents that it has lost.
+    pub(super) loses: f64,
+    pub(super) lost: BTreeMap<Key, ClusterTime>,
     /// Events that are not applied yet.
     events: VecDeque<Event>,
     /// Updates whose document was gone when its image was read: the watermark waits for the delete.
@@ -105,6 +115,11 @@ impl World {
             oldest: ClusterTime::default(),
             forgets: 0.0,
             writes_left: 0,
+            joins: 0.0,
+            place: 0,
+            changes: Vec::new(),
+            loses: 0.0,
+            lost: BTreeMap::new(),
             events: VecDeque::new(),
             holds: BTreeMap::new(),
             watermark: Frontier::default(),
@@ -123,7 +138,7 @@ impl World {
         };
         for key in state.ids.keys().cloned().collect::<Vec<_>>() {
             if state.rng.random_bool(0.8) {
-                state.write(key);
+                state.write(key, false);
             }
         }
         while state.apply() {}
@@ -163,10 +178,11 @@ impl World {
 impl State {
     /// Changes both sides at random between two requests; returns the latency of the request.
     fn step(&mut self) -> Duration {
-        for _ in 0..self.rng.random_range(0..3).min(self.writes_left) {
+        for number in 0..self.rng.random_range(0..3).min(self.writes_left) {
             self.writes_left -= 1;
             let key = self.any_key();
-            self.write(key);
+            let joins = number > 0 && self.rng.random_bool(self.joins);
+            self.write(key, joins);
         }
         if matches!(self.stall, Stall::Until(until) if until <= Instant::now()) {
             for _ in 0..self.rng.random_range(0..3) {
@@ -189,8 +205,12 @@ impl State {
         (*keys.choose(&mut self.rng).expect("there are ids")).clone()
     }
 
-    fn write(&mut self, key: Key) {
-        self.now = self.now.next();
+    fn write(&mut self, key: Key, joins: bool) {
+        if joins {
+            self.place += 1;
+        } else {
+            (self.now, self.place) = (self.now.next(), 0);
+        }
         let value = self.rng.random_range(0..1_000);
         let op = match (self.documents.contains_key(&key), self.rng.random_range(0..4)) {
             (true, 0) => Op::Delete,
@@ -203,30 +223,38 @@ impl State {
         };
         self.past.insert(self.now, self.documents.clone());
         self.damaged.remove(&key);
-        self.events.push_back(Event { time: self.now, key, op });
+        self.changes.push((self.now, key.clone()));
+        self.events.push_back(Event { time: self.now, place: self.place, key, op });
     }
 
     /// Applies the next event as the sink does; returns whether there was one.
     fn apply(&mut self) -> bool {
-        let Some(Event { time, key, op }) = self.events.pop_front() else { return false };
+        let Some(Event { time, place, key, op }) = self.events.pop_front() else { return false };
+        // A change that the watermark waits for is known, so it cannot be lost without a trace.
+        if !self.holds.contains_key(&key) && self.rng.random_bool(self.loses) {
+            self.allowed.extend([Kind::Missing, Kind::Extra, Kind::Different].map(|kind| (key.clone(), kind)));
+            self.lost.insert(key, time);
+            return true;
+        }
+        self.lost.remove(&key);
+        let version = Version { epoch: 1, time, op: place };
         match op {
-            Op::Replace(value) => self.record(key, time, time, Some(value)),
+            Op::Replace(value) => self.record(key, version, time, Some(value)),
             Op::Update => match self.documents.get(&key) {
-                Some(value) => self.record(key, time, self.now, Some(*value)),
+                Some(value) => self.record(key, version, self.now, Some(*value)),
                 None => drop(self.holds.entry(key).or_insert(time)),
             },
             Op::Delete => {
                 self.holds.remove(&key);
-                self.record(key, time, time, None);
+                self.record(key, version, time, None);
             }
         }
         true
     }
 
     /// Runs one transaction of the sink: ledger, rows, letters.
-    fn record(&mut self, key: Key, time: ClusterTime, upper: ClusterTime, value: Option<i32>) {
+    fn record(&mut self, key: Key, version: Version, upper: ClusterTime, value: Option<i32>) {
         self.transactions += 1;
-        let version = Version { epoch: 1, time, op: 0 };
         let entry = Entry { version, deleted: value.is_none(), upper, applied: self.transactions };
         self.ledger.insert(key.clone(), entry);
         self.letters.remove(&key);
@@ -303,6 +331,16 @@ impl State {
         };
         self.damaged.insert(key.clone(), kind);
         self.allowed.insert((key, kind));
+    }
+
+    /// Whether the last change of the document was lost, and its rows show that.
+    pub(super) fn shows_its_loss(&self, key: &Key) -> bool {
+        let live = self.ledger.get(key).is_some_and(|entry| !entry.deleted);
+        let Some(value) = self.documents.get(key) else { return live };
+        let expected = self.plan.collections()[0].map(&document(&self.ids[key], *value));
+        let equal =
+            expected.is_ok_and(|expected| self.rows.get(key).is_some_and(|rows| rows.tables == expected.tables));
+        !(live && equal)
     }
 
     /// The documents as of a read, and its cluster time.
