@@ -294,6 +294,13 @@ pub(crate) struct ReconcileConfig {
     /// Longest wait until the sink has applied the documents that a pass has read.
     #[serde(deserialize_with = "duration", alias = "settle")]
     pub(crate) wait: Duration,
+    /// Age of a pass over a whole collection after which the next one begins.
+    #[serde(deserialize_with = "duration")]
+    pub(crate) baseline_every: Duration,
+    /// The most documents per second that passes compare, to spare both sides; 0 means no limit.
+    pub(crate) rate: u64,
+    /// The most bytes per second that passes read from the source; 0 means no limit.
+    pub(crate) bytes_rate: ByteSize,
     /// Changed documents that may wait to be compared. More are read from the change stream only when there is room again.
     pub(crate) pending_keys: usize,
     /// Memory that they may take.
@@ -323,6 +330,9 @@ impl Default for ReconcileConfig {
             interval: Duration::from_secs(10),
             sample: 500,
             wait: Duration::from_secs(30),
+            baseline_every: Duration::from_hours(6),
+            rate: 10_000,
+            bytes_rate: ByteSize::mib(16),
             pending_keys: 100_000,
             pending_bytes: ByteSize::mib(32),
             fresh: Duration::from_secs(60),

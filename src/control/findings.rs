@@ -388,7 +388,7 @@ pub async fn end_rows(session: &Session, scope: &Scope<'_>, table: &str, began: 
            WHEN {WRITTEN} THEN 'foreign write' \
            ELSE 'new version' END \
          WHERE f.collection = $1 AND f.ended_at IS NULL AND f.key IS NULL AND f.relation = $2 \
-           AND f.confirmed_at < 'epoch'::timestamptz + $5 * interval '1 microsecond' \
+           AND f.confirmed_at < 'epoch'::timestamptz + $5::int8::float8 * interval '1 microsecond' \
         RETURNING f.id, f.key, f.target, f.relation, f.row_key, f.ended_by"
     );
     let params: [Param<'_>; 5] = [&scope.collection, &table, &&scope.plan[..], &scope.tables, &began];

@@ -3,6 +3,7 @@
 //! Commands write requests, the leader of the source reads them and reports progress. Nothing here writes a replicated row.
 
 pub(crate) mod applied;
+pub(crate) mod chunks;
 pub mod dead_letters;
 pub mod findings;
 pub mod guard;

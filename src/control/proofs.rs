@@ -48,7 +48,7 @@ pub(crate) async fn plan(session: &Session, planned: &[Planned]) -> Result<(), E
     let planned = planned.iter().map(|planned| (planned.collection, &planned.plan[..]));
     let (collections, plans): (Vec<i32>, Vec<&[u8]>) = planned.unzip();
     let begun = async {
-        for table in ["baseline_chunk", "undecided", "proof"] {
+        for table in ["baseline_chunk", "baseline_undecided", "undecided", "proof"] {
             let sql = format!(
                 "DELETE FROM driftless.{table} AS p USING driftless.collection AS c \
                   WHERE c.id = p.collection AND c.{OURS} AND NOT c.id = ANY ($2)"

@@ -32,7 +32,7 @@ use crate::{
     metrics as names,
     model::Key,
     postgres::{self, Purpose, Session, Watch},
-    reconcile::{self, Both, Bounds, Coverage, Delta, DeltaBounds, Finding, Report},
+    reconcile::{self, Both, Bounds, Coverage, Delta, DeltaBounds, Finding, Pace, PassesTask, Report},
     retry::{Backoff, Stalls},
     source::{Limits, OnDrop, Scope, Source},
     status::{Phase, Role, Status},
@@ -198,8 +198,10 @@ impl ReconcilerRole {
         let (delta, following) =
             Delta::new(comparison.both.clone(), lead.clone(), self.scope(), self.delta_bounds(), self.stalls());
         tasks.spawn("delta", async move { Ok(following.run().await?) });
-        let guard = GuardWatch { both: comparison.both.clone(), lead: lead.clone(), delta };
+        let guard = GuardWatch { both: comparison.both.clone(), lead: lead.clone(), delta: delta.clone() };
         tasks.spawn("guard", async move { Ok(guard.run().await?) });
+        let passes = PassesTask::new(comparison.both.clone(), lead.clone(), delta, self.pace(), self.stalls());
+        tasks.spawn("baseline", async move { Ok(passes.run().await?) });
         tasks.failure().await.map_or(Ok(()), Err)
     }
 
@@ -215,6 +217,16 @@ impl ReconcilerRole {
         DeltaBounds {
             keys: self.config.reconcile.pending_keys,
             bytes: usize::try_from(self.config.reconcile.pending_bytes.as_u64()).unwrap_or(usize::MAX),
+            backoff: Backoff { min: self.config.retry.min, max: self.config.retry.max },
+        }
+    }
+
+    fn pace(&self) -> Pace {
+        let config = &self.config.reconcile;
+        Pace {
+            every: config.baseline_every,
+            documents: config.rate,
+            bytes: config.bytes_rate.as_u64(),
             backoff: Backoff { min: self.config.retry.min, max: self.config.retry.max },
         }
     }

@@ -20,6 +20,7 @@ pub(crate) mod facts;
 pub(crate) mod gate;
 mod judgement;
 mod pass;
+mod passes;
 mod pending;
 pub(crate) mod proof;
 mod read;
@@ -38,6 +39,7 @@ pub(crate) use self::{
     bounds::{Bounds, Coverage},
     delta::{Delta, DeltaBounds, DeltaHandle},
     pass::run,
+    passes::{Pace, PassesTask},
     report::{Drifting, Finding, Report},
 };
 use crate::{

@@ -62,7 +62,7 @@ pub(crate) use read_changes::{deletes, snapshot_changes};
 pub use reader::{Chunk, Limits, Range, ReadTime};
 pub(crate) use reader::{Read, SnapshotReader};
 pub(crate) use repair::{Reread, reread};
-pub(crate) use snapshot::ChunkSizer;
+pub(crate) use snapshot::{ChunkSizer, Rate};
 #[cfg(test)]
 pub(crate) use snapshot::{KEYS, TwinReaders};
 pub use snapshot::{MemoryPermit, Snapshot, SnapshotItem};

@@ -28,7 +28,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-pub(crate) use self::chunk_sizer::ChunkSizer;
+pub(crate) use self::chunk_sizer::{ChunkSizer, Rate};
 pub use self::item::{MemoryPermit, SnapshotItem};
 #[cfg(test)]
 pub(crate) use self::twin::{KEYS, TwinReaders};

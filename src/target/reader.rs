@@ -4,7 +4,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use bson::raw::RawDocumentBuf;
+use bson::raw::{RawDocument, RawDocumentBuf};
 use tokio_postgres::Row;
 
 use crate::{
@@ -50,6 +50,11 @@ impl DocumentId {
         let key = Key::from_bytes(key);
         let id = key.to_id().or_else(|| target.and_then(|bytes| RawDocumentBuf::from_bytes(bytes).ok()));
         Self { key, id }
+    }
+
+    /// Returns the `_id` where the key does not hold it.
+    pub(crate) fn stored_id(&self) -> Option<&RawDocument> {
+        self.id.as_deref().filter(|_| self.key.is_hashed())
     }
 }
 

@@ -1,18 +1,15 @@
 //! Law 9: the unknown is shown as unknown. When MongoDB no longer has the history between the stored token and now, the source
 //! does not continue from now: it halts, reports the reason and the remedy, and the verdict is unknown.
 
-use std::{path::PathBuf, process::Stdio};
-
 use driftless_demo::Collection;
 use mongodb::bson::{Document, Timestamp, doc};
-use tokio::process::{Child, Command};
 
 use crate::support::{
     DEADLINE,
-    daemon::free_port,
     load::{Marker, fill},
     migration::Migration,
     oracle,
+    small_server::SmallServer,
     stack::{Stack, root},
     wait,
 };
@@ -20,71 +17,17 @@ use crate::support::{
 const SCHEMA: &str = "config/demo/schema.sql";
 const MAPPING: &str = "config/demo/mapping.toml";
 
-/// A MongoDB server with an oplog of one megabyte.
-struct SmallServer {
-    process: Child,
-    folder: PathBuf,
-    uri: String,
-}
-
-impl SmallServer {
-    async fn start(stack: &Stack) -> Self {
-        let port = free_port();
-        let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("laws").join(format!("mongod-{port}"));
-        std::fs::create_dir_all(folder.join("data")).expect("make the data folder");
-        let log = std::fs::File::create(folder.join("log")).expect("make the log");
-        let process = Command::new(stack.mongod())
-            .arg("--dbpath")
-            .arg(folder.join("data"))
-            .args(["--port", &port.to_string(), "--bind_ip", "127.0.0.1", "--nounixsocket", "--replSet", "rs0"])
-            // History is dropped only behind a checkpoint, so there is one each second.
-            .args(["--oplogSize", "1", "--syncdelay", "1", "--wiredTigerCacheSizeGB", "0.25"])
-            .args(["--setParameter", "diagnosticDataCollectionEnabled=false"])
-            .args(["--setParameter", "minSnapshotHistoryWindowInSeconds=0"])
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().expect("share the log"))
-            .stderr(log)
-            .kill_on_drop(true)
-            .spawn()
-            .expect("start mongod");
-        let server = Self { process, folder, uri: format!("mongodb://127.0.0.1:{port}/?replicaSet=rs0") };
-        server.initiate(port).await;
-        server
-    }
-
-    async fn initiate(&self, port: u16) {
-        let direct = format!("mongodb://127.0.0.1:{port}/?directConnection=true&serverSelectionTimeoutMS=1000");
-        let admin = mongodb::Client::with_uri_str(direct).await.expect("a well-formed address").database("admin");
-        let member = doc! { "_id": 0, "host": format!("127.0.0.1:{port}") };
-        let set = doc! { "replSetInitiate": { "_id": "rs0", "members": [member] } };
-        wait::until("the small server takes its configuration", DEADLINE, async || {
-            admin.run_command(set.clone()).await
-        })
-        .await;
-        wait::until("the small server is primary", DEADLINE, async || {
-            let hello = admin.run_command(doc! { "hello": 1 }).await.map_err(|error| error.to_string())?;
-            wait::holds(hello.get_bool("isWritablePrimary").unwrap_or(false), hello)
-        })
-        .await;
-    }
-
-    /// Writes into another collection until the oplog holds nothing older than now.
-    async fn forget(&self, client: &mongodb::Client) {
-        let now = oldest(client, -1).await;
-        let filler = client.database("filler").collection::<Document>("filler");
-        let documents: Vec<_> = (0..100).map(|_| doc! { "filler": "x".repeat(16_000) }).collect();
-        wait::until("the oplog has lost its history", DEADLINE, async || {
-            filler.insert_many(&documents).await.expect("write filler");
-            let oldest = oldest(client, 1).await;
-            wait::holds((oldest.time, oldest.increment) > (now.time, now.increment), format!("{oldest:?} of {now:?}"))
-        })
-        .await;
-    }
-
-    async fn end(mut self) {
-        self.process.kill().await.expect("kill the small server");
-        std::fs::remove_dir_all(&self.folder).expect("remove its folder");
-    }
+/// Writes into another collection until the oplog holds nothing older than now.
+async fn forget(client: &mongodb::Client) {
+    let now = oldest(client, -1).await;
+    let filler = client.database("filler").collection::<Document>("filler");
+    let documents: Vec<_> = (0..100).map(|_| doc! { "filler": "x".repeat(16_000) }).collect();
+    wait::until("the oplog has lost its history", DEADLINE, async || {
+        filler.insert_many(&documents).await.expect("write filler");
+        let oldest = oldest(client, 1).await;
+        wait::holds((oldest.time, oldest.increment) > (now.time, now.increment), format!("{oldest:?} of {now:?}"))
+    })
+    .await;
 }
 
 /// Returns the time of the first oplog entry in this order.
@@ -97,7 +40,7 @@ async fn oldest(client: &mongodb::Client, order: i32) -> Timestamp {
 #[tokio::test(flavor = "multi_thread")]
 async fn lost_history_halts_and_stays_unknown() {
     let stack = Stack::shared().await;
-    let server = SmallServer::start(stack).await;
+    let server = SmallServer::start(stack, 1, 0).await;
     let read = |file: &str| std::fs::read_to_string(root().join(file)).expect("read the demo's files");
     let mut migration = Migration::new(stack, &server.uri, "history", &read(SCHEMA), &read(MAPPING)).await;
     fill(&migration, 9, 200).await;
@@ -111,7 +54,7 @@ async fn lost_history_halts_and_stays_unknown() {
     // While nothing reads, documents are changed and deleted, and then the oplog loses those entries.
     let lost = Marker::write(&migration).await;
     let gone = delete_some(&migration).await;
-    server.forget(&migration.mongo).await;
+    forget(&migration.mongo).await;
     let published = published(&migration).await;
 
     // Twice, because a restart must not make it continue from now.

@@ -14,6 +14,7 @@
 mod support;
 
 mod any_order;
+mod baseline;
 mod bounds;
 mod breaker;
 mod continuity;

@@ -49,12 +49,18 @@ CREATE TABLE driftless.proof (
     began_at     timestamptz,
     oldest_t     bigint,
     oldest_i     bigint,
-    -- `documents` of the source, live entries of the `ledger`, `rows` of the tables; and where in there it goes on.
-    phase        text CHECK (phase IN ('documents', 'ledger', 'rows')),
+    -- `documents` of the source, live entries of the `ledger`, `rows` of the tables, and where in there it goes on behind its
+    -- first `place` chunks. `undecided`: every chunk is judged, and the documents in `baseline_undecided` are awaited.
+    phase        text CHECK (phase IN ('documents', 'ledger', 'rows', 'undecided')),
     after        bytea,
     place        bigint NOT NULL DEFAULT 0,
+    -- Documents that were compared; what was looked at in the present phase; differences beyond the number that is kept.
     documents    bigint NOT NULL DEFAULT 0,
+    looked       bigint NOT NULL DEFAULT 0,
+    left_out     bigint NOT NULL DEFAULT 0,
     estimate     bigint,
+    -- Why the pass does not go on; NULL: it does.
+    baseline_waits_for text,
     -- The last complete pass: when it began, when it ended, its oldest read, what it compared.
     complete_pass      bigint,
     complete_began_at  timestamptz,
@@ -62,6 +68,7 @@ CREATE TABLE driftless.proof (
     complete_t         bigint,
     complete_i         bigint,
     complete_documents bigint,
+    complete_left_out  bigint,
     -- Why no pass counts, although one was complete; NULL: it counts.
     void_because text,
     void_at      timestamptz,
@@ -99,6 +106,15 @@ CREATE TABLE driftless.baseline_chunk (
     findings   bigint  NOT NULL,
     at         timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (collection, pass, place)
+);
+
+-- Documents that a chunk of the pass under way could not judge. The pass is complete when the delta has judged them.
+CREATE TABLE driftless.baseline_undecided (
+    collection integer NOT NULL REFERENCES driftless.collection (id) ON DELETE CASCADE,
+    key        bytea   NOT NULL,
+    -- The document's `{_id: ...}`, where it cannot be read from `key` (a hash).
+    target     bytea,
+    PRIMARY KEY (collection, key)
 );
 
 -- Where the reconciler's own change stream goes on: every key before that token is judged. One row per migration.

@@ -250,6 +250,7 @@ fn config(stack: &Stack, uri: &str, name: &str) -> toml::Table {
         workers = 2
         [reconcile]
         interval = "2s"
+        baseline_every = "1s"
         sample = 200
         [http]
         [retry]
