@@ -18,7 +18,7 @@ use crate::{
 
 /// Record or refuse every write to the mapped tables that is not the sink's.
 #[derive(Debug, Subcommand)]
-pub enum Guard {
+pub(crate) enum Guard {
     /// Install the guard on all mapped tables and their partitions; run it again after a change of the mapping or a new partition.
     ///
     /// The writes of the sink do not fire these triggers. Each table is locked against writers for a moment. The role needs the
@@ -34,7 +34,7 @@ pub enum Guard {
 
 /// Install the guard.
 #[derive(Debug, Args)]
-pub struct Install {
+pub(crate) struct Install {
     /// What happens to a write of somebody else.
     #[arg(long, value_enum, default_value_t)]
     mode: Mode,
@@ -48,7 +48,7 @@ pub struct Install {
 
 /// Remove the guard.
 #[derive(Debug, Args)]
-pub struct Remove {
+pub(crate) struct Remove {
     /// Print the statements, and change nothing.
     #[arg(long)]
     dry_run: bool,
@@ -59,7 +59,7 @@ pub struct Remove {
 
 /// Show the guard.
 #[derive(Debug, Args)]
-pub struct Status {
+pub(crate) struct Status {
     /// Print JSON.
     #[arg(long)]
     json: bool,

@@ -16,7 +16,7 @@ use crate::{
 /// everything is applied that the source had done when the row was found. Nothing is repaired: the cause is a reference of the
 /// source, which is named. The exit code is 0 if there are none, 4 if there are, and 5 if not every row could be looked at.
 #[derive(Debug, Args)]
-pub struct Integrity {
+pub(crate) struct Integrity {
     /// Name at most this many rows; the counts include all of them.
     #[arg(long, value_name = "NUMBER", default_value_t = 20)]
     orphans: usize,

@@ -175,7 +175,11 @@ impl GuardWatch {
 
     /// Takes the oldest foreign writes that are not judged.
     async fn begin_round(&self, session: &Session, guarded: &[Guarded], memory: &mut Memory) -> Result<(), Error> {
-        for one in guarded {
+        let unjudged = guard::open_counts(session).await?;
+        if unjudged.is_empty() {
+            return Ok(());
+        }
+        for one in guarded.iter().filter(|one| unjudged.contains_key(&one.table.label())) {
             let collections = self.collections(one).into_iter().map(|collection| self.both.prepared.id(collection));
             let collections: Vec<i32> = collections.collect();
             guard::judge_voided(&*self.lead.session().await, &one.table.label(), &collections).await?;
