@@ -9,6 +9,7 @@ use crate::support::{
     daemon::Daemon,
     load::{fill, organisation},
     migration::Migration,
+    topic::Record,
     wait,
 };
 
@@ -34,20 +35,17 @@ async fn verified(migration: &Migration) {
 async fn lose_a_change(migration: &Migration, sink: Daemon, id: ObjectId) -> Daemon {
     migration.quiesce(&sink, DEADLINE).await;
     sink.stop(0).await;
-    let before = migration.records("organisations").await.len();
+    let hex = id.to_hex();
+    let of_it = |record: &Record| record.key.as_ref().is_some_and(|key| String::from_utf8_lossy(key).contains(&hex));
+    let records = async || migration.records("organisations").await.into_iter().filter(of_it).collect::<Vec<_>>();
+    let before = records().await.len();
     let organisations = migration.collection("organisations");
     organisations.update_one(doc! { "_id": id }, doc! { "$inc": { "employees": 1 } }).await.expect("update a document");
-    let records = wait::until("the change is in the log", DEADLINE, async || {
-        let records = migration.records("organisations").await;
-        let changes = records.iter().filter(|record| record.value.is_some()).count();
-        if records.len() > before && changes > 0 { Ok(records) } else { Err(records.len()) }
+    let lost = wait::until("the change is in the log", DEADLINE, async || {
+        let records = records().await;
+        if records.len() > before { records.into_iter().next_back().ok_or(0) } else { Err(records.len()) }
     })
     .await;
-    let hex = id.to_hex();
-    let of_it = |record: &&crate::support::topic::Record| {
-        record.key.as_ref().is_some_and(|key| String::from_utf8_lossy(key).contains(&hex))
-    };
-    let lost = records.iter().filter(of_it).next_back().expect("a record of the document");
     let skip = format!(
         "UPDATE driftless.position SET next_offset = {} WHERE topic = '{}' AND partition = {} AND next_offset <= {}",
         lost.offset + 1,

@@ -64,6 +64,7 @@ async fn simulate(seed: u64, met: &mut Met) {
     let mut delta = {
         let mut state = world.lock();
         state.writes_left = state.rng.random_range(0..200);
+        state.hot = [0.0, 0.7][state.rng.random_range(0..2)];
         state.joins = [0.0, 0.5][state.rng.random_range(0..2)];
         state.loses = [0.0, 0.02, 0.1][state.rng.random_range(0..3)];
         state.forgets = [0.0, 0.02][state.rng.random_range(0..2)];

@@ -61,6 +61,8 @@ pub(super) struct State {
     /// How often a write belongs to the transaction of the one before it, and so shares its cluster time.
     pub(super) joins: f64,
     place: u32,
+    /// How often the same document is written.
+    pub(super) hot: f64,
     /// Every change, as a change stream gives it.
     pub(super) changes: Vec<(ClusterTime, Key)>,
     /// How often the pipeline loses a change without a trace, and the last changes of documents that it has lost.
@@ -117,6 +119,7 @@ impl World {
             writes_left: 0,
             joins: 0.0,
             place: 0,
+            hot: 0.0,
             changes: Vec::new(),
             loses: 0.0,
             lost: BTreeMap::new(),
@@ -201,6 +204,9 @@ impl State {
     }
 
     fn any_key(&mut self) -> Key {
+        if self.rng.random_bool(self.hot) {
+            return self.ids.keys().next().expect("there are ids").clone();
+        }
         let keys: Vec<&Key> = self.ids.keys().collect();
         (*keys.choose(&mut self.rng).expect("there are ids")).clone()
     }
