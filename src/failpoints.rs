@@ -1,4 +1,4 @@
-//! Failpoints: named places where a test makes the daemon die, fail or wait. Only the cargo feature `failpoints` compiles them
+//! Failpoints: named places where a test makes the daemon die, fail, panic or wait. Only the cargo feature `failpoints` compiles them
 //! in; without it [`failpoint!`] is nothing, and so is this file.
 //!
 //! ```text
@@ -6,6 +6,7 @@
 //!    off          nothing            off(FILE)    nothing until FILE exists
 //!    kill         the process ends at once, as by SIGKILL: nothing is flushed, closed or reported
 //!    error        the place fails as if the connection had broken there: its outcome is unknown
+//!    panic        the place panics: its task is lost, the process goes on
 //!    pause(FILE)  the place waits until FILE exists
 //! ```
 //! So `sink.before_commit=3*off->1*error->off(/tmp/x)->kill` fails the fourth batch, and kills the process at the first batch
@@ -76,6 +77,12 @@ mod armed {
     }
 
     points! {
+        STREAM_REPLY = "stream.reply",
+            "A reply of the change stream is read; nobody has seen it.",
+            "The stream is opened again behind what was handed on.";
+        KEYS_REPLY = "keys.reply",
+            "A reply of the change stream of keys, by which the reconciler judges again, is read; nobody has seen it.",
+            "The stream is opened again behind what was handed on.";
         LOG_BEFORE_STATE_RECORD = "log.before_state_record",
             "In a Kafka transaction: changes and frontiers are sent, the record with the resume token is not.",
             "No change is visible without its resume token, and none is left out by the next term.";
@@ -150,6 +157,7 @@ mod armed {
         OffUntil(PathBuf),
         Kill,
         Error,
+        Panic,
         Pause(PathBuf),
     }
 
@@ -201,6 +209,7 @@ mod armed {
                 Action::Off | Action::OffUntil(_) => Ok(None),
                 Action::Kill => std::process::abort(),
                 Action::Error => Err(Injected(self.name)),
+                Action::Panic => panic!("failpoint {}", self.name),
                 Action::Pause(file) => Ok(Some(file)),
             }
         }
@@ -247,6 +256,7 @@ mod armed {
             "off" => Action::Off,
             "kill" => Action::Kill,
             "error" => Action::Error,
+            "panic" => Action::Panic,
             _ => {
                 let until = file("off").map(Action::OffUntil);
                 until
@@ -264,13 +274,14 @@ mod armed {
         #[test]
         fn steps_follow_each_other() {
             let file = tempfile();
-            let text = format!("sink.seek=2*off->1*error->off({})->1*kill;log.before_commit=error", file.display());
+            let text =
+                format!("sink.seek=2*off->1*error->off({})->1*kill->1*panic;log.before_commit=error", file.display());
             let mut all = parse(&text).expect("it can be read");
             let seek = all.get_mut("sink.seek").expect("it is there");
             let actions: Vec<_> = (0..5).map(|_| seek.next()).collect();
             assert_eq!(actions, [Action::Off, Action::Off, Action::Error, Action::Off, Action::Off]);
             std::fs::write(&file, "").expect("make the file");
-            assert_eq!([seek.next(), seek.next(), seek.next()], [Action::Kill, Action::Off, Action::Off]);
+            assert_eq!([seek.next(), seek.next(), seek.next()], [Action::Kill, Action::Panic, Action::Off]);
             std::fs::remove_file(&file).expect("remove the file");
             let commit = all.get_mut("log.before_commit").expect("it is there");
             assert!((0..9).all(|_| commit.next() == Action::Error), "without a number it acts at every hit");
@@ -286,7 +297,7 @@ mod armed {
                 ("sink.seek", "`sink.seek` has no `=`"),
                 ("sink.seak=kill", "there is no point `sink.seak`"),
                 ("sink.seek=x*kill", "`x` is no number"),
-                ("sink.seek=1*panic", "there is no action `1*panic`"),
+                ("sink.seek=1*fail", "there is no action `1*fail`"),
             ] {
                 assert_eq!(parse(text).err().as_deref(), Some(fault));
             }

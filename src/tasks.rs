@@ -4,11 +4,16 @@
 //! set of [`Tasks`] decides what depends on a task that failed: usually the attempt of the role, which is repeated from what is
 //! stored. A panic reaches the owner as an error with the name of the task and the text of the panic.
 
-use std::{any::Any, panic::AssertUnwindSafe};
+use std::{
+    any::Any,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
 
 use futures_util::FutureExt;
 use thiserror::Error;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
 
 use crate::retry::{Class, Classify};
 
@@ -18,6 +23,12 @@ use crate::retry::{Class, Classify};
 pub struct Panicked {
     task: String,
     reason: String,
+}
+
+impl Panicked {
+    fn new(task: impl Into<String>, payload: &(dyn Any + Send)) -> Self {
+        Self { task: task.into(), reason: text(payload).to_owned() }
+    }
 }
 
 impl Classify for Panicked {
@@ -34,7 +45,46 @@ impl Classify for Panicked {
 pub(crate) async fn named<T>(task: impl Into<String>, running: impl Future<Output = T>) -> Result<T, Panicked> {
     // State that a panic may have left half-changed is dropped with the task, and its owner starts anew.
     let ended = AssertUnwindSafe(running).catch_unwind().await;
-    ended.map_err(|payload| Panicked { task: task.into(), reason: text(&*payload).to_owned() })
+    ended.map_err(|payload| Panicked::new(task, &*payload))
+}
+
+/// Runs calls on this thread; a panic in them becomes an error that names the task.
+///
+/// # Errors
+/// [`Panicked`] (transient).
+pub(crate) fn caught<T>(task: impl Into<String>, calls: impl FnOnce() -> T) -> Result<T, Panicked> {
+    // As above: who calls this drops the state of the calls, or only reads it.
+    catch_unwind(AssertUnwindSafe(calls)).map_err(|payload| Panicked::new(task, &*payload))
+}
+
+/// Starts calls that block on a thread outside of the runtime's. They run to their end, also when the result is dropped.
+pub(crate) fn blocking<T: Send + 'static>(
+    task: &'static str,
+    calls: impl FnOnce() -> T + Send + 'static,
+) -> Blocking<T> {
+    Blocking { task, handle: spawn_blocking(calls) }
+}
+
+/// Waits for calls that block; a panic in them becomes an error that names the task. Cancel-safe.
+#[derive(Debug)]
+pub(crate) struct Blocking<T> {
+    task: &'static str,
+    handle: JoinHandle<T>,
+}
+
+impl<T> Future for Blocking<T> {
+    type Output = Result<T, Panicked>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match ready!(Pin::new(&mut self.handle).poll(context)) {
+            Ok(value) => Poll::Ready(Ok(value)),
+            Err(ended) => match ended.try_into_panic() {
+                Ok(payload) => Poll::Ready(Err(Panicked::new(self.task, &*payload))),
+                // Only the end of the runtime cancels the calls, and it drops this future as well.
+                Err(_cancelled) => Poll::Pending,
+            },
+        }
+    }
 }
 
 /// The text of a panic.
@@ -104,6 +154,15 @@ mod tests {
         let formatted = named("reader 2", async { panic!("{} is missing", 7) as () }).await.expect_err("a panic");
         assert_eq!(chain(&formatted), "run the task reader 2: it panicked: 7 is missing");
         assert_eq!(formatted.class(), Class::Transient);
+    }
+
+    #[tokio::test]
+    async fn a_panic_on_a_thread_has_the_name_of_its_task_and_its_reason() {
+        let error = blocking("publisher", || panic!("broken invariant") as u8).await.expect_err("a panic");
+        assert_eq!(chain(&error), "run the task publisher: it panicked: broken invariant");
+        let error = caught("consumer", || panic!("{} is missing", 7) as u8).expect_err("a panic");
+        assert_eq!(chain(&error), "run the task consumer: it panicked: 7 is missing");
+        assert!(matches!((blocking("publisher", || 1).await, caught("consumer", || 2)), (Ok(1), Ok(2))));
     }
 
     #[tokio::test]

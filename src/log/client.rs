@@ -18,7 +18,7 @@ use rdkafka::{
 };
 
 use super::{Error, Fault};
-use crate::config::LogConfig;
+use crate::{config::LogConfig, tasks};
 
 /// Settings that correctness rests on.
 const RESERVED: &[&str] = &[
@@ -154,12 +154,12 @@ where
 /// Runs blocking calls outside of the threads of the runtime.
 ///
 /// # Errors
-/// Fails like the calls, or with [`Error::Ended`] if they panicked or the runtime is shutting down.
+/// Fails like the calls, or with [`Error::Panicked`], which has the name of the task.
 pub(super) async fn blocking<T: Send + 'static>(
-    what: &'static str,
+    task: &'static str,
     calls: impl FnOnce() -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
-    tokio::task::spawn_blocking(calls).await.unwrap_or(Err(Error::Ended(what)))
+    tasks::blocking(task, calls).await?
 }
 
 /// The facility of log lines about requests for the id of a transactional producer.

@@ -8,6 +8,7 @@ use thiserror::Error;
 use crate::{
     model::TokenError,
     retry::{Class, Classify},
+    tasks::Panicked,
 };
 
 /// A fault of the brokers or the settings that a person must fix, with its remedy.
@@ -155,6 +156,9 @@ pub enum Error {
     /// The thread that owned the client has ended.
     #[error("reach the {0}: its thread has ended")]
     Ended(&'static str),
+    /// A task of the log panicked.
+    #[error(transparent)]
+    Panicked(#[from] Panicked),
 }
 
 impl Error {
@@ -234,6 +238,7 @@ impl Classify for Error {
             Self::Unreachable { .. } | Self::Timeout { .. } | Self::Fenced { .. } | Self::Unusable | Self::Ended(_) => {
                 Class::Transient
             }
+            Self::Panicked(panicked) => panicked.class(),
             Self::StartOffsets { class, .. } => *class,
             Self::Kafka { source, .. } => class_of(source),
         }

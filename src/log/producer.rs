@@ -24,7 +24,6 @@ use rdkafka::{
     message::DeliveryResult,
     producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext, PurgeConfig},
 };
-use tokio::task::JoinHandle;
 
 use super::{
     Error, StoredState, Topics, Transaction, client,
@@ -33,7 +32,12 @@ use super::{
     state::read_state,
     transaction::{EncodedTransaction, Encoder, ProducerRecord},
 };
-use crate::{config::LogConfig, metrics::LOG_TRANSACTION_SECONDS, model::Identity};
+use crate::{
+    config::LogConfig,
+    metrics::LOG_TRANSACTION_SECONDS,
+    model::Identity,
+    tasks::{self, Blocking},
+};
 
 /// Pause between two polls for acknowledgements.
 const ACKNOWLEDGEMENT_POLL: Duration = Duration::from_micros(500);
@@ -59,7 +63,7 @@ enum TransactionState {
     /// It was committed at that time.
     Idle(Session, Instant),
     /// It is being sent; no answer by the deadline is an error like any other.
-    UnderWay(JoinHandle<Result<(Session, Instant), Error>>, tokio::time::Instant),
+    UnderWay(Blocking<Result<(Session, Instant), Error>>, tokio::time::Instant),
     /// It failed or was dropped, so its outcome is unknown.
     Unusable,
 }
@@ -132,7 +136,7 @@ impl Publisher {
             return Err(Error::Unusable);
         };
         let deadline = tokio::time::Instant::now() + session.timeout * 2;
-        let sent = tokio::task::spawn_blocking(move || {
+        let sent = tasks::blocking("publisher", move || {
             let outcome = session.run(encoded);
             if let Err(error) = &outcome {
                 session.abandon(error);
@@ -158,7 +162,7 @@ impl Publisher {
         let ended = tokio::time::timeout_at(deadline, sent).await;
         self.state_of_last = TransactionState::Unusable;
         let ended = ended.map_err(|_| Error::Timeout { act: "publish to", object: "the log".to_owned() })?;
-        let (session, at) = ended.map_err(|_| Error::Ended("publisher"))??;
+        let (session, at) = ended??;
         self.state_of_last = TransactionState::Idle(session, at);
         Ok(())
     }

@@ -1,5 +1,5 @@
-//! A role runs in attempts: a transient error ends an attempt and is shown as a stall until the next one works; an error that only
-//! a person can fix halts the role.
+//! A role runs in attempts: a transient error or a panic ends an attempt and is shown as a stall until the next one works; an error
+//! that only a person can fix halts the role.
 
 use std::{future::Future, time::Duration};
 
@@ -10,6 +10,7 @@ use crate::{
     config::Config,
     retry::{self, Backoff},
     status::{Phase, Role, RoleStatus, Status},
+    tasks,
 };
 
 /// Repeats a role's attempts until it is cancelled. A halted role waits for the cancellation, so that its status can be read. A
@@ -32,6 +33,11 @@ pub(crate) async fn attempts<F>(
             tracing::warn!(role = role.as_str(), reason, retry_in = ?delay, "stalled");
         }
         status.stalled(role, reason);
+    };
+    let mut attempt = || {
+        // On the heap: an attempt is a large future, and an unoptimised build copies it on the stack with each wrapper.
+        let running = Box::pin(attempt());
+        async move { tasks::named(role.as_str(), running).await? }
     };
     while let Err(error) = retry::retry_transient(backoff, &cancel, stalled, &mut attempt).await {
         halt(role, status, &error);

@@ -8,6 +8,7 @@ use super::{Cause, Refusal, fault::TableTaken};
 use crate::{
     model::{Mismatch, Reason},
     retry::{Class, Classify},
+    tasks::Panicked,
 };
 
 /// An error at PostgreSQL, or of the sink that writes to it.
@@ -213,13 +214,8 @@ pub enum Error {
     #[error("read the log")]
     Log(#[source] crate::log::Error),
     /// A task of the daemon panicked.
-    #[error("{act}")]
-    Task {
-        /// Its act.
-        act: &'static str,
-        /// The panic.
-        source: tokio::task::JoinError,
-    },
+    #[error(transparent)]
+    Panicked(#[from] Panicked),
 }
 
 fn lacking(found: Option<i32>, known: i32) -> String {
@@ -349,8 +345,7 @@ impl Classify for Error {
             | Self::Mismatch(_)
             | Self::TableTaken(_)
             | Self::KeyChanged { .. }
-            | Self::KeyRuleChanged { .. }
-            | Self::Task { .. } => Class::Halt,
+            | Self::KeyRuleChanged { .. } => Class::Halt,
             Self::SchemaBehind { .. }
             | Self::NotRegistered(_)
             | Self::Standby
@@ -359,6 +354,7 @@ impl Classify for Error {
             | Self::CopyRefused { .. } => Class::Transient,
             Self::Connect(cause) | Self::Statement { source: cause, .. } => cause.class(),
             Self::Log(error) => error.class(),
+            Self::Panicked(panicked) => panicked.class(),
         }
     }
 }

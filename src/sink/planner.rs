@@ -3,13 +3,12 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use tokio::task::{JoinError, JoinHandle};
-
 use super::plan::{self, Batch};
 use crate::{
     log::{Fetched, Topics},
     mapping::Plan,
     postgres::Error,
+    tasks::{self, Blocking},
 };
 
 /// The plan, and the topics whose records it is applied to. Cheap to clone.
@@ -21,7 +20,7 @@ pub(super) struct Planner {
 }
 
 /// A batch that is being planned.
-pub(super) struct Planning(JoinHandle<Result<Batch, Error>>);
+pub(super) struct Planning(Blocking<Result<Batch, Error>>);
 
 impl Planner {
     pub(super) fn new(plan: Arc<Plan>, topics: &Topics) -> Self {
@@ -41,7 +40,7 @@ impl Planner {
     /// Begins to plan a batch, see [`plan::plan`].
     pub(super) fn plan(&self, records: Vec<Fetched>, parked: Vec<Fetched>) -> Planning {
         let Self { plan, collections } = self.clone();
-        Planning(tokio::task::spawn_blocking(move || {
+        Planning(tasks::blocking("planner", move || {
             let mut batch = plan::plan(records, parked, &plan)?;
             batch.file(|topic| collections.get(topic).copied());
             Ok(batch)
@@ -53,8 +52,8 @@ impl Planning {
     /// Waits until the batch is planned.
     ///
     /// # Errors
-    /// Those of [`plan::plan`]; [`Error::Task`] when planning panicked.
+    /// Those of [`plan::plan`]; [`Error::Panicked`].
     pub(super) async fn batch(self) -> Result<Batch, Error> {
-        self.0.await.map_err(|source: JoinError| Error::Task { act: "plan a batch", source })?
+        self.0.await?
     }
 }

@@ -154,6 +154,10 @@ impl CursorReader {
         let most = units(self.source.config().stream_bytes.as_u64());
         let wanted = units(batch.as_raw_document().as_bytes().len() as u64).min(most);
         let Ok(room) = self.room.clone().acquire_many_owned(wanted).await else { return Ok(Some(Next::Stop)) };
+        match self.width {
+            Width::Whole | Width::Slim => failpoint!(STREAM_REPLY),
+            Width::Keys => failpoint!(KEYS_REPLY),
+        }
         if self.replies.send(Ok(Reply { batch, opened, sent_ms, sent, _room: room })).await.is_err() {
             return Ok(Some(Next::Stop));
         }

@@ -292,26 +292,6 @@ impl SnapshotReader {
         Ok(ids)
     }
 
-    /// Counts the documents exactly. It scans the whole `_id` index, so it is slow on a large collection.
-    ///
-    /// # Errors
-    /// As [`SnapshotReader::chunk`].
-    pub async fn count(&self, collection: &str, at: ReadTime) -> Result<Read<u64>, Error> {
-        let act = "count documents";
-        let command = rawdoc! {
-            "aggregate": collection,
-            "pipeline": [{ "$group": { "_id": 1i32, "n": { "$sum": 1i64 } } }],
-            "hint": { "_id": 1 },
-            "cursor": {},
-        };
-        let Read { value, read_at } = self.all(act, command, at).await?;
-        let n = match value.first() {
-            Some(group) => group.get_i64("n").map_err(|_| Error::Reply { act, field: "n" })?,
-            None => 0,
-        };
-        Ok(Read { value: u64::try_from(n).unwrap_or_default(), read_at })
-    }
-
     /// Estimates the number of documents from the collection's metadata. The answer is immediate, but can be wrong after a crash.
     ///
     /// # Errors

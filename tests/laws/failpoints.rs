@@ -5,7 +5,8 @@
 //!  chain:  row ─▶ row ─▶ …         a row is a point and its trigger
 //!  row:    judge the death before ─▶ the point fails once, the daemon overcomes it ─▶ judge ─▶ the daemon dies at the point
 //! ```
-//! A point that only a starting daemon passes fails once and kills the same start; the next running daemon is judged.
+//! A point that only a starting daemon passes fails once and kills the same start; the next running daemon is judged. Panics, which
+//! end a task and not the daemon, have a test of their own.
 
 use std::{
     collections::BTreeSet,
@@ -59,6 +60,7 @@ enum Trigger {
 const PUBLISHING: &[(Failpoint, Trigger)] = &[
     (points::LEADERSHIP_TAKE_OVER, Trigger::Start(0)),
     (points::SNAPSHOT_CHUNK, Trigger::Start(2)),
+    (points::STREAM_REPLY, Trigger::Writes),
     (points::LOG_BEFORE_STATE_RECORD, Trigger::Writes),
     (points::LOG_BEFORE_COMMIT, Trigger::Writes),
     (points::LOG_AFTER_COMMIT, Trigger::Writes),
@@ -79,7 +81,20 @@ const APPLYING: &[(Failpoint, Trigger)] = &[
     (points::SINK_SEEK, Trigger::Replay),
     (points::SINK_TRUNCATE, Trigger::Drop),
     (points::RECONCILE_RESULT, Trigger::Writes),
+    (points::KEYS_REPLY, Trigger::Writes),
     (points::SINK_BIND, Trigger::StartWithoutTopic),
+];
+
+/// Points in tasks of each kind, and the task that a panic there ends.
+const PANICS: &[(Failpoint, &str)] = &[
+    (points::LEADERSHIP_TAKE_OVER, "source"),
+    (points::STREAM_REPLY, "change stream reader"),
+    (points::SNAPSHOT_CHUNK, "snapshot reader"),
+    (points::LOG_BEFORE_COMMIT, "publisher"),
+    (points::SINK_ASSIGNMENT, "consumer"),
+    (points::SINK_BEFORE_COMMIT, "worker"),
+    (points::RECONCILE_RESULT, "samples"),
+    (points::KEYS_REPLY, "change stream of keys"),
 ];
 
 /// Points that commands pass, see [`indexes_are_put_off_and_caught_up`].
@@ -108,6 +123,34 @@ fn no_build_has_failpoints_unless_it_asks_for_them() {
 async fn the_daemon_fails_and_dies_at_each_point() {
     let chain = async |name, rows| Chain::new(name).await.run(rows).await;
     tokio::join!(chain("publishing", PUBLISHING), chain("applying", APPLYING));
+}
+
+/// A panic ends its task and not the daemon: it is reported with the name of the task and the reason, and the role goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_is_reported_by_task_and_overcome() {
+    let mut migration = Migration::demo("fail_panics").await;
+    fill(&migration, 14, DOCUMENTS).await;
+    let steps = PANICS.iter().map(|(point, _)| format!("{}=1*panic", point.name)).collect::<Vec<_>>();
+    migration.set_failpoints(steps.join(";"));
+    let daemon = migration.daemon();
+    let load = Load::start(&migration, 1, RATE);
+    for (point, task) in PANICS {
+        let (task, reason) = (format!("run the task {task}"), format!(": it panicked: failpoint {}", point.name));
+        wait::until(format!("a line with `{task}` and `{reason}`"), DEADLINE, async || {
+            let log = daemon.log();
+            wait::holds(log.lines().any(|line| line.contains(&task) && line.contains(&reason)), "not yet")
+        })
+        .await;
+    }
+    load.end().await;
+    daemon.wait_for("the source is followed", DEADLINE, |status| status.phase("source") == "running").await;
+    let status = migration.quiesce(&daemon, DEADLINE).await;
+    oracle::assert_equal(&migration).await;
+    assert_eq!(status.gaps(), 0, "no count of the log was missed");
+    let passes = "SELECT least(count(*), 1) FROM driftless.reconcile_result";
+    migration.wait_for_number(passes, DEADLINE, 1).await;
+    daemon.stop(0).await;
+    migration.finish().await;
 }
 
 /// One migration, and the daemons that fail and die in it.

@@ -12,7 +12,7 @@ use crate::{
 
 /// Verify a file of evidence against itself.
 #[derive(Debug, Args)]
-pub struct Verify {
+pub(crate) struct Verify {
     /// The file that `cutover check --evidence` wrote.
     file: PathBuf,
     /// The digest that was noted when the file was made.

@@ -23,6 +23,7 @@ use super::{
 use crate::{
     log::{Error, Headers, TopicPartition},
     retry::{Class, Classify, chain},
+    tasks,
 };
 
 /// Longest delay until a stop or a seek is noticed.
@@ -70,7 +71,8 @@ pub(super) enum Flow {
 
 impl PollThread {
     pub(super) fn run(mut self) {
-        if let Err(error) = self.read() {
+        let ended = tasks::caught("consumer", || self.read());
+        if let Err(error) = ended.unwrap_or_else(|panicked| Err(panicked.into())) {
             self.membership().send(Err(error));
         }
         // Dropping the member closes it and reports its partitions as revoked.
