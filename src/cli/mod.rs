@@ -2,6 +2,7 @@
 
 mod check;
 mod cutover;
+mod diff;
 mod dlq;
 mod finding;
 mod guard;
@@ -9,7 +10,9 @@ mod integrity;
 mod preview;
 mod print;
 mod reconcile;
+mod repair;
 mod replay;
+mod requests;
 mod run;
 mod schema;
 mod setup;
@@ -75,6 +78,16 @@ pub(crate) enum Command {
     Guard(guard::Guard),
     /// Look for rows whose parent is missing.
     Integrity(integrity::Integrity),
+    /// Show both sides of a document, and whether they differ.
+    ///
+    /// Rows are named by their keys and columns by their names; this command shows values only with `--reveal`.
+    Diff(diff::Diff),
+    /// Repair differences that a comparison found, through the log, while the daemon runs.
+    ///
+    /// The leader of the source reads each document again and publishes it, or its delete; the sink writes it as any other change, so
+    /// nothing newer is overwritten. A row that no document stands behind is removed. Both sides are kept as evidence before, and
+    /// each document is compared again after. Many findings have a common cause: beyond a bound nothing is repaired.
+    Repair(repair::Repair),
     /// Prepare the target.
     #[command(subcommand)]
     Schema(schema::Schema),
@@ -134,6 +147,8 @@ impl Cli {
             Command::Cutover(cutover) => cutover.execute(config).await,
             Command::Guard(guard) => guard.execute(config).await,
             Command::Integrity(integrity) => integrity.execute(config).await,
+            Command::Diff(diff) => diff.execute(config).await,
+            Command::Repair(repair) => repair.execute(config).await,
             Command::Schema(schema) => schema.execute(config).await,
             Command::Dlq(dlq) => dlq.execute(config).await,
         }

@@ -395,6 +395,19 @@ pub async fn end_rows(session: &Session, scope: &Scope<'_>, table: &str, began: 
     ended(session, scope, &sql, &params).await
 }
 
+/// Ends the open findings of rows that the sink has removed at the request of a repair; returns how many.
+///
+/// # Errors
+/// [`Error::Statement`] by its cause.
+pub async fn end_removed(session: &Session) -> Result<u64, Error> {
+    let sql = format!(
+        "UPDATE driftless.finding AS f SET ended_at = clock_timestamp(), ended_by = 'repair' \
+           FROM driftless.repair AS r JOIN driftless.collection AS c ON c.id = r.collection \
+          WHERE c.{OURS} AND f.id = r.finding AND f.ended_at IS NULL AND f.key IS NULL AND r.removed_at > f.confirmed_at"
+    );
+    session.execute("end findings", &sql, &[&session.prefix()]).await
+}
+
 /// Ends findings by a statement, reports those without a cause, and removes the oldest ended ones.
 async fn ended(session: &Session, scope: &Scope<'_>, sql: &str, params: &[Param<'_>]) -> Result<Vec<Ended>, Error> {
     let act = "end findings";
@@ -441,6 +454,11 @@ pub struct Finding {
     pub confirmed_ms: i64,
 }
 
+/// The columns of a finding, for [`finding`].
+const STORED: &str = "f.id, f.key, f.target, f.relation, f.row_key, c.id, c.name, f.kind, f.columns, f.as_of_t, f.as_of_i, \
+     f.version, f.applied, f.letter, f.refused, (extract(epoch FROM f.found_at) * 1000)::int8, \
+     (extract(epoch FROM f.confirmed_at) * 1000)::int8";
+
 /// Reads open findings, oldest first; of all collections of the migration, or of one.
 ///
 /// # Errors
@@ -448,13 +466,40 @@ pub struct Finding {
 pub async fn open(session: &Session, collection: Option<i32>, limit: i64) -> Result<Vec<Finding>, Error> {
     let act = "read findings";
     let sql = format!(
-        "SELECT f.id, f.key, f.target, f.relation, f.row_key, c.id, c.name, f.kind, f.columns, f.as_of_t, f.as_of_i, f.version, \
-                f.applied, f.letter, f.refused, (extract(epoch FROM f.found_at) * 1000)::int8, \
-                (extract(epoch FROM f.confirmed_at) * 1000)::int8 \
-           FROM driftless.finding AS f JOIN driftless.collection AS c ON c.id = f.collection \
+        "SELECT {STORED} FROM driftless.finding AS f JOIN driftless.collection AS c ON c.id = f.collection \
           WHERE c.{OURS} AND f.ended_at IS NULL AND ($2::int4 IS NULL OR f.collection = $2) ORDER BY f.id LIMIT $3"
     );
     let rows = session.query(act, &sql, &[&session.prefix(), &collection, &limit]).await?;
+    rows.iter().map(|row| finding(row, act)).collect()
+}
+
+/// Chooses open findings. Every field narrows the choice; an empty list does not.
+#[derive(Clone, Debug, Default)]
+pub struct Choice {
+    /// The collection is one of these.
+    pub collections: Vec<String>,
+    /// The kind is one of these.
+    pub kinds: Vec<Kind>,
+    /// The document is one of these.
+    pub keys: Vec<Key>,
+}
+
+/// Reads the open findings of a choice, oldest first.
+///
+/// # Errors
+/// [`Error::Statement`] by its cause.
+pub async fn chosen(session: &Session, choice: &Choice) -> Result<Vec<Finding>, Error> {
+    let act = "read findings";
+    let sql = format!(
+        "SELECT {STORED} FROM driftless.finding AS f JOIN driftless.collection AS c ON c.id = f.collection \
+          WHERE c.{OURS} AND f.ended_at IS NULL AND (cardinality($2::text[]) = 0 OR c.name = ANY ($2)) \
+            AND (cardinality($3::text[]) = 0 OR f.kind = ANY ($3)) AND (cardinality($4::bytea[]) = 0 OR f.key = ANY ($4)) \
+          ORDER BY f.id"
+    );
+    let kinds: Vec<_> = choice.kinds.iter().map(|kind| kind.as_str()).collect();
+    let keys: Vec<_> = choice.keys.iter().map(Key::as_bytes).collect();
+    let params: [Param<'_>; 4] = [&session.prefix(), &choice.collections, &kinds, &keys];
+    let rows = session.query(act, &sql, &params).await?;
     rows.iter().map(|row| finding(row, act)).collect()
 }
 

@@ -5,6 +5,7 @@
 pub(crate) mod applied;
 pub(crate) mod chunks;
 pub mod dead_letters;
+pub(crate) mod evidence;
 pub mod findings;
 pub mod guard;
 pub(crate) mod integrity;

@@ -54,7 +54,7 @@ pub async fn waiting(session: &Session, limit: usize) -> Result<Vec<Request>, Er
     let sql = format!(
         "SELECT r.id, c.name, r.key, r.target FROM driftless.repair AS r \
            JOIN driftless.collection AS c ON c.id = r.collection \
-          WHERE r.done_at IS NULL AND c.{OURS} ORDER BY r.id LIMIT $2"
+          WHERE r.done_at IS NULL AND r.key IS NOT NULL AND c.{OURS} ORDER BY r.id LIMIT $2"
     );
     let rows = session.query(act, &sql, &[&session.prefix(), &i64::try_from(limit).unwrap_or(i64::MAX)]).await?;
     let request = |row: &tokio_postgres::Row| {
@@ -67,6 +67,52 @@ pub async fn waiting(session: &Session, limit: usize) -> Result<Vec<Request>, Er
         })
     };
     rows.iter().map(request).collect()
+}
+
+/// A request to remove a row that no document stands behind.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RowRequest {
+    /// The number of the request.
+    pub id: i64,
+    /// The collection.
+    pub collection: String,
+    /// `schema.table`, each quoted where SQL needs it.
+    pub table: String,
+    /// The row's primary key: {column: text}.
+    pub row_key: serde_json::Value,
+}
+
+/// Reads the oldest waiting requests about rows.
+///
+/// # Errors
+/// Fails with [`Error::Statement`], whose class follows the cause.
+pub async fn waiting_rows(session: &Session, limit: i64) -> Result<Vec<RowRequest>, Error> {
+    let act = "read requests for repairs";
+    let sql = format!(
+        "SELECT r.id, c.name, r.relation, r.row_key FROM driftless.repair AS r \
+           JOIN driftless.collection AS c ON c.id = r.collection \
+          WHERE r.done_at IS NULL AND r.key IS NULL AND c.{OURS} ORDER BY r.id LIMIT $2"
+    );
+    let rows = session.query(act, &sql, &[&session.prefix(), &limit]).await?;
+    let request = |row: &tokio_postgres::Row| {
+        Ok(RowRequest {
+            id: field(row, 0, act)?,
+            collection: field(row, 1, act)?,
+            table: field(row, 2, act)?,
+            row_key: field(row, 3, act)?,
+        })
+    };
+    rows.iter().map(request).collect()
+}
+
+/// Records that these requests about rows are in the log.
+///
+/// # Errors
+/// Fails with [`Error::Statement`], whose class follows the cause.
+pub async fn logged(session: &Session, ids: &[i64]) -> Result<(), Error> {
+    let sql = "UPDATE driftless.repair SET done_at = now() WHERE id = ANY ($1) AND done_at IS NULL";
+    session.execute("record repairs", sql, &[&ids]).await?;
+    Ok(())
 }
 
 /// Notes the versions that the ledger has of documents whose version is to be reset, before anything of them is read; returns them.
@@ -132,6 +178,21 @@ pub(crate) async fn ask(
     session.query(act, sql, &params).await?.iter().map(|row| field(row, 0, act)).collect()
 }
 
+/// Requests what repairs these findings, inside the transaction of the caller; returns the numbers of the requests. A version that
+/// nothing published can have is replaced.
+///
+/// # Errors
+/// Fails with [`Error::Statement`], whose class follows the cause.
+pub(crate) async fn ask_for(session: &Session, who: &str, command: &str, findings: &[i64]) -> Result<Vec<i64>, Error> {
+    let act = "ask for repairs";
+    let sql = "INSERT INTO driftless.repair (collection, key, target, who, command, finding, reset, relation, row_key) \
+               SELECT f.collection, f.key, coalesce(f.target, l.target), $2, $3, f.id, f.key IS NOT NULL, f.relation, f.row_key \
+                 FROM driftless.finding AS f \
+                 LEFT JOIN driftless.ledger AS l ON l.collection = f.collection AND l.key = f.key \
+                WHERE f.id = ANY ($1) AND f.ended_at IS NULL ORDER BY f.id RETURNING id";
+    session.query(act, sql, &[&findings, &who, &command]).await?.iter().map(|row| field(row, 0, act)).collect()
+}
+
 /// Progress of requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Progress {
@@ -160,12 +221,13 @@ pub async fn progress(session: &Session, ids: &[i64]) -> Result<Progress, Error>
     let act = "follow repairs";
     // A change at or below the floor of a truncated collection is void, so its ledger entry never reaches that version.
     let sql = "SELECT count(*) FILTER (WHERE r.done_at IS NULL), \
-                      count(*) FILTER (WHERE r.version IS NOT NULL AND NOT passed), \
-                      count(*) FILTER (WHERE r.version IS NOT NULL AND passed), \
+                      count(*) FILTER (WHERE r.done_at IS NOT NULL AND r.refused IS NULL AND NOT passed), \
+                      count(*) FILTER (WHERE r.done_at IS NOT NULL AND r.refused IS NULL AND passed), \
                       count(*) FILTER (WHERE r.refused IS NOT NULL) \
                  FROM driftless.repair AS r JOIN driftless.collection AS c ON c.id = r.collection \
                  LEFT JOIN driftless.ledger AS l ON l.collection = r.collection AND l.key = r.key, \
-                 LATERAL (SELECT coalesce(l.version >= r.version AND l.version IS DISTINCT FROM r.replaced, false) OR coalesce(c.floor >= r.version, false)) AS p(passed) \
+                 LATERAL (SELECT coalesce(l.version >= r.version AND l.version IS DISTINCT FROM r.replaced, false) \
+                              OR coalesce(c.floor >= r.version, false) OR r.removed_at IS NOT NULL) AS p(passed) \
                 WHERE r.id = ANY ($1)";
     let row = session.query_one(act, sql, &[&ids]).await?;
     let number = |at: usize| Ok::<_, Error>(u64::try_from(field::<i64>(&row, at, act)?).unwrap_or(0));

@@ -43,6 +43,7 @@ pub use headers::Headers;
 pub use leader::Leadership;
 pub use murmur2::partition_of;
 pub use producer::Publisher;
+pub(crate) use record_key::partition_of_key;
 pub(crate) use state::stored_identity;
 pub use state::{StoredState, StreamState, read_state};
 pub use topic_partition::TopicPartition;

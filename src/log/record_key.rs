@@ -8,8 +8,19 @@
 
 use bson::raw::{RawBsonRef, RawDocument};
 
-use super::ejson::{exact_double, hex_of, json_string, relaxed_date, write_spaced};
+use super::{
+    ejson::{exact_double, hex_of, json_string, relaxed_date, write_spaced},
+    murmur2::partition_of,
+};
 use crate::model::Key;
+
+/// Returns the partition of the changes of a document.
+///
+/// # Panics
+/// Panics like [`partition_of`].
+pub(crate) fn partition_of_key(key: &Key, partitions: i32) -> i32 {
+    partition_of(&record_key(key), partitions)
+}
 
 /// Returns the bytes of the Kafka key.
 pub(super) fn record_key(key: &Key) -> Vec<u8> {

@@ -21,7 +21,7 @@ use super::{
 use crate::{
     config::{Codec, LogConfig},
     metrics::{LOG_BYTES, LOG_CHANGES},
-    model::{Change, Control, Frontier, Identity, Namespace, Op, SnapshotState},
+    model::{Change, Control, Frontier, Identity, Namespace, Op, Removal, SnapshotState},
 };
 
 /// Facts that become visible together, or not at all.
@@ -31,6 +31,8 @@ pub struct Transaction {
     pub changes: Vec<Change>,
     /// Controls; each is written to every partition of its collection, after the changes.
     pub controls: Vec<Control>,
+    /// Rows to be removed.
+    pub removals: Vec<Removal>,
     /// The frontier of the stream after these changes, and the wall clock of the source at that point in milliseconds.
     pub frontier: Option<(Frontier, i64)>,
     /// Whether the frontier is also written to partitions without changes.
@@ -129,6 +131,13 @@ impl Encoder {
                 touched.insert((at, partition));
                 records.push(self.record((at, partition), encoded.clone(), control.version.time.unix_ms()));
             }
+        }
+        for removal in &transaction.removals {
+            let at = self.position(&removal.namespace)?;
+            let encoded = envelope::encode_removal(removal);
+            let place = (at, partition_of(&encoded.key, self.topics.collections()[at].partitions));
+            touched.insert(place);
+            records.push(self.record(place, encoded, transaction.frontier.map_or(0, |(_, as_of_ms)| as_of_ms)));
         }
         if let Some(reached) = transaction.frontier {
             let places = if transaction.idle { self.places() } else { touched.into_iter().collect() };

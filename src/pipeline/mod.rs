@@ -4,6 +4,7 @@
 //! can be read. Inside an attempt every further task has a name and an owner, see [`tasks`](crate::tasks).
 
 mod attempts;
+mod documents;
 mod drift;
 mod error;
 pub(crate) mod facts;
@@ -19,6 +20,7 @@ mod source;
 
 pub(crate) use self::{
     attempts::{attempts, halt},
+    documents::Sides,
     fit::namespaces,
     integrity::{Dangling, Integrity, integrity},
     reconciler::Comparison,

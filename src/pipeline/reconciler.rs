@@ -55,7 +55,7 @@ pub(crate) struct ReconcilerRole {
 /// Both sides, ready to be compared.
 pub(crate) struct Comparison {
     pub(super) both: Arc<Both>,
-    session: Session,
+    pub(super) session: Session,
     watch: Watch,
     bounds: Bounds,
 }

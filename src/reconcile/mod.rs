@@ -8,6 +8,7 @@
 //! Nothing here changes either side. `judgement`, `tally`, `report`, `proof` and `verdict` are pure; `sides` defines every
 //! request of a pass to the servers. Reading order: `judgement`, `examine`, `pass`, `proof`, `verdict`.
 
+pub(crate) mod again;
 mod back;
 pub(crate) mod baseline;
 pub(crate) mod blockers;

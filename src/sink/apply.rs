@@ -6,6 +6,7 @@
 //!   truncations: read, raised
 //!   ledger: who wins? ──────────── the beaten are done
 //!   rows of the winners ────────── a refused document is found by bisection
+//!   rows of no document ────────── removed, where a repair asks for it
 //!   dead letters: those that a winner replaces are closed, new ones are written
 //!   positions: moved to the end of the batch
 //!  COMMIT
@@ -25,6 +26,7 @@ use super::{
     dead_letter::{self, Letter},
     ledger,
     plan::{Batch, Content},
+    stray_rows,
     truncate::Truncations,
 };
 use crate::postgres::{ConstraintMode, Error, Session};
@@ -105,6 +107,10 @@ async fn transaction(
     outcome.count_letters(prepared, &letters, &states);
     if let Some(letter) = letters.last() {
         limits.check(outcome.new_dead_letters(), letter.reason)?;
+    }
+
+    if !batch.removals.is_empty() {
+        stray_rows::remove(session, prepared, &batch.removals, &mut outcome.touched).await?;
     }
 
     let (positions, unmet) = checkpoint::advance(batch, positions);

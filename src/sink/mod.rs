@@ -44,6 +44,8 @@ pub(crate) mod row_documents;
 mod rows;
 mod statements;
 mod stored_offsets;
+mod stray_rows;
+mod stray_statements;
 mod truncate;
 mod winner;
 mod worker;

@@ -34,6 +34,8 @@ pub struct Batch {
     pub(crate) resets: Vec<Reset>,
     /// In log order.
     pub(crate) controls: Vec<Control>,
+    /// Numbers of the requests to remove rows that no document stands behind.
+    pub(crate) removals: Vec<i64>,
     /// Records that cannot be read.
     pub(crate) unreadable: Vec<Unreadable>,
     /// Number of changes read, beaten ones included.
@@ -161,6 +163,7 @@ pub fn plan(records: Vec<Fetched>, parked: Vec<Fetched>, plan: &Plan) -> Result<
             }
             Ok(Record::Frontier(frontier)) => range.marks.push(Progress::Frontier(frontier)),
             Ok(Record::Control(control)) => batch.controls.push(control),
+            Ok(Record::Removal(removal)) => batch.removals.push(removal.request),
             Err(malformed) if malformed.class == Class::Halt => {
                 let Fetched { topic, partition, offset, .. } = record;
                 return Err(Error::NewerRecord {

@@ -9,6 +9,7 @@
 //!  erase      rows by the document's id     prune   child rows by the document's id that are no longer in the set
 //!  compare    expected against found        extra child rows found but not expected       present   root rows by id
 //!  shown      the rows of documents, as texts             pages      all rows, to find those without a document
+//!  stray      rows that no document stands behind, see `stray_statements`
 //! ```
 //!
 //! Rows arrive as one array per column ($1 … $n), each of a type that neither truncates nor pads, and are cast to the
@@ -28,6 +29,7 @@ use super::{
     owner_statements::OwnerStatements,
     page_statements::PageStatements,
     row_documents::RowDocuments,
+    stray_statements::StrayStatements,
 };
 use crate::postgres::{
     Error,
@@ -103,6 +105,8 @@ pub(crate) struct TableStatements {
     pub(crate) shown: Option<String>,
     /// All rows in pages.
     pub(crate) pages: PageStatements,
+    /// About single rows, by primary key.
+    pub(crate) stray: StrayStatements,
 }
 
 /// A question about rows that were refused: columns as arrays; gives the ordinals, from 1, of those that cannot be written.
@@ -194,6 +198,7 @@ impl TableStatements {
             columns: sql.found.columns.iter().map(|column| column.name.clone()).collect(),
             shown: by_id.map(|column| sql.shown(column)),
             pages: PageStatements::new(sql),
+            stray: StrayStatements::new(sql),
         }
     }
 }

@@ -38,15 +38,16 @@ impl Truncations {
         let documents = batch.documents.iter().map(|document| document.collection);
         let letters = batch.unreadable.iter().filter_map(|unreadable| unreadable.collection);
         let concerned = documents.chain(letters).collect::<BTreeSet<_>>();
-        // A truncation meets documents that are not of this batch, so it runs alone, see `locks`.
-        let ids = if raised.is_empty() {
+        // A truncation meets documents that are not of this batch, and so does a removal of rows. Both run alone, see `locks`.
+        let alone = !raised.is_empty() || !batch.removals.is_empty();
+        let ids = if !alone {
             concerned.into_iter().map(|collection| prepared.id(collection)).collect()
         } else {
             prepared.ids().to_vec()
         };
         let act = "read the truncations";
-        // The stronger lock at once where the batch truncates: two workers that upgrade a shared one would deadlock.
-        let sql = if raised.is_empty() { SHARED } else { EXCLUSIVE };
+        // The stronger lock at once where it is needed: two workers that upgrade a shared one would deadlock.
+        let sql = if alone { EXCLUSIVE } else { SHARED };
         let mut truncations = Self::default();
         for row in session.query(act, sql, &[&ids]).await? {
             let id: i32 = field(&row, 0, act)?;

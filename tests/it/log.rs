@@ -79,6 +79,7 @@ fn transaction(changes: Vec<Change>, i: u32) -> Transaction {
     Transaction {
         changes,
         controls: Vec::new(),
+        removals: Vec::new(),
         frontier: Some((Frontier(time(i)), 1_700_000_000_000)),
         idle: false,
         state: state(i),
@@ -176,6 +177,7 @@ async fn a_transaction_is_read_whole_with_its_counts() {
                 *changes = 0;
             }
             Record::Control(control) => assert_eq!(control, second.controls[0]),
+            Record::Removal(removal) => panic!("nothing was to be removed: {removal:?}"),
         }
     }
     assert_eq!(since.len(), 6, "a frontier in every partition of both topics");

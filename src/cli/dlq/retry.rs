@@ -1,6 +1,6 @@
 //! `driftless dlq retry`.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::Args;
 use serde::Serialize;
@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::which::Which;
 use crate::{
     cli::{
-        Exit, print,
+        Exit, print, requests,
         setup::{Setup, operator},
     },
     control::{
@@ -24,7 +24,7 @@ pub(crate) struct Retry {
     #[command(flatten)]
     which: Which,
     /// Wait this long for the outcome; `0s` does not wait.
-    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = wait)]
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = requests::wait)]
     wait: Duration,
     /// Print which letters would be retried, and change nothing.
     #[arg(long)]
@@ -33,9 +33,6 @@ pub(crate) struct Retry {
     #[arg(long)]
     json: bool,
 }
-
-/// Pause between two reads of the progress of the requests.
-const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
 /// The outcome of a retry.
 #[derive(Serialize)]
@@ -62,10 +59,11 @@ impl Retry {
         if dry_run {
             return preview(&session, &filter, json).await;
         }
-        let Retried { letters, requests, unreadable } = dead_letters::retry(&session, &filter, &operator()).await?;
-        let progress = follow(&session, &requests, wait).await?;
-        let left = repairs::letters(&session, &requests).await?;
-        let refusals = repairs::refusals(&session, &requests).await?;
+        let Retried { letters, requests: asked, unreadable } =
+            dead_letters::retry(&session, &filter, &operator()).await?;
+        let progress = requests::follow(&session, &asked, wait).await?;
+        let left = repairs::letters(&session, &asked).await?;
+        let refusals = repairs::refusals(&session, &asked).await?;
         let report = Report { dry_run, letters, unreadable, progress, refusals, left };
         // Without a wait, asking is all there is to do.
         let done = wait.is_zero() || (report.left.is_empty() && progress.ended() && progress.refused == 0);
@@ -93,19 +91,6 @@ async fn preview(session: &Session, filter: &Filter, json: bool) -> anyhow::Resu
     Ok(Exit::Success)
 }
 
-/// Waits until all requests have ended, but no longer than `wait`.
-async fn follow(session: &Session, requests: &[i64], wait: Duration) -> anyhow::Result<Progress> {
-    let started = Instant::now();
-    let mut ticks = tokio::time::interval(POLL_INTERVAL);
-    loop {
-        ticks.tick().await;
-        let progress = repairs::progress(session, requests).await?;
-        if progress.ended() || started.elapsed() >= wait {
-            return Ok(progress);
-        }
-    }
-}
-
 impl Report {
     async fn print(&self, session: &Session, wait: Duration) -> anyhow::Result<()> {
         let Progress { asked, logged, applied, refused } = self.progress;
@@ -115,20 +100,7 @@ impl Report {
              {asked} not accepted, {refused} refused.",
             print::count(self.letters.len(), "dead letter")
         ));
-        if asked > 0 && !wait.is_zero() {
-            print::line(format!(
-                "No leader has accepted {asked} within {wait:?}: no daemon leads the source, or it cannot reach PostgreSQL. \
-                 The requests are kept and served as soon as one does."
-            ));
-        }
-        for (why, count) in &self.refusals {
-            print::line(format!("{}, {why}", print::count(usize::try_from(*count)?, "document")));
-        }
-        if logged > 0 {
-            print::line(
-                "The sink is behind or not running; it applies these documents when it reaches them in the log.",
-            );
-        }
+        requests::print_unfinished(self.progress, &self.refusals, wait)?;
         if self.progress.ended() && !self.left.is_empty() {
             print::line("Refused again:");
             let filter = Filter { ids: self.left.clone(), ..Filter::default() };
@@ -145,10 +117,4 @@ impl Report {
         }
         Ok(())
     }
-}
-
-fn wait(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("`{text}` is not a duration: write a number and a unit, for example \"60s\"");
-    let parsed: jiff::SignedDuration = text.parse().map_err(|_| wrong())?;
-    Duration::try_from(parsed).map_err(|_| wrong())
 }

@@ -12,12 +12,13 @@ use serde::{
 use serde_json::value::RawValue;
 
 use super::{
-    CONTROL, FORMAT, FRONTIER, FRONTIER_KEY, FrontierRecord, Malformed, Parts, Record, binary, control_key, header,
+    CONTROL, FORMAT, FRONTIER, FRONTIER_KEY, FrontierRecord, Malformed, Parts, REMOVAL, Record, binary, control_key,
+    header, removal_key,
 };
 use crate::{
     config::Codec,
     log::{Headers, ejson, record_key::record_key},
-    model::{Change, ClusterTime, Control, ControlKind, Frontier, Key, Namespace, Op, Reason, Version},
+    model::{Change, ClusterTime, Control, ControlKind, Frontier, Key, Namespace, Op, Reason, Removal, Version},
     retry::Class,
 };
 
@@ -33,6 +34,7 @@ pub fn decode(key: Option<&[u8]>, value: Option<&[u8]>, headers: &Headers) -> Re
     match op {
         FRONTIER => frontier(key, value, headers).map(Record::Frontier),
         CONTROL => control(key, value, headers).map(Record::Control),
+        REMOVAL => removal(key, value).map(Record::Removal),
         name => match Op::from_name(name) {
             Some(op) => change(op, key, value, headers).map(Record::Change),
             None => {
@@ -183,6 +185,15 @@ struct ControlValue {
     collection: String,
 }
 
+#[derive(Deserialize)]
+struct RemovalValue {
+    request: i64,
+    db: String,
+    collection: String,
+    table: String,
+    key: serde_json::Value,
+}
+
 #[derive(Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 enum Policy {
@@ -267,6 +278,14 @@ fn frontier(key: &[u8], value: &[u8], headers: &Headers) -> Result<FrontierRecor
     }
     let FrontierValue { before, as_of_ms, seq, changes, complete } = json(value)?;
     Ok(FrontierRecord { before: Frontier(before), as_of_ms, seq, publisher: publisher(headers)?, changes, complete })
+}
+
+fn removal(record_key_bytes: &[u8], value: &[u8]) -> Result<Removal, Malformed> {
+    let RemovalValue { request, db, collection, table, key } = json(value)?;
+    if record_key_bytes != removal_key(request) {
+        return Err(Malformed::new("a removal has another key"));
+    }
+    Ok(Removal { namespace: Namespace::new(db, collection), request, table, row_key: key })
 }
 
 fn control(key: &[u8], value: &[u8], headers: &Headers) -> Result<Control, Malformed> {

@@ -6,8 +6,8 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bson::raw::RawDocument;
 
 use super::{
-    CONTROL, Encoded, FORMAT, FRONTIER, FRONTIER_KEY, FrontierRecord, MAX_ASIDE, MAX_TEXT, binary, control_key,
-    control_name, debezium_op, header,
+    CONTROL, Encoded, FORMAT, FRONTIER, FRONTIER_KEY, FrontierRecord, MAX_ASIDE, MAX_TEXT, REMOVAL, binary,
+    control_key, control_name, debezium_op, header, removal_key,
 };
 use crate::{
     config::Codec,
@@ -16,7 +16,7 @@ use crate::{
         ejson::{self, hex_of, json_string},
         record_key::record_key,
     },
-    model::{Change, ClusterTime, Control, Frontier, Op},
+    model::{Change, ClusterTime, Control, Frontier, Op, Removal},
 };
 
 /// Encodes a change with its value as JSON. `prefix` is the name of the connector in Debezium's envelope.
@@ -114,6 +114,15 @@ pub fn encode_control(control: &Control) -> Encoded {
     let mut headers = headers(CONTROL);
     headers.push(header::VERSION, &hex_text(&control.version.to_bytes()));
     Encoded { key: control_key(control.kind), value, headers }
+}
+
+/// Encodes the removal of a row.
+pub(crate) fn encode_removal(removal: &Removal) -> Encoded {
+    let Removal { namespace, request, table, row_key } = removal;
+    let value = serde_json::json!({
+        "request": request, "db": &*namespace.db, "collection": &*namespace.collection, "table": table, "key": row_key,
+    });
+    Encoded { key: removal_key(*request), value: value.to_string().into_bytes(), headers: headers(REMOVAL) }
 }
 
 /// Appends the document as Extended JSON in a JSON string; returns `false` and appends nothing if that would lose something or be too long.

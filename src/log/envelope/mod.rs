@@ -19,11 +19,12 @@ use bson::raw::RawDocumentBuf;
 
 pub use decode::{counted_by, decode};
 pub use encode::encode;
+pub(crate) use encode::encode_removal;
 pub use encode::{encode_as, encode_control, encode_frontier};
 
 use super::Headers;
 use crate::{
-    model::{Change, Control, ControlKind, Frontier, Namespace, Op, Reason},
+    model::{Change, Control, ControlKind, Frontier, Namespace, Op, Reason, Removal},
     retry::Class,
 };
 
@@ -44,7 +45,7 @@ pub mod header {
     pub const FORMAT: &str = "driftless.format";
     /// Version: 32 hexadecimal digits.
     pub const VERSION: &str = "driftless.version";
-    /// An [`Op`](crate::model::Op), `frontier` or `control`.
+    /// An [`Op`](crate::model::Op), `frontier`, `control` or `removal`.
     pub const OP: &str = "driftless.op";
     /// Cluster time up to which the document may contain operations, as `t.i`.
     pub(crate) const UPPER: &str = "driftless.upper";
@@ -64,6 +65,7 @@ pub mod header {
 
 const FRONTIER: &str = "frontier";
 const CONTROL: &str = "control";
+const REMOVAL: &str = "removal";
 const FRONTIER_KEY: &[u8] = br#"{"frontier":true}"#;
 
 /// A record of a collection topic, as bytes.
@@ -86,6 +88,8 @@ pub enum Record {
     Frontier(FrontierRecord),
     /// A versioned fact about the whole collection.
     Control(Control),
+    /// A row that no document stands behind.
+    Removal(Removal),
 }
 
 /// Every change of this partition whose cluster time is below `before` lies before this record.
@@ -150,6 +154,10 @@ fn control_name(kind: ControlKind) -> &'static str {
 
 fn control_key(kind: ControlKind) -> Vec<u8> {
     format!(r#"{{"control":"{}"}}"#, control_name(kind)).into_bytes()
+}
+
+fn removal_key(request: i64) -> Vec<u8> {
+    format!(r#"{{"removal":{request}}}"#).into_bytes()
 }
 
 #[cfg(test)]
@@ -292,10 +300,17 @@ mod tests {
         }
 
         #[test]
+        fn a_removal_is_read_back(request in any::<i64>(), table in ".{1,8}", key in ".{0,8}", db in ".{1,8}") {
+            let row_key = serde_json::json!({ "id": key });
+            let removal = Removal { namespace: Namespace::new(&*db, "orders"), request, table, row_key };
+            prop_assert_eq!(read_back(&encode_removal(&removal)), Ok(Record::Removal(removal)));
+        }
+
+        #[test]
         fn any_bytes_are_a_record_or_malformed(
             key in prop::option::of(prop::collection::vec(any::<u8>(), 0..40)),
             value in prop::option::of(prop::collection::vec(any::<u8>(), 0..200)),
-            op in prop_oneof![Just("insert"), Just("delete"), Just("frontier"), Just("control"), Just("other")],
+            op in prop_oneof![Just("insert"), Just("delete"), Just("frontier"), Just("control"), Just("removal"), Just("other")],
         ) {
             for codec in BOTH {
                 let mut headers = headers(&encode_as(codec, &ann(), "demo"), 7);

@@ -4,7 +4,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     config::LogConfig,
-    model::{Change, Control, Frontier, SnapshotState, SnapshotStep},
+    model::{Change, Control, Frontier, Removal, SnapshotState, SnapshotStep},
     source::{MemoryPermit, Ticket},
 };
 
@@ -15,15 +15,16 @@ pub(super) struct Draft {
     /// Bytes of the documents of `changes`.
     bytes: usize,
     pub(super) controls: Vec<Control>,
+    pub(super) removals: Vec<Removal>,
     /// Memory of the snapshot rows among the changes; free again when they are published.
     pub(super) permits: Vec<MemoryPermit>,
-    /// Repairs among the changes; answered when they are published.
+    /// Repairs among the changes and removals; answered when they are published.
     pub(super) repairs: Vec<oneshot::Sender<()>>,
 }
 
 impl Draft {
     pub(super) fn is_empty(&self) -> bool {
-        self.changes.is_empty() && self.controls.is_empty() && self.repairs.is_empty()
+        self.changes.is_empty() && self.controls.is_empty() && self.repairs.is_empty() && self.removals.is_empty()
     }
 
     /// Whether more may join. Nothing follows a control: it comes after the changes of its own batch.

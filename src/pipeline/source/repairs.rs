@@ -22,8 +22,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     config::Config,
-    control::repairs::{self, Request},
-    model::{Change, ClusterTime, Key, Version},
+    control::repairs::{self, Request, RowRequest},
+    model::{Change, ClusterTime, Key, Namespace, Removal, Version},
     pipeline::Error,
     postgres::{Postgres, Purpose, Session},
     retry,
@@ -34,6 +34,9 @@ use crate::{
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// Longest command that names documents: an `_id` may be as large as a document, a command may not.
 const MAX_ID_BYTES: usize = 4 << 20;
+/// Rows that one transaction of the log asks to remove: the sink's transaction of them lets no other run.
+const MAX_ROWS: i64 = 1_000;
+const NOT_MAPPED: &str = "the mapping does not name the collection";
 
 /// A message of this task to the term.
 #[derive(Debug)]
@@ -57,6 +60,13 @@ pub(super) enum RepairItem {
         read_at: ClusterTime,
         /// The documents.
         changes: Vec<Change>,
+        /// Answered once they are in the log.
+        durable: oneshot::Sender<()>,
+    },
+    /// Rows that no document stands behind.
+    Removals {
+        /// The rows.
+        removals: Vec<Removal>,
         /// Answered once they are in the log.
         durable: oneshot::Sender<()>,
     },
@@ -99,8 +109,41 @@ struct Server {
 }
 
 impl Server {
-    /// Serves the oldest requests of one collection; returns whether there were any.
+    /// Serves the oldest requests of one collection, or those for rows; returns whether there were any.
     async fn batch(&mut self) -> Result<bool, Error> {
+        Ok(self.documents().await? || self.rows().await?)
+    }
+
+    async fn rows(&mut self) -> Result<bool, Error> {
+        let Some(session) = &self.session else { return Ok(false) };
+        let waiting = repairs::waiting_rows(session, MAX_ROWS).await?;
+        let (mapped, unmapped): (Vec<_>, Vec<_>) =
+            waiting.into_iter().partition(|request| self.mapped.contains(&request.collection));
+        if !unmapped.is_empty() {
+            let ids: Vec<_> = unmapped.iter().map(|request| request.id).collect();
+            repairs::refuse(session, &ids, NOT_MAPPED).await?;
+        }
+        if mapped.is_empty() {
+            return Ok(false);
+        }
+        let ids: Vec<_> = mapped.iter().map(|request| request.id).collect();
+        let database = self.source.database_name();
+        let removals = mapped.into_iter().map(|RowRequest { id, collection, table, row_key }| Removal {
+            namespace: Namespace::new(database, collection),
+            request: id,
+            table,
+            row_key,
+        });
+        let (durable, logged) = oneshot::channel();
+        self.send(RepairItem::Removals { removals: removals.collect(), durable }).await;
+        if logged.await.is_err() {
+            return Ok(false);
+        }
+        repairs::logged(session, &ids).await?;
+        Ok(true)
+    }
+
+    async fn documents(&mut self) -> Result<bool, Error> {
         let session = match &self.session {
             Some(session) => session,
             None => self
@@ -112,7 +155,7 @@ impl Server {
         let collection = first.collection.clone();
         let (documents, ids) = documents(waiting, &collection);
         if !self.mapped.contains(&collection) {
-            repairs::refuse(session, &ids, "the mapping does not name the collection").await?;
+            repairs::refuse(session, &ids, NOT_MAPPED).await?;
         } else if documents.is_empty() {
             repairs::refuse(session, &ids, "the ledger does not hold the document's `_id`").await?;
         } else {

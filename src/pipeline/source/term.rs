@@ -234,6 +234,10 @@ impl<'a, L: Publish, S: Follow> Term<'a, L, S> {
                 self.answer(ticket, ready);
             }
             RepairItem::GivenUp(ticket) => self.abandon(ticket),
+            RepairItem::Removals { removals, durable } => {
+                self.draft.removals.extend(removals);
+                self.draft.repairs.push(durable);
+            }
             RepairItem::Rows { ticket, read_at, changes, durable } => {
                 self.merge.hold(ticket, read_at, changes, Tag::Repair(ticket, durable));
             }
@@ -266,6 +270,7 @@ impl<'a, L: Publish, S: Follow> Term<'a, L, S> {
         let transaction = Transaction {
             changes: draft.changes,
             controls: draft.controls,
+            removals: draft.removals,
             frontier: Some((self.position.frontier, self.position.as_of_ms)),
             idle,
             state: StreamState {

@@ -21,4 +21,9 @@ ALTER TABLE driftless.repair
     -- A row that no document stands behind: it is removed, by primary key.
     ADD COLUMN relation text,
     ADD COLUMN row_key  jsonb,
-    ALTER COLUMN key DROP NOT NULL;
+    -- When the sink removed that row, or saw that it was gone. In the transaction of the removal, so no record does it twice.
+    ADD COLUMN removed_at timestamptz,
+    ALTER COLUMN key DROP NOT NULL,
+    ADD CHECK ((key IS NULL) = (row_key IS NOT NULL)),
+    ADD CHECK ((row_key IS NULL) = (relation IS NULL));
+CREATE INDEX evidence_age ON driftless.evidence (at);

@@ -57,6 +57,7 @@ impl Kafka {
         let transaction = Transaction {
             changes,
             controls: Vec::new(),
+            removals: Vec::new(),
             frontier: Some((frontier, i64::from(t) * 1000)),
             idle: true,
             state: StreamState { epoch: 1, token: token.expect("a token"), frontier, held: None },

@@ -97,6 +97,22 @@ pub struct Change {
     pub replaces: Option<Version>,
 }
 
+/// A row that no document stands behind, to be removed by the sink.
+///
+/// It is a fact about one target: the request there says which row, and whether it is still to be removed. Table and key are for
+/// readers of the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Removal {
+    /// The collection that writes the table.
+    pub namespace: Namespace,
+    /// The number of the request.
+    pub request: i64,
+    /// `schema.table`, each quoted where SQL needs it.
+    pub table: String,
+    /// The primary key of the row: {column: text}.
+    pub row_key: serde_json::Value,
+}
+
 /// The operation on a whole collection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

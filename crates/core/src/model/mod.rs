@@ -12,7 +12,7 @@ mod resume_token;
 mod snapshot;
 mod time;
 
-pub use change::{Change, Control, ControlKind, Namespace, Op};
+pub use change::{Change, Control, ControlKind, Namespace, Op, Removal};
 pub(crate) use decimal::Decimal;
 pub use held::Held;
 pub use identity::{Identity, Mismatch, SourceIdentity, TargetIdentity};
