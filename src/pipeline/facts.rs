@@ -45,7 +45,7 @@ pub(crate) fn plans(plan: &Plan) -> Plans {
 }
 
 /// States of a dead letter that still waits.
-pub(super) const OPEN: &str = "open";
+pub(crate) const OPEN: &str = "open";
 const PARKED: &str = "parked";
 
 /// Gives letters of records that could not be decoded to the collections of their topics.
@@ -103,7 +103,7 @@ fn topic(config: &Config, name: &str) -> String {
 }
 
 /// Returns the number of these letters.
-pub(super) fn count(letters: &Letters) -> u64 {
+pub(crate) fn count(letters: &Letters) -> u64 {
     u64::try_from(letters.count).unwrap_or(0)
 }
 

@@ -6,9 +6,11 @@
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
+use jiff::Timestamp;
+use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -32,7 +34,10 @@ use crate::{
     metrics as names,
     model::Key,
     postgres::{self, Purpose, Session, Watch},
-    reconcile::{self, Both, Bounds, Coverage, Delta, DeltaBounds, Finding, Pace, PassesTask, Report},
+    reconcile::{
+        self, Both, Bounds, Coverage, Delta, DeltaBounds, Finding, FullPass, Pace, PassesTask, Patience, Progress,
+        Report, Walked,
+    },
     retry::{Backoff, Stalls},
     source::{Limits, OnDrop, Scope, Source},
     status::{Phase, Role, Status},
@@ -113,14 +118,80 @@ impl Comparison {
     /// # Errors
     /// Those of either side.
     pub(crate) async fn pass(&self, collection: usize, coverage: Coverage) -> Result<Option<Report>, Error> {
-        let (source, target) = (self.both.source_of(collection), self.both.target_of(&self.session, collection));
+        self.pass_in(&self.session, collection, coverage).await
+    }
+
+    async fn pass_in(&self, session: &Session, collection: usize, coverage: Coverage) -> Result<Option<Report>, Error> {
+        let (source, target) = (self.both.source_of(collection), self.both.target_of(session, collection));
         let plan = target.plan();
         let report = reconcile::run(&source, &target, plan, coverage, self.bounds).await?;
         let Some(report) = report else { return Ok(None) };
         metrics::counter!(names::RECONCILE_DOCUMENTS, "collection" => plan.collection.clone())
             .increment(report.proof.documents);
-        results::store(&self.session, &result(&report, plan.digest())).await?;
+        results::store(session, &result(&report, plan.digest())).await?;
         Ok(Some(report))
+    }
+
+    /// Compares everything of one collection, by place, and stores the result.
+    ///
+    /// # Errors
+    /// Those of either side.
+    pub(crate) async fn full(
+        &self,
+        collection: usize,
+        patience: &mut Patience,
+        progress: &mut (dyn FnMut(Progress) + Send),
+    ) -> Result<Walked, Error> {
+        let pass = FullPass::new(&self.both, collection, self.bounds.findings);
+        let walked = pass.run(patience, progress).await?;
+        if let Walked::Whole(report) = &walked {
+            results::store(&self.session().await?, &result(report, self.both.plan(collection).digest())).await?;
+        }
+        Ok(walked)
+    }
+
+    /// Compares random documents of one collection, by place, in a session of its own, and stores the result; `None` while its
+    /// snapshot is not applied.
+    ///
+    /// # Errors
+    /// Those of either side.
+    pub(crate) async fn sample(&self, collection: usize, coverage: Coverage) -> Result<Option<Report>, Error> {
+        self.pass_in(&self.session().await?, collection, coverage).await
+    }
+
+    /// Opens a session to read with.
+    ///
+    /// # Errors
+    /// Those of PostgreSQL.
+    pub(crate) async fn session(&self) -> Result<Session, Error> {
+        Ok(self.both.session().await?)
+    }
+
+    /// Counts documents of the source, live ledger entries, and rows of each root table of a collection, by place.
+    ///
+    /// # Errors
+    /// Those of either side.
+    pub(crate) async fn counts(&self, collection: usize) -> Result<Vec<Count>, Error> {
+        let plan = self.both.plan(collection);
+        let mut counts = Vec::new();
+        let mut push = |what: String, count, exact, (at, began): (Timestamp, Instant)| {
+            let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+            counts.push(Count { collection: plan.collection.clone(), what, count, exact, at, took_ms });
+        };
+        let now = || (Timestamp::now(), Instant::now());
+        let began = now();
+        push("documents".to_owned(), self.both.reader.estimate(&plan.collection).await?, false, began);
+        // Its statements take as long as they take: a person waits for them.
+        let session = self.both.target.open(Purpose::Control).await?;
+        let began = now();
+        let live = target::live_entries(&session, &self.both.prepared, collection).await?;
+        push("live ledger entries".to_owned(), live, true, began);
+        for (table, _) in self.both.prepared.roots(collection) {
+            let began = now();
+            let rows = target::rows(&session, &table.name, &table.count).await?;
+            push(format!("rows of {}", table.name), rows, true, began);
+        }
+        Ok(counts)
     }
 
     async fn entries(&self, collection: usize, keys: &[Key]) -> Result<HashMap<Key, Entry>, Error> {
@@ -129,6 +200,23 @@ impl Comparison {
         reader.end().await?;
         Ok(entries)
     }
+}
+
+/// A number and how it came about.
+#[derive(Debug, Serialize)]
+pub(crate) struct Count {
+    /// The collection.
+    pub(crate) collection: String,
+    /// What was counted.
+    pub(crate) what: String,
+    /// The number.
+    pub(crate) count: u64,
+    /// Whether it is exact as of `at`, not an estimate of the server.
+    pub(crate) exact: bool,
+    /// When the count began.
+    pub(crate) at: Timestamp,
+    /// How long it took.
+    pub(crate) took_ms: u64,
 }
 
 /// Turns a report into the result that is stored.

@@ -25,13 +25,14 @@ use super::{
     Error,
     bounds::Bounds,
     examine::{Examined, Examiner, POLL_INTERVAL},
+    judgement::Judgement,
     read::{Piece, PieceReader},
     sides::{SourceSide, TargetSide},
 };
 use crate::{
     control::findings::{Found, Kind, Subject},
     mapping::CollectionPlan,
-    model::{ClusterTime, Key},
+    model::{ClusterTime, Key, Version},
     source::{self, ReadTime},
     target::{DocumentId, ExtraRow, LivePage, RowSearch},
 };
@@ -148,6 +149,17 @@ pub(crate) struct Judged {
     pub(crate) undecided: Vec<DocumentId>,
     /// Where the walk goes on; `None` when it has looked at everything.
     pub(crate) next: Option<Cursor>,
+}
+
+/// Documents that were judged again.
+#[derive(Debug, Default)]
+pub(crate) struct Again {
+    /// Differences.
+    pub(crate) found: Vec<Found>,
+    /// Documents that are equal, or on neither side, each with version and transaction of its ledger entry.
+    pub(crate) equal: Vec<(Key, Option<(Version, i64)>)>,
+    /// Documents that could not be judged.
+    pub(crate) undecided: Vec<DocumentId>,
 }
 
 /// A chunk that was read while the one before it was compared.
@@ -305,30 +317,46 @@ impl<'a, S: SourceSide, T: TargetSide> Baseline<'a, S, T> {
         looked: u64,
         examined: Vec<Examined>,
     ) -> Result<Judged, Error> {
-        let (mut found, mut undecided) = (Vec::new(), Vec::new());
-        sort(examined, as_of, &mut found, &mut undecided);
+        let mut first = Again::default();
+        first.take(examined, as_of);
+        let Again { mut found, mut undecided, .. } = first;
         let mut poll = interval(POLL_INTERVAL);
         for _ in 0..ATTEMPTS {
             if undecided.is_empty() {
                 break;
             }
             poll.tick().await;
-            let mut left = Vec::new();
-            for back in self.examiner().back(&mut self.singles, undecided).await? {
-                sort(vec![back.examined], back.as_of, &mut found, &mut left);
-            }
-            // A document without an entry, or one that was parked for long, can be judged only forwards.
-            undecided = self.again(left, &mut found).await?;
+            let mut again = self.judge_again(undecided).await?;
+            found.append(&mut again.found);
+            undecided = again.undecided;
         }
         let next = cursor.behind(until.clone());
         Ok(Judged { until, as_of, looked, bytes: 0, found, undecided, next })
     }
 
-    /// Judges documents again as of a later time; returns those that are still undecided.
-    async fn again(&mut self, documents: Vec<DocumentId>, found: &mut Vec<Found>) -> Result<Vec<DocumentId>, Error> {
-        let Some(at) = self.target.watermark().await?.last_covered() else { return Ok(documents) };
-        let (known, mut undecided): (Vec<_>, Vec<_>) =
-            documents.into_iter().partition(|document| document.id.is_some());
+    /// Judges documents again as they are now: back, and forwards those that leaves undecided.
+    ///
+    /// # Errors
+    /// Those of [`Self::step`].
+    pub(crate) async fn judge_again(&mut self, documents: Vec<DocumentId>) -> Result<Again, Error> {
+        let mut again = Again::default();
+        for back in self.examiner().back(&mut self.singles, documents).await? {
+            again.take(vec![back.examined], back.as_of);
+        }
+        // A document without an entry, or one that was parked for long, can be judged only forwards.
+        let left = std::mem::take(&mut again.undecided);
+        self.forwards(left, &mut again).await?;
+        Ok(again)
+    }
+
+    /// Judges documents as of the last time that is applied.
+    async fn forwards(&mut self, documents: Vec<DocumentId>, again: &mut Again) -> Result<(), Error> {
+        let Some(at) = self.target.watermark().await?.last_covered() else {
+            again.undecided.extend(documents);
+            return Ok(());
+        };
+        let (known, unknown): (Vec<_>, Vec<_>) = documents.into_iter().partition(|document| document.id.is_some());
+        again.undecided.extend(unknown);
         let ids: Vec<_> = known.into_iter().filter_map(|document| document.id).collect();
         let mut rest = &ids[..];
         while let Some(Piece { asked, documents, read_at }) = self.singles.next_of(&mut rest, ReadTime::At(at)).await? {
@@ -337,10 +365,10 @@ impl<'a, S: SourceSide, T: TargetSide> Baseline<'a, S, T> {
             let asked = asked.iter().filter_map(|id| Some(DocumentId { key: Key::from_id(id)?, id: Some(id.clone()) }));
             let gone = asked.filter(|document| !held.contains(&document.key)).collect();
             let examiner = self.examiner();
-            sort(examiner.present(&documents, read_at).await?, read_at, found, &mut undecided);
-            sort(examiner.absent(gone, read_at).await?, read_at, found, &mut undecided);
+            again.take(examiner.present(&documents, read_at).await?, read_at);
+            again.take(examiner.absent(gone, read_at).await?, read_at);
         }
-        Ok(undecided)
+        Ok(())
     }
 
     /// Keeps the documents whose rows may be there without an entry, so that these rows are not taken for those of nobody.
@@ -379,13 +407,17 @@ pub(crate) async fn no_such_collection<S: SourceSide, T: TargetSide>(
     Ok(!plan.may_be_empty && !source.exists().await? && !target.knows_any().await?)
 }
 
-/// Sorts judgements into differences and undecided documents; drops what is equal.
-fn sort(examined: Vec<Examined>, as_of: ClusterTime, found: &mut Vec<Found>, undecided: &mut Vec<DocumentId>) {
-    for examined in examined {
-        if examined.is_undecided() {
-            undecided.push(examined.document);
-        } else {
-            found.extend(examined.found(as_of));
+impl Again {
+    fn take(&mut self, examined: Vec<Examined>, as_of: ClusterTime) {
+        for examined in examined {
+            match &examined.judgement {
+                Judgement::Undecided => self.undecided.push(examined.document),
+                Judgement::Match | Judgement::Absent => {
+                    let entry = examined.entry.map(|entry| (entry.version, entry.applied));
+                    self.equal.push((examined.document.key, entry));
+                }
+                _ => self.found.extend(examined.found(as_of)),
+            }
         }
     }
 }

@@ -18,6 +18,7 @@ pub(crate) mod delta;
 pub(crate) mod evidence;
 mod examine;
 pub(crate) mod facts;
+mod full;
 pub(crate) mod gate;
 mod judgement;
 mod pass;
@@ -39,6 +40,7 @@ pub(crate) use self::{
     both::Both,
     bounds::{Bounds, Coverage},
     delta::{Delta, DeltaBounds, DeltaHandle},
+    full::{FullPass, Patience, Progress, Walked},
     pass::run,
     passes::{Pace, PassesTask},
     report::{Drifting, Finding, Report},

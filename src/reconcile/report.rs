@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{examine::Examined, judgement::Judgement, proof::Proof, tally::Tally};
 use crate::{
-    control::findings::Kind,
+    control::findings::{Found, Kind, Subject},
     log::ejson,
     model::{ClusterTime, Key, Version},
     target::ExtraRow,
@@ -72,6 +72,19 @@ impl Finding {
     }
 }
 
+impl From<Found> for Finding {
+    fn from(found: Found) -> Self {
+        let Found { subject, kind, columns, letter, refused, .. } = found;
+        match subject {
+            Subject::Document(document) => {
+                let key = Some(ejson::id_text(&document.key));
+                Self { key, table: None, row: None, kind, columns, letter, refused }
+            }
+            Subject::Row { table, row_key } => Self::row(ExtraRow { table, row_key }),
+        }
+    }
+}
+
 /// The state of a document that drifts when it was judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Drifting {
@@ -104,6 +117,19 @@ pub(crate) struct Report {
 }
 
 impl Report {
+    /// Lists the first findings of a walk, whose numbers are in `proof`.
+    pub(super) fn of_walk(
+        collection: String,
+        proof: Proof,
+        as_of: ClusterTime,
+        took: Duration,
+        listed: Vec<Found>,
+    ) -> Self {
+        let findings_left_out = proof.drift() - listed.len() as u64;
+        let findings = listed.into_iter().map(Finding::from).collect();
+        Self { collection, proof, as_of, took, findings, findings_left_out, drifting: HashMap::new() }
+    }
+
     /// Sums up a pass. `proof` states the coverage and has no numbers yet; at most `most` findings are listed.
     pub(super) fn new(
         collection: String,

@@ -9,7 +9,6 @@ use bson::raw::{RawDocument, RawDocumentBuf};
 
 use super::Error;
 use crate::{
-    control::findings::Found,
     mapping::Rows,
     model::{ClusterTime, Frontier, Key},
     source::{Chunk, Limits, Read, ReadTime},

@@ -3,6 +3,7 @@
 
 mod checks;
 mod comparison;
+mod counts;
 mod document_rows;
 mod extra_rows;
 mod printer;
@@ -12,6 +13,7 @@ mod row_documents;
 
 pub(crate) use self::{
     checks::{Checks, Violation},
+    counts::{live_entries, rows},
     document_rows::ShownRow,
     printer::print_rows,
     reader::{Entry, WaitingLetter},

@@ -35,6 +35,7 @@ mod one_transaction;
 mod one_writer;
 mod only_the_sink_writes;
 mod oracle;
+mod reconcile;
 mod repair;
 mod roles;
 mod rows_follow_documents;

@@ -61,7 +61,7 @@ impl Check {
 const READ: &str = "read the state of the migration";
 
 /// Reads all facts from PostgreSQL, as the daemon does.
-async fn read(setup: &Setup, session: &Session) -> anyhow::Result<Facts> {
+pub(crate) async fn read(setup: &Setup, session: &Session) -> anyhow::Result<Facts> {
     if !session.has_table(READ, "driftless.process").await? {
         bail!("{READ}: there is none yet in this database, so run the daemon first");
     }

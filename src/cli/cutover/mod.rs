@@ -8,6 +8,7 @@ use std::path::Path;
 
 use clap::Subcommand;
 
+pub(super) use self::check::read as read_facts;
 use super::{Exit, setup::Setup};
 
 /// Decide whether reads may be cut over.
