@@ -13,8 +13,9 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     control::status::PartitionStatus,
     metrics as names,
-    pipeline::{CollectionOverview, Overview},
+    pipeline::Overview,
     reconcile::{
+        facts::CollectionFacts,
         gate::Gate,
         verdict::{Judged, Verdict},
     },
@@ -108,7 +109,7 @@ struct StatusPage {
     #[serde(flatten)]
     judged: Judged,
     process: ProcessStatus,
-    collections: Vec<CollectionOverview>,
+    collections: Vec<CollectionFacts>,
     partitions: Vec<PartitionStatus>,
     dead_letters: BTreeMap<String, u64>,
     /// Whether the reads of each unit may be cut over; the reasons are on their own page.
@@ -116,10 +117,11 @@ struct StatusPage {
 }
 
 async fn status(State(page): State<Page>) -> Json<StatusPage> {
-    let judged = page
-        .overview
-        .judge(&page.status)
-        .unwrap_or_else(|| Judged { verdict: Verdict::Unknown, blockers: vec![NEITHER.to_owned()] });
+    let judged = page.overview.judge(&page.status).unwrap_or_else(|| Judged {
+        verdict: Verdict::Unknown,
+        verified: None,
+        blockers: vec![NEITHER.to_owned()],
+    });
     let seen = page.overview.read();
     let gates = page.overview.gates(&page.status).into_iter().flatten();
     Json(StatusPage {

@@ -75,18 +75,22 @@ pub(crate) const MAPPING_LOSSES: &str = "driftless_mapping_losses_total";
 /// `{collection}` How many documents wait for a parent or a unique value?
 pub(crate) const PARKED: &str = "driftless_parked_documents";
 
-/// `{collection, kind}` How many documents did the last pass find missing, extra or different?
+/// `{collection, kind}` How many open findings are there: documents that are missing, extra, different, or of a wrong version?
 pub(crate) const DRIFT_DOCUMENTS: &str = "driftless_drift_documents";
-/// `{collection}` How many documents could not be judged when they were last looked at?
+/// `{collection}` How many changed documents wait to be judged?
 pub(crate) const UNDECIDED_DOCUMENTS: &str = "driftless_undecided_documents";
 /// `{collection}` How many documents were undecided, and decided by a later look?
 pub(crate) const UNDECIDED_RESOLVED: &str = "driftless_undecided_resolved_total";
-/// `{collection}` Up to which cluster time is every changed document judged (V)?
-pub(crate) const VERIFIED_TIMESTAMP: &str = "driftless_verified_timestamp_seconds";
 /// `{collection}` How many documents have been compared?
 pub(crate) const RECONCILE_DOCUMENTS: &str = "driftless_reconcile_documents_total";
-/// `{collection}` When did the last pass end?
-pub(crate) const RECONCILE_TIMESTAMP: &str = "driftless_reconcile_timestamp_seconds";
+/// `{collection}` As of which wall-clock time is every change judged (V)? The age of the proof is now minus this; 0 means never.
+pub(crate) const VERIFIED_TIMESTAMP: &str = "driftless_verified_timestamp_seconds";
+/// `{collection}` When did the last complete baseline that counts begin? 0 if none counts.
+pub(crate) const BASELINE_TIMESTAMP: &str = "driftless_baseline_timestamp_seconds";
+/// `{collection}` How many documents has the baseline under way compared? 0 while none is.
+pub(crate) const BASELINE_DOCUMENTS: &str = "driftless_baseline_documents";
+/// `{collection}` About how many documents has it to compare?
+pub(crate) const BASELINE_ESTIMATED_DOCUMENTS: &str = "driftless_baseline_estimated_documents";
 /// `{collection}` How often did drift disappear without a cause? Each case is a fault of the watermark.
 pub(crate) const DRIFT_HEALED: &str = "driftless_drift_healed_total";
 /// `{table}` Is the guard of this table in place and unbroken? 1 or 0; none where no guard was installed.
@@ -139,12 +143,14 @@ pub(crate) fn describe() {
     describe_gauge!(DEAD_LETTERS, "Open dead letters.");
     describe_counter!(MAPPING_LOSSES, "Losses of the mapping in documents that were written, by kind.");
     describe_gauge!(PARKED, "Documents that wait for a parent or a unique value.");
-    describe_gauge!(DRIFT_DOCUMENTS, "Documents found missing, extra or different by the last pass.");
-    describe_gauge!(UNDECIDED_DOCUMENTS, "Documents that could not be judged when they were last looked at.");
+    describe_gauge!(DRIFT_DOCUMENTS, "Open findings by kind.");
+    describe_gauge!(UNDECIDED_DOCUMENTS, "Changed documents that wait to be judged.");
     describe_counter!(UNDECIDED_RESOLVED, "Documents that were undecided, and decided by a later look.");
-    describe_gauge!(VERIFIED_TIMESTAMP, Unit::Seconds, "Cluster time up to which every changed document is judged.");
     describe_counter!(RECONCILE_DOCUMENTS, "Documents compared.");
-    describe_gauge!(RECONCILE_TIMESTAMP, Unit::Seconds, "End of the last pass.");
+    describe_gauge!(VERIFIED_TIMESTAMP, Unit::Seconds, "Wall-clock time as of which every change is judged.");
+    describe_gauge!(BASELINE_TIMESTAMP, Unit::Seconds, "Beginning of the last complete baseline that counts.");
+    describe_gauge!(BASELINE_DOCUMENTS, "Documents that the baseline under way has compared.");
+    describe_gauge!(BASELINE_ESTIMATED_DOCUMENTS, "Estimated number of documents that it has to compare.");
     describe_counter!(DRIFT_HEALED, "Drift that disappeared without a cause.");
     describe_gauge!(GUARD_HOLDS, "Whether the guard of a table is in place and unbroken.");
     describe_counter!(FOREIGN_WRITES, "Statements of others that wrote a mapped table.");

@@ -102,9 +102,14 @@ pub(crate) struct Reference {
     /// The constraint.
     pub(crate) constraint: String,
     /// The table that it refers to.
+    #[serde(skip)]
+    pub(crate) parent_table: TableName,
+    /// That table as `schema.table`.
     pub(crate) parent: String,
-    /// When all rows were looked at last, in milliseconds since 1970.
+    /// When the last complete look began, in milliseconds since 1970.
     pub(crate) looked_ms: Option<i64>,
+    /// Why there is no complete look.
+    pub(crate) waits_for: Option<String>,
     /// Rows that lack their parent.
     pub(crate) orphans: u64,
 }
@@ -228,14 +233,14 @@ pub(crate) async fn guarded(session: &Session) -> Result<BTreeMap<TableName, Gua
     guarded.collect()
 }
 
-/// Reads the foreign keys of the mapped tables with the rows that lack their parent.
+/// Reads the foreign keys from and to the mapped tables with the rows that lack their parent.
 ///
 /// # Errors
 /// [`Error::Statement`] by its cause.
 pub(crate) async fn references(session: &Session) -> Result<Vec<Reference>, Error> {
     let act = "read the integrity of the tables";
     let sql = format!(
-        "SELECT relation, constraint_name, parent, (extract(epoch FROM looked_at) * 1000)::int8, orphans \
+        "SELECT relation, constraint_name, parent, (extract(epoch FROM looked_at) * 1000)::int8, orphans, waits_for \
            FROM driftless.integrity WHERE {OURS} ORDER BY relation, constraint_name"
     );
     let rows = session.query(act, &sql, &[&session.prefix()]).await?;
@@ -245,7 +250,9 @@ pub(crate) async fn references(session: &Session) -> Result<Vec<Reference>, Erro
             table: table(field(row, 0, act)?),
             relation: field(row, 0, act)?,
             constraint: field(row, 1, act)?,
+            parent_table: table(field(row, 2, act)?),
             parent: field(row, 2, act)?,
+            waits_for: field(row, 5, act)?,
             looked_ms: field(row, 3, act)?,
             orphans: u64::try_from(orphans).unwrap_or(0),
         })

@@ -8,7 +8,6 @@ use super::{
     findings,
     processes::{self, Process},
     proven::{self, ForeignWrite, Guarded, ProofRow, Reference},
-    results::{self, ReconcileResult},
     snapshots,
 };
 use crate::{
@@ -27,8 +26,6 @@ pub struct Status {
     pub positions: Vec<PartitionStatus>,
     /// Open and parked dead letters.
     pub dead_letters: Vec<Letters>,
-    /// The results of the reconciler that may still hold, see [`results::last`].
-    pub(crate) reconcile: Vec<ReconcileResult>,
     /// What is proven of each collection.
     pub(crate) proofs: Vec<ProofRow>,
     /// Open findings by collection and kind.
@@ -99,7 +96,24 @@ const ACT: &str = "read the status";
 /// # Errors
 /// Fails with [`Error::Statement`], whose class follows the cause.
 pub async fn read(session: &Session, actions: u32) -> Result<Status, Error> {
-    let positions = checkpoint::all(session).await?.into_iter().map(|(partition, position)| PartitionStatus {
+    // Pipelined, so that all of it costs two round trips.
+    let now = session.query_one(ACT, "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::int8", &[]);
+    let (now, positions, dead_letters, proofs, findings) = tokio::try_join!(
+        now,
+        checkpoint::all(session),
+        dead_letters(session),
+        proven::proofs(session),
+        findings::counts(session),
+    )?;
+    let (foreign_writes, guarded, references, requests, processes, actions) = tokio::try_join!(
+        proven::foreign_writes(session),
+        proven::guarded(session),
+        proven::references(session),
+        snapshots::requests(session),
+        processes::live(session),
+        last_actions(session, actions),
+    )?;
+    let positions = positions.into_iter().map(|(partition, position)| PartitionStatus {
         topic: partition.topic.to_string(),
         partition: partition.partition,
         next_offset: position.next_offset,
@@ -108,24 +122,19 @@ pub async fn read(session: &Session, actions: u32) -> Result<Status, Error> {
         complete: position.complete,
         gaps: position.gaps,
     });
-    let now = session.query_one(ACT, "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::int8", &[]).await?;
+    let paused = requests.into_iter().filter(|(_, request)| request.paused).map(|(name, _)| name);
     Ok(Status {
         now_ms: field(&now, 0, ACT)?,
         positions: positions.collect(),
-        dead_letters: dead_letters(session).await?,
-        reconcile: results::last(session).await?,
-        proofs: proven::proofs(session).await?,
-        findings: findings::counts(session).await?,
-        foreign_writes: proven::foreign_writes(session).await?,
-        guarded: proven::guarded(session).await?,
-        references: proven::references(session).await?,
-        paused: snapshots::requests(session)
-            .await?
-            .into_iter()
-            .filter_map(|(name, request)| request.paused.then_some(name))
-            .collect(),
-        processes: processes::live(session).await?,
-        actions: last_actions(session, actions).await?,
+        dead_letters,
+        proofs,
+        findings,
+        foreign_writes,
+        guarded,
+        references,
+        paused: paused.collect(),
+        processes,
+        actions,
     })
 }
 

@@ -8,6 +8,7 @@ use crate::{
     config::Config,
     control::{
         findings::Kind,
+        proven::Reference,
         status::{self, Letters, Status},
     },
     log::topic_name,
@@ -23,13 +24,6 @@ pub(crate) struct PlanFacts {
     /// A proof under another digest does not count.
     digest: [u8; 16],
     tables: Vec<TableName>,
-}
-
-impl PlanFacts {
-    /// Returns the digest of the compiled plan.
-    pub(crate) fn digest(&self) -> [u8; 16] {
-        self.digest
-    }
 }
 
 /// The plans by collection.
@@ -73,6 +67,10 @@ pub(crate) fn collection(config: &Config, name: &str, shared: &Status, plans: &P
         of.map(|count| count.open).sum()
     };
     let ours = |table: &TableName| plan.is_some_and(|plan| plan.tables.contains(table));
+    // A table that is not mapped may refer to one of ours.
+    let mapped = |table: &TableName| plans.values().any(|plan| plan.tables.contains(table));
+    let refers =
+        |reference: &Reference| ours(&reference.table) || (!mapped(&reference.table) && ours(&reference.parent_table));
     let as_of = positions.iter().map(|position| position.as_of_ms).min().flatten();
     let proof = shared.proofs.iter().find(|proof| proof.collection == name);
     CollectionFacts {
@@ -93,7 +91,7 @@ pub(crate) fn collection(config: &Config, name: &str, shared: &Status, plans: &P
         },
         foreign_writes: shared.foreign_writes.iter().filter(|write| ours(&write.table)).cloned().collect(),
         guard: plan.map(|plan| Guard::of(&plan.tables, &shared.guarded)).unwrap_or_default(),
-        references: shared.references.iter().filter(|reference| ours(&reference.table)).cloned().collect(),
+        references: shared.references.iter().filter(|reference| refers(reference)).cloned().collect(),
         topic,
     }
 }

@@ -371,9 +371,10 @@ impl Found {
     }
 
     fn orphans(&mut self, reference: &Reference) {
-        let Reference { relation, constraint, parent, looked_ms, orphans, .. } = reference;
+        let Reference { relation, constraint, parent, looked_ms, orphans, waits_for, .. } = reference;
         if looked_ms.is_none() {
-            let text = format!("nobody has looked yet whether {constraint} of {relation} holds");
+            let because = waits_for.as_ref().map(|waits_for| format!(": {waits_for}")).unwrap_or_default();
+            let text = format!("nobody has looked yet whether {constraint} of {relation} holds{because}");
             self.push(Kind::Orphans, text, "wait for the reconciler, or run `driftless integrity`");
         } else if *orphans > 0 {
             self.push(

@@ -93,7 +93,9 @@ fn reference(looked_ms: Option<i64>, orphans: u64) -> Reference {
         table: TableName::new("app", "users"),
         relation: "app.users".to_owned(),
         constraint: "users_team_fkey".to_owned(),
+        parent_table: TableName::new("app", "teams"),
         parent: "app.teams".to_owned(),
+        waits_for: None,
         looked_ms,
         orphans,
     }

@@ -484,11 +484,6 @@ impl Delta {
         let verified = followed.follows.then(|| followed.pending.verified(self.reached));
         let complete = verified.and_then(|verified| self.complete.at(verified.0));
         let undecided = followed.pending.undecided_keys();
-        let name = || self.both.plan(collection).collection.clone();
-        if let Some(verified) = verified {
-            metrics::gauge!(names::VERIFIED_TIMESTAMP, "collection" => name()).set(f64::from(verified.0.t));
-        }
-        metrics::gauge!(names::UNDECIDED_DOCUMENTS, "collection" => name()).set(undecided as f64);
         Advance {
             collection: self.both.prepared.id(collection),
             verified,

@@ -198,8 +198,6 @@ async fn forget(session: &Session, topic: &Topic, old: &str, act: &str) -> Resul
     let sql = "UPDATE driftless.dead_letter SET topic_id = $2, state = CASE state WHEN 'parked' THEN 'open' ELSE state END \
                 WHERE topic = $1 AND topic_id = ''";
     session.execute(act, sql, &[&name, &old]).await?;
-    let sql = format!("DELETE FROM driftless.reconcile_result WHERE {OURS} AND collection = $2");
-    session.execute(act, &sql, &[&session.prefix(), &&*topic.namespace.collection]).await?;
     Ok(())
 }
 

@@ -191,8 +191,8 @@ impl Example {
     }
 
     async fn findings(&self) -> Vec<Option<String>> {
-        let query = "SELECT DISTINCT collection || ' ' || detail::text FROM driftless.reconcile_result
-            WHERE jsonb_array_length(detail) > 0 LIMIT 20";
+        let query = "SELECT concat_ws(' ', c.name, f.kind, f.columns::text, f.ended_by) FROM driftless.finding AS f
+            JOIN driftless.collection AS c ON c.id = f.collection LIMIT 20";
         self.migration.texts(query).await
     }
 

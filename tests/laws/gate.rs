@@ -5,81 +5,68 @@ use serde_json::Value;
 
 use crate::support::{DEADLINE, daemon::Daemon, load::fill, migration::Migration, wait};
 
-/// What would be proven by a baseline of one collection: three chunks that hold everything.
-const PROVE: &str = "
-    UPDATE driftless.proof SET complete_pass = 1, complete_began_at = clock_timestamp(), complete_t = 1, complete_i = 1,
-           complete_documents = 7, void_because = NULL, verified_t = 4000000000, verified_i = 1,
-           verified_at = clock_timestamp() + interval '1 second', complete_ended_at = clock_timestamp() + interval '1 second';
-    DELETE FROM driftless.baseline_chunk;
-    INSERT INTO driftless.baseline_chunk (collection, pass, place, phase, as_of_t, as_of_i, documents, findings)
-    SELECT p.collection, 1, e.place, e.phase, 1, e.place, CASE e.phase WHEN 'documents' THEN 7 ELSE 1 END, 0
-      FROM driftless.proof AS p, unnest(ARRAY['documents', 'ledger', 'rows']) WITH ORDINALITY AS e(phase, place)";
-
 #[tokio::test(flavor = "multi_thread")]
 async fn gate_says_ready_or_everything_that_stands_in_the_way() {
     let mut migration = Migration::demo("gate").await;
     migration.set("cutover", "fresh", "1h");
     fill(&migration, 51, 100).await;
+    let none = migration.command(&["cutover", "check"]).await;
+    assert_eq!(none.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&none.stderr).contains("run the daemon first"));
+
     let daemon = migration.daemon();
     migration.quiesce(&daemon, DEADLINE).await;
-    let (code, gates) = check(&migration, &[]).await;
-    assert_eq!(code, Some(5), "{gates}");
-    assert_eq!(kinds(&gates, "users"), ["baseline"]);
-
-    wait::until("the reconciler has planned the proof", DEADLINE, async || {
-        let planned = migration.number("SELECT count(*) FROM driftless.proof").await;
-        wait::holds(planned == 6, planned)
+    agreed(&migration, &daemon, 0).await;
+    wait::until("the metric says so, too", DEADLINE, async || {
+        let ready = daemon.metric("driftless_cutover_ready").await;
+        // Six collections, and all of them.
+        wait::holds(ready == Some(7.0), format!("{ready:?}"))
     })
     .await;
-    migration.target.batch_execute(PROVE).await.expect("prove everything");
-    agreed(&migration, &daemon, 0).await;
-    assert!(
-        daemon.metric("driftless_cutover_ready").await.is_some_and(|ready| ready >= 7.0),
-        "six collections and all"
-    );
-    let evidence = migration.mapping().with_file_name("evidence.json");
-    let file = evidence.to_str().expect("a plain name");
-    let said = migration.succeed(&["cutover", "check", "--evidence", file]).await;
-    let digest = said.rsplit("note its digest: ").next().expect("a digest").trim().to_owned();
-    let verified = migration.succeed(&["cutover", "verify", file, "--digest", &digest]).await;
-    assert!(verified.contains("unit all was ready at ") && verified.contains("42 documents"), "{verified}");
-    let text = std::fs::read_to_string(&evidence).expect("read the evidence");
-    assert!(text.contains("MongoDB 6.") && text.contains("PostgreSQL ") && !text.contains("mongodb://"), "{text}");
-    std::fs::write(&evidence, text.replace("\"documents\": 7", "\"documents\": 8")).expect("change it");
-    let refused = migration.command(&["cutover", "verify", file]).await;
-    let report = String::from_utf8_lossy(&refused.stdout);
-    assert_eq!(refused.status.code(), Some(2), "{report}");
-    assert!(report.contains("the content was changed"), "{report}");
+    evidence_is_verified_and_no_change_of_it_passes(&migration).await;
 
     // One collection drifts: the others are still ready, all of them together are not.
-    let finding = "INSERT INTO driftless.finding (collection, key, kind, as_of_t, as_of_i, plan, found_by)
-        SELECT collection, '\\x00', 'missing', 1, 1, plan, 'command' FROM driftless.proof AS p
-          JOIN driftless.collection AS c ON c.id = p.collection WHERE c.name = 'users'";
-    assert_eq!(migration.target.execute(finding, &[]).await.expect("find something"), 1);
+    let change = "UPDATE app.users SET updated_at = updated_at + interval '1 day' WHERE id = (SELECT min(id::text)::uuid FROM app.users)";
+    migration.target.batch_execute("SET session_replication_role = replica").await.expect("be a replica");
+    assert_eq!(migration.target.execute(change, &[]).await.expect("change a row by hand"), 1);
     let gates = agreed(&migration, &daemon, 4).await;
     assert_eq!(kinds(&gates, "users"), ["drift"]);
     assert_eq!((kinds(&gates, "plans"), kinds(&gates, "all")), (vec![], vec!["drift".to_owned()]));
     assert_eq!(check(&migration, &["--unit", "plans"]).await.0, Some(0));
+    assert_eq!(check(&migration, &["--unit", "users"]).await.0, Some(4));
     let unknown = migration.command(&["cutover", "check", "--unit", "bills"]).await;
     assert_eq!(unknown.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&unknown.stderr).contains("find the unit bills: there are only "));
-    migration.target.execute("DELETE FROM driftless.finding", &[]).await.expect("forget it");
 
     // What no process does is not done.
     daemon.stop(0).await;
     let sink = migration.daemon_with(&["sink"]);
     wait::until("only the sink is reported", DEADLINE, async || {
-        let (code, gates) = check(&migration, &["--unit", "users"]).await;
-        let what: Vec<&str> = blockers(&gates, "users").filter_map(|blocker| blocker["what"].as_str()).collect();
+        let (code, gates) = check(&migration, &["--unit", "plans"]).await;
+        let what: Vec<&str> = blockers(&gates, "plans").filter_map(|blocker| blocker["what"].as_str()).collect();
         let missing = ["no process runs the source", "no process runs the reconciler"];
-        wait::holds(
-            code == Some(5) && what.starts_with(&missing) && !what.contains(&"no process runs the sink"),
-            format!("{what:?}"),
-        )
+        let only = what.starts_with(&missing) && !what.contains(&"no process runs the sink");
+        wait::holds(code == Some(5) && only, format!("{what:?}"))
     })
     .await;
     sink.stop(0).await;
     migration.finish().await;
+}
+
+async fn evidence_is_verified_and_no_change_of_it_passes(migration: &Migration) {
+    let evidence = migration.mapping().with_file_name("evidence.json");
+    let file = evidence.to_str().expect("a plain name");
+    let said = migration.succeed(&["cutover", "check", "--evidence", file]).await;
+    let digest = said.rsplit("note its digest: ").next().expect("a digest").trim().to_owned();
+    let verified = migration.succeed(&["cutover", "verify", file, "--digest", &digest]).await;
+    assert!(verified.contains("unit all was ready at ") && verified.contains("100 documents"), "{verified}");
+    let text = std::fs::read_to_string(&evidence).expect("read the evidence");
+    assert!(text.contains("MongoDB 6.") && text.contains("PostgreSQL ") && !text.contains("mongodb://"), "{text}");
+    std::fs::write(&evidence, text.replacen("\"findings\": 0", "\"findings\": 1", 1)).expect("change it");
+    let refused = migration.command(&["cutover", "verify", file]).await;
+    let report = String::from_utf8_lossy(&refused.stdout);
+    assert_eq!(refused.status.code(), Some(2), "{report}");
+    assert!(report.contains("the content was changed"), "{report}");
 }
 
 /// Waits until the command ends with this code, and the page says the same as the command.

@@ -39,7 +39,6 @@ mod reconcile;
 mod repair;
 mod roles;
 mod rows_follow_documents;
-mod samples;
 mod schema_changes;
 mod snapshots;
 mod stop;

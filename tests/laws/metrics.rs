@@ -28,7 +28,6 @@ async fn watched() -> &'static Stack {
 async fn metrics_and_every_query_of_the_dashboard_answer() {
     let stack = watched().await;
     let mut migration = Migration::demo_on(stack, "metrics").await;
-    migration.set("reconcile", "interval", "1s");
     fill(&migration, 13, 500).await;
     let daemon = migration.daemon();
     let targets = Targets::watch(stack, &daemon);

@@ -12,7 +12,6 @@ const MISTYPED: &str = "namespace = \"dns\"\n[collections.user]\ntable = \"publi
 async fn a_collection_that_does_not_exist_is_no_proof() {
     let stack = Stack::shared().await;
     let mut migration = Migration::new(stack, stack.mongo_uri(), "names", SCHEMA, MISTYPED).await;
-    migration.set("reconcile", "interval", "50ms");
     // The source halts when the collection is dropped, and the watermark stays.
     migration.set("reconcile", "wait", "1s");
     migration.collection("users").insert_one(doc! { "_id": 1, "name": "a" }).await.expect("insert");

@@ -27,8 +27,6 @@ const OPEN: &str = "SELECT count(*) FROM driftless.dead_letter WHERE state = 'op
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_document_is_kept_named_and_mended() {
     let mut migration = Migration::demo("dead_letters").await;
-    migration.set("reconcile", "sample", 2_000);
-    migration.set("reconcile", "interval", "1s");
     fill(&migration, 7, 300).await;
     let daemon = migration.daemon();
     migration.quiesce(&daemon, DEADLINE).await;
@@ -257,8 +255,6 @@ async fn a_retry_waits_for_a_leader_and_says_so() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unreadable_record_is_drift_of_its_collection() {
     let mut migration = Migration::demo("unreadable").await;
-    migration.set("reconcile", "sample", 2_000);
-    migration.set("reconcile", "interval", "200ms");
     fill(&migration, 9, 60).await;
     let daemon = migration.daemon();
     migration.quiesce(&daemon, DEADLINE).await;
@@ -274,7 +270,8 @@ async fn an_unreadable_record_is_drift_of_its_collection() {
     topic::append(migration.stack.kafka(), &migration.topic("plans"), vec![foreign]).await;
     migration.wait_for_number(OPEN, DEADLINE, 1).await;
     let status = daemon.wait_for("the verdict is drift", DEADLINE, |status| status.verdict == "drift").await;
-    assert_eq!(status.blockers, ["plans: dead letters open: 1"]);
+    let [blocker] = &*status.blockers else { panic!("{:?}", status.blockers) };
+    assert!(blocker.as_str().is_some_and(|text| text.starts_with("plans: dead letters open: 1; next: ")), "{blocker}");
     let plans = status.collections.iter().find(|collection| collection.name == "plans").expect("plans are mapped");
     assert_eq!(plans.dead_letters, 1);
 

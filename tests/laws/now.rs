@@ -18,12 +18,10 @@ static AWAY: OnceCell<Stack> = OnceCell::const_new();
 
 /// Waits until the migration is in sync, with a proof that does not expire during the test.
 async fn proven(migration: &mut Migration, daemons: impl Fn(&Migration) -> Daemon) -> Daemon {
-    migration.set("reconcile", "interval", "1h");
     migration.set("reconcile", "fresh", "1h");
     fill(migration, 31, 100).await;
     let daemon = daemons(migration);
     migration.quiesce(&daemon, DEADLINE).await;
-    migration.succeed(&["reconcile", "--full"]).await;
     in_sync(&daemon).await;
     daemon
 }
@@ -77,6 +75,9 @@ async fn now_is_unknown_while_nobody_leads_the_source() {
     let told = "organisations: the target is complete as of";
     let status = daemon.wait_for("the verdict is unknown", DEADLINE, |status| blocked_by(status, told)).await;
     assert_eq!((status.phase("sink"), status.phase("reconciler")), ("running", "running"), "{}", status.summary());
+    daemon
+        .wait_for("the missing role is named", DEADLINE, |status| blocked_by(status, "no process runs the source"))
+        .await;
     assert!(!marker.is_in(&migration.target).await, "nothing can be applied");
 
     let leader = migration.daemon_with(&["source"]);

@@ -10,8 +10,6 @@ use crate::support::{
 #[tokio::test(flavor = "multi_thread")]
 async fn roles_work_in_processes_of_their_own() {
     let mut migration = Migration::demo("roles").await;
-    migration.set("reconcile", "sample", 5_000);
-    migration.set("reconcile", "interval", "1s");
     fill(&migration, 11, 600).await;
     let source = migration.daemon_with(&["source"]);
     let sinks = [migration.daemon_with(&["sink"]), migration.daemon_with(&["sink"])];

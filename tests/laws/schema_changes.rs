@@ -27,7 +27,6 @@ async fn begin(test: &str) -> (Migration, Daemon) {
     let stack = Stack::shared().await;
     let mut migration = Migration::new(stack, stack.mongo_uri(), test, SCHEMA, MAPPING).await;
     migration.set("sink", "catalog_interval", "500ms");
-    migration.set("reconcile", "interval", "1s");
     write(
         &migration,
         "users",

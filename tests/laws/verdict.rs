@@ -13,35 +13,37 @@ use crate::support::{
     oracle, random, wait,
 };
 
-/// Findings of all passes, except those for a document that waits for another one: those have no columns.
-const FALSE: &str = "SELECT f.value::text FROM driftless.reconcile_result, jsonb_array_elements(detail) AS f
-    WHERE f.value ->> 'kind' <> 'different' OR jsonb_array_length(f.value -> 'columns') > 0";
+/// Findings that were ever open, except those for a document that waits for another one: those have no columns.
+const FALSE: &str = "SELECT concat_ws(' ', kind, columns::text, found_by, ended_by) FROM driftless.finding
+    WHERE kind <> 'different' OR cardinality(columns) > 0";
+/// Complete passes over the collection with the fewest.
+const PASSES: &str = "SELECT coalesce(min(coalesce(complete_pass, 0)), 0) FROM driftless.proof";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn verdict_never_calls_lag_drift() {
     let (seed, _) = random("verdict");
     let mut migration = Migration::demo("verdict").await;
-    migration.set("reconcile", "sample", 5_000);
-    migration.set("reconcile", "interval", "50ms");
+    migration.set("reconcile", "baseline_every", "0s");
     fill(&migration, seed, 600).await;
     let daemon = migration.daemon();
     daemon.wait_for("the snapshot is complete", DEADLINE, |status| status.snapshot_complete()).await;
     let load = Load::start(&migration, seed, 300.0);
     // Each of the six collections is compared again and again while the application writes.
     let rounds = if drill() { 30 } else { 3 };
-    let begun = migration.number("SELECT coalesce(max(id), 0) FROM driftless.reconcile_result").await;
-    let compared_often = format!(
-        "SELECT count(*) FROM (SELECT FROM driftless.reconcile_result WHERE id > {begun}
-             GROUP BY collection HAVING count(*) >= {rounds}) AS collections"
-    );
-    let all = i64::try_from(Collection::ALL.len()).expect("few");
-    migration.wait_for_number(&compared_often, DEADLINE * if drill() { 5 } else { 1 }, all).await;
+    let begun = migration.number(PASSES).await;
+    wait::until(
+        format!("everything was compared {rounds} times"),
+        DEADLINE * if drill() { 5 } else { 1 },
+        async || {
+            let now = migration.number(PASSES).await;
+            wait::holds(now >= begun + rounds, now)
+        },
+    )
+    .await;
     load.end().await;
     migration.quiesce(&daemon, DEADLINE).await;
     oracle::assert_equal(&migration).await;
 
-    let compared = migration.number("SELECT sum(checked)::bigint FROM driftless.reconcile_result").await;
-    eprintln!("verdict: {compared} documents compared");
     no_false_alarm(&migration, &daemon).await;
     daemon.wait_for("the verdict is in sync", DEADLINE, |status| status.verdict == "in_sync").await;
     daemon.stop(0).await;
@@ -117,8 +119,6 @@ async fn reads_at_one_instant(migration: &Migration) -> u64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn verdict_names_a_row_that_no_document_stands_behind() {
     let mut migration = Migration::demo("surplus").await;
-    migration.set("reconcile", "sample", 5_000);
-    migration.set("reconcile", "interval", "100ms");
     fill(&migration, 29, 100).await;
     let daemon = migration.daemon();
     migration.quiesce(&daemon, DEADLINE).await;
@@ -146,8 +146,6 @@ async fn verdict_names_a_row_that_no_document_stands_behind() {
 #[tokio::test(flavor = "multi_thread")]
 async fn verdict_knows_a_replay_as_a_cause() {
     let mut migration = Migration::demo("replay_heals").await;
-    migration.set("reconcile", "sample", 5_000);
-    migration.set("reconcile", "interval", "100ms");
     fill(&migration, 41, 100).await;
     let daemon = migration.daemon();
     migration.quiesce(&daemon, DEADLINE).await;
@@ -168,8 +166,6 @@ async fn verdict_knows_a_replay_as_a_cause() {
 #[tokio::test(flavor = "multi_thread")]
 async fn verdict_says_how_much_more_drifts_than_it_lists() {
     let mut migration = Migration::demo("many").await;
-    migration.set("reconcile", "sample", 5_000);
-    migration.set("reconcile", "interval", "100ms");
     let daemon = migration.daemon();
     let ids: Vec<ObjectId> = (0..105).map(|_| ObjectId::new()).collect();
     let organisations = migration.collection("organisations");
@@ -194,12 +190,14 @@ async fn verdict_says_how_much_more_drifts_than_it_lists() {
     let listed = &json["reports"][0];
     assert_eq!((&listed["missing"], &listed["findings_left_out"]), (&105.into(), &5.into()));
 
-    let passes = "SELECT count(*) FROM driftless.reconcile_result WHERE collection = 'organisations' AND missing = 105";
-    wait::until("it was found by several passes", DEADLINE, async || {
-        let found = migration.number(passes).await;
-        wait::holds(found >= 10, found)
+    let begun = migration.number(PASSES).await;
+    wait::until("it was met by several passes", DEADLINE, async || {
+        let now = migration.number(PASSES).await;
+        wait::holds(now >= begun + 3, now)
     })
     .await;
+    let open = "SELECT count(*) FROM driftless.finding WHERE ended_at IS NULL AND kind = 'missing'";
+    assert_eq!(migration.number(open).await, 105, "each is one finding");
     let log = daemon.log();
     let told: Vec<&str> =
         log.lines().filter(|line| line.contains("reconciler: drift collection=\"organisations\"")).collect();

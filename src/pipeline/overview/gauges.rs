@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::CollectionOverview;
+use jiff::Timestamp;
+
 use crate::{
     control::status::Letters,
     metrics as names,
     pipeline::facts::{OPEN, count},
+    reconcile::facts::CollectionFacts,
 };
 
 /// What has been exported.
@@ -27,27 +29,8 @@ impl Gauges {
     }
 
     /// Exports the gauges of all collections.
-    pub(super) fn export(&mut self, collections: &[CollectionOverview], letters: &[Letters]) {
-        for line in collections {
-            let collection = || line.facts.name.clone();
-            if let Some(watermark) = line.facts.watermark {
-                metrics::gauge!(names::SINK_WATERMARK_TIMESTAMP, "collection" => collection())
-                    .set(f64::from(watermark.0.t));
-            }
-            if let Some(as_of) = line.facts.as_of {
-                metrics::gauge!(names::SINK_AS_OF_TIMESTAMP, "collection" => collection())
-                    .set(as_of.as_millisecond() as f64 / 1000.0);
-            }
-            metrics::gauge!(names::PARKED, "collection" => collection()).set(line.facts.parked as f64);
-            let last = line.evidence.last();
-            let at = last.map_or(0.0, |last| last.proof.at.as_millisecond() as f64 / 1000.0);
-            metrics::gauge!(names::RECONCILE_TIMESTAMP, "collection" => collection()).set(at);
-            let Some(proof) = &line.proof else { continue };
-            metrics::gauge!(names::UNDECIDED_DOCUMENTS, "collection" => collection()).set(proof.undecided as f64);
-            for (kind, count) in [("missing", proof.missing), ("extra", proof.extra), ("different", proof.different)] {
-                metrics::gauge!(names::DRIFT_DOCUMENTS, "collection" => collection(), "kind" => kind).set(count as f64);
-            }
-        }
+    pub(super) fn export(&mut self, collections: &[CollectionFacts], letters: &[Letters]) {
+        collections.iter().for_each(export);
         let open = letters.iter().filter(|letters| letters.state == OPEN);
         let mut found: BTreeMap<(String, String), u64> = BTreeMap::new();
         for letters in open {
@@ -59,5 +42,28 @@ impl Gauges {
             metrics::gauge!(names::DEAD_LETTERS, "collection" => collection.clone(), "reason" => reason.clone())
                 .set(count as f64);
         }
+    }
+}
+
+fn export(facts: &CollectionFacts) {
+    let gauge = |name: &'static str, value: f64| metrics::gauge!(name, "collection" => facts.name.clone()).set(value);
+    let seconds = |at: Timestamp| at.as_millisecond() as f64 / 1000.0;
+    if let Some(watermark) = facts.watermark {
+        gauge(names::SINK_WATERMARK_TIMESTAMP, f64::from(watermark.0.t));
+    }
+    if let Some(as_of) = facts.as_of {
+        gauge(names::SINK_AS_OF_TIMESTAMP, seconds(as_of));
+    }
+    gauge(names::PARKED, facts.parked as f64);
+    let proven = &facts.proven;
+    let counts = proven.baseline.as_ref().filter(|_| proven.void_because.is_none());
+    gauge(names::BASELINE_TIMESTAMP, counts.map_or(0.0, |baseline| seconds(baseline.began_at)));
+    let running = proven.baseline_running.as_ref();
+    gauge(names::BASELINE_DOCUMENTS, running.map_or(0.0, |running| running.documents as f64));
+    gauge(names::BASELINE_ESTIMATED_DOCUMENTS, running.and_then(|running| running.estimate).unwrap_or(0) as f64);
+    gauge(names::VERIFIED_TIMESTAMP, proven.verified.as_ref().map_or(0.0, |verified| seconds(verified.at)));
+    gauge(names::UNDECIDED_DOCUMENTS, proven.undecided as f64);
+    for (kind, count) in facts.findings.by_kind() {
+        metrics::gauge!(names::DRIFT_DOCUMENTS, "collection" => facts.name.clone(), "kind" => kind).set(count as f64);
     }
 }

@@ -6,23 +6,21 @@ use std::{
     time::{Duration, Instant},
 };
 
-use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-use super::{CollectionOverview, Overview, gauges::Gauges};
+use super::{Overview, gauges::Gauges};
 use crate::{
     config::Config,
     control::{
         processes::{self, Process},
-        results::ReconcileResult,
         status,
     },
     pipeline::{
         Error,
-        facts::{OPEN, PlanFacts, assign_letters, collection, count},
+        facts::{OPEN, assign_letters, collection, count},
     },
     postgres::{Postgres, Purpose, Session},
-    reconcile::proof::{Aged, Evidence, Proof},
+    reconcile::facts::CollectionFacts,
     status::{Role, Status},
 };
 
@@ -92,11 +90,8 @@ impl OverviewRole {
         let mut shared = status::read(open, 0).await?;
         assign_letters(&self.config, &self.collections, &mut shared.dead_letters);
         let plans = self.overview.read().plans;
-        let collections = self.collections.iter().map(|name| CollectionOverview {
-            facts: collection(&self.config, name, &shared, &plans),
-            ..evidence(name, &shared, plans.get(name))
-        });
-        let collections: Vec<CollectionOverview> = collections.collect();
+        let collections: Vec<CollectionFacts> =
+            self.collections.iter().map(|name| collection(&self.config, name, &shared, &plans)).collect();
         gauges.export(&collections, &shared.dead_letters);
         let mut dead_letters_by_reason = BTreeMap::new();
         for letters in shared.dead_letters.iter().filter(|letters| letters.state == OPEN) {
@@ -111,27 +106,4 @@ impl OverviewRole {
         });
         Ok(())
     }
-}
-
-/// The evidence of passes over a collection, without its facts.
-fn evidence(name: &str, shared: &status::Status, plan: Option<&PlanFacts>) -> CollectionOverview {
-    let digest = plan.map(PlanFacts::digest);
-    let ours = |result: &&ReconcileResult| digest.is_some() && result.collection == name && result.plan == digest;
-    let evidence = Evidence::new(shared.reconcile.iter().filter(ours).map(aged));
-    let proof = evidence.found().map(|aged| aged.proof.clone());
-    CollectionOverview { facts: crate::reconcile::facts::CollectionFacts::default(), proof, evidence }
-}
-
-fn aged(result: &ReconcileResult) -> Aged {
-    let proof = Proof {
-        at: Timestamp::from_millisecond(result.began_ms).unwrap_or_default(),
-        full: result.full,
-        documents: result.checked,
-        missing: result.missing,
-        extra: result.extra,
-        different: result.different,
-        undecided: result.undecided,
-        no_such_collection: result.no_such_collection,
-    };
-    Aged { proof, age: result.age }
 }

@@ -10,8 +10,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde::Serialize;
-
 pub(crate) use self::look::OverviewRole;
 use super::facts::{Plans, plans};
 use crate::{
@@ -22,23 +20,10 @@ use crate::{
         blockers::Bounds,
         facts::{self, CollectionFacts},
         gate::{self, Gate},
-        proof::{Evidence, Proof},
         verdict::{self, Judged},
     },
-    status::{Phase, Status},
+    status::Status,
 };
-
-/// One collection, as every process sees it.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct CollectionOverview {
-    /// Its facts.
-    #[serde(flatten)]
-    pub(crate) facts: CollectionFacts,
-    /// The numbers that apply; see [`Evidence::found`].
-    pub(crate) proof: Option<Proof>,
-    /// The evidence of the last passes.
-    pub(crate) evidence: Evidence,
-}
 
 /// The state that was read last.
 #[derive(Clone, Debug, Default)]
@@ -46,7 +31,7 @@ pub(crate) struct Seen {
     /// Time of the read; `None` before the first read and while PostgreSQL is away.
     pub(crate) at: Option<Instant>,
     /// The mapped collections.
-    pub(crate) collections: Vec<CollectionOverview>,
+    pub(crate) collections: Vec<CollectionFacts>,
     /// Their partitions.
     pub(crate) partitions: Vec<PartitionStatus>,
     /// Open dead letters by reason.
@@ -97,31 +82,7 @@ impl Overview {
     pub(crate) fn judge(&self, status: &Status) -> Option<Judged> {
         let seen = self.read();
         let bounds = seen.bounds?.verdict;
-        let mut troubles = Vec::new();
-        let since = seen.since();
-        if !seen.answered(&bounds) {
-            troubles.push("PostgreSQL has not answered".to_owned());
-        }
-        for (role, line) in status.read().roles {
-            if matches!(line.phase, Phase::Halted | Phase::Stalled) {
-                let phase = if line.phase == Phase::Halted { "has halted" } else { "stalls" };
-                troubles
-                    .push(format!("the {role} {phase}: {}", line.reason.as_deref().unwrap_or("for no known reason")));
-            }
-        }
-        let collections = seen.collections.into_iter().map(|collection| {
-            let facts = collection.facts.grown_old(since);
-            verdict::CollectionFacts {
-                name: facts.name,
-                snapshot_complete: facts.snapshot_complete,
-                staleness: facts.staleness,
-                evidence: collection.evidence.grown_old(since),
-                dead_letters: facts.dead_letters,
-                parked: facts.parked,
-            }
-        });
-        let (fresh, max_staleness) = (bounds.fresh, bounds.max_staleness);
-        Some(verdict::judge(&verdict::Facts { fresh, max_staleness, collections: collections.collect(), troubles }))
+        Some(verdict::judge(&seen.facts(status, &bounds), &bounds))
     }
 
     /// Judges every unit as of now; `None` in a process that does not read the shared state.
@@ -147,7 +108,7 @@ impl Seen {
         let (since, answered) = (self.since(), self.answered(bounds));
         let others = self.processes.into_iter().filter(|process| process.instance != self.instance);
         let processes = others.chain([Process::new(&self.instance, status.read())]).collect();
-        let collections = self.collections.into_iter().map(|collection| collection.facts.grown_old(since)).collect();
+        let collections = self.collections.into_iter().map(|collection| collection.grown_old(since)).collect();
         facts::Facts { answered, collections, processes }
     }
 }

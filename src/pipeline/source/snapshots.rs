@@ -246,7 +246,7 @@ impl Snapshots {
             return;
         }
         self.compared = Some(Instant::now());
-        let watermarks = self.overview.read().collections.into_iter().filter_map(|line| line.facts.watermark);
+        let watermarks = self.overview.read().collections.into_iter().filter_map(|line| line.watermark);
         let behind = watermarks.map(|watermark| frontier.0.t.saturating_sub(watermark.0.t)).max().unwrap_or(0);
         let lags = u64::from(behind) > self.max_lag.as_secs();
         self.reading.hold_back(lags.then(|| format!("the sink is {behind} s behind the log")));

@@ -147,7 +147,7 @@ async fn files(
     let changed = "SELECT count(*) FROM files WHERE name = 'changed'";
     watch::count(&client, &mut daemon.process, changed, files).await?;
     // The comparison of both sides reads the large documents, too.
-    let compared = "SELECT coalesce(max(checked), 0) FROM driftless.reconcile_result";
+    let compared = "SELECT coalesce(max(complete_documents), 0) FROM driftless.proof";
     watch::count(&client, &mut daemon.process, compared, files).await?;
     let peak = daemon.process.usage()?.peak_mb;
     let what = format!("{what}: peak memory, snapshot, updates and comparison");

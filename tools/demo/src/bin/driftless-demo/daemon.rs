@@ -1,6 +1,7 @@
 //! The daemon as an operator runs it: its own process, with a configuration file, a log and a pid.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File},
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
@@ -24,6 +25,8 @@ pub(crate) struct Daemon {
 pub(crate) struct StatusPage {
     /// The verdict in one word.
     pub(crate) verdict: String,
+    /// The time of which the verdict speaks.
+    pub(crate) verified: Option<Verified>,
     /// The reasons why the verdict is not "in sync".
     pub(crate) blockers: Vec<String>,
     /// The facts that the process reports about itself.
@@ -35,8 +38,26 @@ pub(crate) struct StatusPage {
 /// See [`StatusPage`].
 #[derive(Debug, Default, Deserialize)]
 pub(crate) struct Process {
+    /// Roles by name.
+    pub(crate) roles: BTreeMap<String, Role>,
     /// Snapshots by collection.
-    pub(crate) snapshots: std::collections::BTreeMap<String, Snapshot>,
+    pub(crate) snapshots: BTreeMap<String, Snapshot>,
+}
+
+/// See [`StatusPage`].
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct Role {
+    /// Its phase.
+    pub(crate) phase: String,
+}
+
+/// See [`StatusPage`].
+#[derive(Debug, Deserialize)]
+pub(crate) struct Verified {
+    /// As of this time, everything is judged.
+    pub(crate) at: jiff::Timestamp,
+    /// How long ago that is.
+    pub(crate) age_ms: u64,
 }
 
 /// See [`StatusPage`].
@@ -57,21 +78,12 @@ pub(crate) struct CollectionLine {
     pub(crate) name: String,
     /// The time up to which the target is complete.
     pub(crate) as_of: Option<jiff::Timestamp>,
-    /// The result of the last comparison.
-    pub(crate) proof: Option<Proof>,
+    /// The last comparison of everything.
+    pub(crate) baseline: Option<serde_json::Value>,
+    /// The number of open findings by kind.
+    pub(crate) findings: BTreeMap<String, u64>,
     /// The number of open dead letters.
     pub(crate) dead_letters: u64,
-}
-
-/// See [`StatusPage`].
-#[derive(Debug, Deserialize)]
-pub(crate) struct Proof {
-    /// Documents without rows.
-    pub(crate) missing: u64,
-    /// Rows without a document.
-    pub(crate) extra: u64,
-    /// Documents whose rows differ.
-    pub(crate) different: u64,
 }
 
 impl Daemon {
@@ -166,6 +178,36 @@ impl Daemon {
             Ok(agent.get(&url).call()?.body_mut().read_to_string()?)
         })
         .await?
+    }
+
+    /// Waits until the status page is as wanted, and returns it.
+    pub(crate) async fn wait_for(
+        &self,
+        what: &str,
+        within: Duration,
+        wanted: impl Fn(&StatusPage) -> bool,
+    ) -> anyhow::Result<StatusPage> {
+        let started = Instant::now();
+        let mut beat = tokio::time::interval(Self::POLL);
+        loop {
+            beat.tick().await;
+            let status = self.status().await?;
+            if wanted(&status) {
+                return Ok(status);
+            }
+            if started.elapsed() > within {
+                bail!("{what} takes more than {} s: {}", within.as_secs(), status.blockers.join("; "));
+            }
+        }
+    }
+
+    /// Installs the guard, which sees every other writer of the tables.
+    pub(crate) fn guard(&self) -> anyhow::Result<()> {
+        let command = self.command("guard").args(["install"]).output().context("run `driftless guard install`")?;
+        if !command.status.success() {
+            bail!("`driftless guard install` failed: {}", String::from_utf8_lossy(&command.stderr));
+        }
+        Ok(())
     }
 
     /// Compares everything and returns whether both sides are equal; the report goes to the terminal.

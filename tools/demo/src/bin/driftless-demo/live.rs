@@ -124,9 +124,12 @@ fn staleness(status: &StatusPage, collection: &str) -> String {
 }
 
 fn drift(status: &StatusPage, collection: &str) -> String {
-    let line = status.collections.iter().find(|line| line.name == collection);
-    match line.and_then(|line| line.proof.as_ref().map(|proof| (line, proof))) {
-        Some((line, proof)) => (proof.missing + proof.extra + proof.different + line.dead_letters).to_string(),
-        None => "unknown".to_owned(),
+    let Some(line) = status.collections.iter().find(|line| line.name == collection) else {
+        return "unknown".to_owned();
+    };
+    let drift = line.findings.values().sum::<u64>() + line.dead_letters;
+    match (&line.baseline, drift) {
+        (None, 0) => "unknown".to_owned(),
+        _ => drift.to_string(),
     }
 }

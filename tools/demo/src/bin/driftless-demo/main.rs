@@ -14,7 +14,11 @@ use clap::{Parser, Subcommand};
 use driftless_demo::{Generator, Until, Workload, load};
 use tokio_util::sync::CancellationToken;
 
-use crate::{daemon::Daemon, live::Live, stage::Stage};
+use crate::{
+    daemon::{Daemon, StatusPage},
+    live::Live,
+    stage::Stage,
+};
 
 #[derive(Parser)]
 #[command(version, about = "A live application to try driftless on")]
@@ -103,6 +107,9 @@ async fn run(
     say(&format!("Loaded {} documents into MongoDB in {:.1} s.", loaded.documents, loaded.elapsed.as_secs_f64()));
 
     let daemon = Daemon::start(&stage).await?;
+    let runs = |status: &StatusPage| status.process.roles.get("sink").is_some_and(|sink| sink.phase == "running");
+    daemon.wait_for("the start of the sink", START, runs).await?;
+    daemon.guard()?;
     say(&format!(
         "Started the daemon; writing {rate} operations a second for {seconds} s while it takes its snapshot.\n"
     ));
@@ -122,12 +129,27 @@ async fn run(
     ));
 
     let equal = daemon.reconcile()?;
-    say(&format!(
-        "\n{}\n{}",
-        if equal { "Equal: every document was compared with its rows, column by column." } else { "NOT EQUAL." },
-        stage.where_next(&daemon)
-    ));
-    Ok(equal)
+    say(if equal { "\nEqual: every document was compared with its rows, column by column." } else { "\nNOT EQUAL." });
+    let judged = daemon.wait_for("the proof", PROOF, |status| status.verdict != "unknown").await?;
+    say(&format!("{}\n{}", verdict(&judged), stage.where_next(&daemon)));
+    Ok(equal && judged.verdict == "in_sync")
+}
+
+/// How long the daemon may take to start.
+const START: Duration = Duration::from_secs(30);
+/// How long the daemon may take to compare everything by itself.
+const PROOF: Duration = Duration::from_secs(180);
+
+/// Returns the verdict in a sentence.
+fn verdict(status: &StatusPage) -> String {
+    match (&*status.verdict, &status.verified) {
+        ("in_sync", Some(verified)) => format!(
+            "The daemon's own verdict: in sync as of {} ({:.1} s ago).",
+            verified.at.strftime("%Y-%m-%d %H:%M:%SZ"),
+            verified.age_ms as f64 / 1000.0
+        ),
+        (verdict, _) => format!("The daemon's own verdict: {verdict}. {}", status.blockers.join("; ")),
+    }
 }
 
 async fn write(
