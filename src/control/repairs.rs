@@ -115,14 +115,15 @@ pub async fn logged(session: &Session, ids: &[i64]) -> Result<(), Error> {
     Ok(())
 }
 
-/// Notes the versions that the ledger has of documents whose version is to be reset, before anything of them is read; returns them.
+/// Notes the ledger's entries of documents before anything of them is read; returns the versions of those that are to be reset.
 ///
 /// # Errors
 /// Fails with [`Error::Statement`], whose class follows the cause.
 pub async fn note_versions(session: &Session, ids: &[i64]) -> Result<HashMap<Key, Version>, Error> {
     let act = "note versions for repairs";
-    let sql = "UPDATE driftless.repair AS r SET replaced = l.version FROM driftless.ledger AS l \
-                WHERE r.id = ANY ($1) AND r.reset AND l.collection = r.collection AND l.key = r.key RETURNING r.key, r.replaced";
+    let sql = "WITH noted AS (UPDATE driftless.repair AS r SET replaced = l.version, was = l.xmin::text::int8 \
+                 FROM driftless.ledger AS l WHERE r.id = ANY ($1) AND l.collection = r.collection AND l.key = r.key \
+                 RETURNING r.key, r.replaced, r.reset) SELECT key, replaced FROM noted WHERE reset";
     let mut versions = HashMap::new();
     for row in session.query(act, sql, &[&ids]).await? {
         let version = Version::from_bytes(field(&row, 1, act)?);
@@ -219,6 +220,7 @@ impl Progress {
 /// Fails with [`Error::Statement`], whose class follows the cause.
 pub async fn progress(session: &Session, ids: &[i64]) -> Result<Progress, Error> {
     let act = "follow repairs";
+    // An entry that is the noted one shows nothing of the request: a quiet source is read at the same time again and again.
     // A change at or below the floor of a truncated collection is void, so its ledger entry never reaches that version.
     let sql = "SELECT count(*) FILTER (WHERE r.done_at IS NULL), \
                       count(*) FILTER (WHERE r.done_at IS NOT NULL AND r.refused IS NULL AND NOT passed), \
@@ -226,7 +228,8 @@ pub async fn progress(session: &Session, ids: &[i64]) -> Result<Progress, Error>
                       count(*) FILTER (WHERE r.refused IS NOT NULL) \
                  FROM driftless.repair AS r JOIN driftless.collection AS c ON c.id = r.collection \
                  LEFT JOIN driftless.ledger AS l ON l.collection = r.collection AND l.key = r.key, \
-                 LATERAL (SELECT coalesce(l.version >= r.version AND l.version IS DISTINCT FROM r.replaced, false) \
+                 LATERAL (SELECT coalesce(l.version >= r.version AND (r.replaced IS NULL OR l.version <> r.replaced OR \
+                                           (r.replaced <= r.version AND l.xmin::text::int8 <> r.was)), false) \
                               OR coalesce(c.floor >= r.version, false) OR r.removed_at IS NOT NULL) AS p(passed) \
                 WHERE r.id = ANY ($1)";
     let row = session.query_one(act, sql, &[&ids]).await?;

@@ -18,6 +18,8 @@ ALTER TABLE driftless.repair
     ADD COLUMN reset   boolean NOT NULL DEFAULT false,
     -- The ledger's version before the document was read; the change names it if nothing published can have it.
     ADD COLUMN replaced bytea CHECK (octet_length(replaced) = 16),
+    -- The transaction that had written that entry: while it is the same, nothing was applied since.
+    ADD COLUMN was      bigint,
     -- A row that no document stands behind: it is removed, by primary key.
     ADD COLUMN relation text,
     ADD COLUMN row_key  jsonb,
