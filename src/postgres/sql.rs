@@ -288,18 +288,13 @@ pub(crate) fn differs(kind: Option<&ColumnType>, found: &str, wanted: &str) -> S
     }
 }
 
-/// Returns the condition that two values differ in meaning. Numbers compare by value (NaN equals itself, -0 equals 0), ranges by
-/// bounds, JSON by content. A day is not 24 hours.
+/// Returns the condition that two values differ in meaning. Decimals compare by value (NaN equals itself), ranges by bounds, JSON by
+/// content. Floats compare by text, because -0 is not 0. A day is not 24 hours.
 pub(crate) fn differs_in_meaning(kind: Option<&ColumnType>, found: &str, wanted: &str) -> String {
     match kind {
-        Some(
-            ColumnType::Float4
-            | ColumnType::Float8
-            | ColumnType::Numeric { .. }
-            | ColumnType::Range(_)
-            | ColumnType::Multirange(_)
-            | ColumnType::Jsonb,
-        ) => format!("{found} IS DISTINCT FROM {wanted}"),
+        Some(ColumnType::Numeric { .. } | ColumnType::Range(_) | ColumnType::Multirange(_) | ColumnType::Jsonb) => {
+            format!("{found} IS DISTINCT FROM {wanted}")
+        }
         Some(ColumnType::Json) => format!("{found}::jsonb IS DISTINCT FROM {wanted}::jsonb"),
         other => differs(other, found, wanted),
     }

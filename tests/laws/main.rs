@@ -19,6 +19,7 @@ mod bounds;
 mod breaker;
 mod continuity;
 mod delta;
+mod drill;
 mod durable_before_position;
 mod failpoints;
 mod findings;
