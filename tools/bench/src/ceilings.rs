@@ -70,7 +70,7 @@ pub(crate) fn keep(chapter: &mut Chapter, run: u32, id: &str, what: &str, unit: 
     }
 }
 
-async fn scan(database: &Database, documents: u64) -> anyhow::Result<f64> {
+pub(crate) async fn scan(database: &Database, documents: u64) -> anyhow::Result<f64> {
     let collection: Collection<RawDocumentBuf> = database.collection(USERS);
     let began = Instant::now();
     let mut cursor = collection.find(doc! {}).batch_size(10_000).await?;

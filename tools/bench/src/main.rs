@@ -21,6 +21,7 @@ mod peer;
 mod plot;
 mod plots;
 mod process;
+mod proof;
 mod recovery;
 mod report;
 mod required;
@@ -92,6 +93,7 @@ enum Part {
     Latency,
     Cost,
     Recovery,
+    Proof,
     Peer,
 }
 
@@ -203,9 +205,17 @@ impl Part {
                 "1,000 inserts a second continue all the time. SIGKILL: the process is killed, and a new one starts at \
                  once. Away: the process is stopped in order and started again later.",
             ),
+            Self::Proof => (
+                "proof",
+                "7. Proof",
+                "Everything is compared at full speed, in turn with a bare scan of the documents and a bare read of the rows. \
+                 The age of V is PostgreSQL's clock minus the instant as of which every change is judged. For the cost of \
+                 the delta, source and sink run in one process and the reconciler in another, while every document is \
+                 updated once.",
+            ),
             Self::Peer => (
                 "peer",
-                "7. Beside Debezium",
+                "8. Beside Debezium",
                 "Debezium's MongoDB source and JDBC sink, tuned, in one Kafka Connect process. Debezium and the daemon \
                  take turns on the same documents and changes, and each is alone on the machine while it is measured. At \
                  the end both targets are compared with MongoDB, field by field. Processor time counts from the start of \
@@ -224,6 +234,7 @@ impl Part {
             Self::Latency => latency::measure(bench, chapter).await,
             Self::Cost => cost::measure(bench, chapter).await,
             Self::Recovery => recovery::measure(bench, chapter).await,
+            Self::Proof => proof::measure(bench, chapter).await,
             Self::Peer => peer::measure(bench, chapter).await,
         }
     }

@@ -62,7 +62,7 @@ const fn line(what: &'static str, figure: &'static str, bound: Bound) -> Require
 }
 
 /// The list of requirements.
-pub(crate) const REQUIRED: [Required; 17] = {
+pub(crate) const REQUIRED: [Required; 23] = {
     use Bound::{AtLeastTimes, AtMost, AtMostEver, AtMostOneOf};
     [
         line(
@@ -96,6 +96,16 @@ pub(crate) const REQUIRED: [Required; 17] = {
         line("Peak memory, snapshot", "snapshot.memory", AtMostEver(150.0, "MB")),
         line("Peak memory, backlog", "backlog.memory", AtMostEver(150.0, "MB")),
         line("Peak memory, documents of 1 MiB", "large.memory", AtMostEver(150.0, "MB")),
+        line("Everything compared", "proof.baseline", AtLeastTimes(0.5, "proof.scan")),
+        line("Everything compared", "proof.baseline", AtLeastTimes(0.5, "proof.read")),
+        line("Age of the proof at 300/s, p99", "proof.age.p99", AtMost(5.0, "s")),
+        line("CPU of the delta per change", "proof.delta.cpu", AtMostOneOf(10.0, "proof.replication.cpu")),
+        line(
+            "Latency beside a reconciler, p50",
+            "proof.latency.without.p50",
+            AtLeastTimes(1.0 / 1.1, "proof.latency.beside.p50"),
+        ),
+        line("Peak memory, comparing", "proof.memory", AtMostEver(150.0, "MB")),
         line("Rows that differ from MongoDB", "differences", AtMostEver(0.0, "rows")),
         line("Rows that differ from MongoDB, beside a peer", "peer.driftless.differences", AtMostEver(0.0, "rows")),
     ]
@@ -125,7 +135,7 @@ impl Required {
             Bound::AtLeastTimes(times, other) => {
                 let ratio = ratio(report, self.figure, other);
                 (
-                    format!("at least {times} × {}", named(other)),
+                    format!("at least {} × {}", number(times), named(other)),
                     ratio.map(|ratio| (format!("{ratio:.2} ×"), ratio >= times)),
                 )
             }
