@@ -382,16 +382,16 @@ impl Drill {
 }
 
 /// An application that changes other documents than the damaged ones, all the time.
-fn clicks(migration: &Migration, end: CancellationToken) -> JoinHandle<u64> {
+fn clicks(migration: &Migration, end: CancellationToken) -> JoinHandle<()> {
     let clicks = migration.collection("clicks");
     tokio::spawn(async move {
-        let mut next = 0_i64;
-        wait::repeat_until(&end, async || {
-            next = (next + 1) % 20;
+        let mut written = 0;
+        while !end.is_cancelled() {
             let count = doc! { "$inc": { "count": 1 } };
-            clicks.update_one(doc! { "_id": name(next) }, count).upsert(true).await.expect("count a click");
-        })
-        .await
+            let click = clicks.update_one(doc! { "_id": name(written % 20) }, count).upsert(true);
+            click.await.expect("count a click");
+            written += 1;
+        }
     })
 }
 
