@@ -33,6 +33,7 @@ const MAPPING: &str = r#"
     [collections.clicks]
     table = "shop.clicks"
     id = "text"
+    may_be_empty = true
 "#;
 
 /// `_id` of the order with this number; the texts sort like the numbers.
@@ -364,7 +365,6 @@ impl Drill {
             unlike(&stored(&self.migration).await, wanted)
         })
         .await;
-        daemon.wait_for("the verdict is drift", DEADLINE, |status| status.verdict == "drift").await;
     }
 
     /// Checks rows against those that were kept aside, but for the orders that were changed on purpose.
@@ -398,7 +398,6 @@ fn clicks(migration: &Migration, end: CancellationToken) -> JoinHandle<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_damage_is_found_and_repaired_through_the_log() {
     let (drill, daemon) = Drill::begin("drill").await;
-    daemon.wait_for("the verdict is in sync", DEADLINE, |status| status.verdict == "in_sync").await;
     drill.prepare(&daemon).await;
     let cancel = CancellationToken::new();
     let load = clicks(&drill.migration, cancel.clone());
