@@ -286,12 +286,9 @@ pub enum Constraints {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default)]
 pub(crate) struct ReconcileConfig {
-    /// Pause between two passes.
-    #[serde(deserialize_with = "duration")]
-    pub(crate) interval: Duration,
-    /// Random documents of each collection compared in a pass.
+    /// Random documents of each collection that `driftless reconcile` compares if it is not asked for more.
     pub(crate) sample: usize,
-    /// Longest wait until the sink has applied the documents that a pass has read.
+    /// Longest wait of that command until the sink has applied the documents that it has read.
     #[serde(deserialize_with = "duration", alias = "settle")]
     pub(crate) wait: Duration,
     /// Age of a pass over a whole collection after which the next one begins.
@@ -327,7 +324,6 @@ pub(crate) struct ReconcileConfig {
 impl Default for ReconcileConfig {
     fn default() -> Self {
         Self {
-            interval: Duration::from_secs(10),
             sample: 500,
             wait: Duration::from_secs(30),
             baseline_every: Duration::from_hours(6),

@@ -134,9 +134,9 @@ mod armed {
         SINK_BIND = "sink.bind",
             "The positions have the id of the topic that took the name; what they said of the old one is not forgotten.",
             "No offset of the old topic is used in the new one.";
-        RECONCILE_RESULT = "reconcile.result",
-            "A pass has compared a collection; its result is not recorded.",
-            "No verdict rests on it; the next pass finds the same.";
+        BASELINE_CHUNK = "baseline.chunk",
+            "A chunk of a pass is compared; nothing of it is stored.",
+            "The pass goes on with the same chunk, and skips nothing.";
         SCHEMA_MIGRATION = "schema.migration",
             "A migration of the schema driftless has run, the next one has not.",
             "All missing migrations run or none.";

@@ -19,7 +19,7 @@ use crate::{
 
 /// Show both sides of a document: what it must become, the rows that are there, and the judgement.
 #[derive(Debug, Args)]
-pub struct Diff {
+pub(crate) struct Diff {
     /// The collection.
     #[arg(long, value_name = "NAME")]
     collection: String,

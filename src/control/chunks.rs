@@ -196,6 +196,7 @@ pub(crate) async fn finish(
     chunk: &Chunk<'_>,
     next: Option<(&str, Option<&[u8]>)>,
 ) -> Result<Option<Pass>, Error> {
+    failpoint!(BASELINE_CHUNK);
     let act = "store a chunk";
     let (phase, after) = next.unwrap_or((UNDECIDED, None));
     let looked = if phase == chunk.phase { pass.looked + chunk.looked } else { 0 };

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Both sides of a document before its repair.
-pub struct Evidence {
+pub(crate) struct Evidence {
     /// The finding that is repaired.
     pub finding: i64,
     /// The document; `None` if the source did not have it.
@@ -26,7 +26,7 @@ pub struct Evidence {
 ///
 /// # Errors
 /// [`Error::Statement`] by its cause.
-pub async fn store(session: &Session, evidence: &[Evidence]) -> Result<(), Error> {
+pub(crate) async fn store(session: &Session, evidence: &[Evidence]) -> Result<(), Error> {
     let sql = "INSERT INTO driftless.evidence (finding, document, as_of_t, as_of_i, rows) VALUES ($1, $2, $3, $4, $5)";
     for Evidence { finding, document, as_of, rows } in evidence {
         let (t, i) = (i64::from(as_of.t), i64::from(as_of.i));
@@ -40,7 +40,7 @@ pub async fn store(session: &Session, evidence: &[Evidence]) -> Result<(), Error
 ///
 /// # Errors
 /// [`Error::Statement`] by its cause.
-pub async fn expire(session: &Session, kept: Duration) -> Result<(), Error> {
+pub(crate) async fn expire(session: &Session, kept: Duration) -> Result<(), Error> {
     let sql = format!(
         "DELETE FROM driftless.evidence AS e USING driftless.finding AS f, driftless.collection AS c \
           WHERE f.id = e.finding AND c.id = f.collection AND c.{OURS} AND e.at < now() - $2::float8 * interval '1 second'"

@@ -16,7 +16,6 @@ pub mod proofs;
 pub mod proven;
 pub mod repairs;
 pub mod replay;
-pub mod results;
 pub(crate) mod settled;
 pub mod snapshots;
 pub(crate) mod stale;

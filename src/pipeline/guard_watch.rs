@@ -360,7 +360,7 @@ async fn export(session: &Session, states: &[GuardState]) -> Result<(), Error> {
     let unjudged = guard::open_counts(session).await?;
     for state in states.iter().filter(|state| state.mode.is_some()) {
         let label = ("table", state.relation.clone());
-        metrics::gauge!(names::GUARD_HOLDS, &[label.clone()]).set(if state.holds() { 1.0 } else { 0.0 });
+        metrics::gauge!(names::GUARD_HOLDS, std::slice::from_ref(&label)).set(if state.holds() { 1.0 } else { 0.0 });
         let open = unjudged.get(&state.relation).copied().unwrap_or(0);
         metrics::gauge!(names::FOREIGN_WRITES_UNJUDGED, &[label]).set(open as f64);
     }

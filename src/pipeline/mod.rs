@@ -5,7 +5,6 @@
 
 mod attempts;
 mod documents;
-mod drift;
 mod error;
 pub(crate) mod facts;
 mod fit;

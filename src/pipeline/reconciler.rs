@@ -4,7 +4,7 @@
 //! session that holds the lead.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -15,7 +15,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Error, Overview, attempts,
-    drift::Known,
     fit::{Fit, find, outdated},
     guard_watch::GuardWatch,
     halt,
@@ -27,21 +26,18 @@ use crate::{
     control::{
         lead::{Candidate, Lead},
         proofs::{self, Planned},
-        results::{self, ReconcileResult},
     },
-    log::{Topics, ejson},
+    log::Topics,
     mapping::{CollectionFile, MappingFile},
     metrics as names,
-    model::Key,
     postgres::{self, Purpose, Session, Watch},
     reconcile::{
-        self, Both, Bounds, Coverage, Delta, DeltaBounds, Finding, FullPass, Pace, PassesTask, Patience, Progress,
-        Report, Walked,
+        self, Both, Bounds, Delta, DeltaBounds, FullPass, Pace, PassesTask, Patience, Progress, Report, Walked,
     },
     retry::{Backoff, Stalls},
     source::{Limits, OnDrop, Scope, Source},
     status::{Phase, Role, Status},
-    target::{self, Entry},
+    target,
     tasks::Tasks,
 };
 
@@ -113,26 +109,7 @@ impl Comparison {
         plans.map(|(plan, id)| Planned { collection: *id, plan: plan.digest() }).collect()
     }
 
-    /// Compares one collection, by place, and stores the result; `None` while its snapshot is not applied.
-    ///
-    /// # Errors
-    /// Those of either side.
-    pub(crate) async fn pass(&self, collection: usize, coverage: Coverage) -> Result<Option<Report>, Error> {
-        self.pass_in(&self.session, collection, coverage).await
-    }
-
-    async fn pass_in(&self, session: &Session, collection: usize, coverage: Coverage) -> Result<Option<Report>, Error> {
-        let (source, target) = (self.both.source_of(collection), self.both.target_of(session, collection));
-        let plan = target.plan();
-        let report = reconcile::run(&source, &target, plan, coverage, self.bounds).await?;
-        let Some(report) = report else { return Ok(None) };
-        metrics::counter!(names::RECONCILE_DOCUMENTS, "collection" => plan.collection.clone())
-            .increment(report.proof.documents);
-        results::store(session, &result(&report, plan.digest())).await?;
-        Ok(Some(report))
-    }
-
-    /// Compares everything of one collection, by place, and stores the result.
+    /// Compares everything of one collection, by place.
     ///
     /// # Errors
     /// Those of either side.
@@ -143,20 +120,23 @@ impl Comparison {
         progress: &mut (dyn FnMut(Progress) + Send),
     ) -> Result<Walked, Error> {
         let pass = FullPass::new(&self.both, collection, self.bounds.findings);
-        let walked = pass.run(patience, progress).await?;
-        if let Walked::Whole(report) = &walked {
-            results::store(&self.session().await?, &result(report, self.both.plan(collection).digest())).await?;
-        }
-        Ok(walked)
+        Ok(pass.run(patience, progress).await?)
     }
 
-    /// Compares random documents of one collection, by place, in a session of its own, and stores the result; `None` while its
-    /// snapshot is not applied.
+    /// Compares random documents of one collection, by place, in a session of its own; `None` while its snapshot is not applied.
     ///
     /// # Errors
     /// Those of either side.
-    pub(crate) async fn sample(&self, collection: usize, coverage: Coverage) -> Result<Option<Report>, Error> {
-        self.pass_in(&self.session().await?, collection, coverage).await
+    pub(crate) async fn sample(&self, collection: usize, size: usize) -> Result<Option<Report>, Error> {
+        let session = self.session().await?;
+        let (source, target) = (self.both.source_of(collection), self.both.target_of(&session, collection));
+        let plan = target.plan();
+        let report = reconcile::run(&source, &target, plan, size, self.bounds).await?;
+        if let Some(report) = &report {
+            metrics::counter!(names::RECONCILE_DOCUMENTS, "collection" => plan.collection.clone())
+                .increment(report.proof.documents);
+        }
+        Ok(report)
     }
 
     /// Opens a session to read with.
@@ -193,13 +173,6 @@ impl Comparison {
         }
         Ok(counts)
     }
-
-    async fn entries(&self, collection: usize, keys: &[Key]) -> Result<HashMap<Key, Entry>, Error> {
-        let reader = target::TargetReader::begin(&self.session, &self.both.prepared).await?;
-        let entries = reader.entries(collection, keys).await?;
-        reader.end().await?;
-        Ok(entries)
-    }
 }
 
 /// A number and how it came about.
@@ -217,27 +190,6 @@ pub(crate) struct Count {
     pub(crate) at: Timestamp,
     /// How long it took.
     pub(crate) took_ms: u64,
-}
-
-/// Turns a report into the result that is stored.
-fn result(report: &Report, plan: [u8; 16]) -> ReconcileResult {
-    let Report { collection, proof, as_of, took, findings, .. } = report;
-    ReconcileResult {
-        collection: collection.clone(),
-        full: proof.full,
-        took: *took,
-        began_ms: 0,
-        age: Duration::ZERO,
-        plan: Some(plan),
-        as_of: *as_of,
-        checked: proof.documents,
-        missing: proof.missing,
-        extra: proof.extra,
-        different: proof.different,
-        undecided: proof.undecided,
-        no_such_collection: proof.no_such_collection,
-        detail: serde_json::json!(&findings[..findings.len().min(Bounds::FINDINGS)]),
-    }
 }
 
 impl ReconcilerRole {
@@ -278,8 +230,6 @@ impl ReconcilerRole {
         proofs::plan(&*lead.session().await, &comparison.planned()).await?;
         self.status.phase(Role::Reconciler, Phase::Running);
         let mut tasks = Tasks::new();
-        let samples = Samples { config: self.config.clone(), comparison: comparison.clone() };
-        tasks.spawn("samples", samples.run());
         let integrity =
             IntegrityTask { config: self.config.clone(), comparison: comparison.clone(), lead: lead.clone() };
         tasks.spawn("integrity", async move { Ok(integrity.run().await?) });
@@ -338,84 +288,3 @@ impl ReconcilerRole {
 
 /// Interval at which a process on standby asks for the lead: how long nobody proves after a leader has died.
 const STANDBY_POLL_INTERVAL: Duration = Duration::from_secs(1);
-
-/// The task that compares random documents of all collections.
-struct Samples {
-    config: Arc<Config>,
-    comparison: Arc<Comparison>,
-}
-
-impl Samples {
-    /// Passes over all collections.
-    ///
-    /// # Errors
-    /// [`postgres::Error::CatalogChanged`] when the plan is older than the catalog; else those of either side.
-    async fn run(self) -> Result<(), Error> {
-        let Self { config, comparison } = self;
-        let mut known: HashMap<usize, Known> = HashMap::new();
-        let mut interval = tokio::time::interval(config.reconcile.interval);
-        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            interval.tick().await;
-            comparison.both.prepared.still_fits(&comparison.session).await?;
-            for (place, name) in comparison.collections().iter().enumerate() {
-                let report = comparison.pass(place, Coverage::Sample(config.reconcile.sample)).await?;
-                let Some(report) = report else { continue };
-                let known = known.entry(place).or_default();
-                let gone = known.gone(&report);
-                if !gone.is_empty() {
-                    report_healed(name, &known.healed(&gone, &comparison.entries(place, &gone).await?));
-                }
-                if let Some(new) = known.take(&report) {
-                    log_drift(&report, &new.iter().collect::<Vec<_>>());
-                }
-            }
-        }
-    }
-}
-
-/// Logs that a pass found other drift than the one before: one line, however many documents drift.
-fn log_drift(report: &Report, new: &[&Key]) {
-    let (collection, proof) = (&report.collection, &report.proof);
-    if proof.drift() == 0 {
-        tracing::info!(collection, "drift is gone");
-        return;
-    }
-    let rows: Vec<_> = report.findings.iter().filter(|finding| finding.key.is_none()).collect();
-    let rows: Vec<_> = rows.into_iter().take(MAX_NAMED).map(Finding::subject).collect();
-    tracing::warn!(
-        collection,
-        full = proof.full,
-        missing = proof.missing,
-        extra = proof.extra,
-        different = proof.different,
-        new = new.len(),
-        new_keys = first_ids(new),
-        rows = rows.join(" "),
-        "drift"
-    );
-}
-
-/// Reports drift that is gone although nothing was applied: it was no drift, or somebody else wrote the target.
-fn report_healed(collection: &str, keys: &[&Key]) {
-    if keys.is_empty() {
-        return;
-    }
-    tracing::error!(
-        collection,
-        count = keys.len(),
-        keys = first_ids(keys),
-        "drift healed without a cause: the watermark was wrong, or somebody else wrote the target"
-    );
-    metrics::counter!(names::DRIFT_HEALED, "collection" => collection.to_owned()).increment(keys.len() as u64);
-}
-
-/// Keys that a log line names; the report of `driftless reconcile` lists more.
-const MAX_NAMED: usize = 10;
-
-/// The first keys, as `_id`s, and how many more there are.
-fn first_ids(keys: &[&Key]) -> String {
-    let more = if keys.len() > MAX_NAMED { format!(" and {} more", keys.len() - MAX_NAMED) } else { String::new() };
-    let keys: Vec<_> = keys.iter().take(MAX_NAMED).map(|key| ejson::id_text(key)).collect();
-    format!("{}{more}", keys.join(" "))
-}

@@ -61,7 +61,7 @@ SELECT 'FUNCTION', p.oid::regprocedure::text, ARRAY['EXECUTE'] FROM pg_proc AS p
  ORDER BY 1 DESC, 2";
 
 /// The tables of the schema `driftless` in which the reconciler stores what it finds.
-const RESULTS: [&str; 11] = [
+const RESULTS: [&str; 10] = [
     "baseline_chunk",
     "delta",
     "finding",
@@ -71,7 +71,6 @@ const RESULTS: [&str; 11] = [
     "orphan",
     "process",
     "proof",
-    "reconcile_result",
     "undecided",
 ];
 

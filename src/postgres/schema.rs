@@ -24,6 +24,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { id: 10, name: "proof", sql: include_str!("migrations/0010_proof.sql") },
     Migration { id: 11, name: "guard", sql: include_str!("migrations/0011_guard.sql") },
     Migration { id: 12, name: "evidence", sql: include_str!("migrations/0012_evidence.sql") },
+    Migration { id: 13, name: "results", sql: include_str!("migrations/0013_results.sql") },
 ];
 
 /// Key of the advisory lock: roughly "driftless" as a number.

@@ -1,17 +1,8 @@
-//! The coverage and the bounds of a pass.
+//! The bounds of a pass.
 
 use std::time::Duration;
 
 use crate::source::Limits;
-
-/// The part of a collection that a pass compares.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Coverage {
-    /// This many random documents of each side; everything if the source has no more.
-    Sample(usize),
-    /// Every document and every live ledger entry.
-    Full,
-}
 
 /// Bounds of a pass.
 #[derive(Clone, Copy, Debug)]

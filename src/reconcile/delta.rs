@@ -435,7 +435,7 @@ impl Delta {
             if !forget.is_empty() {
                 proofs::forget_undecided(session, id, &forget).await?;
             }
-            let store = stored_before.map(|before| followed.pending.to_store(before)).unwrap_or_default();
+            let store = stored_before.map(|before| followed.pending.mark_stored(before)).unwrap_or_default();
             if !store.is_empty() {
                 proofs::store_undecided(session, id, &store).await?;
             }

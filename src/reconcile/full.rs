@@ -76,7 +76,6 @@ pub(crate) struct FullPass<'a> {
     /// Most findings of the report.
     most: usize,
     cursor: Option<Cursor>,
-    at: Timestamp,
     began: Instant,
     /// When it began by PostgreSQL's clock, in microseconds since 1970.
     began_micros: Option<i64>,
@@ -94,19 +93,17 @@ pub(crate) struct FullPass<'a> {
 impl<'a> FullPass<'a> {
     /// Begins a walk over a collection, by place, that lists at most `most` findings.
     pub(crate) fn new(both: &'a Both, collection: usize, most: usize) -> Self {
-        let at = Timestamp::now();
         Self {
             both,
             collection,
             most,
             cursor: Some(Cursor::BEGIN),
-            at,
             began: Instant::now(),
             began_micros: None,
             as_of: ClusterTime::default(),
             estimate: 0,
             looked: 0,
-            proof: Proof { at, full: true, ..Proof::default() },
+            proof: Proof { at: Timestamp::now(), full: true, ..Proof::default() },
             listed: Vec::new(),
             undecided: Vec::new(),
             more_undecided: 0,

@@ -38,12 +38,12 @@ use thiserror::Error;
 
 pub(crate) use self::{
     both::Both,
-    bounds::{Bounds, Coverage},
+    bounds::Bounds,
     delta::{Delta, DeltaBounds, DeltaHandle},
     full::{FullPass, Patience, Progress, Walked},
     pass::run,
     passes::{Pace, PassesTask},
-    report::{Drifting, Finding, Report},
+    report::Report,
 };
 use crate::{
     postgres,

@@ -17,7 +17,7 @@ use tokio::time::{Instant, interval};
 
 use super::{
     Error,
-    bounds::{Bounds, Coverage},
+    bounds::Bounds,
     examine::{Examined, Examiner, POLL_INTERVAL},
     proof::Proof,
     read::{Piece, PieceReader},
@@ -42,7 +42,7 @@ struct Pass<'a, S, T> {
     tally: Tally,
 }
 
-/// Compares one collection; returns `None` while its snapshot is not applied, because then a missing row proves nothing.
+/// Compares up to `size` random documents of each side, or everything if the source has no more; returns `None` while its snapshot is not applied, because then a missing row proves nothing.
 ///
 /// # Errors
 /// [`Error::Source`] and [`Error::Target`], by the class of their cause. Nothing was changed.
@@ -50,7 +50,7 @@ pub(crate) async fn run<S: SourceSide, T: TargetSide>(
     source: &S,
     target: &T,
     plan: &CollectionPlan,
-    coverage: Coverage,
+    size: usize,
     bounds: Bounds,
 ) -> Result<Option<Report>, Error> {
     // The age of the result counts from here, however long the pass takes.
@@ -61,10 +61,7 @@ pub(crate) async fn run<S: SourceSide, T: TargetSide>(
     let pieces = PieceReader::new(source, bounds);
     let examiner = Examiner { target, plan, wait: bounds.wait, epoch: bounds.epoch };
     let mut pass = Pass { source, target, plan, pieces, examiner, tally: Tally::default() };
-    let sample = match coverage {
-        Coverage::Sample(size) if source.estimate().await? > size as u64 => Some(size),
-        Coverage::Sample(_) | Coverage::Full => None,
-    };
+    let sample = (source.estimate().await? > size as u64).then_some(size);
     match sample {
         Some(size) => pass.sample(size).await?,
         None => pass.everything().await?,

@@ -152,7 +152,7 @@ impl Pending {
 
     /// Keys that have been undecided since `before` or longer and are not stored, each with the time from which it is not judged.
     /// They count as stored from now on.
-    pub(super) fn to_store(&mut self, before: Instant) -> Vec<(DocumentId, ClusterTime)> {
+    pub(super) fn mark_stored(&mut self, before: Instant) -> Vec<(DocumentId, ClusterTime)> {
         let long = |waiting: &Waiting| !waiting.stored && waiting.undecided.is_some_and(|since| since <= before);
         let waiting = self.keys.iter_mut().filter(|(_, waiting)| long(waiting));
         let store = waiting.map(|(key, waiting)| {
@@ -262,8 +262,8 @@ mod tests {
         pending.undecided(&document(1).key, began);
         tokio::time::advance(Duration::from_secs(1)).await;
         pending.undecided(&document(1).key, Instant::now());
-        assert_eq!(pending.to_store(began), [(document(1), at(10))]);
-        assert_eq!(pending.to_store(Instant::now()), []);
+        assert_eq!(pending.mark_stored(began), [(document(1), at(10))]);
+        assert_eq!(pending.mark_stored(Instant::now()), []);
         assert_eq!((pending.oldest(), pending.oldest_not_stored()), (Some(at(10)), Some(at(15))));
         assert_eq!(pending.undecided_keys(), 1);
         let done = pending.judged(&document(1).key, Frontier(at(11)));

@@ -1,6 +1,6 @@
 //! The report of a pass: the numbers, and the documents that drift. Pure.
 
-use std::{collections::HashMap, time::Duration};
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -8,7 +8,7 @@ use super::{examine::Examined, judgement::Judgement, proof::Proof, tally::Tally}
 use crate::{
     control::findings::{Found, Kind, Subject},
     log::ejson,
-    model::{ClusterTime, Key, Version},
+    model::ClusterTime,
     target::ExtraRow,
 };
 
@@ -85,15 +85,6 @@ impl From<Found> for Finding {
     }
 }
 
-/// The state of a document that drifts when it was judged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Drifting {
-    /// Version and transaction of its ledger entry; `None` if it has none.
-    pub(crate) entry: Option<(Version, i64)>,
-    /// Whether the document was refused, so that its rows were not judged.
-    pub(crate) refused: bool,
-}
-
 /// The result of a pass.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Report {
@@ -111,9 +102,6 @@ pub(crate) struct Report {
     pub(crate) findings: Vec<Finding>,
     /// Number of findings beyond the bound.
     pub(crate) findings_left_out: u64,
-    /// The documents that drift, for comparison with the next pass.
-    #[serde(skip)]
-    pub(crate) drifting: HashMap<Key, Drifting>,
 }
 
 impl Report {
@@ -127,7 +115,7 @@ impl Report {
     ) -> Self {
         let findings_left_out = proof.drift() - listed.len() as u64;
         let findings = listed.into_iter().map(Finding::from).collect();
-        Self { collection, proof, as_of, took, findings, findings_left_out, drifting: HashMap::new() }
+        Self { collection, proof, as_of, took, findings, findings_left_out }
     }
 
     /// Sums up a pass. `proof` states the coverage and has no numbers yet; at most `most` findings are listed.
@@ -142,26 +130,22 @@ impl Report {
         let all = extra_rows.count + tally.drifting.len() as u64;
         proof.extra = extra_rows.count;
         let mut findings: Vec<Finding> = extra_rows.first.into_iter().map(Finding::row).collect();
-        let mut drifting = HashMap::new();
-        for (key, Examined { judgement, entry, letter, refused, .. }) in tally.drifting {
+        for (key, Examined { judgement, letter, refused, .. }) in tally.drifting {
             let Some((kind, columns)) = kind_of(judgement) else { continue };
             *match kind {
                 Kind::Missing => &mut proof.missing,
                 Kind::Extra => &mut proof.extra,
                 Kind::Different | Kind::Version => &mut proof.different,
             } += 1;
-            let entry = entry.map(|entry| (entry.version, entry.applied));
-            let unjudged = kind == Kind::Different && columns.is_empty();
             if findings.len() < most {
                 let key = Some(ejson::id_text(&key));
                 findings.push(Finding { key, table: None, row: None, kind, columns, letter, refused });
             }
-            drifting.insert(key, Drifting { entry, refused: unjudged });
         }
         proof.undecided = tally.undecided.len() as u64 + extra_rows.undecided;
         proof.documents = tally.matched + proof.drift() + proof.undecided;
         let findings_left_out = all - findings.len() as u64;
-        Self { collection, proof, as_of: tally.as_of, took, findings, findings_left_out, drifting }
+        Self { collection, proof, as_of: tally.as_of, took, findings, findings_left_out }
     }
 }
 

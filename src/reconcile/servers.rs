@@ -14,7 +14,7 @@ use crate::{
     postgres::Session,
     sink::Prepared,
     source::{Chunk, Limits, Read, ReadTime, SnapshotReader},
-    target::{Difference, DocumentId, Entry, LivePage, RowSearch, RowsPage, TargetReader},
+    target::{Difference, DocumentId, LivePage, RowSearch, RowsPage, TargetReader},
 };
 
 /// A collection of the source.
@@ -132,14 +132,6 @@ impl<'a> TargetSide for TargetCollection<'a> {
         let compared = Compared { differences, ..moment.records(keys).await? };
         moment.end().await?;
         Ok(compared)
-    }
-
-    async fn entries(&self, keys: &[Key]) -> Result<(Frontier, HashMap<Key, Entry>), Error> {
-        let reader = self.begin().await?;
-        let watermark = self.watermark_in(&reader).await?;
-        let entries = reader.entries(self.collection, keys).await?;
-        reader.end().await?;
-        Ok((watermark, entries))
     }
 
     async fn live(&self, after: Option<&Key>) -> Result<LivePage, Error> {

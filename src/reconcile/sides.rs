@@ -68,9 +68,6 @@ pub(crate) trait TargetSide: Sync {
     /// Compares the expected rows of documents with the actual ones; `expected` is parallel to `keys`.
     fn compare(&self, keys: &[Key], expected: &[Rows]) -> impl Future<Output = Result<Compared, Error>> + Send;
 
-    /// Reads the watermark and the ledger's entries of these keys.
-    fn entries(&self, keys: &[Key]) -> impl Future<Output = Result<(Frontier, HashMap<Key, Entry>), Error>> + Send;
-
     /// Reads the next page of the ledger, in the order of the keys.
     fn live(&self, after: Option<&Key>) -> impl Future<Output = Result<LivePage, Error>> + Send;
 

@@ -80,7 +80,7 @@ const APPLYING: &[(Failpoint, Trigger)] = &[
     (points::SINK_DEAD_LETTER, Trigger::Refusal),
     (points::SINK_SEEK, Trigger::Replay),
     (points::SINK_TRUNCATE, Trigger::Drop),
-    (points::RECONCILE_RESULT, Trigger::Writes),
+    (points::BASELINE_CHUNK, Trigger::Writes),
     (points::KEYS_REPLY, Trigger::Writes),
     (points::SINK_BIND, Trigger::StartWithoutTopic),
 ];
@@ -93,7 +93,7 @@ const PANICS: &[(Failpoint, &str)] = &[
     (points::LOG_BEFORE_COMMIT, "publisher"),
     (points::SINK_ASSIGNMENT, "consumer"),
     (points::SINK_BEFORE_COMMIT, "worker"),
-    (points::RECONCILE_RESULT, "samples"),
+    (points::BASELINE_CHUNK, "baseline"),
     (points::KEYS_REPLY, "change stream of keys"),
 ];
 
@@ -147,7 +147,7 @@ async fn a_panic_is_reported_by_task_and_overcome() {
     let status = migration.quiesce(&daemon, DEADLINE).await;
     oracle::assert_equal(&migration).await;
     assert_eq!(status.gaps(), 0, "no count of the log was missed");
-    let passes = "SELECT least(count(*), 1) FROM driftless.reconcile_result";
+    let passes = "SELECT least(count(*), 1) FROM driftless.proof WHERE complete_pass IS NOT NULL";
     migration.wait_for_number(passes, DEADLINE, 1).await;
     daemon.stop(0).await;
     migration.finish().await;

@@ -17,7 +17,7 @@ use super::{Exit, setup::Setup};
 use crate::{
     control,
     pipeline::{self, Comparison, facts},
-    reconcile::{Bounds, Coverage, Patience, Walked},
+    reconcile::{Bounds, Patience, Walked},
     retry,
 };
 
@@ -106,7 +106,7 @@ async fn full(comparison: &Comparison, place: usize, patience: &mut Patience, ba
 }
 
 async fn sample(comparison: &Comparison, place: usize, size: usize) -> Outcome {
-    match comparison.sample(place, Coverage::Sample(size)).await {
+    match comparison.sample(place, size).await {
         Ok(Some(report)) => Outcome::Report(Box::new(report)),
         Ok(None) => Outcome::Unproven(report::SNAPSHOT_UNFINISHED.to_owned()),
         Err(error) => failed(&error),

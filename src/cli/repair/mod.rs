@@ -37,7 +37,7 @@ use crate::{
 
 /// Repair differences that a comparison found, through the log, while the daemon runs.
 #[derive(Debug, Args)]
-pub struct Repair {
+pub(crate) struct Repair {
     /// Repair only this collection; may be repeated.
     #[arg(long = "collection", value_name = "NAME")]
     collections: Vec<String>,

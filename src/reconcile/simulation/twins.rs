@@ -11,7 +11,6 @@ use serde_json::json;
 
 use super::world::{State, World, document};
 use crate::{
-    control::findings::{Found, Kind, Subject},
     mapping::Rows,
     model::{ClusterTime, Frontier, Key},
     reconcile::{
@@ -147,12 +146,6 @@ impl TargetSide for TargetTwin {
         let moment = self.moment().await?;
         let differences = differences(&moment.rows, keys, expected);
         Ok(Compared { differences, ..moment.records(keys).await? })
-    }
-
-    async fn entries(&self, keys: &[Key]) -> Result<(Frontier, HashMap<Key, Entry>), Error> {
-        let state = self.0.asked().await;
-        let entries = keys.iter().filter_map(|key| Some((key.clone(), *state.ledger.get(key)?)));
-        Ok((state.watermark, entries.collect()))
     }
 
     async fn live(&self, after: Option<&Key>) -> Result<LivePage, Error> {

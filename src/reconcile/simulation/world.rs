@@ -15,7 +15,6 @@ use crate::{
     control::findings::Kind,
     mapping::{CollectionPlan, Plan, Rows},
     model::{ClusterTime, Frontier, Key, Version},
-    reconcile::bounds::Coverage,
     sink::plan::tests::users,
     source::{self, ReadTime},
     target::{DocumentId, Entry, WaitingLetter},
@@ -162,12 +161,10 @@ impl World {
         &self.1.collections()[0]
     }
 
-    pub(super) fn coverage(&self) -> Coverage {
+    /// Chooses how many documents a pass compares: mostly all.
+    pub(super) fn sample_size(&self) -> usize {
         let mut state = self.lock();
-        match state.rng.random_bool(0.7) {
-            true => Coverage::Full,
-            false => Coverage::Sample(state.rng.random_range(1..10)),
-        }
+        if state.rng.random_bool(0.7) { usize::MAX } else { state.rng.random_range(1..10) }
     }
 
     /// Waits for the latency of a request, during which both sides change; the answer is as of one instant.

@@ -6,7 +6,6 @@ use bson::rawdoc;
 use driftless::{
     control::{
         replay::{self, Request, To},
-        results::{self, ReconcileResult},
         status,
     },
     model::{ClusterTime, Frontier},
@@ -188,45 +187,6 @@ async fn the_reader_counts_and_finds() {
     assert_eq!(open, HashMap::from([(keys[3].clone(), true)]));
     assert_eq!(reader.sample(users, 10).await.expect("samples").len(), 3);
     reader.end().await.expect("ends");
-    world.end().await;
-}
-
-#[tokio::test]
-async fn results_are_stored_and_the_last_of_each_kind_are_read() {
-    let world = World::new().await;
-    let result = |full, checked, different| ReconcileResult {
-        collection: "users".to_owned(),
-        full,
-        took: Duration::from_secs(90),
-        began_ms: 0,
-        age: Duration::ZERO,
-        plan: Some([7; 16]),
-        as_of: ClusterTime { t: 5, i: 1 },
-        checked,
-        missing: 0,
-        extra: 0,
-        different,
-        undecided: 2,
-        no_such_collection: false,
-        detail: serde_json::json!({ "columns": { "name": 1 } }),
-    };
-    let stored = [
-        result(true, 10, 0),
-        result(false, 3, 1),
-        result(false, 4, 2),
-        result(false, 3, 0),
-        result(false, 4, 0),
-        ReconcileResult { plan: Some([8; 16]), ..result(false, 5, 0) },
-    ];
-    for result in &stored {
-        results::store(&world.session, result).await.expect("stores");
-    }
-    let last = results::last(&world.session).await.expect("reads");
-    assert!(last.iter().all(|last| last.age >= Duration::from_secs(90)), "as old as the first read: {last:?}");
-    let last = last.into_iter().map(|last| ReconcileResult { began_ms: 0, age: Duration::ZERO, ..last });
-    // A clean sample proves nothing about the drift that an earlier one found.
-    let [full, _, drift, _, clean, other_plan] = stored;
-    assert_eq!(last.collect::<Vec<_>>(), [full, clean, drift, other_plan]);
     world.end().await;
 }
 

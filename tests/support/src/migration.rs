@@ -249,7 +249,6 @@ fn config(stack: &Stack, uri: &str, name: &str) -> toml::Table {
         url = (stack.postgres_url(name))
         workers = 2
         [reconcile]
-        interval = "2s"
         baseline_every = "1s"
         sample = 200
         [http]

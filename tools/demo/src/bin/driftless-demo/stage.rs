@@ -107,7 +107,7 @@ impl Stage {
              [log]\nbrokers = \"{}\"\nprefix = \"{}\"\nreplication = 1\n\n\
              [sink]\nurl = \"{postgres}\"\n\n\
              # The demo is small enough to be compared whole, again and again.\n\
-             [reconcile]\ninterval = \"3s\"\nsample = 50000\n\n\
+             [reconcile]\nbaseline_every = \"10s\"\n\n\
              [http]\nlisten = \"{}\"\n",
             self.server("MONGO_URI")?,
             self.server("KAFKA_BROKERS")?,
