@@ -1,7 +1,5 @@
 //! The report of a pass: the numbers, and the documents that drift. Pure.
 
-use std::time::Duration;
-
 use serde::Serialize;
 
 use super::{examine::Examined, judgement::Judgement, proof::Proof, tally::Tally};
@@ -95,9 +93,6 @@ pub(crate) struct Report {
     pub(crate) proof: Proof,
     /// Cluster time of the newest read.
     pub(crate) as_of: ClusterTime,
-    /// How long the pass took.
-    #[serde(skip)]
-    pub(crate) took: Duration,
     /// The first findings, up to a bound.
     pub(crate) findings: Vec<Finding>,
     /// Number of findings beyond the bound.
@@ -106,27 +101,14 @@ pub(crate) struct Report {
 
 impl Report {
     /// Lists the first findings of a walk, whose numbers are in `proof`.
-    pub(super) fn of_walk(
-        collection: String,
-        proof: Proof,
-        as_of: ClusterTime,
-        took: Duration,
-        listed: Vec<Found>,
-    ) -> Self {
+    pub(super) fn of_walk(collection: String, proof: Proof, as_of: ClusterTime, listed: Vec<Found>) -> Self {
         let findings_left_out = proof.drift() - listed.len() as u64;
         let findings = listed.into_iter().map(Finding::from).collect();
-        Self { collection, proof, as_of, took, findings, findings_left_out }
+        Self { collection, proof, as_of, findings, findings_left_out }
     }
 
     /// Sums up a pass. `proof` states the coverage and has no numbers yet; at most `most` findings are listed.
-    pub(super) fn new(
-        collection: String,
-        mut proof: Proof,
-        took: Duration,
-        tally: Tally,
-        extra_rows: ExtraRows,
-        most: usize,
-    ) -> Self {
+    pub(super) fn new(collection: String, mut proof: Proof, tally: Tally, extra_rows: ExtraRows, most: usize) -> Self {
         let all = extra_rows.count + tally.drifting.len() as u64;
         proof.extra = extra_rows.count;
         let mut findings: Vec<Finding> = extra_rows.first.into_iter().map(Finding::row).collect();
@@ -145,7 +127,7 @@ impl Report {
         proof.undecided = tally.undecided.len() as u64 + extra_rows.undecided;
         proof.documents = tally.matched + proof.drift() + proof.undecided;
         let findings_left_out = all - findings.len() as u64;
-        Self { collection, proof, as_of: tally.as_of, took, findings, findings_left_out }
+        Self { collection, proof, as_of: tally.as_of, findings, findings_left_out }
     }
 }
 

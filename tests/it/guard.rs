@@ -307,7 +307,7 @@ async fn a_break_of_the_guard_is_noticed(#[case] sql: &str, #[case] lasting: boo
     }
     let restored = of_users(target.look().await);
     assert!(restored.holds() && restored.since > before.since, "{restored:?}");
-    assert_eq!(target.writes("UPDATE app.users SET name = 'y'; TRUNCATE app.users CASCADE").await.len() >= 2, true);
+    assert!(target.writes("UPDATE app.users SET name = 'y'; TRUNCATE app.users CASCADE").await.len() >= 2);
     target.end().await;
 }
 

@@ -365,6 +365,7 @@ impl Drill {
             unlike(&stored(&self.migration).await, wanted)
         })
         .await;
+        daemon.wait_for("the verdict is drift", DEADLINE, |status| status.verdict == "drift").await;
     }
 
     /// Checks rows against those that were kept aside, but for the orders that were changed on purpose.

@@ -27,7 +27,7 @@ async fn watched() -> &'static Stack {
 #[tokio::test(flavor = "multi_thread")]
 async fn metrics_and_every_query_of_the_dashboard_answer() {
     let stack = watched().await;
-    let mut migration = Migration::demo_on(stack, "metrics").await;
+    let migration = Migration::demo_on(stack, "metrics").await;
     fill(&migration, 13, 500).await;
     let daemon = migration.daemon();
     let targets = Targets::watch(stack, &daemon);

@@ -26,7 +26,7 @@ const OPEN: &str = "SELECT count(*) FROM driftless.dead_letter WHERE state = 'op
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_document_is_kept_named_and_mended() {
-    let mut migration = Migration::demo("dead_letters").await;
+    let migration = Migration::demo("dead_letters").await;
     fill(&migration, 7, 300).await;
     let daemon = migration.daemon();
     migration.quiesce(&daemon, DEADLINE).await;
@@ -254,7 +254,7 @@ async fn a_retry_waits_for_a_leader_and_says_so() {
 /// holds it.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unreadable_record_is_drift_of_its_collection() {
-    let mut migration = Migration::demo("unreadable").await;
+    let migration = Migration::demo("unreadable").await;
     fill(&migration, 9, 60).await;
     let daemon = migration.daemon();
     migration.quiesce(&daemon, DEADLINE).await;

@@ -9,7 +9,7 @@ use crate::support::{
 
 #[tokio::test(flavor = "multi_thread")]
 async fn roles_work_in_processes_of_their_own() {
-    let mut migration = Migration::demo("roles").await;
+    let migration = Migration::demo("roles").await;
     fill(&migration, 11, 600).await;
     let source = migration.daemon_with(&["source"]);
     let sinks = [migration.daemon_with(&["sink"]), migration.daemon_with(&["sink"])];

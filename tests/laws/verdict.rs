@@ -1,7 +1,6 @@
 //! Law 9: a mismatch is a proof. While the application writes, deletes and inserts again, the reconciler reads continuously. It
 //! may be undecided, but it may report no drift: both sides are correct, one is only behind.
 
-use driftless_demo::Collection;
 use mongodb::bson::{doc, oid::ObjectId};
 
 use crate::support::{
@@ -118,7 +117,7 @@ async fn reads_at_one_instant(migration: &Migration) -> u64 {
 /// A row that nothing replicated has no ledger entry and no document: only counting finds it.
 #[tokio::test(flavor = "multi_thread")]
 async fn verdict_names_a_row_that_no_document_stands_behind() {
-    let mut migration = Migration::demo("surplus").await;
+    let migration = Migration::demo("surplus").await;
     fill(&migration, 29, 100).await;
     let daemon = migration.daemon();
     migration.quiesce(&daemon, DEADLINE).await;
@@ -145,7 +144,7 @@ async fn verdict_names_a_row_that_no_document_stands_behind() {
 /// A replay fixes rows that were changed by hand, because it applies the existing versions; that is no fault of the program.
 #[tokio::test(flavor = "multi_thread")]
 async fn verdict_knows_a_replay_as_a_cause() {
-    let mut migration = Migration::demo("replay_heals").await;
+    let migration = Migration::demo("replay_heals").await;
     fill(&migration, 41, 100).await;
     let daemon = migration.daemon();
     migration.quiesce(&daemon, DEADLINE).await;
@@ -165,7 +164,7 @@ async fn verdict_knows_a_replay_as_a_cause() {
 /// If there is more drift than a report lists, the report says how much more, and the log does not repeat it per document.
 #[tokio::test(flavor = "multi_thread")]
 async fn verdict_says_how_much_more_drifts_than_it_lists() {
-    let mut migration = Migration::demo("many").await;
+    let migration = Migration::demo("many").await;
     let daemon = migration.daemon();
     let ids: Vec<ObjectId> = (0..105).map(|_| ObjectId::new()).collect();
     let organisations = migration.collection("organisations");

@@ -1,6 +1,6 @@
 //! Actions of operators and the reconciler beside the workers: positions, replay, comparison, status.
 
-use std::{collections::HashMap, time::Duration};
+use std::collections::HashMap;
 
 use bson::rawdoc;
 use driftless::{
