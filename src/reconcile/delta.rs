@@ -55,8 +55,9 @@ const RECORD_INTERVAL: Duration = Duration::from_secs(1);
 /// Interval at which documents with open findings are judged again, and at most how many of a collection.
 const RECHECK_INTERVAL: Duration = Duration::from_secs(5);
 const RECHECKED: i64 = 1_000;
-/// How long a key is undecided before it is stored, and how long a collection is in trouble before it is given up for room.
+/// How long a key is undecided before it is stored, so that it holds no token back.
 const STORED_AFTER: Duration = Duration::from_secs(10);
+/// How long a collection is in trouble before it is given up, if the set has no room for the others.
 const GIVEN_UP_AFTER: Duration = Duration::from_secs(60);
 /// Requests of other tasks that may wait.
 const MAX_ASKS: usize = 64;

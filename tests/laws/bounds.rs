@@ -19,7 +19,7 @@ fn collect(folder: &Path, sources: &mut Vec<(PathBuf, Vec<String>)>) {
         let path = entry.expect("an entry").path();
         if path.is_dir() {
             collect(&path, sources);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
+        } else if path.to_str().is_some_and(|path| path.ends_with(".rs") && !path.ends_with("_tests.rs")) {
             let text = std::fs::read_to_string(&path).expect("read a source");
             let lines = text.lines().take_while(|line| !line.starts_with("#[cfg(test)]"));
             let lines = lines.map(|line| line.trim().to_owned()).collect();
