@@ -134,6 +134,9 @@ mod armed {
         SINK_BIND = "sink.bind",
             "The positions have the id of the topic that took the name; what they said of the old one is not forgotten.",
             "No offset of the old topic is used in the new one.";
+        RECONCILE_WALK = "reconcile.walk",
+            "The command has compared everything of a collection, and not reported it.",
+            "The other collections are compared; the command says that nothing is known of this one.";
         BASELINE_CHUNK = "baseline.chunk",
             "A chunk of a pass is compared; nothing of it is stored.",
             "The pass goes on with the same chunk, and skips nothing.";

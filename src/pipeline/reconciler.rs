@@ -120,7 +120,9 @@ impl Comparison {
         progress: &mut (dyn FnMut(Progress) + Send),
     ) -> Result<Walked, Error> {
         let pass = FullPass::new(&self.both, collection, self.bounds.findings);
-        Ok(pass.run(patience, progress).await?)
+        let walked = pass.run(patience, progress).await?;
+        failpoint!(RECONCILE_WALK);
+        Ok(walked)
     }
 
     /// Compares random documents of one collection, by place, in a session of its own; `None` while its snapshot is not applied.

@@ -61,8 +61,9 @@ SELECT 'FUNCTION', p.oid::regprocedure::text, ARRAY['EXECUTE'] FROM pg_proc AS p
  ORDER BY 1 DESC, 2";
 
 /// The tables of the schema `driftless` in which the reconciler stores what it finds.
-const RESULTS: [&str; 10] = [
+const RESULTS: [&str; 11] = [
     "baseline_chunk",
+    "baseline_undecided",
     "delta",
     "finding",
     "foreign_write",

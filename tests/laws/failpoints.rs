@@ -97,8 +97,8 @@ const PANICS: &[(Failpoint, &str)] = &[
     (points::KEYS_REPLY, "change stream of keys"),
 ];
 
-/// Points that commands pass, see [`indexes_are_put_off_and_caught_up`].
-const COMMANDS: [Failpoint; 2] = [points::SCHEMA_BEFORE_LOAD, points::SCHEMA_AFTER_LOAD];
+/// Points that commands pass, see [`indexes_are_put_off_and_caught_up`] and `reconcile::one_collection_that_fails…`.
+const COMMANDS: [Failpoint; 3] = [points::SCHEMA_BEFORE_LOAD, points::SCHEMA_AFTER_LOAD, points::RECONCILE_WALK];
 
 /// Point of a leader that leaves, see [`a_leader_hands_over`].
 const HAND_OVER: Failpoint = points::LEADERSHIP_HAND_OVER;

@@ -100,7 +100,7 @@ async fn extra_rows_are_named_by_their_keys_and_recorded_until_they_are_gone() {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_collection_that_fails_does_not_keep_the_others_from_being_compared() {
     let mut migration = migrated("one_fails").await;
-    migration.set_failpoints("reconcile.result=1*error");
+    migration.set_failpoints("reconcile.walk=1*error");
     let (code, report) = reconcile(&migration, &["--full"]).await;
     assert_eq!(code, Some(5), "{report}");
     assert_eq!(report["failed"][0]["collection"], "users");
