@@ -364,7 +364,7 @@ fn acted(log: &str, point: &Failpoint, action: &str) -> bool {
 async fn indexes_are_put_off_and_caught_up() {
     let mut migration = Migration::demo("fail_indexes").await;
     let whole = definitions(&migration).await;
-    let [before, after] = &COMMANDS;
+    let [before, after, _] = &COMMANDS;
     for (action, signal) in [("error", None), ("kill", Some(SIGABRT))] {
         fails(&mut migration, before, &format!("2*off->1*{action}"), signal, "--before-load").await;
         assert_eq!(definitions(&migration).await, whole, "nothing is dropped that is not written down");
