@@ -28,7 +28,8 @@ SELECT n.nspname::text, c.relname::text, t.tgname::text, t.tgenabled::text,
   JOIN pg_namespace AS n ON n.nspname = e.schema JOIN pg_class AS c ON c.relnamespace = n.oid AND c.relname = e.name
   JOIN pg_trigger AS t ON t.tgrelid = c.oid
  WHERE NOT t.tgisinternal AND t.tgenabled <> 'D'
-   AND t.tgfoid IS DISTINCT FROM to_regprocedure('driftless.guard()') AND t.tgfoid IS DISTINCT FROM to_regprocedure('driftless.guard_end()')
+   AND NOT EXISTS (SELECT FROM pg_proc AS p JOIN pg_namespace AS d ON d.oid = p.pronamespace
+                    WHERE p.oid = t.tgfoid AND d.nspname = 'driftless')
  ORDER BY 1, 2, 3";
 
 /// Reads the enabled triggers on the tables of the plan, ordered by table and name. Triggers of foreign keys are left
