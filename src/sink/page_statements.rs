@@ -7,7 +7,6 @@
 //! ```
 //! A page is one statement, so it shows one instant. Its last row comes along, and says how many rows were looked at.
 
-use super::statements::TableStatements;
 use crate::{
     mapping::Found,
     postgres::sql::{Sql, has_hash, join, numbered},
@@ -37,14 +36,6 @@ impl PageStatements {
             }
             Found::Remembered => Self::Remembered(sql.page_of_remembered()),
         }
-    }
-}
-
-impl TableStatements {
-    /// The key of a row as JSON, of its texts in the order of the key.
-    pub(crate) fn row_key(&self, texts: &[String]) -> serde_json::Value {
-        let columns = self.key_names.iter().zip(texts).map(|(name, text)| (name.clone(), text.clone().into()));
-        serde_json::Value::Object(columns.collect())
     }
 }
 

@@ -201,6 +201,12 @@ impl TableStatements {
             stray: StrayStatements::new(sql),
         }
     }
+
+    /// The key of a row as JSON, of its texts in the order of the key.
+    pub(crate) fn row_key(&self, texts: &[String]) -> serde_json::Value {
+        let columns = self.key_names.iter().zip(texts).map(|(name, text)| (name.clone(), text.clone().into()));
+        serde_json::Value::Object(columns.collect())
+    }
 }
 
 fn parents(sql: &Sql<'_>) -> Vec<String> {

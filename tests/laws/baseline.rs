@@ -131,7 +131,8 @@ async fn a_collection_that_cannot_be_compared_keeps_no_other_from_it() {
     migration.finish().await;
 }
 
-/// A chunk that MongoDB can no longer read as of its time is read as of a later one.
+/// A chunk that MongoDB can no longer read as of its time is read as of a later one; while the target has come no further than what
+/// MongoDB has forgotten, the pass waits and says so.
 #[tokio::test(flavor = "multi_thread")]
 async fn index_builds_and_a_short_history_skip_nothing() {
     let stack = Stack::shared().await;
@@ -144,8 +145,10 @@ async fn index_builds_and_a_short_history_skip_nothing() {
     migration.set("source", "chunk_documents", 50);
     let organisations = migration.collection("organisations");
     organisations.insert_many((0..2_000).map(|_| organisation(ObjectId::new()))).await.expect("insert documents");
-    let daemon = migration.daemon();
-    migration.quiesce(&daemon, DEADLINE).await;
+    let pipeline = migration.daemon_with(&["source", "sink"]);
+    migration.quiesce(&pipeline, DEADLINE).await;
+    pipeline.sigstop().await;
+    let reconciler = migration.daemon_with(&["reconciler"]);
     let end = CancellationToken::new();
     let build = async {
         wait::repeat_until(&end, async || {
@@ -161,7 +164,12 @@ async fn index_builds_and_a_short_history_skip_nothing() {
     let watch = async {
         let waits =
             "SELECT count(*) FROM driftless.proof WHERE baseline_waits_for LIKE 'MongoDB can no longer be read%'";
-        migration.wait_for_number(waits, DEADLINE, 1).await;
+        wait::until("the pass waits for the target", DEADLINE, async || {
+            let waiting = migration.number(waits).await;
+            wait::holds(waiting > 0, waiting)
+        })
+        .await;
+        pipeline.sigcont().await;
         complete(&migration, "organisations").await;
         end.cancel();
     };
@@ -170,7 +178,8 @@ async fn index_builds_and_a_short_history_skip_nothing() {
     assert_eq!(migration.number(BROKEN).await, 0);
     assert_eq!(migration.number(&compared("organisations")).await, 2_000);
     assert_eq!(migration.number(OPEN).await, 0);
-    daemon.stop(0).await;
+    reconciler.stop(0).await;
+    pipeline.stop(0).await;
     migration.finish().await;
     server.end().await;
 }
