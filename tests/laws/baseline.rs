@@ -147,8 +147,14 @@ async fn index_builds_and_a_short_history_skip_nothing() {
     organisations.insert_many((0..2_000).map(|_| organisation(ObjectId::new()))).await.expect("insert documents");
     let pipeline = migration.daemon_with(&["source", "sink"]);
     migration.quiesce(&pipeline, DEADLINE).await;
-    pipeline.sigstop().await;
     let reconciler = migration.daemon_with(&["reconciler"]);
+    let begun = proof("organisations", "place");
+    wait::until("the pass has begun", DEADLINE, async || {
+        let place = migration.number(&begun).await;
+        wait::holds(place > 0, place)
+    })
+    .await;
+    pipeline.sigstop().await;
     let end = CancellationToken::new();
     let build = async {
         wait::repeat_until(&end, async || {
