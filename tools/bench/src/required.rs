@@ -230,7 +230,7 @@ mod tests {
         let judged = line("Snapshot", "a", Bound::AtLeastTimes(0.5, "b")).judge(&report(&[("a", 1.0), ("b", 4.0)]));
         let expected = Judged {
             what: "Snapshot",
-            required: "at least 0.5 × what b says".to_owned(),
+            required: "at least 0.50 × what b says".to_owned(),
             found: "0.25 ×".to_owned(),
             mark: Mark::Missed,
         };
