@@ -79,10 +79,10 @@ pub struct Config {
     /// Comparison of both sides.
     #[serde(default)]
     pub(crate) reconcile: ReconcileConfig,
-    /// What must be true before reads are cut over.
+    /// Conditions that must hold before reads are cut over.
     #[serde(default)]
     pub(crate) cutover: CutoverConfig,
-    /// What repairs are bound by.
+    /// Bounds of repairs.
     #[serde(default)]
     pub repair: RepairConfig,
     /// Health, metrics and status.
@@ -340,7 +340,7 @@ impl Default for ReconcileConfig {
     }
 }
 
-/// What must be true before reads are cut over.
+/// Conditions that must hold before reads are cut over.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(default)]
 pub(crate) struct CutoverConfig {
@@ -366,7 +366,7 @@ impl Default for CutoverConfig {
     }
 }
 
-/// What repairs are bound by.
+/// Bounds of repairs.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(default)]
 pub struct RepairConfig {

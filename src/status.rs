@@ -221,7 +221,7 @@ impl SnapshotStatus {
     }
 }
 
-/// What only the leader of the source knows of it.
+/// Facts that only the leader of the source knows.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Led {
     /// The server and its version.

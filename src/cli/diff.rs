@@ -76,10 +76,10 @@ struct Row {
 struct Column {
     column: String,
     differs: bool,
-    /// What the document becomes; only with `--reveal`.
+    /// The value that the document becomes; only with `--reveal`.
     #[serde(skip_serializing_if = "Option::is_none")]
     expected: Option<Value>,
-    /// What is there; only with `--reveal`.
+    /// The value that is there; only with `--reveal`.
     #[serde(skip_serializing_if = "Option::is_none")]
     found: Option<Value>,
 }

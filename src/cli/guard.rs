@@ -35,7 +35,7 @@ pub(crate) enum Guard {
 /// Install the guard.
 #[derive(Debug, Args)]
 pub(crate) struct Install {
-    /// What happens to a write of somebody else.
+    /// The reaction to a write of somebody else.
     #[arg(long, value_enum, default_value_t)]
     mode: Mode,
     /// Print the statements, and change nothing.
@@ -65,7 +65,7 @@ pub(crate) struct Status {
     json: bool,
 }
 
-/// What the guard does with a write of somebody else.
+/// The guard's reaction to a write of somebody else.
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
 enum Mode {
     /// Let it pass, record it and compare what it touched.

@@ -77,7 +77,7 @@ const UNDECIDED: &str = "undecided";
 pub(crate) struct Chunk<'a> {
     /// Its phase.
     pub(crate) phase: &'a str,
-    /// What it begins behind; `None`: the beginning of the phase.
+    /// The key behind which it begins; `None`: the beginning of the phase.
     pub(crate) after: Option<&'a [u8]>,
     /// Its end, inclusive; `None`: the end of the phase.
     pub(crate) until: Option<&'a [u8]>,

@@ -70,7 +70,7 @@ impl Kind {
     }
 }
 
-/// What a finding is about.
+/// The subject of a finding.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Subject {
     /// A document.
@@ -97,7 +97,7 @@ impl Subject {
 /// A difference, as it was judged.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Found {
-    /// What differs.
+    /// The columns that differ.
     pub subject: Subject,
     /// How.
     pub kind: Kind,
@@ -147,7 +147,7 @@ pub struct Scope<'a> {
     pub tables: &'a [String],
 }
 
-/// What [`record`] did.
+/// The outcome of [`record`].
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Recorded {
     /// Findings that were not open before.
@@ -262,7 +262,7 @@ fn subject(row: &Row, at: usize, act: &str) -> Result<Subject, Error> {
     }
 }
 
-/// What ended a finding.
+/// The cause that ended a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Cause {
@@ -320,9 +320,9 @@ impl Cause {
 pub struct Ended {
     /// Its number.
     pub id: i64,
-    /// What it was about.
+    /// Its subject.
     pub subject: Subject,
-    /// What ended it.
+    /// The cause that ended it.
     pub cause: Cause,
 }
 
@@ -446,7 +446,7 @@ pub struct Finding {
     pub collection_id: i32,
     /// Its collection.
     pub collection: String,
-    /// What was found.
+    /// The difference.
     pub found: Found,
     /// When it was found, in milliseconds since 1970.
     pub found_ms: i64,

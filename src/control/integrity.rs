@@ -1,4 +1,4 @@
-//! What is known of the foreign keys of the mapped tables: the look under way, the last complete one, and rows without their parent.
+//! The state of the foreign keys of the mapped tables: the look under way, the last complete one, and rows without their parent.
 
 use std::time::Duration;
 

@@ -38,7 +38,7 @@ pub(crate) struct RoleReport {
     /// Why it stalls or has halted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) reason: Option<String>,
-    /// Of the source's leader: what it knows of the source.
+    /// The facts about the source; only its leader knows them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) facts: Option<Led>,
 }

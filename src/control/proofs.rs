@@ -34,7 +34,7 @@ pub(crate) struct Planned {
 
 /// The reason of a void proof whose mapping is another one than before.
 const OTHER_PLAN: &str = "the mapping or the target has changed: the rows would be others now";
-/// What dropping the pass under way resets.
+/// The columns that dropping the pass under way resets.
 const NO_PASS: &str =
     "began_at = NULL, oldest_t = NULL, oldest_i = NULL, phase = NULL, after = NULL, place = 0, documents = 0";
 

@@ -12,7 +12,7 @@ use crate::{
     sink::checkpoint,
 };
 
-/// What is proven of a collection, as `driftless.proof` has it.
+/// The proof of a collection, as `driftless.proof` has it.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct ProofRow {
     /// The collection.
@@ -81,7 +81,7 @@ pub(crate) struct ForeignWrite {
     pub(crate) relation: String,
     /// Statements.
     pub(crate) statements: u64,
-    /// What the first of them did.
+    /// The operation of the first of them.
     pub(crate) operation: String,
     /// Who ran it.
     pub(crate) who: String,

@@ -24,7 +24,7 @@ struct Watermark {
     complete: bool,
 }
 
-/// What is still to come.
+/// The changes that are still to come.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Waits {
     /// Nothing.

@@ -26,11 +26,11 @@ pub struct Status {
     pub positions: Vec<PartitionStatus>,
     /// Open and parked dead letters.
     pub dead_letters: Vec<Letters>,
-    /// What is proven of each collection.
+    /// The proof of each collection.
     pub(crate) proofs: Vec<ProofRow>,
     /// Open findings by collection and kind.
     pub(crate) findings: Vec<findings::Count>,
-    /// What others wrote and is not compared again yet.
+    /// The writes of others that are not compared again yet.
     pub(crate) foreign_writes: Vec<ForeignWrite>,
     /// The tables for which a guard was asked for.
     pub(crate) guarded: BTreeMap<TableName, Guarded>,

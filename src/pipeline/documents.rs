@@ -44,7 +44,7 @@ impl Comparison {
         self.both.tables(collection)
     }
 
-    /// What findings of a collection belong to; `tables` are those of [`Self::tables`].
+    /// The scope of a collection's findings; `tables` are those of [`Self::tables`].
     pub(crate) fn scope<'a>(&'a self, collection: usize, tables: &'a [String]) -> Scope<'a> {
         self.both.findings(collection, tables)
     }

@@ -18,7 +18,7 @@ use crate::{
     reconcile::facts::{CollectionFacts, Facts, Findings, Guard, Proven},
 };
 
-/// What of a collection's plan decides which facts concern it.
+/// The part of a collection's plan that decides which facts concern it.
 #[derive(Clone, Debug)]
 pub(crate) struct PlanFacts {
     /// A proof under another digest does not count.

@@ -49,7 +49,7 @@ pub(super) struct GuardWatch {
     pub(super) delta: DeltaHandle,
 }
 
-/// What the task remembers between two looks.
+/// The state that the task keeps between two looks.
 #[derive(Default)]
 struct Memory {
     states: Vec<GuardState>,

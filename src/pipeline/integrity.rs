@@ -42,7 +42,7 @@ const MAX_CANDIDATES_WAIT: Duration = Duration::from_secs(5);
 /// Interval between two looks at the watermarks.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
-/// What a look needs: a session that reads, the plan, and the topics of its collections.
+/// The means of a look: a session that reads, the plan, and the topics of its collections.
 pub(crate) struct Looking<'a> {
     pub(crate) session: &'a Session,
     pub(crate) prepared: &'a Prepared,
@@ -74,7 +74,7 @@ impl Look {
     }
 }
 
-/// What came of a step.
+/// The outcome of a step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     /// Progress was made and can be recorded.
@@ -173,7 +173,7 @@ impl Look {
     }
 }
 
-/// What a look waits for, in words.
+/// The reason why a look waits, in words.
 pub(crate) fn in_words(waits: &Waits) -> String {
     match waits {
         Waits::Done => String::new(),

@@ -91,7 +91,7 @@ impl Comparison {
         Ok(Self { both, session, watch, bounds })
     }
 
-    /// Lists more findings in its reports, or fewer. A stored result stays within [`Bounds::FINDINGS`].
+    /// Lists more findings in its reports, or fewer.
     #[must_use]
     pub(crate) fn with_findings(mut self, findings: usize) -> Self {
         self.bounds.findings = findings;
@@ -182,7 +182,7 @@ impl Comparison {
 pub(crate) struct Count {
     /// The collection.
     pub(crate) collection: String,
-    /// What was counted.
+    /// The thing that was counted.
     pub(crate) what: String,
     /// The number.
     pub(crate) count: u64,

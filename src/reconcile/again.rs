@@ -1,6 +1,6 @@
 //! Judges documents by `_id`: those that were repaired, and those that an operator asks about.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use bson::raw::RawDocumentBuf;
 use tokio::time::{Instant, interval};
@@ -11,14 +11,14 @@ use super::{
     bounds::Bounds,
     examine::{Examined, Examiner, POLL_INTERVAL},
     judgement::Judgement,
-    read::{Piece, PieceReader},
+    read::PieceReader,
     sides::{SourceSide, TargetSide},
 };
 use crate::{
     control::findings::Found,
     mapping::CollectionPlan,
     model::{ClusterTime, Key},
-    source::{self, ReadTime},
+    source::ReadTime,
     target::{DocumentId, Entry},
 };
 
@@ -72,15 +72,10 @@ pub(crate) async fn judge<S: SourceSide, T: TargetSide>(
         poll.tick().await;
         let ids: Vec<RawDocumentBuf> = waiting.iter().filter_map(|document| document.id.clone()).collect();
         let mut rest = &ids[..];
-        while let Some(Piece { asked, documents, read_at }) = pieces.next_of(&mut rest, ReadTime::NOW).await? {
-            let held = documents.iter().filter_map(|document| Key::from_id(&source::id_of(document)?));
-            let held: HashSet<Key> = held.collect();
-            let asked = asked.iter().filter_map(|id| Some(DocumentId { key: Key::from_id(id)?, id: Some(id.clone()) }));
-            let gone = asked.filter(|document| !held.contains(&document.key)).collect();
-            let mut examined = examiner.present(&documents, read_at).await?;
-            examined.extend(examiner.absent(gone, read_at).await?);
+        while let Some(piece) = pieces.next_of(&mut rest, ReadTime::NOW).await? {
+            let examined = examiner.piece(&piece).await?;
             let (undecided, decided): (Vec<_>, Vec<_>) = examined.into_iter().partition(Examined::is_undecided);
-            judged.extend(decided.into_iter().map(|examined| of(examined, read_at)));
+            judged.extend(decided.into_iter().map(|examined| of(examined, piece.read_at)));
             let undecided = undecided.into_iter().map(|examined| examined.document).collect();
             let back = examiner.back(&mut pieces, undecided).await?;
             judged.extend(back.into_iter().map(|Back { examined, as_of, .. }| of(examined, as_of)));

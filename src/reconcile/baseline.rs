@@ -26,7 +26,7 @@ use super::{
     bounds::Bounds,
     examine::{Examined, Examiner, POLL_INTERVAL},
     judgement::Judgement,
-    read::{Piece, PieceReader},
+    read::PieceReader,
     sides::{SourceSide, TargetSide},
 };
 use crate::{
@@ -359,14 +359,8 @@ impl<'a, S: SourceSide, T: TargetSide> Baseline<'a, S, T> {
         again.undecided.extend(unknown);
         let ids: Vec<_> = known.into_iter().filter_map(|document| document.id).collect();
         let mut rest = &ids[..];
-        while let Some(Piece { asked, documents, read_at }) = self.singles.next_of(&mut rest, ReadTime::At(at)).await? {
-            let held: HashSet<Key> =
-                documents.iter().filter_map(|document| Key::from_id(&source::id_of(document)?)).collect();
-            let asked = asked.iter().filter_map(|id| Some(DocumentId { key: Key::from_id(id)?, id: Some(id.clone()) }));
-            let gone = asked.filter(|document| !held.contains(&document.key)).collect();
-            let examiner = self.examiner();
-            again.take(examiner.present(&documents, read_at).await?, read_at);
-            again.take(examiner.absent(gone, read_at).await?, read_at);
+        while let Some(piece) = self.singles.next_of(&mut rest, ReadTime::At(at)).await? {
+            again.take(self.examiner().piece(&piece).await?, piece.read_at);
         }
         Ok(())
     }

@@ -26,7 +26,7 @@ pub(crate) struct Bounds {
     pub(crate) baseline_max_age: Duration,
     /// How stale the target may be.
     pub(crate) max_staleness: Duration,
-    /// What only the gate asks for.
+    /// The bounds that only the gate asks for.
     pub(crate) gate: Option<GateBounds>,
 }
 
@@ -52,7 +52,7 @@ impl Bounds {
     }
 }
 
-/// What a blocker is about.
+/// The subject of a blocker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Kind {
@@ -102,7 +102,7 @@ impl Kind {
 pub(crate) struct Blocker {
     /// The collection; `None` if it concerns all of them.
     pub(crate) collection: Option<String>,
-    /// What it is about.
+    /// Its subject.
     pub(crate) kind: Kind,
     /// The reason.
     pub(crate) what: String,

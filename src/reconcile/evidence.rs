@@ -23,7 +23,7 @@ const FORMAT: u32 = 1;
 /// The key of the digest.
 const DIGEST: &str = "digest";
 
-/// What a file of evidence says.
+/// The content of a file of evidence.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Evidence {
@@ -79,7 +79,7 @@ pub(crate) struct BoundsRecord {
     pub(crate) oplog_margin_ms: u64,
 }
 
-/// What was known of a collection.
+/// The facts about a collection.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct CollectionEvidence {
@@ -175,7 +175,7 @@ impl From<&Bounds> for BoundsRecord {
 }
 
 impl CollectionEvidence {
-    /// What the facts say, with the chunks of the last complete baseline.
+    /// Puts the facts together with the chunks of the last complete baseline.
     pub(crate) fn new(facts: &CollectionFacts, chunks: Vec<Chunk>) -> Self {
         let proven = &facts.proven;
         let findings = facts.findings.by_kind().into_iter().map(|(kind, count)| (kind.to_owned(), count));
@@ -334,7 +334,7 @@ impl CollectionEvidence {
         faults
     }
 
-    /// What keeps a collection of a unit that is said to be ready.
+    /// Lists what keeps a collection of a unit that is said to be ready.
     fn not_ready(&self) -> Vec<String> {
         let open: u64 = self.findings.values().sum();
         let against = [

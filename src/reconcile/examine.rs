@@ -5,7 +5,7 @@
 //! ```
 //! If the watermark does not cover T within the bound, the documents are judged anyway, and are undecided.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use bson::raw::{RawDocument, RawDocumentBuf};
 use tokio::time::{Instant, interval};
@@ -13,6 +13,7 @@ use tokio::time::{Instant, interval};
 use super::{
     Error,
     judgement::{Judgement, RowState, judge_absent, judge_present},
+    read::Piece,
     sides::TargetSide,
 };
 use crate::{
@@ -115,6 +116,18 @@ impl<T: TargetSide> Examiner<'_, T> {
             Examined { document, judgement, entry, letter: letter.map(|letter| letter.id), refused }
         });
         Ok(examined.collect())
+    }
+
+    /// Judges documents that were read by `_id`, whether they exist or not.
+    pub(super) async fn piece(&self, piece: &Piece<'_>) -> Result<Vec<Examined>, Error> {
+        let Piece { asked, documents, read_at } = piece;
+        let held = documents.iter().filter_map(|document| Key::from_id(&source::id_of(document)?));
+        let held: HashSet<Key> = held.collect();
+        let asked = asked.iter().filter_map(|id| Some(DocumentId { key: Key::from_id(id)?, id: Some(id.clone()) }));
+        let gone = asked.filter(|document| !held.contains(&document.key)).collect();
+        let mut examined = self.present(documents, *read_at).await?;
+        examined.extend(self.absent(gone, *read_at).await?);
+        Ok(examined)
     }
 
     /// Judges documents that the source did not hold at `read_at`.

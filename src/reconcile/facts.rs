@@ -36,12 +36,12 @@ pub(crate) struct CollectionFacts {
     pub(crate) dead_letters: u64,
     /// Parked documents.
     pub(crate) parked: u64,
-    /// What is proven under the present plan.
+    /// The proof under the present plan.
     #[serde(flatten)]
     pub(crate) proven: Proven,
     /// Open findings.
     pub(crate) findings: Findings,
-    /// What others wrote into its tables and is not compared again yet.
+    /// The writes of others into its tables that are not compared again yet.
     pub(crate) foreign_writes: Vec<ForeignWrite>,
     /// Whether others could have written its tables unseen.
     pub(crate) guard: Guard,
@@ -49,7 +49,7 @@ pub(crate) struct CollectionFacts {
     pub(crate) references: Vec<Reference>,
 }
 
-/// What is proven of a collection under the present plan; empty where nothing is.
+/// The proof of a collection under the present plan; empty where nothing is.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub(crate) struct Proven {
     /// Digest of the plan, in hex; `None` until the plan is known.
@@ -180,7 +180,7 @@ impl Guard {
 }
 
 impl Proven {
-    /// What a row of `driftless.proof` says under this plan.
+    /// Reads a row of `driftless.proof` under this plan.
     pub(crate) fn of(row: Option<&ProofRow>, plan: Option<&[u8; 16]>) -> Self {
         let known = Self { plan: plan.map(hex::encode), ..Self::default() };
         let (Some(row), Some(plan)) = (row, plan) else { return known };

@@ -1,6 +1,6 @@
 //! A comparison of a whole collection on demand: one walk, now, that survives a server that is away for a while.
 //!
-//! What it finds is recorded as the reconciler's findings are, and what it judges equal ends them. Memory: that of a walk, and at
+//! Its findings are recorded as the reconciler's are, and documents that it judges equal end theirs. Memory: that of a walk, and at
 //! most [`MAX_UNDECIDED`] documents and as many findings as are listed.
 
 use std::time::Duration;

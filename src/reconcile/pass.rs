@@ -17,10 +17,11 @@ use tokio::time::{Instant, interval};
 
 use super::{
     Error,
+    baseline::no_such_collection,
     bounds::Bounds,
     examine::{Examined, Examiner, POLL_INTERVAL},
     proof::Proof,
-    read::{Piece, PieceReader},
+    read::PieceReader,
     report::{ExtraRows, Report},
     sides::{SourceSide, TargetSide},
     tally::Tally,
@@ -28,7 +29,7 @@ use super::{
 use crate::{
     mapping::CollectionPlan,
     model::{ClusterTime, Key},
-    source::{self, ReadTime},
+    source::ReadTime,
     target::{DocumentId, RowSearch},
 };
 
@@ -42,7 +43,8 @@ struct Pass<'a, S, T> {
     tally: Tally,
 }
 
-/// Compares up to `size` random documents of each side, or everything if the source has no more; returns `None` while its snapshot is not applied, because then a missing row proves nothing.
+/// Compares up to `size` random documents of each side, or everything if the source has no more. Returns `None` while the snapshot
+/// is not applied, because then a missing row proves nothing.
 ///
 /// # Errors
 /// [`Error::Source`] and [`Error::Target`], by the class of their cause. Nothing was changed.
@@ -121,15 +123,9 @@ impl<S: SourceSide, T: TargetSide> Pass<'_, S, T> {
     /// Examines documents by `_id`, whether they still exist or not.
     async fn by_ids(&mut self, ids: &[RawDocumentBuf]) -> Result<(), Error> {
         let mut rest = ids;
-        while let Some(Piece { asked, documents, read_at }) = self.pieces.next_of(&mut rest, ReadTime::NOW).await? {
-            let held = documents.iter().filter_map(|document| Key::from_id(&source::id_of(document)?));
-            let held: HashSet<Key> = held.collect();
-            let asked = asked.iter().filter_map(|id| Some(DocumentId { key: Key::from_id(id)?, id: Some(id.clone()) }));
-            let gone = asked.filter(|document| !held.contains(&document.key)).collect();
-            let examined = self.examiner.present(&documents, read_at).await?;
-            self.tally.take(read_at, examined);
-            let examined = self.examiner.absent(gone, read_at).await?;
-            self.tally.take(read_at, examined);
+        while let Some(piece) = self.pieces.next_of(&mut rest, ReadTime::NOW).await? {
+            let examined = self.examiner.piece(&piece).await?;
+            self.tally.take(piece.read_at, examined);
         }
         Ok(())
     }
@@ -161,12 +157,8 @@ impl<S: SourceSide, T: TargetSide> Pass<'_, S, T> {
         }
     }
 
-    /// Returns whether nothing was compared because the source has no collection of that name and, as far as is known, never had
-    /// one. A mistyped name looks like that.
+    /// Returns whether nothing was compared because the source has no such collection.
     async fn no_such_collection(&self) -> Result<bool, Error> {
-        if !self.tally.is_empty() || self.plan.may_be_empty || self.source.exists().await? {
-            return Ok(false);
-        }
-        Ok(!self.target.knows_any().await?)
+        Ok(self.tally.is_empty() && no_such_collection(self.source, self.target, self.plan).await?)
     }
 }

@@ -81,7 +81,7 @@ pub(crate) struct PassesTask {
     lanes: Vec<Lane>,
 }
 
-/// What this process knows of a collection.
+/// The state of a collection in this process.
 #[derive(Default)]
 struct Lane {
     /// It has no turn before; `None`: at once.

@@ -44,7 +44,7 @@ pub(super) struct Pending {
     bytes: usize,
 }
 
-/// What became of a judgement.
+/// The outcome of a judgement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fate {
     /// The key no longer waits; `stored` says whether it was stored.

@@ -6,7 +6,7 @@ use serde::Serialize;
 /// The result of a pass over one collection.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Proof {
-    /// Start of the pass, before its first read; by PostgreSQL's clock if the result is stored.
+    /// Start of the pass, before its first read, by this machine's clock.
     pub at: Timestamp,
     /// Whether every document of both sides was compared, not only a sample.
     pub full: bool,

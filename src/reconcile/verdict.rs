@@ -38,7 +38,7 @@ impl Verdict {
     }
 }
 
-/// What is said of a collection that the source does not have.
+/// The blocker of a collection that the source does not have.
 pub(crate) const NO_SUCH_COLLECTION: &str = "the source has no such collection: correct its name, or set `may_be_empty = true` in \
      the mapping if that is meant";
 

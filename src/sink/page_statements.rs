@@ -15,7 +15,7 @@ use crate::{
 /// The statements that look at one table.
 #[derive(Clone, Debug)]
 pub(crate) enum PageStatements {
-    /// Of a table whose rows hold the document's id.
+    /// The statement for a table whose rows hold the document's id.
     ById {
         /// Position, end, limit, whether all rows are named, seed. Gives the number of rows; for each that is looked for, its hash;
         /// for each that is named, and the last, its key as texts.
@@ -23,8 +23,9 @@ pub(crate) enum PageStatements {
         /// Seed, then ids of documents as array; gives the hash of each, NULL where no row can have the id.
         hashes: String,
     },
-    /// Of a table whose rows are remembered in the owner table: position, limit, relation, collection. Gives the number of rows,
-    /// whether the row has an owner, its key as texts, and the document of that collection that owns it and is not live.
+    /// The statement for a table whose rows are remembered in the owner table: position, limit, relation, collection. Gives the
+    /// number of rows, whether the row has an owner, its key as texts, and the document of that collection that owns it and is not
+    /// live.
     Remembered(String),
 }
 

@@ -110,7 +110,7 @@ proptest! {
     }
 }
 
-/// What the sink does with the versions of a batch: the ledger's part of applying it, in memory.
+/// Applies the versions of a batch as the sink does: the ledger's part of applying it, in memory.
 fn apply(ledger: &mut BTreeMap<Key, Version>, batch: &Batch) {
     for reset in &batch.resets {
         let entry = ledger.get_mut(&reset.key).filter(|version| **version == reset.replaced);

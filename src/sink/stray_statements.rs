@@ -16,7 +16,7 @@ pub(crate) struct StrayStatements {
     pub(crate) explained: Option<String>,
     /// Keys as a JSON array; gives the places, from 1, of rows that exist.
     pub(crate) present: String,
-    /// What removes the rows below one of a root table, the deepest first.
+    /// Removes the rows below one of a root table, the deepest first.
     pub(crate) children: Vec<StrayChildren>,
     /// A key, and a relation if rows are remembered; removes the row, unless a document owns it, and gives the texts of all columns.
     pub(crate) remove: String,

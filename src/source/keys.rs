@@ -45,7 +45,7 @@ pub(crate) struct Replaced {
     pub(crate) collection: String,
     /// When that happened.
     pub(crate) time: ClusterTime,
-    /// What has happened.
+    /// The event.
     pub(crate) because: String,
 }
 

@@ -48,7 +48,7 @@ pub struct ExtraRow {
     pub row_key: serde_json::Value,
 }
 
-/// What one page has shown.
+/// The findings of one page.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RowsPage {
     /// Rows that were looked at.
@@ -97,7 +97,7 @@ struct Segment {
     unknown: bool,
 }
 
-/// What is done with a segment next, and behind what.
+/// The next step with a segment, and the key behind which it goes on.
 #[derive(Clone, Debug, Default, PartialEq)]
 enum Stage {
     #[default]
@@ -106,7 +106,7 @@ enum Stage {
     Names(Option<Vec<String>>),
 }
 
-/// What the ledger says of a row.
+/// The ledger's word on a row.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Said {
     Nothing,

@@ -46,7 +46,7 @@ fn nobody(number: i64) -> String {
     format!("nobody-{number}")
 }
 
-/// What happens to the documents of a block before their rows are damaged.
+/// The change to the documents of a block before their rows are damaged.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Before {
     /// Nothing.
@@ -262,7 +262,7 @@ fn order(number: i64) -> Document {
 /// Findings by subject: `_id` of the document or primary key of the row, with kind and columns.
 type Findings = BTreeMap<String, (String, BTreeSet<String>)>;
 
-/// What the damages of the table, and rows without a document, must be found as.
+/// Returns the findings that the damages of the table, and rows without a document, must give.
 fn expected(plan: &Plan) -> Findings {
     let mut findings = Findings::new();
     for (block, damage) in DAMAGES.iter().enumerate() {

@@ -9,7 +9,7 @@ use crate::support::{
     oracle::root_id,
 };
 
-/// What ends the finding of a document whose name was changed by hand.
+/// The cause that ends the finding of a document whose name was changed by hand.
 #[derive(Clone, Copy)]
 enum End {
     /// The source changes it.

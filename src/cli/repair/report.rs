@@ -1,4 +1,4 @@
-//! What a repair has planned and done, as it is printed. It names `_id`s, primary keys, tables and columns, and no values.
+//! The plan and the outcome of a repair, as they are printed. It names `_id`s, primary keys, tables and columns, and no values.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,11 +20,11 @@ use crate::{
 /// Findings that stayed open which the text report names; the JSON names all of them.
 const MAX_NAMED: usize = 20;
 
-/// What a repair has planned and done.
+/// The plan and the outcome of a repair.
 #[derive(Default, Serialize)]
 pub(super) struct Report {
     pub(super) dry_run: bool,
-    /// What is to be repaired.
+    /// The differences that are to be repaired.
     pub(super) planned: Vec<Planned>,
     /// Collections with too many findings to be chance.
     pub(super) systematic: Vec<Systematic>,

@@ -12,7 +12,7 @@ use crate::{
 
 /// So few findings are not systematic, however small the collection is.
 const FEW: u64 = 20;
-/// What this part of the findings shares, they have in common.
+/// A trait that this part of the findings shares is common to them.
 const MOST: f64 = 0.9;
 
 /// Findings of one collection that are too many to be chance, and what they have in common.
@@ -24,7 +24,7 @@ pub(super) struct Systematic {
     pub(super) findings: u64,
     /// About how many documents the source has.
     pub(super) documents: u64,
-    /// What most of them share.
+    /// The traits that most of them share.
     pub(super) common: Vec<Common>,
     /// Cluster times of the first and the last of the changes that are applied for them.
     pub(super) changed: Option<(ClusterTime, ClusterTime)>,

@@ -162,7 +162,7 @@ pub(crate) async fn judge_voided(session: &Session, relation: &str, collections:
     Ok(())
 }
 
-/// Of these collections those whose proof began before the guard of one of their tables held; `since` is parallel to them, in
+/// Returns those of the collections whose proof began before the guard of one of their tables held; `since` is parallel to them, in
 /// microseconds since 1970.
 ///
 /// # Errors

@@ -19,7 +19,7 @@ pub struct Changed {
     pub relation: String,
     /// The statements that were executed, or would be.
     pub sql: Vec<String>,
-    /// What failed; nothing of this table was changed.
+    /// The error; nothing of this table was changed.
     pub problem: Option<String>,
 }
 

@@ -8,7 +8,7 @@
 //! Each table has three triggers, and so has each partition: a write straight into a partition fires none of its parent's. The
 //! row trigger is the exception, because PostgreSQL copies it to every partition, those that are created later included.
 //!
-//! What the guard cannot see: writes of a superuser in replica mode, a subscription of PostgreSQL's own replication (which is in
+//! The guard cannot see writes of a superuser in replica mode, a subscription of PostgreSQL's own replication (which is in
 //! replica mode too), and triggers `ENABLE ALWAYS` that the sink's writes fire in replica mode. The baseline finds those. A trigger
 //! that is disabled and enabled again between two looks is noticed, because its row in the catalog is another version then.
 //!
@@ -36,7 +36,7 @@ use crate::mapping::{
     target::{Catalog, TableName},
 };
 
-/// What the guard does with a write of somebody else.
+/// The guard's reaction to a write of somebody else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {

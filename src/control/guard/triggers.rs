@@ -64,7 +64,7 @@ pub(super) struct Looked {
     pub(super) place: usize,
     /// The table as the guard's rows name it.
     pub(super) relation: String,
-    /// What is wrong with its triggers, in words.
+    /// The fault of its triggers, in words.
     pub(super) broken: Vec<String>,
     /// The statements that put it right.
     pub(super) repair: Vec<String>,
@@ -205,7 +205,7 @@ pub struct GuardState {
     /// Its place among the mapped tables.
     #[serde(skip)]
     pub(crate) place: usize,
-    /// What it does; `None` where no guard was installed.
+    /// Its mode; `None` where no guard was installed.
     pub mode: Option<Mode>,
     /// Since when it has held without a break; `None` where it does not hold.
     pub since: Option<Timestamp>,
@@ -222,7 +222,7 @@ impl GuardState {
     }
 }
 
-/// What a row of `driftless.guard` says.
+/// A row of `driftless.guard`.
 struct Recorded {
     mode: Mode,
     since: Option<Timestamp>,

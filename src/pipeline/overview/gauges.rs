@@ -11,7 +11,7 @@ use crate::{
     reconcile::facts::CollectionFacts,
 };
 
-/// What has been exported.
+/// The series that have been exported.
 pub(super) struct Gauges {
     /// Pairs of collection and reason; they are set to 0 when their letters are gone.
     letters: BTreeSet<(String, String)>,

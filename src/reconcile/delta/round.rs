@@ -13,7 +13,7 @@ use super::super::{
     back::Back,
     both::Both,
     examine::Examiner,
-    read::{Piece, PieceReader},
+    read::PieceReader,
     sides::{SourceSide, TargetSide},
 };
 use crate::{
@@ -49,7 +49,7 @@ impl Sessions {
     }
 }
 
-/// What a round has found.
+/// The outcome of a round.
 #[derive(Debug)]
 pub(in super::super) struct Judged {
     /// Every document that was to be judged, each once.
@@ -131,7 +131,7 @@ async fn forwards<S: SourceSide, T: TargetSide>(
     let ids: Vec<_> = known.iter().filter_map(|document| document.id.clone()).collect();
     let mut rest = &ids[..];
     loop {
-        let Piece { asked, documents, read_at } = match pieces.next_of(&mut rest, ReadTime::At(at)).await {
+        let piece = match pieces.next_of(&mut rest, ReadTime::At(at)).await {
             Ok(Some(piece)) => piece,
             Ok(None) => break,
             Err(Error::Source(source::Error::SnapshotTooOld { .. })) => {
@@ -140,13 +140,8 @@ async fn forwards<S: SourceSide, T: TargetSide>(
             }
             Err(error) => return Err(error),
         };
-        let held: HashSet<Key> =
-            documents.iter().filter_map(|document| Key::from_id(&source::id_of(document)?)).collect();
-        let asked = asked.iter().filter_map(|id| Some(DocumentId { key: Key::from_id(id)?, id: Some(id.clone()) }));
-        let gone = asked.filter(|document| !held.contains(&document.key)).collect();
-        let mut examined = examiner.present(&documents, read_at).await?;
-        examined.extend(examiner.absent(gone, read_at).await?);
-        for examined in examined {
+        let read_at = piece.read_at;
+        for examined in examiner.piece(&piece).await? {
             if examined.is_undecided() {
                 outcome.undecided.push(examined.document);
             } else {
