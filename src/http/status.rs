@@ -1,79 +1,25 @@
-//! Health, metrics and status over HTTP. Reads the reports of the roles; decides nothing and changes nothing.
+//! What the daemon is doing: readiness, metrics, status, and whether reads may be cut over.
 
-use std::{collections::BTreeMap, io};
+use std::collections::BTreeMap;
 
-use axum::{Json, Router, extract::State, http::StatusCode, routing::get};
+use axum::{Json, extract::State, http::StatusCode};
 use jiff::Timestamp;
-use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Serialize;
-use thiserror::Error;
-use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
 
+use super::Page;
 use crate::{
     control::status::PartitionStatus,
     metrics as names,
-    pipeline::Overview,
     reconcile::{
         facts::CollectionFacts,
         gate::Gate,
         verdict::{Judged, Verdict},
     },
-    retry::{Class, Classify},
-    status::{Phase, ProcessStatus, Status},
+    status::{Phase, ProcessStatus},
 };
 
-/// The sources of the pages.
-#[derive(Clone)]
-pub(crate) struct Page {
-    /// Renders the metrics.
-    pub(crate) recorder: PrometheusHandle,
-    /// The state of this process.
-    pub(crate) status: Status,
-    /// The state that all processes share.
-    pub(crate) overview: Overview,
-}
-
-/// The HTTP server failed.
-#[derive(Debug, Error)]
-#[error("serve HTTP")]
-pub(crate) struct Error(#[from] io::Error);
-
-impl Classify for Error {
-    fn class(&self) -> Class {
-        Class::Halt
-    }
-}
-
-/// Serves until cancelled.
-///
-/// # Errors
-/// Fails when the listener fails.
-pub(crate) async fn serve(listener: TcpListener, page: Page, cancel: CancellationToken) -> Result<(), Error> {
-    let upkeep = page.recorder.clone();
-    let tidy = async move {
-        let mut beat = tokio::time::interval(std::time::Duration::from_secs(5));
-        loop {
-            beat.tick().await;
-            upkeep.run_upkeep();
-        }
-    };
-    let routes = Router::new()
-        .route("/livez", get(async || "ok\n"))
-        .route("/readyz", get(ready))
-        .route("/metrics", get(render))
-        .route("/api/v1/status", get(status))
-        .route("/api/v1/cutover", get(cutover))
-        .with_state(page);
-    let serving = axum::serve(listener, routes).with_graceful_shutdown(cancel.cancelled_owned());
-    tokio::select! {
-        served = serving.into_future() => Ok(served?),
-        () = tidy => Ok(()),
-    }
-}
-
 /// Answers ready when every role runs or is on standby. Lag does not count: restarting a slow process would make it slower.
-async fn ready(State(page): State<Page>) -> (StatusCode, String) {
+pub(super) async fn ready(State(page): State<Page>) -> (StatusCode, String) {
     let process = page.status.read();
     let waiting: Vec<String> = process
         .roles
@@ -88,7 +34,7 @@ async fn ready(State(page): State<Page>) -> (StatusCode, String) {
     }
 }
 
-async fn render(State(page): State<Page>) -> String {
+pub(super) async fn render(State(page): State<Page>) -> String {
     // The verdict is judged at each request, because a proof expires by itself.
     if let Some(judged) = page.overview.judge(&page.status) {
         for verdict in Verdict::ALL {
@@ -103,7 +49,7 @@ async fn render(State(page): State<Page>) -> String {
 }
 
 #[derive(Serialize)]
-struct StatusPage {
+pub(super) struct StatusPage {
     version: &'static str,
     now: Timestamp,
     #[serde(flatten)]
@@ -116,7 +62,7 @@ struct StatusPage {
     cutover: BTreeMap<String, bool>,
 }
 
-async fn status(State(page): State<Page>) -> Json<StatusPage> {
+pub(super) async fn status(State(page): State<Page>) -> Json<StatusPage> {
     let judged = page.overview.judge(&page.status).unwrap_or_else(|| Judged {
         verdict: Verdict::Unknown,
         verified: None,
@@ -137,7 +83,7 @@ async fn status(State(page): State<Page>) -> Json<StatusPage> {
 }
 
 /// Answers whether the reads of each unit may be cut over, as `driftless cutover check --json` does.
-async fn cutover(State(page): State<Page>) -> Result<Json<Vec<Gate>>, (StatusCode, String)> {
+pub(super) async fn cutover(State(page): State<Page>) -> Result<Json<Vec<Gate>>, (StatusCode, String)> {
     let gates = page.overview.gates(&page.status).map(Json);
     gates.ok_or_else(|| (StatusCode::SERVICE_UNAVAILABLE, format!("{NEITHER}\n")))
 }
