@@ -4,12 +4,15 @@
 //! bound every delay, queue and batch of the daemon. Secrets come from files or the environment and print as `***`.
 
 mod load;
+mod reads;
 
 use std::{fmt, path::PathBuf, time::Duration};
 
 use bytesize::ByteSize;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer};
+
+pub(crate) use self::reads::{ALL, ReadsConfig, Unit};
 
 /// One fault of the configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,6 +85,9 @@ pub struct Config {
     /// Conditions that must hold before reads are cut over.
     #[serde(default)]
     pub(crate) cutover: CutoverConfig,
+    /// Where the application reads.
+    #[serde(default)]
+    pub(crate) reads: ReadsConfig,
     /// Bounds of repairs.
     #[serde(default)]
     pub repair: RepairConfig,

@@ -23,6 +23,7 @@ pub mod log;
 pub(crate) mod metrics;
 pub(crate) mod pipeline;
 pub mod postgres;
+pub(crate) mod reads;
 pub(crate) mod reconcile;
 pub mod retry;
 #[cfg(test)]

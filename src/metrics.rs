@@ -17,6 +17,16 @@ pub(crate) const RETRIES: &str = "driftless_retries_total";
 pub(crate) const VERDICT: &str = "driftless_verdict";
 /// `{unit}` May the reads of the unit be cut over? 1 or 0.
 pub(crate) const CUTOVER_READY: &str = "driftless_cutover_ready";
+/// `{unit}` Which percentage of keys does this process send to PostgreSQL for their reads?
+pub(crate) const READS_SHARE: &str = "driftless_reads_share_percent";
+/// `{unit}` Which percentage has an operator asked for?
+pub(crate) const READS_WISH: &str = "driftless_reads_wish_percent";
+/// `{unit}` Is the unit tripped? 1 or 0.
+pub(crate) const READS_TRIPPED: &str = "driftless_reads_tripped";
+/// `{unit}` How often has this process tripped the unit?
+pub(crate) const READS_TRIPS: &str = "driftless_reads_trips_total";
+/// Does this process know the state of the units? 1 or 0; without it all reads go to MongoDB.
+pub(crate) const READS_KNOWN: &str = "driftless_reads_known";
 
 /// Does this process lead the source? 1 or 0.
 pub(crate) const SOURCE_LEADER: &str = "driftless_source_leader";
@@ -112,6 +122,11 @@ pub(crate) fn describe() {
     describe_counter!(RETRIES, "Attempts that were repeated.");
     describe_gauge!(VERDICT, "The verdict: in_sync, drift or unknown.");
     describe_gauge!(CUTOVER_READY, "Whether nothing stands against cutting over the reads of a unit.");
+    describe_gauge!(READS_SHARE, "Percentage of the keys of a unit whose reads go to PostgreSQL.");
+    describe_gauge!(READS_WISH, "Percentage that an operator has asked for.");
+    describe_gauge!(READS_TRIPPED, "Whether a unit is tripped, so that all its reads go to MongoDB.");
+    describe_counter!(READS_TRIPS, "Units that this process has tripped because the proof broke.");
+    describe_gauge!(READS_KNOWN, "Whether this process knows the state of the units.");
     describe_gauge!(SOURCE_LEADER, "Whether this process leads the source.");
     describe_counter!(SOURCE_EVENTS, "Events read from the change stream.");
     describe_counter!(SOURCE_LOOKUPS, "Changed documents looked up.");

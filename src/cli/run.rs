@@ -12,6 +12,7 @@ use crate::{
     http,
     log::Watch,
     pipeline::{LogWatchRole, Overview, OverviewRole, ReconcilerRole, SinkRole, SourceRole},
+    reads::{self, Reads},
     status::{Phase, Role, Status},
     supervisor::{self, Supervisor},
     telemetry,
@@ -34,14 +35,18 @@ enum RoleArg {
     Sink,
     /// Compares both sides.
     Reconciler,
+    /// Answers where the application reads, as every process does, and needs nothing but PostgreSQL.
+    Reads,
 }
 
-impl From<RoleArg> for Role {
-    fn from(role: RoleArg) -> Self {
-        match role {
-            RoleArg::Source => Self::Source,
-            RoleArg::Sink => Self::Sink,
-            RoleArg::Reconciler => Self::Reconciler,
+impl RoleArg {
+    /// The role of the verdict; `None` for one that proves nothing.
+    fn role(self) -> Option<Role> {
+        match self {
+            Self::Source => Some(Role::Source),
+            Self::Sink => Some(Role::Sink),
+            Self::Reconciler => Some(Role::Reconciler),
+            Self::Reads => None,
         }
     }
 }
@@ -49,8 +54,10 @@ impl From<RoleArg> for Role {
 impl Run {
     pub(super) async fn execute(self, path: &Path) -> anyhow::Result<Exit> {
         let Some(setup) = Setup::load(path) else { return Ok(Exit::Faults) };
-        let roles =
-            if self.roles.is_empty() { Role::ALL.to_vec() } else { self.roles.into_iter().map(Role::from).collect() };
+        let roles: Vec<Role> = match &*self.roles {
+            [] => Role::ALL.to_vec(),
+            roles => roles.iter().filter_map(|role| role.role()).collect(),
+        };
         let collections = setup.collections();
         let Setup { config, mapping } = setup;
         let (config, mapping) = (Arc::new(config), Arc::new(mapping));
@@ -66,7 +73,14 @@ impl Run {
         let mut supervisor = Supervisor::new(cancel);
         let page = http::Page { recorder, status: status.clone(), overview: overview.clone() };
         supervisor.spawn("http", |cancel| http::serve(listener, page, cancel));
-        let names = collections.keys().cloned().collect();
+        let names: Vec<String> = collections.keys().cloned().collect();
+        let reads = Reads::new(&config, &names);
+        if let Some(path) = config.reads.file.clone() {
+            let file = reads::File::new(reads.clone(), path);
+            supervisor.spawn("file of reads", |cancel| endless(file.run(cancel)));
+        }
+        let watch = reads::Watch::new(&config, &reads, &overview, &status);
+        supervisor.spawn("reads", |cancel| endless(watch.run(cancel)));
         let looking = OverviewRole::new(&config, names, overview.clone(), &status, &roles);
         supervisor.spawn("overview", |cancel| endless(looking.run(cancel)));
         let users: Vec<Role> = roles.iter().copied().filter(|role| *role != Role::Reconciler).collect();

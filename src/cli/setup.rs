@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::Path};
 
 use super::{finding::Finding, print};
 use crate::{
-    config::Config,
+    config::{self, Config},
     mapping::{self, MappingFile},
     pipeline::identity::configured,
     postgres::{self, Postgres, Purpose, Session, identity},
@@ -31,16 +31,7 @@ impl Setup {
 
     /// Reads both files.
     pub(super) fn read(path: &Path) -> Result<Self, Vec<Finding>> {
-        let config = Config::load(path).map_err(|faults| {
-            faults
-                .into_iter()
-                .map(|fault| {
-                    let key = if fault.key.is_empty() { String::new() } else { format!("{}: ", fault.key) };
-                    let place = if fault.place.is_empty() { path.display().to_string() } else { fault.place };
-                    Finding { place, what: format!("{key}{}", fault.rule), hint: fault.hint }
-                })
-                .collect::<Vec<_>>()
-        })?;
+        let config = Self::config(path)?;
         let name = config.mapping.display().to_string();
         let text = std::fs::read_to_string(&config.mapping).map_err(|error| {
             vec![Finding {
@@ -51,7 +42,18 @@ impl Setup {
         })?;
         let mapping = MappingFile::parse(&text, &name)
             .map_err(|faults| faults.into_iter().map(Finding::from).collect::<Vec<_>>())?;
-        Ok(Self { config, mapping })
+        let setup = Self { config, mapping };
+        let unmapped = setup.config.reads.unmapped(&setup.names());
+        if unmapped.is_empty() {
+            Ok(setup)
+        } else {
+            Err(unmapped.into_iter().map(|fault| finding(path, fault)).collect())
+        }
+    }
+
+    /// Reads the configuration alone.
+    pub(super) fn config(path: &Path) -> Result<Config, Vec<Finding>> {
+        Config::load(path).map_err(|faults| faults.into_iter().map(|fault| finding(path, fault)).collect())
     }
 
     /// Opens a connection for a command that works on the state of the migration, after checking that this state belongs to the
@@ -70,6 +72,22 @@ impl Setup {
         let policies = self.mapping.collections();
         policies.map(|collection| (collection.name().to_owned(), policy(collection.on_drop()))).collect()
     }
+
+    /// Returns the names of the mapped collections.
+    pub(super) fn names(&self) -> Vec<String> {
+        self.collections().into_keys().collect()
+    }
+
+    /// Returns the units of reads.
+    pub(super) fn units(&self) -> Vec<config::Unit> {
+        self.config.reads.units(&self.names())
+    }
+}
+
+fn finding(path: &Path, fault: config::Fault) -> Finding {
+    let key = if fault.key.is_empty() { String::new() } else { format!("{}: ", fault.key) };
+    let place = if fault.place.is_empty() { path.display().to_string() } else { fault.place };
+    Finding { place, what: format!("{key}{}", fault.rule), hint: fault.hint }
 }
 
 fn policy(on_drop: mapping::OnDrop) -> OnDrop {

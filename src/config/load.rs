@@ -87,6 +87,7 @@ impl Config {
             config.log.client_secrets_file.as_mut(),
             config.sink.url_file.as_mut(),
             config.sink.ca_file.as_mut(),
+            config.reads.file.as_mut(),
         ]
         .into_iter()
         .flatten()
@@ -161,6 +162,7 @@ impl Config {
             "must not exceed `retry.max`",
             "100ms and 5s are good values",
         );
+        faults.extend(self.reads.check());
         faults
     }
 }
@@ -393,7 +395,7 @@ mod tests {
                     .is_some_and(|(key, _)| key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'))
             })
         };
-        let optional = ["client_secrets_file", "ca_file"];
+        let optional = ["client_secrets_file", "ca_file", "file"];
         let uncommented: Vec<&str> = example
             .lines()
             .filter(|line| !optional.iter().any(|key| line.contains(&format!("# {key} ="))))

@@ -14,6 +14,7 @@ pub mod load_indexes;
 pub mod processes;
 pub mod proofs;
 pub mod proven;
+pub(crate) mod reads;
 pub mod repairs;
 pub mod replay;
 pub(crate) mod settled;

@@ -7,11 +7,14 @@
 //! Rejected: a pool of connections. A worker has one connection and one transaction at a time; a pool would only hide which
 //! of them died.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{future::poll_fn, path::PathBuf, sync::Arc, time::Duration};
 
 use secrecy::ExposeSecret;
-use tokio::sync::watch;
-use tokio_postgres::config::{Host, SslMode};
+use tokio::sync::{Notify, watch};
+use tokio_postgres::{
+    AsyncMessage,
+    config::{Host, SslMode},
+};
 use tokio_postgres_rustls::MakeRustlsConnect;
 use tracing::debug;
 
@@ -135,20 +138,26 @@ impl Postgres {
         let mut config = self.config.clone();
         config.application_name(format!("driftless-{}", purpose.as_str()));
         config.options(self.options(purpose, &mark));
-        let (client, connection) =
+        let (client, mut connection) =
             config.connect(self.tls.clone()).await.map_err(|error| self.not_connected(&error))?;
         let (ended, death) = watch::channel(None);
+        let notified = Arc::new(Notify::new());
+        let notifies = notified.clone();
         // The channel delivers the reason of the end to callers that find the client closed.
         tokio::spawn(async move {
-            let cause = match connection.await {
-                Ok(()) => Cause::Broken("the connection was closed".to_owned()),
-                Err(error) => Cause::from(&error),
+            let cause = loop {
+                match poll_fn(|context| connection.poll_message(context)).await {
+                    Some(Ok(AsyncMessage::Notification(_))) => notifies.notify_one(),
+                    Some(Ok(_notice)) => {}
+                    Some(Err(error)) => break Cause::from(&error),
+                    None => break Cause::Broken("the connection was closed".to_owned()),
+                }
             };
             debug!(%cause, purpose = purpose.as_str(), "connection to PostgreSQL ended");
             ended.send_replace(Some(cause));
         });
         let limit = if purpose == Purpose::Control { None } else { Some(self.statement_timeout + PEER_TIMEOUT) };
-        let mut session = Session::new(client, death, limit, self.prefix.clone());
+        let mut session = Session::new(client, (notified, death), limit, self.prefix.clone());
         if session.setting("driftless.mark").await?.as_deref() != Some(mark.as_str()) {
             return Err(Error::Pooler);
         }

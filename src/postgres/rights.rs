@@ -60,8 +60,8 @@ SELECT 'FUNCTION', p.oid::regprocedure::text, ARRAY['EXECUTE'] FROM pg_proc AS p
    AND NOT has_function_privilege(p.oid, 'EXECUTE')
  ORDER BY 1 DESC, 2";
 
-/// The tables of the schema `driftless` in which the reconciler stores what it finds.
-const RESULTS: [&str; 11] = [
+/// The tables of the schema `driftless` in which the reconciler stores what it finds, and takes reads back for it.
+const RESULTS: [&str; 13] = [
     "baseline_chunk",
     "baseline_undecided",
     "delta",
@@ -72,6 +72,8 @@ const RESULTS: [&str; 11] = [
     "orphan",
     "process",
     "proof",
+    "read_change",
+    "read_unit",
     "undecided",
 ];
 

@@ -10,7 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::{SinkExt, future::join};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_postgres::{Client, Row, Statement, types::ToSql};
 
 use super::{Cause, Error, refusal::UTF8};
@@ -37,6 +37,7 @@ pub struct Session {
     client: Client,
     death: watch::Receiver<Option<Cause>>,
     limit: Option<Duration>,
+    notified: Arc<Notify>,
     statements: Mutex<HashMap<Arc<str>, Statement>>,
     prefix: Arc<str>,
     pub(crate) constraint_mode: ConstraintMode,
@@ -47,7 +48,7 @@ pub struct Session {
 impl Session {
     pub(crate) fn new(
         client: Client,
-        death: watch::Receiver<Option<Cause>>,
+        (notified, death): (Arc<Notify>, watch::Receiver<Option<Cause>>),
         limit: Option<Duration>,
         prefix: Arc<str>,
     ) -> Self {
@@ -55,6 +56,7 @@ impl Session {
             client,
             death,
             limit,
+            notified,
             statements: Mutex::default(),
             prefix,
             constraint_mode: ConstraintMode::Enforce,
@@ -110,6 +112,12 @@ impl Session {
     /// Runs statements without parameters.
     pub(crate) async fn batch(&self, act: &str, sql: &str) -> Result<(), Error> {
         self.bounded(act, self.client.batch_execute(sql)).await
+    }
+
+    /// Waits for a notification on a channel that the session listens to (`LISTEN`); several that came since the last call count as
+    /// one. Never returns when the connection has ended. Cancel-safe.
+    pub(crate) async fn notified(&self) {
+        self.notified.notified().await;
     }
 
     /// Checks deferred constraints now instead of at the end of the transaction, if the session enforces constraints.

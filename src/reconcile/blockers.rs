@@ -5,11 +5,11 @@
 use std::{fmt, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::facts::{CollectionFacts, Facts, Findings, Proven, Verified};
 use crate::{
-    config::{Config, CutoverConfig, ReconcileConfig},
+    config::{Config, CutoverConfig, ReconcileConfig, Unit},
     control::{
         processes::{Process, RoleReport},
         proven::{ForeignWrite, Reference},
@@ -44,21 +44,28 @@ impl Bounds {
         Self { fresh, baseline_max_age, max_staleness, gate: None }
     }
 
-    /// The bounds of the gate.
-    pub(crate) fn of_gate(config: &Config) -> Self {
-        let CutoverConfig { fresh, baseline_max_age, oplog_margin } = config.cutover;
-        let max_staleness = config.reconcile.max_staleness;
-        Self { fresh, baseline_max_age, max_staleness, gate: Some(GateBounds { oplog_margin }) }
+    /// The bounds of reads that are cut over.
+    pub(crate) fn of_reads(config: &Config, unit: &Unit) -> Self {
+        let &Unit { fresh, max_staleness, .. } = unit;
+        Self { fresh, baseline_max_age: config.cutover.baseline_max_age, max_staleness, gate: None }
+    }
+
+    /// The bounds of the gate: never wider than those of the reads that it lets pass.
+    pub(crate) fn of_gate(config: &Config, unit: &Unit) -> Self {
+        let CutoverConfig { fresh, oplog_margin, .. } = config.cutover;
+        let reads = Self::of_reads(config, unit);
+        Self { fresh: fresh.min(reads.fresh), gate: Some(GateBounds { oplog_margin }), ..reads }
     }
 }
 
 /// The subject of a blocker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
     /// PostgreSQL does not answer, or no collection is known.
     Unreachable,
-    /// A role is halted, stalled, or not reported by any process.
+    /// A role has halted.
+    Halted,
+    /// A role stalls, or no process runs it.
     Role,
     /// The leader is too near to the end of the oplog.
     Oplog,
@@ -95,6 +102,35 @@ impl Kind {
     pub(crate) fn is_drift(self) -> bool {
         matches!(self, Self::Drift | Self::DeadLetters)
     }
+
+    /// Returns the word that is stored and shown.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Unreachable => "unreachable",
+            Self::Halted => "halted",
+            Self::Role => "role",
+            Self::Oplog => "oplog",
+            Self::Snapshot => "snapshot",
+            Self::Staleness => "staleness",
+            Self::Drift => "drift",
+            Self::DeadLetters => "dead_letters",
+            Self::Parked => "parked",
+            Self::NoSuchCollection => "no_such_collection",
+            Self::Mapping => "mapping",
+            Self::Baseline => "baseline",
+            Self::Verified => "verified",
+            Self::Undecided => "undecided",
+            Self::ForeignWrite => "foreign_write",
+            Self::Guard => "guard",
+            Self::Orphans => "orphans",
+        }
+    }
+}
+
+impl Serialize for Kind {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
 }
 
 /// A reason why something is not proven, and the next step.
@@ -110,17 +146,29 @@ pub(crate) struct Blocker {
     pub(crate) next: String,
 }
 
+impl Blocker {
+    /// Returns the reason with its collection.
+    pub(crate) fn reason(&self) -> String {
+        match &self.collection {
+            Some(collection) => format!("{collection}: {}", self.what),
+            None => self.what.clone(),
+        }
+    }
+}
+
 impl fmt::Display for Blocker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(collection) = &self.collection {
-            write!(f, "{collection}: ")?;
-        }
-        write!(f, "{}; next: {}", self.what, self.next)
+        write!(f, "{}; next: {}", self.reason(), self.next)
     }
 }
 
 /// Finds every blocker: first those of all collections, then those of each.
 pub(crate) fn blockers(facts: &Facts, bounds: &Bounds) -> Vec<Blocker> {
+    blockers_of(facts, bounds, |_| true)
+}
+
+/// Finds every blocker of these collections: first those of all collections, then those of each.
+pub(crate) fn blockers_of(facts: &Facts, bounds: &Bounds, concerns: impl Fn(&str) -> bool) -> Vec<Blocker> {
     let mut found = Found { collection: None, blockers: Vec::new() };
     if !facts.answered {
         found.push(Kind::Unreachable, "PostgreSQL has not answered", "bring it back, or correct `sink.url`");
@@ -135,7 +183,7 @@ pub(crate) fn blockers(facts: &Facts, bounds: &Bounds) -> Vec<Blocker> {
     if facts.collections.is_empty() {
         found.push(Kind::Unreachable, "no collection is known yet", "wait until the target has been read");
     }
-    for collection in &facts.collections {
+    for collection in facts.collections.iter().filter(|collection| concerns(&collection.name)) {
         found.collection = Some(collection.name.clone());
         found.of(collection, bounds);
     }
@@ -169,7 +217,7 @@ impl Found {
             let reason = report.reason.as_deref().unwrap_or("for no known reason");
             match report.phase {
                 Phase::Halted => self.push(
-                    Kind::Role,
+                    Kind::Halted,
                     format!("the {name} has halted: {reason}"),
                     format!("follow the hint in the status of {instance}, then restart it"),
                 ),
@@ -435,4 +483,4 @@ pub(crate) fn span(span: Duration) -> String {
 
 #[cfg(test)]
 #[path = "blockers_tests.rs"]
-pub(super) mod tests;
+pub(crate) mod tests;

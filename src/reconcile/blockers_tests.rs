@@ -24,7 +24,7 @@ fn role(phase: Phase) -> RoleReport {
 }
 
 /// Facts of a unit that is ready.
-pub(in crate::reconcile) fn ready() -> Facts {
+pub(crate) fn ready() -> Facts {
     let led = Led { server: "MongoDB 6.0.5".to_owned(), oldest: Some(at(0)), whole: false, position: Some(at(7_200)) };
     let source = RoleReport { facts: Some(led), ..role(Phase::Running) };
     let roles = [("source", source), ("sink", role(Phase::Running)), ("reconciler", role(Phase::Running))];
@@ -128,7 +128,7 @@ fn nothing_stands_against_what_is_proven() {
     Kind::Role, "the sink stalls: a lock; next: bring back what one waits for; it goes on by itself")]
 #[case::halted(
     |facts: &mut Facts| *report(facts, "reconciler") = RoleReport { reason: Some("a fault".to_owned()), ..role(Phase::Halted) },
-    Kind::Role, "the reconciler has halted: a fault; next: follow the hint in the status of one, then restart it")]
+    Kind::Halted, "the reconciler has halted: a fault; next: follow the hint in the status of one, then restart it")]
 #[case::snapshot(
     |facts: &mut Facts| users(facts).snapshot_complete = false,
     Kind::Snapshot, "users: the snapshot is not finished; next: wait; `driftless snapshot status` shows the progress")]

@@ -1,16 +1,37 @@
 //! The gate: whether the reads of a unit may be cut over. Pure.
 //!
-//! A unit is a collection, or `all` of them.
+//! A unit is a named set of collections, a collection where none is named, or `all` of them.
 
 use serde::Serialize;
 
 use super::{
-    blockers::{Blocker, Bounds, blockers},
+    blockers::{Blocker, Bounds, blockers_of},
     facts::{Facts, Verified},
 };
+use crate::config::Config;
 
-/// The unit of all collections.
-pub(crate) const ALL: &str = "all";
+/// A unit, with the bounds of its gate.
+#[derive(Clone, Debug)]
+pub(crate) struct GatedUnit {
+    /// Its name.
+    pub(crate) name: String,
+    /// Its collections.
+    pub(crate) collections: Vec<String>,
+    /// The bounds.
+    pub(crate) bounds: Bounds,
+}
+
+impl GatedUnit {
+    /// Returns every unit that the configuration makes out of the mapped collections; the last one is `all`.
+    pub(crate) fn all(config: &Config, mapped: &[String]) -> Vec<Self> {
+        let units = config.reads.units(mapped).into_iter();
+        let gated = units.map(|unit| {
+            let bounds = Bounds::of_gate(config, &unit);
+            Self { name: unit.name, collections: unit.collections, bounds }
+        });
+        gated.collect()
+    }
+}
 
 /// The judgement of a unit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -34,19 +55,21 @@ impl Gate {
     }
 }
 
-/// Judges every unit: each collection, then all of them.
-pub(crate) fn judge(facts: &Facts, bounds: &Bounds) -> Vec<Gate> {
-    let found = blockers(facts, bounds);
-    let names: Vec<String> = facts.collections.iter().map(|collection| collection.name.clone()).collect();
-    let each = names.iter().map(|name| (name.clone(), vec![name.clone()]));
-    let units = each.chain([(ALL.to_owned(), names.clone())]);
-    units.map(|(unit, collections)| gate(unit, collections, facts, &found)).collect()
+/// Judges every unit, in the given order.
+pub(crate) fn judge(facts: &Facts, units: &[GatedUnit]) -> Vec<Gate> {
+    units.iter().map(|unit| gate(facts, unit)).collect()
 }
 
-fn gate(unit: String, collections: Vec<String>, facts: &Facts, found: &[Blocker]) -> Gate {
-    let concerns = |blocker: &&Blocker| blocker.collection.as_ref().is_none_or(|name| collections.contains(name));
-    let blockers: Vec<Blocker> = found.iter().filter(concerns).cloned().collect();
-    Gate { ready: blockers.is_empty(), verified: verified(facts, &collections), unit, collections, blockers }
+fn gate(facts: &Facts, unit: &GatedUnit) -> Gate {
+    let GatedUnit { name, collections, bounds } = unit;
+    let blockers = blockers_of(facts, bounds, |name| collections.iter().any(|of| of == name));
+    Gate {
+        unit: name.clone(),
+        collections: collections.clone(),
+        ready: blockers.is_empty(),
+        verified: verified(facts, collections),
+        blockers,
+    }
 }
 
 /// Returns the lowest V of these collections; `None` if one has none.
@@ -78,17 +101,23 @@ mod tests {
             max_staleness: hour,
             gate: Some(GateBounds { oplog_margin: hour }),
         };
+        let unit = |name: &str, of: &[&str]| GatedUnit {
+            name: name.to_owned(),
+            collections: of.iter().map(|name| (*name).to_owned()).collect(),
+            bounds,
+        };
+        let units = [unit("users", &["users"]), unit("plans", &["plans"]), unit("both", &["users", "plans"])];
         let judged = |facts: &Facts| {
             let of = |gate: Gate| {
                 let kinds: Vec<Kind> = gate.blockers.iter().map(|blocker| blocker.kind).collect();
                 assert_eq!((gate.ready, gate.drifts()), (kinds.is_empty(), kinds.contains(&Kind::DeadLetters)));
                 (gate.unit, kinds, gate.verified.expect("V").frontier.t)
             };
-            judge(facts, &bounds).into_iter().map(of).collect::<Vec<_>>()
+            judge(facts, &units).into_iter().map(of).collect::<Vec<_>>()
         };
         let expect = |unit: &str, kinds: &[Kind], verified| (unit.to_owned(), kinds.to_vec(), verified);
         let letters = [Kind::DeadLetters];
-        let units = [expect("users", &[], 7_199), expect("plans", &letters, 7_198), expect(ALL, &letters, 7_198)];
+        let units = [expect("users", &[], 7_199), expect("plans", &letters, 7_198), expect("both", &letters, 7_198)];
         assert_eq!(judged(&facts), units);
         // What concerns all collections keeps each of them.
         facts.processes.clear();

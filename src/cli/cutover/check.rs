@@ -12,16 +12,16 @@ use crate::{
     pipeline::facts,
     postgres::{Session, read_catalog},
     reconcile::{
-        blockers::{Bounds, span},
+        blockers::span,
         facts::Facts,
-        gate::{self, Gate},
+        gate::{self, Gate, GatedUnit},
     },
 };
 
 /// Say `ready`, or everything that stands in the way, each with its next step.
 #[derive(Debug, Args)]
 pub(crate) struct Check {
-    /// Judge only this unit: a collection, or `all` [default: every unit].
+    /// Judge only this unit; `all` is the unit of all collections [default: every unit].
     #[arg(long)]
     unit: Option<String>,
     /// Print JSON, as `/api/v1/cutover` answers.
@@ -38,27 +38,31 @@ impl Check {
         // One snapshot of the target, so that what is written belongs together.
         session.batch(READ, "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?;
         let facts = read(setup, &session).await?;
-        let mut gates = gate::judge(&facts, &Bounds::of_gate(&setup.config));
+        let mut units = GatedUnit::all(&setup.config, &setup.names());
         if let Some(unit) = &self.unit {
-            let units: Vec<String> = gates.iter().map(|gate| gate.unit.clone()).collect();
-            gates.retain(|gate| gate.unit == *unit);
-            if gates.is_empty() {
-                bail!("find the unit {unit}: there are only {}", units.join(", "));
-            }
+            units = vec![find(units, unit)?];
         }
+        let gates = gate::judge(&facts, &units);
         if self.json {
             print::json(&gates)?;
         } else {
             table(&gates);
         }
-        if let (Some(path), Some(gate)) = (&self.evidence, gates.last()) {
-            evidence::write(path, setup, &session, &facts, gate).await?;
+        if let (Some(path), Some(unit), Some(gate)) = (&self.evidence, units.last(), gates.last()) {
+            evidence::write(path, setup, &session, &facts, (gate, &unit.bounds)).await?;
         }
         Ok(exit(&gates))
     }
 }
 
 const READ: &str = "read the state of the migration";
+
+/// Returns the unit of this name.
+pub(super) fn find(units: Vec<GatedUnit>, name: &str) -> anyhow::Result<GatedUnit> {
+    let names: Vec<String> = units.iter().map(|unit| unit.name.clone()).collect();
+    let found = units.into_iter().find(|unit| unit.name == name);
+    found.with_context(|| format!("find the unit {name}: there are only {}", names.join(", ")))
+}
 
 /// Reads all facts from PostgreSQL, as the daemon does.
 pub(crate) async fn read(setup: &Setup, session: &Session) -> anyhow::Result<Facts> {
@@ -70,12 +74,12 @@ pub(crate) async fn read(setup: &Setup, session: &Session) -> anyhow::Result<Fac
         let faults: Vec<String> = faults.iter().map(|fault| fault.what.clone()).collect();
         anyhow::anyhow!("{}", faults.join("; ")).context("fit the mapping to the target (`driftless check` says more)")
     })?;
-    let names: Vec<String> = setup.collections().into_keys().collect();
-    let facts = facts::read(&setup.config, &names, &facts::plans(&plan), session).await;
+    let facts = facts::read(&setup.config, &setup.names(), &facts::plans(&plan), session).await;
     facts.context("read the facts about the migration")
 }
 
-fn exit(gates: &[Gate]) -> Exit {
+/// The exit code of these judgements.
+pub(super) fn exit(gates: &[Gate]) -> Exit {
     if gates.iter().all(|gate| gate.ready) {
         Exit::Success
     } else if gates.iter().any(Gate::drifts) {
@@ -100,11 +104,15 @@ fn table(gates: &[Gate]) {
     }
     print::line(table);
     let Some(largest) = gates.last() else { return };
-    for blocker in &largest.blockers {
-        let of = blocker.collection.as_ref().map(|name| format!("{name}: ")).unwrap_or_default();
-        print::line(format!("{of}{}\n    next: {}", blocker.what, blocker.next));
-    }
+    blockers(largest);
     if largest.ready {
         print::line("Ready: everything is proven equal, and nothing stands in the way.");
+    }
+}
+
+/// Prints everything that stands in the way of a unit, each with its next step.
+pub(super) fn blockers(gate: &Gate) {
+    for blocker in &gate.blockers {
+        print::line(format!("{}\n    next: {}", blocker.reason(), blocker.next));
     }
 }

@@ -17,13 +17,13 @@ use crate::{
     },
 };
 
-/// Writes what the judgement of a unit rests on.
+/// Writes what the judgement of a unit by these bounds rests on.
 pub(super) async fn write(
     path: &Path,
     setup: &Setup,
     session: &Session,
     facts: &Facts,
-    gate: &Gate,
+    (gate, bounds): (&Gate, &Bounds),
 ) -> anyhow::Result<()> {
     let mut collections = Vec::new();
     for collection in facts.collections.iter().filter(|facts| gate.collections.contains(&facts.name)) {
@@ -40,8 +40,7 @@ pub(super) async fn write(
         source_database: setup.config.source.database.clone(),
         target_database,
     };
-    let bounds = Bounds::of_gate(&setup.config);
-    let evidence = Evidence::new(gate, &bounds, made_at, servers, setup.config.given.clone(), collections);
+    let evidence = Evidence::new(gate, bounds, made_at, servers, setup.config.given.clone(), collections);
     let (text, digest) = evidence.to_file()?;
     std::fs::write(path, text).with_context(|| format!("write {}", path.display()))?;
     print::line(format!("Wrote {}; note its digest: {digest}", path.display()));

@@ -53,7 +53,7 @@ impl OverviewRole {
         let instance = processes::instance();
         overview.write(|seen| seen.instance.clone_from(&instance));
         let gauges = roles.iter().any(|role| *role != Role::Source).then(|| {
-            overview.judges(config);
+            overview.judges(config, &collections);
             Gauges::new(&collections)
         });
         Self { config: config.clone(), collections, overview, status: status.clone(), instance, gauges }

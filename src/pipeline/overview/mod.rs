@@ -18,8 +18,8 @@ use crate::{
     mapping::Plan,
     reconcile::{
         blockers::Bounds,
-        facts::{self, CollectionFacts},
-        gate::{self, Gate},
+        facts::{CollectionFacts, Facts},
+        gate::{self, Gate, GatedUnit},
         verdict::{self, Judged},
     },
     status::Status,
@@ -39,17 +39,17 @@ pub(crate) struct Seen {
     /// The processes of the migration.
     pub(crate) processes: Vec<Process>,
     /// The name of this process.
-    instance: String,
-    /// The bounds of a judgement; `None` in a process that does not read the shared state.
-    bounds: Option<JudgementBounds>,
+    pub(crate) instance: String,
+    /// The subject of a judgement; `None` in a process that does not read the shared state.
+    judges: Option<Arc<Judges>>,
     /// The current plan; what was proven under another one does not count. Empty until the plan is compiled.
     plans: Plans,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct JudgementBounds {
+#[derive(Debug)]
+struct Judges {
     verdict: Bounds,
-    gate: Bounds,
+    units: Vec<GatedUnit>,
 }
 
 /// The shared view. Cheap to clone.
@@ -72,24 +72,32 @@ impl Overview {
         self.write(|seen| seen.plans = plans);
     }
 
-    /// Judges from now on with the bounds of this configuration.
-    fn judges(&self, config: &Config) {
-        let bounds = JudgementBounds { verdict: Bounds::of_verdict(config), gate: Bounds::of_gate(config) };
-        self.write(|seen| seen.bounds = Some(bounds));
+    /// Judges these collections from now on with the bounds of this configuration.
+    fn judges(&self, config: &Config, collections: &[String]) {
+        let judges = Judges { verdict: Bounds::of_verdict(config), units: GatedUnit::all(config, collections) };
+        self.write(|seen| seen.judges = Some(Arc::new(judges)));
     }
 
     /// Returns the verdict as of now; `None` in a process that does not read the shared state.
     pub(crate) fn judge(&self, status: &Status) -> Option<Judged> {
         let seen = self.read();
-        let bounds = seen.bounds?.verdict;
-        Some(verdict::judge(&seen.facts(status, &bounds), &bounds))
+        let judges = seen.judges.clone()?;
+        Some(verdict::judge(&seen.facts(status, judges.verdict.max_staleness), &judges.verdict))
     }
 
     /// Judges every unit as of now; `None` in a process that does not read the shared state.
     pub(crate) fn gates(&self, status: &Status) -> Option<Vec<Gate>> {
         let seen = self.read();
-        let bounds = seen.bounds?.gate;
-        Some(gate::judge(&seen.facts(status, &bounds), &bounds))
+        let judges = seen.judges.clone()?;
+        Some(gate::judge(&seen.facts(status, judges.verdict.max_staleness), &judges.units))
+    }
+
+    /// Returns all facts as of now; `None` in a process that does not read the shared state, and while its last answer is older than
+    /// this.
+    pub(crate) fn facts(&self, status: &Status, max_age: Duration) -> Option<Facts> {
+        let seen = self.read();
+        seen.judges.as_ref()?;
+        Some(seen.facts(status, max_age)).filter(|facts| facts.answered)
     }
 }
 
@@ -99,16 +107,13 @@ impl Seen {
         self.at.map(|at| at.elapsed()).unwrap_or_default()
     }
 
-    fn answered(&self, bounds: &Bounds) -> bool {
-        self.at.is_some() && self.since() <= bounds.max_staleness
-    }
-
-    /// All facts as of now. This process knows itself better than its last report says.
-    fn facts(self, status: &Status, bounds: &Bounds) -> facts::Facts {
-        let (since, answered) = (self.since(), self.answered(bounds));
+    /// All facts as of now; an answer older than `max_age` is none. This process knows itself better than its last report says.
+    fn facts(self, status: &Status, max_age: Duration) -> Facts {
+        let since = self.since();
+        let answered = self.at.is_some() && since <= max_age;
         let others = self.processes.into_iter().filter(|process| process.instance != self.instance);
         let processes = others.chain([Process::new(&self.instance, status.read())]).collect();
         let collections = self.collections.into_iter().map(|collection| collection.grown_old(since)).collect();
-        facts::Facts { answered, collections, processes }
+        Facts { answered, collections, processes }
     }
 }
