@@ -5,12 +5,11 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use super::{Reads, Unit, Why};
-use crate::control::reads::Share;
+use super::{Reads, report::UnitReport};
 
 /// The task that writes the file.
 pub(crate) struct File {
@@ -24,21 +23,7 @@ struct Content {
     /// When it was written.
     at: Timestamp,
     /// The units by name.
-    units: BTreeMap<String, UnitContent>,
-}
-
-#[derive(Debug, Serialize)]
-struct UnitContent {
-    /// Percent of the keys whose reads go to PostgreSQL.
-    share: Share,
-    /// Until when they do; then all reads go to MongoDB.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    valid_until: Option<Timestamp>,
-    /// Why no reads do, although an operator wishes it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<String>,
-    /// How often the unit has changed.
-    epoch: i64,
+    units: BTreeMap<String, UnitReport>,
 }
 
 impl File {
@@ -66,32 +51,11 @@ impl File {
     }
 
     async fn write(&self) -> std::io::Result<()> {
-        let text = serde_json::to_vec_pretty(&content(&self.reads, Timestamp::now()))?;
+        let units = self.reads.report().into_iter().map(|report| (report.unit.clone(), report)).collect();
+        let text = serde_json::to_vec_pretty(&Content { at: Timestamp::now(), units })?;
         let mut fresh = self.path.clone().into_os_string();
         fresh.push(".new");
         tokio::fs::write(&fresh, text).await?;
         tokio::fs::rename(&fresh, &self.path).await
     }
-}
-
-fn content(reads: &Reads, at: Timestamp) -> Content {
-    let units = match reads.units() {
-        Ok(units) => units.iter().map(|unit| (unit.name.clone(), of(unit, at))).collect(),
-        Err(reason) => {
-            let unknown =
-                || UnitContent { share: Share::NONE, valid_until: None, reason: Some(reason.clone()), epoch: 0 };
-            reads.names().map(|name| (name.to_owned(), unknown())).collect()
-        }
-    };
-    Content { at, units }
-}
-
-fn of(unit: &Unit, at: Timestamp) -> UnitContent {
-    let until = || at.checked_add(SignedDuration::try_from(unit.judged_for).ok()?).ok();
-    let (valid_until, reason) = match unit.why() {
-        Why::Share => (until(), None),
-        Why::NotCutOver | Why::KeyMissing => (None, None),
-        Why::Tripped(reason) | Why::Unknown(reason) => (None, Some(reason)),
-    };
-    UnitContent { share: unit.share(), valid_until, reason, epoch: unit.epoch }
 }

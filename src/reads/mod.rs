@@ -12,6 +12,7 @@
 mod bucket;
 mod file;
 mod judge;
+mod report;
 mod watch;
 
 use std::{
@@ -22,7 +23,7 @@ use std::{
 use serde::Serialize;
 
 use self::bucket::bucket;
-pub(crate) use self::{file::File, judge::accepted, watch::Watch};
+pub(crate) use self::{file::File, judge::accepted, report::UnitReport, watch::Watch};
 use crate::{
     config::{self, Config},
     control::reads::{Share, UnitRow},

@@ -36,6 +36,8 @@ mod one_transaction;
 mod one_writer;
 mod only_the_sink_writes;
 mod oracle;
+mod reads;
+mod reads_refused;
 mod reconcile;
 mod repair;
 mod roles;

@@ -4,12 +4,11 @@ use std::time::Duration;
 
 use clap::Args;
 use jiff::Timestamp;
-use serde::Serialize;
 
 use crate::{
     cli::{Exit, print, setup::Setup},
-    control::reads::{self, Share},
-    reads::{Unit, Why},
+    control::reads,
+    reads::{Unit, UnitReport},
 };
 
 /// Show where the reads of each unit go now.
@@ -20,69 +19,40 @@ pub(crate) struct Status {
     json: bool,
 }
 
-/// A unit as it is printed.
-#[derive(Debug, Serialize)]
-struct Line {
-    unit: String,
-    collections: Vec<String>,
-    /// Percentage of the keys that read from PostgreSQL.
-    share: Share,
-    /// Percentage that an operator has asked for.
-    wish: Share,
-    tripped: bool,
-    /// Why less than the wish.
-    reason: Option<String>,
-    since: Option<Timestamp>,
-    epoch: i64,
-}
-
 impl Status {
     pub(super) async fn execute(self, setup: &Setup) -> anyhow::Result<Exit> {
         let session = setup.session().await?;
         let rows = reads::units(&session).await?;
-        let lines = setup.units().into_iter().map(|unit| {
+        let reports = setup.units().into_iter().map(|unit| {
             let row = rows.iter().find(|row| row.unit == unit.name);
-            line(Unit::new(&unit.name, &unit.collections, row, Duration::ZERO), row.is_some())
+            UnitReport::new(Unit::new(&unit.name, &unit.collections, row, Duration::ZERO), Timestamp::now())
         });
-        let lines: Vec<Line> = lines.collect();
+        let reports: Vec<UnitReport> = reports.collect();
         if self.json {
-            print::json(&lines)?;
+            print::json(&reports)?;
         } else {
-            table(&lines);
+            table(&reports);
         }
         Ok(Exit::Success)
     }
 }
 
-fn line(unit: Unit, exists: bool) -> Line {
-    let reason = match unit.why() {
-        Why::Tripped(reason) | Why::Unknown(reason) => Some(reason),
-        Why::Share | Why::NotCutOver | Why::KeyMissing => None,
-    };
-    Line {
-        share: unit.share(),
-        wish: unit.wish,
-        tripped: unit.tripped.is_some(),
-        reason,
-        since: Timestamp::from_millisecond(unit.since_ms).ok().filter(|_| exists),
-        epoch: unit.epoch,
-        unit: unit.name,
-        collections: unit.collections,
-    }
-}
-
-fn table(lines: &[Line]) {
-    let mut table = print::table(["unit", "collections", "reads on PostgreSQL", "wish", "since", "why"]);
-    for line in lines {
-        let state = if line.tripped { "tripped: " } else { "" };
+fn table(reports: &[UnitReport]) {
+    let mut table = print::table(["unit", "collections", "reads on PostgreSQL", "wish", "since"]);
+    for report in reports {
         table.add_row([
-            line.unit.clone(),
-            line.collections.join(", "),
-            line.share.to_string(),
-            line.wish.to_string(),
-            line.since.map(print::time).unwrap_or_default(),
-            line.reason.as_ref().map(|reason| format!("{state}{reason}")).unwrap_or_default(),
+            report.unit.clone(),
+            report.collections.join(", "),
+            report.share.to_string(),
+            report.wish.unwrap_or_default().to_string(),
+            report.since.map(print::time).unwrap_or_default(),
         ]);
     }
     print::line(table);
+    for report in reports {
+        if let Some(reason) = &report.reason {
+            let state = if report.tripped { "tripped" } else { "unknown" };
+            print::line(format!("{} is {state}: {reason}", report.unit));
+        }
+    }
 }

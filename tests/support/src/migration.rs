@@ -84,6 +84,11 @@ impl Migration {
         section.as_table_mut().expect("a section of the file").insert(key.to_owned(), value.into());
     }
 
+    /// Returns what was set under `section.key`.
+    pub fn get(&self, section: &str, key: &str) -> Option<&toml::Value> {
+        self.config.get(section)?.get(key)
+    }
+
     /// Sets the actions at failpoints for daemons and commands that are started from now on.
     pub fn set_failpoints(&mut self, failpoints: impl Into<String>) {
         self.failpoints = failpoints.into();
