@@ -1,3 +1,5 @@
+//! Each break of a proof alone: whether it trips the unit, when, and with which reason.
+
 use rstest::rstest;
 use serde_json::json;
 

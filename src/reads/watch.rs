@@ -123,19 +123,21 @@ impl Watch {
         };
         let mut at = Instant::now();
         let mut rows = reads::units(&session).await?;
-        if let Some(facts) = self.overview.facts(&self.status, self.config.reads.max_age) {
-            if self.judge(&session, &facts, &rows).await? {
-                at = Instant::now();
-                rows = reads::units(&session).await?;
-            }
+        let facts = self.overview.facts(&self.status, self.config.reads.max_age);
+        if let Some(facts) = facts
+            && self.judge(&session, &facts, &rows).await?
+        {
+            at = Instant::now();
+            rows = reads::units(&session).await?;
         }
         Ok((session, Known::Rows(at, rows)))
     }
 
     /// Judges every unit that has a share; returns whether anything was recorded.
     async fn judge(&mut self, session: &Session, facts: &Facts, rows: &[UnitRow]) -> Result<bool, Error> {
-        let units = self.reads.0.units.clone();
-        let undeclared: Vec<(&str, &[String])> = units
+        let shared = self.reads.0.clone();
+        let undeclared: Vec<(&str, &[String])> = shared
+            .units
             .iter()
             .filter(|unit| !rows.iter().any(|row| row.unit == unit.name))
             .map(|unit| (&*unit.name, &*unit.collections))
@@ -144,7 +146,7 @@ impl Watch {
         let who = self.overview.read().instance;
         let mut judged = Vec::new();
         let mut recovering = Vec::new();
-        for unit in &units {
+        for unit in &shared.units {
             let Some(row) = rows.iter().find(|row| row.unit == unit.name && row.share > Share::NONE) else { continue };
             let Some(against) = judge::against(facts, &self.config, unit, row) else { continue };
             let green = against.is_empty();

@@ -40,7 +40,7 @@ const OBSTACLES: &[Obstacle] = &[
         comes: "UPDATE driftless.process SET roles = jsonb_set(roles, '{source,facts,whole}', 'false')",
         goes: RUNNING,
         code: 5,
-        says: "the leader is 99 s from the end of the oplog, less than `cutover.oplog_margin` (1 h)",
+        says: "the leader is 99 s from the end of the oplog, less than `cutover.oplog_margin` (60 min)",
         next: "make the oplog larger (`replSetResizeOplog`)",
     },
     Obstacle {

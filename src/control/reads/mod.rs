@@ -140,7 +140,7 @@ async fn change(
         "WITH u AS (UPDATE driftless.read_unit SET {set}, since = clock_timestamp(), epoch = epoch + 1 \
                      WHERE {OURS} AND {which} RETURNING *) \
          INSERT INTO driftless.read_change (migration, unit, who, action, share, why, forced, verified_t, verified_i, epoch) \
-         SELECT u.migration, u.unit, $3, $2, u.share, $4, u.accepted <> '{{}}', v.verified_t, v.verified_i, u.epoch \
+         SELECT u.migration, u.unit, $3, $2, u.share, $4, $2 = 'share' AND u.accepted <> '{{}}', v.verified_t, v.verified_i, u.epoch \
            FROM u CROSS JOIN {VERIFIED} RETURNING unit"
     );
     let (who, why) = (session.storable(who), why.map(|why| session.storable(why)));
