@@ -46,7 +46,7 @@ mod armed {
     const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
     /// A named place.
-    #[derive(Debug, PartialEq, Eq)]
+    #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct Failpoint {
         /// Its name.
         pub name: &'static str,

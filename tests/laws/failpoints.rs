@@ -3,13 +3,13 @@
 //!
 //! ```text
 //!  chain:  row ─▶ row ─▶ …         a row is a point and its trigger
-//!  row:    judge the death before ─▶ the point fails once, the daemon overcomes it ─▶ judge ─▶ the daemon dies at the point
+//!  row:    judge the death before ─▶ the point fails, the daemon overcomes it ─▶ judge ─▶ the daemon dies at the point
 //! ```
-//! A point that only a starting daemon passes fails once and kills the same start; the next running daemon is judged. Panics, which
-//! end a task and not the daemon, have a test of their own.
+//! A point that only a starting daemon passes kills one start and fails in the next one: never in the same, because the death could
+//! undo what the error has done. Panics, which end a task and not the daemon, have a test of their own.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, HashSet},
     os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
 };
@@ -32,6 +32,9 @@ use crate::support::{
 const DOCUMENTS: u64 = 600;
 /// Steps of the application per second.
 const RATE: f64 = 80.0;
+/// How often a point fails that the application's writes pass. The first time it may hold no change; the delay after an error fills
+/// the next ones.
+const ERRORS: usize = 3;
 /// A value that `app.plans` refuses while its CHECK is there.
 const REFUSED: &str = "on_holiday";
 
@@ -158,6 +161,8 @@ struct Chain {
     migration: Migration,
     /// Trigger of the last daemon's death.
     died: Option<Trigger>,
+    /// A point of a start that has killed one, and its steps for the next one.
+    due: Option<(Failpoint, String)>,
     loads: u64,
 }
 
@@ -171,7 +176,7 @@ impl Chain {
         let mapping = mapping.replace(dropped, &format!("{dropped}on_drop = \"truncate\"\n"));
         std::fs::write(migration.mapping(), mapping).expect("write the mapping");
         fill(&migration, 14, DOCUMENTS).await;
-        Self { migration, died: None, loads: 0 }
+        Self { migration, died: None, due: None, loads: 0 }
     }
 
     async fn run(mut self, rows: &[(Failpoint, Trigger)]) {
@@ -181,24 +186,46 @@ impl Chain {
                 Trigger::Start(_) | Trigger::StartWithoutTopic => self.fails_at_start(point, *trigger).await,
                 _ => self.fails_while_running(point, *trigger).await,
             }
-            self.died = Some(*trigger);
         }
-        let daemon = self.daemon("");
+        let daemon = self.daemon("").await;
         self.judge(&daemon, self.died).await;
         self.migration.succeed(&["reconcile", "--full"]).await;
         daemon.stop(0).await;
+        self.audit().await;
         self.migration.finish().await;
     }
 
-    fn daemon(&mut self, failpoints: &str) -> Daemon {
-        self.migration.set_failpoints(failpoints);
-        self.migration.daemon()
+    /// No event of the change stream is committed twice, because its change and the token behind it are in one transaction.
+    async fn audit(&self) {
+        let names = self.migration.source.list_collection_names().await.expect("list the collections");
+        for collection in names {
+            let mut seen = HashSet::new();
+            for record in self.migration.records(&collection).await.into_iter().filter(|record| record.is_change()) {
+                let version = record.header("driftless.version").expect("a change has a version").to_owned();
+                // A document may be read twice at one time; such versions end so.
+                let (partition, offset) = (record.partition, record.offset);
+                let new = version.ends_with("ffffffff") || seen.insert((record.key, version));
+                assert!(new, "{collection} {partition}@{offset}: the same event again");
+            }
+        }
+    }
+
+    /// Starts a daemon, in which the point that is due fails.
+    async fn daemon(&mut self, failpoints: &str) -> Daemon {
+        let due = self.due.take();
+        let steps = due.as_ref().map(|(_, steps)| steps.as_str()).unwrap_or_default();
+        self.migration.set_failpoints(format!("{steps};{failpoints}"));
+        let daemon = self.migration.daemon();
+        if let Some((point, _)) = due {
+            fails(&daemon, &point, 1).await;
+        }
+        daemon
     }
 
     async fn fails_at_start(&mut self, point: &Failpoint, trigger: Trigger) {
         if trigger == Trigger::StartWithoutTopic {
             // Everything is applied before, because the loss of unread records with a topic is not under test here.
-            let daemon = self.daemon("");
+            let daemon = self.daemon("").await;
             self.judge(&daemon, self.died).await;
             daemon.stop(0).await;
             topic::remove(self.migration.stack.kafka(), &self.migration.topic("organisations")).await;
@@ -207,39 +234,42 @@ impl Chain {
             Trigger::Start(passes) if passes > 0 => format!("{passes}*off->"),
             _ => String::new(),
         };
-        let daemon = self.daemon(&format!("{}={off}1*error->{off}1*kill", point.name));
         let load = self.writes();
+        let daemon = self.daemon(&format!("{}={off}1*kill", point.name)).await;
         let log = daemon.is_killed_by(SIGABRT).await;
         load.end().await;
-        for action in ["Error", "Kill"] {
-            assert!(acted(&log, point, action), "{} has not acted: {action}", point.name);
-        }
+        assert_eq!(acted(&log, point, "Kill"), 1, "{}", point.name);
+        self.died = Some(trigger);
+        self.due = Some((point.clone(), format!("{}={off}1*error", point.name)));
     }
 
     async fn fails_while_running(&mut self, point: &Failpoint, trigger: Trigger) {
         let [fail, kill] = ["fail", "kill"].map(|what| self.file(&format!("{}.{what}", point.name)));
-        let steps = format!("off({})->1*error->off({})->1*kill", fail.display(), kill.display());
-        let daemon = self.daemon(&format!("{}={steps}", point.name));
+        let errors = if trigger == Trigger::Writes { ERRORS } else { 1 };
+        let steps = format!("off({})->{errors}*error->off({})->1*kill", fail.display(), kill.display());
+        let daemon = self.daemon(&format!("{}={steps}", point.name)).await;
         self.judge(&daemon, self.died).await;
 
-        touch(&fail);
-        let load = self.bring(trigger).await;
-        wait::until(format!("{} fails", point.name), DEADLINE, async || {
-            wait::holds(acted(&daemon.log(), point, "Error"), "not yet")
-        })
-        .await;
+        let load = self.bring(trigger, &fail).await;
+        fails(&daemon, point, errors).await;
         load.end().await;
         self.judge(&daemon, Some(trigger)).await;
 
-        touch(&kill);
-        let load = self.bring(trigger).await;
+        let load = self.bring(trigger, &kill).await;
         let log = daemon.is_killed_by(SIGABRT).await;
         load.end().await;
-        assert!(acted(&log, point, "Kill"), "{} has not acted", point.name);
+        assert_eq!(acted(&log, point, "Kill"), 1, "{}", point.name);
+        self.died = Some(trigger);
     }
 
-    /// Brings a running daemon to a point; the application writes from then on.
-    async fn bring(&mut self, trigger: Trigger) -> Load {
+    /// Lets a point act by its file and brings a running daemon to it; the application writes from then on.
+    async fn bring(&mut self, trigger: Trigger, file: &Path) -> Load {
+        if trigger == Trigger::Writes {
+            let load = self.writes();
+            touch(file);
+            return load;
+        }
+        touch(file);
         match trigger {
             Trigger::Start(_) | Trigger::StartWithoutTopic | Trigger::Writes => {}
             Trigger::Replay => {
@@ -323,6 +353,10 @@ impl Chain {
             self.migration.wait_for_number(OPEN_LETTERS, DEADLINE, 1).await;
             cure().await.expect("cure the plan");
         }
+        if trigger == Some(Trigger::Replay) {
+            let open = "SELECT count(*) FROM driftless.position WHERE reread_to IS NOT NULL";
+            self.migration.wait_for_number(open, DEADLINE, 0).await;
+        }
         if trigger == Some(Trigger::Repair) {
             self.migration
                 .wait_for_number("SELECT count(*) FROM driftless.repair WHERE done_at IS NULL", DEADLINE, 0)
@@ -333,6 +367,8 @@ impl Chain {
         self.migration.wait_for_number(OPEN_LETTERS, DEADLINE, 0).await;
         oracle::assert_equal(&self.migration).await;
         assert_eq!(status.gaps(), 0, "no count of the log was missed");
+        // A violated assertion of the daemon would be overcome as well.
+        assert!(!daemon.log().contains("it panicked"), "a task panicked");
         if trigger == Some(Trigger::Repair) {
             cure().await.expect("cure the plan");
             let refused = format!("SELECT count(*) FROM app.plans WHERE status = '{REFUSED}'");
@@ -354,9 +390,18 @@ fn touch(file: &Path) {
     std::fs::write(file, "").expect("make a file");
 }
 
-/// Returns whether the point acted so, by the daemon's log.
-fn acted(log: &str, point: &Failpoint, action: &str) -> bool {
-    log.contains(&format!("failpoint name=\"{}\" action={action}", point.name))
+/// Returns how often the point acted so, by the daemon's log.
+fn acted(log: &str, point: &Failpoint, action: &str) -> usize {
+    log.matches(&format!("failpoint name=\"{}\" action={action}", point.name)).count()
+}
+
+/// Waits until the point has failed this often.
+async fn fails(daemon: &Daemon, point: &Failpoint, times: usize) {
+    wait::until(format!("{} fails", point.name), DEADLINE, async || {
+        let seen = acted(&daemon.log(), point, "Error");
+        wait::holds(seen == times, format!("{seen} of {times} times"))
+    })
+    .await;
 }
 
 /// Indexes and constraints that wait until after a load are dropped in one transaction and rebuilt one by one.
@@ -366,7 +411,7 @@ async fn indexes_are_put_off_and_caught_up() {
     let whole = definitions(&migration).await;
     let [before, after, _] = &COMMANDS;
     for (action, signal) in [("error", None), ("kill", Some(SIGABRT))] {
-        fails(&mut migration, before, &format!("2*off->1*{action}"), signal, "--before-load").await;
+        ends_at(&mut migration, before, &format!("2*off->1*{action}"), signal, "--before-load").await;
         assert_eq!(definitions(&migration).await, whole, "nothing is dropped that is not written down");
     }
     migration.set_failpoints("");
@@ -378,7 +423,7 @@ async fn indexes_are_put_off_and_caught_up() {
     assert!(dropped > 4, "{dropped} are enough to be interrupted between them");
 
     for (action, signal) in [("error", None), ("kill", Some(SIGABRT))] {
-        fails(&mut migration, after, &format!("1*off->1*{action}"), signal, "--after-load").await;
+        ends_at(&mut migration, after, &format!("1*off->1*{action}"), signal, "--after-load").await;
     }
     // Each run has deleted one entry; the next object is built, but its entry is still recorded.
     assert_eq!(migration.number(waits).await, dropped - 2);
@@ -390,12 +435,12 @@ async fn indexes_are_put_off_and_caught_up() {
 }
 
 /// Runs `driftless schema apply`, which must end at the point.
-async fn fails(migration: &mut Migration, point: &Failpoint, steps: &str, signal: Option<i32>, option: &str) {
+async fn ends_at(migration: &mut Migration, point: &Failpoint, steps: &str, signal: Option<i32>, option: &str) {
     migration.set_failpoints(format!("{}={steps}", point.name));
     let output = migration.command(&["schema", "apply", option]).await;
     let told = String::from_utf8_lossy(&output.stderr);
     let action = if signal.is_some() { "Kill" } else { "Error" };
-    assert!(acted(&told, point, action) && !output.status.success(), "{}: {told}", output.status);
+    assert!(acted(&told, point, action) == 1 && !output.status.success(), "{}: {told}", output.status);
     assert_eq!(output.status.signal(), signal, "{told}");
 }
 
@@ -429,7 +474,7 @@ async fn a_leader_hands_over() {
             "kill" => drop(leader.is_killed_by(SIGABRT).await),
             _ => {
                 wait::until("the leader waits before it leaves", DEADLINE, async || {
-                    wait::holds(acted(&leader.log(), &HAND_OVER, "Pause"), "not yet")
+                    wait::holds(acted(&leader.log(), &HAND_OVER, "Pause") == 1, "not yet")
                 })
                 .await;
                 let status = standby.status().await.expect("the status answers");
