@@ -4,4 +4,4 @@ pub(crate) mod load;
 pub(crate) mod oracle;
 pub(crate) mod small_server;
 
-pub(crate) use driftless_testing::{DEADLINE, daemon, drill, migration, random, stack, status, topic, wait};
+pub(crate) use driftless_testing::{DEADLINE, daemon, drill, migration, port, random, stack, status, topic, wait};

@@ -5,11 +5,12 @@ use std::{path::PathBuf, process::Stdio};
 use mongodb::bson::doc;
 use tokio::process::{Child, Command};
 
-use super::{DEADLINE, daemon::free_port, stack::Stack, wait};
+use super::{DEADLINE, port::Port, stack::Stack, wait};
 
 /// A MongoDB server with little history.
 pub(crate) struct SmallServer {
     process: Child,
+    _port: Port,
     folder: PathBuf,
     /// Its address.
     pub(crate) uri: String,
@@ -18,7 +19,8 @@ pub(crate) struct SmallServer {
 impl SmallServer {
     /// Starts one whose oplog has this size and that can be read as of this many seconds ago.
     pub(crate) async fn start(stack: &Stack, oplog_mib: u32, window_s: u32) -> Self {
-        let port = free_port();
+        let taken = Port::take();
+        let port = taken.number;
         let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("laws").join(format!("mongod-{port}"));
         std::fs::create_dir_all(folder.join("data")).expect("make the data folder");
         let log = std::fs::File::create(folder.join("log")).expect("make the log");
@@ -36,7 +38,7 @@ impl SmallServer {
             .kill_on_drop(true)
             .spawn()
             .expect("start mongod");
-        let server = Self { process, folder, uri: format!("mongodb://127.0.0.1:{port}/?replicaSet=rs0") };
+        let server = Self { process, _port: taken, folder, uri: format!("mongodb://127.0.0.1:{port}/?replicaSet=rs0") };
         server.initiate(port).await;
         server
     }

@@ -1,14 +1,6 @@
 //! A running `driftless`: its process, its log, its pages, and the tests' actions on it.
 
-use std::{
-    fs::File,
-    net::TcpListener,
-    os::unix::process::ExitStatusExt,
-    path::PathBuf,
-    process::Stdio,
-    sync::atomic::{AtomicU16, Ordering},
-    time::Duration,
-};
+use std::{fs::File, os::unix::process::ExitStatusExt, path::PathBuf, process::Stdio, time::Duration};
 
 use tokio::{
     process::{Child, Command},
@@ -16,7 +8,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{DEADLINE, stack::profile, status::Status, wait};
+use crate::{DEADLINE, port::Port, stack::profile, status::Status, wait};
 
 const ANSWER: Duration = Duration::from_secs(5);
 /// Longest time that a daemon may take to end after SIGTERM: its grace, which the tests set to 20 s, and a little more.
@@ -29,7 +21,7 @@ const LOG_LINES: usize = 60;
 /// A started daemon. It is killed when it goes out of scope; a failed test shows the end of its log.
 pub struct Daemon {
     child: Child,
-    port: u16,
+    port: Port,
     log: PathBuf,
     agent: ureq::Agent,
 }
@@ -37,14 +29,14 @@ pub struct Daemon {
 impl Daemon {
     /// Starts `driftless run` by this command with the given roles, or with all roles if there are none.
     pub fn start(mut command: Command, log: PathBuf, roles: &[&str]) -> Self {
-        let port = free_port();
+        let port = Port::take();
         let file = File::options().create(true).append(true).open(&log).expect("open the log of the daemon");
         command.args(["--log-format", "text", "run"]);
         for role in roles {
             command.args(["--role", role]);
         }
         let child = command
-            .env("DRIFTLESS__HTTP__LISTEN", format!("127.0.0.1:{port}"))
+            .env("DRIFTLESS__HTTP__LISTEN", format!("127.0.0.1:{}", port.number))
             .stdin(Stdio::null())
             .stdout(file.try_clone().expect("share the log"))
             .stderr(file)
@@ -57,7 +49,7 @@ impl Daemon {
 
     /// Returns `host:port` of its pages.
     pub fn address(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        format!("127.0.0.1:{}", self.port.number)
     }
 
     /// Returns the id of its process.
@@ -187,19 +179,4 @@ pub fn program() -> Command {
         command.env_remove(name);
     }
     command
-}
-
-/// Returns a port that nothing listens on, below those that the system uses for outgoing connections.
-pub fn free_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    const FIRST: u16 = 21_000;
-    const PORTS: u16 = 5_000;
-    let offset = u16::try_from(std::process::id() % u32::from(PORTS)).expect("below the number of ports");
-    loop {
-        let step = NEXT.fetch_add(1, Ordering::Relaxed);
-        let port = FIRST + offset.wrapping_add(step) % PORTS;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
 }
