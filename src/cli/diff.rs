@@ -145,7 +145,7 @@ impl Diff {
                                 let names = table.columns.iter().map(|column| column.name.clone());
                                 expected.push((at, names.zip(texts).collect::<Texts>()));
                             }
-                            Err(refusal) => refused.push(format!("{}: {refusal}", name(table))),
+                            Err(refusal) => refused.push(format!("{}: {refusal}", table.table.label())),
                         }
                     }
                 }
@@ -222,7 +222,7 @@ fn row(table: &TablePlan, key: Vec<Value>, (expected, found): (Option<Texts>, Op
         _ => "equal",
     };
     let names = table.key.iter().map(|&at| table.columns[at].name.clone());
-    Row { table: name(table), key: names.zip(key).collect(), state, columns }
+    Row { table: table.table.label(), key: names.zip(key).collect(), state, columns }
 }
 
 impl Shown {
@@ -277,8 +277,4 @@ fn text(value: &Value) -> String {
         Some(text @ ("NULL" | "")) => format!("{text:?}"),
         Some(text) => text.to_owned(),
     }
-}
-
-fn name(table: &TablePlan) -> String {
-    format!("{}.{}", table.table.schema, table.table.name)
 }

@@ -148,7 +148,7 @@ impl Shown {
                 let losses = rows.losses.iter().filter_map(|entry| {
                     let table = plan.tables.get(entry.table)?;
                     Some(ShownLoss {
-                        table: name(table),
+                        table: table.table.label(),
                         column: table.columns.get(entry.column).map(|column| column.name.clone()),
                         loss: entry.loss.as_str(),
                         count: entry.count,
@@ -195,7 +195,7 @@ impl Shown {
 impl ShownReject {
     fn of(plan: &CollectionPlan, reject: &Reject) -> Self {
         let Reject { reason, table, column, path, element, times } = reject.clone();
-        let table = table.and_then(|at| plan.tables.get(at)).map(name);
+        let table = table.and_then(|at| plan.tables.get(at)).map(|table| table.table.label());
         Self { reason: reason.as_str(), table, column, path, element, times }
     }
 
@@ -229,7 +229,7 @@ impl ShownRow {
                 }
                 Err(refusal) => (None, vec![format!("{}: {refusal}", refusal.reason())]),
             };
-            shown.push(Self { table: name(table), columns, refused });
+            shown.push(Self { table: table.table.label(), columns, refused });
         }
         let mut checks = Checks::of(session, table).await?;
         for (shown, row) in shown.iter_mut().zip(rows).filter(|(shown, _)| shown.columns.is_some()) {
@@ -260,10 +260,6 @@ impl ShownRow {
             print::line(table);
         }
     }
-}
-
-fn name(table: &TablePlan) -> String {
-    format!("{}.{}", table.table.schema, table.table.name)
 }
 
 /// Formats Extended JSON with one field per line; a typed value (`{"$oid": …}`) stays on its line.

@@ -214,7 +214,7 @@ pub(crate) async fn now(session: &Session) -> Result<i64, Error> {
 /// A foreign key, and what the last complete look at it has found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Looked {
-    /// The table: `schema.table`, each quoted where SQL needs it.
+    /// The table, as its [label](crate::mapping::target::TableName::label).
     pub(crate) relation: String,
     /// The constraint.
     pub(crate) constraint: String,

@@ -76,7 +76,7 @@ pub struct RowRequest {
     pub id: i64,
     /// The collection.
     pub collection: String,
-    /// `schema.table`, each quoted where SQL needs it.
+    /// Its table, as its [label](crate::mapping::target::TableName::label).
     pub table: String,
     /// The row's primary key: {column: text}.
     pub row_key: serde_json::Value,

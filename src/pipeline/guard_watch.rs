@@ -22,7 +22,7 @@ use tokio::{
 use super::integrity::tables_named;
 use crate::{
     control::{
-        findings::{self, Found, FoundBy, Kind, Subject},
+        findings::{self, Found, FoundBy},
         guard::{self, ForeignWrite, GuardState, Guarded},
         lead::Lead,
     },
@@ -30,7 +30,7 @@ use crate::{
     model::Frontier,
     postgres::{Error, Session, read_catalog},
     reconcile::{Both, DeltaHandle},
-    target::{DocumentId, NamedRow, Owner, TargetReader, existing, owners},
+    target::{DocumentId, NamedRow, Owner, TargetReader, keys_of_existing, owners},
 };
 
 /// Interval at which new foreign writes are looked for.
@@ -263,18 +263,18 @@ impl GuardWatch {
             // A row that is there now has its document in the ledger by now, if it has any.
             let places = tables_named(&self.both.prepared, &guarded.table);
             let Some(&(collection, table)) = places.first() else { return Ok(None) };
-            let there = existing(session, &self.both.plan(collection).tables[table], &without).await?;
-            let rows: Vec<NamedRow> =
-                without.into_iter().zip(there).filter(|(_, there)| *there).map(|(row, _)| row).collect();
+            let keys = keys_of_existing(session, &self.both.plan(collection).tables[table], &without).await?;
+            let there = without.into_iter().zip(keys).filter_map(|(row, key)| Some((row, key?)));
+            let (rows, keys): (Vec<NamedRow>, Vec<Vec<String>>) = there.unzip();
             let Some(found) = self.owners(session, guarded, &rows).await? else { return Ok(None) };
             let mut extra = Vec::new();
-            for (row, owner) in rows.into_iter().zip(found) {
+            for (key, owner) in keys.into_iter().zip(found) {
                 match owner {
                     Some(owner) => add(owner),
-                    None => extra.push(row),
+                    None => extra.push(key),
                 }
             }
-            self.record(session, guarded, (collection, table), extra).await?;
+            self.record(session, (collection, table), extra).await?;
         }
         documents.values_mut().for_each(|documents| {
             documents.sort_by(|one, other| one.key.cmp(&other.key));
@@ -308,29 +308,22 @@ impl GuardWatch {
         Ok(Some(all))
     }
 
-    /// Records rows that no document stands behind.
+    /// Records rows that no document stands behind, by the texts of their keys.
     async fn record(
         &self,
         session: &Session,
-        guarded: &Guarded,
         (collection, table): (usize, usize),
-        rows: Vec<NamedRow>,
+        keys: Vec<Vec<String>>,
     ) -> Result<(), Error> {
-        if rows.is_empty() {
+        if keys.is_empty() {
             return Ok(());
         }
         let reader = TargetReader::begin(session, &self.both.prepared).await?;
         let (topic, partitions) = self.both.topic(collection);
         let Frontier(as_of) = reader.watermark(&topic, partitions).await?.unwrap_or_default();
         reader.end().await?;
-        let plan = &self.both.plan(collection).tables[table];
-        let keys: Vec<&String> = plan.key.iter().map(|&at| &plan.columns[at].name).collect();
-        let found = rows.into_iter().map(|mut row| {
-            row.retain(|column, _| keys.contains(&column));
-            let subject = Subject::Row { table: guarded.table.label(), row_key: row.into() };
-            let columns = vec![guarded.table.label()];
-            Found { subject, kind: Kind::Extra, columns, as_of, entry: None, letter: None, refused: None }
-        });
+        let statements = &self.both.prepared.statements(collection).tables[table];
+        let found = keys.iter().map(|key| Found::row(statements.name.clone(), statements.row_key(key), as_of));
         let (found, tables): (Vec<_>, _) = (found.collect(), self.both.tables(collection));
         let scope = self.both.findings(collection, &tables);
         let lead = self.lead.session().await;

@@ -7,7 +7,7 @@ use std::fmt;
 
 use tokio_postgres::error::DbError;
 
-use crate::{model::Reason, retry::Class};
+use crate::{mapping::target::TableName, model::Reason, retry::Class};
 
 /// The part of a PostgreSQL client error that may be shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub struct Refusal {
     pub code: String,
     /// The message of the server; `None` if it may repeat values.
     pub message: Option<String>,
-    /// Table, with its schema.
+    /// Table, as its [label](TableName::label).
     pub table: Option<String>,
     /// Column.
     pub column: Option<String>,
@@ -88,7 +88,7 @@ impl Refusal {
     pub fn of(error: &DbError) -> Self {
         let code = error.code().code().to_owned();
         let table = error.table().map(|table| match error.schema() {
-            Some(schema) => format!("{schema}.{table}"),
+            Some(schema) => TableName::new(schema, table).label(),
             None => table.to_owned(),
         });
         let mut refusal = Self {

@@ -62,7 +62,7 @@ impl Sql<'_> {
             Some(lookup) => format!(
                 "CASE WHEN {rows}.c{at} IS NOT NULL THEN coalesce({}, driftless.no_entry({}, NULL::{})) END",
                 looked_up(lookup, &format!("{rows}.c{at}")),
-                quote_text(&format!("{}.{}", lookup.table.schema, lookup.table.name)),
+                quote_text(&lookup.table.label()),
                 column.sql_type,
             ),
         }

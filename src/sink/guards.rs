@@ -91,7 +91,7 @@ pub(super) async fn find(session: &Session, tables: &[String]) -> Result<AllFoun
 
 impl Sql<'_> {
     pub(super) fn guards(&self, found: &[Found]) -> Vec<Guard> {
-        let table = format!("{}.{}", self.plan.table.schema, self.plan.table.name);
+        let table = self.plan.table.label();
         let guard = |found: &Found| {
             let code = if found.exclusion { "23P01" } else { "23505" };
             Guard {

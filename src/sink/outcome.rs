@@ -76,7 +76,7 @@ impl Outcome {
             for entry in rows.losses.iter() {
                 let table = plan.tables.get(entry.table);
                 let column = table.and_then(|table| Some((&table.table, table.columns.get(entry.column)?)));
-                let column = column.map(|(table, column)| format!("{}.{}.{}", table.schema, table.name, column.name));
+                let column = column.map(|(table, column)| table.column_label(&column.name));
                 let place = (plan.collection.clone(), column.unwrap_or_default(), entry.loss);
                 *self.losses.entry(place).or_default() += entry.count;
             }

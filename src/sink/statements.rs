@@ -20,7 +20,7 @@
 //! is the same when its text is, byte by byte: `citext`, `char(n)`, types without `=`, types whose `=` forgives.
 
 use crate::mapping::{
-    CollectionPlan, Found, PlanColumn, TablePlan,
+    CollectionPlan, Found, PlanColumn,
     target::{Catalog, Filled, ForeignKey, TableName, quote_ident},
 };
 
@@ -46,9 +46,9 @@ pub(crate) struct CollectionStatements {
 /// The statements of one table.
 #[derive(Clone, Debug)]
 pub(crate) struct TableStatements {
-    /// `schema.table`, for errors and metrics.
+    /// Its [label](TableName::label), for errors, metrics and records.
     pub(crate) name: String,
-    /// The same, quoted.
+    /// Its name as SQL.
     pub(crate) quoted: String,
     /// Number of columns, so of parameters of [`Self::upsert`].
     pub(crate) width: usize,
@@ -66,9 +66,9 @@ pub(crate) struct TableStatements {
     pub(crate) uniques: bool,
     /// Whether foreign keys of the target point at it.
     pub(crate) referenced: bool,
-    /// The tables that its foreign keys point at, and those that its values are looked up in; `schema.table`.
+    /// The tables that its foreign keys point at, and those that its values are looked up in; labels.
     pub(crate) parents: Vec<String>,
-    /// Every table that foreign keys lead to from here, directly or not; quoted.
+    /// Every table that foreign keys lead to from here, directly or not; as SQL.
     pub(crate) above: Vec<String>,
     /// Deferrable unique constraints, and exclusion constraints.
     pub(crate) guards: Vec<Guard>,
@@ -169,7 +169,7 @@ impl TableStatements {
         };
         let (root, child) = if plan.root { (by_id, None) } else { (None, by_id) };
         Self {
-            name: plain(plan),
+            name: plan.table.label(),
             quoted: plan.table.to_string(),
             width: plan.columns.len(),
             key: plan.key.clone(),
@@ -212,7 +212,7 @@ impl TableStatements {
 fn parents(sql: &Sql<'_>) -> Vec<String> {
     let referred = sql.found.foreign_keys.iter().map(|key| &key.parent);
     let looked_up = sql.plan.columns.iter().filter_map(|column| column.lookup.as_ref()).map(|lookup| &lookup.table);
-    referred.chain(looked_up).map(|table| format!("{}.{}", table.schema, table.name)).collect()
+    referred.chain(looked_up).map(TableName::label).collect()
 }
 
 /// The tables that foreign keys lead to, directly or through others.
@@ -228,10 +228,6 @@ fn above(catalog: &Catalog, table: &TableName) -> Vec<String> {
         }
     }
     found.into_iter().map(ToString::to_string).collect()
-}
-
-fn plain(plan: &TablePlan) -> String {
-    format!("{}.{}", plan.table.schema, plan.table.name)
 }
 
 impl Sql<'_> {
@@ -312,14 +308,14 @@ impl Sql<'_> {
                 key.parent,
                 same.collect::<Vec<_>>().join(" AND "),
             );
-            Obstacle { sql, table: plain(self.plan), constraint: Constraint::ForeignKey(key.name.clone()) }
+            Obstacle { sql, table: self.plan.table.label(), constraint: Constraint::ForeignKey(key.name.clone()) }
         });
         let lookups = self.positions().filter_map(|at| Some((at, self.plan.columns[at].lookup.as_ref()?)));
         let entries = lookups.map(|(at, lookup)| {
             let rows = self.numbered_rows("e");
             let found = self.value("e", at);
             let sql = format!("SELECT e.n FROM {rows}\n WHERE e.c{at} IS NOT NULL AND {found} IS NULL");
-            let table = format!("{}.{}", lookup.table.schema, lookup.table.name);
+            let table = lookup.table.label();
             Obstacle { sql, table, constraint: Constraint::Lookup }
         });
         parents.chain(entries).collect()
@@ -351,7 +347,7 @@ impl Sql<'_> {
                     others = self.rows(1, "o"),
                     keys = self.keys_match("t", "o"),
                 );
-                Obstacle { sql, table: plain(self.plan), constraint: Constraint::Unique(names.clone()) }
+                Obstacle { sql, table: self.plan.table.label(), constraint: Constraint::Unique(names.clone()) }
             })
             .collect()
     }

@@ -1,4 +1,4 @@
-//! The SQL about single rows by their primary key, as JSON: {column: text}. See [`super::stray_rows`].
+//! The SQL about single rows by the key of the mapping, as JSON: {column: text}. See [`super::stray_rows`].
 
 use crate::{
     mapping::{
@@ -25,7 +25,7 @@ pub(crate) struct StrayStatements {
 /// The removal of the rows below a row, in one table.
 #[derive(Clone, Debug)]
 pub(crate) struct StrayChildren {
-    /// `schema.table`.
+    /// Its [label](crate::mapping::target::TableName::label).
     pub(crate) table: String,
     /// Names of the columns that are given back.
     pub(crate) columns: Vec<String>,
@@ -67,14 +67,10 @@ impl StrayStatements {
     }
 }
 
-/// The condition that a row has this primary key. A value is compared as its column does where that has an index to use.
+/// The condition that a row has this key. A value is compared as its column does where that has an index to use.
 fn key_is(sql: &Sql<'_>, row: &str, key: &str) -> String {
-    let key_of_plan = sql.plan.key.iter().map(|&at| &sql.plan.columns[at].name);
-    let names: Vec<_> = match sql.found.primary_key.as_slice() {
-        [] => key_of_plan.collect(),
-        names => names.iter().collect(),
-    };
-    let same = names.into_iter().map(|name| {
+    let names = sql.plan.key.iter().map(|&at| &sql.plan.columns[at].name);
+    let same = names.map(|name| {
         let (column, text) = (format!("{row}.{}", quote_ident(name)), format!("({key} ->> {})", quote_text(name)));
         match sql.found.column(name) {
             Some(found) if !matches!(found.kind.base(), ColumnType::Citext | ColumnType::Jsonb) => {
@@ -101,7 +97,7 @@ fn children(sql: &Sql<'_>) -> Vec<StrayChildren> {
             sql.plan.table,
             key_is(sql, "r", "$1::jsonb"),
         );
-        StrayChildren { table: format!("{}.{}", kin.table.schema, kin.table.name), columns, remove }
+        StrayChildren { table: kin.table.label(), columns, remove }
     });
     child.collect()
 }

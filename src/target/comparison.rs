@@ -88,6 +88,7 @@ impl TargetReader<'_> {
         let all = (0..expected.len()).filter_map(|place| i32::try_from(place).ok()).collect::<Vec<_>>();
         for (table, statements) in self.prepared.statements(collection).tables.iter().enumerate() {
             let act = format!("compare rows of {}", statements.name);
+            let table_name = &self.prepared.plan(collection).tables[table].table;
             let rows = expected
                 .iter()
                 .zip(&all)
@@ -103,7 +104,7 @@ impl TargetReader<'_> {
                         (true, false) => difference.add(statements.name.clone()),
                         (false, _) => {
                             for column in field::<Vec<String>>(&row, 2, &act)? {
-                                difference.add(format!("{}.{column}", statements.name));
+                                difference.add(table_name.column_label(&column));
                             }
                         }
                     }

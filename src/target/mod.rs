@@ -13,12 +13,12 @@ mod row_documents;
 
 pub(crate) use self::{
     checks::{Checks, Violation},
-    counts::{live_entries, rows},
+    counts::{estimated_rows, live_entries, rows},
     document_rows::ShownRow,
     printer::print_rows,
     reader::{Entry, WaitingLetter},
     references::{Reference, RowKey, references},
-    row_documents::{NamedRow, Owner, existing, owners},
+    row_documents::{NamedRow, Owner, keys_of_existing, owners},
 };
 pub use self::{
     comparison::Difference,

@@ -23,12 +23,13 @@ use crate::{
 pub(crate) struct Reference {
     /// The table that refers.
     pub(crate) table: TableName,
-    /// The same: `schema.table`, each quoted where SQL needs it.
+    /// Its [label](TableName::label).
     pub(crate) relation: String,
     /// The name of the constraint.
     pub(crate) constraint: String,
-    /// The table that it refers to, written like `relation`.
+    /// The label of the table that it refers to.
     pub(crate) parent: String,
+    parent_table: TableName,
     /// The columns that refer.
     pub(crate) columns: Vec<String>,
     /// The columns that are referred to, each with the operator that compares it.
@@ -68,8 +69,7 @@ WITH mapped AS (
 ), members AS (
     SELECT oid FROM mapped UNION SELECT p.relid::oid FROM mapped AS m, pg_partition_tree(m.oid) AS p
 )
-SELECT n.nspname::text, c.relname::text, format('%I.%I', n.nspname, c.relname), f.conname::text,
-       format('%I.%I', pn.nspname, p.relname), f.confmatchtype = 'f', c.relkind = 'p', p.relkind = 'p',
+SELECT n.nspname::text, c.relname::text, pn.nspname::text, p.relname::text, f.conname::text, f.confmatchtype = 'f', c.relkind = 'p', p.relkind = 'p',
        ARRAY(SELECT a.attname::text FROM unnest(f.conkey) WITH ORDINALITY AS k(attnum, place)
                JOIN pg_attribute AS a ON a.attrelid = f.conrelid AND a.attnum = k.attnum ORDER BY k.place),
        ARRAY(SELECT a.attname::text FROM unnest(f.confkey) WITH ORDINALITY AS k(attnum, place)
@@ -93,7 +93,7 @@ SELECT n.nspname::text, c.relname::text, format('%I.%I', n.nspname, c.relname), 
   ) AS u ON true
  WHERE f.contype = 'f' AND f.conparentid = 0
    AND (f.conrelid IN (SELECT oid FROM members) OR f.confrelid IN (SELECT oid FROM members))
- ORDER BY 3, 4";
+ ORDER BY 1, 2, 5";
 
 /// Reads the foreign keys of the mapped tables and those that refer to a mapped table.
 ///
@@ -106,11 +106,14 @@ pub(crate) async fn references(session: &Session, plan: &Plan) -> Result<Vec<Ref
         tables.map(|table| (&*table.table.schema, &*table.table.name)).unzip();
     let rows = session.query(act, FIND, &[&schemas, &names]).await?;
     let reference = |row: &tokio_postgres::Row| {
+        let table = TableName::new(field::<String>(row, 0, act)?, field::<String>(row, 1, act)?);
+        let parent_table = TableName::new(field::<String>(row, 2, act)?, field::<String>(row, 3, act)?);
         Ok(Reference {
-            table: TableName::new(field::<String>(row, 0, act)?, field::<String>(row, 1, act)?),
-            relation: field(row, 2, act)?,
-            constraint: field(row, 3, act)?,
-            parent: field(row, 4, act)?,
+            relation: table.label(),
+            table,
+            parent: parent_table.label(),
+            parent_table,
+            constraint: field(row, 4, act)?,
             match_full: field(row, 5, act)?,
             partitioned: field(row, 6, act)?,
             parent_partitioned: field(row, 7, act)?,
@@ -252,7 +255,7 @@ impl Reference {
     }
 
     fn from(&self) -> String {
-        format!("{}{}", if self.partitioned { "" } else { "ONLY " }, self.relation)
+        format!("{}{}", if self.partitioned { "" } else { "ONLY " }, self.table)
     }
 
     /// The condition on a row `c` with the columns `r0, r1, …` that refer.
@@ -263,7 +266,7 @@ impl Reference {
         let only = if self.parent_partitioned { "" } else { "ONLY " };
         let lacks = format!(
             "NOT EXISTS (SELECT FROM {only}{} AS p WHERE {})",
-            self.parent,
+            self.parent_table,
             same.collect::<Vec<_>>().join(" AND ")
         );
         match self.match_full {

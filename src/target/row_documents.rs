@@ -87,11 +87,16 @@ pub(crate) async fn owners(
     Ok(Some(found))
 }
 
-/// Looks which rows are there, by the key of the mapping; parallel to `rows`.
+/// Reads the key of the mapping of those rows that are there, as the target writes it; parallel to `rows`. The texts of `rows` come
+/// from JSON, where a time has another form.
 ///
 /// # Errors
 /// [`Error::Statement`] by its cause.
-pub(crate) async fn existing(session: &Session, plan: &TablePlan, rows: &[NamedRow]) -> Result<Vec<bool>, Error> {
+pub(crate) async fn keys_of_existing(
+    session: &Session,
+    plan: &TablePlan,
+    rows: &[NamedRow],
+) -> Result<Vec<Option<Vec<String>>>, Error> {
     let act = format!("look for rows of {}", plan.table);
     let key: Vec<_> = plan.key.iter().map(|&at| &plan.columns[at]).collect();
     let text = |column: &PlanColumn| rows.iter().map(|row| row.get(&column.name).and_then(Value::as_str)).collect();
@@ -99,19 +104,21 @@ pub(crate) async fn existing(session: &Session, plan: &TablePlan, rows: &[NamedR
     let params: Vec<Param<'_>> = texts.iter().map(|column| column as Param<'_>).collect();
     let same = key.iter().enumerate();
     let same = same.map(|(at, column)| format!("t.{} = e.k{at}::{}", quote_ident(&column.name), column.sql_type));
+    let texts = key.iter().map(|column| format!("t.{}::text", quote_ident(&column.name))).collect::<Vec<_>>();
     let sql = format!(
-        "SELECT e.n FROM {} JOIN {} AS t ON {}",
+        "SELECT e.n, ARRAY[{}] FROM {} JOIN {} AS t ON {}",
+        texts.join(", "),
         numbered("e", (0..key.len()).map(|at| (at + 1, "text", format!("k{at}")))),
         plan.table,
         same.collect::<Vec<_>>().join(" AND "),
     );
-    let mut there = vec![false; rows.len()];
+    let mut keys = vec![None; rows.len()];
     for row in session.query(&act, &sql, &params).await? {
-        if let Some(there) = there.get_mut(ordinal(&row, &act)?) {
-            *there = true;
+        if let Some(key) = keys.get_mut(ordinal(&row, &act)?) {
+            *key = Some(field(&row, 1, &act)?);
         }
     }
-    Ok(there)
+    Ok(keys)
 }
 
 /// Goes through the ledger until every wanted id is found. `of` is the root table whose keys they are.

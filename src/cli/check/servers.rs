@@ -192,7 +192,7 @@ fn tell_triggers(triggers: &[Trigger], mode: ConstraintMode, report: &mut Report
         let Trigger { table, name, does, .. } = trigger;
         report.warnings.push(Finding {
             place: "sink".to_owned(),
-            what: format!("trigger {name} of {}.{} fires for replicated rows: {does}", table.schema, table.name),
+            what: format!("trigger {name} of {} fires for replicated rows: {does}", table.label()),
             hint: match mode {
                 ConstraintMode::Replica => "it is set to fire always; check that it should fire for replicated rows",
                 ConstraintMode::Enforce => {

@@ -263,7 +263,7 @@ impl Work<'_> {
                     let name = &plan.tables[row.table].table;
                     let columns: serde_json::Map<_, _> =
                         row.columns.into_iter().map(|(column, text)| (column, text.into())).collect();
-                    by_table.entry(format!("{}.{}", name.schema, name.name)).or_default().push(columns.into());
+                    by_table.entry(name.label()).or_default().push(columns.into());
                 }
                 Evidence { finding: *finding, document, as_of, rows: serde_json::json!(by_table) }
             });

@@ -200,7 +200,7 @@ impl Trigger {
 /// The guard of a mapped table.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct GuardState {
-    /// The table, see [`TableName::label`](crate::mapping::target::TableName::label).
+    /// The table, as its [label](crate::mapping::target::TableName::label).
     pub relation: String,
     /// Its place among the mapped tables.
     #[serde(skip)]

@@ -46,7 +46,10 @@ CREATE SEQUENCE driftless.foreign_write_lost AS bigint MINVALUE 0 START 0;
 --
 -- The first row of a statement makes the record, the others are gathered in a setting of the transaction, and the end of the
 -- statement completes the record. A record that nothing completes has no keys, and means the whole table.
-CREATE FUNCTION driftless.guard() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION driftless.guard() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    -- The form of keys does not follow from the settings of the writer.
+    SET DateStyle = 'ISO,YMD' SET IntervalStyle = 'postgres' SET TimeZone = 'UTC' SET bytea_output = 'hex' SET extra_float_digits = 1
+AS $$
 DECLARE
     slot     text  := TG_ARGV[1] || ' ' || TG_OP;
     open     jsonb := coalesce(nullif(current_setting('driftless.foreign_writes', true), ''), '{}');

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     ejson,
-    mapping::{CollectionPlan, Location, Loss, PlanColumn, TablePlan, target::TableName},
+    mapping::{CollectionPlan, Location, Loss, PlanColumn, TablePlan},
     model::Reason,
 };
 
@@ -88,7 +88,7 @@ impl Collection<'_> {
         if let Some(column) = column {
             what += &format!(" in column {column:?}");
             if let Some(table) = table {
-                what += &format!(" of {}", shown(&table.table));
+                what += &format!(" of {}", table.table.label());
             }
         }
         let mut nothing_there = false;
@@ -120,7 +120,7 @@ impl Collection<'_> {
         let mut what = format!(
             "{} of {} would be refused by the target: {reason}",
             count(*rows, "row"),
-            table.map(|table| shown(&table.table)).unwrap_or_default()
+            table.map(|table| table.table.label()).unwrap_or_default()
         );
         if let Some(name) = name {
             what += &format!(" by {name}");
@@ -210,7 +210,7 @@ impl Collection<'_> {
             what: format!(
                 "no document fills column {:?} of {}: NULL in {}",
                 column.name,
-                shown(&table.table),
+                table.table.label(),
                 all_rows(rows)
             ),
             hint,
@@ -226,7 +226,7 @@ impl Collection<'_> {
             // A loss that concerns a document as a whole is counted at its first column.
             let whole = matches!(entry.loss, Loss::Collapsed | Loss::Unlisted | Loss::DuplicateName);
             let place = column.filter(|_| !whole).map(|column| format!("column {:?} of ", column.name));
-            let (times, table) = (count(entry.count, "time"), shown(&table.table));
+            let (times, table) = (count(entry.count, "time"), table.table.label());
             Some(Finding {
                 place: column.and_then(|column| column.place.clone()).or_else(|| self.place.clone()),
                 what: format!("{}{table}: {} {times}", place.unwrap_or_default(), entry.loss),
@@ -241,7 +241,7 @@ impl Findings {
     /// Adds a constraint that the data breaks.
     pub(super) fn constraint(&mut self, place: Option<Location>, broken: &Broken, enforced: bool) {
         let Broken { table, columns, how } = broken;
-        let (names, table) = (columns.join(", "), shown(table));
+        let (names, table) = (columns.join(", "), table.label());
         match how {
             How::Duplicate { rows, example } => {
                 let example = example.as_ref().map(|key| format!("; for example `_id` {}", ejson::id_text(key)));
@@ -259,7 +259,7 @@ impl Findings {
                 let what = format!(
                     "{} of {table} would refer by ({names}) to a row of {} that no document becomes (constraint {name})",
                     count(*rows, "row"),
-                    shown(parent)
+                    parent.label()
                 );
                 if enforced {
                     let hint =
@@ -324,10 +324,6 @@ fn seen_there(types: &[(&str, u64)]) -> String {
         return "no document has anything".to_owned();
     }
     types.iter().map(|(name, count)| format!("{name} {count}")).collect::<Vec<_>>().join(", ")
-}
-
-fn shown(table: &TableName) -> String {
-    format!("{}.{}", table.schema, table.name)
 }
 
 fn all_rows(rows: u64) -> String {

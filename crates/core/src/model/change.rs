@@ -107,7 +107,7 @@ pub struct Removal {
     pub namespace: Namespace,
     /// The number of the request.
     pub request: i64,
-    /// `schema.table`, each quoted where SQL needs it.
+    /// Its [label](crate::mapping::target::TableName::label).
     pub table: String,
     /// The primary key of the row: {column: text}.
     pub row_key: serde_json::Value,

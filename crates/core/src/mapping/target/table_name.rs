@@ -28,10 +28,15 @@ impl TableName {
         rest.is_empty().then(|| Self::new(first, name))
     }
 
-    /// Writes `schema.table` for people, with quotes only where [`Self::parse`] needs them to read it back.
+    /// Writes `schema.table`, with quotes only where [`Self::parse`] needs them to read it back. In this form people, records and
+    /// metrics name a table, so that the same table is found by its name wherever it was written.
     pub fn label(&self) -> String {
-        let part = |name: &str| if name.contains(['.', '"']) { quote_ident(name) } else { name.to_owned() };
-        format!("{}.{}", part(&self.schema), part(&self.name))
+        format!("{}.{}", quote_where_needed(&self.schema), quote_where_needed(&self.name))
+    }
+
+    /// Writes `schema.table.column` like [`Self::label`].
+    pub fn column_label(&self, column: &str) -> String {
+        format!("{}.{}", self.label(), quote_where_needed(column))
     }
 }
 
@@ -62,6 +67,10 @@ impl fmt::Display for TableName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}", quote_ident(&self.schema), quote_ident(&self.name))
     }
+}
+
+fn quote_where_needed(name: &str) -> String {
+    if name.contains(['.', '"']) { quote_ident(name) } else { name.to_owned() }
 }
 
 /// A name as SQL: in double quotes, always, so that reserved words, upper case and dots mean what they say.
@@ -113,5 +122,6 @@ mod tests {
             assert_eq!(TableName::parse(&table.label()), Some(table));
         }
         assert_eq!(TableName::new("app", "Users").label(), "app.Users");
+        assert_eq!(TableName::new("a.b", "Users").column_label("c\"d"), r#""a.b".Users."c""d""#);
     }
 }

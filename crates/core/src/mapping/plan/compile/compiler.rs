@@ -21,7 +21,7 @@ impl<'a> Compiler<'a> {
         let found = self.catalog.table(&name.value);
         if found.is_none() {
             let hint = match self.meant(&name.value) {
-                Some(meant) => format!("did you mean `{}.{}`?", meant.schema, meant.name),
+                Some(meant) => format!("did you mean `{}`?", meant.label()),
                 None => "create it, or correct the name; upper and lower case count".to_owned(),
             };
             self.fault(name, format!("table {} does not exist", name.value), hint);
