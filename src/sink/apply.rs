@@ -1,6 +1,7 @@
 //! Applies a batch in one transaction: rows, ledger, dead letters and positions, all or nothing.
 //!
 //! ```text
+//!  rows of no document: whose are they? only where a repair asks for their removal
 //!  BEGIN
 //!   positions: locked, in order ─ not where the batch starts? ─▶ OffsetMoved, nothing written
 //!   truncations: read, raised
@@ -65,6 +66,10 @@ async fn transaction(
         ConstraintMode::Enforce => "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET CONSTRAINTS ALL DEFERRED",
     };
     let partitions = batch.ranges.keys().cloned().collect::<Vec<_>>();
+    let explained = match batch.removals.is_empty() {
+        true => stray_rows::Explained::default(),
+        false => stray_rows::Explained::before(session, prepared, &batch.removals).await?,
+    };
     // One round trip for all three. Nothing is written before the positions are known to be right.
     let (begun, (positions, truncations)) = join(
         session.batch("begin a batch", begin),
@@ -110,7 +115,7 @@ async fn transaction(
     }
 
     if !batch.removals.is_empty() {
-        stray_rows::remove(session, prepared, &batch.removals, &mut outcome.touched).await?;
+        stray_rows::remove(session, prepared, &batch.removals, explained, &mut outcome.touched).await?;
     }
 
     let (positions, unmet) = checkpoint::advance(batch, positions);

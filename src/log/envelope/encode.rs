@@ -117,7 +117,7 @@ pub fn encode_control(control: &Control) -> Encoded {
 }
 
 /// Encodes the removal of a row.
-pub(crate) fn encode_removal(removal: &Removal) -> Encoded {
+pub fn encode_removal(removal: &Removal) -> Encoded {
     let Removal { namespace, request, table, row_key } = removal;
     let value = serde_json::json!({
         "request": request, "db": &*namespace.db, "collection": &*namespace.collection, "table": table, "key": row_key,

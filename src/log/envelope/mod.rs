@@ -19,8 +19,7 @@ use bson::raw::RawDocumentBuf;
 
 pub use decode::{counted_by, decode};
 pub use encode::encode;
-pub(crate) use encode::encode_removal;
-pub use encode::{encode_as, encode_control, encode_frontier};
+pub use encode::{encode_as, encode_control, encode_frontier, encode_removal};
 
 use super::Headers;
 use crate::{

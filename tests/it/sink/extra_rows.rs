@@ -3,7 +3,12 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bson::rawdoc;
-use driftless::{config::Constraints, model::Change, postgres::Purpose};
+use driftless::{
+    config::Constraints,
+    model::{Change, Namespace, Removal},
+    postgres::Purpose,
+    sink,
+};
 use driftless_testing::random;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -105,5 +110,44 @@ async fn documents_that_change_meanwhile_have_no_extra_rows() {
     };
     let ((), searches) = tokio::join!(write, search);
     assert!(searches > 1, "the searches race with the writes");
+    world.end().await;
+}
+
+/// A removal asks the ledger whose the row is before it locks anything. A document that comes after that, and before the lock, keeps
+/// its row.
+#[tokio::test]
+async fn a_row_whose_document_comes_while_its_removal_waits_stays() {
+    let mut world = World::of(Constraints::Replica, TABLES, MAPPING).await;
+    world.apply(&[user(1, 1, &[]), user(2, 1, &[])]).await;
+    world
+        .execute(
+            "DELETE FROM driftless.ledger; ANALYZE driftless.ledger;
+             INSERT INTO driftless.repair (collection, relation, row_key, who, command)
+             SELECT c.id, 'app.users', jsonb_build_object('id', u.id), 'a test', 'repair'
+               FROM driftless.collection AS c, app.users AS u WHERE c.name = 'users'",
+        )
+        .await;
+    let requests = world.rows("SELECT id FROM driftless.repair ORDER BY id").await;
+    let removal = |request: &String| Removal {
+        namespace: Namespace::new("shop", "users"),
+        request: request.parse().expect("a number"),
+        table: "app.users".to_owned(),
+        row_key: serde_json::json!({}),
+    };
+    let records = requests.iter().flat_map(|request| world.append_removal(&removal(request))).collect();
+    let (batch, expected) = (world.batch(records), [world.applied]);
+    let (late, other) = (world.parked(&[user(2, 2, &[])]), world.target.open(Purpose::Apply).await.expect("connects"));
+    // Batches that write documents hold this lock, too, and so can go on beside it.
+    let lock = world.hold("SELECT FROM driftless.collection FOR SHARE").await;
+    let (removed, ()) =
+        tokio::join!(sink::apply(&world.session, &world.prepared, &batch, &expected, &world.limits), async {
+            world.blocked(1).await;
+            sink::apply(&other, &world.prepared, &late, &[], &world.limits).await.expect("applies the document");
+            lock.batch_execute("ROLLBACK").await.expect("lets go");
+        },);
+    assert_eq!(removed.expect("removes").touched["app.users"], (0, 1));
+    assert_eq!(world.counts(&["users"]).await, [1], "the row without a document is gone");
+    let refused = "SELECT refused FROM driftless.repair WHERE refused IS NOT NULL";
+    assert_eq!(world.rows(refused).await, ["a document has the row by now"]);
     world.end().await;
 }

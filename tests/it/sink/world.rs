@@ -8,7 +8,7 @@ use driftless::{
     control::dead_letters,
     log::{Fetched, FrontierRecord, TopicPartition, envelope},
     mapping::{MappingFile, Plan},
-    model::{Change, ClusterTime, Control, Frontier, Key, Namespace, Op, Version},
+    model::{Change, ClusterTime, Control, Frontier, Key, Namespace, Op, Removal, Version},
     postgres::{self, Error, Postgres, Purpose, Session},
     sink::{self, Limits, Outcome, Prepared, plan::Batch},
     target::{DocumentId, RowSearch, TargetReader},
@@ -126,6 +126,10 @@ impl World {
 
     pub(crate) fn append_control(&mut self, control: &Control) -> Vec<Fetched> {
         vec![self.record(envelope::encode_control(control))]
+    }
+
+    pub(crate) fn append_removal(&mut self, removal: &Removal) -> Vec<Fetched> {
+        vec![self.record(envelope::encode_removal(removal))]
     }
 
     pub(crate) fn append_frontier(&mut self, seq: u64, changes: u64, t: u32) -> Vec<Fetched> {
