@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Error,
     client::{self, Context},
-    topics::{database_of, state_name},
+    topic_names::{database_of, state_name},
 };
 use crate::{
     config::LogConfig,
@@ -242,6 +242,12 @@ enum Unreadable {
 }
 
 impl StoredState {
+    /// Returns the latest epoch in which anything was published; 0 if nothing was.
+    pub(crate) fn epoch(&self) -> u32 {
+        let snapshots = self.snapshots.values().map(|snapshot| snapshot.epoch);
+        self.stream.iter().map(|stream| stream.epoch).chain(snapshots).max().unwrap_or(0)
+    }
+
     /// Takes in one record; later ones replace earlier ones.
     fn take_in(&mut self, key: &StateKey, value: Option<&[u8]>) -> Result<(), Unreadable> {
         match (key, value) {

@@ -63,7 +63,7 @@ pub(crate) async fn judge<S: SourceSide, T: TargetSide>(
 ) -> Result<Vec<Judged>, Error> {
     let started = Instant::now();
     let mut poll = interval(POLL_INTERVAL);
-    let examiner = Examiner { target, plan, wait: bounds.wait, epoch: bounds.epoch };
+    let examiner = Examiner { target, plan, wait: bounds.wait };
     let mut pieces = PieceReader::new(source, bounds);
     let mut judged = HashMap::<Key, Judged>::new();
     let (mut waiting, unknown): (Vec<_>, Vec<_>) = documents.into_iter().partition(|document| document.id.is_some());

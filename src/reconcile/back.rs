@@ -106,7 +106,7 @@ impl<T: TargetSide> Examiner<'_, T> {
             let entry = records.entries.get(&document.key).copied();
             let parked = records.letters.get(&document.key).is_some_and(|letter| !letter.open);
             match entry {
-                Some(entry) if self.is_ahead(&entry, now) => {
+                Some(entry) if is_ahead(&records, &entry, now) => {
                     judged.push(self.verdict(&records, document, entry, now, Judgement::Version));
                 }
                 Some(entry) if document.id.is_some() && !parked => candidates.push(Candidate { document, entry }),
@@ -197,10 +197,6 @@ impl<T: TargetSide> Examiner<'_, T> {
         Ok(keys.into_iter().zip(mappable).enumerate().map(state).collect())
     }
 
-    fn is_ahead(&self, entry: &Entry, now: ClusterTime) -> bool {
-        entry.version.epoch > self.epoch || entry.version.time.max(entry.upper) > now
-    }
-
     fn verdict(
         &self,
         records: &Compared,
@@ -216,6 +212,11 @@ impl<T: TargetSide> Examiner<'_, T> {
         let examined = Examined { document, judgement, entry: Some(entry), letter, refused: None };
         Back { examined, as_of, judged }
     }
+}
+
+/// Whether nothing that the source has done can have that version.
+fn is_ahead(records: &Compared, entry: &Entry, now: ClusterTime) -> bool {
+    records.is_of_later_epoch(Some(entry)) || entry.version.time.max(entry.upper) > now
 }
 
 fn undecided(document: DocumentId, entry: Option<Entry>) -> Back {

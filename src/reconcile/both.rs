@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{
     bounds::Bounds,
+    epochs::Epochs,
     servers::{SourceCollection, TargetCollection},
 };
 use crate::{
@@ -27,6 +28,10 @@ pub(crate) struct Both {
     pub(crate) prepared: Prepared,
     /// The topics, in the order of the plan.
     pub(crate) topics: Topics,
+    /// The epoch of the source.
+    pub(crate) epochs: Epochs,
+    /// Open findings of a collection that are kept.
+    pub(crate) findings_kept: u32,
     /// Bounds of what is read at once.
     pub(crate) bounds: Bounds,
 }
@@ -59,7 +64,7 @@ impl Both {
     pub(crate) fn target_of<'a>(&'a self, session: &'a Session, collection: usize) -> TargetCollection<'a> {
         let topic = &self.topics.collections()[collection];
         let (topic, partitions) = (&*topic.name, topic.partitions);
-        TargetCollection { session, prepared: &self.prepared, collection, topic, partitions }
+        TargetCollection { session, prepared: &self.prepared, collection, topic, partitions, epochs: &self.epochs }
     }
 
     /// The topic of a collection, by place, and its partitions.
@@ -77,6 +82,6 @@ impl Both {
     pub(crate) fn findings<'a>(&'a self, collection: usize, tables: &'a [String]) -> findings::Scope<'a> {
         let plan = self.plan(collection);
         let collection = self.prepared.id(collection);
-        findings::Scope { collection, name: &plan.collection, plan: plan.digest(), tables }
+        findings::Scope { collection, name: &plan.collection, plan: plan.digest(), tables, kept: self.findings_kept }
     }
 }

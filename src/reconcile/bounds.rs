@@ -13,8 +13,6 @@ pub(crate) struct Bounds {
     pub(crate) read_time: Duration,
     /// Maximum wait for the watermark, and for undecided documents to become decidable.
     pub(crate) wait: Duration,
-    /// Epoch of the source; no version of the ledger is of a later one.
-    pub(crate) epoch: u32,
     /// Maximum number of findings that a report lists; the counts always include all.
     pub(crate) findings: usize,
 }

@@ -78,8 +78,6 @@ pub(super) struct Examiner<'a, T> {
     pub(super) plan: &'a CollectionPlan,
     /// Maximum wait for the watermark.
     pub(super) wait: Duration,
-    /// The epoch of the source: a version of a later one is higher than anything that the source has done.
-    pub(super) epoch: u32,
 }
 
 impl<T: TargetSide> Examiner<'_, T> {
@@ -108,7 +106,7 @@ impl<T: TargetSide> Examiner<'_, T> {
                 difference.as_ref().and_then(|difference| difference.refused.as_ref()).map(ToString::to_string);
             let entry = compared.entries.get(&key).copied();
             let rows = RowState::new(letter, mappable, difference);
-            let judgement = match self.is_of_later_epoch(entry.as_ref()) {
+            let judgement = match compared.is_of_later_epoch(entry.as_ref()) {
                 true => Judgement::Version,
                 false => judge_present(read_at, compared.watermark, entry.as_ref(), rows),
             };
@@ -148,7 +146,7 @@ impl<T: TargetSide> Examiner<'_, T> {
                 (compared.letters.get(&document.key).copied(), compared.differences.remove(&place));
             let entry = compared.entries.get(&document.key).copied();
             let rows = RowState::new(letter, true, difference);
-            let judgement = match self.is_of_later_epoch(entry.as_ref()) {
+            let judgement = match compared.is_of_later_epoch(entry.as_ref()) {
                 true => Judgement::Version,
                 false => judge_absent(read_at, compared.watermark, entry.as_ref(), &rows),
             };
@@ -170,10 +168,6 @@ impl<T: TargetSide> Examiner<'_, T> {
                 return Ok(());
             }
         }
-    }
-
-    fn is_of_later_epoch(&self, entry: Option<&Entry>) -> bool {
-        entry.is_some_and(|entry| entry.version.epoch > self.epoch)
     }
 
     /// Expects no rows of a document, so that whatever is found by its id is a difference.

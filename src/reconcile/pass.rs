@@ -61,7 +61,7 @@ pub(crate) async fn run<S: SourceSide, T: TargetSide>(
         return Ok(None);
     }
     let pieces = PieceReader::new(source, bounds);
-    let examiner = Examiner { target, plan, wait: bounds.wait, epoch: bounds.epoch };
+    let examiner = Examiner { target, plan, wait: bounds.wait };
     let mut pass = Pass { source, target, plan, pieces, examiner, tally: Tally::default() };
     let sample = (source.estimate().await? > size as u64).then_some(size);
     match sample {

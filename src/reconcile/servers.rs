@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use bson::raw::{RawDocument, RawDocumentBuf};
 
 use super::{
-    Error,
+    Epochs, Error,
     sides::{Compared, Moment, SourceSide, TargetSide},
 };
 use crate::{
@@ -69,6 +69,8 @@ pub(crate) struct TargetCollection<'a> {
     pub(crate) topic: &'a str,
     /// Partitions of the topic.
     pub(crate) partitions: i32,
+    /// The epoch of the source.
+    pub(crate) epochs: &'a Epochs,
 }
 
 impl<'a> TargetCollection<'a> {
@@ -95,9 +97,12 @@ pub(crate) struct TargetMoment<'a> {
 impl Moment for TargetMoment<'_> {
     async fn records(&self, keys: &[Key]) -> Result<Compared, Error> {
         let (reader, collection) = (&self.reader, self.target.collection);
+        let entries = reader.entries(collection, keys).await?;
+        let met = entries.values().map(|entry| entry.version.epoch).max().unwrap_or(0);
         Ok(Compared {
             watermark: self.target.watermark_in(reader).await?,
-            entries: reader.entries(collection, keys).await?,
+            epoch: self.target.epochs.when_met(met).await?,
+            entries,
             letters: reader.dead_letters(collection, keys).await?,
             differences: HashMap::new(),
         })

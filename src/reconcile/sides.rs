@@ -105,10 +105,19 @@ pub(crate) trait Moment: Send + Sync {
 pub(crate) struct Compared {
     /// Every change before this is applied.
     pub(crate) watermark: Frontier,
+    /// The epoch of the source.
+    pub(crate) epoch: u32,
     /// The ledger's entries; keys without an entry are left out.
     pub(crate) entries: HashMap<Key, Entry>,
     /// The dead letters that wait for one of the documents.
     pub(crate) letters: HashMap<Key, WaitingLetter>,
     /// The differences of the documents whose rows differ, by index in `keys`.
     pub(crate) differences: HashMap<usize, Difference>,
+}
+
+impl Compared {
+    /// Returns whether an entry is of a later epoch than anything that the source has done.
+    pub(crate) fn is_of_later_epoch(&self, entry: Option<&Entry>) -> bool {
+        entry.is_some_and(|entry| entry.version.epoch > self.epoch)
+    }
 }

@@ -163,3 +163,35 @@ async fn two_reconcilers_take_turns() {
     }
     migration.finish().await;
 }
+
+/// An operator raises the epoch where the source runs. A process that only compares, and was not restarted, hears of it from the log.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_raised_epoch_is_no_difference() {
+    let mut migration = Migration::demo("epoch").await;
+    fill(&migration, 34, 100).await;
+    let reconciler = migration.daemon_with(&["reconciler"]);
+    let pipeline = migration.daemon_with(&["source", "sink"]);
+    migration.quiesce(&pipeline, DEADLINE).await;
+    verified(&migration).await;
+    pipeline.stop(0).await;
+    migration.set("source", "epoch", 2);
+    let pipeline = migration.daemon_with(&["source", "sink"]);
+    let older = "SELECT count(*) FROM driftless.ledger WHERE substr(version, 1, 4) < '\\x00000002'";
+    migration.wait_for_number(older, DEADLINE, 0).await;
+    migration.quiesce(&pipeline, DEADLINE).await;
+    verified(&migration).await;
+    let found = "SELECT kind || ' ' || found_by FROM driftless.finding";
+    assert_eq!(migration.texts(found).await, [], "no entry is ahead of the source");
+
+    // One that is ahead of the source by its epoch is still found.
+    let ahead = "UPDATE driftless.ledger SET version = '\\x00000003' || substr(version, 5) \
+                  WHERE key = (SELECT l.key FROM driftless.ledger AS l JOIN driftless.collection AS c ON c.id = l.collection \
+                                WHERE c.name = 'organisations' LIMIT 1)";
+    assert_eq!(migration.target.execute(ahead, &[]).await.expect("raise a version"), 1);
+    migration.wait_for_number(OPEN, DEADLINE, 1).await;
+    assert_eq!(migration.texts("SELECT kind FROM driftless.finding").await, [Some("version".to_owned())]);
+    for daemon in [reconciler, pipeline] {
+        daemon.stop(0).await;
+    }
+    migration.finish().await;
+}

@@ -91,8 +91,7 @@ async fn judge_in(
     at: ClusterTime,
 ) -> Result<Judged, Error> {
     let (source, target) = (both.source_of(collection), both.target_of(session, collection));
-    let (plan, epoch) = (both.plan(collection), both.bounds.epoch);
-    let examiner = Examiner { target: &target, plan, wait: std::time::Duration::ZERO, epoch };
+    let examiner = Examiner { target: &target, plan: both.plan(collection), wait: std::time::Duration::ZERO };
     let mut pieces = PieceReader::new(&source, both.bounds);
     judge_with(&examiner, &mut pieces, documents, at).await
 }

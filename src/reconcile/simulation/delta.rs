@@ -109,8 +109,7 @@ impl Delta {
     async fn round(&mut self, world: &World, met: &mut Met) {
         let (source, target) = (SourceTwin(world.clone()), TargetTwin(world.clone()));
         let bounds = bounds();
-        let examiner =
-            Examiner { target: &target, plan: world.plan(), wait: std::time::Duration::ZERO, epoch: bounds.epoch };
+        let examiner = Examiner { target: &target, plan: world.plan(), wait: std::time::Duration::ZERO };
         self.give(&mut world.lock());
         let watermark = target.watermark().await.expect("the twins do not fail");
         let at = watermark.last_covered().expect("the snapshot is applied");

@@ -64,7 +64,7 @@ async fn nothing_is_compared_before_the_snapshot_is_applied() {
 
 fn bounds() -> Bounds {
     let limits = Limits { documents: 16, bytes: 1 << 20 };
-    Bounds { limits, read_time: Duration::from_millis(10), wait: WAIT, epoch: 1, findings: usize::MAX }
+    Bounds { limits, read_time: Duration::from_millis(10), wait: WAIT, findings: usize::MAX }
 }
 
 async fn simulate(seed: u64, met: &mut Met) {

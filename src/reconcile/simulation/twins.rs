@@ -92,6 +92,7 @@ impl Moment for MomentTwin {
         let letters = keys.iter().filter_map(|key| Some((key.clone(), *self.letters.get(key)?)));
         Ok(Compared {
             watermark: self.watermark,
+            epoch: 1,
             entries: entries.collect(),
             letters: letters.collect(),
             differences: HashMap::new(),
@@ -152,9 +153,9 @@ impl TargetSide for TargetTwin {
         let state = self.0.asked().await;
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let page: Vec<_> = state.ledger.range((from, Bound::Unbounded)).take(PAGE_ENTRIES).collect();
-        let until = page.last().map(|(key, _)| (*key).clone());
+        let (until, entries) = (page.last().map(|(key, _)| (*key).clone()), page.len() as u64);
         let live = page.into_iter().filter(|(_, entry)| !entry.deleted);
-        Ok(LivePage { documents: live.map(|(key, _)| state.document_id(key)).collect(), until })
+        Ok(LivePage { documents: live.map(|(key, _)| state.document_id(key)).collect(), entries, until })
     }
 
     async fn sample(&self, size: usize) -> Result<Vec<DocumentId>, Error> {
