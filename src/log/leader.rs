@@ -22,7 +22,7 @@ use rdkafka::{
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::{Error, client, topics::state_name};
+use super::{Error, client, topic_names::state_name};
 use crate::{
     config::LogConfig,
     retry::{Class, Classify, chain},

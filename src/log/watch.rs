@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 
-use super::{Error, client, topics::state_name};
+use super::{Error, client, topic_names::state_name};
 use crate::config::LogConfig;
 
 /// Longest time in which healthy brokers answer a request for metadata.

@@ -9,7 +9,7 @@
 //!
 //! Everything runs inside the transaction of the caller. Nothing here holds a value of a document but `_id`s and primary keys.
 
-use std::collections::HashSet;
+mod ended;
 
 use bson::raw::RawDocumentBuf;
 use serde::Serialize;
@@ -18,7 +18,6 @@ use tokio_postgres::Row;
 
 use crate::{
     log::ejson,
-    metrics as names,
     model::{ClusterTime, Key, Version},
     postgres::{
         Error, Session,
@@ -29,12 +28,7 @@ use crate::{
     target::DocumentId,
 };
 
-/// Open findings of one collection that are kept: a wrong mapping makes every document drift, and the first ones say which.
-pub const MAX_OPEN: i64 = 10_000;
-/// How long ended findings are kept. One with evidence of a repair stays as long as that.
-const ENDED_KEPT: &str = "30 days";
-/// Findings without a cause that one log line names.
-const MAX_NAMED: usize = 10;
+pub use self::ended::{Cause, Ended, end_documents, end_removed, end_rows};
 
 /// The kind of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -77,7 +71,7 @@ pub enum Subject {
     Document(DocumentId),
     /// A row that no document stands behind.
     Row {
-        /// `schema.table`, each quoted where SQL needs it.
+        /// Its table, as its [label](crate::mapping::target::TableName::label).
         table: String,
         /// Its primary key: {column: text}.
         row_key: Value,
@@ -97,7 +91,7 @@ impl Subject {
 /// A difference, as it was judged.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Found {
-    /// The columns that differ.
+    /// The document or row that differs.
     pub subject: Subject,
     /// How.
     pub kind: Kind,
@@ -111,6 +105,14 @@ pub struct Found {
     pub letter: Option<i64>,
     /// Why PostgreSQL refuses even to compare the values.
     pub refused: Option<String>,
+}
+
+impl Found {
+    /// A row that belongs to no document.
+    pub(crate) fn row(table: String, row_key: Value, as_of: ClusterTime) -> Self {
+        let subject = Subject::Row { table, row_key };
+        Self { subject, kind: Kind::Extra, columns: Vec::new(), as_of, entry: None, letter: None, refused: None }
+    }
 }
 
 /// Who compared.
@@ -145,6 +147,8 @@ pub struct Scope<'a> {
     pub plan: [u8; 16],
     /// Its tables, written as in `driftless.foreign_write`.
     pub tables: &'a [String],
+    /// Open findings that are kept.
+    pub kept: u32,
 }
 
 /// The outcome of [`record`].
@@ -152,7 +156,8 @@ pub struct Scope<'a> {
 pub struct Recorded {
     /// Findings that were not open before.
     pub new: Vec<Subject>,
-    /// Findings beyond [`MAX_OPEN`], which are not stored. A pass that left any out proves nothing, even if all stored ones end.
+    /// Findings beyond [`Scope::kept`], which are only counted, in `driftless.proof`: until a complete baseline has met no such
+    /// difference, the collection drifts.
     pub left_out: u64,
 }
 
@@ -171,6 +176,14 @@ pub async fn record(session: &Session, scope: &Scope<'_>, by: FoundBy, found: &[
         if !found.is_empty() {
             record_of(session, scope, by, &found, subject, &mut recorded).await?;
         }
+    }
+    if recorded.left_out > 0 {
+        // A pass counts its own; others are met behind a pass, and perhaps behind the chunks of the one under way.
+        let others = if by == FoundBy::Baseline { 0 } else { recorded.left_out };
+        let sql = "UPDATE driftless.proof SET left_out = left_out + $2, complete_left_out = coalesce(complete_left_out, 0) + $3 \
+                    WHERE collection = $1";
+        let [all, others] = [recorded.left_out, others].map(|count| i64::try_from(count).unwrap_or(i64::MAX));
+        session.execute("count findings", sql, &[&scope.collection, &all, &others]).await?;
     }
     Ok(recorded)
 }
@@ -222,7 +235,7 @@ async fn record_of(
          ON CONFLICT {arbiter} DO UPDATE SET confirmed_at = excluded.confirmed_at \
          RETURNING key, target, relation, row_key"
     );
-    let params: [Param<'_>; 5] = [&scope.collection, &rows, &&scope.plan[..], &by.as_str(), &MAX_OPEN];
+    let params: [Param<'_>; 5] = [&scope.collection, &rows, &&scope.plan[..], &by.as_str(), &i64::from(scope.kept)];
     let opened = session.query(act, &open, &params).await?;
     for row in &opened {
         recorded.new.push(subject(row, 0, act)?);
@@ -260,181 +273,6 @@ fn subject(row: &Row, at: usize, act: &str) -> Result<Subject, Error> {
         }
         None => Ok(Subject::Row { table: field(row, at + 2, act)?, row_key: field(row, at + 3, act)? }),
     }
-}
-
-/// The cause that ended a finding.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Cause {
-    /// A newer change of the document was applied.
-    NewVersion,
-    /// The same change was applied again: a replay, or the retry of a dead letter.
-    AppliedAgain,
-    /// A repair was asked for and applied.
-    Repair,
-    /// Somebody else wrote a table of the collection.
-    ForeignWrite,
-    /// It was the finding of a dead letter that is closed.
-    DeadLetter,
-    /// The mapping changed.
-    Plan,
-    /// The source has come to what the target holds.
-    Source,
-    /// None: a fault of ours, or an unseen write of somebody else.
-    NoCause,
-}
-
-impl Cause {
-    const ALL: [Self; 8] = [
-        Self::NewVersion,
-        Self::AppliedAgain,
-        Self::Repair,
-        Self::ForeignWrite,
-        Self::DeadLetter,
-        Self::Plan,
-        Self::Source,
-        Self::NoCause,
-    ];
-
-    /// Returns the words that are stored and shown.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::NewVersion => "new version",
-            Self::AppliedAgain => "applied again",
-            Self::Repair => "repair",
-            Self::ForeignWrite => "foreign write",
-            Self::DeadLetter => "dead letter",
-            Self::Plan => "plan",
-            Self::Source => "source",
-            Self::NoCause => "no cause",
-        }
-    }
-
-    fn from_name(name: &str) -> Self {
-        Self::ALL.into_iter().find(|cause| cause.as_str() == name).unwrap_or(Self::NoCause)
-    }
-}
-
-/// A finding that has ended.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Ended {
-    /// Its number.
-    pub id: i64,
-    /// Its subject.
-    pub subject: Subject,
-    /// The cause that ended it.
-    pub cause: Cause,
-}
-
-/// Whether somebody else wrote one of the tables in parameter 4 since a finding was opened.
-const WRITTEN: &str = "EXISTS (SELECT FROM driftless.foreign_write AS w JOIN driftless.collection AS c ON c.migration = w.migration \
-     WHERE c.id = f.collection AND w.relation = ANY ($4) AND w.at >= f.found_at)";
-
-/// Ends the open findings of documents that were judged equal, or absent on both sides. Each comes with the version and the
-/// transaction of its ledger entry, as the judgement saw it.
-///
-/// # Errors
-/// [`Error::Statement`] by its cause.
-pub async fn end_documents(
-    session: &Session,
-    scope: &Scope<'_>,
-    judged: &[(Key, Option<(Version, i64)>)],
-) -> Result<Vec<Ended>, Error> {
-    if judged.is_empty() {
-        return Ok(Vec::new());
-    }
-    let now = judged.iter().map(|(key, entry)| {
-        let version = entry.map(|(version, _)| hex::encode(version.to_bytes()));
-        json!({ "key": hex::encode(key.as_bytes()), "version": version, "applied": entry.map(|(_, applied)| applied) })
-    });
-    // A version that went down needs a repair. An image of the same version that is equal now, although nothing was written,
-    // means that the source has moved: it had the document and has it no more, or the other way round.
-    let sql = format!(
-        "UPDATE driftless.finding AS f SET ended_at = clock_timestamp(), ended_by = CASE \
-           WHEN EXISTS (SELECT FROM driftless.repair AS r WHERE r.collection = f.collection AND r.key = f.key \
-                           AND r.done_at >= f.found_at AND r.version <= n.version) THEN 'repair' \
-           WHEN n.version > f.version OR (f.version IS NULL AND n.version IS NOT NULL) THEN 'new version' \
-           WHEN n.version = f.version AND n.applied <> f.applied THEN 'applied again' \
-           WHEN NOT EXISTS (SELECT FROM driftless.dead_letter AS d WHERE d.id = f.letter AND d.state IN ('open', 'parked')) \
-                AND f.letter IS NOT NULL THEN 'dead letter' \
-           WHEN f.plan <> $3 THEN 'plan' \
-           WHEN {WRITTEN} THEN 'foreign write' \
-           WHEN n.version IS NOT DISTINCT FROM f.version AND CASE f.kind WHEN 'version' THEN true \
-                WHEN 'missing' THEN n.deleted IS NOT FALSE WHEN 'extra' THEN n.deleted IS FALSE ELSE false END THEN 'source' \
-           ELSE 'no cause' END \
-          FROM (SELECT decode(e.key, 'hex') AS key, decode(e.version, 'hex') AS version, e.applied, l.deleted \
-                  FROM jsonb_to_recordset($2::jsonb) AS e(key text, version text, applied int8) \
-                  LEFT JOIN driftless.ledger AS l ON l.collection = $1 AND l.key = decode(e.key, 'hex')) AS n \
-         WHERE f.collection = $1 AND f.ended_at IS NULL AND f.key IS NOT NULL AND f.key = n.key \
-        RETURNING f.id, f.key, f.target, f.relation, f.row_key, f.ended_by"
-    );
-    let now = Value::from_iter(now);
-    let params: [Param<'_>; 4] = [&scope.collection, &now, &&scope.plan[..], &scope.tables];
-    ended(session, scope, &sql, &params).await
-}
-
-/// Ends the open findings of rows of a table that a complete look at it did not meet again: those that [`record`] has not
-/// confirmed since `began`, in microseconds since 1970 by PostgreSQL's clock.
-///
-/// # Errors
-/// [`Error::Statement`] by its cause.
-pub async fn end_rows(session: &Session, scope: &Scope<'_>, table: &str, began: i64) -> Result<Vec<Ended>, Error> {
-    // A row that belongs to a document by now is one that a change has written since.
-    let sql = format!(
-        "UPDATE driftless.finding AS f SET ended_at = clock_timestamp(), ended_by = CASE \
-           WHEN EXISTS (SELECT FROM driftless.repair AS r WHERE r.collection = f.collection AND r.relation = f.relation \
-                           AND r.row_key = f.row_key AND r.done_at >= f.found_at AND r.refused IS NULL) THEN 'repair' \
-           WHEN f.plan <> $3 THEN 'plan' \
-           WHEN {WRITTEN} THEN 'foreign write' \
-           ELSE 'new version' END \
-         WHERE f.collection = $1 AND f.ended_at IS NULL AND f.key IS NULL AND f.relation = $2 \
-           AND f.confirmed_at < 'epoch'::timestamptz + $5::int8::float8 * interval '1 microsecond' \
-        RETURNING f.id, f.key, f.target, f.relation, f.row_key, f.ended_by"
-    );
-    let params: [Param<'_>; 5] = [&scope.collection, &table, &&scope.plan[..], &scope.tables, &began];
-    ended(session, scope, &sql, &params).await
-}
-
-/// Ends the open findings of rows that the sink has removed at the request of a repair; returns how many.
-///
-/// # Errors
-/// [`Error::Statement`] by its cause.
-pub async fn end_removed(session: &Session) -> Result<u64, Error> {
-    let sql = format!(
-        "UPDATE driftless.finding AS f SET ended_at = clock_timestamp(), ended_by = 'repair' \
-           FROM driftless.repair AS r JOIN driftless.collection AS c ON c.id = r.collection \
-          WHERE c.{OURS} AND f.id = r.finding AND f.ended_at IS NULL AND f.key IS NULL AND r.removed_at > f.confirmed_at"
-    );
-    session.execute("end findings", &sql, &[&session.prefix()]).await
-}
-
-/// Ends findings by a statement, reports those without a cause, and removes the oldest ended ones.
-async fn ended(session: &Session, scope: &Scope<'_>, sql: &str, params: &[Param<'_>]) -> Result<Vec<Ended>, Error> {
-    let act = "end findings";
-    let mut ended = Vec::new();
-    for row in session.query(act, sql, params).await? {
-        let cause = Cause::from_name(field(&row, 5, act)?);
-        ended.push(Ended { id: field(&row, 0, act)?, subject: subject(&row, 1, act)?, cause });
-    }
-    let healed: Vec<_> = ended.iter().filter(|ended| ended.cause == Cause::NoCause).collect();
-    if !healed.is_empty() {
-        let keys: Vec<_> = healed.iter().take(MAX_NAMED).map(|ended| ended.subject.label()).collect();
-        tracing::error!(
-            collection = scope.name,
-            count = healed.len(),
-            keys = keys.join(" "),
-            "drift healed without a cause: the watermark was wrong, or somebody else wrote the target"
-        );
-        metrics::counter!(names::DRIFT_HEALED, "collection" => scope.name.to_owned()).increment(healed.len() as u64);
-    }
-    if !ended.is_empty() {
-        let sql = format!(
-            "DELETE FROM driftless.finding AS f WHERE ended_at < now() - interval '{ENDED_KEPT}' \
-                AND NOT EXISTS (SELECT FROM driftless.evidence AS e WHERE e.finding = f.id)"
-        );
-        session.execute("remove old findings", &sql, &[]).await?;
-    }
-    Ok(ended)
 }
 
 /// A stored finding that is open.
@@ -521,17 +359,6 @@ fn finding(row: &Row, act: &str) -> Result<Finding, Error> {
         found_ms: field(row, 15, act)?,
         confirmed_ms: field(row, 16, act)?,
     })
-}
-
-/// The keys of documents with open findings, at most [`MAX_OPEN`]: only for these it is worth while to call [`end_documents`].
-///
-/// # Errors
-/// [`Error::Statement`] by its cause.
-pub async fn open_keys(session: &Session, collection: i32) -> Result<HashSet<Key>, Error> {
-    let act = "read findings";
-    let sql = "SELECT key FROM driftless.finding WHERE collection = $1 AND ended_at IS NULL AND key IS NOT NULL";
-    let rows = session.query(act, sql, &[&collection]).await?;
-    rows.iter().map(|row| Ok(Key::from_bytes(field(row, 0, act)?))).collect()
 }
 
 /// The number of open findings of one kind in one collection.
