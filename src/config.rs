@@ -308,6 +308,9 @@ pub(crate) struct ReconcileConfig {
     pub(crate) pending_keys: usize,
     /// Memory that they may take.
     pub(crate) pending_bytes: ByteSize,
+    /// Open findings of one collection that are kept; more are only counted. A wrong mapping makes every document drift, and the first
+    /// ones say which.
+    pub(crate) findings_kept: u32,
     /// Age after which a proof is no longer valid.
     #[serde(deserialize_with = "duration")]
     pub(crate) fresh: Duration,
@@ -337,6 +340,7 @@ impl Default for ReconcileConfig {
             bytes_rate: ByteSize::mib(16),
             pending_keys: 100_000,
             pending_bytes: ByteSize::mib(32),
+            findings_kept: 10_000,
             fresh: Duration::from_secs(60),
             max_staleness: Duration::from_secs(10),
             integrity_every: Duration::from_secs(3_600),

@@ -101,6 +101,10 @@ pub(crate) const BASELINE_TIMESTAMP: &str = "driftless_baseline_timestamp_second
 pub(crate) const BASELINE_DOCUMENTS: &str = "driftless_baseline_documents";
 /// `{collection}` About how many documents has it to compare?
 pub(crate) const BASELINE_ESTIMATED_DOCUMENTS: &str = "driftless_baseline_estimated_documents";
+/// `{collection}` When will the baseline under way end, all its phases included? 0 while none is, or nobody knows.
+pub(crate) const BASELINE_END_TIMESTAMP: &str = "driftless_baseline_end_timestamp_seconds";
+/// `{collection}` Can the baseline go on only after a person has acted? 1 or 0; the blockers of the status say what to do.
+pub(crate) const BASELINE_HALTED: &str = "driftless_baseline_halted";
 /// `{collection}` How often did drift disappear without a cause? Each case is a fault of the watermark.
 pub(crate) const DRIFT_HEALED: &str = "driftless_drift_healed_total";
 /// `{table}` Is the guard of this table in place and unbroken? 1 or 0; none where no guard was installed.
@@ -166,6 +170,12 @@ pub(crate) fn describe() {
     describe_gauge!(BASELINE_TIMESTAMP, Unit::Seconds, "Beginning of the last complete baseline that counts.");
     describe_gauge!(BASELINE_DOCUMENTS, "Documents that the baseline under way has compared.");
     describe_gauge!(BASELINE_ESTIMATED_DOCUMENTS, "Estimated number of documents that it has to compare.");
+    describe_gauge!(
+        BASELINE_END_TIMESTAMP,
+        Unit::Seconds,
+        "Time at which the baseline under way will end at its present rate."
+    );
+    describe_gauge!(BASELINE_HALTED, "Whether the baseline can go on only after a person has acted.");
     describe_counter!(DRIFT_HEALED, "Drift that disappeared without a cause.");
     describe_gauge!(GUARD_HOLDS, "Whether the guard of a table is in place and unbroken.");
     describe_counter!(FOREIGN_WRITES, "Statements of others that wrote a mapped table.");

@@ -149,6 +149,7 @@ impl Config {
             "0.05 is a good value",
         );
         must(self.reconcile.sample > 0, "reconcile.sample", "must be above 0", "500 is a good value");
+        must(self.reconcile.findings_kept > 0, "reconcile.findings_kept", "must be above 0", "10000 is a good value");
         must(self.reconcile.pending_keys > 0, "reconcile.pending_keys", "must be above 0", "100000 is a good value");
         must(
             self.log.idle_frontier < self.reconcile.max_staleness,

@@ -30,7 +30,7 @@ pub(crate) struct Passes {
     pub(crate) under_way: Option<Pass>,
     /// How long ago the last pass began that is complete and counts.
     pub(crate) complete: Option<Duration>,
-    /// Whether that pass met more differences than are kept, and none of those that were kept is open any more.
+    /// Whether more differences were met than are kept, and there is room for them by now.
     pub(crate) look_again: bool,
     /// Since when the change stream of keys has given every change.
     pub(crate) since: Option<ClusterTime>,
@@ -51,8 +51,6 @@ pub(crate) struct Pass {
     pub(crate) began_us: i64,
     /// Documents that were compared.
     pub(crate) documents: u64,
-    /// Documents, entries or rows that were looked at in the present phase.
-    pub(crate) looked: u64,
 }
 
 /// The place at which a pass goes on.
@@ -87,26 +85,28 @@ pub(crate) struct Chunk<'a> {
     pub(crate) looked: u64,
     /// How many of them are documents that were compared.
     pub(crate) documents: u64,
+    /// Documents, entries and rows that were read for it.
+    pub(crate) work: u64,
     /// Differences.
     pub(crate) findings: u64,
-    /// Differences beyond the number that is kept.
-    pub(crate) left_out: u64,
 }
 
-/// Reads how far the passes have come, of these collections and in their order, as far as a proof follows them.
+/// Reads how far the passes have come, of these collections and in their order, as far as a proof follows them. `findings_kept` is the
+/// number of open findings that are kept of each.
 ///
 /// # Errors
 /// [`Error::Statement`] by its cause.
-pub(crate) async fn passes(session: &Session, collections: &[i32]) -> Result<Vec<Passes>, Error> {
+pub(crate) async fn passes(session: &Session, collections: &[i32], findings_kept: u32) -> Result<Vec<Passes>, Error> {
     let act = "read how far the baseline has come";
     let sql = "SELECT p.collection, p.pass, p.place, p.phase, p.after, (extract(epoch FROM p.began_at) * 1000000)::int8, \
-                      p.documents, coalesce(p.estimate, 0), p.looked, \
+                      p.documents, coalesce(p.estimate, 0), \
                       CASE WHEN p.void_because IS NULL \
                            THEN (extract(epoch FROM clock_timestamp() - p.complete_began_at) * 1000)::int8 END, \
-                      p.since_t, p.since_i, coalesce(p.complete_left_out, 0) > 0 AND NOT EXISTS \
-                        (SELECT FROM driftless.finding AS f WHERE f.collection = p.collection AND f.ended_at IS NULL) \
+                      p.since_t, p.since_i, coalesce(p.complete_left_out, 0) > 0 AND $2 > \
+                        (SELECT count(*) FROM driftless.finding AS f WHERE f.collection = p.collection AND f.ended_at IS NULL) \
                  FROM unnest($1::int4[]) WITH ORDINALITY AS c(id, n) JOIN driftless.proof AS p ON p.collection = c.id ORDER BY c.n";
-    session.query(act, sql, &[&collections]).await?.iter().map(|row| read(row, act)).collect()
+    let room = i64::from(findings_kept.div_ceil(2));
+    session.query(act, sql, &[&collections, &room]).await?.iter().map(|row| read(row, act)).collect()
 }
 
 fn read(row: &Row, act: &str) -> Result<Passes, Error> {
@@ -118,31 +118,38 @@ fn read(row: &Row, act: &str) -> Result<Passes, Error> {
             at: if phase == UNDECIDED { At::Undecided } else { At::Chunk { phase, after: field(row, 4, act)? } },
             began_us,
             documents: count(6)?,
-            looked: count(8)?,
         }),
         _ => None,
     };
-    let age = field::<Option<i64>>(row, 9, act)?;
+    let age = field::<Option<i64>>(row, 8, act)?;
     Ok(Passes {
         collection: field(row, 0, act)?,
         under_way,
         complete: age.map(|ms| Duration::from_millis(u64::try_from(ms).unwrap_or(0))),
-        look_again: field(row, 12, act)?,
-        since: checkpoint::cluster_time(field(row, 10, act)?, field(row, 11, act)?),
+        look_again: field(row, 11, act)?,
+        since: checkpoint::cluster_time(field(row, 9, act)?, field(row, 10, act)?),
         estimate: count(7)?,
     })
 }
 
-/// Begins a pass. Its age counts from here, before its first read.
+/// Begins a pass. Its age counts from here, before its first read. `estimate` is about how many documents there are, and `expected`
+/// about how many things it will read, as far as no pass before it says so.
 ///
 /// # Errors
 /// [`Error::Statement`] by its cause.
-pub(crate) async fn begin(session: &Session, collection: i32, phase: &str, estimate: u64) -> Result<(), Error> {
+pub(crate) async fn begin(
+    session: &Session,
+    collection: i32,
+    phase: &str,
+    estimate: u64,
+    expected: u64,
+) -> Result<(), Error> {
     let sql = "UPDATE driftless.proof SET pass = pass + 1, began_at = clock_timestamp(), oldest_t = NULL, oldest_i = NULL, \
-                      phase = $2, after = NULL, place = 0, documents = 0, looked = 0, left_out = 0, estimate = $3, \
+                      phase = $2, after = NULL, place = 0, documents = 0, work = 0, left_out = 0, estimate = $3, \
+                      expected = coalesce(complete_work, $4), \
                       updated_at = clock_timestamp() \
                 WHERE collection = $1";
-    session.execute("begin a pass", sql, &[&collection, &phase, &number(estimate)]).await?;
+    session.execute("begin a pass", sql, &[&collection, &phase, &number(estimate), &number(expected)]).await?;
     // Those of a pass that was dropped.
     let sql = "DELETE FROM driftless.baseline_undecided WHERE collection = $1";
     session.execute("begin a pass", sql, &[&collection]).await?;
@@ -199,26 +206,15 @@ pub(crate) async fn finish(
     failpoint!(BASELINE_CHUNK);
     let act = "store a chunk";
     let (phase, after) = next.unwrap_or((UNDECIDED, None));
-    let looked = if phase == chunk.phase { pass.looked + chunk.looked } else { 0 };
     let (t, i) = (i64::from(chunk.as_of.t), i64::from(chunk.as_of.i));
     let sql = "UPDATE driftless.proof \
-                  SET phase = $4, after = $5, place = place + 1, documents = documents + $6, looked = $7, \
-                      left_out = left_out + $8, updated_at = clock_timestamp(), \
-                      oldest_t = CASE WHEN (oldest_t, oldest_i) <= ($9, $10) THEN oldest_t ELSE $9 END, \
-                      oldest_i = CASE WHEN (oldest_t, oldest_i) <= ($9, $10) THEN oldest_i ELSE $10 END \
+                  SET phase = $4, after = $5, place = place + 1, documents = documents + $6, work = work + $7, \
+                      updated_at = clock_timestamp(), \
+                      oldest_t = CASE WHEN (oldest_t, oldest_i) <= ($8, $9) THEN oldest_t ELSE $8 END, \
+                      oldest_i = CASE WHEN (oldest_t, oldest_i) <= ($8, $9) THEN oldest_i ELSE $9 END \
                 WHERE collection = $1 AND pass = $2 AND place = $3 AND began_at IS NOT NULL";
-    let params: [Param<'_>; 10] = [
-        &collection,
-        &pass.number,
-        &pass.place,
-        &phase,
-        &after,
-        &number(chunk.documents),
-        &number(looked),
-        &number(chunk.left_out),
-        &t,
-        &i,
-    ];
+    let params: [Param<'_>; 9] =
+        [&collection, &pass.number, &pass.place, &phase, &after, &number(chunk.documents), &number(chunk.work), &t, &i];
     if session.execute(act, sql, &params).await? == 0 {
         return Ok(None);
     }
@@ -242,7 +238,7 @@ pub(crate) async fn finish(
         Some((phase, after)) => At::Chunk { phase: phase.to_owned(), after: after.map(<[u8]>::to_vec) },
         None => At::Undecided,
     };
-    Ok(Some(Pass { place: pass.place + 1, at, documents: pass.documents + chunk.documents, looked, ..*pass }))
+    Ok(Some(Pass { place: pass.place + 1, at, documents: pass.documents + chunk.documents, ..*pass }))
 }
 
 /// Completes a pass whose chunks are all judged, and removes the chunks of the passes before it. Returns whether it is complete: it
@@ -259,7 +255,7 @@ pub(crate) async fn complete(
     let act = "complete a pass";
     let sql = "UPDATE driftless.proof \
                   SET complete_pass = pass, complete_began_at = began_at, complete_ended_at = clock_timestamp(), \
-                      complete_t = oldest_t, complete_i = oldest_i, complete_documents = documents, \
+                      complete_t = oldest_t, complete_i = oldest_i, complete_documents = documents, complete_work = work, \
                       complete_left_out = left_out, void_because = NULL, void_at = NULL, no_such_collection = $4, \
                       began_at = NULL, phase = NULL, after = NULL, updated_at = clock_timestamp() \
                 WHERE collection = $1 AND pass = $2 AND phase = $3 AND began_at IS NOT NULL \
@@ -273,15 +269,21 @@ pub(crate) async fn complete(
     Ok(true)
 }
 
-/// Records why the passes over a collection do not go on; `None`: they do.
+/// Records why the passes over a collection do not go on, and the next step where only a person can end that; `None`: they do.
 ///
 /// # Errors
 /// [`Error::Statement`] by its cause.
-pub(crate) async fn waits(session: &Session, collection: i32, reason: Option<&str>) -> Result<(), Error> {
-    let reason = reason.map(|reason| session.storable(reason));
-    let sql = "UPDATE driftless.proof SET baseline_waits_for = $2, updated_at = clock_timestamp() \
-                WHERE collection = $1 AND baseline_waits_for IS DISTINCT FROM $2";
-    session.execute("record why the baseline waits", sql, &[&collection, &reason]).await?;
+pub(crate) async fn waits(
+    session: &Session,
+    collection: i32,
+    reason: Option<&str>,
+    hint: Option<&str>,
+) -> Result<(), Error> {
+    let storable = |text: Option<&str>| text.map(|text| session.storable(text));
+    let sql = "UPDATE driftless.proof SET baseline_waits_for = $2, baseline_hint = $3, updated_at = clock_timestamp() \
+                WHERE collection = $1 AND (baseline_waits_for, baseline_hint) IS DISTINCT FROM ($2, $3)";
+    let params: [Param<'_>; 3] = [&collection, &storable(reason), &storable(hint)];
+    session.execute("record why the baseline waits", sql, &params).await?;
     Ok(())
 }
 

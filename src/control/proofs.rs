@@ -35,8 +35,7 @@ pub(crate) struct Planned {
 /// The reason of a void proof whose mapping is another one than before.
 const OTHER_PLAN: &str = "the mapping or the target has changed: the rows would be others now";
 /// The columns that dropping the pass under way resets.
-const NO_PASS: &str =
-    "began_at = NULL, oldest_t = NULL, oldest_i = NULL, phase = NULL, after = NULL, place = 0, documents = 0";
+const NO_PASS: &str = "began_at = NULL, oldest_t = NULL, oldest_i = NULL, phase = NULL, after = NULL, place = 0, documents = 0, work = 0, left_out = 0";
 
 /// Makes the rows of these collections, and removes those of collections that are not mapped: nobody follows them any more. What
 /// was proven under another plan is void.
@@ -145,8 +144,10 @@ pub(crate) struct Advance {
     pub(crate) undecided: usize,
     /// The first change that is not judged.
     pub(crate) oldest: Option<ClusterTime>,
-    /// Why the proof does not advance.
+    /// Why V does not advance.
     pub(crate) waits_for: Option<String>,
+    /// The next step, where only a person can end that.
+    pub(crate) hint: Option<String>,
 }
 
 /// Records how far the keys of collections are judged. No frontier goes backwards.
@@ -159,16 +160,18 @@ pub(crate) async fn advance(session: &Session, advances: &[Advance]) -> Result<(
                                                    WHERE t IS NOT NULL ORDER BY t DESC, i DESC LIMIT 1), \
                       verified_at = greatest(p.verified_at, clock_timestamp() - e.age * interval '1 second'), \
                       undecided = e.undecided, undecided_t = e.oldest_t, undecided_i = e.oldest_i, \
-                      waits_for = e.waits_for, updated_at = clock_timestamp() \
-                 FROM unnest($1::int4[], $2::int8[], $3::int8[], $4::float8[], $5::int8[], $6::int8[], $7::int8[], $8::text[]) \
-                      AS e(collection, t, i, age, undecided, oldest_t, oldest_i, waits_for) \
+                      waits_for = e.waits_for, hint = e.hint, updated_at = clock_timestamp() \
+                 FROM unnest($1::int4[], $2::int8[], $3::int8[], $4::float8[], $5::int8[], $6::int8[], $7::int8[], $8::text[], $9::text[]) \
+                      AS e(collection, t, i, age, undecided, oldest_t, oldest_i, waits_for, hint) \
                 WHERE p.collection = e.collection";
     let each = |of: fn(&Advance) -> i64| advances.iter().map(of).collect::<Vec<_>>();
     let maybe = |of: fn(&Advance) -> Option<i64>| advances.iter().map(of).collect::<Vec<_>>();
     let collections: Vec<i32> = advances.iter().map(|advance| advance.collection).collect();
     let ages: Vec<_> = advances.iter().map(|advance| advance.age.map(|age| age.as_secs_f64())).collect();
-    let reasons = advances.iter().map(|advance| advance.waits_for.as_ref().map(|reason| session.storable(reason)));
-    let params: [Param<'_>; 8] = [
+    let texts = |of: fn(&Advance) -> &Option<String>| {
+        advances.iter().map(|advance| of(advance).as_ref().map(|text| session.storable(text))).collect::<Vec<_>>()
+    };
+    let params: [Param<'_>; 9] = [
         &collections,
         &maybe(|advance| advance.verified.map(|verified| i64::from(verified.0.t))),
         &maybe(|advance| advance.verified.map(|verified| i64::from(verified.0.i))),
@@ -176,7 +179,8 @@ pub(crate) async fn advance(session: &Session, advances: &[Advance]) -> Result<(
         &each(|advance| i64::try_from(advance.undecided).unwrap_or(i64::MAX)),
         &maybe(|advance| advance.oldest.map(|oldest| i64::from(oldest.t))),
         &maybe(|advance| advance.oldest.map(|oldest| i64::from(oldest.i))),
-        &reasons.collect::<Vec<_>>(),
+        &texts(|advance| &advance.waits_for),
+        &texts(|advance| &advance.hint),
     ];
     session.execute("record what is verified", sql, &params).await?;
     Ok(())

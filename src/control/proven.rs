@@ -33,10 +33,24 @@ pub(crate) struct ProofRow {
     pub(crate) undecided: u64,
     /// The first change of the key that has waited longest.
     pub(crate) undecided_since: Option<ClusterTime>,
-    /// Why the proof does not advance.
-    pub(crate) waits_for: Option<String>,
+    /// Why V does not advance.
+    pub(crate) waits_for: Option<Waits>,
+    /// Why the baseline does not go on.
+    pub(crate) baseline_waits_for: Option<Waits>,
+    /// Differences beyond the findings that are kept.
+    pub(crate) left_out: u64,
     /// Whether the source has no collection of that name.
     pub(crate) no_such_collection: bool,
+}
+
+/// Why something does not go on.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub(crate) struct Waits {
+    /// The reason.
+    pub(crate) reason: String,
+    /// The next step, where only a person can end it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) hint: Option<String>,
 }
 
 /// A pass under way.
@@ -52,6 +66,10 @@ pub(crate) struct Pass {
     pub(crate) documents: u64,
     /// About how many there are.
     pub(crate) estimate: Option<u64>,
+    /// Documents, entries and rows that were read.
+    pub(crate) work: u64,
+    /// About how many it will be at the end.
+    pub(crate) expected: Option<u64>,
 }
 
 /// A complete pass.
@@ -77,7 +95,7 @@ pub(crate) struct ForeignWrite {
     /// The table.
     #[serde(skip)]
     pub(crate) table: TableName,
-    /// The table as `schema.table`.
+    /// Its [label](TableName::label).
     pub(crate) relation: String,
     /// Statements.
     pub(crate) statements: u64,
@@ -97,14 +115,14 @@ pub(crate) struct Reference {
     /// The table.
     #[serde(skip)]
     pub(crate) table: TableName,
-    /// The table as `schema.table`.
+    /// Its [label](TableName::label).
     pub(crate) relation: String,
     /// The constraint.
     pub(crate) constraint: String,
     /// The table that it refers to.
     #[serde(skip)]
     pub(crate) parent_table: TableName,
-    /// That table as `schema.table`.
+    /// Its [label](TableName::label).
     pub(crate) parent: String,
     /// When the last complete look began, in milliseconds since 1970.
     pub(crate) looked_ms: Option<i64>,
@@ -126,7 +144,8 @@ pub(crate) async fn proofs(session: &Session) -> Result<Vec<ProofRow>, Error> {
         "SELECT c.name, p.plan, p.pass, {}, p.phase, p.documents, p.estimate, \
                 p.complete_pass, {}, {}, {}, p.complete_t, p.complete_i, p.complete_documents, \
                 p.void_because, p.verified_t, p.verified_i, {}, {}, p.undecided, p.undecided_t, p.undecided_i, \
-                p.waits_for, p.no_such_collection \
+                p.waits_for, p.hint, p.baseline_waits_for, p.baseline_hint, p.no_such_collection, p.work, p.expected, \
+                greatest(p.complete_left_out, p.left_out) \
            FROM driftless.proof AS p JOIN driftless.collection AS c ON c.id = p.collection WHERE c.{OURS} ORDER BY c.name",
         age("p.began_at"),
         ms("p.complete_began_at"),
@@ -143,6 +162,10 @@ fn proof(row: &Row, act: &str) -> Result<ProofRow, Error> {
     let count = |at: usize| Ok::<_, Error>(number(at)?.map(|count| u64::try_from(count).unwrap_or(0)));
     let age = |at: usize| Ok::<_, Error>(count(at)?.map(Duration::from_millis));
     let time = |at: usize| Ok::<_, Error>(checkpoint::cluster_time(number(at)?, number(at + 1)?));
+    let waits = |at: usize| {
+        let (reason, hint) = (field::<Option<String>>(row, at, act)?, field(row, at + 1, act)?);
+        Ok::<_, Error>(reason.map(|reason| Waits { reason, hint }))
+    };
     let pass = match (number(2)?, age(3)?) {
         (Some(number), Some(age)) => Some(Pass {
             number,
@@ -150,6 +173,8 @@ fn proof(row: &Row, act: &str) -> Result<ProofRow, Error> {
             phase: field(row, 4, act)?,
             documents: count(5)?.unwrap_or(0),
             estimate: count(6)?,
+            work: count(27)?.unwrap_or(0),
+            expected: count(28)?,
         }),
         _ => None,
     };
@@ -169,8 +194,10 @@ fn proof(row: &Row, act: &str) -> Result<ProofRow, Error> {
         verified_at: number(17)?.zip(age(18)?),
         undecided: count(19)?.unwrap_or(0),
         undecided_since: time(20)?,
-        waits_for: field(row, 22, act)?,
-        no_such_collection: field(row, 23, act)?,
+        waits_for: waits(22)?,
+        baseline_waits_for: waits(24)?,
+        left_out: count(29)?.unwrap_or(0),
+        no_such_collection: field(row, 26, act)?,
     })
 }
 

@@ -29,6 +29,10 @@ pub(crate) async fn attempts<F>(
         let reason = retry::chain(error);
         if error.awaits_the_sink() {
             tracing::info!(role = role.as_str(), reason, retry_in = ?delay, "waits for the sink");
+            // Otherwise the role would be shown as halted by what is set right by now.
+            if status.read().roles.get(role.as_str()).is_some_and(|line| line.phase == Phase::Halted) {
+                status.phase(role, Phase::Starting);
+            }
         } else {
             tracing::warn!(role = role.as_str(), reason, retry_in = ?delay, "stalled");
         }

@@ -97,7 +97,8 @@ impl Error {
             Self::EpochWentBack { stored, .. } => {
                 Some(format!("set source.epoch to {stored}, or choose another log.prefix"))
             }
-            Self::Worker(WorkerFailed::Panicked(_)) | Self::Reconcile(_) | Self::Panicked(_) => None,
+            Self::Reconcile(error) => error.hint().map(str::to_owned),
+            Self::Worker(WorkerFailed::Panicked(_)) | Self::Panicked(_) => None,
         }
     }
 }

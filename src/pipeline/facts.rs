@@ -88,6 +88,7 @@ pub(crate) fn collection(config: &Config, name: &str, shared: &Status, plans: &P
             extra: findings(Kind::Extra),
             different: findings(Kind::Different),
             version: findings(Kind::Version),
+            left_out: proof.map_or(0, |proof| proof.left_out),
         },
         foreign_writes: shared.foreign_writes.iter().filter(|write| ours(&write.table)).cloned().collect(),
         guard: plan.map(|plan| Guard::of(&plan.tables, &shared.guarded)).unwrap_or_default(),

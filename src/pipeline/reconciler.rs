@@ -32,7 +32,7 @@ use crate::{
     metrics as names,
     postgres::{self, Purpose, Session, Watch},
     reconcile::{
-        self, Both, Bounds, Delta, DeltaBounds, FullPass, Pace, PassesTask, Patience, Progress, Report, Walked,
+        self, Both, Bounds, Delta, DeltaBounds, Epochs, FullPass, Pace, PassesTask, Patience, Progress, Report, Walked,
     },
     retry::{Backoff, Stalls},
     source::{Limits, OnDrop, Scope, Source},
@@ -83,11 +83,12 @@ impl Comparison {
             limits,
             read_time: config.source.chunk_time,
             wait: config.reconcile.wait,
-            epoch: config.source.epoch,
             findings: Bounds::FINDINGS,
         };
         let reader = source.reader();
-        let both = Arc::new(Both { source, reader, target, prepared, topics, bounds });
+        let epochs = Epochs::new(config.source.epoch, config.log.clone());
+        let findings_kept = config.reconcile.findings_kept;
+        let both = Arc::new(Both { source, reader, target, prepared, topics, epochs, findings_kept, bounds });
         Ok(Self { both, session, watch, bounds })
     }
 

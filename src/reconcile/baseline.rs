@@ -139,8 +139,10 @@ pub(crate) struct Judged {
     pub(crate) until: Option<Vec<u8>>,
     /// Cluster time of the read.
     pub(crate) as_of: ClusterTime,
-    /// Documents, entries or rows that were looked at.
+    /// Documents, live entries or rows that were looked at.
     pub(crate) looked: u64,
+    /// Documents, entries and rows that were read for it: what the pace counts.
+    pub(crate) work: u64,
     /// Bytes of the documents that were read.
     pub(crate) bytes: usize,
     /// Differences.
@@ -176,7 +178,6 @@ pub(crate) struct Baseline<'a, S, T> {
     chunks: PieceReader<'a, S>,
     /// Apart, because a few documents say little about the size of a chunk.
     singles: PieceReader<'a, S>,
-    epoch: u32,
     ahead: Option<Ahead>,
     /// Whether the next chunk is read while one is compared.
     read_ahead: bool,
@@ -204,7 +205,6 @@ impl<'a, S: SourceSide, T: TargetSide> Baseline<'a, S, T> {
             plan,
             chunks,
             singles,
-            epoch: bounds.epoch,
             ahead: None,
             read_ahead,
             too_old: None,
@@ -268,10 +268,10 @@ impl<'a, S: SourceSide, T: TargetSide> Baseline<'a, S, T> {
     /// Judges live entries of the ledger whose documents the source does not hold; the others were met among the documents.
     async fn ledger(&mut self, cursor: &Cursor, at: ClusterTime) -> Result<Judged, Error> {
         let after = cursor.after.as_ref().map(|bytes| Key::from_bytes(bytes.clone()));
-        let LivePage { documents, until } = self.target.live(after.as_ref()).await?;
+        let LivePage { documents, entries, until } = self.target.live(after.as_ref()).await?;
         let (looked, until) = (documents.len() as u64, until.map(|key| key.as_bytes().to_vec()));
         let examined = self.not_held(documents, at).await?;
-        self.judged(cursor, until, at, looked, examined).await
+        Ok(Judged { work: entries, ..self.judged(cursor, until, at, looked, examined).await? })
     }
 
     /// Judges those of the documents that the source does not hold.
@@ -304,8 +304,8 @@ impl<'a, S: SourceSide, T: TargetSide> Baseline<'a, S, T> {
         self.search = Some((until.clone(), search));
         let examined = self.not_held(page.gone, at).await?;
         let judged = self.judged(cursor, until, at, page.rows, examined).await?;
-        let rows = page.extra.into_iter().map(|row| extra(row, at));
-        Ok(Judged { found: judged.found.into_iter().chain(rows).collect(), ..judged })
+        let rows = page.extra.into_iter().map(|ExtraRow { table, row_key }| Found::row(table, row_key, at));
+        Ok(Judged { work: page.rows + page.besides, found: judged.found.into_iter().chain(rows).collect(), ..judged })
     }
 
     /// Sums up a chunk, whose undecided documents are judged again.
@@ -331,7 +331,7 @@ impl<'a, S: SourceSide, T: TargetSide> Baseline<'a, S, T> {
             undecided = again.undecided;
         }
         let next = cursor.behind(until.clone());
-        Ok(Judged { until, as_of, looked, bytes: 0, found, undecided, next })
+        Ok(Judged { until, as_of, looked, work: looked, bytes: 0, found, undecided, next })
     }
 
     /// Judges documents again as they are now: back, and forwards those that leaves undecided.
@@ -378,14 +378,8 @@ impl<'a, S: SourceSide, T: TargetSide> Baseline<'a, S, T> {
 
     /// Judges without waiting, because everything is read as of what is applied.
     fn examiner(&self) -> Examiner<'a, T> {
-        Examiner { target: self.target, plan: self.plan, wait: Duration::ZERO, epoch: self.epoch }
+        Examiner { target: self.target, plan: self.plan, wait: Duration::ZERO }
     }
-}
-
-/// A row that belongs to no document, as a difference.
-fn extra(ExtraRow { table, row_key }: ExtraRow, as_of: ClusterTime) -> Found {
-    let subject = Subject::Row { table, row_key };
-    Found { subject, kind: Kind::Extra, columns: Vec::new(), as_of, entry: None, letter: None, refused: None }
 }
 
 /// Returns whether the source has no collection of that name and, as far as is known, never had one: a mistyped name looks like

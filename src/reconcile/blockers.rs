@@ -12,7 +12,7 @@ use crate::{
     config::{Config, CutoverConfig, ReconcileConfig, Unit},
     control::{
         processes::{Process, RoleReport},
-        proven::{ForeignWrite, Reference},
+        proven::{ForeignWrite, Reference, Waits},
     },
     status::{Led, Phase, Role},
 };
@@ -302,13 +302,19 @@ impl Found {
     fn drift(&mut self, facts: &CollectionFacts) {
         let name = &facts.name;
         let findings = &facts.findings;
-        if findings.all() > 0 {
+        if findings.all() > findings.left_out {
             self.push(
                 Kind::Drift,
                 drifting(findings),
                 format!(
                     "`driftless repair --collection {name} --dry-run` lists them and what a repair would do; find the cause first"
                 ),
+            );
+        } else if findings.left_out > 0 {
+            self.push(
+                Kind::Drift,
+                format!("differences beyond the findings that were kept: {}", findings.left_out),
+                "wait for the next baseline, which begins by itself and names them",
             );
         }
         if facts.dead_letters > 0 {
@@ -328,13 +334,16 @@ impl Found {
     }
 
     fn baseline(&mut self, proven: &Proven, bounds: &Bounds) {
-        let next = |otherwise: &str| match &proven.baseline_running {
-            Some(running) => format!(
+        let waits = proven.baseline_waits_for.as_ref().or(proven.waits_for.as_ref());
+        let hint = proven.baseline_waits_for.as_ref().and_then(|waits| waits.hint.as_ref());
+        let next = |otherwise: &str| match (hint, &proven.baseline_running) {
+            (Some(hint), _) => hint.clone(),
+            (None, Some(running)) => format!(
                 "wait: the baseline under way has compared {} documents{}",
                 running.documents,
                 running.estimate.map(|estimate| format!(" of about {estimate}")).unwrap_or_default()
             ),
-            None => otherwise.to_owned(),
+            (None, None) => otherwise.to_owned(),
         };
         let comes = "wait for the baseline, which the reconciler begins by itself";
         let (kind, what, next) = match (&proven.baseline, &proven.void_because) {
@@ -353,9 +362,13 @@ impl Found {
                 let next = next("lower `reconcile.baseline_every`, or raise `reconcile.rate`");
                 (Kind::Baseline, format!("the baseline is {age} old, the bound is {bound}"), next)
             }
+            // The one that counts grows old meanwhile.
+            (Some(_), None) if hint.is_some() => {
+                (Kind::Baseline, "the next baseline does not go on".to_owned(), next(comes))
+            }
             (Some(_), None) => return,
         };
-        self.push(kind, because(what, proven), next);
+        self.push(kind, because(what, waits), next);
     }
 
     fn verified(&mut self, proven: &Proven, fresh: Duration) {
@@ -379,7 +392,8 @@ impl Found {
             }
             Some(_) => return,
         };
-        self.push(kind, because(what, proven), next);
+        let hint = proven.waits_for.as_ref().and_then(|waits| waits.hint.as_deref());
+        self.push(kind, because(what, proven.waits_for.as_ref()), hint.unwrap_or(next));
     }
 
     fn foreign_write(&mut self, write: &ForeignWrite) {
@@ -434,19 +448,20 @@ impl Found {
     }
 }
 
-/// Adds why the proof does not advance, as far as the reconciler has said so.
-fn because(what: String, proven: &Proven) -> String {
-    match &proven.waits_for {
-        Some(waits_for) => format!("{what}: {waits_for}"),
+/// Adds why there is no progress, as far as the reconciler has said so.
+fn because(what: String, waits: Option<&Waits>) -> String {
+    match waits {
+        Some(Waits { reason, .. }) => format!("{what}: {reason}"),
         None => what,
     }
 }
 
 fn drifting(findings: &Findings) -> String {
-    let Findings { missing, extra, different, version } = findings;
+    let Findings { missing, extra, different, version, left_out } = findings;
     let version = if *version > 0 { format!(", {version} with a wrong version") } else { String::new() };
+    let left_out = if *left_out > 0 { format!(", {left_out} beyond those that are kept") } else { String::new() };
     format!(
-        "documents that drift: {} ({missing} missing, {extra} extra, {different} different{version})",
+        "documents that drift: {} ({missing} missing, {extra} extra, {different} different{version}{left_out})",
         findings.all()
     )
 }

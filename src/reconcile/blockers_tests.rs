@@ -76,6 +76,10 @@ fn led(facts: &mut Facts) -> &mut Led {
     report(facts, "source").facts.as_mut().expect("the leader")
 }
 
+fn waits(reason: &str, hint: Option<&str>) -> Option<Waits> {
+    Some(Waits { reason: reason.to_owned(), hint: hint.map(str::to_owned) })
+}
+
 fn write(statements: u64) -> ForeignWrite {
     ForeignWrite {
         table: TableName::new("app", "users"),
@@ -152,6 +156,16 @@ fn nothing_stands_against_what_is_proven() {
     |facts: &mut Facts| users(facts).parked = 5,
     Kind::Parked,
     "users: documents parked: 5; next: `driftless dlq list --collection users --state parked` shows what they wait for")]
+#[case::more_findings_than_are_kept(
+    |facts: &mut Facts| users(facts).findings = Findings { missing: 3, left_out: 4, ..Findings::default() },
+    Kind::Drift,
+    "users: documents that drift: 7 (3 missing, 0 extra, 0 different, 4 beyond those that are kept); next: `driftless repair \
+     --collection users --dry-run` lists them and what a repair would do; find the cause first")]
+#[case::what_was_kept_is_repaired(
+    |facts: &mut Facts| users(facts).findings.left_out = 4,
+    Kind::Drift,
+    "users: differences beyond the findings that were kept: 4; next: wait for the next baseline, which begins by itself and \
+     names them")]
 #[case::misnamed(
     |facts: &mut Facts| users(facts).proven.no_such_collection = true,
     Kind::NoSuchCollection,
@@ -165,7 +179,7 @@ fn nothing_stands_against_what_is_proven() {
 #[case::baseline_running(
     |facts: &mut Facts| users(facts).proven = Proven {
         baseline_running: Some(
-            Progress { pass: 1, age: MINUTE, phase: None, documents: 7, estimate: Some(9) }
+            Progress { pass: 1, age: MINUTE, phase: None, documents: 7, estimate: Some(9), work: 7, expected: Some(30) }
         ),
         ..Proven::default()
     },
@@ -173,10 +187,18 @@ fn nothing_stands_against_what_is_proven() {
     "users: not everything has been compared yet under the present mapping; next: wait: the baseline under way has compared 7 \
      documents of about 9")]
 #[case::baseline_waits(
-    |facts: &mut Facts| users(facts).proven = Proven { waits_for: Some("the sink is behind".to_owned()), ..Proven::default() },
+    |facts: &mut Facts| users(facts).proven = Proven { waits_for: waits("the sink is behind", None), ..Proven::default() },
     Kind::Baseline,
     "users: not everything has been compared yet under the present mapping: the sink is behind; next: wait for the baseline, \
      which the reconciler begins by itself")]
+#[case::the_first_baseline_needs_somebody(
+    |facts: &mut Facts| users(facts).proven = Proven { baseline_waits_for: waits("no right", Some("GRANT it")), ..Proven::default() },
+    Kind::Baseline,
+    "users: not everything has been compared yet under the present mapping: no right; next: GRANT it")]
+#[case::the_next_baseline_needs_somebody(
+    |facts: &mut Facts| users(facts).proven.baseline_waits_for = waits("no right", Some("GRANT it")),
+    Kind::Baseline,
+    "users: the next baseline does not go on: no right; next: GRANT it")]
 #[case::another_plan(
     |facts: &mut Facts| users(facts).proven = Proven { under_another_plan: true, ..Proven::default() },
     Kind::Mapping,
@@ -199,6 +221,13 @@ fn nothing_stands_against_what_is_proven() {
     |facts: &mut Facts| users(facts).proven.verified.as_mut().expect("V").age = Duration::from_secs(61),
     Kind::Verified,
     "users: verified as of 61 s ago only, the bound is 60 s; next: look for a reconciler that waits")]
+#[case::changes_need_somebody(
+    |facts: &mut Facts| {
+        users(facts).proven.verified.as_mut().expect("V").age = Duration::from_secs(61);
+        users(facts).proven.waits_for = waits("no right", Some("GRANT it"));
+    },
+    Kind::Verified,
+    "users: verified as of 61 s ago only, the bound is 60 s: no right; next: GRANT it")]
 #[case::undecided(
     |facts: &mut Facts| {
         users(facts).proven.verified.as_mut().expect("V").age = Duration::from_secs(61);
@@ -322,6 +351,8 @@ fn what_was_proven_under_another_plan_does_not_count() {
         undecided: 0,
         undecided_since: None,
         waits_for: None,
+        baseline_waits_for: None,
+        left_out: 0,
         no_such_collection: false,
     };
     let proven = Proven::of(Some(&row), Some(&[1; 16]));
@@ -331,4 +362,14 @@ fn what_was_proven_under_another_plan_does_not_count() {
         let proven = Proven::of(Some(&row), plan);
         assert!(proven.baseline.is_none() && proven.verified.is_none() && proven.under_another_plan == plan.is_some());
     }
+}
+
+#[test]
+fn the_end_of_a_pass_follows_from_all_its_phases() {
+    let all =
+        Progress { pass: 1, age: MINUTE, phase: None, documents: 9, estimate: Some(9), work: 15, expected: Some(45) };
+    assert_eq!(all.seconds_left(), Some(120), "all documents are compared, and that is a third of the work");
+    assert_eq!(Progress { work: 50, ..all.clone() }.seconds_left(), Some(0), "there were more than expected");
+    assert_eq!(Progress { work: 0, ..all.clone() }.seconds_left(), None);
+    assert_eq!(Progress { expected: None, ..all }.seconds_left(), None);
 }

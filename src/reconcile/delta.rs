@@ -377,7 +377,7 @@ impl Delta {
             }
             Err(Error::Target(error @ postgres::Error::CatalogChanged)) => return Err(error.into()),
             Err(error) => {
-                let (reason, backoff) = (retry::chain(&error), self.bounds.backoff);
+                let (reason, backoff) = ((retry::chain(&error), error.next_step()), self.bounds.backoff);
                 if let Some(reason) = followed.fail(reason, (backoff.min, backoff.max), now) {
                     tracing::warn!(collection = self.both.plan(collection).collection, reason, "keys cannot be judged");
                     stalls.waits(reason.to_owned());
@@ -492,6 +492,7 @@ impl Delta {
             undecided,
             oldest: followed.pending.oldest(),
             waits_for: followed.trouble.as_ref().map(|trouble| trouble.reason.clone()),
+            hint: followed.trouble.as_ref().and_then(|trouble| trouble.hint).map(str::to_owned),
         }
     }
 }

@@ -160,7 +160,7 @@ type Change = fn(&mut Evidence);
 #[case::future(|e: &mut Evidence| users(e).verified_at = Some(time(201)), "users: V is later than the file")]
 #[case::timeless(|e: &mut Evidence| users(e).verified_at = None, "users: V and its time are not both there")]
 #[case::kinds(|e: &mut Evidence| users(e).findings.retain(|kind, _| kind != "extra"),
-    "users: the findings are not those of the kinds missing, extra, different, version")]
+    "users: the findings are not those of the kinds missing, extra, different, version, left_out")]
 #[case::drift(|e: &mut Evidence| *users(e).findings.get_mut("extra").expect("a kind") = 1,
     "users: it is said to be ready, but findings are open")]
 #[case::letters(|e: &mut Evidence| users(e).dead_letters = 1, "users: it is said to be ready, but dead letters are open")]

@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer};
 use crate::{
     control::{
         processes::Process,
-        proven::{Complete, ForeignWrite, Guarded, Pass, ProofRow, Reference},
+        proven::{Complete, ForeignWrite, Guarded, Pass, ProofRow, Reference, Waits},
     },
     mapping::target::TableName,
     model::{ClusterTime, Frontier},
@@ -68,8 +68,10 @@ pub(crate) struct Proven {
     pub(crate) undecided: u64,
     /// The first change of the key that has waited longest.
     pub(crate) undecided_since: Option<ClusterTime>,
-    /// Why the proof does not advance.
-    pub(crate) waits_for: Option<String>,
+    /// Why V does not advance.
+    pub(crate) waits_for: Option<Waits>,
+    /// Why the baseline does not go on.
+    pub(crate) baseline_waits_for: Option<Waits>,
     /// Whether the source has no collection of that name.
     pub(crate) no_such_collection: bool,
 }
@@ -106,6 +108,18 @@ pub(crate) struct Progress {
     pub(crate) documents: u64,
     /// About how many there are.
     pub(crate) estimate: Option<u64>,
+    /// Documents, entries and rows that were read, in all phases.
+    pub(crate) work: u64,
+    /// About how many it will be at the end.
+    pub(crate) expected: Option<u64>,
+}
+
+impl Progress {
+    /// Estimates the seconds that the pass still takes, all phases together: at the rate so far.
+    pub(crate) fn seconds_left(&self) -> Option<u64> {
+        let left = self.expected?.saturating_sub(self.work);
+        (self.work > 0).then(|| (self.age.as_secs_f64() / self.work as f64 * left as f64) as u64)
+    }
 }
 
 /// V of a collection: the time up to which every change is judged.
@@ -131,13 +145,15 @@ pub(crate) struct Findings {
     pub(crate) different: u64,
     /// Documents whose version in the ledger is too high.
     pub(crate) version: u64,
+    /// Differences that were met beyond the findings that are kept; the next baseline looks at them again.
+    pub(crate) left_out: u64,
 }
 
 impl Findings {
     /// Returns the number of each kind.
-    pub(crate) fn by_kind(&self) -> [(&'static str, u64); 4] {
-        let Self { missing, extra, different, version } = *self;
-        [("missing", missing), ("extra", extra), ("different", different), ("version", version)]
+    pub(crate) fn by_kind(&self) -> [(&'static str, u64); 5] {
+        let Self { missing, extra, different, version, left_out } = *self;
+        [("missing", missing), ("extra", extra), ("different", different), ("version", version), ("left_out", left_out)]
     }
 
     /// Returns the number of all.
@@ -163,7 +179,7 @@ impl Guard {
     pub(crate) fn of(tables: &[TableName], guarded: &BTreeMap<TableName, Guarded>) -> Self {
         let mut guard = Self::default();
         for table in tables {
-            let name = format!("{}.{}", table.schema, table.name);
+            let name = table.label();
             match guarded.get(table) {
                 None => guard.unguarded.push(name),
                 Some(Guarded { broken: Some(broken), .. }) => guard.broken.push(format!("{name}: {broken}")),
@@ -185,7 +201,8 @@ impl Proven {
         let known = Self { plan: plan.map(hex::encode), ..Self::default() };
         let (Some(row), Some(plan)) = (row, plan) else { return known };
         if row.plan != plan {
-            return Self { under_another_plan: true, waits_for: row.waits_for.clone(), ..known };
+            let (waits_for, baseline_waits_for) = (row.waits_for.clone(), row.baseline_waits_for.clone());
+            return Self { under_another_plan: true, waits_for, baseline_waits_for, ..known };
         }
         let at = |ms| Timestamp::from_millisecond(ms).unwrap_or_default();
         let baseline = |complete: &Complete| Baseline {
@@ -202,6 +219,8 @@ impl Proven {
             phase: pass.phase.clone(),
             documents: pass.documents,
             estimate: pass.estimate,
+            work: pass.work,
+            expected: pass.expected,
         };
         let verified = |(frontier, (ms, age))| Verified { frontier, at: at(ms), age };
         Self {
@@ -212,6 +231,7 @@ impl Proven {
             undecided: row.undecided,
             undecided_since: row.undecided_since,
             waits_for: row.waits_for.clone(),
+            baseline_waits_for: row.baseline_waits_for.clone(),
             no_such_collection: row.no_such_collection,
             ..known
         }

@@ -18,7 +18,7 @@ use super::{
     sides::{SourceSide, TargetSide},
 };
 use crate::{
-    control::findings::{self, Found, FoundBy, Kind, MAX_OPEN, Subject},
+    control::findings::{self, Found, FoundBy, Kind, Subject},
     model::ClusterTime,
     postgres::{self, Session, session::field},
     retry::{Class, Classify},
@@ -238,14 +238,14 @@ impl<'a> FullPass<'a> {
     ) -> Result<(), Error> {
         let (id, tables) = (self.both.prepared.id(self.collection), self.both.tables(self.collection));
         let scope = self.both.findings(self.collection, &tables);
-        let open = findings::open(session, Some(id), MAX_OPEN).await?;
+        let open = findings::open(session, Some(id), i64::from(self.both.findings_kept)).await?;
         let began = self.began_micros.unwrap_or_default();
         let old = open.into_iter().filter(|finding| finding.confirmed_ms * 1_000 < began);
         let documents: Vec<DocumentId> = old.filter_map(|finding| document(finding.found.subject)).collect();
         self.end_if_equal(session, baseline, documents).await?;
         if !self.left_out {
             for table in &self.both.plan(self.collection).tables {
-                let name = format!("{}.{}", table.table.schema, table.table.name);
+                let name = table.table.label();
                 let ended = findings::end_rows(session, &scope, &name, began);
                 session.transaction("end findings", true, ended).await?;
             }

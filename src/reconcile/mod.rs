@@ -15,6 +15,7 @@ pub(crate) mod blockers;
 mod both;
 mod bounds;
 pub(crate) mod delta;
+mod epochs;
 pub(crate) mod evidence;
 mod examine;
 pub(crate) mod facts;
@@ -40,13 +41,14 @@ pub(crate) use self::{
     both::Both,
     bounds::Bounds,
     delta::{Delta, DeltaBounds, DeltaHandle},
+    epochs::Epochs,
     full::{FullPass, Patience, Progress, Walked},
     pass::run,
     passes::{Pace, PassesTask},
     report::Report,
 };
 use crate::{
-    postgres,
+    log, postgres,
     retry::{Class, Classify},
     source,
 };
@@ -60,6 +62,9 @@ pub(crate) enum Error {
     /// A read from PostgreSQL failed.
     #[error("read rows to compare")]
     Target(#[from] postgres::Error),
+    /// The epoch of the source could not be read.
+    #[error("read the epoch of the source from the log")]
+    Epoch(#[source] Box<log::Error>),
     /// A document without an `_id`, which MongoDB does not allow.
     #[error("read documents of {collection}: one has no `_id`")]
     NoKey {
@@ -68,11 +73,30 @@ pub(crate) enum Error {
     },
 }
 
+impl Error {
+    /// Returns the remedy, if a person can apply one.
+    pub(crate) fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Source(error) => error.hint(),
+            Self::Target(error) => error.hint(),
+            Self::Epoch(error) => error.hint(),
+            Self::NoKey { .. } => None,
+        }
+    }
+
+    /// Returns the next step where trying again does not help until a person has acted.
+    pub(crate) fn next_step(&self) -> Option<&'static str> {
+        let next_step = || self.hint().unwrap_or("remove the cause; it is tried again until then");
+        (self.class() != Class::Transient).then(next_step)
+    }
+}
+
 impl Classify for Error {
     fn class(&self) -> Class {
         match self {
             Self::Source(error) => error.class(),
             Self::Target(error) => error.class(),
+            Self::Epoch(error) => error.class(),
             Self::NoKey { .. } => Class::Halt,
         }
     }

@@ -30,12 +30,13 @@ use crate::{
         findings::{self, FoundBy, Recorded, Subject},
         lead::Lead,
     },
+    mapping::{CollectionPlan, Found},
     metrics as names,
     model::{ClusterTime, Key},
     postgres::{self, Session},
     retry::{self, Backoff, Stalls},
     source::{Limits, Rate},
-    target::DocumentId,
+    target::{self, DocumentId},
 };
 
 /// How long a collection has its turn before a more urgent one is looked for.
@@ -155,7 +156,8 @@ impl PassesTask {
 
     /// The collection whose turn it is.
     async fn next(&self) -> Result<Option<(usize, Passes)>, Error> {
-        let passes = chunks::passes(&*self.lead.session().await, self.both.prepared.ids()).await?;
+        let passes =
+            chunks::passes(&*self.lead.session().await, self.both.prepared.ids(), self.both.findings_kept).await?;
         let now = Instant::now();
         let ready = passes.into_iter().filter_map(|passes| {
             let place = self.both.prepared.collection_of(passes.collection)?;
@@ -168,16 +170,16 @@ impl PassesTask {
     async fn end_turn(&mut self, place: usize, turn: Turn) -> Result<(), Error> {
         let (lane, name) = (&mut self.lanes[place], &self.both.plan(place).collection);
         let stalls = self.stalls.of(&format!("baseline of {name}"));
-        let reason = match turn {
+        let (reason, hint) = match turn {
             Turn::Over => {
                 (lane.retry_at, lane.delay) = (None, Duration::ZERO);
                 stalls.goes_on();
-                None
+                (None, None)
             }
             Turn::Waits(reason) => {
                 lane.retry_at = Some(Instant::now() + POLL_INTERVAL);
                 stalls.goes_on();
-                Some(reason)
+                (Some(reason), None)
             }
             Turn::Failed(Error::Target(error @ postgres::Error::CatalogChanged)) => return Err(error.into()),
             Turn::Failed(error) => {
@@ -185,14 +187,14 @@ impl PassesTask {
                 lane.delay =
                     (lane.delay * 2).clamp(self.pace.backoff.min.max(POLL_INTERVAL), self.pace.backoff.max.max(TURN));
                 lane.retry_at = Some(Instant::now() + lane.delay);
-                let reason = retry::chain(&error);
-                tracing::warn!(collection = name, reason, retry_in = ?lane.delay, "the baseline does not go on");
+                let (reason, hint) = (retry::chain(&error), error.next_step());
+                tracing::warn!(collection = name, reason, hint, retry_in = ?lane.delay, "the baseline does not go on");
                 stalls.waits(reason.clone());
-                Some(reason)
+                (Some(reason), hint)
             }
         };
         let id = self.both.prepared.id(place);
-        chunks::waits(&*self.lead.session().await, id, reason.as_deref()).await?;
+        chunks::waits(&*self.lead.session().await, id, reason.as_deref(), hint).await?;
         Ok(())
     }
 
@@ -224,7 +226,10 @@ impl PassesTask {
             Err(error) => return Ok(Turn::Failed(error.into())),
         };
         let (session, id) = (self.lead.session().await, both.prepared.id(place));
-        let begun = chunks::begin(&session, id, Phase::Documents.as_str(), estimate);
+        let begun = async {
+            let expected = expected_work(&session, both.plan(place), estimate).await?;
+            chunks::begin(&session, id, Phase::Documents.as_str(), estimate, expected).await
+        };
         session.transaction("begin a pass", true, begun).await?;
         tracing::info!(collection = name, estimate, "a pass begins");
         Ok(Turn::Over)
@@ -260,7 +265,7 @@ impl PassesTask {
             };
             let next = judged.next.clone();
             let now = std::time::Instant::now();
-            self.rate.spend(usize::try_from(judged.looked).unwrap_or(usize::MAX), judged.bytes, now);
+            self.rate.spend(usize::try_from(judged.work).unwrap_or(usize::MAX), judged.bytes, now);
             let Some(stored) = self.store(both, place, &pass, &cursor, judged).await? else { return Ok(Turn::Over) };
             pass = stored;
             let Some(next) = next else { return Ok(Turn::Over) };
@@ -303,8 +308,8 @@ impl PassesTask {
                 as_of: judged.as_of,
                 looked: judged.looked,
                 documents,
+                work: judged.work,
                 findings: judged.found.len() as u64,
-                left_out: recorded.left_out,
             };
             let stored = chunks::finish(&session, id, pass, &chunk, next).await?;
             if stored.is_some() && !judged.undecided.is_empty() {
@@ -385,6 +390,14 @@ impl PassesTask {
         lane.judging = Some((keys, self.delta.judge_again(place, documents).await));
         Ok(false)
     }
+}
+
+/// About how much the first pass over a collection reads: each document, each of them again in the ledger and for each table that
+/// is held against the ledger, and each row.
+async fn expected_work(session: &Session, plan: &CollectionPlan, documents: u64) -> Result<u64, postgres::Error> {
+    let held =
+        plan.tables.iter().filter(|table| table.root && matches!(table.found, Found::ById { .. })).count() as u64;
+    Ok(documents * (2 + held) + target::estimated_rows(session, plan).await?)
 }
 
 /// Whether a collection has something to do: a pass under way, none that counts, or one that is too old.

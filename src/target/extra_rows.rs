@@ -53,6 +53,8 @@ pub struct ExtraRow {
 pub struct RowsPage {
     /// Rows that were looked at.
     pub rows: u64,
+    /// Rows and ledger entries that were read besides, to find out whose the rows are.
+    pub besides: u64,
     /// Those that belong to no document.
     pub extra: Vec<ExtraRow>,
     /// Documents that have rows, although the ledger does not know them, or as deleted ones.
@@ -118,8 +120,7 @@ impl RowSearch {
     /// Begins a search, or goes on at a [position](Self::position). `missing` are documents of the source that are known to have no
     /// ledger entry: their rows are no extra rows.
     pub fn new(plan: &CollectionPlan, position: Option<&[u8]>, missing: Vec<DocumentId>) -> Self {
-        let name = |table: &crate::mapping::TablePlan| format!("{}.{}", table.table.schema, table.table.name);
-        let tables: Vec<String> = plan.tables.iter().map(name).collect();
+        let tables: Vec<String> = plan.tables.iter().map(|table| table.table.label()).collect();
         let place: Option<Place> = position.and_then(|bytes| serde_json::from_slice(bytes).ok());
         let place = place.filter(|place| place.name.is_some() && tables.get(place.table) == place.name.as_ref());
         let seed = i64::from_ne_bytes(RandomState::new().build_hasher().finish().to_ne_bytes());
@@ -260,12 +261,13 @@ impl TargetReader<'_> {
             let document = DocumentId::new(field(&row, 0, act)?, field(&row, 1, act)?);
             entries.push((document, if field(&row, 2, act)? { Said::Deleted } else { Said::Live }));
         }
+        let besides = entries.len() as u64;
         let next = entries.last().map(|(document, _)| document.key.as_bytes().to_vec());
         if next.is_none() {
             entries.extend(search.missing.iter().map(|document| (document.clone(), Said::Live)));
         }
         let hashes = self.hashes(collection, search, sql, &entries).await?;
-        let (mut page, segment) = (RowsPage::default(), &mut search.segment);
+        let (mut page, segment) = (RowsPage { besides, ..RowsPage::default() }, &mut search.segment);
         segment.unknown |= entries.iter().any(|(document, said)| document.id.is_none() && *said == Said::Live);
         for ((document, says), hash) in entries.into_iter().zip(hashes) {
             let Some(place) = hash.and_then(|hash| segment.place_of(hash)) else { continue };
@@ -329,6 +331,7 @@ impl TargetReader<'_> {
             }
             last = Some(texts);
         }
+        page.besides = u64::try_from(count).unwrap_or(0);
         match last.filter(|_| count == PAGE_ROWS) {
             Some(last) => search.segment.stage = Stage::Names(Some(last)),
             None => {

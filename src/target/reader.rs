@@ -63,6 +63,8 @@ impl DocumentId {
 pub struct LivePage {
     /// Its live documents.
     pub documents: Vec<DocumentId>,
+    /// All its entries.
+    pub entries: u64,
     /// The last key of the page, live or not; `None` behind the end.
     pub until: Option<Key>,
 }
@@ -208,7 +210,7 @@ impl<'a> TargetReader<'a> {
             }
         }
         let until = rows.last().map(|row| Ok::<_, Error>(Key::from_bytes(field(row, 0, act)?))).transpose()?;
-        Ok(LivePage { documents, until })
+        Ok(LivePage { documents, entries: rows.len() as u64, until })
     }
 
     /// Documents of the source without an entry in the ledger, as far as they are recorded: those found missing, and undecided ones.

@@ -183,6 +183,8 @@ async fn index_builds_and_a_short_history_skip_nothing() {
     assert!(builds > 0);
     assert_eq!(migration.number(BROKEN).await, 0);
     assert_eq!(migration.number(&compared("organisations")).await, 2_000);
+    // Each document, its entry and its row, and each entry once more, with which the rows are compared: all of it is paced.
+    assert_eq!(migration.number(&proof("organisations", "complete_work")).await, 4 * 2_000);
     assert_eq!(migration.number(OPEN).await, 0);
     reconciler.stop(0).await;
     pipeline.stop(0).await;

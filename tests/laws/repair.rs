@@ -10,7 +10,9 @@ use crate::support::{
     load::{Load, fill, organisation},
     migration::Migration,
     oracle::{self, root_id},
-    random, wait,
+    random,
+    status::Status,
+    wait,
 };
 
 /// An organisation that the application never touches, and how its row or ledger entry is damaged.
@@ -338,6 +340,52 @@ async fn many_findings_are_not_repaired_without_force_and_a_reason() {
     let why = "SELECT detail ->> 'why' FROM driftless.action WHERE command = 'repair'";
     assert_eq!(migration.texts(why).await, [Some("a drill".to_owned())]);
     migration.quiesce(&daemon, DEADLINE).await;
+    oracle::assert_equal(&migration).await;
+    daemon.stop(0).await;
+    migration.finish().await;
+}
+
+/// More differences than are kept as findings are drift until the last of them is repaired, in as many rounds as it takes.
+#[tokio::test(flavor = "multi_thread")]
+async fn more_differences_than_are_kept_are_repaired_in_rounds() {
+    let (seed, _) = random("rounds");
+    let mut migration = Migration::demo("rounds").await;
+    migration.set("reconcile", "findings_kept", 20);
+    migration.set("reconcile", "baseline_every", "1h");
+    migration.set("reconcile", "fresh", "10m");
+    fill(&migration, seed, 300).await;
+    let daemon = migration.daemon();
+    migration.quiesce(&daemon, DEADLINE).await;
+    let in_sync = |status: &Status| status.verdict == "in_sync";
+    daemon.wait_for("the verdict is in sync", DEADLINE, in_sync).await;
+    run(&migration, "SET session_replication_role = replica; UPDATE app.users SET full_name = full_name || '!'").await;
+    let users = migration.number("SELECT count(*) FROM app.users").await;
+    assert!(users > 40, "{users} are too few for several rounds");
+    let again = "UPDATE driftless.proof SET complete_began_at = complete_began_at - interval '2 h'";
+    run(&migration, again).await;
+
+    let left = async || migration.number("SELECT count(*) FROM app.users WHERE full_name LIKE '%!'").await;
+    let open = "SELECT count(*) FROM driftless.finding WHERE ended_at IS NULL";
+    let mut rounds = 0;
+    while left().await > 0 {
+        let before = left().await;
+        wait::until("findings are kept", DEADLINE, async || {
+            let found = migration.number(open).await;
+            wait::holds(found == before.min(20), format!("{found} of {before}"))
+        })
+        .await;
+        let all = format!("documents that drift: {before} (");
+        let says = |status: &Status| {
+            status.verdict == "drift" && status.blockers.iter().any(|told| told.to_string().contains(&all))
+        };
+        daemon.wait_for(&all, DEADLINE, says).await;
+        let output = repair(&migration, &["--force".to_owned(), "--why=a drill".to_owned()]).await;
+        assert_eq!(output.status.code(), Some(0), "{:#}", json(&output));
+        assert!(left().await < before, "a round repairs something");
+        rounds += 1;
+    }
+    assert_eq!(rounds, (users + 19) / 20);
+    daemon.wait_for("the verdict is in sync", DEADLINE, in_sync).await;
     oracle::assert_equal(&migration).await;
     daemon.stop(0).await;
     migration.finish().await;

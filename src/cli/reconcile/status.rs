@@ -61,13 +61,11 @@ fn shown<'a>(facts: &'a CollectionFacts, blockers: &[Blocker]) -> Shown<'a> {
         false if own.is_empty() => "in_sync",
         false => "unknown",
     };
-    Shown { verdict, baseline_seconds_left: facts.proven.baseline_running.as_ref().and_then(seconds_left), facts }
-}
-
-/// The time that the documents of a pass still take at the rate so far; the ledger and the rows come after them.
-fn seconds_left(running: &Progress) -> Option<u64> {
-    let left = running.estimate?.saturating_sub(running.documents);
-    (running.documents > 0).then(|| (running.age.as_secs_f64() / running.documents as f64 * left as f64) as u64)
+    Shown {
+        verdict,
+        baseline_seconds_left: facts.proven.baseline_running.as_ref().and_then(Progress::seconds_left),
+        facts,
+    }
 }
 
 fn table(facts: &Facts, shown: &[Shown<'_>]) {
@@ -86,7 +84,8 @@ fn table(facts: &Facts, shown: &[Shown<'_>]) {
         let proven = &collection.proven;
         let verified = proven.verified.as_ref();
         let findings = collection.findings.by_kind().into_iter().filter(|(_, count)| *count > 0);
-        let findings: Vec<String> = findings.map(|(kind, count)| format!("{count} {kind}")).collect();
+        let findings: Vec<String> =
+            findings.map(|(kind, count)| format!("{count} {}", kind.replace('_', " "))).collect();
         let undecided = match proven.undecided_since {
             Some(since) if proven.undecided > 0 => format!("{}, since {since}", proven.undecided),
             _ => proven.undecided.to_string(),
@@ -110,7 +109,7 @@ fn table(facts: &Facts, shown: &[Shown<'_>]) {
 fn under_way(running: &Progress) -> String {
     let phase = running.phase.as_deref().unwrap_or("begins");
     let of = running.estimate.map_or(String::new(), |estimate| format!(" of about {estimate}"));
-    let left =
-        seconds_left(running).map_or(String::new(), |left| format!(", {} left", span(Duration::from_secs(left))));
+    let left = running.seconds_left();
+    let left = left.map_or(String::new(), |left| format!(", about {} left", span(Duration::from_secs(left))));
     format!("{phase}: {}{of} documents{left}", running.documents)
 }

@@ -8,7 +8,7 @@ use crate::{
     control::status::Letters,
     metrics as names,
     pipeline::facts::{OPEN, count},
-    reconcile::facts::CollectionFacts,
+    reconcile::facts::{CollectionFacts, Progress},
 };
 
 /// The series that have been exported.
@@ -61,6 +61,10 @@ fn export(facts: &CollectionFacts) {
     let running = proven.baseline_running.as_ref();
     gauge(names::BASELINE_DOCUMENTS, running.map_or(0.0, |running| running.documents as f64));
     gauge(names::BASELINE_ESTIMATED_DOCUMENTS, running.and_then(|running| running.estimate).unwrap_or(0) as f64);
+    let left = running.and_then(Progress::seconds_left);
+    gauge(names::BASELINE_END_TIMESTAMP, left.map_or(0.0, |left| seconds(Timestamp::now()) + left as f64));
+    let halted = proven.baseline_waits_for.as_ref().is_some_and(|waits| waits.hint.is_some());
+    gauge(names::BASELINE_HALTED, f64::from(halted));
     gauge(names::VERIFIED_TIMESTAMP, proven.verified.as_ref().map_or(0.0, |verified| seconds(verified.at)));
     gauge(names::UNDECIDED_DOCUMENTS, proven.undecided as f64);
     for (kind, count) in facts.findings.by_kind() {

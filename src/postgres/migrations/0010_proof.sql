@@ -54,13 +54,16 @@ CREATE TABLE driftless.proof (
     phase        text CHECK (phase IN ('documents', 'ledger', 'rows', 'undecided')),
     after        bytea,
     place        bigint NOT NULL DEFAULT 0,
-    -- Documents that were compared; what was looked at in the present phase; differences beyond the number that is kept.
+    -- Documents that were compared, and about how many there are; differences beyond the number that is kept.
     documents    bigint NOT NULL DEFAULT 0,
-    looked       bigint NOT NULL DEFAULT 0,
-    left_out     bigint NOT NULL DEFAULT 0,
     estimate     bigint,
-    -- Why the pass does not go on; NULL: it does.
+    left_out     bigint NOT NULL DEFAULT 0,
+    -- Documents, entries and rows that were read in all phases, and about how many it will be at the end.
+    work         bigint NOT NULL DEFAULT 0,
+    expected     bigint,
+    -- Why the pass does not go on (NULL: it does), and the next step where only a person can end that.
     baseline_waits_for text,
+    baseline_hint      text,
     -- The last complete pass: when it began, when it ended, its oldest read, what it compared.
     complete_pass      bigint,
     complete_began_at  timestamptz,
@@ -68,6 +71,8 @@ CREATE TABLE driftless.proof (
     complete_t         bigint,
     complete_i         bigint,
     complete_documents bigint,
+    complete_work      bigint,
+    -- Differences beyond the number that is kept: those that it met, and those that were met since.
     complete_left_out  bigint,
     -- Why no pass counts, although one was complete; NULL: it counts.
     void_because text,
@@ -84,8 +89,9 @@ CREATE TABLE driftless.proof (
     undecided    bigint NOT NULL DEFAULT 0,
     undecided_t  bigint,
     undecided_i  bigint,
-    -- Why the proof does not advance, as far as the reconciler knows; NULL: it does.
+    -- Why V does not advance, as far as the reconciler knows (NULL: it does), and the next step where only a person can end that.
     waits_for    text,
+    hint         text,
     -- Whether the source has no collection of that name, and none of its documents was ever applied.
     no_such_collection boolean NOT NULL DEFAULT false,
     updated_at   timestamptz NOT NULL DEFAULT clock_timestamp()

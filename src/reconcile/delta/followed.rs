@@ -37,6 +37,8 @@ pub(in super::super) struct Ask {
 pub(in super::super) struct Trouble {
     pub(in super::super) since: Instant,
     pub(in super::super) reason: String,
+    /// The next step, where only a person can end it.
+    pub(in super::super) hint: Option<&'static str>,
     /// When it is tried again.
     pub(in super::super) retry_at: Instant,
     delay: Duration,
@@ -80,7 +82,8 @@ impl Followed {
 
     /// Takes the result of a round.
     pub(in super::super) fn take(&mut self, judged: Judged, now: Instant) {
-        self.trouble = judged.too_old.then(|| self.again(TOO_OLD.to_owned(), Duration::ZERO, Duration::ZERO, now));
+        self.trouble =
+            judged.too_old.then(|| self.again((TOO_OLD.to_owned(), None), Duration::ZERO, Duration::ZERO, now));
         for back in judged.documents {
             self.take_one(back, now);
         }
@@ -122,29 +125,36 @@ impl Followed {
         }
     }
 
-    /// A round has failed. Returns the reason, if it is another one than before.
+    /// A round has failed, for a reason and with the next step where only a person can end that. Returns the reason, if it is another
+    /// one than before.
     pub(in super::super) fn fail(
         &mut self,
-        reason: String,
+        (reason, hint): (String, Option<&'static str>),
         (min, max): (Duration, Duration),
         now: Instant,
     ) -> Option<&str> {
         let known = self.trouble.as_ref().is_some_and(|trouble| trouble.reason == reason);
-        self.trouble = Some(self.again(reason, min, max, now));
+        self.trouble = Some(self.again((reason, hint), min, max, now));
         self.end_round();
         self.trouble.as_ref().map(|trouble| &*trouble.reason).filter(|_| !known)
     }
 
     /// No key can be judged, because the snapshot is not applied.
     pub(in super::super) fn has_no_watermark(&mut self, now: Instant) {
-        self.trouble = Some(self.again(NO_SNAPSHOT.to_owned(), Duration::ZERO, Duration::ZERO, now));
+        self.trouble = Some(self.again((NO_SNAPSHOT.to_owned(), None), Duration::ZERO, Duration::ZERO, now));
     }
 
-    fn again(&self, reason: String, min: Duration, max: Duration, now: Instant) -> Trouble {
+    fn again(
+        &self,
+        (reason, hint): (String, Option<&'static str>),
+        min: Duration,
+        max: Duration,
+        now: Instant,
+    ) -> Trouble {
         let before = self.trouble.as_ref();
         let delay = before.map_or(min, |before| (before.delay * 2).clamp(min, max));
         let since = before.map_or(now, |before| before.since);
-        Trouble { since, reason, retry_at: now + delay, delay }
+        Trouble { since, reason, hint, retry_at: now + delay, delay }
     }
 
     fn end_round(&mut self) {
