@@ -24,7 +24,9 @@ fn findings(collection: &str, condition: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_others_write_into_guarded_tables_is_found_and_named() {
     let (seed, _) = random("guard");
-    let migration = Migration::demo("guard").await;
+    let mut migration = Migration::demo("guard").await;
+    // Every pass but the first is one that a foreign write asks for.
+    migration.set("reconcile", "baseline_every", "1h");
     fill(&migration, seed, 300).await;
     let daemon = migration.daemon();
     daemon.wait_for("the snapshot is complete", DEADLINE, |status| status.snapshot_complete()).await;
@@ -85,6 +87,21 @@ async fn what_others_write_into_guarded_tables_is_found_and_named() {
     let void = "SELECT count(*) FROM driftless.proof AS p JOIN driftless.collection AS c ON c.id = p.collection \
                  WHERE c.name = 'plans' AND p.void_because LIKE 'foreign write to app.plan_milestones: TRUNCATE by %'";
     migration.wait_for_number(void, DEADLINE, 1).await;
+    migration.wait_for_number(OPEN_WRITES, DEADLINE, 0).await;
+    let compared = "SELECT count(*) FROM driftless.foreign_write AS w, driftless.proof AS p \
+                      JOIN driftless.collection AS c ON c.id = p.collection \
+                     WHERE c.name = 'plans' AND w.operation = 'TRUNCATE' \
+                       AND p.complete_began_at > w.voided_at AND w.judged_at > p.complete_ended_at";
+    assert_eq!(migration.number(compared).await, 1, "it is judged behind a baseline that began after it");
+
+    // A foreign write that could not be recorded may have touched anything.
+    rogue("CREATE TABLE public.passes AS SELECT collection, complete_pass FROM driftless.proof").await;
+    rogue("SELECT nextval('driftless.foreign_write_lost')").await;
+    let same = "SELECT count(*) FROM driftless.proof AS p JOIN public.passes AS b USING (collection) \
+                 WHERE p.complete_pass <= b.complete_pass OR p.void_because IS NOT NULL";
+    migration.wait_for_number(same, DEADLINE, 0).await;
+    assert!(daemon.log().contains("foreign writes could not be recorded"), "{}", daemon.log());
+    migration.wait_for_number("SELECT min(lost) FROM driftless.guard", DEADLINE, 1).await;
 
     // A trigger that is disabled is noticed, and the proof counts only from when the guard holds again.
     rogue("ALTER TABLE app.users DISABLE TRIGGER driftless_guard_rows").await;
