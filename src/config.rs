@@ -12,7 +12,7 @@ use bytesize::ByteSize;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer};
 
-pub(crate) use self::reads::{ALL, ReadsConfig, Unit};
+pub(crate) use self::reads::{ALL, ReadsConfig, ShadowDemand, Unit};
 
 /// One fault of the configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,6 +88,9 @@ pub struct Config {
     /// Where the application reads.
     #[serde(default)]
     pub(crate) reads: ReadsConfig,
+    /// Bounds of shadow reads.
+    #[serde(default)]
+    pub(crate) shadow: ShadowConfig,
     /// Bounds of repairs.
     #[serde(default)]
     pub repair: RepairConfig,
@@ -373,6 +376,27 @@ impl Default for CutoverConfig {
             baseline_max_age: Duration::from_hours(24),
             oplog_margin: Duration::from_hours(1),
         }
+    }
+}
+
+/// Bounds of shadow reads.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(default)]
+pub(crate) struct ShadowConfig {
+    /// How often each pair of queries is asked. With 100 runs, the highest latency but one is p99.
+    pub(crate) runs: usize,
+    /// How often each pair is asked before, unmeasured, so that both sides have its data in memory.
+    pub(crate) warm_up: usize,
+    /// How long a pair may be asked again, in all, because its collections change between both answers.
+    #[serde(deserialize_with = "duration")]
+    pub(crate) wait: Duration,
+    /// A statement that scans a larger table as a whole is reported. Smaller tables are in memory and scanned in milliseconds.
+    pub(crate) scan_above: ByteSize,
+}
+
+impl Default for ShadowConfig {
+    fn default() -> Self {
+        Self { runs: 100, warm_up: 5, wait: Duration::from_secs(30), scan_above: ByteSize::mib(8) }
     }
 }
 

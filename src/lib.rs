@@ -28,6 +28,7 @@ pub(crate) mod reconcile;
 pub mod retry;
 #[cfg(test)]
 mod seeds;
+pub(crate) mod shadow;
 pub mod sink;
 pub mod source;
 pub mod status;

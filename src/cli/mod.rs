@@ -16,6 +16,7 @@ mod requests;
 mod run;
 mod schema;
 mod setup;
+mod shadow;
 mod snapshot;
 
 use std::path::PathBuf;
@@ -73,6 +74,9 @@ pub(crate) enum Command {
     /// Decide whether reads may be cut over.
     #[command(subcommand)]
     Cutover(cutover::Cutover),
+    /// Compare the answers of both databases to the queries of an application.
+    #[command(subcommand)]
+    Shadow(shadow::Shadow),
     /// Record or refuse every write to the mapped tables that is not the sink's.
     #[command(subcommand)]
     Guard(guard::Guard),
@@ -145,6 +149,7 @@ impl Cli {
             Command::Snapshot(snapshot) => snapshot.execute(config).await,
             Command::Reconcile(reconcile) => reconcile.execute(config).await,
             Command::Cutover(cutover) => cutover.execute(config).await,
+            Command::Shadow(shadow) => shadow.execute(config).await,
             Command::Guard(guard) => guard.execute(config).await,
             Command::Integrity(integrity) => integrity.execute(config).await,
             Command::Diff(diff) => diff.execute(config).await,

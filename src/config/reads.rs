@@ -30,6 +30,9 @@ pub(crate) struct ReadsConfig {
     /// Units are judged once a second, so 5 s outlast a slow answer.
     #[serde(deserialize_with = "duration")]
     pub(crate) max_age: Duration,
+    /// How old the results of shadow reads may be that a unit demands.
+    #[serde(deserialize_with = "duration")]
+    pub(crate) shadow_max_age: Duration,
     /// File that is kept up to date with the state of all units, for applications that share a volume with the daemon.
     pub(crate) file: Option<PathBuf>,
     /// The units by name. Without any, each collection is one.
@@ -44,6 +47,7 @@ impl Default for ReadsConfig {
             max_staleness: Duration::from_secs(10),
             recover_after: Duration::ZERO,
             max_age: Duration::from_secs(5),
+            shadow_max_age: Duration::from_hours(24),
             file: None,
             units: BTreeMap::new(),
         }
@@ -64,6 +68,19 @@ pub(crate) struct UnitConfig {
     max_staleness: Option<Duration>,
     #[serde(deserialize_with = "given")]
     recover_after: Option<Duration>,
+    /// Files of shadow reads whose answers must be equal before the unit is cut over.
+    shadow: Vec<PathBuf>,
+    #[serde(deserialize_with = "given")]
+    shadow_max_age: Option<Duration>,
+}
+
+/// A file of shadow reads that a unit demands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ShadowDemand {
+    /// Its name, without its folder: results are kept by it.
+    pub(crate) file: String,
+    /// How old its results may be.
+    pub(crate) max_age: Duration,
 }
 
 /// A unit with all its bounds.
@@ -81,6 +98,8 @@ pub(crate) struct Unit {
     pub(crate) max_staleness: Duration,
     /// For how long nothing must stand against it before it goes on by itself; `None` leaves that to an operator.
     pub(crate) recover_after: Option<Duration>,
+    /// The shadow reads that it demands; the unit of all collections demands those of every unit.
+    pub(crate) shadow: Vec<ShadowDemand>,
 }
 
 impl ReadsConfig {
@@ -90,14 +109,23 @@ impl ReadsConfig {
         let named = self.units.iter().map(|(name, unit)| (name.clone(), unit.clone()));
         let mut units: Vec<_> = if self.units.is_empty() { each.collect() } else { named.collect() };
         units.push((ALL.to_owned(), UnitConfig::of(mapped.to_vec())));
-        units.into_iter().map(|(name, unit)| self.unit(name, unit)).collect()
+        let mut units: Vec<Unit> = units.into_iter().map(|(name, unit)| self.unit(name, unit)).collect();
+        let demanded: Vec<ShadowDemand> = units.iter().flat_map(|unit| unit.shadow.clone()).collect();
+        if let Some(all) = units.last_mut() {
+            all.shadow = demanded;
+        }
+        units
     }
 
     fn unit(&self, name: String, unit: UnitConfig) -> Unit {
         let mut collections = unit.collections;
         collections.sort_unstable();
         let recover_after = unit.recover_after.unwrap_or(self.recover_after);
+        let max_age = unit.shadow_max_age.unwrap_or(self.shadow_max_age);
+        let named = unit.shadow.iter().filter_map(|path| path.file_name());
+        let shadow = named.map(|name| ShadowDemand { file: name.to_string_lossy().into_owned(), max_age }).collect();
         Unit {
+            shadow,
             name,
             collections,
             patience: unit.patience.unwrap_or(self.patience),
@@ -189,6 +217,23 @@ mod tests {
         let expected =
             [unit("a", "bills plans", 0, minute), unit("b", "bills", 3, None), unit("all", "bills plans", 3, None)];
         assert_eq!(named, expected);
+    }
+
+    #[test]
+    fn the_unit_of_all_demands_the_shadow_reads_of_every_unit() {
+        let mapped = ["plans".to_owned(), "bills".to_owned()];
+        let config = config(json!({ "shadow_max_age": "1h", "units": {
+            "a": { "collections": ["plans"], "shadow": ["queries/a.toml"] },
+            "b": { "collections": ["bills"], "shadow": ["b.toml"], "shadow_max_age": "1m" },
+            "c": { "collections": ["bills"] },
+        } }));
+        let demanded = |unit: Unit| {
+            let each = unit.shadow.iter().map(|demand| format!("{} {}", demand.file, demand.max_age.as_secs()));
+            (unit.name, each.collect::<Vec<_>>().join(", "))
+        };
+        let expected = [("a", "a.toml 3600"), ("b", "b.toml 60"), ("c", ""), ("all", "a.toml 3600, b.toml 60")];
+        let expected = expected.map(|(name, files)| (name.to_owned(), files.to_owned()));
+        assert_eq!(config.units(&mapped).into_iter().map(demanded).collect::<Vec<_>>(), expected);
     }
 
     #[test]

@@ -18,6 +18,7 @@ pub(crate) mod reads;
 pub mod repairs;
 pub mod replay;
 pub(crate) mod settled;
+pub(crate) mod shadow;
 pub mod snapshots;
 pub(crate) mod stale;
 pub mod status;

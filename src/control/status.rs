@@ -8,6 +8,7 @@ use super::{
     findings,
     processes::{self, Process},
     proven::{self, ForeignWrite, Guarded, ProofRow, Reference},
+    shadow::{self, ShadowRun},
     snapshots,
 };
 use crate::{
@@ -40,6 +41,8 @@ pub struct Status {
     pub(crate) paused: BTreeSet<String>,
     /// The processes that live.
     pub(crate) processes: Vec<Process>,
+    /// The last results of shadow reads.
+    pub(crate) shadow: Vec<ShadowRun>,
     /// The last actions of operators, newest first.
     pub actions: Vec<Action>,
 }
@@ -105,12 +108,13 @@ pub async fn read(session: &Session, actions: u32) -> Result<Status, Error> {
         proven::proofs(session),
         findings::counts(session),
     )?;
-    let (foreign_writes, guarded, references, requests, processes, actions) = tokio::try_join!(
+    let (foreign_writes, guarded, references, requests, processes, shadow, actions) = tokio::try_join!(
         proven::foreign_writes(session),
         proven::guarded(session),
         proven::references(session),
         snapshots::requests(session),
         processes::live(session),
+        shadow::latest(session),
         last_actions(session, actions),
     )?;
     let positions = positions.into_iter().map(|(partition, position)| PartitionStatus {
@@ -134,6 +138,7 @@ pub async fn read(session: &Session, actions: u32) -> Result<Status, Error> {
         references,
         paused: paused.collect(),
         processes,
+        shadow,
         actions,
     })
 }

@@ -119,5 +119,5 @@ pub(crate) async fn read(
     let mut shared = status::read(session, 0).await?;
     assign_letters(config, names, &mut shared.dead_letters);
     let collections = names.iter().map(|name| collection(config, name, &shared, plans)).collect();
-    Ok(Facts { answered: true, collections, processes: shared.processes })
+    Ok(Facts { answered: true, collections, processes: shared.processes, shadow: shared.shadow })
 }

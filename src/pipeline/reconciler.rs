@@ -92,6 +92,11 @@ impl Comparison {
         Ok(Self { both, session, watch, bounds })
     }
 
+    /// Both sides, for a command that reads them itself.
+    pub(crate) fn both(&self) -> &Arc<Both> {
+        &self.both
+    }
+
     /// Lists more findings in its reports, or fewer.
     #[must_use]
     pub(crate) fn with_findings(mut self, findings: usize) -> Self {

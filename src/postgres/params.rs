@@ -123,6 +123,39 @@ pub(crate) fn fields(mut row: &[u8]) -> impl Iterator<Item = Option<&[u8]>> {
     })
 }
 
+/// One value in its binary form, for a parameter of any type.
+pub(crate) struct Field(pub(crate) Option<Vec<u8>>);
+
+/// Prints no value, to keep it out of logs.
+impl std::fmt::Debug for Field {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Field({:?} bytes)", self.0.as_ref().map(Vec::len))
+    }
+}
+
+impl ToSql for Field {
+    fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn StdError + Sync + Send>> {
+        match &self.0 {
+            None => Ok(IsNull::Yes),
+            Some(bytes) => {
+                out.put_slice(bytes);
+                Ok(IsNull::No)
+            }
+        }
+    }
+
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+
+    to_sql_checked!();
+}
+
+/// Borrows values as parameters.
+pub(crate) fn borrowed(fields: &[Field]) -> Vec<&(dyn ToSql + Sync)> {
+    fields.iter().map(|field| field as &(dyn ToSql + Sync)).collect()
+}
+
 /// Borrows arrays as parameters.
 pub(crate) fn refs(columns: &[Column]) -> Vec<&(dyn ToSql + Sync)> {
     columns.iter().map(|column| column as &(dyn ToSql + Sync)).collect()

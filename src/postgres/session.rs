@@ -200,6 +200,28 @@ impl Session {
         self.bounded(act, self.client.query_typed(sql, &[])).await
     }
 
+    /// Describes a statement that was written by a person, and keeps it prepared for [`Self::query`]. No value is part of it, so its
+    /// refusal keeps the server's message.
+    pub(crate) async fn describe(&self, act: &str, sql: &str) -> Result<Statement, Error> {
+        let said = Mutex::new(None);
+        let prepare = async {
+            let prepared = self.client.prepare(sql).await;
+            let message = prepared.as_ref().err().and_then(|error| Some(error.as_db_error()?.message().to_owned()));
+            *said.lock().unwrap_or_else(PoisonError::into_inner) = message;
+            prepared
+        };
+        let statement = self.bounded(act, prepare).await.map_err(|error| match error {
+            Error::Statement { act, source: Cause::Refused(mut refusal) } => {
+                refusal.message = said.lock().unwrap_or_else(PoisonError::into_inner).take();
+                Error::Statement { act, source: Cause::Refused(refusal) }
+            }
+            other => other,
+        })?;
+        let mut statements = self.statements.lock().unwrap_or_else(PoisonError::into_inner);
+        statements.insert(Arc::from(sql), statement.clone());
+        Ok(statement)
+    }
+
     /// Runs a statement that returns one row, or none.
     pub(crate) async fn query_opt(&self, act: &str, sql: &str, params: &[Param<'_>]) -> Result<Option<Row>, Error> {
         Ok(self.query(act, sql, params).await?.into_iter().next())

@@ -42,7 +42,7 @@ fn weight(kind: Kind) -> Weight {
         | Kind::Verified
         | Kind::Undecided
         | Kind::Guard => Weight::WhenItLasts,
-        Kind::Unreachable | Kind::Role | Kind::Oplog | Kind::Orphans => Weight::None,
+        Kind::Unreachable | Kind::Role | Kind::Oplog | Kind::Orphans | Kind::Shadow => Weight::None,
     }
 }
 

@@ -95,6 +95,8 @@ pub(crate) enum Kind {
     Guard,
     /// Rows lack their parents, or nobody has looked.
     Orphans,
+    /// Queries have different answers, or their answers are not known to be equal.
+    Shadow,
 }
 
 impl Kind {
@@ -123,6 +125,7 @@ impl Kind {
             Self::ForeignWrite => "foreign_write",
             Self::Guard => "guard",
             Self::Orphans => "orphans",
+            Self::Shadow => "shadow",
         }
     }
 }

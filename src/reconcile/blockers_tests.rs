@@ -50,7 +50,7 @@ pub(crate) fn ready() -> Facts {
         guard: Guard { unbroken: Some(2 * HOUR), ..Guard::default() },
         ..CollectionFacts::default()
     };
-    Facts { answered: true, collections: vec![users], processes: vec![process] }
+    Facts { answered: true, collections: vec![users], processes: vec![process], shadow: Vec::new() }
 }
 
 fn bounds(gate: bool) -> Bounds {

@@ -9,6 +9,7 @@ use crate::{
     control::{
         processes::Process,
         proven::{Complete, ForeignWrite, Guarded, Pass, ProofRow, Reference, Waits},
+        shadow::ShadowRun,
     },
     mapping::target::TableName,
     model::{ClusterTime, Frontier},
@@ -264,6 +265,8 @@ pub(crate) struct Facts {
     pub(crate) collections: Vec<CollectionFacts>,
     /// The processes that live.
     pub(crate) processes: Vec<Process>,
+    /// The last results of shadow reads.
+    pub(crate) shadow: Vec<ShadowRun>,
 }
 
 // Whole numbers, so that a file of evidence reads as it was written.

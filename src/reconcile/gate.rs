@@ -7,8 +7,9 @@ use serde::Serialize;
 use super::{
     blockers::{Blocker, Bounds, blockers_of},
     facts::{Facts, Verified},
+    shadow,
 };
-use crate::config::Config;
+use crate::config::{Config, ShadowDemand};
 
 /// A unit, with the bounds of its gate.
 #[derive(Clone, Debug)]
@@ -19,6 +20,8 @@ pub(crate) struct GatedUnit {
     pub(crate) collections: Vec<String>,
     /// The bounds.
     pub(crate) bounds: Bounds,
+    /// The shadow reads that it demands.
+    pub(crate) shadow: Vec<ShadowDemand>,
 }
 
 impl GatedUnit {
@@ -27,7 +30,7 @@ impl GatedUnit {
         let units = config.reads.units(mapped).into_iter();
         let gated = units.map(|unit| {
             let bounds = Bounds::of_gate(config, &unit);
-            Self { name: unit.name, collections: unit.collections, bounds }
+            Self { name: unit.name, collections: unit.collections, bounds, shadow: unit.shadow }
         });
         gated.collect()
     }
@@ -61,8 +64,9 @@ pub(crate) fn judge(facts: &Facts, units: &[GatedUnit]) -> Vec<Gate> {
 }
 
 fn gate(facts: &Facts, unit: &GatedUnit) -> Gate {
-    let GatedUnit { name, collections, bounds } = unit;
-    let blockers = blockers_of(facts, bounds, |name| collections.iter().any(|of| of == name));
+    let GatedUnit { name, collections, bounds, shadow } = unit;
+    let mut blockers = blockers_of(facts, bounds, |name| collections.iter().any(|of| of == name));
+    blockers.extend(shadow::blockers(facts, shadow));
     Gate {
         unit: name.clone(),
         collections: collections.clone(),
@@ -105,6 +109,7 @@ mod tests {
             name: name.to_owned(),
             collections: of.iter().map(|name| (*name).to_owned()).collect(),
             bounds,
+            shadow: Vec::new(),
         };
         let units = [unit("users", &["users"]), unit("plans", &["plans"]), unit("both", &["users", "plans"])];
         let judged = |facts: &Facts| {

@@ -29,6 +29,7 @@ pub(crate) mod proof;
 mod read;
 mod report;
 mod servers;
+mod shadow;
 mod sides;
 #[cfg(test)]
 mod simulation;

@@ -2,7 +2,7 @@
 
 use std::{fmt, path::PathBuf, time::Duration};
 
-use mongodb::error::{Error as DriverError, ErrorKind};
+use mongodb::error::{CommandError, Error as DriverError, ErrorKind};
 use thiserror::Error;
 
 use crate::{
@@ -191,6 +191,26 @@ impl Error {
                 Self::SnapshotTooOld { act, at: at.unwrap_or_default(), source: source.into() }
             }
             _ => Self::Server { act, source: source.into() },
+        }
+    }
+
+    /// Returns code and name of a refusal of a command: `BadValue (2)`. The message is left out, because it may quote values.
+    pub(crate) fn command_code(&self) -> Option<String> {
+        self.command().map(|command| format!("{} ({})", command.code_name, command.code))
+    }
+
+    /// Returns the message of a refusal of a command that holds no values.
+    pub(crate) fn command_message(&self) -> Option<&str> {
+        self.command().map(|command| command.message.as_str())
+    }
+
+    fn command(&self) -> Option<&CommandError> {
+        match self {
+            Self::Server { source, .. } => match source.0.kind.as_ref() {
+                ErrorKind::Command(command) => Some(command),
+                _ => None,
+            },
+            _ => None,
         }
     }
 

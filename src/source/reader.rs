@@ -307,6 +307,18 @@ impl SnapshotReader {
         }
     }
 
+    /// Runs a `find` or an `aggregate` without a read concern of its own, and returns the whole answer.
+    ///
+    /// # Errors
+    /// As [`SnapshotReader::chunk`].
+    pub(crate) async fn answer(
+        &self,
+        command: RawDocumentBuf,
+        at: ReadTime,
+    ) -> Result<Read<Vec<RawDocumentBuf>>, Error> {
+        self.all("run a query of the application", command, at).await
+    }
+
     async fn all(
         &self,
         act: &'static str,

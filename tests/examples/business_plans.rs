@@ -14,7 +14,7 @@ const PLANS: u64 = 40;
 const TABLES: &[&str] =
     &["app.users", "app.plans", "app.sections", "app.research_packs", "app.financial_models", "app.financial_years"];
 
-static KINDS: &[Kind] = &[
+pub(crate) static KINDS: &[Kind] = &[
     Kind {
         name: "users",
         documents: USERS,

@@ -63,7 +63,7 @@ const fn kind(
     Kind { name, documents, make, optional, joint: &["targetType", "targetId"] }
 }
 
-static KINDS: &[Kind] = &[
+pub(crate) static KINDS: &[Kind] = &[
     kind("Users", USERS, user, &["name", "userStatus", "is_admin"]),
     kind("Employees", 12, employee, &["salary", "hiredOn"]),
     kind("Teams", 8, team, &["members", "lead"]),

@@ -28,7 +28,7 @@ const TABLES: &[&str] = &[
     "learning.badge_awards",
 ];
 
-static KINDS: &[Kind] = &[
+pub(crate) static KINDS: &[Kind] = &[
     Kind {
         name: "users",
         documents: LEARNERS,

@@ -5,6 +5,8 @@
 //! [`manual`] checks that `docs/mapping.md` is true for a reader who writes mapping files. The servers are those of the other
 //! tests.
 
+#![allow(clippy::print_stderr, reason = "seeds and counts belong on the terminal of a failed test")]
+
 mod draw;
 mod harness;
 
@@ -13,4 +15,5 @@ mod crm;
 mod learning;
 mod manual;
 mod planning;
+mod shadow;
 mod skills_platform;

@@ -26,7 +26,7 @@ const TABLES: &[&str] = &[
     "planning.settings",
 ];
 
-static KINDS: &[Kind] = &[
+pub(crate) static KINDS: &[Kind] = &[
     kind("households", HOUSEHOLDS, household, &["active", "updated"], &[]),
     kind("people", 30, person, &["birth_date", "smoker", "retirement_age"], &[]),
     kind("institutions", 10, institution, &["bic"], &[]),

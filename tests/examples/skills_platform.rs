@@ -51,7 +51,7 @@ const TABLES: &[&str] = &[
     "analytics.measurements",
 ];
 
-static KINDS: &[Kind] = &[
+pub(crate) static KINDS: &[Kind] = &[
     kind("users", USERS, user, &["roles", "links", "xp", "settings"], &[]),
     kind("connections", 50, connection, &["status", "strength"], &["from", "to"]),
     kind("push_subscriptions", 20, push, &["keys", "expirationTime"], &[]),

@@ -103,6 +103,7 @@ impl OverviewRole {
             seen.partitions = shared.positions;
             seen.dead_letters_by_reason = dead_letters_by_reason;
             seen.processes = shared.processes;
+            seen.shadow = shared.shadow;
         });
         Ok(())
     }

@@ -14,7 +14,7 @@ pub(crate) use self::look::OverviewRole;
 use super::facts::{Plans, plans};
 use crate::{
     config::Config,
-    control::{processes::Process, status::PartitionStatus},
+    control::{processes::Process, shadow::ShadowRun, status::PartitionStatus},
     mapping::Plan,
     reconcile::{
         blockers::Bounds,
@@ -38,6 +38,8 @@ pub(crate) struct Seen {
     pub(crate) dead_letters_by_reason: BTreeMap<String, u64>,
     /// The processes of the migration.
     pub(crate) processes: Vec<Process>,
+    /// The last results of shadow reads.
+    pub(crate) shadow: Vec<ShadowRun>,
     /// The name of this process.
     pub(crate) instance: String,
     /// The subject of a judgement; `None` in a process that does not read the shared state.
@@ -114,6 +116,7 @@ impl Seen {
         let others = self.processes.into_iter().filter(|process| process.instance != self.instance);
         let processes = others.chain([Process::new(&self.instance, status.read())]).collect();
         let collections = self.collections.into_iter().map(|collection| collection.grown_old(since)).collect();
-        Facts { answered, collections, processes }
+        let shadow = self.shadow.into_iter().map(|run| ShadowRun { age: run.age + since, ..run }).collect();
+        Facts { answered, collections, processes, shadow }
     }
 }

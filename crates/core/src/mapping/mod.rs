@@ -44,6 +44,7 @@ pub use plan::{CollectionPlan, Found, Plan, PlanColumn, TablePlan, changes::Gain
 pub use rows::{
     digest,
     row::{Fields, Reject, Rejects, Row, Rows},
+    rule::{ColumnRule, NoRule, value_at},
 };
 pub(crate) use value::{
     bson_type::BsonTypes,

@@ -3,7 +3,8 @@
 use bson::raw::RawDocument;
 
 use super::{
-    Fault, Location, Lookup, OnDrop, Reads, Reject, Rejects, Row, Rows, rows::program::Program, target::TableName,
+    ColumnRule, Fault, Location, Lookup, NoRule, OnDrop, Reads, Reject, Rejects, Row, Rows, rows::program::Program,
+    target::TableName,
 };
 
 pub(crate) mod changes;
@@ -101,6 +102,21 @@ impl CollectionPlan {
     pub fn paths_of(&self, table: &TableName, column: &str) -> Vec<&str> {
         let at = |table_at: usize| self.tables.get(table_at).is_some_and(|plan| plan.table == *table);
         self.program.paths_of(&at, column)
+    }
+
+    /// The conversion of single values as a column of a table does it.
+    ///
+    /// # Errors
+    /// [`NoRule`]: why there is none.
+    pub fn rule(&self, table: &TableName, column: &str) -> Result<ColumnRule, NoRule> {
+        let at = |table_at: usize| self.tables.get(table_at).is_some_and(|plan| plan.table == *table);
+        self.program.rule(&at, column)
+    }
+
+    /// The columns of root tables that take their value from a path, with their tables.
+    pub fn takers(&self, path: &str) -> Vec<(&TablePlan, &str)> {
+        let takers = self.program.takers(path).into_iter();
+        takers.filter_map(|(table, column)| Some((self.tables.get(table)?, column))).collect()
     }
 
     /// Which paths of a document are read.

@@ -9,6 +9,7 @@ mod output;
 pub(crate) mod program;
 pub(crate) mod repeats;
 pub(crate) mod row;
+pub(crate) mod rule;
 pub(crate) mod scope;
 pub(crate) mod step;
 pub(crate) mod tree;

@@ -1,0 +1,142 @@
+//! Asks all pairs of a file again and again, in turn, so that neither side and no pair is favoured.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use super::{
+    Error,
+    ask::{Asked, Asker, Judgement},
+    compile::{Compiled, Query},
+    draw::Drawn,
+    report::{Example, QueryReport},
+    timing::Timing,
+};
+use crate::{postgres::Session, reconcile::Both, retry::Backoff};
+
+/// Bounds of a comparison.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    /// How often each pair is asked.
+    pub(crate) runs: usize,
+    /// How often it is asked before, without being measured or judged.
+    pub(crate) warm_up: usize,
+    /// How long a pair may be asked again, in all, because its answers cannot be judged.
+    pub(crate) wait: Duration,
+    /// Delays of the retries of reads from MongoDB.
+    pub(crate) backoff: Backoff,
+    /// Whether examples hold values.
+    pub(crate) reveal: bool,
+}
+
+/// Interval at which a pair is asked again.
+const ASK_INTERVAL: Duration = Duration::from_millis(50);
+/// Examples of each pair that are kept.
+const MAX_EXAMPLES: usize = 3;
+
+/// Asks all pairs.
+///
+/// # Errors
+/// Those of either side.
+pub(crate) async fn run(
+    both: &Both,
+    session: &Session,
+    compiled: &Compiled,
+    bounds: Bounds,
+) -> Result<Vec<QueryReport>, Error> {
+    let asker = Asker { both, session, search_path: &compiled.search_path, backoff: bounds.backoff };
+    for run in 0..bounds.warm_up {
+        for query in &compiled.queries {
+            asker.ask(query, &query.drawn[run % query.drawn.len()]).await?;
+        }
+    }
+    let mut lines: Vec<Line<'_>> = compiled.queries.iter().map(|query| Line::new(query, bounds)).collect();
+    for run in 0..bounds.runs {
+        for line in &mut lines {
+            line.ask(&asker, &line.query.drawn[run % line.query.drawn.len()]).await?;
+        }
+    }
+    Ok(lines.into_iter().map(|line| line.report(both)).collect())
+}
+
+/// A pair and its results so far.
+struct Line<'q> {
+    query: &'q Query,
+    /// How long it may still be asked again.
+    patience: Duration,
+    reveal: bool,
+    equal: u64,
+    different: u64,
+    undecided: u64,
+    reason: Option<String>,
+    postgresql: Vec<Duration>,
+    mongodb: Vec<Duration>,
+    examples: Vec<Example>,
+}
+
+impl<'q> Line<'q> {
+    fn new(query: &'q Query, bounds: Bounds) -> Self {
+        Self {
+            query,
+            patience: bounds.wait,
+            reveal: bounds.reveal,
+            equal: 0,
+            different: 0,
+            undecided: 0,
+            reason: None,
+            postgresql: Vec::new(),
+            mongodb: Vec::new(),
+            examples: Vec::new(),
+        }
+    }
+
+    /// Asks until the answers are judged, as long as patience lasts. Only the first answers are measured.
+    async fn ask(&mut self, asker: &Asker<'_>, drawn: &Drawn) -> Result<(), Error> {
+        let mut ticks = interval(ASK_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut first = true;
+        loop {
+            ticks.tick().await;
+            let began = Instant::now();
+            let Asked { judgement, postgresql, mongodb } = asker.ask(self.query, drawn).await?;
+            if std::mem::take(&mut first) {
+                self.postgresql.extend(postgresql);
+                self.mongodb.extend(mongodb);
+            } else {
+                self.patience = self.patience.saturating_sub(began.elapsed() + ASK_INTERVAL);
+            }
+            match judgement {
+                Judgement::Equal => self.equal += 1,
+                Judgement::Different(difference) => {
+                    self.different += 1;
+                    if self.examples.len() < MAX_EXAMPLES {
+                        self.examples.push(Example::new(self.query, drawn, &difference, self.reveal));
+                    }
+                }
+                Judgement::Undecided(_) if !self.patience.is_zero() => continue,
+                Judgement::Undecided(reason) => {
+                    self.undecided += 1;
+                    self.reason = Some(reason);
+                }
+            }
+            return Ok(());
+        }
+    }
+
+    fn report(self, both: &Both) -> QueryReport {
+        let Self { query, equal, different, undecided, reason, examples, .. } = self;
+        QueryReport {
+            name: query.name.clone(),
+            order: query.order,
+            collections: query.collections.iter().map(|place| both.plan(*place).collection.clone()).collect(),
+            equal,
+            different,
+            undecided,
+            reason,
+            postgresql: Timing::of(&self.postgresql),
+            mongodb: Timing::of(&self.mongodb),
+            scans: query.scans.clone(),
+            examples,
+        }
+    }
+}
