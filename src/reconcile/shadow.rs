@@ -61,13 +61,14 @@ mod tests {
     use super::*;
     use crate::reconcile::blockers::tests::ready;
 
+    const PLAN: &str = "00";
+
     fn run() -> ShadowRun {
-        let plan = ready().collections[0].proven.plan.clone().expect("a plan");
         ShadowRun {
             file: "shadow.toml".to_owned(),
             different: Vec::new(),
             undecided: Vec::new(),
-            plans: [("users".to_owned(), plan)].into(),
+            plans: [("users".to_owned(), PLAN.to_owned())].into(),
             age: Duration::from_secs(60),
         }
     }
@@ -100,6 +101,7 @@ mod tests {
     )]
     fn a_unit_waits_for_its_queries(#[case] change: Change, #[case] expected: Option<&str>) {
         let (mut facts, mut run) = (ready(), run());
+        facts.collections[0].proven.plan = Some(PLAN.to_owned());
         change(&mut run);
         facts.shadow = vec![run];
         let demand = ShadowDemand { file: "shadow.toml".to_owned(), max_age: Duration::from_secs(3_600) };
