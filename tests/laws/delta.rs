@@ -9,6 +9,7 @@ use crate::support::{
     daemon::Daemon,
     load::{fill, organisation},
     migration::Migration,
+    skip::skip,
     topic::Record,
     wait,
 };
@@ -46,14 +47,7 @@ async fn lose_a_change(migration: &Migration, sink: Daemon, id: ObjectId) -> Dae
         if records.len() > before { records.into_iter().next_back().ok_or(0) } else { Err(records.len()) }
     })
     .await;
-    let skip = format!(
-        "UPDATE driftless.position SET next_offset = {} WHERE topic = '{}' AND partition = {} AND next_offset <= {}",
-        lost.offset + 1,
-        migration.topic("organisations"),
-        lost.partition,
-        lost.offset
-    );
-    assert_eq!(migration.target.execute(&skip, &[]).await.expect("move a position"), 1);
+    skip(migration, "organisations", &lost).await;
     migration.daemon_with(&["sink"])
 }
 

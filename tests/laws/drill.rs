@@ -1,7 +1,10 @@
 //! Law 9, by damage: everything that can be wrong with a row is found with its kind and its columns, nothing else is reported, and
 //! a repair through the log makes everything equal again while the application writes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use mongodb::bson::{DateTime, Decimal128, Document, doc};
 use tokio::task::JoinHandle;
@@ -228,11 +231,14 @@ struct Plan {
     /// Documents of a block; even, because some are swapped in pairs.
     each: i64,
     documents: i64,
+    /// Longest wait for all of them.
+    deadline: Duration,
 }
 
 impl Plan {
     fn new() -> Self {
-        if drill() { Self { each: 50, documents: 100_000 } } else { Self { each: 2, documents: 400 } }
+        let (each, documents, deadline) = if drill() { (50, 100_000, 10 * DEADLINE) } else { (2, 400, DEADLINE) };
+        Self { each, documents, deadline }
     }
 
     /// The orders of a block, by number.
@@ -313,7 +319,7 @@ impl Drill {
             migration.collection("orders").insert_many(some).await.expect("insert orders");
         }
         let daemon = migration.daemon();
-        migration.quiesce(&daemon, DEADLINE).await;
+        migration.quiesce(&daemon, plan.deadline).await;
         (Self { migration, plan }, daemon)
     }
 
@@ -338,7 +344,7 @@ impl Drill {
                 Before::Deleted => drop(orders.delete_many(these).await.expect("delete orders")),
             }
         }
-        self.migration.quiesce(daemon, DEADLINE).await;
+        self.migration.quiesce(daemon, self.plan.deadline).await;
     }
 
     /// Damages the rows, as a replica, so that neither triggers nor cascades act.
@@ -361,11 +367,16 @@ impl Drill {
 
     /// Waits until the daemon has found exactly this.
     async fn finds(&self, daemon: &Daemon, wanted: &Findings) {
-        wait::until("the daemon has found every damage, and nothing else", DEADLINE, async || {
+        let pass = "SELECT max(pass) FROM driftless.proof AS p JOIN driftless.collection AS c ON c.id = p.collection \
+                     WHERE c.name = 'orders'";
+        let began = self.migration.number(pass).await;
+        wait::until("the daemon has found every damage, and nothing else", self.plan.deadline, async || {
             unlike(&stored(&self.migration).await, wanted)
         })
         .await;
-        daemon.wait_for("the verdict is drift", DEADLINE, |status| status.verdict == "drift").await;
+        let (found, passes) = (wanted.len(), self.migration.number(pass).await - began + 1);
+        eprintln!("drill: {found} findings in {} documents, met by {passes} passes at most", self.plan.documents);
+        daemon.wait_for("the verdict is drift", self.plan.deadline, |status| status.verdict == "drift").await;
     }
 
     /// Checks rows against those that were kept aside, but for the orders that were changed on purpose.
@@ -409,11 +420,11 @@ async fn every_damage_is_found_and_repaired_through_the_log() {
     let dry = drill.migration.command(&["repair", "--dry-run", "--json"]).await;
     assert_eq!(dry.status.code(), Some(4), "{}", String::from_utf8_lossy(&dry.stdout));
     drill.migration.succeed(&["repair", "--force", "--why", "the drill"]).await;
-    wait::until("every finding has ended", DEADLINE, async || {
+    wait::until("every finding has ended", drill.plan.deadline, async || {
         unlike(&stored(&drill.migration).await, &Findings::new())
     })
     .await;
-    daemon.wait_for("the verdict is in sync", DEADLINE, |status| status.verdict == "in_sync").await;
+    daemon.wait_for("the verdict is in sync", drill.plan.deadline, |status| status.verdict == "in_sync").await;
     cancel.cancel();
     load.await.expect("the application does not panic");
     drill.assert_restored().await;
@@ -431,13 +442,13 @@ async fn every_damage_is_found_and_repaired_through_the_log() {
 async fn a_change_by_hand_is_named_within_seconds() {
     let (drill, daemon) = Drill::begin("rogue").await;
     drill.migration.succeed(&["guard", "install"]).await;
-    daemon.wait_for("the verdict is in sync", DEADLINE, |status| status.verdict == "in_sync").await;
+    daemon.wait_for("the verdict is in sync", drill.plan.deadline, |status| status.verdict == "in_sync").await;
     let rogue = format!("UPDATE shop.orders SET customer = 'rogue' WHERE {}", drill.plan.within(0, "id"));
     drill.migration.target.batch_execute(&rogue).await.expect("change rows by hand");
-    let status = daemon.wait_for("the verdict is drift", DEADLINE, |status| status.verdict == "drift").await;
+    let status = daemon.wait_for("the verdict is drift", drill.plan.deadline, |status| status.verdict == "drift").await;
     assert!(status.blockers.iter().any(|blocker| blocker.to_string().contains("orders")), "{:?}", status.blockers);
     let found = "SELECT count(*) FROM driftless.finding WHERE ended_at IS NULL AND columns = '{shop.orders.customer}'";
-    drill.migration.wait_for_number(found, DEADLINE, drill.plan.each).await;
+    drill.migration.wait_for_number(found, drill.plan.deadline, drill.plan.each).await;
     let recorded = "SELECT sum(rows)::int8 FROM driftless.foreign_write WHERE operation = 'UPDATE'";
     assert_eq!(drill.migration.number(recorded).await, drill.plan.each);
     daemon.stop(0).await;

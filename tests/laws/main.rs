@@ -6,8 +6,10 @@
 //! uses the product's mapping, sink or reconciler; the expectations are written down a second time.
 //!
 //! The servers are those of `deploy/local/stack`, instance `main` (`DRIFTLESS_INSTANCE` names another one). Tests that kill
-//! servers have an instance of their own, so that they disturb no other test. `DRIFTLESS_DRILL=1` makes the tests of
-//! [`durable_before_position`] longer.
+//! servers have an instance of their own, so that they disturb no other test.
+//!
+//! `DRIFTLESS_DRILL=1` makes these longer: kills ([`durable_before_position`], [`whole_documents`], [`baseline`]), damage to 100,000
+//! documents ([`drill`]), 500 passes beside writes ([`no_false_report`]), passes beside index builds ([`baseline`]).
 
 #![allow(clippy::print_stderr, reason = "seeds and the moments of kills belong on the terminal of a failed test")]
 
@@ -28,6 +30,7 @@ mod guard;
 mod lost_history;
 mod metrics;
 mod names;
+mod no_false_report;
 mod nothing_vanishes;
 mod now;
 mod odd_ids;
@@ -37,6 +40,7 @@ mod one_transaction;
 mod one_writer;
 mod only_the_sink_writes;
 mod oracle;
+mod pipeline_faults;
 mod reads;
 mod reads_refused;
 mod reconcile;

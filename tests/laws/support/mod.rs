@@ -2,6 +2,7 @@
 
 pub(crate) mod load;
 pub(crate) mod oracle;
+pub(crate) mod skip;
 pub(crate) mod small_server;
 
 pub(crate) use driftless_testing::{DEADLINE, daemon, drill, migration, port, random, stack, status, topic, wait};

@@ -13,14 +13,16 @@ use tokio_postgres::Client;
 
 use crate::{
     daemon::{Daemon, program},
+    drill,
     postgres::{connect, try_connect},
     stack::{Stack, profile, root},
     status::{ClusterTime, Status},
     topic, wait,
 };
 
-/// Longest time a command of the CLI may take.
+/// Longest time a command of the CLI may take; the long versions of tests let them work on more documents.
 const COMMAND: Duration = Duration::from_secs(60);
+const LONG_COMMAND: Duration = Duration::from_secs(900);
 
 /// Everything that belongs to one test.
 pub struct Migration {
@@ -109,8 +111,9 @@ impl Migration {
     pub async fn command(&self, arguments: &[&str]) -> Output {
         let mut command = self.program();
         command.args(arguments).kill_on_drop(true);
-        let output = timeout(COMMAND, command.output()).await;
-        output.unwrap_or_else(|_| panic!("{arguments:?} takes longer than {COMMAND:?}")).expect("start driftless")
+        let longest = if drill() { LONG_COMMAND } else { COMMAND };
+        let output = timeout(longest, command.output()).await;
+        output.unwrap_or_else(|_| panic!("{arguments:?} takes longer than {longest:?}")).expect("start driftless")
     }
 
     /// Runs `driftless` with these arguments, which must succeed; returns its standard output.
