@@ -283,7 +283,7 @@ impl Delta {
         let followed = &mut self.followed[collection];
         // A dropped request fails, and is made again later.
         if followed.follows {
-            followed.ask(ask, self.reached.last_covered().unwrap_or_default());
+            followed.ask(ask, self.reached);
         }
     }
 
@@ -390,7 +390,6 @@ impl Delta {
     /// Has documents with open findings judged again.
     async fn recheck(&mut self, session: &Session) -> Result<(), Error> {
         self.both.prepared.still_fits(session).await?;
-        let time = self.reached.last_covered().unwrap_or_default();
         for (collection, followed) in self.followed.iter_mut().enumerate().filter(|(_, followed)| followed.follows) {
             let open = findings::open(session, Some(self.both.prepared.id(collection)), RECHECKED).await?;
             let documents = open.into_iter().filter_map(|finding| match finding.found.subject {
@@ -400,6 +399,7 @@ impl Delta {
             let documents: Vec<_> = documents.collect();
             followed.open = documents.iter().map(|document| document.key.clone()).collect();
             if !followed.in_round {
+                let time = followed.unjudged_since(self.reached);
                 documents.into_iter().for_each(|document| followed.pending.insert(document, time));
             }
         }

@@ -82,14 +82,15 @@ fn things(each: i64) -> Vec<Document> {
 }
 
 /// Checks the number of documents of each chunk against a count of the `_id`s between its ends.
-async fn assert_counts(migration: &Migration, collection: &str) {
+async fn assert_counts(migration: &Migration, name: &str) {
     let failed = "list the documents";
-    let by_id = migration.collection(collection).find(doc! {}).projection(doc! { "_id": 1 }).sort(doc! { "_id": 1 });
-    let documents: Vec<Document> = by_id.await.expect(failed).try_collect().await.expect(failed);
+    let (collection, by_id) = (migration.collection(name), doc! { "_id": 1 });
+    let found = collection.find(doc! {}).projection(by_id.clone()).sort(by_id);
+    let documents: Vec<Document> = found.await.expect(failed).try_collect().await.expect(failed);
     let places: HashMap<Vec<u8>, i64> =
         documents.iter().map(|id| mongodb::bson::serialize_to_vec(id).expect("it was read")).zip(1..).collect();
     let mut before = 0;
-    for chunk in migration.target.query(CHUNKS, &[&collection]).await.expect("read the chunks") {
+    for chunk in migration.target.query(CHUNKS, &[&name]).await.expect("read the chunks") {
         let until: Option<Vec<u8>> = chunk.get(0);
         let place = until.map_or(documents.len() as i64, |until| places[&until]);
         assert_eq!(chunk.get::<_, i64>(1), place - before, "documents up to place {place} of {}", documents.len());

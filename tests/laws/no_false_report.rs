@@ -2,7 +2,7 @@
 //! further and further behind, or further behind than MongoDB remembers. They may leave documents undecided, but they may report no
 //! difference: both sides are correct, one is only behind.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use futures_util::TryStreamExt;
 use mongodb::{
@@ -10,7 +10,7 @@ use mongodb::{
     bson::{Document, doc},
     error::Result,
 };
-use tokio::task::JoinHandle;
+use tokio::{task::JoinHandle, time::interval};
 use tokio_util::sync::CancellationToken;
 
 use crate::support::{
@@ -25,12 +25,18 @@ use crate::support::{
     wait,
 };
 
-/// Steps of the demo application per second.
-const RATE: f64 = 300.0;
-/// Groups of documents that never rest; each is changed about 200 times a second.
+/// Steps of the demo application per second: as many as a machine carries, and few enough that the target stays up to date.
+const HEAVY: f64 = 300.0;
+const LIGHT: f64 = 30.0;
+/// Groups of documents that never rest, and how often all documents of a group are changed, several times each.
 const GROUPS: i32 = 4;
+const ROUND: Duration = Duration::from_millis(50);
 /// Changes per second that a slow sink applies: fewer than are made.
-const SLOW: i64 = 300;
+const SLOW: i64 = 50;
+/// How long MongoDB remembers in the test of a target behind that, in seconds. A loaded machine must not be behind so far by itself.
+const WINDOW: u32 = 20;
+/// Longest wait for a pass over every collection.
+const PASS: Duration = DEADLINE.saturating_mul(3);
 
 /// A collection beside those of the demo application.
 const HOT_SCHEMA: &str = "CREATE TABLE app.hot (id text PRIMARY KEY, slot text NOT NULL UNIQUE, n bigint NOT NULL);";
@@ -51,7 +57,7 @@ async fn passes_beside_heavy_writes_report_nothing() {
     // Documents, and complete passes over each collection.
     let sizes: &[(u64, i64)] = if drill() { &[(200, 300), (2_000, 150), (10_000, 50)] } else { &[(300, 3)] };
     for (documents, passes) in sizes {
-        let race = Race::begin(on_shared_servers("race").await, *documents).await;
+        let race = Race::begin(on_shared_servers("race").await, *documents, HEAVY).await;
         race.passes(*passes).await;
         race.end().await;
     }
@@ -60,7 +66,7 @@ async fn passes_beside_heavy_writes_report_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn passes_over_a_target_that_falls_behind_report_nothing() {
     let behind = if drill() { 60 } else { 5 };
-    let mut race = Race::begin(on_shared_servers("falls_behind").await, 300).await;
+    let mut race = Race::begin(on_shared_servers("falls_behind").await, 300, HEAVY).await;
     race.migration.set("sink", "rate", SLOW);
     race.restart_sink(async |_| {}).await;
     while race.migration.number(AGE).await < behind {
@@ -77,8 +83,8 @@ async fn passes_over_a_target_behind_all_history_report_nothing() {
     const FORGOTTEN: &str =
         "SELECT count(*) FROM driftless.proof WHERE baseline_waits_for LIKE 'MongoDB can no longer be read%'";
     let stack = Stack::shared().await;
-    let server = SmallServer::start(stack, 500, 5).await;
-    let mut race = Race::begin(migration(stack, &server.uri, "all_history").await, 300).await;
+    let server = SmallServer::start(stack, 500, WINDOW).await;
+    let mut race = Race::begin(migration(stack, &server.uri, "all_history").await, 300, LIGHT).await;
     for _ in 0..if drill() { 20 } else { 1 } {
         race.restart_sink(async |migration| {
             wait::until("what the target has come to is forgotten", DEADLINE, async || {
@@ -118,14 +124,18 @@ struct Race {
 }
 
 impl Race {
-    async fn begin(mut migration: Migration, documents: u64) -> Self {
+    async fn begin(mut migration: Migration, documents: u64, rate: f64) -> Self {
         let (seed, _) = random("no_false_report");
         migration.set("reconcile", "baseline_every", "0s");
         fill(&migration, seed, documents).await;
         let hot = Hot::start(&migration).await;
         let [source, sink, reconciler] = ["source", "sink", "reconciler"].map(|role| migration.daemon_with(&[role]));
         migration.quiesce(&sink, DEADLINE).await;
-        let load = Load::start(&migration, seed, RATE);
+        let collections = i64::try_from(driftless_demo::Collection::ALL.len()).expect("few") + 1;
+        migration
+            .wait_for_number("SELECT count(*) FROM driftless.proof WHERE since_t IS NOT NULL", DEADLINE, collections)
+            .await;
+        let load = Load::start(&migration, seed, rate);
         Self { migration, source, sink: Some(sink), reconciler, load, hot }
     }
 
@@ -133,7 +143,7 @@ impl Race {
     async fn passes(&self, more: i64) {
         let begun = self.migration.number(PASSES).await;
         for passes in begun + 1..=begun + more {
-            wait::until(format!("{passes} passes are complete"), DEADLINE, async || {
+            wait::until(format!("{passes} passes are complete"), PASS, async || {
                 let now = self.migration.number(PASSES).await;
                 wait::holds(now >= passes, now)
             })
@@ -242,12 +252,14 @@ impl Group {
     }
 
     async fn run(self, end: CancellationToken) -> u64 {
-        let mut holders = ["one", "other"];
-        wait::repeat_until(&end, async || {
+        let (mut holders, mut rounds, mut beat) = (["one", "other"], 0, interval(ROUND));
+        while !end.is_cancelled() {
+            beat.tick().await;
             self.round(holders).await.expect("nobody else changes these documents");
             holders.reverse();
-        })
-        .await
+            rounds += 1;
+        }
+        rounds
     }
 
     /// Changes every document several times. `one` and `other` hold each other's unique value in every second round.

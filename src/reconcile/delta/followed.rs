@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     control::findings::Found,
-    model::{ClusterTime, Key, Version},
+    model::{ClusterTime, Frontier, Key, Version},
     target::DocumentId,
 };
 
@@ -59,7 +59,7 @@ pub(in super::super) struct Followed {
     /// Keys that are judged and were stored.
     pub(in super::super) forget: Vec<Key>,
     /// Requests that came during a round, whose snapshot may be older.
-    deferred: Vec<(Ask, ClusterTime)>,
+    deferred: Vec<(Ask, Frontier)>,
     asked: Vec<(HashSet<Key>, oneshot::Sender<()>)>,
     /// Requests that are done, once the outcomes are recorded.
     pub(in super::super) answered: Vec<oneshot::Sender<()>>,
@@ -69,15 +69,22 @@ pub(in super::super) struct Followed {
 }
 
 impl Followed {
-    /// Documents are to be judged as if they had changed at `time`.
-    pub(in super::super) fn ask(&mut self, ask: Ask, time: ClusterTime) {
+    /// Documents are to be judged as if they had changed; everything before `reached` was given.
+    pub(in super::super) fn ask(&mut self, ask: Ask, reached: Frontier) {
         if self.in_round {
-            self.deferred.push((ask, time));
+            self.deferred.push((ask, reached));
             return;
         }
         let keys = ask.documents.iter().map(|document| document.key.clone()).collect();
+        let time = self.unjudged_since(reached);
         ask.documents.into_iter().for_each(|document| self.pending.insert(document, time));
         self.asked.push((keys, ask.done));
+    }
+
+    /// The earliest time at which a document can be judged as if it had changed without taking V back. A target that is far behind
+    /// has come to that time sooner than to what the stream has reached.
+    pub(in super::super) fn unjudged_since(&self, reached: Frontier) -> ClusterTime {
+        self.pending.oldest().or(reached.last_covered()).unwrap_or_default()
     }
 
     /// Takes the result of a round.
@@ -159,8 +166,8 @@ impl Followed {
 
     fn end_round(&mut self) {
         self.in_round = false;
-        for (ask, time) in std::mem::take(&mut self.deferred) {
-            self.ask(ask, time);
+        for (ask, reached) in std::mem::take(&mut self.deferred) {
+            self.ask(ask, reached);
         }
     }
 
@@ -178,3 +185,34 @@ impl Followed {
 const NO_SNAPSHOT: &str = "the snapshot of the collection is not applied";
 const TOO_OLD: &str = "MongoDB can no longer be read as of what the target has come to: the sink is behind by more than the history \
      that MongoDB keeps, or the catalog of the collection has changed since";
+
+#[cfg(test)]
+mod tests {
+    use bson::rawdoc;
+
+    use super::*;
+
+    fn at(i: u32) -> ClusterTime {
+        ClusterTime { t: 100, i }
+    }
+
+    fn document(id: i32) -> DocumentId {
+        let id = rawdoc! { "_id": id };
+        DocumentId { key: Key::from_id(&id).expect("a key"), id: Some(id) }
+    }
+
+    /// While the target is behind, changes wait that it has not come to; what is asked for waits for the oldest of them at most.
+    #[test]
+    fn what_is_asked_for_waits_for_no_later_change() {
+        let (mut followed, reached) = (Followed::default(), Frontier(at(90)));
+        for (id, time) in [(1, at(20)), (2, at(80))] {
+            followed.pending.insert(document(id), time);
+        }
+        let (done, _judged) = oneshot::channel();
+        followed.ask(Ask { documents: vec![document(3)], done }, reached);
+        let mut due = followed.pending.due(at(20), 10);
+        due.sort_by(|a, b| a.key.cmp(&b.key));
+        assert_eq!(due, [document(1), document(3)]);
+        assert_eq!(followed.pending.verified(reached), Frontier(at(20)), "V does not go back");
+    }
+}
