@@ -134,6 +134,7 @@ async fn a_pass_beside_kills_of_every_role_skips_nothing() {
     let reconciler = roles.extract_if(.., |(role, _)| *role == "reconciler").next().expect("it runs");
     reconciler.1.stop(0).await;
     migration.set("reconcile", "rate", 0);
+    migration.set("source", "chunk_documents", 1_000);
     roles.push(("reconciler", migration.daemon_with(&["reconciler"])));
     complete(&migration, "things").await;
 

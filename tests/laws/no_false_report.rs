@@ -148,6 +148,7 @@ impl Race {
                 wait::holds(now >= passes, now)
             })
             .await;
+            eprintln!("{}: {passes} passes over each collection", self.migration.name);
             self.assert_nothing_found().await;
         }
     }
