@@ -61,8 +61,9 @@ async fn stop_does_not_hide_a_halt() {
     lock.batch_execute("LOCK TABLE app.organisations IN ACCESS EXCLUSIVE MODE").await.expect("lock the table");
     let documents = (0..50).map(|_| organisation(ObjectId::new()));
     migration.collection("organisations").insert_many(documents).await.expect("insert documents");
+    // The reconciler waits, too; only the sink wants to write.
     let waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'app.organisations'::regclass
-        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+        AND mode = 'RowExclusiveLock' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
     wait::until("a batch waits for the table", DEADLINE, async || {
         let waiting = migration.number(waits).await;
         wait::holds(waiting > 0, waiting)

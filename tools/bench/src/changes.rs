@@ -11,8 +11,8 @@ use crate::users::{USERS, Users, company, id_of, score};
 
 /// Documents per insert while loading.
 const LOAD: u64 = 2_000;
-/// Changes per round of the mixed backlog: 60 % updates, 30 % inserts, 5 % `$unset`, 5 % deletes.
-const ROUND: u64 = 200;
+/// Changes in a round of the mixed backlog: 60 % updates, 30 % inserts, 5 % `$unset`, 5 % deletes.
+pub(crate) const ROUND: u64 = 200;
 /// One document in this many is reserved for deletes, and one for `$unset`.
 const SHARE: u64 = 20;
 const DELETED: u64 = 7;
@@ -74,20 +74,31 @@ pub(crate) async fn mixed(database: &Database, users: Users, documents: u64, cha
     let mut next = documents + MARKERS;
     let rounds = changes / ROUND;
     for round in 0..rounds {
-        let Round { updates, inserts, unset, deletes } = Round::new(round, documents, next);
-        next = inserts.end;
-        let updates = updates.into_iter().map(|seq| update(seq, 1 + round as u32)).collect();
-        command(database, "update", "updates", updates).await?;
-        let collection: Collection<RawDocumentBuf> = database.collection(USERS);
-        collection.insert_many(users.documents(inserts)).await?;
-        let unset =
-            unset.into_iter().map(|seq| doc! { "q": { "_id": id_of(seq) }, "u": { "$unset": { "company": "" } } });
-        command(database, "update", "updates", unset.collect()).await?;
-        let deletes = deletes.into_iter().map(|seq| doc! { "q": { "_id": id_of(seq) }, "limit": 1 });
-        command(database, "delete", "deletes", deletes.collect()).await?;
+        mixed_round(database, users, documents, round, &mut next).await?;
     }
     let tail = markers(database, users, next).await?;
     Ok(Backlog { head, tail, changes: rounds * ROUND + 2 * MARKERS, applied: applied_once(documents) })
+}
+
+/// Writes one round of the mixed backlog, and advances `next`, the number of the next inserted document.
+pub(crate) async fn mixed_round(
+    database: &Database,
+    users: Users,
+    documents: u64,
+    round: u64,
+    next: &mut u64,
+) -> anyhow::Result<()> {
+    let Round { updates, inserts, unset, deletes } = Round::new(round, documents, *next);
+    *next = inserts.end;
+    let updates = updates.into_iter().map(|seq| update(seq, 1 + round as u32)).collect();
+    command(database, "update", "updates", updates).await?;
+    let collection: Collection<RawDocumentBuf> = database.collection(USERS);
+    collection.insert_many(users.documents(inserts)).await?;
+    let unset = unset.into_iter().map(|seq| doc! { "q": { "_id": id_of(seq) }, "u": { "$unset": { "company": "" } } });
+    command(database, "update", "updates", unset.collect()).await?;
+    let deletes = deletes.into_iter().map(|seq| doc! { "q": { "_id": id_of(seq) }, "limit": 1 });
+    command(database, "delete", "deletes", deletes.collect()).await?;
+    Ok(())
 }
 
 /// Updates a hundredth of the documents, again and again.

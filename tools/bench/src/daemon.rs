@@ -30,8 +30,8 @@ impl Daemon {
         Ok(Self { process: Process::start(command, trial.folder.join("driftless.log"))?, port })
     }
 
-    /// Returns the sum of a counter over all its labels; 0 when it does not exist yet.
-    pub(crate) async fn counter(&self, name: &str) -> anyhow::Result<f64> {
+    /// Returns the sum of a metric over all its labels, or its value if the labels are named, too; 0 when it does not exist yet.
+    pub(crate) async fn metric(&self, name: &str) -> anyhow::Result<f64> {
         let url = format!("http://127.0.0.1:{}/metrics", self.port);
         let page = tokio::task::spawn_blocking(move || -> anyhow::Result<String> {
             let settings = ureq::Agent::config_builder().timeout_global(Some(Duration::from_secs(5))).build();
@@ -54,9 +54,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_counter_is_summed_over_its_labels_only() {
+    fn a_metric_is_summed_over_its_labels() {
         let page = "# HELP a x\na_total{op=\"insert\"} 3\na_total{op=\"update\"} 4.5\na_total_more 9\n";
         assert_eq!(sum(page, "a_total"), 7.5);
+        assert_eq!(sum(page, "a_total{op=\"update\"}"), 4.5);
         assert_eq!(sum(page, "b"), 0.0);
     }
 }

@@ -64,6 +64,9 @@ struct Cli {
     /// Number of documents in every measurement that is sized by documents.
     #[arg(long)]
     documents: Option<u64>,
+    /// Seconds for which the age of the proof is observed.
+    #[arg(long)]
+    observed: Option<u64>,
     /// Run only these chapters, separated by commas.
     #[arg(long, value_delimiter = ',')]
     only: Vec<Part>,
@@ -136,7 +139,7 @@ async fn main() -> ExitCode {
 async fn run(cli: Cli) -> anyhow::Result<bool> {
     anyhow::ensure!(cli.peer.is_some() || !cli.only.contains(&Part::Peer), "name the peer: --peer debezium");
     let scale = if cli.quick { Scale::quick() } else { Scale::full() };
-    let scale = Scale { seed: cli.seed, ..scale };
+    let scale = Scale { seed: cli.seed, observed: cli.observed.unwrap_or(scale.observed), ..scale };
     let scale = cli.documents.map_or(scale.clone(), |documents| scale.with_documents(documents));
     let mut machine = Machine::look();
     let servers = Servers::read(&cli.servers, cli.settings.clone()).await?;

@@ -7,6 +7,7 @@ use std::{
 
 use anyhow::Context;
 use futures_util::StreamExt;
+use mongodb::Database;
 use tokio_postgres::Client;
 
 use crate::{
@@ -17,9 +18,8 @@ use crate::{
     report::Chapter,
     servers::{Servers, Trial},
     stats::percentile,
-    traffic::Writing,
     trials::{self, Mover},
-    users::{self, USERS},
+    users::{self, USERS, Users},
     watch,
 };
 
@@ -30,6 +30,8 @@ const UNLIMITED: [&str; 3] =
 const RATE: u32 = 300;
 /// The interval between two looks at the age.
 const LOOK: Duration = Duration::from_millis(250);
+/// The daemon's own verdict.
+const IN_SYNC: &str = "driftless_verdict{verdict=\"in_sync\"}";
 /// Longest wait for anything.
 const LIMIT: Duration = Duration::from_secs(900);
 
@@ -74,34 +76,54 @@ async fn baseline(bench: &Bench, chapter: &mut Chapter) -> anyhow::Result<()> {
     bench.servers.clear(trial).await
 }
 
-/// Observes the age of V while the application writes.
+/// Observes the age of V and the verdict while the application writes.
 async fn age(bench: &Bench, chapter: &mut Chapter) -> anyhow::Result<()> {
     let documents = bench.scale.documents;
     let (trial, process) = loaded(bench, &bench.servers, "age", documents).await?;
+    process.stop().await?;
     let client = bench.servers.postgres(&trial.target).await?;
     let sql = "SELECT extract(epoch FROM clock_timestamp() - verified_at)::float8 FROM driftless.proof";
     let age = client.prepare(sql).await?;
-    bench.step(&format!("age of the proof at {RATE} operations a second"));
-    let longest = Duration::from_secs(bench.scale.seconds * 3);
-    let writing = Writing::start(&bench.servers.database(&trial.source), bench.users, documents * 2, RATE, longest);
-    let (began, mut ages) = (Instant::now(), Vec::new());
-    while writing.goes_on() {
+    let daemon = Daemon::start(&trial, &[])?;
+    let observed = Duration::from_secs(bench.scale.observed);
+    bench.step(&format!("age of the proof at {RATE} mixed operations a second for {observed:?}"));
+    let began = Instant::now();
+    let mut writing = tokio::spawn(write(bench.servers.database(&trial.source), bench.users, documents, observed));
+    let (mut ages, mut not_in_sync) = (Vec::new(), 0);
+    while !writing.is_finished() {
         let row = client.query_opt(&age, &[]).await?;
         let seen = row.and_then(|row| row.get::<_, Option<f64>>(0));
         // The first fifth warms up.
-        if began.elapsed() > longest / 5 {
+        if began.elapsed() > observed / 5 {
             ages.push(seen.unwrap_or(f64::INFINITY));
+            not_in_sync += u32::from(daemon.metric(IN_SYNC).await? != 1.0);
         }
         tokio::time::sleep(LOOK).await;
     }
-    writing.stop().await?;
+    (&mut writing).await??;
     for (name, percent) in [("p50", 50.0), ("p99", 99.0)] {
         let value = percentile(&ages, percent).context("nobody has looked")?;
-        let what = format!("age of V at {RATE} operations/s: {name}");
+        let what = format!("age of V at {RATE} mixed operations/s: {name}");
         chapter.add(format!("proof.age.{name}"), what, "s", value);
     }
-    process.stop().await?;
+    let share = f64::from(not_in_sync) / ages.len() as f64 * 100.0;
+    chapter.add("proof.not_in_sync", "looks that did not find the verdict `in_sync`", "%", share);
+    daemon.process.stop().await?;
     bench.servers.clear(trial).await
+}
+
+/// Writes rounds of the mixed backlog at the rate.
+async fn write(database: Database, users: Users, documents: u64, observed: Duration) -> anyhow::Result<()> {
+    let mut tick = tokio::time::interval(Duration::from_secs(changes::ROUND) / RATE);
+    let (began, mut next) = (Instant::now(), documents);
+    for round in 0.. {
+        tick.tick().await;
+        if began.elapsed() > observed {
+            break;
+        }
+        changes::mixed_round(&database, users, documents, round, &mut next).await?;
+    }
+    Ok(())
 }
 
 /// Lets a backlog pass through source and sink in one process, and through a reconciler in another; compares what they use.

@@ -62,7 +62,7 @@ const fn line(what: &'static str, figure: &'static str, bound: Bound) -> Require
 }
 
 /// The list of requirements.
-pub(crate) const REQUIRED: [Required; 23] = {
+pub(crate) const REQUIRED: [Required; 24] = {
     use Bound::{AtLeastTimes, AtMost, AtMostEver, AtMostOneOf};
     [
         line(
@@ -99,6 +99,7 @@ pub(crate) const REQUIRED: [Required; 23] = {
         line("Everything compared", "proof.baseline", AtLeastTimes(0.5, "proof.scan")),
         line("Everything compared", "proof.baseline", AtLeastTimes(0.5, "proof.read")),
         line("Age of the proof at 300/s, p99", "proof.age.p99", AtMost(5.0, "s")),
+        line("Looks without the verdict `in_sync` at 300/s", "proof.not_in_sync", AtMost(1.0, "%")),
         line("CPU of the delta per change", "proof.delta.cpu", AtMostOneOf(10.0, "proof.replication.cpu")),
         line(
             "Latency beside a reconciler, p50",

@@ -21,6 +21,8 @@ pub(crate) struct Scale {
     pub(crate) long_runs: u32,
     /// Seconds of a latency measurement; the first fifth is not counted.
     pub(crate) seconds: u64,
+    /// Seconds for which the age of the proof is observed; the first fifth is not counted.
+    pub(crate) observed: u64,
     /// Rates of the latency measurement, operations a second.
     pub(crate) rates: Vec<u32>,
     /// Seconds for which the daemon is stopped before it catches up.
@@ -45,6 +47,7 @@ impl Scale {
             runs: 3,
             long_runs: 2,
             seconds: 20,
+            observed: 120,
             rates: vec![100, 1_000, 5_000],
             downtime: 300,
             large: 200,
@@ -64,6 +67,7 @@ impl Scale {
             runs: 2,
             long_runs: 1,
             seconds: 8,
+            observed: 30,
             rates: vec![100, 1_000],
             downtime: 10,
             large: 40,

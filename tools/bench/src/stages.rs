@@ -103,7 +103,7 @@ async fn sink(bench: &Bench, chapter: &mut Chapter) -> anyhow::Result<()> {
     process.stop().await?;
     let backlog = changes::update_all(&database, bench.users, documents).await?;
     let mut filling = Daemon::start(&trial, &["source"])?;
-    while filling.counter("driftless_log_changes_total").await.unwrap_or(0.0) < backlog.changes as f64 {
+    while filling.metric("driftless_log_changes_total").await.unwrap_or(0.0) < backlog.changes as f64 {
         filling.process.lives()?;
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
