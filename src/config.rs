@@ -425,11 +425,14 @@ impl Default for RepairConfig {
 pub(crate) struct HttpConfig {
     /// Address to listen on; the default is a loopback address.
     pub(crate) listen: std::net::SocketAddr,
+    /// File that holds the token which the answers for applications demand (`Authorization: Bearer …`); without one, anybody may
+    /// ask. Health, metrics and status are open in any case.
+    pub(crate) token_file: Option<PathBuf>,
 }
 
 impl Default for HttpConfig {
     fn default() -> Self {
-        Self { listen: std::net::SocketAddr::from(([127, 0, 0, 1], 9464)) }
+        Self { listen: std::net::SocketAddr::from(([127, 0, 0, 1], 9464)), token_file: None }
     }
 }
 

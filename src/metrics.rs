@@ -27,6 +27,8 @@ pub(crate) const READS_TRIPPED: &str = "driftless_reads_tripped";
 pub(crate) const READS_TRIPS: &str = "driftless_reads_trips_total";
 /// Does this process know the state of the units? 1 or 0; without it all reads go to MongoDB.
 pub(crate) const READS_KNOWN: &str = "driftless_reads_known";
+/// `{answer}` How many questions of `/api/v1/applied` were answered with yes, no or unknown?
+pub(crate) const APPLIED_ANSWERS: &str = "driftless_applied_answers_total";
 
 /// Does this process lead the source? 1 or 0.
 pub(crate) const SOURCE_LEADER: &str = "driftless_source_leader";
@@ -131,6 +133,10 @@ pub(crate) fn describe() {
     describe_gauge!(READS_TRIPPED, "Whether a unit is tripped, so that all its reads go to MongoDB.");
     describe_counter!(READS_TRIPS, "Units that this process has tripped because the proof broke.");
     describe_gauge!(READS_KNOWN, "Whether this process knows the state of the units.");
+    describe_counter!(
+        APPLIED_ANSWERS,
+        "Questions whether the target holds an operation, by their answer: yes, no or unknown."
+    );
     describe_gauge!(SOURCE_LEADER, "Whether this process leads the source.");
     describe_counter!(SOURCE_EVENTS, "Events read from the change stream.");
     describe_counter!(SOURCE_LOOKUPS, "Changed documents looked up.");

@@ -1,6 +1,7 @@
 //! The reports of the roles of this process, for `/api/v1/status` and the gauges.
 //!
-//! Each role writes its own line and reads none. A status may be shown late, so no decision rests on it.
+//! Each role writes its own line and reads none. A status may be shown late, so no decision rests on it. A commit of the sink only
+//! wakes those who would look again anyway.
 
 use std::{
     collections::BTreeMap,
@@ -9,6 +10,7 @@ use std::{
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
 use crate::{
     metrics as names,
@@ -254,7 +256,10 @@ pub(crate) struct ProcessStatus {
 
 /// The shared status that roles write to. Cheap to clone.
 #[derive(Clone, Default)]
-pub struct Status(Arc<Mutex<ProcessStatus>>);
+pub struct Status {
+    process: Arc<Mutex<ProcessStatus>>,
+    commits: watch::Sender<()>,
+}
 
 impl Status {
     /// Creates the status of these roles, all of them starting.
@@ -379,6 +384,16 @@ impl Status {
         process.led = led.map(|led| Led { position, ..led });
     }
 
+    /// Reports that a batch is committed to the target.
+    pub(crate) fn committed(&self) {
+        self.commits.send_replace(());
+    }
+
+    /// Returns a receiver that changes with every batch that a sink of this process commits.
+    pub(crate) fn commits(&self) -> watch::Receiver<()> {
+        self.commits.subscribe()
+    }
+
     fn change(&self, role: Role, change: impl FnOnce(&mut RoleStatus)) {
         let mut process = self.lock();
         let Some(line) = process.roles.get_mut(role.as_str()) else { return };
@@ -388,7 +403,7 @@ impl Status {
 
     fn lock(&self) -> MutexGuard<'_, ProcessStatus> {
         // A panic during a write leaves an old line at worst.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.process.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,6 +1,9 @@
 //! `driftless run`: the daemon.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
@@ -9,9 +12,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Exit, setup::Setup};
 use crate::{
+    config::Config,
     http,
     log::Watch,
-    pipeline::{LogWatchRole, Overview, OverviewRole, ReconcilerRole, SinkRole, SourceRole},
+    pipeline::{LogWatchRole, Overview, OverviewRole, ReconcilerRole, SinkRole, SourceRole, applied::AppliedRole},
     reads::{self, Reads},
     status::{Phase, Role, Status},
     supervisor::{self, Supervisor},
@@ -71,10 +75,21 @@ impl Run {
         let status = Status::new(&roles);
         let overview = Overview::default();
         let mut supervisor = Supervisor::new(cancel);
-        let page = http::Page { recorder, status: status.clone(), overview: overview.clone() };
-        supervisor.spawn("http", |cancel| http::serve(listener, page, cancel));
         let names: Vec<String> = collections.keys().cloned().collect();
         let reads = Reads::new(&config, &names);
+        let (answering, applied) = AppliedRole::new(&config, &status);
+        supervisor.spawn("applied", |cancel| endless(answering.run(cancel)));
+        let token = token(&config)?;
+        let page = http::Page {
+            recorder,
+            status: status.clone(),
+            overview: overview.clone(),
+            reads: reads.clone(),
+            applied,
+            collections: names.as_slice().into(),
+            token,
+        };
+        supervisor.spawn("http", |cancel| http::serve(listener, page, cancel));
         if let Some(path) = config.reads.file.clone() {
             let file = reads::File::new(reads.clone(), path);
             supervisor.spawn("file of reads", |cancel| endless(file.run(cancel)));
@@ -126,6 +141,14 @@ impl Run {
         tracing::info!("stopped");
         Ok(if halted { Exit::Halted } else { Exit::Success })
     }
+}
+
+/// The token that the answers for applications demand; none unless one is configured.
+fn token(config: &Config) -> anyhow::Result<Option<http::Token>> {
+    let read = |file: &PathBuf| {
+        http::Token::read(file).with_context(|| format!("read the token in {} (http.token_file)", file.display()))
+    };
+    config.http.token_file.as_ref().map(read).transpose()
 }
 
 /// Adapts a role, which ends only when it is cancelled.

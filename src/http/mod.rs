@@ -1,17 +1,28 @@
-//! Health, metrics and status over HTTP. Reads the reports of the roles; decides nothing and changes nothing.
+//! Health, metrics, status and the answers for applications over HTTP. Reads what others report; decides nothing and changes nothing.
 
+mod applied;
+mod fault;
+mod ofrep;
+mod parameters;
+mod reads;
 mod status;
+mod token;
 
-use std::io;
+use std::{io, sync::Arc};
 
-use axum::{Router, routing::get};
+use axum::{
+    Router, middleware,
+    routing::{get, post},
+};
 use metrics_exporter_prometheus::PrometheusHandle;
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::token::Token;
 use crate::{
-    pipeline::Overview,
+    pipeline::{Overview, applied::Applied},
+    reads::Reads,
     retry::{Class, Classify},
     status::Status,
 };
@@ -25,6 +36,14 @@ pub(crate) struct Page {
     pub(crate) status: Status,
     /// The state that all processes share.
     pub(crate) overview: Overview,
+    /// Where the reads of each unit go.
+    pub(crate) reads: Reads,
+    /// Says what is applied.
+    pub(crate) applied: Applied,
+    /// The names of the mapped collections.
+    pub(crate) collections: Arc<[String]>,
+    /// The token that the answers for applications demand.
+    pub(crate) token: Option<Token>,
 }
 
 /// The HTTP server failed.
@@ -51,12 +70,19 @@ pub(crate) async fn serve(listener: TcpListener, page: Page, cancel: Cancellatio
             upkeep.run_upkeep();
         }
     };
+    let answers = Router::new()
+        .route("/api/v1/applied", get(applied::applied))
+        .route("/api/v1/reads/{unit}", get(reads::reads))
+        .route("/ofrep/v1/evaluate/flags", post(ofrep::flags))
+        .route("/ofrep/v1/evaluate/flags/{flag}", post(ofrep::flag))
+        .layer(middleware::from_fn_with_state(page.token.clone(), token::check));
     let routes = Router::new()
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(status::ready))
         .route("/metrics", get(status::render))
         .route("/api/v1/status", get(status::status))
         .route("/api/v1/cutover", get(status::cutover))
+        .merge(answers)
         .with_state(page);
     let serving = axum::serve(listener, routes).with_graceful_shutdown(cancel.cancelled_owned());
     tokio::select! {

@@ -3,6 +3,7 @@
 //! A role runs in attempts (`attempts`). An error that only a person can fix ends the role, not the process, so that its status
 //! can be read. Inside an attempt every further task has a name and an owner, see [`tasks`](crate::tasks).
 
+pub(crate) mod applied;
 mod attempts;
 mod documents;
 mod error;

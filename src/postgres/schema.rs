@@ -27,6 +27,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { id: 13, name: "results", sql: include_str!("migrations/0013_results.sql") },
     Migration { id: 14, name: "reads", sql: include_str!("migrations/0014_reads.sql") },
     Migration { id: 15, name: "shadow", sql: include_str!("migrations/0015_shadow.sql") },
+    Migration { id: 16, name: "applied", sql: include_str!("migrations/0016_applied.sql") },
 ];
 
 /// Key of the advisory lock: roughly "driftless" as a number.

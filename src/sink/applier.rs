@@ -127,6 +127,7 @@ impl Applier {
             None => Ok(BatchEnd::GivenUp),
             Some(Attempt::Moved(positions)) => Ok(BatchEnd::Moved(positions)),
             Some(Attempt::Applied(outcome)) => {
+                self.status.committed();
                 self.stalls.goes_on();
                 histogram!(names::SINK_BATCH_SECONDS).record(started.elapsed());
                 histogram!(names::SINK_BATCH_CHANGES).record(batch.changes as f64);

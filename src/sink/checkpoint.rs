@@ -149,7 +149,7 @@ pub(crate) async fn all(session: &Session) -> Result<Vec<(TopicPartition, Positi
     rows.iter().map(|row| Ok((partition(row, act)?, position(row, act)?))).collect()
 }
 
-/// Ties the positions of each topic to the topic that has its name now.
+/// Ties the positions of each topic to the topic that has its name now, and each collection to its topic.
 ///
 /// Offsets of a topic that was deleted and made again mean nothing in the new one: it is read from its beginning, its watermark
 /// and what was proven are void, and dead letters keep the id of the old one. The positions must be [registered](register).
@@ -168,6 +168,10 @@ pub async fn bind(session: &Session, topics: &[Topic]) -> Result<(), Error> {
                 failpoint!(SINK_BIND);
                 forget(session, topic, &old, act).await?;
             }
+            let sql = format!(
+                "UPDATE driftless.collection SET topic = $3 WHERE {OURS} AND name = $2 AND topic IS DISTINCT FROM $3"
+            );
+            session.execute(act, &sql, &[&session.prefix(), &&*topic.namespace.collection, &name]).await?;
         }
         Ok(())
     };

@@ -69,7 +69,9 @@ pub(crate) fn decode(raw: &RawDocument, scope: &Scope) -> Result<Placed, Error> 
     let token = ResumeToken::from_raw(fields.id.ok_or(Error::Event { time: ClusterTime::default(), field: "_id" })?)?;
     let time = token.time();
     let missing = |field| Error::Event { time, field };
-    let version = Version { epoch: scope.epoch, time, op: token.txn_op() };
+    // The operations of a transaction count from 1, so that 0 says: no other operation on this document has its time.
+    let op = token.txn_op().saturating_add(u32::from(fields.in_transaction));
+    let version = Version { epoch: scope.epoch, time, op };
     let wall_ms = fields.wall_ms.unwrap_or(time.unix_ms());
     let op = match fields.operation.ok_or(missing("operationType"))? {
         "insert" => Op::Insert,
@@ -164,6 +166,8 @@ pub(super) struct Fields<'a> {
     update_description: Option<&'a RawDocument>,
     wall_ms: Option<i64>,
     uuid: Option<[u8; 16]>,
+    /// The server numbers the transactions of a session.
+    in_transaction: bool,
 }
 
 impl<'a> Fields<'a> {
@@ -180,6 +184,7 @@ impl<'a> Fields<'a> {
                 ("fullDocument", RawBsonRef::Document(value)) => fields.full_document = Some(value),
                 ("updateDescription", RawBsonRef::Document(value)) => fields.update_description = Some(value),
                 ("wallTime", RawBsonRef::DateTime(value)) => fields.wall_ms = Some(value.timestamp_millis()),
+                ("txnNumber", _) => fields.in_transaction = true,
                 ("collectionUUID", RawBsonRef::Binary(value)) => fields.uuid = value.bytes.try_into().ok(),
                 _ => {}
             }
@@ -298,6 +303,14 @@ mod tests {
         assert_eq!(change.id, rawdoc! { "_id": 1 });
         assert_eq!((change.upper, change.wall_ms), (TIME, 1_700_000_000_123));
         assert_eq!(change.collection_uuid, Some([7; 16]));
+    }
+
+    /// Only an operation outside of transactions is the last of its document at its time.
+    #[test]
+    fn the_operations_of_a_transaction_count_from_1() {
+        let mut event = event("delete");
+        event.append(bson::raw::cstr!("txnNumber"), 1_i64);
+        assert_eq!(change(&event).0.version, Version { epoch: 3, time: TIME, op: 1 });
     }
 
     #[rstest]

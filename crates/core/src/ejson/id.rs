@@ -93,10 +93,82 @@ pub fn ids_of(text: &str) -> Vec<RawDocumentBuf> {
         ids.push(rawdoc! { "_id": id });
     }
     if let Ok(id) = text.parse::<uuid::Uuid>() {
-        ids.push(rawdoc! { "_id": Binary { subtype: BinarySubtype::Uuid, bytes: id.as_bytes().to_vec() } });
+        ids.push(uuid_id(id));
     }
     ids.push(rawdoc! { "_id": text });
     ids
+}
+
+/// The text names no `_id`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoId {
+    /// It is empty.
+    #[error("it is empty; the empty text is `\"\"`")]
+    Empty,
+    /// It begins like Extended JSON and is none.
+    #[error(
+        "it is no Extended JSON: write {{\"$oid\":\"…\"}}, {{\"$uuid\":\"…\"}}, {{\"$numberLong\":\"…\"}}, or a text in quotes"
+    )]
+    NotExtendedJson,
+    /// MongoDB takes no such value for an `_id`.
+    #[error("MongoDB takes no such value for an `_id`")]
+    NoKey,
+}
+
+/// The one `{_id: …}` that the text of a program means, where [`ids_of`] guesses what a person means.
+///
+/// | text | `_id` |
+/// |---|---|
+/// | 24 hexadecimal digits | ObjectId |
+/// | a number, `true`, `false` or `null` as in JSON | that value |
+/// | begins with `{` or `"` | Extended JSON |
+/// | any other | text |
+///
+/// So a text that looks like one of the others is written in quotes. `driftless.key_of` reads the same in SQL.
+///
+/// # Errors
+/// [`NoId`] says why the text means none.
+pub fn id_of(text: &str) -> Result<RawDocumentBuf, NoId> {
+    let id = match text.as_bytes() {
+        [] => return Err(NoId::Empty),
+        [b'{' | b'"', ..] => extended(text).ok_or(NoId::NotExtendedJson)?,
+        _ => plain(text),
+    };
+    if Key::from_id(&id).is_some() { Ok(id) } else { Err(NoId::NoKey) }
+}
+
+fn plain(text: &str) -> RawDocumentBuf {
+    if let Ok(id) = ObjectId::parse_str(text) {
+        return rawdoc! { "_id": id };
+    }
+    // The parser passes over blanks, which are part of a text.
+    let json = if text.trim_ascii() == text { serde_json::from_str(text).ok() } else { None };
+    match json {
+        Some(serde_json::Value::Null) => rawdoc! { "_id": RawBsonRef::Null },
+        Some(serde_json::Value::Bool(value)) => rawdoc! { "_id": value },
+        Some(serde_json::Value::Number(number)) => match (number.as_i64(), number.as_f64()) {
+            (Some(integer), _) => rawdoc! { "_id": integer },
+            (None, Some(double)) => rawdoc! { "_id": double },
+            (None, None) => rawdoc! { "_id": text },
+        },
+        _ => rawdoc! { "_id": text },
+    }
+}
+
+fn extended(text: &str) -> Option<RawDocumentBuf> {
+    if let Ok(id) = read(&format!("{{\"_id\":{text}}}")) {
+        return Some(id);
+    }
+    if let Some(date) = date(text) {
+        return Some(rawdoc! { "_id": date });
+    }
+    let fields: serde_json::Map<String, serde_json::Value> = serde_json::from_str(text).ok()?;
+    let uuid = fields.get("$uuid").filter(|_| fields.len() == 1)?.as_str()?.parse::<uuid::Uuid>().ok()?;
+    Some(uuid_id(uuid))
+}
+
+fn uuid_id(id: uuid::Uuid) -> RawDocumentBuf {
+    rawdoc! { "_id": Binary { subtype: BinarySubtype::Uuid, bytes: id.as_bytes().to_vec() } }
 }
 
 #[cfg(test)]
@@ -142,5 +214,43 @@ mod tests {
         assert!(ids_of("12").iter().map(key).any(|found| found == key(&rawdoc! { "_id": 12 })));
         assert_eq!(ids_of(r#"{"$oid":"070707070707070707070707"}"#).len(), 1);
         assert_eq!(ids_of("1, \"x\": 2").len(), 1, "a second field is no `_id`");
+    }
+
+    #[rstest]
+    #[case("070707070707070707070707", rawdoc! { "_id": ObjectId::from_bytes([7; 12]) })]
+    #[case(r#"{"$oid":"070707070707070707070707"}"#, rawdoc! { "_id": ObjectId::from_bytes([7; 12]) })]
+    #[case(r#""070707070707070707070707""#, rawdoc! { "_id": "070707070707070707070707" })]
+    #[case("12", rawdoc! { "_id": 12 })]
+    #[case("-0", rawdoc! { "_id": 0 })]
+    #[case("12.5", rawdoc! { "_id": 12.5 })]
+    #[case("1e3", rawdoc! { "_id": 1000 })]
+    #[case("9223372036854775808", rawdoc! { "_id": 9_223_372_036_854_775_808.0 })]
+    #[case("\"12\"", rawdoc! { "_id": "12" })]
+    #[case("007", rawdoc! { "_id": "007" })]
+    #[case("true", rawdoc! { "_id": true })]
+    #[case("null", rawdoc! { "_id": RawBson::Null })]
+    #[case("NaN", rawdoc! { "_id": "NaN" })]
+    #[case(" 12", rawdoc! { "_id": " 12" })]
+    #[case("zoë@example.org", rawdoc! { "_id": "zoë@example.org" })]
+    #[case("01234567-89ab-cdef-0123-456789abcdef", rawdoc! { "_id": "01234567-89ab-cdef-0123-456789abcdef" })]
+    #[case(
+        r#"{"$uuid":"01234567-89ab-cdef-0123-456789abcdef"}"#,
+        uuid_id(uuid::Uuid::from_u128(0x0123_4567_89ab_cdef_0123_4567_89ab_cdef))
+    )]
+    #[case(r#"{"$numberLong":"12"}"#, rawdoc! { "_id": 12 })]
+    #[case(r#"{"$date":"1970-01-01T00:00:01.500Z"}"#, rawdoc! { "_id": bson::DateTime::from_millis(1_500) })]
+    #[case(r#"{"a":"x"}"#, rawdoc! { "_id": { "a": "x" } })]
+    fn a_program_means_one_id(#[case] text: &str, #[case] id: RawDocumentBuf) {
+        assert_eq!(id_of(text).as_ref().map(key), Ok(key(&id)));
+    }
+
+    #[rstest]
+    #[case("", NoId::Empty)]
+    #[case("{\"$oid\":\"07\"}", NoId::NotExtendedJson)]
+    #[case("\"a", NoId::NotExtendedJson)]
+    #[case("{\"$uuid\":\"x\"}", NoId::NotExtendedJson)]
+    #[case(r#"{"$regularExpression":{"pattern":"a","options":""}}"#, NoId::NoKey)]
+    fn a_text_without_an_id_says_why(#[case] text: &str, #[case] why: NoId) {
+        assert_eq!(id_of(text), Err(why));
     }
 }

@@ -22,7 +22,7 @@ mod typed;
 mod writer;
 
 pub use elements::Unfaithful;
-pub use id::{exact_double, id_text, ids_of, relaxed_date};
+pub use id::{NoId, exact_double, id_of, id_text, ids_of, relaxed_date};
 pub use reader::{NotExtendedJson, read};
 pub use text::{hex_of, json_string};
 pub use writer::{write, write_quoted, write_spaced};
