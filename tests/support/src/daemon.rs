@@ -24,6 +24,18 @@ pub struct Daemon {
     port: Port,
     log: PathBuf,
     agent: ureq::Agent,
+    /// The token that its answers for applications demand.
+    pub token: Option<String>,
+}
+
+/// An answer to a posted request.
+pub struct Answer {
+    /// The status code.
+    pub code: u16,
+    /// The entity tag.
+    pub etag: Option<String>,
+    /// The text.
+    pub text: String,
 }
 
 impl Daemon {
@@ -44,7 +56,7 @@ impl Daemon {
             .spawn()
             .expect("start driftless");
         let settings = ureq::Agent::config_builder().timeout_global(Some(ANSWER)).http_status_as_error(false).build();
-        Self { child, port, log, agent: settings.into() }
+        Self { child, port, log, agent: settings.into(), token: None }
     }
 
     /// Returns `host:port` of its pages.
@@ -65,11 +77,34 @@ impl Daemon {
     /// Returns the status code and text of a page.
     pub async fn page(&self, path: &str) -> Result<(u16, String), String> {
         let (agent, url) = (self.agent.clone(), format!("http://{}{path}", self.address()));
+        let token = self.bearer();
         let call = move || -> Result<(u16, String), ureq::Error> {
-            let mut response = agent.get(&url).call()?;
+            let mut response =
+                token.iter().fold(agent.get(&url), |request, (name, value)| request.header(*name, value)).call()?;
             Ok((response.status().as_u16(), response.body_mut().read_to_string()?))
         };
         spawn_blocking(call).await.expect("the call does not panic").map_err(|error| error.to_string())
+    }
+
+    /// Posts JSON to a page, with further headers.
+    pub async fn post(&self, path: &str, headers: &[(&str, &str)], body: &str) -> Result<Answer, String> {
+        let url = format!("http://{}{path}", self.address());
+        let mut request = self.agent.post(&url).header("content-type", "application/json");
+        for (name, value) in self.bearer().iter().map(|(name, value)| (*name, &**value)).chain(headers.iter().copied())
+        {
+            request = request.header(name, value);
+        }
+        let body = body.to_owned();
+        let call = move || -> Result<Answer, ureq::Error> {
+            let mut response = request.send(&body)?;
+            let etag = response.headers().get("etag").and_then(|tag| tag.to_str().ok()).map(str::to_owned);
+            Ok(Answer { code: response.status().as_u16(), etag, text: response.body_mut().read_to_string()? })
+        };
+        spawn_blocking(call).await.expect("the call does not panic").map_err(|error| error.to_string())
+    }
+
+    fn bearer(&self) -> Option<(&'static str, String)> {
+        self.token.as_ref().map(|token| ("authorization", format!("Bearer {token}")))
     }
 
     /// Returns its status page.

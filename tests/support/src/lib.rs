@@ -8,6 +8,7 @@
 
 pub mod daemon;
 pub mod migration;
+pub mod packages;
 pub mod port;
 pub mod postgres;
 pub mod proxy;

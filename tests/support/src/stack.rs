@@ -126,6 +126,15 @@ pub fn setting(name: &str) -> String {
         .unwrap_or_else(|| panic!("{name} is not set: run deploy/local/stack up"))
 }
 
+/// Downloads what a `requirements.txt` or `package-lock.json` pins, unless it is there already; returns its folder.
+pub async fn fetch(file: &Path) -> PathBuf {
+    let run = Command::new(root().join("deploy/local/stack")).arg("fetch").arg(file).kill_on_drop(true).output();
+    let output = timeout(START, run).await.expect("stack takes too long").expect("start deploy/local/stack");
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "stack fetch {}: {told}", file.display());
+    PathBuf::from(String::from_utf8_lossy(&output.stdout).trim())
+}
+
 /// Returns the name of the instance that all tests share.
 fn instance() -> String {
     std::env::var("DRIFTLESS_INSTANCE").unwrap_or_else(|_| "main".to_owned())

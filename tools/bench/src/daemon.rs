@@ -30,9 +30,14 @@ impl Daemon {
         Ok(Self { process: Process::start(command, trial.folder.join("driftless.log"))?, port })
     }
 
+    /// Returns the address of its pages.
+    pub(crate) fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
     /// Returns the sum of a metric over all its labels, or its value if the labels are named, too; 0 when it does not exist yet.
     pub(crate) async fn metric(&self, name: &str) -> anyhow::Result<f64> {
-        let url = format!("http://127.0.0.1:{}/metrics", self.port);
+        let url = format!("{}/metrics", self.url());
         let page = tokio::task::spawn_blocking(move || -> anyhow::Result<String> {
             let settings = ureq::Agent::config_builder().timeout_global(Some(Duration::from_secs(5))).build();
             Ok(ureq::Agent::from(settings).get(&url).call()?.body_mut().read_to_string()?)

@@ -7,6 +7,7 @@
 //! Reading order: `scale`, `users` and `changes` (the data), `trials` and `watch` (how a run is timed), `traffic` (latency),
 //! the chapters, `required`, `report`.
 
+mod applied;
 mod ceilings;
 mod changes;
 mod compare;
@@ -97,6 +98,7 @@ enum Part {
     Cost,
     Recovery,
     Proof,
+    Applied,
     Peer,
 }
 
@@ -216,9 +218,16 @@ impl Part {
                  the delta, source and sink run in one process and the reconciler in another, while every document is \
                  updated once.",
             ),
+            Self::Applied => (
+                "applied",
+                "8. Read your writes",
+                "From the acknowledgement of a write, which carries its operation time, to the answer of /api/v1/applied that \
+                 PostgreSQL holds it, while 1,000 other inserts a second continue. Every 20 ms one more document is written \
+                 and asked about: itself, and its whole collection, in turn.",
+            ),
             Self::Peer => (
                 "peer",
-                "8. Beside Debezium",
+                "9. Beside Debezium",
                 "Debezium's MongoDB source and JDBC sink, tuned, in one Kafka Connect process. Debezium and the daemon \
                  take turns on the same documents and changes, and each is alone on the machine while it is measured. At \
                  the end both targets are compared with MongoDB, field by field. Processor time counts from the start of \
@@ -238,6 +247,7 @@ impl Part {
             Self::Cost => cost::measure(bench, chapter).await,
             Self::Recovery => recovery::measure(bench, chapter).await,
             Self::Proof => proof::measure(bench, chapter).await,
+            Self::Applied => applied::measure(bench, chapter).await,
             Self::Peer => peer::measure(bench, chapter).await,
         }
     }
