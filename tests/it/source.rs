@@ -152,7 +152,11 @@ async fn a_transaction_keeps_its_order() {
     assert_eq!(seen(&batches), expected);
     let versions: Vec<_> = batches.iter().flat_map(|batch| &batch.changes).map(|change| change.version).collect();
     assert!(versions.iter().all(|version| version.time == versions[0].time), "one instant");
-    assert_eq!(versions.iter().map(|version| version.op).collect::<Vec<_>>(), [0, 1, 2, 3]);
+    assert_eq!(
+        versions.iter().map(|version| version.op).collect::<Vec<_>>(),
+        [1, 2, 3, 4],
+        "0 is an operation outside of transactions"
+    );
     shop.close().await;
 }
 

@@ -13,9 +13,10 @@ use uuid::Uuid;
 
 use crate::support::{
     DEADLINE,
-    daemon::{Daemon, free_port},
+    daemon::Daemon,
     migration::Migration,
     packages,
+    port::Port,
     stack::{Stack, root},
     wait,
 };
@@ -111,7 +112,11 @@ async fn application_in_javascript_asks_postgresql_for_its_own_writes() {
 
 /// Prepares the example on the shared servers.
 async fn business_plans(test: &str) -> Migration {
-    let stack = Stack::shared().await;
+    business_plans_on(Stack::shared().await, test).await
+}
+
+/// Prepares the example on other servers.
+pub(crate) async fn business_plans_on(stack: &'static Stack, test: &str) -> Migration {
     let example = root().join("config/examples/business_plans");
     let read = |file: &str| std::fs::read_to_string(example.join(file)).expect("read the example");
     let mut migration =
@@ -120,15 +125,16 @@ async fn business_plans(test: &str) -> Migration {
     migration
 }
 
-async fn add_user(migration: &Migration) -> String {
+pub(crate) async fn add_user(migration: &Migration) -> String {
     let (id, now) = (Uuid::new_v4().to_string(), DateTime::now());
-    let user = doc! { "_id": &id, "email": "a@example.org", "name": "A", "createdAt": now, "updatedAt": now };
+    let user =
+        doc! { "_id": &id, "email": format!("{id}@example.org"), "name": "A", "createdAt": now, "updatedAt": now };
     migration.collection("users").insert_one(user).await.expect("insert a user");
     id
 }
 
 /// Gives a unit this share, whatever the gate says, and waits until it counts.
-async fn cut_over(migration: &Migration, daemon: &Daemon, unit: &str, share: &str) {
+pub(crate) async fn cut_over(migration: &Migration, daemon: &Daemon, unit: &str, share: &str) {
     migration.succeed(&["cutover", "reads", "--unit", unit, "--share", share, "--force", "--why", "a test"]).await;
     wait::until(format!("{share} of {unit} is cut over"), DEADLINE, async || {
         let (_, text) = daemon.page(&format!("/api/v1/reads/{unit}?key=1")).await?;
@@ -138,14 +144,15 @@ async fn cut_over(migration: &Migration, daemon: &Daemon, unit: &str, share: &st
 }
 
 /// A running application. It is killed when it goes out of scope.
-struct Application {
+pub(crate) struct Application {
     /// Kills it when dropped.
     _process: Child,
+    _port: Port,
     address: String,
 }
 
 impl Application {
-    async fn python(migration: &Migration, daemon: &Daemon) -> Self {
+    pub(crate) async fn python(migration: &Migration, daemon: &Daemon) -> Self {
         let folder = root().join("config/examples/business_plans/app/python");
         let command = packages::python(&folder.join("requirements.txt"), &folder.join("app.py")).await;
         Self::start(command, migration, daemon).await
@@ -159,7 +166,8 @@ impl Application {
     }
 
     async fn start(mut command: Command, migration: &Migration, daemon: &Daemon) -> Self {
-        let address = format!("127.0.0.1:{}", free_port());
+        let port = Port::take();
+        let address = format!("127.0.0.1:{}", port.number);
         let log = std::fs::File::create(migration.mapping().with_file_name("application.log")).expect("make its log");
         let process = command
             .env("DRIFTLESS", format!("http://{}", daemon.address()))
@@ -173,7 +181,7 @@ impl Application {
             .kill_on_drop(true)
             .spawn()
             .expect("start the application");
-        let application = Self { _process: process, address };
+        let application = Self { _process: process, _port: port, address };
         let anybody = Session::new(&application, "nobody");
         wait::until("the application answers", DEADLINE, async || {
             anybody.try_send("GET", "/plans/x", "").await.map(drop)
@@ -184,26 +192,27 @@ impl Application {
 }
 
 /// A user of an application, with the cookie of the session.
-struct Session {
+pub(crate) struct Session {
     address: String,
     user: String,
-    cookie: Option<String>,
+    /// The cookie of its last write.
+    pub(crate) cookie: Option<String>,
     agent: ureq::Agent,
 }
 
 /// An answer of an application.
-struct Answer {
-    code: u16,
+pub(crate) struct Answer {
+    pub(crate) code: u16,
     /// The database that it comes from.
-    reads: String,
-    cookie: Option<String>,
-    text: String,
+    pub(crate) reads: String,
+    pub(crate) cookie: Option<String>,
+    pub(crate) text: String,
     /// The text as JSON.
-    body: Value,
+    pub(crate) body: Value,
 }
 
 impl Session {
-    fn new(application: &Application, user: &str) -> Self {
+    pub(crate) fn new(application: &Application, user: &str) -> Self {
         let settings = ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(DEADLINE)).build();
         Self { address: application.address.clone(), user: user.to_owned(), cookie: None, agent: settings.into() }
     }
@@ -218,7 +227,7 @@ impl Session {
         answer
     }
 
-    async fn add(&mut self, title: &str) -> String {
+    pub(crate) async fn add(&mut self, title: &str) -> String {
         let answer = self.send("POST", "/plans", &json!({ "title": title }).to_string()).await;
         assert_eq!(answer.code, 201, "{}", answer.text);
         answer.body["id"].as_str().expect("the id of the plan").to_owned()
@@ -236,7 +245,7 @@ impl Session {
         answer
     }
 
-    async fn try_send(&self, method: &'static str, page: &str, body: &str) -> Result<Answer, String> {
+    pub(crate) async fn try_send(&self, method: &'static str, page: &str, body: &str) -> Result<Answer, String> {
         let mut request = ureq::http::Request::builder()
             .method(method)
             .uri(format!("http://{}{page}", self.address))

@@ -17,6 +17,7 @@ mod support;
 
 mod any_order;
 mod application;
+mod application_drill;
 mod applied;
 mod baseline;
 mod bounds;

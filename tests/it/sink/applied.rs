@@ -16,7 +16,6 @@ async fn world() -> World {
     let control = world.target.open(Purpose::Control).await.expect("connects");
     let topic =
         Topic { namespace: Namespace::new("shop", "users"), name: TOPIC.into(), partitions: 1, id: Some("one".into()) };
-    checkpoint::register(&control, &[super::world::partition()]).await.expect("registers");
     checkpoint::bind(&control, &[topic]).await.expect("ties");
     world
 }

@@ -5,4 +5,6 @@ pub(crate) mod oracle;
 pub(crate) mod skip;
 pub(crate) mod small_server;
 
-pub(crate) use driftless_testing::{DEADLINE, daemon, drill, migration, packages, port, random, stack, status, topic, wait};
+pub(crate) use driftless_testing::{
+    DEADLINE, daemon, drill, migration, packages, port, random, stack, status, topic, wait,
+};

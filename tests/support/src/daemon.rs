@@ -1,6 +1,6 @@
 //! A running `driftless`: its process, its log, its pages, and the tests' actions on it.
 
-use std::{fs::File, os::unix::process::ExitStatusExt, path::PathBuf, process::Stdio, time::Duration};
+use std::{fs::File, os::unix::process::ExitStatusExt, path::PathBuf, process::Stdio, sync::Arc, time::Duration};
 
 use tokio::{
     process::{Child, Command},
@@ -21,7 +21,7 @@ const LOG_LINES: usize = 60;
 /// A started daemon. It is killed when it goes out of scope; a failed test shows the end of its log.
 pub struct Daemon {
     child: Child,
-    port: Port,
+    port: Arc<Port>,
     log: PathBuf,
     agent: ureq::Agent,
     /// The token that its answers for applications demand.
@@ -40,8 +40,12 @@ pub struct Answer {
 
 impl Daemon {
     /// Starts `driftless run` by this command with the given roles, or with all roles if there are none.
-    pub fn start(mut command: Command, log: PathBuf, roles: &[&str]) -> Self {
-        let port = Port::take();
+    pub fn start(command: Command, log: PathBuf, roles: &[&str]) -> Self {
+        Self::start_at(Arc::new(Port::take()), command, log, roles)
+    }
+
+    /// Starts it with its pages on this port, which another daemon may have had.
+    pub fn start_at(port: Arc<Port>, mut command: Command, log: PathBuf, roles: &[&str]) -> Self {
         let file = File::options().create(true).append(true).open(&log).expect("open the log of the daemon");
         command.args(["--log-format", "text", "run"]);
         for role in roles {

@@ -3,7 +3,10 @@
 use std::{
     path::PathBuf,
     process::Output,
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
@@ -14,6 +17,7 @@ use tokio_postgres::Client;
 use crate::{
     daemon::{Daemon, program},
     drill,
+    port::Port,
     postgres::{connect, try_connect},
     stack::{Stack, profile, root},
     status::{ClusterTime, Status},
@@ -103,8 +107,17 @@ impl Migration {
 
     /// Starts a daemon with these roles.
     pub fn daemon_with(&self, roles: &[&str]) -> Daemon {
+        Daemon::start(self.program(), self.next_log(), roles)
+    }
+
+    /// Starts a daemon with every role and its pages on this port, as one that is started again has them.
+    pub fn daemon_at(&self, port: Arc<Port>) -> Daemon {
+        Daemon::start_at(port, self.program(), self.next_log(), &[])
+    }
+
+    fn next_log(&self) -> PathBuf {
         let number = self.daemons.fetch_add(1, Ordering::Relaxed);
-        Daemon::start(self.program(), self.folder.join(format!("daemon-{number}.log")), roles)
+        self.folder.join(format!("daemon-{number}.log"))
     }
 
     /// Runs `driftless` with these arguments until it ends.

@@ -56,7 +56,8 @@ pub struct Version {
     pub epoch: u32,
     /// Cluster time of the operation, or of the read for a snapshot.
     pub time: ClusterTime,
-    /// Position inside the transaction; [`Version::SNAPSHOT_OP`] for a read, which contains every operation of its instant.
+    /// Position inside the transaction, from 1; 0 for an operation outside of transactions, the only one on its document at its time;
+    /// [`Version::SNAPSHOT_OP`] for a read, which contains every operation of its instant.
     pub op: u32,
 }
 
