@@ -99,7 +99,7 @@ BEGIN
     IF coalesce(cardinality(migrations), 0) <> 1 THEN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
             MESSAGE = format('%s migrations in this database have the prefix asked for', coalesce(cardinality(migrations), 0)),
-            HINT = 'Name one: driftless.applied(…, prefix => …), as log.prefix in its configuration.';
+            HINT = 'Name one: driftless.applied(..., prefix => ...), as log.prefix in its configuration.';
     END IF;
     SELECT * INTO answer FROM driftless.applied_to(migrations[1], collection, driftless.key_of(id), at_t, at_i);
     IF NOT answer.known THEN
