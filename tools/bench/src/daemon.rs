@@ -7,6 +7,24 @@ use tokio::process::Command;
 
 use crate::{process::Process, servers::Trial};
 
+/// Runs another command of the program to its end.
+pub(crate) async fn command(trial: &Trial, arguments: &[&str]) -> anyhow::Result<()> {
+    let mut command = program(trial)?;
+    let output = command.args(arguments).output().await?;
+    anyhow::ensure!(output.status.success(), "driftless {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
+}
+
+/// The program with the configuration of the trial, and nothing of this process's own environment.
+fn program(trial: &Trial) -> anyhow::Result<Command> {
+    let mut command = Command::new(std::env::current_exe()?.with_file_name("driftless"));
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("DRIFTLESS_")) {
+        command.env_remove(name);
+    }
+    command.arg("--config").arg(trial.config());
+    Ok(command)
+}
+
 /// A started daemon.
 pub(crate) struct Daemon {
     /// The daemon's process.
@@ -18,12 +36,9 @@ impl Daemon {
     /// Starts `driftless run` with these roles; an empty list means all of them.
     pub(crate) fn start(trial: &Trial, roles: &[&str]) -> anyhow::Result<Self> {
         let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
-        let mut command = Command::new(std::env::current_exe()?.with_file_name("driftless"));
-        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("DRIFTLESS_")) {
-            command.env_remove(name);
-        }
+        let mut command = program(trial)?;
         command.env("DRIFTLESS__HTTP__LISTEN", format!("127.0.0.1:{port}"));
-        command.arg("--config").arg(trial.config()).arg("run");
+        command.arg("run");
         for role in roles {
             command.args(["--role", role]);
         }

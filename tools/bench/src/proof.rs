@@ -12,7 +12,7 @@ use tokio_postgres::Client;
 
 use crate::{
     Bench, ceilings, changes,
-    daemon::Daemon,
+    daemon::{self, Daemon},
     latency,
     process::Process,
     report::Chapter,
@@ -79,13 +79,21 @@ async fn baseline(bench: &Bench, chapter: &mut Chapter) -> anyhow::Result<()> {
 /// Observes the age of V and the verdict while the application writes.
 async fn age(bench: &Bench, chapter: &mut Chapter) -> anyhow::Result<()> {
     let documents = bench.scale.documents;
-    let (trial, process) = loaded(bench, &bench.servers, "age", documents).await?;
+    // A baseline at the default rate goes on all the time.
+    let servers = bench.servers.with("reconcile.baseline_every=10ms");
+    let (trial, process) = loaded(bench, &servers, "age", documents).await?;
     process.stop().await?;
     let client = bench.servers.postgres(&trial.target).await?;
     let sql = "SELECT extract(epoch FROM clock_timestamp() - verified_at)::float8 FROM driftless.proof";
     let age = client.prepare(sql).await?;
+    // Without a guard, only a baseline younger than `reconcile.fresh` counts; with one, the next counts, however long it takes.
+    daemon::command(&trial, &["guard", "install"]).await?;
     let daemon = Daemon::start(&trial, &[])?;
     let observed = Duration::from_secs(bench.scale.observed);
+    while daemon.metric(IN_SYNC).await.unwrap_or(0.0) != 1.0 {
+        anyhow::ensure!(daemon.process.started.elapsed() < LIMIT, "the verdict is not `in_sync` within {LIMIT:?}");
+        tokio::time::sleep(LOOK).await;
+    }
     bench.step(&format!("age of the proof at {RATE} mixed operations a second for {observed:?}"));
     let began = Instant::now();
     let mut writing = tokio::spawn(write(bench.servers.database(&trial.source), bench.users, documents, observed));
@@ -132,7 +140,7 @@ async fn delta(bench: &Bench, chapter: &mut Chapter) -> anyhow::Result<()> {
     for run in 1..=bench.scale.long_runs {
         bench.step(&format!("cost of the delta, run {run}"));
         // The baseline rests, so that the reconciler's processor time is the delta's.
-        let servers = bench.servers.with("reconcile.baseline_every=100d");
+        let servers = bench.servers.with("reconcile.baseline_every=2400h");
         let (trial, process) = loaded(bench, &servers, "delta", documents).await?;
         process.stop().await?;
         let moving = Daemon::start(&trial, &["source", "sink"])?;
