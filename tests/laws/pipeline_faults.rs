@@ -250,7 +250,7 @@ async fn resume_now(migration: &Migration) {
     let records = topic::records(brokers, &state).await;
     let of_the_stream =
         |record: &&Record| record.key.as_deref().is_some_and(|key| String::from_utf8_lossy(key).contains("\"stream\""));
-    let mut record = records.iter().filter(of_the_stream).next_back().expect("the place is stored").clone();
+    let mut record = records.iter().rfind(of_the_stream).expect("the place is stored").clone();
     let value = record.value.as_deref().expect("a value");
     let mut value: serde_json::Value = serde_json::from_slice(value).expect("JSON");
     value["token"] = STANDARD.encode(token).into();

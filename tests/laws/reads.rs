@@ -167,7 +167,7 @@ async fn in_file(file: &Path, unit: &str, share: f64) {
         let content: Value = serde_json::from_str(&text).map_err(|error| error.to_string())?;
         let found = &content["units"][unit];
         let holds = found["valid_until"].is_string() == (share > 0.0) && found["reason"].is_string() == (share == 0.0);
-        wait::holds(found["share"] == Value::from(share) && holds, text)
+        wait::holds(found["share"] == share && holds, text)
     })
     .await;
 }
