@@ -10,6 +10,7 @@ use super::Page;
 use crate::{
     control::status::PartitionStatus,
     metrics as names,
+    reads::UnitReport,
     reconcile::{
         facts::CollectionFacts,
         gate::Gate,
@@ -60,6 +61,8 @@ pub(super) struct StatusPage {
     dead_letters: BTreeMap<String, u64>,
     /// Whether the reads of each unit may be cut over; the reasons are on their own page.
     cutover: BTreeMap<String, bool>,
+    /// Where the reads of each unit go.
+    reads: Vec<UnitReport>,
 }
 
 pub(super) async fn status(State(page): State<Page>) -> Json<StatusPage> {
@@ -79,6 +82,7 @@ pub(super) async fn status(State(page): State<Page>) -> Json<StatusPage> {
         partitions: seen.partitions,
         dead_letters: seen.dead_letters_by_reason,
         cutover: gates.map(|gate| (gate.unit, gate.ready)).collect(),
+        reads: page.reads.report(),
     })
 }
 

@@ -96,6 +96,8 @@ async fn reads_are_taken_back_by_a_rogue_row_and_return_once_it_is_repaired() {
     answers(&daemon, "people", 50.0).await;
     assert_eq!(view(&migration, "companies").await, (12.5, 12.5, false, String::new()));
     in_file(&file, "people", 50.0).await;
+    let shown = daemon.status().await.expect("a status").reads;
+    assert!(shown.iter().any(|unit| unit["unit"] == "people" && unit["share"] == 50.0), "{shown:?}");
 
     // A row that the guard does not see.
     migration.target.batch_execute(ROGUE).await.expect("edit a row by hand");

@@ -19,6 +19,9 @@ pub struct Status {
     /// Every partition of their topics.
     #[serde(default)]
     pub partitions: Vec<Partition>,
+    /// Where the reads of every unit go.
+    #[serde(default)]
+    pub reads: Vec<serde_json::Value>,
 }
 
 /// The answering process's own state.
