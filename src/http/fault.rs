@@ -7,7 +7,7 @@ use axum::{
 };
 use serde_json::json;
 
-/// What is wrong.
+/// The fault.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Fault {
     pub(super) status: StatusCode,

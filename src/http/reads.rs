@@ -27,7 +27,7 @@ pub(super) struct Read {
 pub(super) struct Reason {
     /// `share`, `not_cut_over`, `key_missing`, `tripped` or `unknown`.
     why: &'static str,
-    /// What broke, or what is not known.
+    /// The part of the proof that broke, or the reason why it is not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<String>,
 }

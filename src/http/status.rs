@@ -1,4 +1,4 @@
-//! What the daemon is doing: readiness, metrics, status, and whether reads may be cut over.
+//! The state of the daemon: readiness, metrics, status, and whether reads may be cut over.
 
 use std::collections::BTreeMap;
 

@@ -84,7 +84,7 @@ pub(super) fn trips(against: &[Blocker], lasted: Duration, patience: Duration) -
     if against.is_empty() || waits {
         return None;
     }
-    // What is worst first.
+    // The worst come first.
     let ordered = against.iter().filter(at_once).chain(against.iter().filter(|blocker| !at_once(blocker)));
     let reasons: Vec<String> = ordered.take(MAX_NAMED).map(Blocker::reason).collect();
     let more = against.len().saturating_sub(MAX_NAMED);

@@ -138,7 +138,7 @@ struct Shared {
     known: tokio::sync::watch::Sender<Known>,
 }
 
-/// What a process knows of the rows.
+/// The rows, as far as a process knows them.
 #[derive(Clone, Debug)]
 enum Known {
     /// Nothing, for this reason.

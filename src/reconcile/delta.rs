@@ -176,7 +176,7 @@ impl Delta {
         });
         loop {
             let room = self.has_room();
-            // What makes room comes first, and the stream last.
+            // Branches that make room come first, and the stream last.
             tokio::select! {
                 biased;
                 Some((collection, judged)) = rounds.next() => self.take(collection, judged)?,
@@ -414,7 +414,7 @@ impl Delta {
         drop(session);
         for (collection, followed) in self.followed.iter_mut().enumerate() {
             for done in followed.answered.drain(..) {
-                // Whoever asked may have ended.
+                // The asking task may have ended.
                 let _ = done.send(());
             }
             let name = || self.both.plan(collection).collection.clone();

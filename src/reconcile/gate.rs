@@ -124,7 +124,7 @@ mod tests {
         let letters = [Kind::DeadLetters];
         let units = [expect("users", &[], 7_199), expect("plans", &letters, 7_198), expect("both", &letters, 7_198)];
         assert_eq!(judged(&facts), units);
-        // What concerns all collections keeps each of them.
+        // An obstacle of all collections keeps each of them.
         facts.processes.clear();
         let roles = [Kind::Role; 3];
         assert!(judged(&facts).iter().all(|(_, kinds, _)| kinds.starts_with(&roles)));

@@ -1,4 +1,4 @@
-//! What the shadow reads that a unit names say against it. Pure.
+//! Obstacles of a unit that its shadow reads show. Pure.
 
 use super::{
     blockers::{Blocker, Kind, span},

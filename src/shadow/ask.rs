@@ -69,7 +69,7 @@ pub(super) struct Unequal {
     pub(super) digests: Vec<i64>,
 }
 
-/// What one snapshot of the target has shown.
+/// The contents of one snapshot of the target.
 struct Seen {
     postgresql: Duration,
     mongodb: Duration,

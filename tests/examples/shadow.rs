@@ -125,7 +125,7 @@ async fn under_writes(example: &Example, kinds: &'static [Kind], file: &str, wro
     assert!(writes > 0 && judged > 0);
 }
 
-/// What shadow reads say against the unit `plans`, according to the gate.
+/// Returns what shadow reads say against the unit `plans`, according to the gate.
 async fn against(example: &Example) -> Vec<String> {
     let output = example.migration.command(&["cutover", "check", "--unit", "plans", "--json"]).await;
     let gates: Value = serde_json::from_slice(&output.stdout).expect("JSON");

@@ -22,7 +22,7 @@ const BOUND: Duration = Duration::from_secs(20);
 const SESSIONS: usize = 6;
 const SHARES: [&str; 4] = ["1%", "10%", "50%", "100%"];
 
-/// What all sessions know.
+/// The state that all sessions share.
 #[derive(Clone, Default)]
 struct Shared {
     /// Grows when MongoDB is killed and when it is back, so it is odd while MongoDB is away.

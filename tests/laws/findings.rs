@@ -50,7 +50,7 @@ async fn a_finding_ends_with_its_cause() {
             migration.target.batch_execute(&sql).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"))
         };
         run(unseen(rename("rogue"))).await;
-        // What is found is recorded, whatever is done about it.
+        // A finding is recorded, whatever is done about it.
         migration.succeed(&["repair", "--dry-run", "--collection", "organisations", "--id", &id.to_hex()]).await;
         let of_it = format!("position('\\x{}'::bytea IN key) > 0", id.to_hex());
         let open = format!("SELECT count(*) FROM driftless.finding WHERE {of_it} AND ended_at IS NULL");

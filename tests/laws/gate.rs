@@ -38,7 +38,7 @@ async fn gate_says_ready_or_everything_that_stands_in_the_way() {
     assert_eq!(unknown.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&unknown.stderr).contains("find the unit bills: there are only "));
 
-    // What no process does is not done.
+    // A role that no process runs is missing.
     daemon.stop(0).await;
     let sink = migration.daemon_with(&["sink"]);
     wait::until("only the sink is reported", DEADLINE, async || {

@@ -72,11 +72,11 @@ async fn what_others_write_into_guarded_tables_is_found_and_named() {
     );
     migration.wait_for_number(&row, DEADLINE, 1).await;
     migration.wait_for_number(OPEN_WRITES, DEADLINE, 0).await;
-    // What a statement cascades to is a write of its own.
+    // A cascade of a statement is a write of its own.
     let judged = migration.number(JUDGED).await;
     assert!(judged >= 4, "{judged}");
 
-    // What was changed back is no finding any more, and the cause is known.
+    // A value that was changed back is no finding any more, and the cause is known.
     rogue("INSERT INTO app.plan_milestones SELECT * FROM public.kept").await;
     migration.wait_for_number(&child, DEADLINE, 0).await;
     let healed = "SELECT count(*) FROM driftless.finding WHERE ended_by = 'foreign write'";

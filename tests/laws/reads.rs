@@ -32,7 +32,7 @@ async fn give(migration: &Migration, unit: &str, share: &str) {
     .await;
 }
 
-/// What the view says of a unit: share, wish, whether it is tripped, and why.
+/// Returns a unit as the view shows it: share, wish, whether it is tripped, and why.
 async fn view(migration: &Migration, unit: &str) -> (f64, f64, bool, String) {
     let sql = "SELECT share::float8, wish::float8, tripped, coalesce(reason, '') FROM driftless.reads WHERE unit = $1";
     let row = migration.target.query_one(sql, &[&unit]).await.expect("the unit is in the view");
@@ -72,7 +72,7 @@ fn actions(history: &[Value]) -> Vec<&str> {
 const ROGUE: &str = "SET session_replication_role = replica; \
      UPDATE app.users SET updated_at = updated_at + interval '1 day' WHERE id = (SELECT min(id::text)::uuid FROM app.users); \
      SET session_replication_role = origin";
-/// Of an organisation; its guard sees it.
+/// Changes an organisation by hand; its guard sees it.
 const SEEN: &str = "UPDATE app.organisations SET name = name || '!' \
                      WHERE id = (SELECT min(id::text)::uuid FROM app.organisations)";
 

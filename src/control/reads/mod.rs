@@ -33,7 +33,7 @@ pub(crate) struct UnitRow {
     pub(crate) collections: Vec<String>,
     /// The share that an operator wished.
     pub(crate) share: Share,
-    /// What does not trip the unit, because the operator forced the share in spite of it.
+    /// Obstacles that do not trip the unit, because the operator forced the share in spite of them.
     pub(crate) accepted: Vec<String>,
     /// Why it is tripped.
     pub(crate) tripped: Option<String>,
@@ -159,7 +159,7 @@ pub(crate) struct Give<'a> {
     pub(crate) collections: &'a [String],
     /// The share.
     pub(crate) share: Share,
-    /// What stands against it and is accepted; empty unless forced.
+    /// Obstacles that are accepted; empty unless forced.
     pub(crate) accepted: &'a [String],
     /// The epoch of the row on which the gate was asked.
     pub(crate) epoch: i64,

@@ -28,7 +28,7 @@ const FIRST: u64 = 1_000_000_000;
 /// Documents that exist before.
 const BEFORE: u64 = 1_000_000;
 
-/// Whoever asks.
+/// The asking client.
 #[derive(Clone)]
 struct Client {
     database: Database,

@@ -40,7 +40,7 @@ enum IdOf {
     Nobody,
     /// The document's own.
     Own(IdStep),
-    /// That of a document that it refers to.
+    /// The id of a document that it refers to.
     Another(IdStep),
 }
 
