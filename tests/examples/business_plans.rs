@@ -182,7 +182,7 @@ fn model(draw: &mut Draw, index: u64, _: u64) -> Document {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn business_plans() {
-    let example = Example::start("business_plans", KINDS, 150).await;
+    let example = Example::start("business_plans", "business_plans", KINDS, 150).await;
     for (table, collection) in [
         ("app.users", "users"),
         ("app.plans", "plans"),

@@ -350,7 +350,7 @@ fn notification(draw: &mut Draw, index: u64, _: u64) -> Document {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn crm() {
-    let example = Example::start("crm", KINDS, 250).await;
+    let example = Example::start("crm", "crm", KINDS, 250).await;
     for (table, collection) in ROOTS {
         example.expect_as_many(&format!("\"{table}\""), collection, |_| true).await;
     }

@@ -63,10 +63,10 @@ pub(crate) fn file(example: &str, name: &str) -> String {
 
 impl Example {
     /// Fills the source, checks the configuration, starts the daemon, and writes during its snapshot.
-    pub(crate) async fn start(name: &str, kinds: &'static [Kind], writes: usize) -> Self {
+    pub(crate) async fn start(test: &str, name: &str, kinds: &'static [Kind], writes: usize) -> Self {
         let stack = Stack::shared().await;
         let mut migration =
-            Migration::new(stack, stack.mongo_uri(), name, &file(name, "schema.sql"), &file(name, "mapping.toml"))
+            Migration::new(stack, stack.mongo_uri(), test, &file(name, "schema.sql"), &file(name, "mapping.toml"))
                 .await;
         migration.set("source", "chunk_documents", 50);
         migration.set("log", "partitions", 2);

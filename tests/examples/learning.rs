@@ -194,7 +194,7 @@ fn award(draw: &mut Draw, index: u64, revision: u64) -> Document {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn learning() {
-    let example = Example::start("learning", KINDS, 150).await;
+    let example = Example::start("learning", "learning", KINDS, 150).await;
     for (table, collection) in [
         ("learning.learners", "users"),
         ("learning.knowledge_components", "knowledge_components"),

@@ -192,7 +192,7 @@ fn setting(draw: &mut Draw, index: u64, _: u64) -> Document {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn planning() {
-    let example = Example::start("planning", KINDS, 200).await;
+    let example = Example::start("planning", "planning", KINDS, 200).await;
     for table in TABLES.iter().filter(|table| !table.ends_with("goal_accounts")) {
         let collection = table.trim_start_matches("planning.");
         example.expect_as_many(table, collection, |_| true).await;

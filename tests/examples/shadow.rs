@@ -36,7 +36,7 @@ enum Wrong {
 }
 
 async fn start(name: &str, kinds: &'static [Kind]) -> Example {
-    let mut example = Example::start(name, kinds, 20).await;
+    let mut example = Example::start(&format!("shadow_{name}"), name, kinds, 20).await;
     example.migration.set("shadow", "scan_above", "64KiB");
     example
 }

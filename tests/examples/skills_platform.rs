@@ -378,7 +378,7 @@ fn measurement(draw: &mut Draw, index: u64, revision: u64) -> Document {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn skills_platform() {
-    let example = Example::start("skills_platform", KINDS, 200).await;
+    let example = Example::start("skills_platform", "skills_platform", KINDS, 200).await;
     for (table, collection) in [
         ("identity.users", "users"),
         ("identity.connections", "connections"),
