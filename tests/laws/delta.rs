@@ -17,6 +17,9 @@ use crate::support::{
 /// The frontier of the proof of organisations, in seconds; 0 while there is none.
 const VERIFIED: &str = "SELECT coalesce(max(p.verified_t), 0) FROM driftless.proof AS p \
      JOIN driftless.collection AS c ON c.id = p.collection WHERE c.name = 'organisations'";
+/// Whether the baseline of organisations is complete.
+const COMPLETE: &str = "SELECT count(*) FROM driftless.proof AS p JOIN driftless.collection AS c ON c.id = p.collection \
+     WHERE c.name = 'organisations' AND p.complete_pass IS NOT NULL";
 /// Open findings.
 const OPEN: &str = "SELECT count(*) FROM driftless.finding WHERE ended_at IS NULL";
 
@@ -61,6 +64,8 @@ async fn the_delta_finds_a_change_that_the_pipeline_lost() {
     let sink = migration.daemon_with(&["sink"]);
     let reconciler = migration.daemon_with(&["reconciler"]);
     migration.quiesce(&sink, DEADLINE).await;
+    // A baseline under way would find the difference, too.
+    migration.wait_for_number(COMPLETE, DEADLINE, 1).await;
     verified(&migration).await;
     assert_eq!(migration.number(OPEN).await, 0);
 

@@ -39,6 +39,7 @@ pub(crate) struct Reads {
 
 /// How long the command waits for a process that judges the unit: it does so about once a second.
 const JUDGED_WITHIN: Duration = Duration::from_secs(5);
+/// Interval between two looks at the judgement, a fraction of the time between two judgements.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
 impl Reads {
