@@ -86,7 +86,7 @@ pub(crate) struct Unit {
 
 impl Unit {
     /// The state of a unit, read this long ago.
-    pub(crate) fn new(name: &str, collections: &[String], row: Option<&UnitRow>, ago: Duration) -> Self {
+    fn new(name: &str, collections: &[String], row: Option<&UnitRow>, ago: Duration) -> Self {
         let row = row.cloned().unwrap_or_default();
         Self {
             name: name.to_owned(),
@@ -97,6 +97,11 @@ impl Unit {
             since_ms: row.since_ms,
             epoch: row.epoch,
         }
+    }
+
+    /// The state of a unit, if these are the rows that were read this long ago.
+    pub(crate) fn among(unit: &config::Unit, rows: &[UnitRow], ago: Duration) -> Self {
+        Self::new(&unit.name, &unit.collections, rows.iter().find(|row| row.unit == unit.name), ago)
     }
 
     /// Returns why its reads go where they go.
@@ -164,27 +169,26 @@ impl Reads {
     /// # Errors
     /// The reason why this process does not know; then the reads of every unit go to MongoDB.
     pub(crate) fn units(&self) -> Result<Vec<Unit>, String> {
-        let (at, rows) = match &*self.0.known.borrow() {
-            Known::Nothing(reason) => return Err(reason.clone()),
-            Known::Rows(at, rows) => (*at, rows.clone()),
-        };
-        let ago = at.elapsed();
-        if ago > self.0.max_age {
-            return Err(format!("PostgreSQL has not said for {} s where to read", ago.as_secs()));
-        }
-        let unit = |unit: &config::Unit| {
-            let row = rows.iter().find(|row| row.unit == unit.name);
-            Unit::new(&unit.name, &unit.collections, row, ago)
-        };
-        Ok(self.0.units.iter().map(unit).collect())
+        self.known(|rows, ago| self.0.units.iter().map(|unit| Unit::among(unit, rows, ago)).collect())
     }
 
     /// Returns where the reads of this key in a unit go; `None` if there is no such unit.
     pub(crate) fn answer(&self, unit: &str, key: Option<&str>) -> Option<Answer> {
-        self.names().find(|name| *name == unit)?;
-        match self.units() {
-            Ok(units) => units.iter().find(|known| known.name == unit).map(|unit| unit.answer(key)),
-            Err(reason) => Some(Answer { side: Side::Mongodb, why: Why::Unknown(reason), epoch: 0 }),
+        let unit = self.0.units.iter().find(|known| known.name == unit)?;
+        let answer = self.known(|rows, ago| Unit::among(unit, rows, ago).answer(key));
+        Some(answer.unwrap_or_else(|reason| Answer { side: Side::Mongodb, why: Why::Unknown(reason), epoch: 0 }))
+    }
+
+    /// Looks at the rows and at how long ago they were read; fails with the reason why this process does not know them.
+    fn known<T>(&self, look: impl FnOnce(&[UnitRow], Duration) -> T) -> Result<T, String> {
+        match &*self.0.known.borrow() {
+            Known::Nothing(reason) => Err(reason.clone()),
+            Known::Rows(at, rows) => match at.elapsed() {
+                ago if ago > self.0.max_age => {
+                    Err(format!("PostgreSQL has not said for {} s where to read", ago.as_secs()))
+                }
+                ago => Ok(look(rows, ago)),
+            },
         }
     }
 

@@ -204,7 +204,7 @@ impl<T> Marks<T> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::{collections::BTreeMap, time::Duration};
 
     use bson::rawdoc;
@@ -213,11 +213,13 @@ mod tests {
 
     use super::*;
 
-    fn at(i: u32) -> ClusterTime {
+    /// An instant.
+    pub(in crate::reconcile) fn at(i: u32) -> ClusterTime {
         ClusterTime { t: 100, i }
     }
 
-    fn document(id: i32) -> DocumentId {
+    /// The document with this `_id`.
+    pub(in crate::reconcile) fn document(id: i32) -> DocumentId {
         let id = rawdoc! { "_id": id };
         DocumentId { key: Key::from_id(&id).expect("a key"), id: Some(id) }
     }

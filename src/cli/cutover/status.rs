@@ -23,10 +23,8 @@ impl Status {
     pub(super) async fn execute(self, setup: &Setup) -> anyhow::Result<Exit> {
         let session = setup.session().await?;
         let rows = reads::units(&session).await?;
-        let reports = setup.units().into_iter().map(|unit| {
-            let row = rows.iter().find(|row| row.unit == unit.name);
-            UnitReport::new(Unit::new(&unit.name, &unit.collections, row, Duration::ZERO), Timestamp::now())
-        });
+        let units = setup.units().into_iter().map(|unit| Unit::among(&unit, &rows, Duration::ZERO));
+        let reports = units.map(|unit| UnitReport::new(unit, Timestamp::now()));
         let reports: Vec<UnitReport> = reports.collect();
         if self.json {
             print::json(&reports)?;

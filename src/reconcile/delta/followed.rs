@@ -188,18 +188,8 @@ const TOO_OLD: &str = "MongoDB can no longer be read as of what the target has c
 
 #[cfg(test)]
 mod tests {
-    use bson::rawdoc;
-
     use super::*;
-
-    fn at(i: u32) -> ClusterTime {
-        ClusterTime { t: 100, i }
-    }
-
-    fn document(id: i32) -> DocumentId {
-        let id = rawdoc! { "_id": id };
-        DocumentId { key: Key::from_id(&id).expect("a key"), id: Some(id) }
-    }
+    use crate::reconcile::pending::tests::{at, document};
 
     /// While the target is behind, changes wait that it has not come to; what is asked for waits for the oldest of them at most.
     #[test]
