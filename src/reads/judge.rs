@@ -2,7 +2,8 @@
 //!
 //! The rules are those of the gate. What is proven unequal, or written by others, trips the unit at once. What is only no longer proven
 //! trips it when it lasts, because a proof may be renewed the next second. A role that waits, or that no process runs, is no reason by
-//! itself: its absence makes V old or the target stale, and both have bounds.
+//! itself: its absence makes V old or the target stale, and both have bounds. An obstacle in spite of which an operator forced the share
+//! does not count as long as it lasts.
 
 use std::time::Duration;
 
@@ -52,8 +53,7 @@ pub(super) fn against(facts: &Facts, config: &Config, unit: &Unit, row: &UnitRow
     if !facts.answered || !unit.collections.iter().all(known) {
         return None;
     }
-    let mut found =
-        blockers_of(facts, &Bounds::of_reads(config, unit), |name| unit.collections.iter().any(|of| of == name));
+    let mut found = blockers_of(facts, &Bounds::of_reads(config, unit), |name| concerns(unit, name));
     if row.collections != unit.collections {
         found.push(Blocker {
             collection: None,
@@ -71,6 +71,20 @@ pub(crate) fn accepted(blockers: &[Blocker]) -> Vec<String> {
     let mut accepted: Vec<String> = blockers.iter().map(label).collect();
     accepted.dedup();
     accepted
+}
+
+/// Returns the accepted obstacles of a unit that have ended: the gate does not name them any more. Facts of this age say nothing about
+/// a share that was given after they were read.
+pub(super) fn ended(facts: &Facts, age: Duration, config: &Config, unit: &Unit, row: &UnitRow) -> Vec<String> {
+    if row.accepted.is_empty() || age >= row.unchanged_for {
+        return Vec::new();
+    }
+    let lasting = accepted(&blockers_of(facts, &Bounds::of_gate(config, unit), |name| concerns(unit, name)));
+    row.accepted.iter().filter(|obstacle| !lasting.contains(obstacle)).cloned().collect()
+}
+
+fn concerns(unit: &Unit, collection: &str) -> bool {
+    unit.collections.iter().any(|name| name == collection)
 }
 
 fn label(blocker: &Blocker) -> String {

@@ -157,6 +157,32 @@ fn what_was_accepted_does_not_trip_and_everything_else_does() {
     assert_eq!(why.as_deref(), Some("users: documents that drift: 1 (0 missing, 1 extra, 0 different)"));
 }
 
+#[rstest]
+#[case::they_last(|_: &mut Facts| (), 0, &[])]
+#[case::one_has_ended(|facts: &mut Facts| users(facts).dead_letters = 0, 0, &["users dead_letters"])]
+#[case::both_have_ended(|facts: &mut Facts| *facts = self::facts(), 0, &["users dead_letters", "users verified"])]
+#[case::the_facts_are_older_than_the_share(|facts: &mut Facts| *facts = self::facts(), 60, &[])]
+#[case::another_has_come(|facts: &mut Facts| users(facts).parked = 1, 0, &[])]
+fn what_was_accepted_trips_again_once_it_has_ended(
+    #[case] change: Change,
+    #[case] age_s: u64,
+    #[case] expected: &[&str],
+) {
+    let unit = unit("people");
+    let mut facts = facts();
+    users(&mut facts).dead_letters = 1;
+    // Too old for the gate alone.
+    users(&mut facts).proven.verified.as_mut().expect("V").age = Duration::from_secs(20);
+    let found = blockers_of(&facts, &Bounds::of_gate(&config(), &unit), |name| name == "users");
+    let forced = UnitRow { accepted: accepted(&found), unchanged_for: MINUTE, ..row(&unit) };
+    assert_eq!(forced.accepted, ["users dead_letters", "users verified"]);
+    change(&mut facts);
+    assert_eq!(ended(&facts, Duration::from_secs(age_s), &config(), &unit, &forced), expected);
+    // Nobody has accepted anything else.
+    let unforced = UnitRow { accepted: Vec::new(), ..forced };
+    assert_eq!(ended(&facts, Duration::ZERO, &config(), &unit, &unforced), [""; 0]);
+}
+
 #[test]
 fn a_unit_of_other_collections_than_its_share_was_given_for_is_not_proven() {
     let unit = unit("all");

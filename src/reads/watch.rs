@@ -124,8 +124,8 @@ impl Watch {
         let mut at = Instant::now();
         let mut rows = reads::units(&session).await?;
         let facts = self.overview.facts(&self.status, self.config.reads.max_age);
-        if let Some(facts) = facts
-            && self.judge(&session, &facts, &rows).await?
+        if let Some((facts, age)) = facts
+            && self.judge(&session, &facts, age, &rows).await?
         {
             at = Instant::now();
             rows = reads::units(&session).await?;
@@ -133,8 +133,14 @@ impl Watch {
         Ok((session, Known::Rows(at, rows)))
     }
 
-    /// Judges every unit that has a share; returns whether anything was recorded.
-    async fn judge(&mut self, session: &Session, facts: &Facts, rows: &[UnitRow]) -> Result<bool, Error> {
+    /// Judges every unit that has a share by facts of this age; returns whether anything was recorded.
+    async fn judge(
+        &mut self,
+        session: &Session,
+        facts: &Facts,
+        age: Duration,
+        rows: &[UnitRow],
+    ) -> Result<bool, Error> {
         let shared = self.reads.0.clone();
         let undeclared: Vec<(&str, &[String])> = shared
             .units
@@ -150,7 +156,8 @@ impl Watch {
             let Some(row) = rows.iter().find(|row| row.unit == unit.name && row.share > Share::NONE) else { continue };
             let Some(against) = judge::against(facts, &self.config, unit, row) else { continue };
             let green = against.is_empty();
-            judged.push(Judged { unit: unit.name.clone(), epoch: row.epoch, green });
+            let ended = judge::ended(facts, age, &self.config, unit, row);
+            judged.push(Judged { unit: unit.name.clone(), epoch: row.epoch, green, ended });
             let lasted = self.lasted(row, &against);
             match (&row.tripped, judge::trips(&against, lasted, unit.patience)) {
                 (None, Some(why)) => trip(session, row, &who, &why).await?,

@@ -306,18 +306,43 @@ async fn reads_that_are_forced_keep_what_was_accepted_and_lose_to_everything_els
     let refused = migration.command(&given).await;
     assert_eq!(refused.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&refused.stderr).contains("--why <WHY>"));
-    let said = migration.succeed(&[&given[..], &["--why", "one row is known"]].concat()).await;
-    assert!(said.ends_with("5% of the reads of people go to PostgreSQL.\n"), "{said}");
-    answers(&daemon, "people", 5.0).await;
-    let forced = history(&migration, "people").await.pop().expect("a change");
-    assert_eq!((&forced["forced"], &forced["why"]), (&true.into(), &"one row is known".into()));
+    let force = async |why: &str| {
+        let said = migration.succeed(&[&given[..], &["--why", why]].concat()).await;
+        assert!(said.ends_with("5% of the reads of people go to PostgreSQL.\n"), "{said}");
+        answers(&daemon, "people", 5.0).await;
+        let forced = history(&migration, "people").await.pop().expect("a change");
+        assert_eq!((&forced["forced"], &forced["why"]), (&true.into(), &why.into()));
+    };
+    force("one row is known").await;
 
     // Judgements go on, and what is new trips.
-    let letter = "INSERT INTO driftless.dead_letter (migration, collection, topic, partition, log_offset, reason, headers, timestamp_ms, state) \
-                  SELECT c.migration, c.id, 'a topic', 0, 0, 'TOO_LONG', '{}', 0, 'open' \
-                    FROM driftless.collection AS c WHERE c.name = 'users'";
-    migration.target.batch_execute(letter).await.expect("make a dead letter");
+    migration.target.batch_execute(LETTER).await.expect("make a dead letter");
     assert_eq!(tripped(&migration, "people").await, "users: dead letters open: 1");
+
+    // It is accepted for as long as it lasts, and its end changes nothing for those who ask.
+    force("the letter is known, too").await;
+    let given = shares(&migration).await;
+    let accepted = "SELECT array_to_string(accepted, ', ') FROM driftless.read_unit WHERE unit = 'people'";
+    migration.target.batch_execute("DELETE FROM driftless.dead_letter").await.expect("settle the dead letter");
+    wait::until("only the row is still accepted", DEADLINE, async || {
+        let accepted = migration.texts(accepted).await;
+        wait::holds(accepted == [Some("users drift".to_owned())], format!("{accepted:?}"))
+    })
+    .await;
+    assert_eq!(shares(&migration).await, given);
+    migration.target.batch_execute(LETTER).await.expect("make the dead letter again");
+    assert_eq!(tripped(&migration, "people").await, "users: dead letters open: 1");
+    assert_eq!(actions(&history(&migration, "people").await), ["share", "trip", "share", "trip"]);
     daemon.stop(0).await;
     migration.finish().await;
+}
+
+/// A dead letter, as the sink writes it.
+const LETTER: &str = "INSERT INTO driftless.dead_letter (migration, collection, topic, partition, log_offset, reason, headers, timestamp_ms, state) \
+     SELECT c.migration, c.id, 'a topic', 0, 0, 'TOO_LONG', '{}', 0, 'open' \
+       FROM driftless.collection AS c WHERE c.name = 'users'";
+
+/// Returns the shares, and how often they have changed.
+async fn shares(migration: &Migration) -> Vec<Option<String>> {
+    migration.texts("SELECT concat_ws(' ', unit, share, epoch) FROM driftless.reads ORDER BY unit").await
 }

@@ -32,7 +32,7 @@ pub(crate) struct Reads {
     /// Who decides [default: user@machine].
     #[arg(long, value_name = "WHO")]
     by: Option<String>,
-    /// Give the share although the gate is not ready. Nothing that stands in the way now trips the unit, until its share is changed again.
+    /// Give the share although the gate is not ready. What stands in the way now does not trip the unit for as long as it lasts.
     #[arg(long, requires = "why")]
     force: bool,
 }

@@ -33,7 +33,7 @@ pub(crate) struct UnitRow {
     pub(crate) collections: Vec<String>,
     /// The share that an operator wished.
     pub(crate) share: Share,
-    /// Obstacles that do not trip the unit, because the operator forced the share in spite of them.
+    /// Obstacles that do not trip the unit as long as they last, because the operator forced the share in spite of them.
     pub(crate) accepted: Vec<String>,
     /// Why it is tripped.
     pub(crate) tripped: Option<String>,
@@ -41,6 +41,8 @@ pub(crate) struct UnitRow {
     pub(crate) judged_for: Duration,
     /// When the row last changed, in milliseconds since 1970.
     pub(crate) since_ms: i64,
+    /// For how long it has not changed.
+    pub(crate) unchanged_for: Duration,
     /// How often it has changed.
     pub(crate) epoch: i64,
 }
@@ -54,23 +56,27 @@ pub(crate) async fn units(session: &Session) -> Result<Vec<UnitRow>, Error> {
     let sql = format!(
         "SELECT unit, collections, (share * 100)::int4, accepted, tripped_by, \
                 coalesce(greatest(extract(epoch FROM judged_until - clock_timestamp()) * 1000, 0), 0)::int8, \
-                (extract(epoch FROM since) * 1000)::int8, epoch \
+                (extract(epoch FROM since) * 1000)::int8, \
+                (greatest(extract(epoch FROM clock_timestamp() - since) * 1000, 0))::int8, epoch \
            FROM driftless.read_unit WHERE {OURS} ORDER BY unit"
     );
     session.query(act, &sql, &[&session.prefix()]).await?.iter().map(|row| unit(row, act)).collect()
 }
 
 fn unit(row: &Row, act: &str) -> Result<UnitRow, Error> {
-    let judged_for_ms: i64 = field(row, 5, act)?;
+    let span = |column| -> Result<Duration, Error> {
+        Ok(Duration::from_millis(u64::try_from(field::<i64>(row, column, act)?).unwrap_or(0)))
+    };
     Ok(UnitRow {
         unit: field(row, 0, act)?,
         collections: field(row, 1, act)?,
         share: Share::of_hundredths(field(row, 2, act)?),
         accepted: field(row, 3, act)?,
         tripped: field(row, 4, act)?,
-        judged_for: Duration::from_millis(u64::try_from(judged_for_ms).unwrap_or(0)),
+        judged_for: span(5)?,
         since_ms: field(row, 6, act)?,
-        epoch: field(row, 7, act)?,
+        unchanged_for: span(7)?,
+        epoch: field(row, 8, act)?,
     })
 }
 
@@ -96,9 +102,13 @@ pub(crate) struct Judged {
     pub(crate) epoch: i64,
     /// Whether nothing stands against it.
     pub(crate) green: bool,
+    /// Accepted obstacles that have ended; they trip the unit from now on.
+    pub(crate) ended: Vec<String>,
 }
 
 /// Records judgements, which hold for this long. A green time that was not judged without a break begins again.
+///
+/// The epoch stays, because nothing changes for those who ask.
 ///
 /// # Errors
 /// [`Error::Statement`] by its cause.
@@ -106,17 +116,23 @@ pub(crate) async fn record(session: &Session, judged: &[Judged], holds_for: Dura
     let units: Vec<&str> = judged.iter().map(|judged| &*judged.unit).collect();
     let epochs: Vec<i64> = judged.iter().map(|judged| judged.epoch).collect();
     let greens: Vec<bool> = judged.iter().map(|judged| judged.green).collect();
+    let ended = judged.iter().flat_map(|judged| judged.ended.iter().map(|obstacle| (&*judged.unit, &**obstacle)));
+    let (of, ended): (Vec<&str>, Vec<&str>) = ended.unzip();
     let sql = format!(
         "UPDATE driftless.read_unit AS u \
             SET judged_until = clock_timestamp() + $5::float8 * interval '1 second', \
                 green_since = CASE WHEN NOT j.green OR tripped_at IS NULL THEN NULL \
                                    WHEN judged_until > clock_timestamp() THEN coalesce(green_since, clock_timestamp()) \
-                                   ELSE clock_timestamp() END \
+                                   ELSE clock_timestamp() END, \
+                accepted = ARRAY(SELECT a FROM unnest(u.accepted) AS a \
+                                  WHERE (u.unit, a) NOT IN (SELECT * FROM unnest($6::text[], $7::text[]))) \
            FROM unnest($2::text[], $3::int8[], $4::bool[]) AS j (unit, epoch, green) \
           WHERE u.{OURS} AND u.unit = j.unit AND u.epoch = j.epoch"
     );
     let act = "record the judgement of units of reads";
-    session.execute(act, &sql, &[&session.prefix(), &units, &epochs, &greens, &holds_for.as_secs_f64()]).await?;
+    let holds_for = holds_for.as_secs_f64();
+    let params: [Param<'_>; 7] = [&session.prefix(), &units, &epochs, &greens, &holds_for, &of, &ended];
+    session.execute(act, &sql, &params).await?;
     Ok(())
 }
 
@@ -181,9 +197,8 @@ pub(crate) async fn give(session: &Session, give: &Give<'_>) -> Result<bool, Err
                judged_until = CASE WHEN share > 0 AND tripped_at IS NULL AND collections = $7 THEN judged_until END";
     let Give { unit, collections, share, accepted, epoch, who, why } = give;
     let hundredths = i32::from(share.hundredths());
-    let accepted: Vec<String> = accepted.iter().map(|accepted| session.storable(accepted)).collect();
     let which = "unit = $5 AND epoch = $6";
-    let params: [Param<'_>; 5] = [unit, epoch, collections, &hundredths, &accepted];
+    let params: [Param<'_>; 5] = [unit, epoch, collections, &hundredths, accepted];
     Ok(!change(session, Action::Share, who, *why, (set, which), &params).await?.is_empty())
 }
 

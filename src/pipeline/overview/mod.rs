@@ -94,12 +94,13 @@ impl Overview {
         Some(gate::judge(&seen.facts(status, judges.verdict.max_staleness), &judges.units))
     }
 
-    /// Returns all facts as of now; `None` in a process that does not read the shared state, and while its last answer is older than
-    /// this.
-    pub(crate) fn facts(&self, status: &Status, max_age: Duration) -> Option<Facts> {
+    /// Returns all facts as of now, and how long ago they were read; `None` in a process that does not read the shared state, and while
+    /// its last answer is older than this.
+    pub(crate) fn facts(&self, status: &Status, max_age: Duration) -> Option<(Facts, Duration)> {
         let seen = self.read();
         seen.judges.as_ref()?;
-        Some(seen.facts(status, max_age)).filter(|facts| facts.answered)
+        let age = seen.since();
+        Some((seen.facts(status, max_age), age)).filter(|(facts, _)| facts.answered)
     }
 }
 
