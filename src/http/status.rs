@@ -10,7 +10,7 @@ use super::Page;
 use crate::{
     control::status::PartitionStatus,
     metrics as names,
-    reads::UnitReport,
+    reads::UnitStatus,
     reconcile::{
         facts::CollectionFacts,
         gate::Gate,
@@ -61,8 +61,8 @@ pub(super) struct StatusPage {
     dead_letters: BTreeMap<String, u64>,
     /// Whether the reads of each unit may be cut over; the reasons are on their own page.
     cutover: BTreeMap<String, bool>,
-    /// Where the reads of each unit go.
-    reads: Vec<UnitReport>,
+    /// Where the reads of each unit go, and what its shadow reads have shown.
+    reads: Vec<UnitStatus>,
 }
 
 pub(super) async fn status(State(page): State<Page>) -> Json<StatusPage> {
@@ -72,6 +72,7 @@ pub(super) async fn status(State(page): State<Page>) -> Json<StatusPage> {
         blockers: vec![NEITHER.to_owned()],
     });
     let seen = page.overview.read();
+    let shadow = seen.shadow_runs();
     let gates = page.overview.gates(&page.status).into_iter().flatten();
     Json(StatusPage {
         version: env!("CARGO_PKG_VERSION"),
@@ -82,7 +83,7 @@ pub(super) async fn status(State(page): State<Page>) -> Json<StatusPage> {
         partitions: seen.partitions,
         dead_letters: seen.dead_letters_by_reason,
         cutover: gates.map(|gate| (gate.unit, gate.ready)).collect(),
-        reads: page.reads.report(),
+        reads: page.reads.status(shadow.as_deref()),
     })
 }
 

@@ -23,7 +23,12 @@ use std::{
 use serde::Serialize;
 
 use self::bucket::bucket;
-pub(crate) use self::{file::File, judge::accepted, report::UnitReport, watch::Watch};
+pub(crate) use self::{
+    file::File,
+    judge::accepted,
+    report::{UnitReport, UnitStatus},
+    watch::Watch,
+};
 use crate::{
     config::{self, Config},
     control::reads::{Share, UnitRow},

@@ -4,7 +4,13 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use super::{Reads, Unit, Why};
-use crate::control::reads::Share;
+use crate::{
+    config::ShadowDemand,
+    control::{
+        reads::Share,
+        shadow::{QueryResult, ShadowRun},
+    },
+};
 
 /// The state of a unit.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -52,7 +58,52 @@ impl UnitReport {
     }
 }
 
+/// The state of a unit with what its shadow reads have shown.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct UnitStatus {
+    /// Its state.
+    #[serde(flatten)]
+    pub(crate) reads: UnitReport,
+    /// The files of queries that it demands; `None` while their results are not known.
+    pub(crate) shadow: Option<Vec<ShadowReport>>,
+}
+
+impl UnitStatus {
+    /// Adds the last results of shadow reads to the report of a unit with these demands.
+    pub(crate) fn new(reads: UnitReport, demands: &[ShadowDemand], runs: Option<&[ShadowRun]>) -> Self {
+        Self { reads, shadow: runs.map(|runs| demands.iter().map(|demand| ShadowReport::new(demand, runs)).collect()) }
+    }
+}
+
+/// The last result of a file of queries.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct ShadowReport {
+    /// Name of the file, without its folder.
+    pub(crate) file: String,
+    /// How long ago its queries were compared; `None` if they never were.
+    pub(crate) age_ms: Option<u64>,
+    /// Its queries, in their order.
+    pub(crate) queries: Vec<QueryResult>,
+}
+
+impl ShadowReport {
+    fn new(demand: &ShadowDemand, runs: &[ShadowRun]) -> Self {
+        let run = runs.iter().find(|run| run.file == demand.file);
+        Self {
+            file: demand.file.clone(),
+            age_ms: run.map(|run| u64::try_from(run.age.as_millis()).unwrap_or(u64::MAX)),
+            queries: run.map(|run| run.queries.clone()).unwrap_or_default(),
+        }
+    }
+}
+
 impl Reads {
+    /// Reports every unit as of now, with the last results of the shadow reads that it demands.
+    pub(crate) fn status(&self, runs: Option<&[ShadowRun]>) -> Vec<UnitStatus> {
+        let reports = self.report().into_iter().zip(&self.0.units);
+        reports.map(|(report, unit)| UnitStatus::new(report, &unit.shadow, runs)).collect()
+    }
+
     /// Reports every unit as of now.
     pub(crate) fn report(&self) -> Vec<UnitReport> {
         let reason = match self.units() {

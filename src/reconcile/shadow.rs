@@ -68,6 +68,7 @@ mod tests {
             file: "shadow.toml".to_owned(),
             different: Vec::new(),
             undecided: Vec::new(),
+            queries: Vec::new(),
             plans: [("users".to_owned(), PLAN.to_owned())].into(),
             age: Duration::from_secs(60),
         }

@@ -35,7 +35,7 @@ pub(crate) use self::{
     compile::{Checked, Compiled, compile},
     file::{Fault, ShadowFile},
     page::page,
-    report::{Example, Outcome, QueryReport, Report},
+    report::{Example, QueryReport, Report},
     run::{Bounds, run},
     timing::Timing,
 };

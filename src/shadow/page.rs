@@ -1,7 +1,10 @@
 //! The report as one page that needs nothing else: plots as inline SVG, no script, no font and no address. Pure.
 
-use super::report::{Example, ExampleRow, Outcome, QueryReport, Report};
-use crate::shadow::timing::Timing;
+use super::{
+    report::{Example, ExampleRow, QueryReport, Report},
+    timing::Timing,
+};
+use crate::control::shadow::Outcome;
 
 /// Width of a plot, without its labels.
 const WIDTH: f64 = 420.0;

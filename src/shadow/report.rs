@@ -12,7 +12,7 @@ use super::{
     scan::Scan,
     timing::Timing,
 };
-use crate::model::ClusterTime;
+use crate::{control::shadow::Outcome, model::ClusterTime};
 
 /// The result of a file.
 #[derive(Clone, Debug, Serialize)]
@@ -57,30 +57,24 @@ pub(crate) struct QueryReport {
     pub(crate) examples: Vec<Example>,
 }
 
-/// The outcome of a pair or a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Outcome {
-    /// All answers are equal.
-    Equal,
-    /// None is proven different, and not all could be judged.
-    Undecided,
-    /// One is proven different.
-    Different,
-}
-
-impl Outcome {
-    /// The name in reports.
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Equal => "equal",
-            Self::Undecided => "undecided",
-            Self::Different => "different",
+impl QueryReport {
+    /// The report of a pair that reads these collections, before it was asked.
+    pub(super) fn new(query: &Query, collections: Vec<String>) -> Self {
+        Self {
+            name: query.name.clone(),
+            order: query.order,
+            collections,
+            equal: 0,
+            different: 0,
+            undecided: 0,
+            reason: None,
+            postgresql: Timing::default(),
+            mongodb: Timing::default(),
+            scans: query.scans.clone(),
+            examples: Vec::new(),
         }
     }
-}
 
-impl QueryReport {
     /// The outcome.
     pub(crate) fn outcome(&self) -> Outcome {
         match (self.different, self.undecided) {

@@ -50,13 +50,13 @@ pub(crate) async fn run(
             asker.ask(query, &query.drawn[run % query.drawn.len()]).await?;
         }
     }
-    let mut lines: Vec<Line<'_>> = compiled.queries.iter().map(|query| Line::new(query, bounds)).collect();
+    let mut lines: Vec<Line<'_>> = compiled.queries.iter().map(|query| Line::new(query, both, bounds)).collect();
     for run in 0..bounds.runs {
         for line in &mut lines {
             line.ask(&asker, &line.query.drawn[run % line.query.drawn.len()]).await?;
         }
     }
-    Ok(lines.into_iter().map(|line| line.report(both)).collect())
+    Ok(lines.into_iter().map(Line::report).collect())
 }
 
 /// A pair and its results so far.
@@ -65,28 +65,21 @@ struct Line<'q> {
     /// How long it may still be asked again.
     patience: Duration,
     reveal: bool,
-    equal: u64,
-    different: u64,
-    undecided: u64,
-    reason: Option<String>,
     postgresql: Vec<Duration>,
     mongodb: Vec<Duration>,
-    examples: Vec<Example>,
+    report: QueryReport,
 }
 
 impl<'q> Line<'q> {
-    fn new(query: &'q Query, bounds: Bounds) -> Self {
+    fn new(query: &'q Query, both: &Both, bounds: Bounds) -> Self {
+        let collections = query.collections.iter().map(|place| both.plan(*place).collection.clone()).collect();
         Self {
             query,
             patience: bounds.wait,
             reveal: bounds.reveal,
-            equal: 0,
-            different: 0,
-            undecided: 0,
-            reason: None,
             postgresql: Vec::new(),
             mongodb: Vec::new(),
-            examples: Vec::new(),
+            report: QueryReport::new(query, collections),
         }
     }
 
@@ -95,6 +88,7 @@ impl<'q> Line<'q> {
         let mut ticks = interval(ASK_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut first = true;
+        let report = &mut self.report;
         loop {
             ticks.tick().await;
             let began = Instant::now();
@@ -106,37 +100,24 @@ impl<'q> Line<'q> {
                 self.patience = self.patience.saturating_sub(began.elapsed() + ASK_INTERVAL);
             }
             match judgement {
-                Judgement::Equal => self.equal += 1,
+                Judgement::Equal => report.equal += 1,
                 Judgement::Different(difference) => {
-                    self.different += 1;
-                    if self.examples.len() < MAX_EXAMPLES {
-                        self.examples.push(Example::new(self.query, drawn, &difference, self.reveal));
+                    report.different += 1;
+                    if report.examples.len() < MAX_EXAMPLES {
+                        report.examples.push(Example::new(self.query, drawn, &difference, self.reveal));
                     }
                 }
                 Judgement::Undecided(_) if !self.patience.is_zero() => continue,
                 Judgement::Undecided(reason) => {
-                    self.undecided += 1;
-                    self.reason = Some(reason);
+                    report.undecided += 1;
+                    report.reason = Some(reason);
                 }
             }
             return Ok(());
         }
     }
 
-    fn report(self, both: &Both) -> QueryReport {
-        let Self { query, equal, different, undecided, reason, examples, .. } = self;
-        QueryReport {
-            name: query.name.clone(),
-            order: query.order,
-            collections: query.collections.iter().map(|place| both.plan(*place).collection.clone()).collect(),
-            equal,
-            different,
-            undecided,
-            reason,
-            postgresql: Timing::of(&self.postgresql),
-            mongodb: Timing::of(&self.mongodb),
-            scans: query.scans.clone(),
-            examples,
-        }
+    fn report(self) -> QueryReport {
+        QueryReport { postgresql: Timing::of(&self.postgresql), mongodb: Timing::of(&self.mongodb), ..self.report }
     }
 }

@@ -20,11 +20,11 @@ use super::{
     setup::{Setup, operator},
 };
 use crate::{
-    control::shadow::{self as results, NewRun},
+    control::shadow::{self as results, NewRun, Outcome},
     pipeline::Comparison,
     postgres::Session,
     retry::Backoff,
-    shadow::{self, Bounds, Compiled, Outcome, QueryReport, Report, ShadowFile},
+    shadow::{self, Bounds, Compiled, QueryReport, Report, ShadowFile},
 };
 
 /// Compare the answers of both databases to the queries of an application.

@@ -4,7 +4,8 @@ use serde_json::Value;
 
 use crate::{
     cli::print,
-    shadow::{Checked, Example, Outcome, QueryReport, Report},
+    control::shadow::Outcome,
+    shadow::{Checked, Example, QueryReport, Report},
 };
 
 /// The report as JSON.

@@ -105,6 +105,12 @@ impl Overview {
 }
 
 impl Seen {
+    /// Returns the last results of shadow reads as of now; `None` while they are not known.
+    pub(crate) fn shadow_runs(&self) -> Option<Vec<ShadowRun>> {
+        let since = self.at?.elapsed();
+        Some(self.shadow.iter().map(|run| run.grown_old(since)).collect())
+    }
+
     /// The last answer ages until the next one comes.
     fn since(&self) -> Duration {
         self.at.map(|at| at.elapsed()).unwrap_or_default()
@@ -117,7 +123,7 @@ impl Seen {
         let others = self.processes.into_iter().filter(|process| process.instance != self.instance);
         let processes = others.chain([Process::new(&self.instance, status.read())]).collect();
         let collections = self.collections.into_iter().map(|collection| collection.grown_old(since)).collect();
-        let shadow = self.shadow.into_iter().map(|run| ShadowRun { age: run.age + since, ..run }).collect();
+        let shadow = self.shadow.iter().map(|run| run.grown_old(since)).collect();
         Facts { answered, collections, processes, shadow }
     }
 }
