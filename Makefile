@@ -53,7 +53,7 @@ test: ## Everything, against real servers that it starts itself
 
 drill: ## The long version of the failure tests (tens of minutes)
 	@$(STACK) up
-	DRIFTLESS_DRILL=1 cargo test --locked --test laws -- --nocapture
+	DRIFTLESS_DRILL=1 cargo test --locked --test laws --test examples -- --nocapture
 
 up: ## Start the local servers
 	@$(STACK) up

@@ -2,13 +2,14 @@
 //! while the application writes.
 
 mod faults;
+mod page;
 
 use std::collections::BTreeMap;
 
-use driftless_testing::{drill, random, stack::root, wait};
+use driftless_testing::{DEADLINE, drill, random, stack::root, wait};
 use mongodb::bson::{DateTime, Document, doc};
 use rand::Rng;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -19,7 +20,11 @@ use crate::{
 };
 
 /// Runs of each pair while the application writes; a command may take no longer than a minute.
-const RUNS_AT_ONCE: usize = 25;
+const RUNS_AT_ONCE: usize = 50;
+/// The application writes in bursts, each followed by a pause, because a pair whose collections change all the time cannot be judged; in
+/// beats of [`wait::repeat_until`].
+const BURST: u64 = 10;
+const PAUSE: u64 = 20;
 /// Runs of each of the five files in the long version, so that they are a thousand.
 const DRILL_RUNS: usize = 200;
 
@@ -92,37 +97,58 @@ async fn named(example: &Example, file: &str, wrong: Option<Wrong>) {
 
 /// Writes to the collections of a file while it runs. No pair that is equal may be called different.
 async fn under_writes(example: &Example, kinds: &'static [Kind], file: &str, wrong: &[&str]) {
-    let rounds = if drill() { DRILL_RUNS / RUNS_AT_ONCE } else { 1 };
+    let (rounds, wait) = if drill() { (DRILL_RUNS / RUNS_AT_ONCE, "60s") } else { (1, "8s") };
     let text = std::fs::read_to_string(root().join(file)).expect("read the file");
     let written: Vec<&Kind> = kinds.iter().filter(|kind| text.contains(&format!("\"{}\"", kind.name))).collect();
+    let before = example.migration.number("SELECT max(id) FROM driftless.shadow_run").await;
     let end = CancellationToken::new();
     let (_, mut rng) = random(file);
-    let mut revision = 1_000;
-    let writes = wait::repeat_until(&end, async || {
+    let (mut beats, mut writes) = (0, 0);
+    let application = wait::repeat_until(&end, async || {
+        beats += 1;
+        if beats % (BURST + PAUSE) >= BURST {
+            return;
+        }
+        writes += 1;
         let kind = written[rng.random_range(0..written.len())];
-        revision += 1;
         let index = rng.random_range(KEPT..kind.documents);
-        let fresh = kind.document(index, revision);
+        let fresh = kind.document(index, 1_000 + writes);
         let id = fresh.get("_id").cloned().expect("an _id");
         example.migration.collection(kind.name).replace_one(doc! { "_id": id }, fresh).await.expect("replace");
     });
     let runs = async {
-        let (mut judged, mut undecided) = (0, 0);
         for _ in 0..rounds {
             let runs = RUNS_AT_ONCE.to_string();
-            let (report, _) = run(example, file, &["--runs", &runs, "--warm-up", "0", "--wait", "2s"]).await;
-            for (name, query) in queries(&report) {
-                assert!(query["different"] == 0 || wrong.contains(&name), "{name} is called different: {query:#}");
-                judged += query["equal"].as_u64().expect("a count");
-                undecided += query["undecided"].as_u64().expect("a count");
-            }
+            run(example, file, &["--runs", &runs, "--warm-up", "0", "--wait", wait]).await;
         }
         end.cancel();
-        (judged, undecided)
     };
-    let (writes, (judged, undecided)) = tokio::join!(writes, runs);
-    eprintln!("{file}: {rounds} times {RUNS_AT_ONCE} runs, {writes} writes, {judged} equal, {undecided} undecided");
-    assert!(writes > 0 && judged > 0);
+    tokio::join!(application, runs);
+
+    let of = |counter: &str| format!("sum((query ->> '{counter}')::int8)::int8");
+    let sql = format!(
+        "SELECT query ->> 'name', {}, {}, {} FROM driftless.shadow_run, jsonb_array_elements(report -> 'queries') AS query \
+          WHERE id > $1 GROUP BY 1",
+        of("equal"),
+        of("different"),
+        of("undecided")
+    );
+    let mut all = [0; 4];
+    for row in example.migration.target.query(&sql, &[&before]).await.expect("read the results") {
+        let (name, [equal, different, undecided]): (String, [i64; 3]) = (row.get(0), [1, 2, 3].map(|at| row.get(at)));
+        assert_eq!(equal + different + undecided, i64::try_from(rounds * RUNS_AT_ONCE).expect("a few"), "{name}");
+        let (right, wrong) = if wrong.contains(&&*name) { (0, different) } else { (different, 0) };
+        for (sum, count) in all.iter_mut().zip([equal, right, wrong, undecided]) {
+            *sum += count;
+        }
+    }
+    let [equal, called, wrong, undecided] = all;
+    eprintln!(
+        "{file}: {rounds} times {RUNS_AT_ONCE} runs beside {writes} writes; answers: {equal} equal, {undecided} undecided, \
+         {wrong} of a wrong pair different, {called} of the others"
+    );
+    assert!(writes > 0 && equal > 0);
+    assert_eq!(called, 0, "{file}: answers that are equal were called different");
 }
 
 /// Returns what shadow reads say against the unit `plans`, according to the gate.
@@ -132,6 +158,32 @@ async fn against(example: &Example) -> Vec<String> {
     let blockers = gates[0]["blockers"].as_array().expect("blockers").iter();
     let shadow = blockers.filter(|blocker| blocker["kind"] == "shadow");
     shadow.map(|blocker| blocker["what"].as_str().expect("a reason").to_owned()).collect()
+}
+
+/// Waits until the status page has these results of the files that the unit `plans` demands, and `cutover status` has them, too: each file
+/// with its queries and their outcomes; none if it has not run yet.
+async fn shown(example: &Example, expected: Value) {
+    let results = |units: &[Value]| -> Value {
+        let unit = units.iter().find(|unit| unit["unit"] == "plans").expect("the unit");
+        let file = |file: &Value| {
+            let queries = file["queries"].as_array().expect("queries");
+            let measured =
+                |query: &Value| ["postgresql", "mongodb"].iter().all(|side| query[side]["p50_ms"].as_f64() > Some(0.0));
+            assert!(queries.iter().all(measured) && file["age_ms"].is_u64() != queries.is_empty(), "{file:#}");
+            json!([
+                file["file"],
+                queries.iter().map(|query| json!([query["name"], query["outcome"]])).collect::<Value>()
+            ])
+        };
+        unit["shadow"].as_array().map(|files| files.iter().map(file).collect::<Value>()).into()
+    };
+    wait::until("the status page shows what shadow reads have shown", DEADLINE, async || {
+        let seen = results(&example.daemon.status().await?.reads);
+        wait::holds(seen == expected, seen)
+    })
+    .await;
+    let told = example.migration.succeed(&["cutover", "status", "--json"]).await;
+    assert_eq!(results(&serde_json::from_str::<Vec<Value>>(&told).expect("JSON")), expected);
 }
 
 async fn end(example: Example) {
@@ -146,18 +198,26 @@ async fn business_plans() {
     example.migration.set("reads", "units", units);
     let uncompared = |file: &str| format!("{file}: its queries have not been compared yet");
     assert_eq!(against(&example).await, [uncompared("shadow.toml"), uncompared("business_plans.toml")]);
+    // The page shows the units that a daemon knows, so it is started with them.
+    example.daemon.stop(0).await;
+    example.daemon = example.migration.daemon();
+    shown(&example, json!([["shadow.toml", []], ["business_plans.toml", []]])).await;
     let (right, wrong) = ("config/examples/business_plans/shadow.toml", "tests/examples/shadow/business_plans.toml");
     named(&example, right, None).await;
     assert_eq!(against(&example).await, [uncompared("business_plans.toml")]);
     named(&example, wrong, Some(Wrong::Rows("public plans of a user"))).await;
     let different = "business_plans.toml: queries with different answers: public plans of a user";
     assert_eq!(against(&example).await, [different]);
+    let equal = ["plans of a user", "sections of a plan", "plans by industry"].map(|name| [name, "equal"]);
+    let different = [["public plans of a user", "different"]];
+    shown(&example, json!([["shadow.toml", equal], ["business_plans.toml", different]])).await;
     for (lines, fault) in faults::BUSINESS_PLANS.iter().chain(faults::TYPES) {
         faults::is_refused(&example, "app", lines, fault).await;
     }
     for (parameter, fault) in faults::PARAMETERS {
         faults::is_refused(&example, "app", &faults::with_parameter(parameter), fault).await;
     }
+    page::opens_from_its_file(&example, right).await;
     under_writes(&example, business_plans::KINDS, right, &[]).await;
     end(example).await;
 }
