@@ -19,12 +19,15 @@
 pub(super) mod followed;
 pub(super) mod round;
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
-use futures_util::{StreamExt, stream::FuturesUnordered};
+use futures_util::{
+    Stream, StreamExt,
+    stream::{self, FuturesUnordered},
+};
 use tokio::{
     sync::{mpsc, oneshot},
-    time::{Instant, MissedTickBehavior, interval},
+    time::{Instant, Interval, MissedTickBehavior, interval},
 };
 
 use self::{
@@ -52,6 +55,8 @@ const ROUND_INTERVAL: Duration = Duration::from_millis(250);
 const ROUND_KEYS: usize = 2_000;
 /// Interval at which V, findings and the token are recorded.
 const RECORD_INTERVAL: Duration = Duration::from_secs(1);
+/// Interval at which the source is asked for its time.
+const TIME_INTERVAL: Duration = Duration::from_millis(250);
 /// Interval at which documents with open findings are judged again, and at most how many of a collection.
 const RECHECK_INTERVAL: Duration = Duration::from_secs(5);
 const RECHECKED: i64 = 1_000;
@@ -129,6 +134,20 @@ pub(crate) struct Delta {
 
 type Round = (usize, Result<Judged, Error>);
 
+fn ticks(pause: Duration) -> Interval {
+    let mut interval = interval(pause);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
+}
+
+/// The time of the source again and again, each with the moment at which it was asked: everything that had happened by then is at or
+/// before that time. It is asked for, because a stream that always has more never says that it has given everything.
+fn times(both: &Both) -> impl Stream<Item = (ClusterTime, Instant)> {
+    let ticks = stream::unfold(ticks(TIME_INTERVAL), async |mut ticks| Some((ticks.tick().await, ticks)));
+    // Errors are those of the stream, too, which reports them.
+    ticks.filter_map(async |asked| Some((both.source.now().await.ok()?, asked)))
+}
+
 impl Delta {
     /// Creates the task, and the handle by which others ask it.
     pub(crate) fn new(
@@ -167,13 +186,10 @@ impl Delta {
         let both = self.both.clone();
         let session = both.session().await?;
         let mut stream = self.begin().await?;
+        let mut times = pin!(times(&both));
         let sessions = Sessions::new();
         let mut rounds = FuturesUnordered::new();
-        let [mut round, mut record, mut recheck] = [ROUND_INTERVAL, RECORD_INTERVAL, RECHECK_INTERVAL].map(|pause| {
-            let mut interval = interval(pause);
-            interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            interval
-        });
+        let [mut round, mut record, mut recheck] = [ROUND_INTERVAL, RECORD_INTERVAL, RECHECK_INTERVAL].map(ticks);
         loop {
             let room = self.has_room();
             // Branches that make room come first, and the stream last.
@@ -192,6 +208,7 @@ impl Delta {
                         rounds.push(async move { (collection, judging.await) as Round });
                     }
                 }
+                Some((time, asked)) = times.next() => self.complete.add(time.next(), asked),
                 batch = stream.next(), if room => match batch {
                     Ok(batch) => self.receive(batch).await?,
                     Err(error @ (source::Error::HistoryLost { .. } | source::Error::Behind { .. })) => {
@@ -273,9 +290,6 @@ impl Delta {
         self.reached = self.reached.max(batch.frontier);
         self.place = self.place.max(batch.token.time());
         self.tokens.add(batch.token.time().next(), batch.token);
-        if let Some(at) = batch.complete_at {
-            self.complete.add(self.reached.0, at);
-        }
         Ok(())
     }
 

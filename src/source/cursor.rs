@@ -16,10 +16,7 @@ use std::{sync::Arc, time::Duration};
 use bson::{Bson, Document, RawBsonRef, Timestamp, doc};
 use futures_util::StreamExt;
 use mongodb::raw_batch_cursor::{RawBatch, RawBatchCursor};
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
-    time::Instant,
-};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::{Error, Scope, Source, deadline::bounded};
 use crate::{
@@ -37,9 +34,8 @@ pub(crate) struct Reply {
     pub(crate) batch: RawBatch,
     /// Where the cursor was opened, on its first reply.
     pub(crate) opened: Option<ClusterTime>,
-    /// When the request was sent: by the wall clock, and by a clock that never jumps.
+    /// When the request was sent, by the wall clock.
     pub(crate) sent_ms: i64,
-    pub(crate) sent: Instant,
     /// Makes room for the next reply once this one is dropped.
     _room: OwnedSemaphorePermit,
 }
@@ -119,17 +115,17 @@ impl CursorReader {
     async fn drain(&mut self, opened: Opened, width: Width) -> Next {
         let Opened { mut cursor, replies, at } = opened;
         let mut at = Some(at);
-        for (batch, sent) in replies {
-            match self.hand_on(batch, at.take(), sent, width).await {
+        for (batch, sent_ms) in replies {
+            match self.hand_on(batch, at.take(), sent_ms, width).await {
                 Ok(None) => {}
                 Ok(Some(next)) => return next,
                 Err(error) => return self.judge(error, width).await,
             }
         }
         loop {
-            let sent = now();
+            let sent_ms = now_ms();
             let reply = match next(&self.source, &mut cursor, self.place.time()).await {
-                Ok(Some(batch)) => self.hand_on(batch, None, sent, width).await,
+                Ok(Some(batch)) => self.hand_on(batch, None, sent_ms, width).await,
                 // The server ends a cursor behind an invalidate.
                 Ok(None) => return Next::Reopen(width),
                 Err(error) => Err(error),
@@ -146,7 +142,7 @@ impl CursorReader {
         &mut self,
         batch: RawBatch,
         opened: Option<ClusterTime>,
-        (sent_ms, sent): (i64, Instant),
+        sent_ms: i64,
         width: Width,
     ) -> Result<Option<Next>, Error> {
         let token = token(&batch)?;
@@ -158,7 +154,7 @@ impl CursorReader {
             Width::Whole | Width::Slim => failpoint!(STREAM_REPLY),
             Width::Keys => failpoint!(KEYS_REPLY),
         }
-        if self.replies.send(Ok(Reply { batch, opened, sent_ms, sent, _room: room })).await.is_err() {
+        if self.replies.send(Ok(Reply { batch, opened, sent_ms, _room: room })).await.is_err() {
             return Ok(Some(Next::Stop));
         }
         self.place = Place::After(token);
@@ -205,17 +201,17 @@ impl CursorReader {
 /// A cursor that has answered twice: the first answer only proves that it exists.
 struct Opened {
     cursor: RawBatchCursor,
-    replies: Vec<(RawBatch, (i64, Instant))>,
+    replies: Vec<(RawBatch, i64)>,
     at: ClusterTime,
 }
 
 async fn open(source: &Source, scope: &Scope, place: &Place, width: Width) -> Result<Opened, Error> {
-    let sent = now();
+    let sent_ms = now_ms();
     let mut cursor = begin(source, place.time(), pipeline(source, scope, place, width)?).await?;
     let mut replies = Vec::new();
     for _ in 0..2 {
         let Some(batch) = next(source, &mut cursor, place.time()).await? else { break };
-        replies.push((batch, sent));
+        replies.push((batch, sent_ms));
     }
     Ok(Opened { cursor, replies, at: place.time() })
 }
@@ -318,6 +314,6 @@ fn units(bytes: u64) -> u32 {
 }
 
 /// Now, by the wall clock in milliseconds, and by a clock that never jumps.
-fn now() -> (i64, Instant) {
-    (jiff::Timestamp::now().as_millisecond(), Instant::now())
+fn now_ms() -> i64 {
+    jiff::Timestamp::now().as_millisecond()
 }

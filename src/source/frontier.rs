@@ -61,14 +61,13 @@ impl FrontierTracker {
         self.advance(end.token.time(), end.wall_ms);
     }
 
-    /// The stream is at the end of a reply. Returns whether the server had no more when it was asked.
-    pub(crate) fn reply(&mut self, end: &ReplyEnd) -> bool {
+    /// The stream is at the end of a reply.
+    pub(crate) fn reply(&mut self, end: &ReplyEnd) {
         let scanned = self.opened != Some(end.token.time());
         let ran_dry = scanned && (end.empty || end.token.kind() == TokenKind::HighWaterMark);
         let time = end.token.time();
         let frontier = if ran_dry && self.completes_instants { time.next() } else { time };
         self.advance(frontier, if ran_dry { end.sent_ms } else { self.as_of_ms });
-        ran_dry
     }
 
     /// Everything before this was given; and the wall clock as of which that holds, in milliseconds.

@@ -5,7 +5,7 @@
 //! judged twice, so the end of a snapshot does not matter either.
 
 use bson::raw::{RawDocument, RawDocumentBuf};
-use tokio::{sync::mpsc, time::Instant};
+use tokio::sync::mpsc;
 
 use super::{
     Error, Scope, Source,
@@ -60,8 +60,6 @@ pub(crate) struct KeyBatch {
     pub(crate) token: ResumeToken,
     /// Everything before it was given.
     pub(crate) frontier: Frontier,
-    /// When the server was asked, if it had no more: everything that had happened by then is before the frontier.
-    pub(crate) complete_at: Option<Instant>,
 }
 
 /// A running change stream of keys. Dropping it stops it.
@@ -113,9 +111,9 @@ impl KeyStream {
             empty = false;
             decode(raw?, &self.scope, &mut keys, &mut replaced)?;
         }
-        let dry = self.frontier.reply(&ReplyEnd { token: token.clone(), empty, sent_ms: reply.sent_ms });
+        self.frontier.reply(&ReplyEnd { token: token.clone(), empty, sent_ms: reply.sent_ms });
         let (frontier, _) = self.frontier.reached();
-        Ok(KeyBatch { keys, replaced, token, frontier, complete_at: dry.then_some(reply.sent) })
+        Ok(KeyBatch { keys, replaced, token, frontier })
     }
 }
 

@@ -134,7 +134,7 @@ pub(crate) async fn add_user(migration: &Migration) -> String {
 }
 
 /// Gives a unit this share, whatever the gate says, and waits until it counts.
-pub(crate) async fn cut_over(migration: &Migration, daemon: &Daemon, unit: &str, share: &str) {
+async fn cut_over(migration: &Migration, daemon: &Daemon, unit: &str, share: &str) {
     migration.succeed(&["cutover", "reads", "--unit", unit, "--share", share, "--force", "--why", "a test"]).await;
     wait::until(format!("{share} of {unit} is cut over"), DEADLINE, async || {
         let (_, text) = daemon.page(&format!("/api/v1/reads/{unit}?key=1")).await?;

@@ -13,8 +13,8 @@ use std::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    application::{Answer, Application, Session, add_user, business_plans_on, cut_over},
-    support::{DEADLINE, drill, port::Port, stack::Stack, wait},
+    application::{Answer, Application, Session, add_user, business_plans_on},
+    support::{DEADLINE, drill, migration::Migration, port::Port, stack::Stack, wait},
 };
 
 /// How old an answer for others may be: `reconcile.max_staleness`, `reads.patience`, `reads.max_age`, and what a judgement takes.
@@ -44,6 +44,7 @@ async fn application_keeps_its_promise_while_everything_is_killed() {
     let port = Arc::new(Port::take());
     let mut daemon = migration.daemon_at(port.clone());
     migration.quiesce(&daemon, DEADLINE).await;
+    migration.succeed(&["guard", "install"]).await;
     let application = Application::python(&migration, &daemon).await;
     let shared = Shared::default();
     let sessions: Vec<_> = users
@@ -56,7 +57,7 @@ async fn application_keeps_its_promise_while_everything_is_killed() {
 
     for round in 0..rounds {
         for (step, share) in SHARES.into_iter().enumerate() {
-            cut_over(&migration, &daemon, "plans", share).await;
+            cut_over(&migration, share).await;
             match (round + step) % 4 {
                 0 => {
                     daemon.kill9().await;
@@ -79,7 +80,7 @@ async fn application_keeps_its_promise_while_everything_is_killed() {
         let before = shared.postgresql.load(Ordering::SeqCst);
         wait::until("PostgreSQL answers again", DEADLINE, async || {
             // A kill may have tripped the unit.
-            cut_over(&migration, &daemon, "plans", "100%").await;
+            cut_over(&migration, "100%").await;
             let now = shared.postgresql.load(Ordering::SeqCst);
             wait::holds(now > before + SESSIONS as u64, now)
         })
@@ -94,6 +95,15 @@ async fn application_keeps_its_promise_while_everything_is_killed() {
     drop(application);
     daemon.stop(0).await;
     stack.down().await;
+}
+
+/// Gives the unit this share as soon as the gate allows it. A forced share would be read in spite of what makes answers old.
+async fn cut_over(migration: &Migration, share: &str) {
+    wait::until(format!("the gate allows {share}"), DEADLINE, async || {
+        let output = migration.command(&["cutover", "reads", "--unit", "plans", "--share", share]).await;
+        wait::holds(output.status.success(), String::from_utf8_lossy(&output.stdout))
+    })
+    .await;
 }
 
 /// Writes one token after the other into a plan; after each, reads it in the session that wrote it and in one that did not.
