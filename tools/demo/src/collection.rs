@@ -25,7 +25,7 @@ impl Collection {
         [Self::Organisations, Self::Users, Self::Plans, Self::ResearchPacks, Self::Sections, Self::FinancialModels];
 
     /// Returns the name in MongoDB.
-    pub fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Organisations => "organisations",
             Self::Users => "users",

@@ -9,15 +9,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, bail};
-use serde::Deserialize;
+use anyhow::{Context, bail, ensure};
+use serde::{Deserialize, de::DeserializeOwned};
 
-use crate::stage::Stage;
+use crate::{say, stage::Stage, wait::until};
 
-/// A running daemon.
+/// The daemon of a stage.
 pub(crate) struct Daemon {
     bin: PathBuf,
     folder: PathBuf,
+    listen: String,
+    agent: ureq::Agent,
 }
 
 /// The part of the status page that the demo shows.
@@ -38,17 +40,8 @@ pub(crate) struct StatusPage {
 /// See [`StatusPage`].
 #[derive(Debug, Default, Deserialize)]
 pub(crate) struct Process {
-    /// Roles by name.
-    pub(crate) roles: BTreeMap<String, Role>,
     /// Snapshots by collection.
     pub(crate) snapshots: BTreeMap<String, Snapshot>,
-}
-
-/// See [`StatusPage`].
-#[derive(Debug, Default, Deserialize)]
-pub(crate) struct Role {
-    /// Its phase.
-    pub(crate) phase: String,
 }
 
 /// See [`StatusPage`].
@@ -86,22 +79,63 @@ pub(crate) struct CollectionLine {
     pub(crate) dead_letters: u64,
 }
 
-impl Daemon {
-    /// The address on which the demo's daemon listens.
-    pub(crate) const LISTEN: &str = "127.0.0.1:9464";
-    const START: Duration = Duration::from_secs(30);
-    const POLL: Duration = Duration::from_millis(100);
+impl StatusPage {
+    /// Returns the number of open findings in a collection.
+    pub(crate) fn findings(&self, collection: &str) -> u64 {
+        let lines = self.collections.iter().filter(|line| line.name == collection);
+        lines.flat_map(|line| line.findings.values()).sum()
+    }
+}
 
-    /// Checks the configuration, then starts the daemon and waits until it answers.
-    pub(crate) async fn start(stage: &Stage) -> anyhow::Result<Self> {
-        let bin = std::env::current_exe()?.with_file_name("driftless");
-        let daemon = Self { bin, folder: stage.folder.clone() };
-        if !daemon.command("check").args(["--sample", "0"]).status().context("run `driftless check`")?.success() {
-            bail!("`driftless check` found faults");
-        }
-        let log = File::create(daemon.log())?;
-        let mut child = daemon
-            .command("run")
+/// The judgement of a unit.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Gate {
+    unit: String,
+    /// Whether its reads may be cut over.
+    pub(crate) ready: bool,
+    /// The obstacles.
+    pub(crate) blockers: Vec<Blocker>,
+}
+
+/// See [`Gate`].
+#[derive(Debug, Deserialize)]
+pub(crate) struct Blocker {
+    /// The reason.
+    pub(crate) what: String,
+}
+
+/// The answer to an application that asks where to read.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Answer {
+    /// The database to read.
+    pub(crate) reads: String,
+    /// The reason, in one word.
+    pub(crate) why: String,
+    /// The part of the proof that broke.
+    pub(crate) detail: Option<String>,
+}
+
+impl Daemon {
+    const START: Duration = Duration::from_secs(60);
+    const POLL: Duration = Duration::from_millis(100);
+    const ANSWER: Duration = Duration::from_secs(5);
+
+    /// Returns the daemon of a stage, which does not run yet.
+    pub(crate) fn new(stage: &Stage) -> anyhow::Result<Self> {
+        let settings = ureq::Agent::config_builder().timeout_global(Some(Self::ANSWER)).build();
+        Ok(Self {
+            bin: std::env::current_exe()?.with_file_name("driftless"),
+            folder: stage.folder.clone(),
+            listen: stage.listen.clone(),
+            agent: settings.into(),
+        })
+    }
+
+    /// Starts it and waits until it answers.
+    pub(crate) async fn start(&self) -> anyhow::Result<()> {
+        let log = File::create(self.log())?;
+        let mut child = self
+            .command(&["run"])
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
@@ -109,24 +143,19 @@ impl Daemon {
             .process_group(0)
             .spawn()
             .context("start the daemon")?;
-        fs::write(daemon.folder.join("driftless.pid"), child.id().to_string())?;
-        daemon.answers(&mut child).await?;
-        Ok(daemon)
+        fs::write(self.folder.join("driftless.pid"), child.id().to_string())?;
+        self.answers(&mut child).await
     }
 
     async fn answers(&self, child: &mut Child) -> anyhow::Result<()> {
-        let started = Instant::now();
-        let mut beat = tokio::time::interval(Self::POLL);
-        while started.elapsed() < Self::START {
-            beat.tick().await;
+        until("the start of the daemon", Self::START, async || {
+            let log = self.log();
             if let Some(status) = child.try_wait()? {
-                bail!("the daemon ended with {status}; see {}", self.log().display());
+                bail!("the daemon ended with {status}; see {}", log.display());
             }
-            if self.status().await.is_ok() {
-                return Ok(());
-            }
-        }
-        bail!("the daemon does not answer; see {}", self.log().display())
+            Ok(self.status().await.map(drop).map_err(|error| format!("{error:#}; see {}", log.display())))
+        })
+        .await
     }
 
     /// Stops the daemon of an earlier run if it is still running.
@@ -154,13 +183,27 @@ impl Daemon {
 
     /// Fetches the status page.
     pub(crate) async fn status(&self) -> anyhow::Result<StatusPage> {
-        let text = Self::get("/api/v1/status").await?;
-        Ok(serde_json::from_str(&text)?)
+        self.fetch("/api/v1/status").await
+    }
+
+    /// Asks whether the reads of a unit may be cut over.
+    pub(crate) async fn gate(&self, unit: &str) -> anyhow::Result<Gate> {
+        let gates: Vec<Gate> = self.fetch("/api/v1/cutover").await?;
+        gates.into_iter().find(|gate| gate.unit == unit).with_context(|| format!("find unit {unit}"))
+    }
+
+    /// Asks where to read a unit for a key.
+    pub(crate) async fn reads(&self, unit: &str, key: &str) -> anyhow::Result<Answer> {
+        self.fetch(&format!("/api/v1/reads/{unit}?key={key}")).await
+    }
+
+    async fn fetch<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
+        Ok(serde_json::from_str(&self.get(path).await?)?)
     }
 
     /// Returns the number of changes applied so far, by collection.
     pub(crate) async fn applied(&self) -> anyhow::Result<Vec<(String, f64)>> {
-        let text = Self::get("/metrics").await?;
+        let text = self.get("/metrics").await?;
         let line = |line: &str| {
             let (labels, value) = line.strip_prefix("driftless_sink_changes_total{")?.rsplit_once("} ")?;
             labels.contains("outcome=\"applied\"").then_some(())?;
@@ -170,54 +213,24 @@ impl Daemon {
         Ok(text.lines().filter_map(line).collect())
     }
 
-    async fn get(path: &'static str) -> anyhow::Result<String> {
-        let url = format!("http://{}{path}", Self::LISTEN);
-        tokio::task::spawn_blocking(move || {
-            let agent: ureq::Agent =
-                ureq::Agent::config_builder().timeout_global(Some(Duration::from_secs(5))).build().into();
-            Ok(agent.get(&url).call()?.body_mut().read_to_string()?)
-        })
-        .await?
+    async fn get(&self, path: &str) -> anyhow::Result<String> {
+        let (agent, url) = (self.agent.clone(), format!("http://{}{path}", self.listen));
+        tokio::task::spawn_blocking(move || Ok(agent.get(&url).call()?.body_mut().read_to_string()?)).await?
     }
 
-    /// Waits until the status page is as wanted, and returns it.
-    pub(crate) async fn wait_for(
-        &self,
-        what: &str,
-        within: Duration,
-        wanted: impl Fn(&StatusPage) -> bool,
-    ) -> anyhow::Result<StatusPage> {
-        let started = Instant::now();
-        let mut beat = tokio::time::interval(Self::POLL);
-        loop {
-            beat.tick().await;
-            let status = self.status().await?;
-            if wanted(&status) {
-                return Ok(status);
-            }
-            if started.elapsed() > within {
-                bail!("{what} takes more than {} s: {}", within.as_secs(), status.blockers.join("; "));
-            }
-        }
-    }
-
-    /// Installs the guard, which sees every other writer of the tables.
-    pub(crate) fn guard(&self) -> anyhow::Result<()> {
-        let command = self.command("guard").args(["install"]).output().context("run `driftless guard install`")?;
-        if !command.status.success() {
-            bail!("`driftless guard install` failed: {}", String::from_utf8_lossy(&command.stderr));
-        }
+    /// Prints a command, runs it as an operator would, and prints its answer.
+    ///
+    /// # Errors
+    /// Fails when the command does not end with the expected exit code.
+    pub(crate) fn show(&self, arguments: &[&str], expected: i32) -> anyhow::Result<()> {
+        let mut command = self.command(arguments);
+        // The answer is shown, not the log of how the command came to it.
+        command.env("DRIFTLESS_LOG", "warn");
+        say(&format!("$ {}", typed(&command, &std::env::current_dir()?)));
+        let name = || format!("`driftless {}`", arguments.join(" "));
+        let status = command.status().with_context(|| format!("run {}", name()))?;
+        ensure!(status.code() == Some(expected), "{} ended with {status}", name());
         Ok(())
-    }
-
-    /// Compares everything and returns whether both sides are equal; the report goes to the terminal.
-    pub(crate) fn reconcile(&self) -> anyhow::Result<bool> {
-        let status = self.command("reconcile").arg("--full").status().context("run `driftless reconcile`")?;
-        match status.code() {
-            Some(0) => Ok(true),
-            Some(4 | 5) => Ok(false),
-            _ => bail!("`driftless reconcile` ended with {status}"),
-        }
     }
 
     /// Returns the path of the log file.
@@ -235,13 +248,40 @@ impl Daemon {
         config_in(&self.folder)
     }
 
-    fn command(&self, command: &str) -> Command {
-        let mut line = Command::new(&self.bin);
-        line.arg("--config").arg(self.config()).arg(command);
-        line
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.bin);
+        command.arg("--config").arg(self.config()).args(arguments);
+        command
     }
 }
 
 fn config_in(folder: &Path) -> PathBuf {
     folder.join("driftless.toml")
+}
+
+/// Returns a command as one types it in this folder.
+fn typed(command: &Command, here: &Path) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args()).map(|word| {
+        let word = Path::new(word).strip_prefix(here).unwrap_or(Path::new(word)).to_string_lossy();
+        if word.contains(' ') { format!("'{word}'") } else { word.into_owned() }
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_is_printed_as_one_types_it() {
+        for (program, arguments, printed) in [
+            ("/here/target/debug/driftless", ["cutover", "back"], "target/debug/driftless cutover back"),
+            ("/there/driftless", ["--config", "/here/.local/demo.toml"], "/there/driftless --config .local/demo.toml"),
+            ("driftless", ["--why", "the demo ends"], "driftless --why 'the demo ends'"),
+        ] {
+            let mut command = Command::new(program);
+            command.args(arguments);
+            assert_eq!(typed(&command, Path::new("/here")), printed);
+        }
+    }
 }

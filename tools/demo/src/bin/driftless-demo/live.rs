@@ -6,12 +6,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use anyhow::ensure;
 use comfy_table::{Table, presets::ASCII_FULL_CONDENSED};
 use driftless_demo::Collection;
 use indicatif::ProgressBar;
 use jiff::Timestamp;
 use mongodb::{Database, bson::Document};
-use tokio::task::JoinHandle;
 
 use crate::{
     daemon::{Daemon, StatusPage},
@@ -42,32 +42,37 @@ impl<'a> Live<'a> {
         })
     }
 
-    /// Redraws the table until the writes have ended.
-    pub(crate) async fn watch<T>(&mut self, writing: &JoinHandle<T>, expected: Duration) -> anyhow::Result<()> {
+    /// Redraws the table until this long has passed and both sides are in sync; leaves the last one on the screen.
+    ///
+    /// # Errors
+    /// Fails when they are not in sync within `bound`.
+    pub(crate) async fn watch(&mut self, duration: Duration, bound: Duration) -> anyhow::Result<StatusPage> {
         let terminal = std::io::stderr().is_terminal();
+        let pause = if terminal { Duration::ZERO } else { Duration::from_secs(10) };
         let started = Instant::now();
-        let mut beat = tokio::time::interval(Duration::from_secs(if terminal { 1 } else { 10 }));
-        while !writing.is_finished() {
+        let mut beat = tokio::time::interval(Duration::from_secs(1));
+        loop {
             beat.tick().await;
             let status = self.daemon.status().await?;
-            let table = self.draw(&status).await?;
-            let written = started.elapsed().min(expected).as_secs();
             let reason = status.blockers.first().map_or(String::new(), |blocker| format!(" ({blocker})"));
             let verdict = format!("{}{reason}", status.verdict);
-            let text = format!("{table}\nverdict: {verdict}; writing for {written} of {} s", expected.as_secs());
-            if terminal {
-                self.screen.set_message(text);
-                self.screen.tick();
-            } else {
-                say(&text);
+            let ends = started.elapsed() >= duration && status.verdict == "in_sync";
+            if ends || self.looked.elapsed() >= pause {
+                let table = self.draw(&status).await?;
+                let text = format!("{table}\nverdict after {} s: {verdict}", started.elapsed().as_secs());
+                if terminal {
+                    self.screen.set_message(text);
+                    self.screen.tick();
+                } else {
+                    say(&text);
+                }
             }
+            if ends {
+                self.screen.abandon();
+                return Ok(status);
+            }
+            ensure!(started.elapsed() < bound, "the first proof takes more than {} s: {verdict}", bound.as_secs());
         }
-        Ok(())
-    }
-
-    /// Leaves the last table on the screen.
-    pub(crate) fn finish(&self) {
-        self.screen.abandon();
     }
 
     async fn draw(&mut self, status: &StatusPage) -> anyhow::Result<Table> {

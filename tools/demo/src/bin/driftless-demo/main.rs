@@ -1,16 +1,18 @@
 //! The demo: PostgreSQL becomes equal to the MongoDB of a live application that keeps writing.
 //!
-//! It plays both the application (documents and writes) and the operator (starts the daemon, watches, asks for the
-//! verdict). As an operator would, it uses only the daemon's binary, its status page and its commands.
+//! It plays the application (documents and writes), the operator (starts the daemon, watches, repairs, moves reads, asks for the
+//! verdict), and somebody who edits rows by hand. As an operator would, it uses only the daemon's binary, its pages and its commands.
 
 mod daemon;
 mod live;
+mod promise;
 mod stage;
+mod wait;
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
-use anyhow::Context;
-use clap::{Parser, Subcommand};
+use anyhow::{Context, ensure};
+use clap::{Args, Parser, Subcommand};
 use driftless_demo::{Generator, Until, Workload, load};
 use tokio_util::sync::CancellationToken;
 
@@ -18,38 +20,39 @@ use crate::{
     daemon::{Daemon, StatusPage},
     live::Live,
     stage::Stage,
+    wait::until,
 };
 
 #[derive(Parser)]
 #[command(version, about = "A live application to try driftless on")]
 struct Cli {
+    #[command(flatten)]
+    place: Place,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Where the demo runs.
+#[derive(Args)]
+struct Place {
     /// File with the addresses of the servers, one KEY=VALUE per line.
     #[arg(long, default_value = ".local/main/env", global = true)]
     servers: PathBuf,
     /// Folder for the configuration, log and pid of the demo's daemon.
     #[arg(long, default_value = ".local/demo", global = true)]
     folder: PathBuf,
-    #[command(subcommand)]
-    command: Command,
+    /// Name of both databases, and first part of the topics' names.
+    #[arg(long, default_value = "driftless_demo", global = true)]
+    name: String,
+    /// Address on which the daemon listens.
+    #[arg(long, default_value = "127.0.0.1:9464", global = true)]
+    listen: String,
 }
 
 #[derive(Subcommand)]
 enum Command {
-    /// Load documents, start the daemon, write for a while, watch, and ask for the verdict.
-    Run {
-        /// Documents loaded before the daemon starts.
-        #[arg(long, default_value_t = 20_000)]
-        documents: u64,
-        /// Operations per second.
-        #[arg(long, default_value_t = 300)]
-        rate: u32,
-        /// Seconds to write for.
-        #[arg(long, default_value_t = 60)]
-        seconds: u64,
-        /// Seed for the documents and operations.
-        #[arg(long, default_value_t = 1)]
-        seed: u64,
-    },
+    /// Load documents, start the daemon, write, watch, edit rows by hand, move reads, and ask for the verdict.
+    Run(Run),
     /// Write to the demo's database again.
     Write {
         /// Operations per second.
@@ -66,19 +69,36 @@ enum Command {
     Stop,
 }
 
+/// How much to show.
+#[derive(Args)]
+struct Run {
+    /// Documents loaded before the daemon starts.
+    #[arg(long, default_value_t = 20_000)]
+    documents: u64,
+    /// Operations per second.
+    #[arg(long, default_value_t = 300)]
+    rate: u32,
+    /// Seconds to watch the writes for, before somebody edits rows by hand.
+    #[arg(long, default_value_t = 60)]
+    seconds: u64,
+    /// Seconds within which each part of the promise must happen.
+    #[arg(long, default_value_t = 60)]
+    within: u64,
+    /// Seed for the documents and operations.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
 #[tokio::main]
 async fn main() -> ExitCode {
     let cli = Cli::parse();
     let outcome = match cli.command {
-        Command::Run { documents, rate, seconds, seed } => {
-            run(&cli.servers, &cli.folder, documents, rate, seconds, seed).await
-        }
-        Command::Write { rate, seconds, seed } => write(&cli.servers, &cli.folder, rate, seconds, seed).await,
-        Command::Stop => Daemon::stop(&cli.folder).map(|()| true),
+        Command::Run(options) => run(&cli.place, &options).await,
+        Command::Write { rate, seconds, seed } => write(&cli.place, rate, seconds, seed).await,
+        Command::Stop => Daemon::stop(&cli.place.folder),
     };
     match outcome {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             say(&format!("\nThe demo failed: {error:#}"));
             ExitCode::FAILURE
@@ -86,17 +106,14 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Runs the demo and returns whether both sides ended equal.
-async fn run(
-    servers: &std::path::Path,
-    folder: &std::path::Path,
-    documents: u64,
-    rate: u32,
-    seconds: u64,
-    seed: u64,
-) -> anyhow::Result<bool> {
-    let stage = Stage::read(servers, folder)?;
-    Daemon::stop(folder)?;
+/// Runs the demo.
+///
+/// # Errors
+/// Fails when any part of what it shows does not happen.
+async fn run(place: &Place, options: &Run) -> anyhow::Result<()> {
+    let Run { documents, rate, seconds, within, seed } = *options;
+    let stage = Stage::read(place)?;
+    Daemon::stop(&place.folder)?;
     stage.reset().await?;
     let generator = Generator::new(seed, documents);
     let bar = indicatif::ProgressBar::new(documents).with_style(indicatif::ProgressStyle::with_template(
@@ -104,39 +121,44 @@ async fn run(
     )?);
     let loaded = load(&stage.database().await?, &generator, |done| bar.set_position(done)).await?;
     bar.finish_and_clear();
-    say(&format!("Loaded {} documents into MongoDB in {:.1} s.", loaded.documents, loaded.elapsed.as_secs_f64()));
+    say(&format!("Loaded {} documents into MongoDB in {:.1} s.\n", loaded.documents, loaded.elapsed.as_secs_f64()));
 
-    let daemon = Daemon::start(&stage).await?;
-    let runs = |status: &StatusPage| status.process.roles.get("sink").is_some_and(|sink| sink.phase == "running");
-    daemon.wait_for("the start of the sink", START, runs).await?;
-    daemon.guard()?;
-    say(&format!(
-        "Started the daemon; writing {rate} operations a second for {seconds} s while it takes its snapshot.\n"
-    ));
+    let daemon = Daemon::new(&stage)?;
+    daemon.show(&["check", "--sample", "0"], 0)?;
+    // Before the first comparison begins, so that the guard has held since then.
+    daemon.show(&["schema", "apply"], 0)?;
+    daemon.show(&["guard", "install"], 0)?;
+    daemon.start().await?;
+    say(&format!("\nStarted the daemon; writing {rate} operations a second, also while it takes its snapshot.\n"));
     let stop = CancellationToken::new();
-    let database = stage.database().await?;
+    let (database, stopped) = (stage.database().await?, stop.clone());
     let writing = tokio::spawn(async move {
-        Workload::new(database.client().clone(), database.name(), seed).run(f64::from(rate), until(seconds), stop).await
+        let mut workload = Workload::new(database.client().clone(), database.name(), seed);
+        workload.run(f64::from(rate), Until::Cancelled, stopped).await
     });
-    let mut live = Live::new(&stage, &daemon).await?;
-    live.watch(&writing, Duration::from_secs(seconds)).await?;
+    let judged = Live::new(&stage, &daemon).await?.watch(Duration::from_secs(seconds), PROOF).await?;
+    say(&format!("\n{} The application keeps writing.", verdict(&judged)));
+    promise::keep(&stage, &daemon, Duration::from_secs(within), seed).await?;
+
+    stop.cancel();
     let counts = writing.await.context("wait for the writes")??;
-    live.finish();
     say(&format!(
-        "\nThe application has stopped writing after {} operations of {} kinds. Comparing everything:\n",
+        "\nThe application has stopped writing after {} operations of {} kinds. Comparing everything:",
         counts.total(),
         counts.operations.len()
     ));
-
-    let equal = daemon.reconcile()?;
-    say(if equal { "\nEqual: every document was compared with its rows, column by column." } else { "\nNOT EQUAL." });
-    let judged = daemon.wait_for("the proof", PROOF, |status| status.verdict != "unknown").await?;
+    daemon.show(&["reconcile", "--full"], 0)?;
+    say("Equal: every document was compared with its rows, column by column.");
+    let judged = until("the proof", PROOF, async || {
+        let status = daemon.status().await?;
+        Ok(if status.verdict == "unknown" { Err(status.blockers.join("; ")) } else { Ok(status) })
+    })
+    .await?;
     say(&format!("{}\n{}", verdict(&judged), stage.where_next(&daemon)));
-    Ok(equal && judged.verdict == "in_sync")
+    ensure!(judged.verdict == "in_sync", "the daemon does not prove that both sides are equal");
+    Ok(())
 }
 
-/// How long the daemon may take to start.
-const START: Duration = Duration::from_secs(30);
 /// How long the daemon may take to compare everything by itself.
 const PROOF: Duration = Duration::from_secs(180);
 
@@ -152,23 +174,14 @@ fn verdict(status: &StatusPage) -> String {
     }
 }
 
-async fn write(
-    servers: &std::path::Path,
-    folder: &std::path::Path,
-    rate: u32,
-    seconds: u64,
-    seed: u64,
-) -> anyhow::Result<bool> {
-    let stage = Stage::read(servers, folder)?;
+async fn write(place: &Place, rate: u32, seconds: u64, seed: u64) -> anyhow::Result<()> {
+    let stage = Stage::read(place)?;
     let database = stage.database().await?;
     let mut workload = Workload::new(database.client().clone(), database.name(), seed);
-    let counts = workload.run(f64::from(rate), until(seconds), CancellationToken::new()).await?;
+    let end = Until::Deadline(tokio::time::Instant::now() + Duration::from_secs(seconds));
+    let counts = workload.run(f64::from(rate), end, CancellationToken::new()).await?;
     say(&format!("Wrote {} operations.", counts.total()));
-    Ok(true)
-}
-
-fn until(seconds: u64) -> Until {
-    Until::Deadline(tokio::time::Instant::now() + Duration::from_secs(seconds))
+    Ok(())
 }
 
 /// Prints a text for the person at the terminal.

@@ -1,10 +1,6 @@
 //! The demo's environment: the servers, its databases and topics, and the reset to an empty state.
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use anyhow::{Context, anyhow};
 use mongodb::Database;
@@ -15,10 +11,8 @@ use rdkafka::{
     consumer::{BaseConsumer, Consumer},
 };
 
-use crate::daemon::Daemon;
+use crate::{Place, daemon::Daemon};
 
-/// The name of the MongoDB and the PostgreSQL database, and the first part of the topics' names.
-const NAME: &str = "driftless_demo";
 const SCHEMA: &str = include_str!("../../../../../config/demo/schema.sql");
 const MAPPING: &str = include_str!("../../../../../config/demo/mapping.toml");
 
@@ -28,12 +22,17 @@ pub(crate) struct Stage {
     pub(crate) folder: PathBuf,
     /// First part of the topics' names: new on each run, so that the topics are empty from the start.
     pub(crate) prefix: String,
+    /// The address on which the daemon listens.
+    pub(crate) listen: String,
+    /// The name of the MongoDB and the PostgreSQL database, and the first part of the topics' names.
+    name: String,
     servers: BTreeMap<String, String>,
 }
 
 impl Stage {
     /// Reads the addresses of the servers.
-    pub(crate) fn read(servers: &Path, folder: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn read(place: &Place) -> anyhow::Result<Self> {
+        let Place { servers, folder, name, listen } = place;
         let text = std::fs::read_to_string(servers)
             .with_context(|| format!("read {}: `make up` starts the servers and writes it", servers.display()))?;
         let servers = text
@@ -41,8 +40,8 @@ impl Stage {
             .filter_map(|line| line.split_once('='))
             .map(|(key, value)| (key.to_owned(), value.trim_matches('\'').to_owned()))
             .collect();
-        let prefix = format!("demo-{}", jiff::Timestamp::now().as_second());
-        Ok(Self { folder: folder.to_owned(), prefix, servers })
+        let prefix = format!("{name}-{}", jiff::Timestamp::now().as_second());
+        Ok(Self { folder: folder.clone(), prefix, listen: listen.clone(), name: name.clone(), servers })
     }
 
     fn server(&self, key: &str) -> anyhow::Result<&str> {
@@ -51,14 +50,14 @@ impl Stage {
 
     /// Returns the application's database.
     pub(crate) async fn database(&self) -> anyhow::Result<Database> {
-        Ok(mongodb::Client::with_uri_str(self.server("MONGO_URI")?).await?.database(NAME))
+        Ok(mongodb::Client::with_uri_str(self.server("MONGO_URI")?).await?.database(&self.name))
     }
 
     /// Connects to the target, or with `admin` to the server's own database.
     pub(crate) async fn postgres(&self, admin: bool) -> anyhow::Result<tokio_postgres::Client> {
         let mut config: tokio_postgres::Config = self.server("POSTGRES_URL")?.parse()?;
         if !admin {
-            config.dbname(NAME);
+            config.dbname(&self.name);
         }
         let (client, connection) = config.connect(tokio_postgres::NoTls).await.context("connect to PostgreSQL")?;
         tokio::spawn(connection);
@@ -68,12 +67,12 @@ impl Stage {
     /// Empties both databases, applies the target's schema and removes the topics of earlier runs.
     pub(crate) async fn reset(&self) -> anyhow::Result<()> {
         self.database().await?.drop().await.context("empty the application's database")?;
-        let admin = self.postgres(true).await?;
+        let (admin, name) = (self.postgres(true).await?, &self.name);
         admin
-            .batch_execute(&format!("DROP DATABASE IF EXISTS {NAME} WITH (FORCE)"))
+            .batch_execute(&format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
             .await
             .context("drop the target")?;
-        admin.batch_execute(&format!("CREATE DATABASE {NAME}")).await.context("create the target")?;
+        admin.batch_execute(&format!("CREATE DATABASE {name}")).await.context("create the target")?;
         self.postgres(false).await?.batch_execute(SCHEMA).await.context("apply the target's schema")?;
         self.remove_topics().await?;
         std::fs::create_dir_all(&self.folder)?;
@@ -90,8 +89,9 @@ impl Stage {
         let metadata = tokio::task::spawn_blocking(move || consumer.fetch_metadata(None, Duration::from_secs(10)))
             .await?
             .context("list the topics")?;
+        let ours = format!("{}-", self.name);
         let old: Vec<&str> =
-            metadata.topics().iter().map(|topic| topic.name()).filter(|name| name.starts_with("demo-")).collect();
+            metadata.topics().iter().map(|topic| topic.name()).filter(|name| name.starts_with(&ours)).collect();
         if !old.is_empty() {
             admin.delete_topics(&old, &AdminOptions::new()).await.context("remove the topics of earlier runs")?;
         }
@@ -100,19 +100,20 @@ impl Stage {
 
     fn configuration(&self) -> anyhow::Result<String> {
         let mut postgres = self.server("POSTGRES_URL")?.rsplit_once('/').map_or("", |(server, _)| server).to_owned();
-        postgres.push_str(&format!("/{NAME}"));
+        let name = &self.name;
+        postgres.push_str(&format!("/{name}"));
         Ok(format!(
             "# Written by the demo at each run.\nmapping = \"mapping.toml\"\n\n\
-             [source]\nuri = \"{}\"\ndatabase = \"{NAME}\"\n\n\
+             [source]\nuri = \"{}\"\ndatabase = \"{name}\"\n\n\
              [log]\nbrokers = \"{}\"\nprefix = \"{}\"\nreplication = 1\n\n\
              [sink]\nurl = \"{postgres}\"\n\n\
-             # The demo is small enough to be compared whole, again and again.\n\
-             [reconcile]\nbaseline_every = \"10s\"\n\n\
+             # Reads that went back go on by themselves soon after a repair. A slow machine alone takes none back for a while.\n\
+             [reads]\nrecover_after = \"3s\"\npatience = \"30s\"\n\n\
              [http]\nlisten = \"{}\"\n",
             self.server("MONGO_URI")?,
             self.server("KAFKA_BROKERS")?,
             self.prefix,
-            Daemon::LISTEN,
+            self.listen,
         ))
     }
 
@@ -123,12 +124,13 @@ impl Stage {
              \x20 status    curl -s http://{listen}/api/v1/status\n\
              \x20 metrics   curl -s http://{listen}/metrics\n\
              \x20 log       {log}\n\
-             \x20 topics    kcat -b {brokers} -t {prefix}.{NAME}.plans -C -o beginning -c 3\n\
+             \x20 topics    kcat -b {brokers} -t {prefix}.{name}.plans -C -o beginning -c 3\n\
              \x20 target    psql {postgres} -c 'SELECT * FROM app.plans LIMIT 3'\n\
              \x20 replay    {bin} --config {config} replay --collection plans --to-earliest\n\
              \x20 write     {demo} write\n\
              Shut down with `make demo-down`.",
-            listen = Daemon::LISTEN,
+            listen = self.listen,
+            name = self.name,
             log = daemon.log().display(),
             brokers = self.servers.get("KAFKA_BROKERS").map_or("", String::as_str),
             prefix = self.prefix,
@@ -136,7 +138,7 @@ impl Stage {
                 .servers
                 .get("POSTGRES_URL")
                 .and_then(|url| url.rsplit_once('/'))
-                .map_or(String::new(), |(server, _)| format!("{server}/{NAME}")),
+                .map_or(String::new(), |(server, _)| format!("{server}/{}", self.name)),
             bin = daemon.bin().display(),
             config = daemon.config().display(),
             demo = std::env::current_exe().map_or(String::new(), |path| path.display().to_string()),
