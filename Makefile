@@ -18,7 +18,7 @@ build: ## Build the daemon and the demo
 	$(BUILD)
 
 # `stack` fetches and starts the servers while cargo compiles; its lines are printed together when it has ended.
-demo: ## Watch a live application become equal to PostgreSQL (about two minutes)
+demo: ## Watch a live application become equal to PostgreSQL, and its reads follow the proof (about two minutes)
 	@$(STACK) doctor
 	@mkdir -p .local; { $(STACK) up >.local/up.log 2>&1; up=$$?; cat .local/up.log >&2; exit $$up; } & \
 	  echo '$(BUILD)'; $(BUILD); built=$$?; \
