@@ -1,4 +1,4 @@
-//! Shadow reads of the examples: twenty pairs of queries, of which five are wrong on purpose. Exactly those are named, at rest and
+//! Shadow reads of the examples: twenty-one pairs of queries, of which five are wrong on purpose. Exactly those are named, at rest and
 //! while the application writes.
 
 mod faults;

@@ -218,9 +218,12 @@ async fn reads_are_taken_back_by_every_part_of_the_proof_that_breaks() {
     source.sigcont().await;
 
     give(&migration, "halted", "100%").await;
+    // A reconciler would find the rows of the dropped collection, which is drift.
+    reconciler.sigstop().await;
     migration.collection("organisations").drop().await.expect("drop a collection, at which the source halts");
     let why = tripped(&migration, "halted").await;
     assert!(why.contains("the source has halted: "), "{why}");
+    reconciler.sigcont().await;
 
     source.stop(3).await;
     reconciler.stop(0).await;
