@@ -235,7 +235,7 @@ impl Daemon {
 
     /// Returns the path of the log file.
     pub(crate) fn log(&self) -> PathBuf {
-        self.folder.join("driftless.log")
+        log_in(&self.folder)
     }
 
     /// Returns the path of the binary.
@@ -257,6 +257,11 @@ impl Daemon {
 
 fn config_in(folder: &Path) -> PathBuf {
     folder.join("driftless.toml")
+}
+
+/// Returns the path of the log file of a daemon in this folder.
+pub(crate) fn log_in(folder: &Path) -> PathBuf {
+    folder.join("driftless.log")
 }
 
 /// Returns a command as one types it in this folder.

@@ -100,7 +100,12 @@ async fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            say(&format!("\nThe demo failed: {error:#}"));
+            let log = daemon::log_in(&cli.place.folder);
+            say(&format!(
+                "\nThe demo failed: {error:#}\nThe daemon, if it has started, still runs: its log is {}.\n\
+                 Shut down with `make demo-down`.",
+                log.display()
+            ));
             ExitCode::FAILURE
         }
     }
