@@ -159,5 +159,6 @@ async fn a_demo_whose_edit_is_not_found_fails() {
     let failed = "\nThe demo failed: the finding of the edit takes more than 5 s: no finding is open\n";
     assert!(printed.contains(failed), "{printed}");
     assert!(!printed.contains("The daemon found it"), "{printed}");
+    assert!(printed.contains(&format!("its log is {}/driftless.log.", demo.folder.display())), "{printed}");
     demo.finish().await;
 }
