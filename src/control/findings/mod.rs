@@ -11,6 +11,8 @@
 
 mod ended;
 
+use std::collections::HashSet;
+
 use bson::raw::RawDocumentBuf;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -163,14 +165,19 @@ pub struct Recorded {
 
 /// Opens findings and confirms those that are open. `found` names no subject twice.
 ///
-/// A chunk is judged as of a time that may lie before a later judgement of the same document, so the caller has the documents of
-/// new findings judged again.
+/// A judgement is recorded some time after it was made. It opens no finding that a later judgement of the document has ended; others
+/// may have been overtaken, too, so the caller has the documents of new findings judged again.
 ///
 /// # Errors
 /// [`Error::Statement`] by its cause.
 pub async fn record(session: &Session, scope: &Scope<'_>, by: FoundBy, found: &[Found]) -> Result<Recorded, Error> {
-    let (documents, rows): (Vec<_>, Vec<_>) =
-        found.iter().partition(|found| matches!(found.subject, Subject::Document(_)));
+    let overtaken = overtaken(session, scope, found).await?;
+    let is_overtaken =
+        |found: &&Found| matches!(&found.subject, Subject::Document(one) if overtaken.contains(&one.key));
+    let (documents, rows): (Vec<_>, Vec<_>) = found
+        .iter()
+        .filter(|found| !is_overtaken(found))
+        .partition(|found| matches!(found.subject, Subject::Document(_)));
     let mut recorded = Recorded::default();
     for (found, subject) in [(documents, OF_DOCUMENTS), (rows, OF_ROWS)] {
         if !found.is_empty() {
@@ -178,12 +185,17 @@ pub async fn record(session: &Session, scope: &Scope<'_>, by: FoundBy, found: &[
         }
     }
     if recorded.left_out > 0 {
-        // A pass counts its own; others are met behind a pass, and perhaps behind the chunks of the one under way.
-        let others = if by == FoundBy::Baseline { 0 } else { recorded.left_out };
-        let sql = "UPDATE driftless.proof SET left_out = left_out + $2, complete_left_out = coalesce(complete_left_out, 0) + $3 \
-                    WHERE collection = $1";
-        let [all, others] = [recorded.left_out, others].map(|count| i64::try_from(count).unwrap_or(i64::MAX));
-        session.execute("count findings", sql, &[&scope.collection, &all, &others]).await?;
+        // A pass meets each document once. Others meet the same ones again and again, behind a pass and perhaps behind the chunks of
+        // the one under way.
+        let count = match by {
+            FoundBy::Baseline => "left_out = left_out + $2",
+            FoundBy::Delta | FoundBy::Command => {
+                "left_out = greatest(left_out, $2), complete_left_out = greatest(complete_left_out, $2)"
+            }
+        };
+        let sql = format!("UPDATE driftless.proof SET {count} WHERE collection = $1");
+        let left_out = i64::try_from(recorded.left_out).unwrap_or(i64::MAX);
+        session.execute("count findings", &sql, &[&scope.collection, &left_out]).await?;
     }
     Ok(recorded)
 }
@@ -205,6 +217,27 @@ const OF_ROWS: Sort = Sort {
 
 const FOUND: &str = "jsonb_to_recordset($2::jsonb) AS e(key text, target text, relation text, row_key jsonb, kind text, \
      columns text[], t int8, i int8, version text, applied int8, letter int8, refused text)";
+
+/// How long an ended finding says that a judgement of its document may have been overtaken; longer than a judgement waits to be recorded.
+const ENDED_LATELY: &str = "interval '1 minute'";
+
+/// Returns the documents whose finding has ended since they were judged: it ended lately, and the ledger has another entry by now than
+/// the judgement saw.
+async fn overtaken(session: &Session, scope: &Scope<'_>, found: &[Found]) -> Result<HashSet<Key>, Error> {
+    if found.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let act = "look for findings that have ended";
+    let rows = session.storable_json(&found.iter().map(stored).collect());
+    let sql = format!(
+        "SELECT l.key FROM {FOUND} JOIN driftless.ledger AS l ON l.collection = $1 AND l.key = decode(e.key, 'hex') \
+          WHERE (l.version, l.xmin::text::int8) IS DISTINCT FROM (decode(e.version, 'hex'), e.applied) \
+            AND EXISTS (SELECT FROM driftless.finding AS f WHERE f.collection = $1 AND f.key = l.key \
+                           AND f.ended_at > clock_timestamp() - {ENDED_LATELY})"
+    );
+    let rows = session.query(act, &sql, &[&scope.collection, &rows]).await?;
+    rows.iter().map(|row| Ok(Key::from_bytes(field(row, 0, act)?))).collect()
+}
 
 async fn record_of(
     session: &Session,

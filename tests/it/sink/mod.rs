@@ -5,6 +5,7 @@ mod constraints;
 mod copy;
 mod deferrable;
 mod extra_rows;
+mod findings;
 mod identity;
 mod isolation;
 mod keys;
