@@ -38,7 +38,7 @@ impl Recording {
         let key = hex::encode(change.key.as_bytes());
         let applied = format!("SELECT xmin::text::int8 FROM driftless.ledger WHERE key = decode('{key}', 'hex')");
         Found {
-            subject: Subject::Document(DocumentId::new(change.key.clone(), None)),
+            subject: Subject::Document(DocumentId::new(change.key.as_bytes().to_vec(), None)),
             kind: Kind::Different,
             columns: vec!["app.users.name".to_owned()],
             as_of: ClusterTime { t: 1, i: 0 },
