@@ -208,7 +208,7 @@ impl Delta {
                         rounds.push(async move { (collection, judging.await) as Round });
                     }
                 }
-                Some((time, asked)) = times.next() => self.complete.add(time.next(), asked),
+                Some((time, asked)) = times.next() => self.told(time, asked),
                 batch = stream.next(), if room => match batch {
                     Ok(batch) => self.receive(batch).await?,
                     Err(error @ (source::Error::HistoryLost { .. } | source::Error::Behind { .. })) => {
@@ -291,6 +291,14 @@ impl Delta {
         self.place = self.place.max(batch.token.time());
         self.tokens.add(batch.token.time().next(), batch.token);
         Ok(())
+    }
+
+    /// The source has told its time. A member that was just elected may know less than the one before it, so what it says is no news.
+    fn told(&mut self, time: ClusterTime, asked: Instant) {
+        let bound = time.next();
+        if self.complete.last().is_none_or(|last| last <= bound) {
+            self.complete.add(bound, asked);
+        }
     }
 
     fn ask(&mut self, collection: usize, ask: Ask) {

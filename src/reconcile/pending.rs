@@ -190,6 +190,11 @@ impl<T> Marks<T> {
         }
     }
 
+    /// The time of the last value.
+    pub(super) fn last(&self) -> Option<ClusterTime> {
+        self.0.back().map(|(time, _)| *time)
+    }
+
     /// The newest value at or before the bound.
     pub(super) fn at(&self, bound: ClusterTime) -> Option<&T> {
         let after = self.0.partition_point(|(time, _)| *time <= bound);
