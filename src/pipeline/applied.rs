@@ -16,7 +16,7 @@ use crate::{
     config::{Config, SinkConfig},
     control::applied::{Question, Standing, standings},
     metrics as names,
-    postgres::{Postgres, Purpose, Session},
+    postgres::{Postgres, Session},
     retry,
     status::Status,
 };
@@ -131,13 +131,7 @@ impl AppliedRole {
     }
 
     async fn look(&self, session: &mut Option<Session>, waiting: &[Waiting]) -> Result<Vec<Standing>, String> {
-        let open = match session {
-            Some(open) if open.is_alive() => open,
-            slot => {
-                let opened = async { Postgres::new(&self.sink, &self.prefix)?.open(Purpose::Read).await };
-                slot.insert(opened.await.map_err(|error| retry::chain(&error))?)
-            }
-        };
+        let open = Postgres::kept(session, &self.sink, &self.prefix).await.map_err(|error| retry::chain(&error))?;
         let questions = waiting.iter().map(|one| &one.question);
         standings(open, questions).await.map_err(|error| retry::chain(&error))
     }

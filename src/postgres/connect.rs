@@ -129,6 +129,23 @@ impl Postgres {
         })
     }
 
+    /// Returns the session that a task keeps for its statements, and opens one where it has none. The address is read again then, as
+    /// it may have changed. After an error the task drops the session, because it may be inside a transaction.
+    ///
+    /// # Errors
+    /// Those of [`Postgres::new`] and [`Postgres::open`].
+    pub(crate) async fn kept<'a>(
+        session: &'a mut Option<Session>,
+        config: &SinkConfig,
+        prefix: &str,
+    ) -> Result<&'a Session, Error> {
+        session.take_if(|session| !session.is_alive());
+        match session {
+            Some(session) => Ok(session),
+            None => Ok(session.insert(Self::new(config, prefix)?.open(Purpose::Read).await?)),
+        }
+    }
+
     /// Opens a connection and pins its settings.
     ///
     /// # Errors

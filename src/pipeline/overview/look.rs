@@ -19,7 +19,7 @@ use crate::{
         Error,
         facts::{OPEN, assign_letters, collection, count},
     },
-    postgres::{Postgres, Purpose, Session},
+    postgres::{Postgres, Session},
     reconcile::facts::CollectionFacts,
     status::{Role, Status},
 };
@@ -78,12 +78,7 @@ impl OverviewRole {
     }
 
     async fn look(&mut self, session: &mut Option<Session>) -> Result<(), Error> {
-        let open = match session {
-            Some(open) => open,
-            None => {
-                session.insert(Postgres::new(&self.config.sink, &self.config.log.prefix)?.open(Purpose::Read).await?)
-            }
-        };
+        let open = Postgres::kept(session, &self.config.sink, &self.config.log.prefix).await?;
         processes::publish(open, &Process::new(&self.instance, self.status.read())).await?;
         let Some(gauges) = &mut self.gauges else { return Ok(()) };
         let at = Instant::now();

@@ -25,7 +25,7 @@ use crate::{
     control::repairs::{self, Request, RowRequest},
     model::{Change, ClusterTime, Key, Namespace, Removal, Version},
     pipeline::Error,
-    postgres::{Postgres, Purpose, Session},
+    postgres::{Postgres, Session},
     retry,
     source::{ChunkSizer, Limits, Reread, Source, Ticket, reread},
 };
@@ -144,12 +144,7 @@ impl Server {
     }
 
     async fn documents(&mut self) -> Result<bool, Error> {
-        let session = match &self.session {
-            Some(session) => session,
-            None => self
-                .session
-                .insert(Postgres::new(&self.config.sink, &self.config.log.prefix)?.open(Purpose::Read).await?),
-        };
+        let session = Postgres::kept(&mut self.session, &self.config.sink, &self.config.log.prefix).await?;
         let waiting = repairs::waiting(session, self.sizer.limits().documents).await?;
         let Some(first) = waiting.first() else { return Ok(false) };
         let collection = first.collection.clone();

@@ -11,7 +11,7 @@ use crate::{
     config::Config,
     control::snapshots::{self, SnapshotRequests},
     pipeline::Error,
-    postgres::{Postgres, Purpose, Session},
+    postgres::{Postgres, Session},
     status::{SnapshotStatus, Status},
 };
 
@@ -44,10 +44,7 @@ async fn once(
     session: &mut Option<Session>,
     reported: &mut BTreeMap<String, SnapshotStatus>,
 ) -> Result<(), Error> {
-    let open = match session {
-        Some(open) => open,
-        None => session.insert(Postgres::new(&config.sink, &config.log.prefix)?.open(Purpose::Read).await?),
-    };
+    let open = Postgres::kept(session, &config.sink, &config.log.prefix).await?;
     let wanted = snapshots::requests(open).await?;
     requests.send_if_modified(|known| {
         let news = *known != wanted;
