@@ -3,6 +3,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use bson::raw::RawDocumentBuf;
+use serde_json::Value;
 
 use super::{Error, reconciler::Comparison};
 use crate::{
@@ -11,7 +12,7 @@ use crate::{
     mapping::CollectionPlan,
     model::{ClusterTime, Key},
     reconcile::{
-        Bounds,
+        self, Bounds,
         again::{self, Judged},
     },
     source::{ReadTime, id_of},
@@ -75,6 +76,26 @@ impl Comparison {
         let bounds = Bounds { wait: wait.min(self.both.bounds.wait), ..self.both.bounds };
         let sides = (&self.both.source_of(collection), &self.both.target_of(&self.session, collection));
         Ok(again::judge(sides, self.plan(collection), bounds, documents).await?)
+    }
+
+    /// Finds the documents that the source has now behind rows of a table of a collection, each with the place of its own collection;
+    /// parallel to the keys of the rows, and `None` for a row of no document.
+    ///
+    /// # Errors
+    /// Those of either side.
+    pub(crate) async fn documents_of_rows(
+        &self,
+        collection: usize,
+        table: &str,
+        row_keys: &[Value],
+    ) -> Result<Vec<Option<(usize, DocumentId)>>, Error> {
+        let mut tables = self.both.prepared.statements(collection).tables.iter();
+        match tables.position(|statements| statements.name == table) {
+            Some(table) => {
+                Ok(reconcile::documents_of_rows(&self.both, &self.session, (collection, table), row_keys).await?)
+            }
+            None => Ok(vec![None; row_keys.len()]),
+        }
     }
 
     /// Reads both sides of documents, parallel to these: the source at one cluster time, and the target as it is now.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  foreign write ─ keys ─▶ documents, by owner or by id ─▶ the delta judges them again ─────────────▶ judged
-//!        │            └──▶ rows that lead to no document, and are there ─▶ findings
+//!        │            └──▶ rows that are there, and that neither the ledger nor the source has a document of ─▶ findings
 //!        └ no keys ─▶ the proof of the table's collections is void ─▶ a new baseline is complete ──▶ judged
 //! ```
 //! A foreign write that is not judged keeps the verdict from being `in_sync`. Whatever is judged is read after the write was seen,
@@ -29,7 +29,8 @@ use crate::{
     metrics as names,
     model::Frontier,
     postgres::{Error, Session, read_catalog},
-    reconcile::{Both, DeltaHandle},
+    reconcile::{self, Both, DeltaHandle, documents_of_rows},
+    retry,
     target::{DocumentId, NamedRow, Owner, TargetReader, keys_of_existing, owners},
 };
 
@@ -72,8 +73,8 @@ impl GuardWatch {
     /// Watches until dropped.
     ///
     /// # Errors
-    /// [`Error::Statement`] by its cause.
-    pub(super) async fn run(self) -> Result<(), Error> {
+    /// [`reconcile::Error::Target`] by its cause. While the source cannot be read, foreign writes wait.
+    pub(super) async fn run(self) -> Result<(), reconcile::Error> {
         let session = self.both.session().await?;
         let guarded = Guarded::all(self.both.prepared.all(), &read_catalog(&session).await?);
         let mut memory = Memory::default();
@@ -87,7 +88,12 @@ impl GuardWatch {
             self.void_for_lost(&session, &guarded, &mut memory).await?;
             self.end_round(&mut memory).await?;
             if memory.round.is_none() {
-                self.begin_round(&session, &guarded, &mut memory).await?;
+                match self.begin_round(&session, &guarded, &mut memory).await {
+                    Err(reconcile::Error::Source(error)) => {
+                        tracing::warn!(reason = retry::chain(&error), "foreign writes wait to be judged");
+                    }
+                    begun => begun?,
+                }
             }
             export(&session, &memory.states).await?;
             if memory.forgot.is_none_or(|at| at.elapsed() >= FORGET_INTERVAL) {
@@ -174,7 +180,12 @@ impl GuardWatch {
     }
 
     /// Takes the oldest foreign writes that are not judged.
-    async fn begin_round(&self, session: &Session, guarded: &[Guarded], memory: &mut Memory) -> Result<(), Error> {
+    async fn begin_round(
+        &self,
+        session: &Session,
+        guarded: &[Guarded],
+        memory: &mut Memory,
+    ) -> Result<(), reconcile::Error> {
         let unjudged = guard::open_counts(session).await?;
         if unjudged.is_empty() {
             return Ok(());
@@ -210,7 +221,7 @@ impl GuardWatch {
         guarded: &Guarded,
         writes: &[&ForeignWrite],
         round: &mut Round,
-    ) -> Result<(), Error> {
+    ) -> Result<(), reconcile::Error> {
         let (named, mut whole): (Vec<_>, Vec<_>) =
             writes.iter().partition::<Vec<&ForeignWrite>, _>(|write| write.keys.is_some());
         let mut rows: Vec<NamedRow> = named.iter().filter_map(|write| write.keys.clone()).flatten().collect();
@@ -245,7 +256,7 @@ impl GuardWatch {
         session: &Session,
         guarded: &Guarded,
         rows: &[NamedRow],
-    ) -> Result<Option<BTreeMap<usize, Vec<DocumentId>>>, Error> {
+    ) -> Result<Option<BTreeMap<usize, Vec<DocumentId>>>, reconcile::Error> {
         let mut documents: BTreeMap<usize, Vec<DocumentId>> = BTreeMap::new();
         let Some(found) = self.owners(session, guarded, rows).await? else { return Ok(None) };
         let (mut without, mut add) = (Vec::new(), |owner: Owner| {
@@ -260,7 +271,7 @@ impl GuardWatch {
             }
         }
         if !without.is_empty() {
-            // A row that is there now has its document in the ledger by now, if it has any.
+            // A row that is there now has its document in the ledger by now, if nobody has removed that.
             let places = tables_named(&self.both.prepared, &guarded.table);
             let Some(&(collection, table)) = places.first() else { return Ok(None) };
             let keys = keys_of_existing(session, &self.both.plan(collection).tables[table], &without).await?;
@@ -274,6 +285,7 @@ impl GuardWatch {
                     None => extra.push(key),
                 }
             }
+            let extra = self.without_document(session, (collection, table), extra, &mut documents).await?;
             self.record(session, (collection, table), extra).await?;
         }
         documents.values_mut().for_each(|documents| {
@@ -281,6 +293,27 @@ impl GuardWatch {
             documents.dedup_by(|one, other| one.key == other.key);
         });
         Ok(Some(documents))
+    }
+
+    /// Those of the rows, by the texts of their keys, that the source has no document of either; adds the documents of the others.
+    async fn without_document(
+        &self,
+        session: &Session,
+        place: (usize, usize),
+        keys: Vec<Vec<String>>,
+        documents: &mut BTreeMap<usize, Vec<DocumentId>>,
+    ) -> Result<Vec<Vec<String>>, reconcile::Error> {
+        let statements = &self.both.prepared.statements(place.0).tables[place.1];
+        let row_keys: Vec<_> = keys.iter().map(|key| statements.row_key(key)).collect();
+        let found = documents_of_rows(&self.both, session, place, &row_keys).await?;
+        let mut without = Vec::new();
+        for (key, found) in keys.into_iter().zip(found) {
+            match found {
+                Some((collection, document)) => documents.entry(collection).or_default().push(document),
+                None => without.push(key),
+            }
+        }
+        Ok(without)
     }
 
     async fn owners(

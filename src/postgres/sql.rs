@@ -123,15 +123,20 @@ impl Sql<'_> {
     }
 
     /// Returns an expression for sixteen bytes that are equal exactly for keys that PostgreSQL considers equal.
+    pub(crate) fn key_hash(&self, value: impl Fn(usize) -> String) -> String {
+        let half = |seed: &str| format!("int8send({})", self.record_hash(&self.plan.key, &value, seed));
+        format!("{} || {}", half("0"), half("1"))
+    }
+
+    /// Returns an expression for a number that is equal for values of columns that PostgreSQL considers equal.
     ///
     /// Source: `hash_record_extended`, which uses the hash functions of the columns' types, as hash partitioning does.
-    pub(crate) fn key_hash(&self, value: impl Fn(usize) -> String) -> String {
-        let fields = join(", ", &self.plan.key, |&at| {
+    pub(crate) fn record_hash(&self, columns: &[usize], value: impl Fn(usize) -> String, seed: &str) -> String {
+        let fields = join(", ", columns, |&at| {
             let value = value(at);
             if self.kind(at).is_some_and(has_hash) { value } else { format!("({value})::text") }
         });
-        let half = |seed: u8| format!("int8send(hash_record_extended(ROW({fields}), {seed}))");
-        format!("{} || {}", half(0), half(1))
+        format!("hash_record_extended(ROW({fields}), {seed})")
     }
 
     pub(crate) fn columns_as_params(&self, first: usize) -> impl Iterator<Item = (usize, &str, String)> {

@@ -3,7 +3,7 @@
 //! ```text
 //!  documents  parts of the `_id` index ──▶ are their rows equal?              ┐
 //!  ledger     pages of live entries ─────▶ does the source hold the document? ├─ each as of its own T ─▶ found | undecided
-//!  rows       pages of the tables ───────▶ does a document own the row?       ┘
+//!  rows       pages of the tables ───────▶ does a document have the row?      ┘
 //! ```
 //! A chunk is read from the source as of the last instant that the watermark covers, and compared with the target as it is. So
 //! nothing waits for the sink, and the history of the source, some minutes, bounds how far the sink may be behind. Documents that
@@ -27,6 +27,7 @@ use super::{
     examine::{Examined, Examiner, POLL_INTERVAL},
     judgement::Judgement,
     read::PieceReader,
+    rows::next_page,
     sides::{SourceSide, TargetSide},
 };
 use crate::{
@@ -213,6 +214,11 @@ impl<'a, S: SourceSide, T: TargetSide> Baseline<'a, S, T> {
         }
     }
 
+    /// Sets whether the next chunk is read while one is compared.
+    pub(crate) fn read_ahead(&mut self, read_ahead: bool) {
+        self.read_ahead = read_ahead;
+    }
+
     /// Judges the chunk at the cursor, as of a time that is not before `not_before`.
     ///
     /// # Errors
@@ -289,7 +295,7 @@ impl<'a, S: SourceSide, T: TargetSide> Baseline<'a, S, T> {
         Ok(examined)
     }
 
-    /// Searches the tables for rows without a document, and for rows of documents that neither the source nor the ledger has.
+    /// Searches the tables for rows without a document, and for rows of documents that the source or the ledger does not have.
     async fn rows(&mut self, cursor: &Cursor, at: ClusterTime) -> Result<Judged, Error> {
         let mut search = match self.search.take() {
             Some((place, search)) if place == cursor.after => search,
@@ -299,13 +305,24 @@ impl<'a, S: SourceSide, T: TargetSide> Baseline<'a, S, T> {
                 RowSearch::new(self.plan, cursor.after.as_deref(), missing)
             }
         };
-        let page = self.target.search_rows(&mut search).await?;
+        let (page, bytes) = match next_page(&mut self.chunks, self.target, &mut search, at).await {
+            Ok(page) => page,
+            Err(error) => {
+                self.search = Some((cursor.after.clone(), search));
+                return Err(error);
+            }
+        };
         let until = search.position();
-        self.search = Some((until.clone(), search));
-        let examined = self.not_held(page.gone, at).await?;
-        let judged = self.judged(cursor, until, at, page.rows, examined).await?;
+        let mut examined = self.not_held(page.gone, at).await?;
+        // So many without an entry are found already, and are more than can be told apart.
+        if self.without_entry.len() < MAX_WITHOUT_ENTRY {
+            examined.extend(self.as_of(page.unrecorded, at).await?);
+        }
+        let judged = self.judged(cursor, until.clone(), at, page.rows, examined).await?;
+        self.search = Some((until, search));
         let rows = page.extra.into_iter().map(|ExtraRow { table, row_key }| Found::row(table, row_key, at));
-        Ok(Judged { work: page.rows + page.besides, found: judged.found.into_iter().chain(rows).collect(), ..judged })
+        let found = judged.found.into_iter().chain(rows).collect();
+        Ok(Judged { work: page.rows + page.besides, bytes, found, ..judged })
     }
 
     /// Sums up a chunk, whose undecided documents are judged again.
@@ -355,14 +372,21 @@ impl<'a, S: SourceSide, T: TargetSide> Baseline<'a, S, T> {
             again.undecided.extend(documents);
             return Ok(());
         };
+        let examined = self.as_of(documents, at).await?;
+        again.take(examined, at);
+        Ok(())
+    }
+
+    /// Judges documents as of a time that is applied, whether the source holds them or not.
+    async fn as_of(&mut self, documents: Vec<DocumentId>, at: ClusterTime) -> Result<Vec<Examined>, Error> {
         let (known, unknown): (Vec<_>, Vec<_>) = documents.into_iter().partition(|document| document.id.is_some());
-        again.undecided.extend(unknown);
+        let mut examined: Vec<Examined> = unknown.into_iter().map(Examined::unknown).collect();
         let ids: Vec<_> = known.into_iter().filter_map(|document| document.id).collect();
         let mut rest = &ids[..];
         while let Some(piece) = self.singles.next_of(&mut rest, ReadTime::At(at)).await? {
-            again.take(self.examiner().piece(&piece).await?, piece.read_at);
+            examined.extend(self.examiner().piece(&piece).await?);
         }
-        Ok(())
+        Ok(examined)
     }
 
     /// Keeps the documents whose rows may be there without an entry, so that these rows are not taken for those of nobody.

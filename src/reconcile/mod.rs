@@ -28,6 +28,7 @@ mod pending;
 pub(crate) mod proof;
 mod read;
 mod report;
+mod rows;
 mod servers;
 mod shadow;
 mod sides;
@@ -47,6 +48,7 @@ pub(crate) use self::{
     pass::run,
     passes::{Pace, PassesTask},
     report::Report,
+    rows::documents_of_rows,
 };
 use crate::{
     log, postgres,

@@ -23,13 +23,14 @@ use super::{
     proof::Proof,
     read::PieceReader,
     report::{ExtraRows, Report},
+    rows::next_page,
     sides::{SourceSide, TargetSide},
     tally::Tally,
 };
 use crate::{
     mapping::CollectionPlan,
     model::{ClusterTime, Key},
-    source::ReadTime,
+    source::{self, ReadTime},
     target::{DocumentId, RowSearch},
 };
 
@@ -103,12 +104,23 @@ impl<S: SourceSide, T: TargetSide> Pass<'_, S, T> {
         let mut found = ExtraRows::default();
         let mut search = RowSearch::new(self.plan, None, self.tally.without_entry());
         while !search.has_ended() {
-            let page = self.target.search_rows(&mut search).await?;
+            let at = self.target.watermark().await?.last_covered().unwrap_or_default();
+            let page = match next_page(&mut self.pieces, self.target, &mut search, at).await {
+                // The target is behind by more than the source can look back.
+                Err(Error::Source(source::Error::SnapshotTooOld { .. })) => {
+                    found.undecided += 1;
+                    break;
+                }
+                page => page?.0,
+            };
             found.count += page.extra.len() as u64;
             found.undecided += page.undecided;
             let free = most.saturating_sub(found.first.len());
             found.first.extend(page.extra.into_iter().take(free));
-            self.way_back(page.gone).await?;
+            let (unrecorded, unknown): (Vec<_>, Vec<_>) = page.unrecorded.into_iter().partition(|one| one.id.is_some());
+            let ids: Vec<_> = unrecorded.into_iter().filter_map(|document| document.id).collect();
+            self.by_ids(&ids).await?;
+            self.way_back(page.gone.into_iter().chain(unknown).collect()).await?;
         }
         Ok(found)
     }

@@ -43,6 +43,16 @@ impl<'a, S: SourceSide> PieceReader<'a, S> {
         Ok(chunk)
     }
 
+    /// Reads the documents of any collection that follow `after` in the order of `_id`.
+    pub(super) async fn chunk_of(
+        &mut self,
+        collection: &str,
+        after: Option<&RawDocument>,
+        at: ReadTime,
+    ) -> Result<Chunk, Error> {
+        self.source.chunk_of(collection, after, self.sizer.limits(), at).await
+    }
+
     /// The most documents that the next piece may hold.
     pub(super) fn most(&self) -> usize {
         self.sizer.limits().documents

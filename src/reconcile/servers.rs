@@ -40,7 +40,17 @@ impl SourceSide for SourceCollection<'_> {
     }
 
     async fn chunk(&self, after: Option<&RawDocument>, limits: Limits, at: ReadTime) -> Result<Chunk, Error> {
-        Ok(self.reader.chunk(self.name, after, limits, at).await?)
+        self.chunk_of(self.name, after, limits, at).await
+    }
+
+    async fn chunk_of(
+        &self,
+        collection: &str,
+        after: Option<&RawDocument>,
+        limits: Limits,
+        at: ReadTime,
+    ) -> Result<Chunk, Error> {
+        Ok(self.reader.chunk(collection, after, limits, at).await?)
     }
 
     async fn sample(&self, size: usize) -> Result<Vec<RawDocumentBuf>, Error> {
@@ -81,6 +91,10 @@ impl<'a> TargetCollection<'a> {
 
     async fn begin(&self) -> Result<TargetReader<'a>, Error> {
         Ok(TargetReader::begin(self.session, self.prepared).await?)
+    }
+
+    fn apart(&self) -> TargetReader<'a> {
+        TargetReader::apart(self.session, self.prepared)
     }
 
     async fn watermark_in(&self, reader: &TargetReader<'a>) -> Result<Frontier, Error> {
@@ -125,10 +139,8 @@ impl<'a> TargetSide for TargetCollection<'a> {
     }
 
     async fn watermark(&self) -> Result<Frontier, Error> {
-        let reader = self.begin().await?;
-        let watermark = self.watermark_in(&reader).await?;
-        reader.end().await?;
-        Ok(watermark)
+        let reader = self.apart();
+        Ok(self.watermark_in(&reader).await?)
     }
 
     async fn compare(&self, keys: &[Key], expected: &[Rows]) -> Result<Compared, Error> {
@@ -140,10 +152,8 @@ impl<'a> TargetSide for TargetCollection<'a> {
     }
 
     async fn live(&self, after: Option<&Key>) -> Result<LivePage, Error> {
-        let reader = self.begin().await?;
-        let live = reader.live_documents(self.collection, after).await?;
-        reader.end().await?;
-        Ok(live)
+        let reader = self.apart();
+        Ok(reader.live_documents(self.collection, after).await?)
     }
 
     async fn sample(&self, size: usize) -> Result<Vec<DocumentId>, Error> {
@@ -154,23 +164,33 @@ impl<'a> TargetSide for TargetCollection<'a> {
     }
 
     async fn knows_any(&self) -> Result<bool, Error> {
-        let reader = self.begin().await?;
-        let known = reader.knows_any(self.collection).await?;
-        reader.end().await?;
-        Ok(known)
+        let reader = self.apart();
+        Ok(reader.knows_any(self.collection).await?)
     }
 
     async fn search_rows(&self, search: &mut RowSearch) -> Result<RowsPage, Error> {
-        let reader = self.begin().await?;
-        let page = reader.search_rows(self.collection, search).await?;
-        reader.end().await?;
-        Ok(page)
+        let reader = self.apart();
+        Ok(reader.search_rows(self.collection, search).await?)
+    }
+
+    fn awaits<'s>(&'s self, search: &'s RowSearch) -> Option<(&'s str, Option<&'s RawDocument>)> {
+        let (writer, after) = search.awaits()?;
+        let &(collection, _) = self.prepared.writers(self.collection, search.table()).get(writer)?;
+        Some((&self.prepared.plan(collection).collection, after))
+    }
+
+    async fn hold_against(
+        &self,
+        search: &mut RowSearch,
+        documents: &[(DocumentId, RawDocumentBuf)],
+        until: Option<RawDocumentBuf>,
+    ) -> Result<RowsPage, Error> {
+        let reader = self.apart();
+        Ok(reader.hold_against(self.collection, search, documents, until).await?)
     }
 
     async fn without_entry(&self) -> Result<Vec<DocumentId>, Error> {
-        let reader = self.begin().await?;
-        let documents = reader.without_entry(self.collection).await?;
-        reader.end().await?;
-        Ok(documents)
+        let reader = self.apart();
+        Ok(reader.without_entry(self.collection).await?)
     }
 }

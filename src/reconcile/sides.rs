@@ -36,6 +36,15 @@ pub(crate) trait SourceSide: Sync {
         at: ReadTime,
     ) -> impl Future<Output = Result<Chunk, Error>> + Send;
 
+    /// Reads the documents of any collection that follow `after` in the order of `_id`.
+    fn chunk_of(
+        &self,
+        collection: &str,
+        after: Option<&RawDocument>,
+        limits: Limits,
+        at: ReadTime,
+    ) -> impl Future<Output = Result<Chunk, Error>> + Send;
+
     /// Chooses random documents; returns up to `size` different `{_id: …}`.
     fn sample(&self, size: usize) -> impl Future<Output = Result<Vec<RawDocumentBuf>, Error>> + Send;
 
@@ -79,6 +88,17 @@ pub(crate) trait TargetSide: Sync {
 
     /// Looks at the next page of a search for rows that belong to no document.
     fn search_rows(&self, search: &mut RowSearch) -> impl Future<Output = Result<RowsPage, Error>> + Send;
+
+    /// If a search awaits documents of the source: their collection, and the `{_id: …}` behind which they begin.
+    fn awaits<'s>(&'s self, search: &'s RowSearch) -> Option<(&'s str, Option<&'s RawDocument>)>;
+
+    /// Holds documents that a search awaits against its rows. `until` is the `{_id: …}` behind which more follow.
+    fn hold_against(
+        &self,
+        search: &mut RowSearch,
+        documents: &[(DocumentId, RawDocumentBuf)],
+        until: Option<RawDocumentBuf>,
+    ) -> impl Future<Output = Result<RowsPage, Error>> + Send;
 
     /// Returns the documents that may have rows although the ledger has no entry of them, as far as they were met and are recorded.
     fn without_entry(&self) -> impl Future<Output = Result<Vec<DocumentId>, Error>> + Send;

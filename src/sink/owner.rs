@@ -88,8 +88,8 @@ impl Owned<'_> {
         session.execute(&act, &self.statements.delete, &params).await
     }
 
-    /// Which of the documents, by their ordinals, own rows beside those that they should have.
-    pub(crate) async fn extra(
+    /// Which of the documents, by their ordinals, own other rows than those that they should have.
+    pub(crate) async fn differs(
         &self,
         session: &Session,
         ordinals: &Vec<i32>,
@@ -100,7 +100,7 @@ impl Owned<'_> {
         let wanted = self.wanted(rows);
         let mut params: Vec<Param<'_>> = vec![&self.relation, &self.collection, ordinals, documents];
         params.extend(refs(&wanted));
-        let rows = session.query(&act, &self.statements.extra, &params).await?;
+        let rows = session.query(&act, &self.statements.differs, &params).await?;
         rows.iter().map(|row| field(row, 0, &act)).collect()
     }
 

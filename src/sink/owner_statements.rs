@@ -16,8 +16,8 @@ pub(crate) struct OwnerStatements {
     /// Relation, hashes, then key columns.
     pub(crate) delete: String,
     /// Relation, collection, ordinals and documents, then rows: their documents and key columns. Gives the ordinals of
-    /// documents that own other rows.
-    pub(crate) extra: String,
+    /// documents that own other rows, or not all of these.
+    pub(crate) differs: String,
     /// Relation, collection, ordinals and documents; gives ordinal and key of each row that they own.
     pub(crate) owned: String,
     /// Ordinals, then key columns; gives ordinal and the texts of all columns of each row.
@@ -60,10 +60,13 @@ impl OwnerStatements {
                 unnest("e", [bytes(2, "row_hash")].into_iter().chain(sql.keys_as_params(3))),
                 sql.keys_match("t", "e"),
             ),
-            extra: format!(
-                "SELECT DISTINCT d.n FROM {}\n  JOIN driftless.owner AS o ON {ours}\n WHERE {}",
-                unnest("d", [(3, "int4", "n".to_owned()), bytes(4, "key")]),
+            differs: format!(
+                "SELECT d.n FROM {documents}\n  JOIN driftless.owner AS o ON {ours}\n WHERE {}\nUNION\n\
+                 SELECT d.n FROM {documents}\n  JOIN {} ON e.key = d.key\n WHERE NOT EXISTS (SELECT FROM driftless.owner AS o \
+                 WHERE o.relation = $1::int4 AND o.row_hash = {hash} AND o.collection = $2::int4 AND o.key = e.key)",
                 wanted(5),
+                unnest("e", [bytes(5, "key")].into_iter().chain(sql.keys_as_params(6))),
+                documents = unnest("d", [(3, "int4", "n".to_owned()), bytes(4, "key")]),
             ),
             owned: format!(
                 "SELECT d.n, o.row_key FROM {}\n  JOIN driftless.owner AS o ON {ours}",

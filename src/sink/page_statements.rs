@@ -3,13 +3,13 @@
 //! ```text
 //!  by id        root   each row, with the hash of its id                    which rows the ids of documents explain
 //!               child  each row whose root row is not there, likewise      is decided outside of PostgreSQL
-//!  remembered   each row without an owner, or whose owner is no live document
+//!  remembered   each row without an owner, with the hash of its key, or whose owner is no live document
 //! ```
 //! A page is one statement, so it shows one instant. Its last row comes along, and says how many rows were looked at.
 
 use crate::{
     mapping::Found,
-    postgres::sql::{Sql, has_hash, join, numbered},
+    postgres::sql::{Sql, join, numbered},
 };
 
 /// The statements that look at one table.
@@ -23,10 +23,15 @@ pub(crate) enum PageStatements {
         /// Seed, then ids of documents as array; gives the hash of each, NULL where no row can have the id.
         hashes: String,
     },
-    /// The statement for a table whose rows are remembered in the owner table: position, limit, relation, collection. Gives the
-    /// number of rows, whether the row has an owner, its key as texts, and the document of that collection that owns it and is not
-    /// live.
-    Remembered(String),
+    /// The statement for a table whose rows are remembered in the owner table.
+    Remembered {
+        /// Position, end, limit, whether all rows are named, seed, relation, collection. Gives the number of rows; for each without an
+        /// owner, its hash; for each that is named, and the last, its key as texts; for each whose owner is a document of that
+        /// collection that is not live, the document, and whether it is a deleted one.
+        page: String,
+        /// Seed, then key columns of rows; gives the hash of each.
+        hashes: String,
+    },
 }
 
 impl PageStatements {
@@ -35,7 +40,21 @@ impl PageStatements {
             Found::ById { column, .. } => {
                 Self::ById { page: sql.page_by_id(column), hashes: sql.hashes_of_ids(column) }
             }
-            Found::Remembered => Self::Remembered(sql.page_of_remembered()),
+            Found::Remembered => Self::Remembered { page: sql.page_of_remembered(), hashes: sql.hashes_of_keys() },
+        }
+    }
+
+    /// Returns the statement that reads a page.
+    pub(crate) fn page(&self) -> &str {
+        match self {
+            Self::ById { page, .. } | Self::Remembered { page, .. } => page,
+        }
+    }
+
+    /// Returns the statement that gives the hashes of rows that documents have.
+    pub(crate) fn hashes(&self) -> &str {
+        match self {
+            Self::ById { hashes, .. } | Self::Remembered { hashes, .. } => hashes,
         }
     }
 }
@@ -52,7 +71,7 @@ impl Sql<'_> {
                FROM (SELECT t.*, {hash} AS hash, {sought} AS sought\n          FROM {page} AS t) AS e\n \
               WHERE e.sought OR e.place = e.rows ORDER BY e.place",
             key = self.key_as_texts("e"),
-            hash = self.id_hash(column, "t.id", "$5"),
+            hash = self.record_hash(&[column], |_| "t.id".to_owned(), "$5::int8"),
             page = self.page(&format!(", t.{} AS id", self.name(column)), 3, Some(2)),
         )
     }
@@ -60,7 +79,7 @@ impl Sql<'_> {
     fn hashes_of_ids(&self, column: usize) -> String {
         format!(
             "SELECT CASE WHEN e.id IS NOT NULL THEN {} END\n  FROM (SELECT p.n, {} AS id FROM {}) AS e ORDER BY e.n",
-            self.id_hash(column, "e.id", "$1"),
+            self.record_hash(&[column], |_| "e.id".to_owned(), "$1::int8"),
             self.value_of("p.p", column),
             numbered("p", [(2, self.root_key(), "p".to_owned())]),
         )
@@ -68,16 +87,26 @@ impl Sql<'_> {
 
     fn page_of_remembered(&self) -> String {
         format!(
-            "SELECT e.rows, e.owned, {key}, e.document, e.target\n  \
-               FROM (SELECT t.*, o.key IS NOT NULL AS owned, l.target,\n               \
-                            CASE WHEN o.collection = $4::int4 AND l.deleted IS NOT FALSE THEN o.key END AS document\n          \
+            "SELECT e.rows, CASE WHEN NOT e.owned THEN e.hash END, CASE WHEN $4 OR e.place = e.rows THEN {key} END,\n       \
+                    e.document, e.target, e.deleted\n  \
+               FROM (SELECT t.*, {hash} AS hash, o.key IS NOT NULL AS owned, l.target, l.deleted IS NOT NULL AS deleted,\n               \
+                            CASE WHEN o.collection = $7::int4 AND l.deleted IS NOT FALSE THEN o.key END AS document\n          \
                        FROM {page} AS t\n          \
-                       LEFT JOIN driftless.owner AS o ON o.relation = $3::int4 AND o.row_hash = {hash}\n          \
+                       LEFT JOIN driftless.owner AS o ON o.relation = $6::int4 AND o.row_hash = {key_hash}\n          \
                        LEFT JOIN driftless.ledger AS l ON l.collection = o.collection AND l.key = o.key) AS e\n \
               WHERE NOT e.owned OR e.document IS NOT NULL OR e.place = e.rows ORDER BY e.place",
             key = self.key_as_texts("e"),
-            page = self.page("", 2, None),
-            hash = self.key_hash(|at| format!("t.{}", self.key_alias(at))),
+            page = self.page("", 3, Some(2)),
+            hash = self.record_hash(&self.plan.key, |at| format!("t.{}", self.key_alias(at)), "$5::int8"),
+            key_hash = self.key_hash(|at| format!("t.{}", self.key_alias(at))),
+        )
+    }
+
+    fn hashes_of_keys(&self) -> String {
+        format!(
+            "SELECT {} FROM {} ORDER BY e.n",
+            self.record_hash(&self.plan.key, |at| self.value("e", at), "$1::int8"),
+            numbered("e", self.keys_as_params(2)),
         )
     }
 
@@ -133,12 +162,5 @@ impl Sql<'_> {
 
     fn root_name(&self, at: usize) -> String {
         crate::mapping::target::quote_ident(&self.root.columns[at].name)
-    }
-
-    /// Eight bytes as a number, equal for ids that PostgreSQL considers equal.
-    fn id_hash(&self, column: usize, value: &str, seed: &str) -> String {
-        let hashed =
-            if self.kind(column).is_some_and(has_hash) { value.to_owned() } else { format!("({value})::text") };
-        format!("hash_record_extended(ROW({hashed}), {seed}::int8)")
     }
 }

@@ -206,6 +206,16 @@ impl Prepared {
         })
     }
 
+    /// The collections that write a table of one of them, each with the places of the table in its plan.
+    pub(crate) fn writers(&self, collection: usize, table: usize) -> Vec<(usize, Vec<usize>)> {
+        let Some(relation) = self.relations[collection].get(table) else { return Vec::new() };
+        let tables = |relations: &Vec<i32>| {
+            relations.iter().enumerate().filter(|(_, known)| *known == relation).map(|(table, _)| table).collect()
+        };
+        let writers = self.relations.iter().map(tables).enumerate();
+        writers.filter(|(_, tables): &(usize, Vec<usize>)| !tables.is_empty()).collect()
+    }
+
     /// Whether no collection before this one writes the table, so that what is said of the whole table is said once.
     pub(crate) fn speaks_for(&self, collection: usize, table: usize) -> bool {
         let relation = self.relations[collection][table];

@@ -165,7 +165,7 @@ fn rows_are_compared() {
 fn remembered_rows_are_released_claimed_and_deleted() {
     let tables = changed(|plan| plan.tables[1].found = Found::Remembered);
     let child = &tables[1];
-    assert!(child.erase.is_none() && child.prune.is_none() && matches!(child.pages, PageStatements::Remembered(_)));
+    assert!(child.erase.is_none() && child.prune.is_none() && matches!(child.pages, PageStatements::Remembered { .. }));
     let owned = child.owned.as_ref().expect("remembered");
     assert_snapshot!(owned.key, @r#""id" uuid"#);
     assert_snapshot!(owned.release, @r#"
@@ -191,10 +191,14 @@ fn remembered_rows_are_released_claimed_and_deleted() {
      WHERE t."id" = e.c0::uuid
        AND NOT EXISTS (SELECT FROM driftless.owner AS o WHERE o.relation = $1::int4 AND o.row_hash = e.row_hash)
     "#);
-    assert_snapshot!(owned.extra, @r#"
-    SELECT DISTINCT d.n FROM unnest($3::int4[], $4::bytea[]) AS d(n, key)
+    assert_snapshot!(owned.differs, @r#"
+    SELECT d.n FROM unnest($3::int4[], $4::bytea[]) AS d(n, key)
       JOIN driftless.owner AS o ON o.relation = $1::int4 AND o.collection = $2::int4 AND o.key = d.key
      WHERE NOT EXISTS (SELECT FROM unnest($5::bytea[], $6::uuid[]) AS e(key, c0) WHERE e.key = o.key AND int8send(hash_record_extended(ROW(e.c0::uuid), 0)) || int8send(hash_record_extended(ROW(e.c0::uuid), 1)) = o.row_hash)
+    UNION
+    SELECT d.n FROM unnest($3::int4[], $4::bytea[]) AS d(n, key)
+      JOIN unnest($5::bytea[], $6::uuid[]) AS e(key, c0) ON e.key = d.key
+     WHERE NOT EXISTS (SELECT FROM driftless.owner AS o WHERE o.relation = $1::int4 AND o.row_hash = int8send(hash_record_extended(ROW(e.c0::uuid), 0)) || int8send(hash_record_extended(ROW(e.c0::uuid), 1)) AND o.collection = $2::int4 AND o.key = e.key)
     "#);
 }
 
@@ -225,10 +229,7 @@ fn a_looked_up_id_must_have_an_entry_to_be_written() {
 }
 
 fn page(statements: &TableStatements) -> String {
-    match &statements.pages {
-        PageStatements::ById { page, hashes } => format!("{page}\n--\n{hashes}"),
-        PageStatements::Remembered(page) => page.clone(),
-    }
+    format!("{}\n--\n{}", statements.pages.page(), statements.pages.hashes())
 }
 
 #[test]
@@ -271,15 +272,18 @@ fn remembered_rows_are_sought_without_an_owner_that_lives() {
         plan.tables[0].key = vec![0, 2];
     });
     assert_snapshot!(page(&tables[0]), @r#"
-    SELECT e.rows, e.owned, ARRAY[e.k0::text, e.k2::text], e.document, e.target
-      FROM (SELECT t.*, o.key IS NOT NULL AS owned, l.target,
-                   CASE WHEN o.collection = $4::int4 AND l.deleted IS NOT FALSE THEN o.key END AS document
+    SELECT e.rows, CASE WHEN NOT e.owned THEN e.hash END, CASE WHEN $4 OR e.place = e.rows THEN ARRAY[e.k0::text, e.k2::text] END,
+           e.document, e.target, e.deleted
+      FROM (SELECT t.*, hash_record_extended(ROW(t.k0, t.k2), $5::int8) AS hash, o.key IS NOT NULL AS owned, l.target, l.deleted IS NOT NULL AS deleted,
+                   CASE WHEN o.collection = $7::int4 AND l.deleted IS NOT FALSE THEN o.key END AS document
               FROM (SELECT t.*, row_number() OVER (ORDER BY t.k0, t.k2) AS place, count(*) OVER () AS rows FROM (
                SELECT t."id" AS k0, t."Title" AS k2 FROM "app"."plans" AS t
-                WHERE ($1::text[] IS NULL OR t."id" >= ($1::text[])[1]::uuid AND (t."id" > ($1::text[])[1]::uuid OR (t."Title" OPERATOR(public.>) ($1::text[])[2]::public.citext)))
-                ORDER BY t."id", t."Title" LIMIT $2::int8) AS t) AS t
-              LEFT JOIN driftless.owner AS o ON o.relation = $3::int4 AND o.row_hash = int8send(hash_record_extended(ROW(t.k0, t.k2), 0)) || int8send(hash_record_extended(ROW(t.k0, t.k2), 1))
+                WHERE ($1::text[] IS NULL OR t."id" >= ($1::text[])[1]::uuid AND (t."id" > ($1::text[])[1]::uuid OR (t."Title" OPERATOR(public.>) ($1::text[])[2]::public.citext))) AND ($2::text[] IS NULL OR t."id" <= ($2::text[])[1]::uuid AND (t."id" < ($2::text[])[1]::uuid OR (t."Title" OPERATOR(public.<=) ($2::text[])[2]::public.citext)))
+                ORDER BY t."id", t."Title" LIMIT $3::int8) AS t) AS t
+              LEFT JOIN driftless.owner AS o ON o.relation = $6::int4 AND o.row_hash = int8send(hash_record_extended(ROW(t.k0, t.k2), 0)) || int8send(hash_record_extended(ROW(t.k0, t.k2), 1))
               LEFT JOIN driftless.ledger AS l ON l.collection = o.collection AND l.key = o.key) AS e
      WHERE NOT e.owned OR e.document IS NOT NULL OR e.place = e.rows ORDER BY e.place
+    --
+    SELECT hash_record_extended(ROW(e.c0::uuid, e.c2::public.citext), $1::int8) FROM unnest($2::uuid[], $3::text[]) WITH ORDINALITY AS e(c0, c2, n) ORDER BY e.n
     "#);
 }

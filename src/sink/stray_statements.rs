@@ -16,6 +16,9 @@ pub(crate) struct StrayStatements {
     pub(crate) explained: Option<String>,
     /// Keys as a JSON array; gives the places, from 1, of rows that exist.
     pub(crate) present: String,
+    /// Keys as a JSON array, then a seed; gives the places, from 1, of rows that exist, each with the hash of what leads to its
+    /// document, as [`PageStatements`](super::page_statements::PageStatements) has it.
+    pub(crate) hashes: String,
     /// Removes the rows below one of a root table, the deepest first.
     pub(crate) children: Vec<StrayChildren>,
     /// A key, and a relation if rows are remembered; removes the row, unless a document owns it, and gives the texts of all columns.
@@ -53,10 +56,13 @@ impl StrayStatements {
                 sql.of_document(column, "p.p"),
             )
         });
+        let stored = |at: usize| format!("t.{}", sql.name(at));
+        let hash = sql.record_hash(by_id.as_ref().map_or(&sql.plan.key[..], std::slice::from_ref), stored, "$2::int8");
         let children = if sql.plan.root && by_id.is_some() { children(sql) } else { Vec::new() };
         Self {
             explained,
             present: format!("SELECT e.n FROM {keys}\n  JOIN {table} AS t ON {}", key_is(sql, "t", "e.k")),
+            hashes: format!("SELECT e.n, {hash} FROM {keys}\n  JOIN {table} AS t ON {}", key_is(sql, "t", "e.k")),
             children,
             remove: format!(
                 "DELETE FROM {table} AS t WHERE {}{unowned}\nRETURNING {}",

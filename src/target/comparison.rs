@@ -22,7 +22,8 @@ use crate::{
 pub struct Difference {
     /// The root row is not there.
     pub missing: bool,
-    /// The columns that differ, each `schema.table.column`; `schema.table` for a child row that is missing or not expected.
+    /// The columns that differ, each `schema.table.column`; `schema.table` for a child row that is missing or not expected, and for a
+    /// row that is not recorded as the document's.
     pub columns: Vec<String>,
     /// Why PostgreSQL refuses even to compare the values; the rows cannot hold them.
     pub refused: Option<Refusal>,
@@ -117,7 +118,7 @@ impl TargetReader<'_> {
         Ok(found)
     }
 
-    /// The documents that have rows in the table which they should not have.
+    /// The documents that have rows in the table which they should not have, or rows that the sink would not recognise as theirs.
     async fn extra(
         &self,
         collection: usize,
@@ -137,7 +138,7 @@ impl TargetReader<'_> {
         if let Some(owned) = self.prepared.owned(collection, table) {
             let mut documents = Column::default();
             keys.iter().for_each(|key| documents.push(Some(key.as_bytes())));
-            return owned.extra(self.session, all, &documents, &wanted().collect::<Vec<_>>()).await;
+            return owned.differs(self.session, all, &documents, &wanted().collect::<Vec<_>>()).await;
         }
         let ids = |rows: &Rows| rows.key.fields().nth(statements.of).flatten().map(<[u8]>::to_vec);
         let rows = if let Some(extra) = &statements.extra {

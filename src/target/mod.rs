@@ -10,11 +10,13 @@ mod printer;
 mod reader;
 mod references;
 mod row_documents;
+mod row_search;
 
 pub(crate) use self::{
     checks::{Checks, Violation},
     counts::{estimated_rows, live_entries, rows},
     document_rows::ShownRow,
+    extra_rows::hashes_of_rows,
     printer::print_rows,
     reader::{Entry, WaitingLetter},
     references::{Reference, RowKey, references},
@@ -22,6 +24,6 @@ pub(crate) use self::{
 };
 pub use self::{
     comparison::Difference,
-    extra_rows::{ExtraRow, RowSearch, RowsPage},
     reader::{DocumentId, LivePage, TargetReader},
+    row_search::{ExtraRow, RowSearch, RowsPage},
 };

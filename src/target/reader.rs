@@ -1,6 +1,7 @@
 //! One instant of the target: positions, ledger and dead letters.
 //!
-//! A [`TargetReader`] is one repeatable-read transaction, so all its answers belong together.
+//! A [`TargetReader`] is one repeatable-read transaction, so all its answers belong together; or each of them is a statement of its
+//! own, which saves the requests that begin and end a transaction.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -16,7 +17,7 @@ use crate::{
     sink::{Prepared, checkpoint},
 };
 
-/// A repeatable-read transaction over the mapped tables and everything the sink keeps about them.
+/// Reads of the mapped tables and of everything the sink keeps about them, mostly in one repeatable-read transaction.
 pub struct TargetReader<'a> {
     pub(super) session: &'a Session,
     pub(super) prepared: &'a Prepared,
@@ -86,6 +87,11 @@ impl<'a> TargetReader<'a> {
     pub async fn begin(session: &'a Session, prepared: &'a Prepared) -> Result<Self, Error> {
         session.batch("begin a read", "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
         Ok(Self { session, prepared })
+    }
+
+    /// Reads without a transaction: every statement shows an instant of its own.
+    pub fn apart(session: &'a Session, prepared: &'a Prepared) -> Self {
+        Self { session, prepared }
     }
 
     /// Ends the transaction.

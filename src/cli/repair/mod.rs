@@ -14,6 +14,7 @@ use std::{
 };
 
 use clap::Args;
+use serde_json::Value;
 
 use self::report::{Left, Planned, Report};
 use super::{
@@ -129,9 +130,39 @@ impl Work<'_> {
                 return Ok(Vec::new());
             }
         }
-        let findings = findings::chosen(self.session, &choice).await?;
+        let mut findings = findings::chosen(self.session, &choice).await?;
+        if self.lead_back(&findings, repair.wait).await? {
+            findings = findings::chosen(self.session, &choice).await?;
+        }
         // A collection that left the mapping has nobody who would repair it.
         Ok(findings.into_iter().filter(|finding| self.comparison.named(&finding.collection).is_some()).collect())
+    }
+
+    /// Ends the findings of rows that the source has documents behind, and has these documents compared instead: the ledger alone does
+    /// not say that a row is nobody's. Returns whether there were any.
+    async fn lead_back(&self, findings: &[Finding], wait: Duration) -> anyhow::Result<bool> {
+        let mut rows = BTreeMap::<(&str, &str), Vec<(i64, Value)>>::new();
+        for finding in findings {
+            if let Subject::Row { table, row_key } = &finding.found.subject {
+                rows.entry((&finding.collection, table)).or_default().push((finding.id, row_key.clone()));
+            }
+        }
+        let (mut owned, mut documents) = (Vec::new(), BTreeMap::<usize, Vec<DocumentId>>::new());
+        for ((collection, table), rows) in rows {
+            let Some(place) = self.comparison.named(collection) else { continue };
+            let (ids, keys): (Vec<i64>, Vec<Value>) = rows.into_iter().unzip();
+            let found = self.comparison.documents_of_rows(place, table, &keys).await?;
+            for (id, (collection, document)) in ids.into_iter().zip(found).filter_map(|(id, found)| Some((id, found?)))
+            {
+                owned.push(id);
+                documents.entry(collection).or_default().push(document);
+            }
+        }
+        for (collection, documents) in documents {
+            self.judge(&self.comparison.plan(collection).collection, documents, wait).await?;
+        }
+        findings::end_owned(self.session, &owned).await?;
+        Ok(!owned.is_empty())
     }
 
     /// Compares documents that an operator names, and records what is found; returns the keys of all that the text may mean.

@@ -152,6 +152,16 @@ pub async fn end_rows(session: &Session, scope: &Scope<'_>, table: &str, began: 
     ended(session, scope, &sql, &params).await
 }
 
+/// Ends open findings of rows that the source has documents behind: they are not extra.
+///
+/// # Errors
+/// [`Error::Statement`] by its cause.
+pub async fn end_owned(session: &Session, findings: &[i64]) -> Result<u64, Error> {
+    let sql = "UPDATE driftless.finding SET ended_at = clock_timestamp(), ended_by = 'source' \
+                WHERE id = ANY ($1) AND ended_at IS NULL AND key IS NULL";
+    session.execute("end findings", sql, &[&findings]).await
+}
+
 /// Ends the open findings of rows that the sink has removed at the request of a repair; returns how many.
 ///
 /// # Errors

@@ -30,7 +30,7 @@ use crate::{
     target::DocumentId,
 };
 
-pub use self::ended::{Cause, Ended, end_documents, end_removed, end_rows};
+pub use self::ended::{Cause, Ended, end_documents, end_owned, end_removed, end_rows};
 
 /// The kind of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]

@@ -49,6 +49,17 @@ impl SourceSide for SourceTwin {
         Ok(Chunk { documents, bytes, read_at, last_id, end: rest.next().is_none() })
     }
 
+    /// The world has one collection.
+    async fn chunk_of(
+        &self,
+        _: &str,
+        after: Option<&RawDocument>,
+        limits: Limits,
+        at: ReadTime,
+    ) -> Result<Chunk, Error> {
+        self.chunk(after, limits, at).await
+    }
+
     async fn sample(&self, size: usize) -> Result<Vec<RawDocumentBuf>, Error> {
         let mut state = self.0.asked().await;
         let State { documents, rng, ids, .. } = &mut *state;
@@ -169,7 +180,7 @@ impl TargetSide for TargetTwin {
         Ok(!self.0.asked().await.ledger.is_empty())
     }
 
-    /// A page for each foreign row, and one for the documents.
+    /// A page for each foreign row; for the documents one, and another if rows are left that nothing explains.
     async fn search_rows(&self, search: &mut RowSearch) -> Result<RowsPage, Error> {
         let state = self.0.asked().await;
         let row =
@@ -179,15 +190,36 @@ impl TargetSide for TargetTwin {
             search.go_on(Some(vec![(place + 1).to_string()]));
             return Ok(RowsPage { rows: 1, extra: vec![row(place)], ..RowsPage::default() });
         }
-        let mut page = RowsPage { rows: state.rows.len() as u64, ..RowsPage::default() };
-        for key in state.rows.keys() {
-            match state.ledger.get(key) {
-                Some(entry) if entry.deleted => page.gone.push(state.document_id(key)),
-                None if search.missing().iter().all(|missing| missing.key != *key) => page.extra.push(row(u64::MAX)),
-                Some(_) | None => {}
-            }
+        if search.names() {
+            let left = state.without_entry().filter(|key| search.is_left(state.hash(key)));
+            let extra = left.map(|_| row(u64::MAX)).collect();
+            search.go_on(None);
+            return Ok(RowsPage { extra, ..RowsPage::default() });
         }
-        search.go_on(None);
+        let deleted = |key: &&Key| state.ledger.get(key).is_some_and(|entry| entry.deleted);
+        let gone = state.rows.keys().filter(deleted).map(|key| state.document_id(key)).collect();
+        let known = |key: &&Key| search.missing().iter().any(|missing| missing.key == **key);
+        let hashes = state.without_entry().filter(|key| !known(key)).map(|key| state.hash(key)).collect();
+        search.collect(hashes, None, false);
+        Ok(RowsPage { rows: state.rows.len() as u64, gone, ..RowsPage::default() })
+    }
+
+    fn awaits<'s>(&'s self, search: &'s RowSearch) -> Option<(&'s str, Option<&'s RawDocument>)> {
+        let (_, after) = search.awaits()?;
+        Some(("users", after))
+    }
+
+    async fn hold_against(
+        &self,
+        search: &mut RowSearch,
+        documents: &[(DocumentId, RawDocumentBuf)],
+        until: Option<RawDocumentBuf>,
+    ) -> Result<RowsPage, Error> {
+        let state = self.0.asked().await;
+        let hashes = documents.iter().enumerate().map(|(place, (document, _))| (place, state.hash(&document.key)));
+        let struck = search.strike(hashes).into_iter().map(|place| documents[place].0.clone());
+        let mut page = RowsPage { unrecorded: struck.collect(), ..RowsPage::default() };
+        page.undecided = search.behind_documents(until, 1);
         Ok(page)
     }
 

@@ -84,8 +84,8 @@ pub(super) struct State {
     /// Drift that may be reported, because it existed at some time.
     pub(super) allowed: BTreeSet<(Key, Kind)>,
     pub(super) foreign_rows: u64,
-    /// Documents that have rows and lost their ledger entry: when the source deletes one, its rows are nobody's until that is applied.
-    pub(super) entries_lost: u64,
+    /// How often somebody removes the ledger entry of a document between two requests.
+    pub(super) loses_entries: f64,
     /// Number of documents that were read by `_id`.
     pub(super) asked_again: usize,
 }
@@ -133,7 +133,7 @@ impl World {
             transactions: 0,
             damaged: BTreeMap::new(),
             allowed: BTreeSet::new(),
-            entries_lost: 0,
+            loses_entries: 0.0,
             foreign_rows: u64::from(rng.random_bool(0.1)),
             asked_again: 0,
             rng,
@@ -192,6 +192,9 @@ impl State {
             if self.rng.random_bool(0.5) {
                 self.publish_watermark();
             }
+        }
+        if self.rng.random_bool(self.loses_entries) {
+            self.lose_entry();
         }
         if self.rng.random_bool(self.forgets) {
             self.now = self.now.next();
@@ -320,7 +323,6 @@ impl State {
             }
             3 => {
                 self.ledger.remove(&key);
-                self.entries_lost += 1;
                 Kind::Missing
             }
             lost => {
@@ -334,6 +336,27 @@ impl State {
         };
         self.damaged.insert(key.clone(), kind);
         self.allowed.insert((key, kind));
+    }
+
+    /// Removes the ledger entry of a document whose rows are as they should be; of each document once.
+    fn lose_entry(&mut self) {
+        let key = self.any_key();
+        let lost = (key.clone(), Kind::Missing);
+        let held = self.documents.contains_key(&key) && self.rows.contains_key(&key);
+        if held && !self.letters.contains_key(&key) && !self.allowed.contains(&lost) {
+            self.ledger.remove(&key);
+            self.allowed.insert(lost);
+        }
+    }
+
+    /// Documents that have rows, and no ledger entry.
+    pub(super) fn without_entry(&self) -> impl Iterator<Item = &Key> {
+        self.rows.keys().filter(|key| !self.ledger.contains_key(*key))
+    }
+
+    /// The hash of the row of a document.
+    pub(super) fn hash(&self, key: &Key) -> i64 {
+        self.ids.keys().position(|known| known == key).map_or(-1, |place| place as i64)
     }
 
     /// Whether the last change of the document was lost, and its rows show that.

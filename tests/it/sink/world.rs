@@ -337,7 +337,7 @@ pub(crate) fn plan(id: i32, t: u32, owner: Option<i32>, milestones: &[(i32, &str
     change("plans", id, t, Some(document))
 }
 
-/// Searches the tables of a collection; returns the rows that belong to no document as `table {key}`, and the documents that have
+/// Searches the tables of a collection whose source has no document; returns the rows that belong to no document as `table {key}`, and the documents that have
 /// rows although the ledger does not have them as `gone _id`.
 pub(crate) async fn extra_rows(session: &Session, prepared: &Prepared, collection: usize) -> Vec<String> {
     let plan = &prepared.all().collections()[collection];
@@ -351,7 +351,11 @@ pub(crate) async fn extra_rows(session: &Session, prepared: &Prepared, collectio
             position = now;
         }
         let reader = TargetReader::begin(session, prepared).await.expect("begins");
-        let page = reader.search_rows(collection, &mut search).await.expect("searches");
+        let page = match search.awaits() {
+            Some(_) => reader.hold_against(collection, &mut search, &[], None).await,
+            None => reader.search_rows(collection, &mut search).await,
+        };
+        let page = page.expect("searches");
         reader.end().await.expect("ends");
         assert_eq!(page.undecided, 0);
         found.extend(page.extra.iter().map(|row| format!("{} {}", row.table, row.row_key)));
@@ -359,7 +363,7 @@ pub(crate) async fn extra_rows(session: &Session, prepared: &Prepared, collectio
             let id = document.id.as_ref().expect("an _id").get("_id").expect("well-formed").expect("an _id");
             format!("gone {id:?}")
         };
-        found.extend(page.gone.iter().map(id));
+        found.extend(page.gone.iter().chain(&page.unrecorded).map(id));
     }
     found
 }
