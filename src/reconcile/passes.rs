@@ -5,12 +5,15 @@
 //!   └─▶ chunk ─▶ one transaction of the lead: findings, chunk, where the pass goes on ─▶ pause by the rate ─▶ chunk …
 //!                      └─▶ delta: documents that could not be judged, and documents of new findings
 //! ```
+//! Where the rate demands no pause, a chunk is judged while the one before it is stored. Chunks are stored one after the other.
+//!
 //! One collection has its turn for some seconds. If it has to wait, or its statements fail, its turn is over at once, it has to
 //! pause, and the others go on. The delta judges what a chunk could not, and ends findings, so that a chunk, whose judgement is
 //! some seconds old when it is stored, never takes back a later one.
 
 use std::{sync::Arc, time::Duration};
 
+use futures_util::future::join;
 use tokio::{
     sync::oneshot,
     time::{Instant, sleep},
@@ -49,6 +52,8 @@ const LOCK_WAIT: &str = "SET lock_timeout = '2s'";
 /// that the statements cost more than the documents.
 const CHUNKS_PER_SECOND: u64 = 4;
 const MIN_DOCUMENTS: usize = 100;
+/// Shorter pauses are added up, because a timer does not measure them.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 /// Undecided documents of a complete walk that are judged at once.
 const UNDECIDED: i64 = 1_000;
 /// Findings that a log line names.
@@ -250,15 +255,15 @@ impl PassesTask {
         mut cursor: Cursor,
         since: ClusterTime,
     ) -> Result<Turn, Error> {
-        let is_limited = self.pace.documents > 0 || self.pace.bytes > 0;
         let kept = walk.take().filter(|walk| (walk.place, walk.pass) == (place, pass.number));
         let Walk { baseline, .. } = walk.insert(kept.unwrap_or_else(|| {
-            let baseline = Baseline::new(source, target, both.plan(place), self.bounds(both.bounds), !is_limited);
+            let baseline = Baseline::new(source, target, both.plan(place), self.bounds(both.bounds), false);
             Walk { place, pass: pass.number, baseline }
         }));
         let ends = Instant::now() + TURN;
-        while Instant::now() < ends {
-            let judged = match baseline.step(&cursor, since).await {
+        let mut step = baseline.step(&cursor, since).await;
+        loop {
+            let judged = match step {
                 Ok(Step::Judged(judged)) => judged,
                 Ok(Step::Waits(waits)) => return Ok(Turn::Waits(waits.as_str().to_owned())),
                 Err(error) => return Ok(Turn::Failed(error)),
@@ -266,13 +271,34 @@ impl PassesTask {
             let next = judged.next.clone();
             let now = std::time::Instant::now();
             self.rate.spend(usize::try_from(judged.work).unwrap_or(usize::MAX), judged.bytes, now);
-            let Some(stored) = self.store(both, place, &pass, &cursor, judged).await? else { return Ok(Turn::Over) };
-            pass = stored;
-            let Some(next) = next else { return Ok(Turn::Over) };
-            cursor = next;
-            sleep(self.rate.wait(std::time::Instant::now())).await;
+            let pause = self.rate.wait(now);
+            let is_over = Instant::now() >= ends;
+            // Without a pause the next chunk is judged while this one is stored; if this one is not, that judgement is dropped.
+            let goes_on = !is_over && pause < SHORTEST_PAUSE;
+            baseline.read_ahead(goes_on);
+            let store = self.store(both, place, &pass, &cursor, judged);
+            let (stored, judged) = match next.as_ref().filter(|_| goes_on) {
+                Some(next) => {
+                    let (stored, judged) = join(store, baseline.step(next, since)).await;
+                    (stored?, Some(judged))
+                }
+                None => (store.await?, None),
+            };
+            let Some((stored, next)) = stored.zip(next) else {
+                // The walk may have come further than what is stored.
+                *walk = None;
+                return Ok(Turn::Over);
+            };
+            (pass, cursor) = (stored, next);
+            step = match judged {
+                Some(judged) => judged,
+                None if is_over => return Ok(Turn::Over),
+                None => {
+                    sleep(pause).await;
+                    baseline.step(&cursor, since).await
+                }
+            };
         }
-        Ok(Turn::Over)
     }
 
     /// Bounds of chunks at the pace.
