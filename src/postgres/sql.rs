@@ -225,6 +225,17 @@ pub(crate) fn is_copied(kind: &ColumnType) -> bool {
     )
 }
 
+/// Returns whether equal values of this type, as the mapping writes them, mostly have the same bytes in PostgreSQL's binary form. Numbers
+/// of any scale and `jsonb` have not.
+pub(crate) fn has_one_form(kind: &ColumnType) -> bool {
+    is_copied(kind) && !matches!(kind, ColumnType::Numeric { .. } | ColumnType::Json | ColumnType::Jsonb)
+}
+
+/// Returns whether values of this type, of those with one form, have any length.
+pub(crate) fn is_long(kind: &ColumnType) -> bool {
+    matches!(kind, ColumnType::Text | ColumnType::Varchar(_) | ColumnType::Bytea)
+}
+
 /// Returns whether different values of this type can be equal.
 fn forgives(kind: &ColumnType) -> bool {
     matches!(

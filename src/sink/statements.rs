@@ -33,7 +33,7 @@ use super::{
 };
 use crate::postgres::{
     Error,
-    sql::{Sql, differs, differs_in_meaning, is_copied, join, quote_text, unnest},
+    sql::{Sql, differs, differs_in_meaning, has_one_form, is_copied, is_long, join, quote_text, unnest},
 };
 
 /// The statements of one collection, parallel to its planned tables.
@@ -92,6 +92,9 @@ pub(crate) struct TableStatements {
     pub(crate) owned: Option<OwnerStatements>,
     /// Ordinals (`int4[]`), then columns as arrays; gives ordinal, whether the row is missing, names of differing columns.
     pub(crate) compare: String,
+    /// Most bytes of values, then key columns; gives the columns of these rows, as they travel. Only for a table where equal values mostly
+    /// travel as equal bytes.
+    pub(crate) read: Option<String>,
     /// Ordinals and ids, then key columns of the expected rows; gives ordinal and number of other rows. Only for a child with the
     /// document's id.
     pub(crate) extra: Option<String>,
@@ -192,6 +195,7 @@ impl TableStatements {
             documents: RowDocuments::new(sql),
             owned,
             compare: sql.compare(),
+            read: sql.read(),
             extra: child.map(|column| sql.extra(column)),
             present: root.map(|column| sql.present(column)),
             count: format!("SELECT count(*) FROM {}", plan.table),
@@ -394,6 +398,31 @@ impl Sql<'_> {
             table = self.plan.table,
             keys = self.keys_match("t", "e"),
         )
+    }
+
+    fn read(&self) -> Option<String> {
+        let kind = |column: &PlanColumn| self.found.column(&column.name).map(|found| &found.kind);
+        let as_it_travels = |column: &PlanColumn| column.lookup.is_none() && kind(column).is_some_and(has_one_form);
+        if !self.plan.columns.iter().all(as_it_travels) {
+            return None;
+        }
+        let all: Vec<usize> = (0..self.plan.columns.len()).collect();
+        let columns = join(", ", &all, |&at| format!("t.{}", self.name(at)));
+        let long: Vec<usize> = all.into_iter().filter(|&at| self.kind(at).is_some_and(is_long)).collect();
+        let size = join("", &long, |&at| format!(" + coalesce(octet_length(t.{}), 0)", self.name(at)));
+        let from = match self.plan.key[..] {
+            // The index is read once for all keys.
+            [at] => {
+                let keys = self.keys_as_params(2).map(|(number, kind, _)| format!("${number}::{kind}[]"));
+                let (table, name, keys) = (&self.plan.table, self.name(at), keys.collect::<String>());
+                format!("{table} AS t WHERE t.{name} {} ANY ({keys})", self.equals(at))
+            }
+            _ => {
+                let (keys, table) = (unnest("e", self.keys_as_params(2)), &self.plan.table);
+                format!("{keys} JOIN {table} AS t ON {} WHERE true", self.keys_match("t", "e"))
+            }
+        };
+        Some(format!("SELECT {columns} FROM {from} AND 0{size} <= $1::int8"))
     }
 
     fn extra(&self, column: usize) -> String {

@@ -152,6 +152,8 @@ fn rows_are_compared() {
         LEFT JOIN "app"."plans" AS t ON t."id" = e.c0::uuid) AS found
      WHERE missing OR cardinality(columns) > 0
     "#);
+    assert_eq!(root.read, None, "a number has many forms");
+    assert_snapshot!(child.read.expect("of plain values"), @r#"SELECT t."id", t."plan_id", t."place" FROM "app"."milestones" AS t WHERE t."id" = ANY ($2::uuid[]) AND 0 <= $1::int8"#);
     assert_snapshot!(root.present.expect("by id"), @r#"SELECT p.n FROM unnest($1::int4[], $2::uuid[]) AS p(n, p) JOIN "app"."plans" AS t ON t."id" = p.p::uuid"#);
     assert_snapshot!(child.extra.expect("of a child"), @r#"
     SELECT p.n, count(*) FROM unnest($1::int4[], $2::uuid[]) AS p(n, p)

@@ -1,8 +1,11 @@
 //! The rows of documents against the expected ones.
 //!
-//! PostgreSQL compares them: expected rows go in, names of columns come out, never a value.
+//! A row whose bytes are the expected ones is equal, and most are; rows that cannot be equal by their length are not read. PostgreSQL
+//! compares the others, because only it knows which values are equal: expected rows go in, names of columns come out, never a value.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+
+use tokio_postgres::types::{FromSql, Type};
 
 use super::TargetReader;
 use crate::{
@@ -94,7 +97,7 @@ impl TargetReader<'_> {
                 .iter()
                 .zip(&all)
                 .flat_map(|(rows, &place)| rows.tables.get(table).into_iter().flatten().map(move |row| (place, row)));
-            let (places, rows): (Vec<i32>, Vec<&Row>) = rows.unzip();
+            let (places, rows) = self.not_identical(collection, table, rows.unzip()).await?;
             if !rows.is_empty() {
                 let arrays = params::columns(statements.width, rows.iter().copied());
                 for row in self.session.query(&act, &statements.compare, &with(&places, &arrays)).await? {
@@ -116,6 +119,31 @@ impl TargetReader<'_> {
             }
         }
         Ok(found)
+    }
+
+    /// Those of the expected rows, each with its place, that the table does not have byte for byte.
+    async fn not_identical<'r>(
+        &self,
+        collection: usize,
+        table: usize,
+        (places, rows): (Vec<i32>, Vec<&'r Row>),
+    ) -> Result<(Vec<i32>, Vec<&'r Row>), Error> {
+        let statements = &self.prepared.statements(collection).tables[table];
+        let Some(read) = statements.read.as_ref().filter(|_| !rows.is_empty()) else { return Ok((places, rows)) };
+        let act = format!("read rows of {}", statements.name);
+        let longest = rows.iter().map(|row| row.as_bytes().len()).max().and_then(|length| i64::try_from(length).ok());
+        let keys: Vec<Column> = statements.key.iter().map(|&at| params::column(at, rows.iter().copied())).collect();
+        let mut params: Vec<Param<'_>> = vec![&longest];
+        params.extend(refs(&keys));
+        let mut found: HashSet<Vec<u8>> = HashSet::with_capacity(rows.len());
+        for row in self.session.query(&act, read, &params).await? {
+            let mut fields = Column::default();
+            for at in 0..row.len() {
+                fields.push(field::<Option<Raw<'_>>>(&row, at, &act)?.map(|Raw(bytes)| bytes));
+            }
+            found.insert(fields.into_elements());
+        }
+        Ok(places.into_iter().zip(rows).filter(|(_, row)| !found.contains(row.as_bytes())).unzip())
     }
 
     /// The documents that have rows in the table which they should not have, or rows that the sink would not recognise as theirs.
@@ -168,6 +196,19 @@ impl Difference {
         if !self.columns.contains(&column) {
             self.columns.push(column);
         }
+    }
+}
+
+/// A value of any type in its binary form, which is also that of expected rows.
+struct Raw<'a>(&'a [u8]);
+
+impl<'a> FromSql<'a> for Raw<'a> {
+    fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn std::error::Error + Sync + Send>> {
+        Ok(Self(raw))
+    }
+
+    fn accepts(_: &Type) -> bool {
+        true
     }
 }
 

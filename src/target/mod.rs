@@ -1,5 +1,5 @@
-//! Reads of the target, for those who compare, check or preview. PostgreSQL compares the values itself; only the rows of single
-//! documents are read out, for a person who asks for them and as evidence.
+//! Reads of the target, for those who compare, check or preview. Rows are compared by their bytes, and by PostgreSQL where these differ;
+//! the values of single documents are shown to a person who asks for them, and kept as evidence.
 
 mod checks;
 mod comparison;

@@ -187,12 +187,12 @@ impl RowSearch {
         }
     }
 
-    /// Strikes out the rows of documents, each with the hash of its row; returns the places of those documents that have one here.
+    /// Strikes out the rows of documents, each with the hash of its row; returns the places of those documents whose row was left.
     pub(crate) fn strike(&mut self, hashes: impl IntoIterator<Item = (usize, i64)>) -> Vec<usize> {
         let segment = &mut self.segment;
         let mut struck = Vec::new();
         for (place, hash) in hashes {
-            if let Some(at) = segment.place_of(hash) {
+            if let Some(at) = segment.place_of(hash).filter(|&at| segment.said[at] == Said::Nothing) {
                 segment.said[at] = Said::Owned;
                 struck.push(place);
             }
