@@ -139,8 +139,7 @@ impl<'a> TargetSide for TargetCollection<'a> {
     }
 
     async fn watermark(&self) -> Result<Frontier, Error> {
-        let reader = self.apart();
-        Ok(self.watermark_in(&reader).await?)
+        self.watermark_in(&self.apart()).await
     }
 
     async fn compare(&self, keys: &[Key], expected: &[Rows]) -> Result<Compared, Error> {
@@ -152,8 +151,7 @@ impl<'a> TargetSide for TargetCollection<'a> {
     }
 
     async fn live(&self, after: Option<&Key>) -> Result<LivePage, Error> {
-        let reader = self.apart();
-        Ok(reader.live_documents(self.collection, after).await?)
+        Ok(self.apart().live_documents(self.collection, after).await?)
     }
 
     async fn sample(&self, size: usize) -> Result<Vec<DocumentId>, Error> {
@@ -164,13 +162,11 @@ impl<'a> TargetSide for TargetCollection<'a> {
     }
 
     async fn knows_any(&self) -> Result<bool, Error> {
-        let reader = self.apart();
-        Ok(reader.knows_any(self.collection).await?)
+        Ok(self.apart().knows_any(self.collection).await?)
     }
 
     async fn search_rows(&self, search: &mut RowSearch) -> Result<RowsPage, Error> {
-        let reader = self.apart();
-        Ok(reader.search_rows(self.collection, search).await?)
+        Ok(self.apart().search_rows(self.collection, search).await?)
     }
 
     fn awaits<'s>(&'s self, search: &'s RowSearch) -> Option<(&'s str, Option<&'s RawDocument>)> {
@@ -185,12 +181,10 @@ impl<'a> TargetSide for TargetCollection<'a> {
         documents: &[(DocumentId, RawDocumentBuf)],
         until: Option<RawDocumentBuf>,
     ) -> Result<RowsPage, Error> {
-        let reader = self.apart();
-        Ok(reader.hold_against(self.collection, search, documents, until).await?)
+        Ok(self.apart().hold_against(self.collection, search, documents, until).await?)
     }
 
     async fn without_entry(&self) -> Result<Vec<DocumentId>, Error> {
-        let reader = self.apart();
-        Ok(reader.without_entry(self.collection).await?)
+        Ok(self.apart().without_entry(self.collection).await?)
     }
 }
