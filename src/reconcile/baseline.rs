@@ -12,9 +12,10 @@
 //! A walk has no state but its cursor: whoever stores it behind every chunk goes on there, in whatever process. Changes behind a
 //! chunk are the business of the delta, which therefore has to begin before the first chunk: `not_before`.
 //!
-//! Memory: a chunk of documents exists up to four times (as read, as rows, as parameters, and the next chunk as read), so a walk
-//! holds about four times [`Limits::bytes`](crate::source::Limits), or four times the largest document; a search for extra rows
-//! holds what [`RowSearch`] says. Nothing grows with the collection.
+//! Memory: a chunk of documents exists up to five times (as read, as expected rows, as rows of the target or as parameters, and the
+//! next chunk as read), so a walk holds about five times [`Limits::bytes`](crate::source::Limits), or five times the largest
+//! document; a row of the target that is longer than the longest expected one is not read. A search for extra rows holds what
+//! [`RowSearch`] says. Nothing grows with the collection.
 
 use std::collections::HashSet;
 
