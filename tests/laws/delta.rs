@@ -62,7 +62,9 @@ async fn lose_a_change(migration: &Migration, sink: Daemon, id: ObjectId) -> Dae
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_delta_finds_a_change_that_the_pipeline_lost() {
-    let migration = Migration::demo("delta").await;
+    let mut migration = Migration::demo("delta").await;
+    // A second baseline would find the difference, too.
+    migration.set("reconcile", "baseline_every", "1h");
     fill(&migration, 31, 100).await;
     let ids = [ObjectId::new(), ObjectId::new()];
     migration.collection("organisations").insert_many(ids.map(organisation)).await.expect("insert documents");
@@ -70,7 +72,6 @@ async fn the_delta_finds_a_change_that_the_pipeline_lost() {
     let sink = migration.daemon_with(&["sink"]);
     let reconciler = migration.daemon_with(&["reconciler"]);
     migration.quiesce(&sink, DEADLINE).await;
-    // A baseline under way would find the difference, too.
     migration.wait_for_number(COMPLETE, DEADLINE, 1).await;
     verified(&migration).await;
     assert_eq!(migration.number(OPEN).await, 0);
