@@ -171,13 +171,10 @@ pub struct Recorded {
 /// # Errors
 /// [`Error::Statement`] by its cause.
 pub async fn record(session: &Session, scope: &Scope<'_>, by: FoundBy, found: &[Found]) -> Result<Recorded, Error> {
-    let overtaken = overtaken(session, scope, found).await?;
-    let is_overtaken =
-        |found: &&Found| matches!(&found.subject, Subject::Document(one) if overtaken.contains(&one.key));
-    let (documents, rows): (Vec<_>, Vec<_>) = found
-        .iter()
-        .filter(|found| !is_overtaken(found))
-        .partition(|found| matches!(found.subject, Subject::Document(_)));
+    let (mut documents, rows): (Vec<_>, Vec<_>) =
+        found.iter().partition(|found| matches!(found.subject, Subject::Document(_)));
+    let overtaken = overtaken(session, scope, &documents).await?;
+    documents.retain(|found| !matches!(&found.subject, Subject::Document(one) if overtaken.contains(&one.key)));
     let mut recorded = Recorded::default();
     for (found, subject) in [(documents, OF_DOCUMENTS), (rows, OF_ROWS)] {
         if !found.is_empty() {
@@ -218,17 +215,18 @@ const OF_ROWS: Sort = Sort {
 const FOUND: &str = "jsonb_to_recordset($2::jsonb) AS e(key text, target text, relation text, row_key jsonb, kind text, \
      columns text[], t int8, i int8, version text, applied int8, letter int8, refused text)";
 
-/// How long an ended finding says that a judgement of its document may have been overtaken; longer than a judgement waits to be recorded.
+/// How long an ended finding says that a judgement of its document may have been overtaken; longer than a judgement waits to be
+/// recorded.
 const ENDED_LATELY: &str = "interval '1 minute'";
 
-/// Returns the documents whose finding has ended since they were judged: it ended lately, and the ledger has another entry by now than
-/// the judgement saw.
-async fn overtaken(session: &Session, scope: &Scope<'_>, found: &[Found]) -> Result<HashSet<Key>, Error> {
+/// Returns those of the documents whose finding has ended since they were judged: it ended lately, and the ledger has another entry by
+/// now than the judgement saw.
+async fn overtaken(session: &Session, scope: &Scope<'_>, found: &[&Found]) -> Result<HashSet<Key>, Error> {
     if found.is_empty() {
         return Ok(HashSet::new());
     }
     let act = "look for findings that have ended";
-    let rows = session.storable_json(&found.iter().map(stored).collect());
+    let rows = session.storable_json(&found.iter().map(|found| stored(found)).collect());
     let sql = format!(
         "SELECT l.key FROM {FOUND} JOIN driftless.ledger AS l ON l.collection = $1 AND l.key = decode(e.key, 'hex') \
           WHERE (l.version, l.xmin::text::int8) IS DISTINCT FROM (decode(e.version, 'hex'), e.applied) \
