@@ -373,9 +373,10 @@ impl Delta {
         Ok(due)
     }
 
-    /// Begins to follow collections: every change behind the present place is given.
+    /// Begins to follow collections: every change behind the present place is given. Not before a token is stored, without which the
+    /// changes are lost when the process ends.
     async fn follow(&mut self, places: &[usize]) -> Result<(), Error> {
-        if places.is_empty() {
+        if places.is_empty() || self.stored.is_none() {
             return Ok(());
         }
         let ids: Vec<i32> = places.iter().map(|place| self.both.prepared.id(*place)).collect();

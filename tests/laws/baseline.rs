@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::{
     DEADLINE,
-    daemon::Daemon,
+    daemon::{Daemon, SIGABRT},
     drill,
     load::{fill, organisation},
     migration::Migration,
@@ -145,6 +145,27 @@ async fn a_pass_beside_kills_of_every_role_skips_nothing() {
     for (_, daemon) in roles {
         daemon.stop(0).await;
     }
+    migration.finish().await;
+}
+
+/// A pass begins as soon as the change stream of keys is followed; from then on a death costs no more than a chunk.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_death_at_the_first_chunk_voids_no_proof() {
+    let mut migration = Migration::demo("first_chunk").await;
+    once(&mut migration);
+    fill(&migration, 43, 300).await;
+    let pipeline = migration.daemon_with(&["source", "sink"]);
+    migration.quiesce(&pipeline, DEADLINE).await;
+    migration.set_failpoints(format!("{}=1*kill", driftless::failpoints::BASELINE_CHUNK.name));
+    migration.daemon_with(&["reconciler"]).is_killed_by(SIGABRT).await;
+    migration.set_failpoints("");
+
+    let reconciler = migration.daemon_with(&["reconciler"]);
+    complete(&migration, "organisations").await;
+    let voided = "SELECT count(*) FROM driftless.proof WHERE void_because IS NOT NULL";
+    assert_eq!(migration.number(voided).await, 0);
+    reconciler.stop(0).await;
+    pipeline.stop(0).await;
     migration.finish().await;
 }
 
