@@ -12,29 +12,30 @@
 //! A walk has no state but its cursor: whoever stores it behind every chunk goes on there, in whatever process. Changes behind a
 //! chunk are the business of the delta, which therefore has to begin before the first chunk: `not_before`.
 //!
-//! Memory: a chunk of documents exists up to five times (as read, as expected rows, as rows of the target or as parameters, and the
-//! next chunk as read), so a walk holds about five times [`Limits::bytes`](crate::source::Limits), or five times the largest
+//! Memory: a chunk of documents exists up to five times (as expected rows, as rows of the target or as parameters, and the next chunk
+//! as read and as expected rows), so a walk holds about five times [`Limits::bytes`](crate::source::Limits), or five times the largest
 //! document; a row of the target that is longer than the longest expected one is not read. A search for extra rows holds what
 //! [`RowSearch`] says. Nothing grows with the collection.
 
 use std::collections::HashSet;
 
-use bson::raw::RawDocumentBuf;
+use bson::raw::{RawDocument, RawDocumentBuf};
+use futures_util::future::join;
 use tokio::time::{Duration, interval};
 
 use super::{
     Error,
     bounds::Bounds,
-    examine::{Examined, Examiner, POLL_INTERVAL},
-    judgement::Judgement,
+    examine::{Examined, Examiner, Mapped, POLL_INTERVAL},
     read::PieceReader,
     rows::next_page,
     sides::{SourceSide, TargetSide},
+    step::{Again, Cursor, Judged, Phase, Step, Waits},
 };
 use crate::{
     control::findings::{Found, Kind, Subject},
     mapping::CollectionPlan,
-    model::{ClusterTime, Key, Version},
+    model::{ClusterTime, Key},
     source::{self, ReadTime},
     target::{DocumentId, ExtraRow, LivePage, RowSearch},
 };
@@ -45,131 +46,20 @@ const ATTEMPTS: usize = 3;
 /// Documents without a ledger entry that are kept: so many of them mean that the mapping is wrong, or that the ledger was lost.
 const MAX_WITHOUT_ENTRY: usize = 10_000;
 
-/// The part of a walk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Phase {
-    /// Documents of the source, in the order of `_id`.
-    Documents,
-    /// Live entries of the ledger, in the order of their keys.
-    Ledger,
-    /// Rows of the tables.
-    Rows,
+/// A chunk of documents that are mapped, and wait to be compared.
+struct MappedChunk {
+    documents: Mapped,
+    /// The rest of what was read, without the documents.
+    read: source::Chunk,
 }
 
-impl Phase {
-    const ALL: [Self; 3] = [Self::Documents, Self::Ledger, Self::Rows];
-
-    /// Returns the word that is stored and shown.
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Documents => "documents",
-            Self::Ledger => "ledger",
-            Self::Rows => "rows",
-        }
-    }
-
-    /// Returns the phase of this word.
-    pub(crate) fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|phase| phase.as_str() == name)
-    }
-
-    fn next(self) -> Option<Self> {
-        Self::ALL.into_iter().skip_while(|phase| *phase != self).nth(1)
-    }
-}
-
-/// The place at which a walk goes on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Cursor {
-    /// The part of the walk.
-    pub(crate) phase: Phase,
-    /// The last thing that was looked at, as bytes: `{_id: …}`, a key, or a place in the tables. `None` at the beginning.
-    pub(crate) after: Option<Vec<u8>>,
-}
-
-impl Cursor {
-    /// The beginning of a walk.
-    pub(crate) const BEGIN: Self = Self { phase: Phase::Documents, after: None };
-
-    /// Behind `until`, or at the beginning of the next phase; `None` behind the last.
-    fn behind(&self, until: Option<Vec<u8>>) -> Option<Self> {
-        match until {
-            Some(until) => Some(Self { phase: self.phase, after: Some(until) }),
-            None => self.phase.next().map(|phase| Self { phase, after: None }),
-        }
-    }
-}
-
-/// The outcome of a step.
-#[derive(Debug)]
-pub(crate) enum Step {
-    /// Nothing can be judged yet; the same step can be tried again soon.
-    Waits(Waits),
-    /// A chunk was judged.
-    Judged(Judged),
-}
-
-/// The reason of a wait.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Waits {
-    /// The snapshot is not applied.
-    Snapshot,
-    /// The target has not come to where the delta begins.
-    Delta,
-    /// The source can no longer be read as of what the target has come to.
-    History,
-}
-
-impl Waits {
-    /// Returns what is waited for.
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Snapshot => "the snapshot of the collection is not applied",
-            Self::Delta => "the target has not come to where the reconciler's change stream begins",
-            Self::History => {
-                "MongoDB can no longer be read as of what the target has come to: the sink is behind by more than the history \
-                 that MongoDB keeps, or the collection's catalog changed since"
-            }
-        }
-    }
-}
-
-/// A chunk that was judged.
-#[derive(Debug)]
-pub(crate) struct Judged {
-    /// The end of its range, inclusive; `None` for the end of the phase.
-    pub(crate) until: Option<Vec<u8>>,
-    /// Cluster time of the read.
-    pub(crate) as_of: ClusterTime,
-    /// Documents, live entries or rows that were looked at.
-    pub(crate) looked: u64,
-    /// Documents, entries and rows that were read for it: what the pace counts.
-    pub(crate) work: u64,
-    /// Bytes of the documents that were read.
-    pub(crate) bytes: usize,
-    /// Differences.
-    pub(crate) found: Vec<Found>,
-    /// Documents that could not be judged.
-    pub(crate) undecided: Vec<DocumentId>,
-    /// Where the walk goes on; `None` when it has looked at everything.
-    pub(crate) next: Option<Cursor>,
-}
-
-/// Documents that were judged again.
-#[derive(Debug, Default)]
-pub(crate) struct Again {
-    /// Differences.
-    pub(crate) found: Vec<Found>,
-    /// Documents that are equal, or on neither side, each with version and transaction of its ledger entry.
-    pub(crate) equal: Vec<(Key, Option<(Version, i64)>)>,
-    /// Documents that could not be judged.
-    pub(crate) undecided: Vec<DocumentId>,
-}
-
-/// A chunk that was read while the one before it was compared.
+/// What was read while the target compared the part before it.
+#[derive(Default)]
 struct Ahead {
-    after: RawDocumentBuf,
-    chunk: source::Chunk,
+    /// Behind this `{_id: …}`.
+    chunk: Option<(RawDocumentBuf, MappedChunk)>,
+    /// Behind this key.
+    page: Option<(Key, LivePage)>,
 }
 
 /// Walks over one collection.
@@ -180,7 +70,7 @@ pub(crate) struct Baseline<'a, S, T> {
     chunks: PieceReader<'a, S>,
     /// Apart, because a few documents say little about the size of a chunk.
     singles: PieceReader<'a, S>,
-    ahead: Option<Ahead>,
+    ahead: Ahead,
     /// Whether the next chunk is read while one is compared.
     read_ahead: bool,
     /// The last time as of which the source could not be read any more.
@@ -207,7 +97,7 @@ impl<'a, S: SourceSide, T: TargetSide> Baseline<'a, S, T> {
             plan,
             chunks,
             singles,
-            ahead: None,
+            ahead: Ahead::default(),
             read_ahead,
             too_old: None,
             search: None,
@@ -250,45 +140,58 @@ impl<'a, S: SourceSide, T: TargetSide> Baseline<'a, S, T> {
 
     async fn documents(&mut self, cursor: &Cursor, at: ClusterTime) -> Result<Judged, Error> {
         let after = cursor.after.as_ref().and_then(|bytes| RawDocumentBuf::from_bytes(bytes.clone()).ok());
-        let chunk = match self.ahead.take() {
-            Some(ahead) if Some(&ahead.after) == after.as_ref() => ahead.chunk,
-            _ => self.chunks.chunk(after.as_deref(), ReadTime::At(at)).await?,
+        let chunk = match self.ahead.chunk.take() {
+            Some((behind, chunk)) if Some(&behind) == after.as_ref() => chunk,
+            _ => mapped(&mut self.chunks, self.plan, after.as_deref(), at).await?,
         };
-        let examiner = self.examiner();
-        let examine = examiner.present(&chunk.documents, chunk.read_at);
-        let examined = match chunk.last_id.clone().filter(|_| self.read_ahead && !chunk.end) {
+        let MappedChunk { documents, read } = chunk;
+        let (examiner, count) = (self.examiner(), documents.len() as u64);
+        let examine = examiner.mapped(documents, read.read_at);
+        let examined = match read.last_id.clone().filter(|_| self.read_ahead && !read.end) {
             None => examine.await?,
             Some(after) => {
-                let next = self.chunks.chunk(Some(&after), ReadTime::At(at));
-                let (examined, next) = futures_util::future::join(examine, next).await;
+                let next = mapped(&mut self.chunks, self.plan, Some(&after), at);
+                let (examined, next) = join(examine, next).await;
                 // If it could not be read, the next step reads it and reports why.
-                self.ahead = next.ok().map(|chunk| Ahead { after, chunk });
+                self.ahead.chunk = next.ok().map(|chunk| (after, chunk));
                 examined?
             }
         };
-        let until = chunk.last_id.filter(|_| !chunk.end).map(RawDocumentBuf::into_bytes);
-        let judged = self.judged(cursor, until, chunk.read_at, chunk.documents.len() as u64, examined).await?;
+        let until = read.last_id.filter(|_| !read.end).map(RawDocumentBuf::into_bytes);
+        let judged = self.judged(cursor, until, read.read_at, count, examined).await?;
         self.keep_without_entry(&judged);
-        Ok(Judged { bytes: chunk.bytes, ..judged })
+        Ok(Judged { bytes: read.bytes, ..judged })
     }
 
     /// Judges live entries of the ledger whose documents the source does not hold; the others were met among the documents.
     async fn ledger(&mut self, cursor: &Cursor, at: ClusterTime) -> Result<Judged, Error> {
         let after = cursor.after.as_ref().map(|bytes| Key::from_bytes(bytes.clone()));
-        let LivePage { documents, entries, until } = self.target.live(after.as_ref()).await?;
-        let (looked, until) = (documents.len() as u64, until.map(|key| key.as_bytes().to_vec()));
-        let examined = self.not_held(documents, at).await?;
+        let LivePage { documents, entries, until } = match self.ahead.page.take() {
+            Some((behind, page)) if Some(&behind) == after.as_ref() => page,
+            _ => self.target.live(after.as_ref()).await?,
+        };
+        let looked = documents.len() as u64;
+        let held = held(self.source, &documents, at);
+        let held = match until.clone().filter(|_| self.read_ahead) {
+            None => held.await?,
+            Some(after) => {
+                let (held, next) = join(held, self.target.live(Some(&after))).await;
+                self.ahead.page = next.ok().map(|page| (after, page));
+                held?
+            }
+        };
+        let examined = self.not_held(documents, &held, at).await?;
+        let until = until.map(|key| key.as_bytes().to_vec());
         Ok(Judged { work: entries, ..self.judged(cursor, until, at, looked, examined).await? })
     }
 
     /// Judges those of the documents that the source does not hold.
-    async fn not_held(&self, documents: Vec<DocumentId>, at: ClusterTime) -> Result<Vec<Examined>, Error> {
-        if documents.is_empty() {
-            return Ok(Vec::new());
-        }
-        let ids: Vec<_> = documents.iter().filter_map(|document| document.id.clone()).collect();
-        let read = self.source.existing(&ids, ReadTime::At(at)).await?;
-        let held: HashSet<Key> = read.value.iter().filter_map(|id| Key::from_id(id)).collect();
+    async fn not_held(
+        &self,
+        documents: Vec<DocumentId>,
+        held: &HashSet<Key>,
+        at: ClusterTime,
+    ) -> Result<Vec<Examined>, Error> {
         let not_held = documents.into_iter().filter(|document| !held.contains(&document.key));
         let (gone, unknown): (Vec<_>, Vec<_>) = not_held.partition(|document| document.id.is_some());
         let mut examined = self.examiner().absent(gone, at).await?;
@@ -314,7 +217,8 @@ impl<'a, S: SourceSide, T: TargetSide> Baseline<'a, S, T> {
             }
         };
         let until = search.position();
-        let mut examined = self.not_held(page.gone, at).await?;
+        let held = held(self.source, &page.gone, at).await?;
+        let mut examined = self.not_held(page.gone, &held, at).await?;
         // So many without an entry are found already, and are more than can be told apart.
         if self.without_entry.len() < MAX_WITHOUT_ENTRY {
             examined.extend(self.as_of(page.unrecorded, at).await?);
@@ -407,6 +311,28 @@ impl<'a, S: SourceSide, T: TargetSide> Baseline<'a, S, T> {
     }
 }
 
+/// Reads the documents that follow `after`, and maps them.
+async fn mapped<S: SourceSide>(
+    chunks: &mut PieceReader<'_, S>,
+    plan: &CollectionPlan,
+    after: Option<&RawDocument>,
+    at: ClusterTime,
+) -> Result<MappedChunk, Error> {
+    let mut read = chunks.chunk(after, ReadTime::At(at)).await?;
+    let documents = Mapped::new(plan, &std::mem::take(&mut read.documents))?;
+    Ok(MappedChunk { documents, read })
+}
+
+/// Those of the documents that the source holds.
+async fn held<S: SourceSide>(source: &S, documents: &[DocumentId], at: ClusterTime) -> Result<HashSet<Key>, Error> {
+    if documents.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let ids: Vec<_> = documents.iter().filter_map(|document| document.id.clone()).collect();
+    let read = source.existing(&ids, ReadTime::At(at)).await?;
+    Ok(read.value.iter().filter_map(|id| Key::from_id(id)).collect())
+}
+
 /// Returns whether the source has no collection of that name and, as far as is known, never had one: a mistyped name looks like
 /// that. Only a walk that met nothing asks.
 ///
@@ -418,19 +344,4 @@ pub(crate) async fn no_such_collection<S: SourceSide, T: TargetSide>(
     plan: &CollectionPlan,
 ) -> Result<bool, Error> {
     Ok(!plan.may_be_empty && !source.exists().await? && !target.knows_any().await?)
-}
-
-impl Again {
-    fn take(&mut self, examined: Vec<Examined>, as_of: ClusterTime) {
-        for examined in examined {
-            match &examined.judgement {
-                Judgement::Undecided => self.undecided.push(examined.document),
-                Judgement::Match | Judgement::Absent => {
-                    let entry = examined.entry.map(|entry| (entry.version, entry.applied));
-                    self.equal.push((examined.document.key, entry));
-                }
-                _ => self.found.extend(examined.found(as_of)),
-            }
-        }
-    }
 }

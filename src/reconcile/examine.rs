@@ -72,6 +72,40 @@ impl Examined {
     }
 }
 
+/// Documents of the source and the rows that they should have; all lists are parallel.
+pub(super) struct Mapped {
+    keys: Vec<Key>,
+    ids: Vec<RawDocumentBuf>,
+    rows: Vec<Rows>,
+    /// Whether the mapping accepts the document; else it has no rows here.
+    mappable: Vec<bool>,
+}
+
+impl Mapped {
+    /// Maps documents.
+    ///
+    /// # Errors
+    /// [`Error::NoKey`]: a document has no `_id`.
+    pub(super) fn new(plan: &CollectionPlan, documents: &[RawDocumentBuf]) -> Result<Self, Error> {
+        let mut all = Self { keys: Vec::new(), ids: Vec::new(), rows: Vec::new(), mappable: Vec::new() };
+        for document in documents {
+            let id = source::id_of(document).and_then(|id| Some((Key::from_id(&id)?, id)));
+            let (key, id) = id.ok_or_else(|| Error::NoKey { collection: plan.collection.clone() })?;
+            let rows = plan.map(document);
+            all.keys.push(key);
+            all.ids.push(id);
+            all.mappable.push(rows.is_ok());
+            all.rows.push(rows.unwrap_or_else(|_| no_rows(plan)));
+        }
+        Ok(all)
+    }
+
+    /// The number of documents.
+    pub(super) fn len(&self) -> usize {
+        self.keys.len()
+    }
+}
+
 /// Judges documents of one collection.
 pub(super) struct Examiner<'a, T> {
     pub(super) target: &'a T,
@@ -87,18 +121,14 @@ impl<T: TargetSide> Examiner<'_, T> {
         documents: &[RawDocumentBuf],
         read_at: ClusterTime,
     ) -> Result<Vec<Examined>, Error> {
-        let (mut ids, mut keys, mut expected) = (Vec::new(), Vec::new(), Vec::new());
-        for document in documents {
-            let id = source::id_of(document).and_then(|id| Some((Key::from_id(&id)?, id)));
-            let (key, id) = id.ok_or_else(|| Error::NoKey { collection: self.plan.collection.clone() })?;
-            ids.push(id);
-            keys.push(key);
-            expected.push(self.plan.map(document).ok());
-        }
-        let mappable: Vec<bool> = expected.iter().map(Option::is_some).collect();
-        let expected: Vec<Rows> = expected.into_iter().map(|rows| rows.unwrap_or_else(|| self.no_rows())).collect();
+        self.mapped(Mapped::new(self.plan, documents)?, read_at).await
+    }
+
+    /// Judges documents that the source held at `read_at`.
+    pub(super) async fn mapped(&self, mapped: Mapped, read_at: ClusterTime) -> Result<Vec<Examined>, Error> {
+        let Mapped { keys, ids, rows, mappable } = mapped;
         self.wait_until_applied(read_at).await?;
-        let mut compared = self.target.compare(&keys, &expected).await?;
+        let mut compared = self.target.compare(&keys, &rows).await?;
         let documents = keys.into_iter().zip(ids).zip(mappable).enumerate();
         let examined = documents.map(|(place, ((key, id), mappable))| {
             let (letter, difference) = (compared.letters.get(&key).copied(), compared.differences.remove(&place));
@@ -178,6 +208,10 @@ impl<T: TargetSide> Examiner<'_, T> {
 
     /// Returns empty rows for a document that the mapping refuses, none of whose rows are compared.
     pub(super) fn no_rows(&self) -> Rows {
-        Rows { tables: vec![Vec::new(); self.plan.tables.len()], ..Rows::default() }
+        no_rows(self.plan)
     }
+}
+
+fn no_rows(plan: &CollectionPlan) -> Rows {
+    Rows { tables: vec![Vec::new(); plan.tables.len()], ..Rows::default() }
 }

@@ -10,12 +10,13 @@ use tokio::time::{Instant, sleep};
 
 use super::{
     Error,
-    baseline::{Baseline, Cursor, Judged, Phase, Step, Waits, no_such_collection},
+    baseline::{Baseline, no_such_collection},
     both::Both,
     examine::POLL_INTERVAL,
     proof::Proof,
     report::Report,
     sides::{SourceSide, TargetSide},
+    step::{Cursor, Judged, Phase, Step, Waits},
 };
 use crate::{
     control::findings::{self, Found, FoundBy, Kind, Subject},

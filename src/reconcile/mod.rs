@@ -34,6 +34,7 @@ mod shadow;
 mod sides;
 #[cfg(test)]
 mod simulation;
+mod step;
 mod tally;
 pub(crate) mod verdict;
 

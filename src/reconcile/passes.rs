@@ -21,11 +21,12 @@ use tokio::{
 
 use super::{
     Error,
-    baseline::{Baseline, Cursor, Judged, Phase, Step, no_such_collection},
+    baseline::{Baseline, no_such_collection},
     both::Both,
     bounds::Bounds,
     delta::DeltaHandle,
     servers::{SourceCollection, TargetCollection},
+    step::{Cursor, Judged, Phase, Step},
 };
 use crate::{
     control::{

@@ -18,7 +18,10 @@ use super::{
 use crate::{
     control::findings::{Found, Kind, Subject},
     model::{ClusterTime, Key},
-    reconcile::baseline::{Baseline, Cursor, Judged, Phase, Step, Waits},
+    reconcile::{
+        baseline::Baseline,
+        step::{Cursor, Judged, Phase, Step, Waits},
+    },
     seeds,
 };
 

@@ -47,9 +47,8 @@ pub(crate) async fn measure(bench: &Bench, chapter: &mut Chapter) -> anyhow::Res
 async fn baseline(bench: &Bench, chapter: &mut Chapter) -> anyhow::Result<()> {
     let documents = bench.scale.documents;
     let servers = with(&bench.servers, &UNLIMITED);
-    let (trial, process) = loaded(bench, &servers, "proof", documents).await?;
+    let trial = loaded(bench, &servers, "proof", documents).await?;
     let client = servers.postgres(&trial.target).await?;
-    process.stop().await?;
     for run in 0..=bench.scale.runs {
         bench.step(&format!("everything is compared, run {run}"));
         let rate = ceilings::scan(&servers.database(&trial.source), documents).await?;
@@ -81,8 +80,7 @@ async fn age(bench: &Bench, chapter: &mut Chapter) -> anyhow::Result<()> {
     let documents = bench.scale.documents;
     // A baseline at the default rate goes on all the time.
     let servers = bench.servers.with("reconcile.baseline_every=10ms");
-    let (trial, process) = loaded(bench, &servers, "age", documents).await?;
-    process.stop().await?;
+    let trial = loaded(bench, &servers, "age", documents).await?;
     let client = bench.servers.postgres(&trial.target).await?;
     let sql = "SELECT extract(epoch FROM clock_timestamp() - verified_at)::float8 FROM driftless.proof";
     let age = client.prepare(sql).await?;
@@ -141,8 +139,7 @@ async fn delta(bench: &Bench, chapter: &mut Chapter) -> anyhow::Result<()> {
         bench.step(&format!("cost of the delta, run {run}"));
         // The baseline rests, so that the reconciler's processor time is the delta's.
         let servers = bench.servers.with("reconcile.baseline_every=2400h");
-        let (trial, process) = loaded(bench, &servers, "delta", documents).await?;
-        process.stop().await?;
+        let trial = loaded(bench, &servers, "delta", documents).await?;
         let moving = Daemon::start(&trial, &["source", "sink"])?;
         let mut judging = Daemon::start(&trial, &["reconciler"])?;
         let client = servers.postgres(&trial.target).await?;
@@ -173,8 +170,7 @@ async fn delta(bench: &Bench, chapter: &mut Chapter) -> anyhow::Result<()> {
 async fn latency_beside_it(bench: &Bench, chapter: &mut Chapter) -> anyhow::Result<()> {
     let mut next = bench.scale.documents * 4;
     let servers = bench.servers.with("reconcile.baseline_every=10ms");
-    let (trial, process) = loaded(bench, &servers, "beside", bench.scale.documents).await?;
-    process.stop().await?;
+    let trial = loaded(bench, &servers, "beside", bench.scale.documents).await?;
     for run in 1..=bench.scale.long_runs {
         for (roles, name, what) in [
             (&["source", "sink"][..], "without", "1,000 operations/s without a reconciler"),
@@ -190,16 +186,20 @@ async fn latency_beside_it(bench: &Bench, chapter: &mut Chapter) -> anyhow::Resu
     bench.servers.clear(trial).await
 }
 
-/// Fills a source, starts a daemon, and waits until every row is there and everything is compared once.
-async fn loaded(bench: &Bench, servers: &Servers, name: &str, documents: u64) -> anyhow::Result<(Trial, Process)> {
+/// Fills a source and a target, and compares everything once at full speed. Daemons that start from then on have the settings of
+/// `servers`.
+async fn loaded(bench: &Bench, servers: &Servers, name: &str, documents: u64) -> anyhow::Result<Trial> {
     let database = servers.empty_database(name).await?;
     changes::load(&database, bench.users, documents).await?;
-    let trial = servers.trial(name, database.name(), &users::application()).await?;
-    let (mut process, _) = trials::snapshot(servers, &Mover::Driftless, &trial, documents).await?;
+    let unlimited = with(&bench.servers, &UNLIMITED);
+    let trial = unlimited.trial(name, database.name(), &users::application()).await?;
+    let (mut process, _) = trials::snapshot(&unlimited, &Mover::Driftless, &trial, documents).await?;
     let client = servers.postgres(&trial.target).await?;
     let complete = "SELECT count(*) FROM driftless.proof WHERE complete_pass IS NOT NULL";
     watch::count(&client, &mut process, complete, 1).await?;
-    Ok((trial, process))
+    process.stop().await?;
+    servers.configure(&trial)?;
+    Ok(trial)
 }
 
 fn with(servers: &Servers, settings: &[&str]) -> Servers {

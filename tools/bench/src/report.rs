@@ -55,7 +55,8 @@ impl Chapter {
         Self { name, title, method, figures: Vec::new(), failure: None }
     }
 
-    /// Adds one run of a figure.
+    /// Adds one run of a figure, and shows it.
+    #[expect(clippy::print_stderr, reason = "progress for the person who waits")]
     pub(crate) fn add(&mut self, id: impl Into<String>, what: impl Into<String>, unit: &'static str, value: f64) {
         let id = id.into();
         let known = self.figures.iter().position(|figure| figure.id == id);
@@ -64,6 +65,7 @@ impl Chapter {
             self.figures.len() - 1
         });
         let figure = &mut self.figures[at];
+        eprintln!("        {}: {} {unit}", figure.what, number(value));
         figure.runs.push(value);
         figure.median = stats::median(&figure.runs).unwrap_or(value);
     }

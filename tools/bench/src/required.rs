@@ -24,6 +24,8 @@ pub(crate) struct Required {
 enum Bound {
     /// At least this many times another figure.
     AtLeastTimes(f64, &'static str),
+    /// At least this many times another figure, or this value, if that is less.
+    AtLeastTimesOr(f64, &'static str, f64, &'static str),
     /// At most one `n`th of another figure.
     AtMostOneOf(f64, &'static str),
     /// At most this value.
@@ -96,8 +98,8 @@ pub(crate) const REQUIRED: [Required; 24] = {
         line("Peak memory, snapshot", "snapshot.memory", AtMostEver(150.0, "MB")),
         line("Peak memory, backlog", "backlog.memory", AtMostEver(150.0, "MB")),
         line("Peak memory, documents of 1 MiB", "large.memory", AtMostEver(150.0, "MB")),
-        line("Everything compared", "proof.baseline", AtLeastTimes(0.5, "proof.scan")),
-        line("Everything compared", "proof.baseline", AtLeastTimes(0.5, "proof.read")),
+        line("Everything compared", "proof.baseline", AtLeastTimesOr(0.5, "proof.scan", 60_000.0, "documents/s")),
+        line("Everything compared", "proof.baseline", AtLeastTimesOr(0.5, "proof.read", 60_000.0, "documents/s")),
         line("Age of the proof at 300/s, p99", "proof.age.p99", AtMost(5.0, "s")),
         line("Looks without the verdict `in_sync` at 300/s", "proof.not_in_sync", AtMost(1.0, "%")),
         line("CPU of the delta per change", "proof.delta.cpu", AtMostOneOf(10.0, "proof.replication.cpu")),
@@ -138,6 +140,16 @@ impl Required {
                 (
                     format!("at least {} × {}", number(times), named(other)),
                     ratio.map(|ratio| (format!("{ratio:.2} ×"), ratio >= times)),
+                )
+            }
+            Bound::AtLeastTimesOr(times, other, enough, unit) => {
+                let ratio = ratio(report, self.figure, other);
+                (
+                    format!("at least {} × {}, or {} {unit}", number(times), named(other), number(enough)),
+                    value.zip(ratio).map(|(value, ratio)| {
+                        let shown = format!("{ratio:.2} ×, {} {unit}", number(value));
+                        (shown, ratio >= times || value >= enough)
+                    }),
                 )
             }
             Bound::AtMostOneOf(parts, other) => {
@@ -190,6 +202,15 @@ mod tests {
     #[case::of_nothing(&[("a", 49.9), ("b", 0.0)], Mark::NotMeasured)]
     fn at_least_times(#[case] figures: &[(&str, f64)], #[case] expected: Mark) {
         assert_eq!(mark(&line("x", "a", Bound::AtLeastTimes(0.5, "b")), figures), expected);
+    }
+
+    #[rstest]
+    #[case::enough_times(&[("a", 50.0), ("b", 100.0)], Mark::Reached)]
+    #[case::enough(&[("a", 60.0), ("b", 1000.0)], Mark::Reached)]
+    #[case::neither(&[("a", 59.0), ("b", 1000.0)], Mark::Missed)]
+    #[case::without_the_other(&[("a", 60.0)], Mark::NotMeasured)]
+    fn at_least_times_or(#[case] figures: &[(&str, f64)], #[case] expected: Mark) {
+        assert_eq!(mark(&line("x", "a", Bound::AtLeastTimesOr(0.5, "b", 60.0, "s")), figures), expected);
     }
 
     #[rstest]

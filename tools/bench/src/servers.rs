@@ -152,8 +152,13 @@ impl Servers {
         }
         fs::create_dir_all(&trial.folder)?;
         fs::write(trial.folder.join("mapping.toml"), &application.mapping)?;
-        fs::write(trial.config(), self.configuration(&trial)?)?;
+        self.configure(&trial)?;
         Ok(trial)
+    }
+
+    /// Writes the configuration of a trial, for daemons that start from now on.
+    pub(crate) fn configure(&self, trial: &Trial) -> anyhow::Result<()> {
+        Ok(fs::write(trial.config(), self.configuration(trial)?)?)
     }
 
     /// Returns a configuration with only the keys that have no default, and the requested settings.
