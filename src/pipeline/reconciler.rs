@@ -88,7 +88,8 @@ impl Comparison {
         let reader = source.reader();
         let epochs = Epochs::new(config.source.epoch, config.log.clone());
         let findings_kept = config.reconcile.findings_kept;
-        let both = Arc::new(Both { source, reader, target, prepared, topics, epochs, findings_kept, bounds });
+        let rates = (config.reconcile.rate, config.reconcile.bytes_rate.as_u64());
+        let both = Arc::new(Both { source, reader, target, prepared, topics, epochs, findings_kept, bounds, rates });
         Ok(Self { both, session, watch, bounds })
     }
 
@@ -271,8 +272,6 @@ impl ReconcilerRole {
         let config = &self.config.reconcile;
         Pace {
             every: config.baseline_every,
-            documents: config.rate,
-            bytes: config.bytes_rate.as_u64(),
             backoff: Backoff { min: self.config.retry.min, max: self.config.retry.max },
         }
     }

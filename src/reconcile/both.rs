@@ -1,6 +1,6 @@
 //! Both sides of all collections, as the tasks of the reconciler share them. Each task has sessions of its own.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use super::{
     bounds::Bounds,
@@ -13,7 +13,7 @@ use crate::{
     mapping::CollectionPlan,
     postgres::{self, Postgres, Purpose, Session},
     sink::Prepared,
-    source::{SnapshotReader, Source},
+    source::{Rate, SnapshotReader, Source},
 };
 
 /// Both sides.
@@ -34,6 +34,8 @@ pub(crate) struct Both {
     pub(crate) findings_kept: u32,
     /// Bounds of what is read at once.
     pub(crate) bounds: Bounds,
+    /// How fast whole collections are read: documents and bytes per second; 0 is no limit.
+    pub(crate) rates: (u64, u64),
 }
 
 impl Both {
@@ -45,6 +47,12 @@ impl Both {
     /// The plan of a collection, by place.
     pub(crate) fn plan(&self, collection: usize) -> &CollectionPlan {
         &self.prepared.all().collections()[collection]
+    }
+
+    /// The rate at which whole collections are read, from now on.
+    pub(crate) fn rate(&self) -> Rate {
+        let (documents, bytes) = self.rates;
+        Rate::new(documents, bytes, Instant::now())
     }
 
     /// Opens a session to read with.

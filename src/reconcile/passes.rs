@@ -63,15 +63,11 @@ const MAX_NAMED: usize = 10;
 const NOT_FOLLOWED: &str = "the reconciler's change stream does not follow the collection yet";
 const AWAITS_UNDECIDED: &str = "documents that could not be judged are being judged again";
 
-/// When passes begin, and how fast they go.
+/// When passes begin.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pace {
     /// Age of a pass after which the next one begins.
     pub(crate) every: Duration,
-    /// Documents per second; 0 is no limit.
-    pub(crate) documents: u64,
-    /// Bytes per second; 0 is no limit.
-    pub(crate) bytes: u64,
     /// Delays after a failure.
     pub(crate) backoff: Backoff,
 }
@@ -123,7 +119,7 @@ impl PassesTask {
     /// Creates the task.
     pub(crate) fn new(both: Arc<Both>, lead: Arc<Lead>, delta: DeltaHandle, pace: Pace, stalls: Stalls) -> Self {
         let lanes = (0..both.len()).map(|_| Lane::default()).collect();
-        let rate = Rate::new(pace.documents, pace.bytes, std::time::Instant::now());
+        let rate = both.rate();
         Self { both, lead, delta, pace, rate, stalls, lanes }
     }
 
@@ -302,12 +298,13 @@ impl PassesTask {
         }
     }
 
-    /// Bounds of chunks at the pace.
+    /// Bounds of chunks at the rate.
     fn bounds(&self, bounds: Bounds) -> Bounds {
-        if self.pace.documents == 0 {
+        let (documents, _) = self.both.rates;
+        if documents == 0 {
             return bounds;
         }
-        let share = usize::try_from(self.pace.documents / CHUNKS_PER_SECOND).unwrap_or(usize::MAX);
+        let share = usize::try_from(documents / CHUNKS_PER_SECOND).unwrap_or(usize::MAX);
         let documents = bounds.limits.documents.min(share.max(MIN_DOCUMENTS));
         Bounds { limits: Limits { documents, ..bounds.limits }, ..bounds }
     }

@@ -1,10 +1,11 @@
 //! The search for rows that belong to no document, over both sides: the target looks at its rows, and whatever its ledger does not
 //! explain is held against the documents of the source.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Instant};
 
 use bson::raw::RawDocumentBuf;
 use serde_json::Value;
+use tokio::time::sleep;
 
 use super::{
     Both, Error,
@@ -40,7 +41,7 @@ pub(super) async fn next_page<S: SourceSide, T: TargetSide>(
 
 /// Finds the documents that the source has now behind rows of a table, `(collection, table)` by place, whatever the ledger says:
 /// each with the place of its collection. The result is parallel to `row_keys`, the keys of the rows as JSON; `None` for a row that
-/// is not there, or that no document has. All documents are read whose collections write the table.
+/// is not there, or that no document has. All documents are read whose collections write the table, at the rate of a baseline.
 ///
 /// # Errors
 /// [`Error::Source`] and [`Error::Target`], by the class of their cause.
@@ -57,12 +58,14 @@ pub(crate) async fn documents_of_rows(
         let place = usize::try_from(field::<i64>(&row, 0, &act)? - 1).unwrap_or(usize::MAX);
         wanted.entry(field(&row, 1, &act)?).or_default().push(place);
     }
-    let mut found = vec![None; row_keys.len()];
+    let (mut found, mut rate) = (vec![None; row_keys.len()], both.rate());
     for (writer, tables) in both.prepared.writers(collection, table) {
         let source = both.source_of(writer);
         let (mut pieces, mut after) = (PieceReader::new(&source, both.bounds), None::<RawDocumentBuf>);
         while !wanted.is_empty() {
+            sleep(rate.wait(Instant::now())).await;
             let chunk = pieces.chunk(after.as_deref(), ReadTime::NOW).await?;
+            rate.spend(chunk.documents.len(), chunk.bytes, Instant::now());
             let (documents, until) = (named(chunk.documents, source.name)?, chunk.last_id.filter(|_| !chunk.end));
             for table in &tables {
                 let hashes = hashes_of_rows(session, &both.prepared, (writer, *table), SEED, &documents).await?;
