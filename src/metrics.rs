@@ -9,8 +9,10 @@ use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 pub(crate) const BUILD_INFO: &str = "driftless_build_info";
 /// `{role, task}` Does this task of the role wait for something to come back? 1 if so.
 pub(crate) const STALLED: &str = "driftless_stalled";
-/// `{role, phase}` Is the role starting, standby, running, stalled or halted? 1 for the current phase.
+/// `{role, phase}` Is the role starting, standby, running, stalled, halted or paused? 1 for the current phase.
 pub(crate) const ROLE_PHASE: &str = "driftless_role_phase";
+/// `{kind, name}` Since when has an operator paused this role, or the application of this collection? 0 while it is not paused.
+pub(crate) const PAUSE_TIMESTAMP: &str = "driftless_pause_timestamp_seconds";
 /// `{role}` How often was an attempt of this role repeated?
 pub(crate) const RETRIES: &str = "driftless_retries_total";
 /// `{verdict}` Is the verdict in_sync, drift or unknown? 1 for the current one.
@@ -124,7 +126,11 @@ pub(crate) const INTEGRITY_TIMESTAMP: &str = "driftless_integrity_timestamp_seco
 pub(crate) fn describe() {
     describe_gauge!(BUILD_INFO, "The running build.");
     describe_gauge!(STALLED, "Whether a task of a role waits for something to come back.");
-    describe_gauge!(ROLE_PHASE, "Phase of a role: starting, standby, running, stalled or halted.");
+    describe_gauge!(ROLE_PHASE, "Phase of a role: starting, standby, running, stalled, halted or paused.");
+    describe_gauge!(
+        PAUSE_TIMESTAMP,
+        "Since when a role or the application of a collection is paused; 0 while it is not."
+    );
     describe_counter!(RETRIES, "Attempts that were repeated.");
     describe_gauge!(VERDICT, "The verdict: in_sync, drift or unknown.");
     describe_gauge!(CUTOVER_READY, "Whether nothing stands against cutting over the reads of a unit.");

@@ -58,11 +58,14 @@ pub(crate) enum Phase {
     Stalled,
     /// The role has stopped until a person acts; the reason and the hint say how.
     Halted,
+    /// An operator has paused the role; the reason says who, since when and why.
+    Paused,
 }
 
 impl Phase {
     /// All phases, in the order of a role's life.
-    pub(crate) const ALL: [Self; 5] = [Self::Starting, Self::Standby, Self::Running, Self::Stalled, Self::Halted];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Starting, Self::Standby, Self::Running, Self::Stalled, Self::Halted, Self::Paused];
 
     /// Returns the name used in metrics.
     pub(crate) fn as_str(self) -> &'static str {
@@ -72,7 +75,13 @@ impl Phase {
             Self::Running => "running",
             Self::Stalled => "stalled",
             Self::Halted => "halted",
+            Self::Paused => "paused",
         }
+    }
+
+    /// Whether a role in this phase makes no attempt, so that nothing of it waits for anything.
+    fn rests(self) -> bool {
+        matches!(self, Self::Halted | Self::Paused)
     }
 }
 
@@ -126,7 +135,7 @@ impl RoleStatus {
 
     /// Derives the shown phase and reason from the set phase and the stalls.
     fn show(&mut self, role: Role) {
-        let phase = if self.set == Phase::Halted || self.stalls.is_empty() { self.set } else { Phase::Stalled };
+        let phase = if self.set.rests() || self.stalls.is_empty() { self.set } else { Phase::Stalled };
         if phase != self.phase {
             if self.phase == Phase::Stalled && phase == Phase::Running {
                 tracing::info!(role = role.as_str(), "recovered");
@@ -135,7 +144,7 @@ impl RoleStatus {
             self.phase = phase;
             self.export(role);
         }
-        if phase != Phase::Halted {
+        if !phase.rests() {
             let shown = |(task, stall): (&String, &Stall)| match task.as_str() == role.as_str() {
                 true => stall.reason.clone(),
                 false => format!("{task}: {}", stall.reason),
@@ -313,7 +322,7 @@ impl Status {
 
     fn heard(&self, role: Role, task: &str, reason: Option<String>, outage: bool) {
         self.change(role, |line| {
-            let rests = line.set == Phase::Halted || (line.set == Phase::Standby && !outage);
+            let rests = line.set.rests() || (line.set == Phase::Standby && !outage);
             match reason {
                 Some(reason) if !rests => {
                     gauge(role, task, true);
@@ -338,6 +347,26 @@ impl Status {
     pub(crate) fn halted(&self, role: Role, reason: String, hint: Option<String>) {
         self.phase(role, Phase::Halted);
         self.change(role, |line| (line.reason, line.hint) = (Some(reason), hint));
+    }
+
+    /// Reports that an operator has paused the role.
+    pub(crate) fn paused(&self, role: Role, reason: String, hint: String) {
+        self.phase(role, Phase::Paused);
+        self.change(role, |line| (line.reason, line.hint) = (Some(reason), Some(hint)));
+    }
+
+    /// Returns whether the role has halted.
+    pub(crate) fn is_halted(&self, role: Role) -> bool {
+        self.is(role, Phase::Halted)
+    }
+
+    /// Returns whether an operator has paused the role.
+    pub(crate) fn is_paused(&self, role: Role) -> bool {
+        self.is(role, Phase::Paused)
+    }
+
+    fn is(&self, role: Role, phase: Phase) -> bool {
+        self.lock().roles.get(role.as_str()).is_some_and(|line| line.phase == phase)
     }
 
     /// Reports the progress of a snapshot.

@@ -7,17 +7,20 @@ mod dlq;
 mod finding;
 mod guard;
 mod integrity;
+mod pause;
 mod preview;
 mod print;
 mod reconcile;
 mod repair;
 mod replay;
 mod requests;
+mod reset;
 mod run;
 mod schema;
 mod setup;
 mod shadow;
 mod snapshot;
+mod uninstall;
 
 use std::path::PathBuf;
 
@@ -61,14 +64,33 @@ pub(crate) enum Command {
     ///
     /// PostgreSQL prints the values as it would show them in the tables. This command shows document contents.
     Preview(preview::Preview),
-    /// Apply a topic again from an earlier offset, while the daemon runs.
+    /// Apply records of the log again, while the daemon runs.
+    ///
+    /// The flags are those of `kafka-consumer-groups --reset-offsets`. Without `--execute` the command prints what it would do: the old
+    /// and the new offset of each partition, the records, their time, the tables, and about how long it takes.
     ///
     /// A replay never overwrites newer data: a change that is not the newest of its document loses. Changes of the newest
-    /// version are applied again, so a corrected mapping reaches the rows.
+    /// version are applied again, so a corrected mapping reaches the rows. Positions only move back. New changes of a replayed
+    /// partition are applied behind the replayed records; other collections go on.
     Replay(replay::Replay),
+    /// Empty the tables of collections, and read them again from the beginning.
+    ///
+    /// The order goes through the log: the sink deletes the rows of every document, child tables first, and leaves tombstones, so that
+    /// nothing older comes back. Then a new snapshot reads the collection, and its proof is void until a baseline has ended. A row that
+    /// belongs to no document stays; the baseline finds it and `driftless repair` removes it. Without `--confirm` the command prints what
+    /// it would do.
+    Reset(reset::Reset),
     /// Restart, pause or resume snapshots, and show their progress.
     #[command(subcommand)]
     Snapshot(snapshot::Snapshot),
+    /// Pause roles, or the application of collections, until they are resumed or for a time.
+    ///
+    /// A role finishes what is open and rests, in every process and after a restart too. While a collection is paused, the sink leaves
+    /// its changes in the log. Status, metrics and an alert show who paused what, since when and why; the verdict is unknown. A pause
+    /// that is longer than the servers keep the missed changes is refused.
+    Pause(pause::Pause),
+    /// Resume what is paused; without a choice, everything. A role that has halted tries again.
+    Resume(pause::Resume),
     /// Compare both sides now.
     Reconcile(reconcile::Reconcile),
     /// Decide whether reads may be cut over.
@@ -101,6 +123,11 @@ pub(crate) enum Command {
     /// drift until a newer version is applied or a retry succeeds; the letter then closes.
     #[command(subcommand)]
     Dlq(dlq::Dlq),
+    /// Remove everything that this migration has made on the three servers; the tables of the application and their rows stay.
+    ///
+    /// In PostgreSQL these are the triggers of the guard and the state in the schema `driftless`, in Kafka the topics and consumer
+    /// groups. Without `--confirm` the command prints what it would remove.
+    Uninstall(uninstall::Uninstall),
 }
 
 /// The outcome of a command that did not fail.
@@ -146,7 +173,10 @@ impl Cli {
             Command::Check(check) => check.execute(config).await,
             Command::Preview(preview) => preview.execute(config).await,
             Command::Replay(replay) => replay.execute(config).await,
+            Command::Reset(reset) => reset.execute(config).await,
             Command::Snapshot(snapshot) => snapshot.execute(config).await,
+            Command::Pause(pause) => pause.execute(config).await,
+            Command::Resume(resume) => resume.execute(config).await,
             Command::Reconcile(reconcile) => reconcile.execute(config).await,
             Command::Cutover(cutover) => cutover.execute(config).await,
             Command::Shadow(shadow) => shadow.execute(config).await,
@@ -156,6 +186,7 @@ impl Cli {
             Command::Repair(repair) => repair.execute(config).await,
             Command::Schema(schema) => schema.execute(config).await,
             Command::Dlq(dlq) => dlq.execute(config).await,
+            Command::Uninstall(uninstall) => uninstall.execute(config).await,
         }
     }
 }

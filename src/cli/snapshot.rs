@@ -83,7 +83,7 @@ impl Which {
         let session = open(setup).await?;
         // The request may come before the daemon has run for the first time.
         migrate(&session).await?;
-        snapshots::ask(&session, ask, &collections, &operator()).await?;
+        snapshots::ask(&session, ask, &collections, &operator(), None).await?;
         print::line(format!("Asked to {verb}: {}.", collections.join(", ")));
         print::line(
             "The daemon that leads the source acts within about a second; `snapshot status` shows the progress.",

@@ -3,8 +3,12 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use tokio_postgres::Row;
 
-use super::replay::record_action;
+use super::{
+    proofs::{self, Since},
+    replay::record_action,
+};
 use crate::{
     postgres::{
         Error, Session,
@@ -21,6 +25,8 @@ pub struct SnapshotRequest {
     pub run: u64,
     /// Whether the snapshot should pause.
     pub paused: bool,
+    /// The number of the last run that begins by emptying the tables of the collection; 0: none does.
+    pub empties: u64,
 }
 
 /// Requests by collection.
@@ -35,6 +41,8 @@ pub enum SnapshotCommand {
     Pause,
     /// Resume the snapshot.
     Resume,
+    /// Empty the tables of the collection, and read it from the beginning.
+    Reset,
 }
 
 impl SnapshotCommand {
@@ -43,6 +51,7 @@ impl SnapshotCommand {
             Self::Start => "snapshot start",
             Self::Pause => "snapshot pause",
             Self::Resume => "snapshot resume",
+            Self::Reset => "reset",
         }
     }
 }
@@ -68,9 +77,9 @@ pub(crate) struct Listed {
 /// Fails with [`Error::Statement`], whose class follows the cause, also if the schema does not exist yet.
 pub async fn requests(session: &Session) -> Result<SnapshotRequests, Error> {
     let act = "read requests for snapshots";
-    let sql = format!("SELECT collection, run, paused FROM driftless.snapshot WHERE {OURS}");
+    let sql = format!("SELECT collection, run, paused, empties FROM driftless.snapshot WHERE {OURS}");
     let rows = session.query(act, &sql, &[&session.prefix()]).await?;
-    let requests = rows.iter().map(|row| Ok((field(row, 0, act)?, request(field(row, 1, act)?, field(row, 2, act)?))));
+    let requests = rows.iter().map(|row| Ok((field(row, 0, act)?, request(row, act)?)));
     requests.collect()
 }
 
@@ -88,25 +97,49 @@ pub async fn report(session: &Session, lines: Vec<(&String, &SnapshotStatus)>) -
     Ok(())
 }
 
-/// Writes a request for all these collections, and records who asked.
+/// Writes a request for all these collections, and records who asked and why.
 ///
 /// # Errors
 /// Fails with [`Error::Statement`], whose class follows the cause.
-pub async fn ask(session: &Session, ask: SnapshotCommand, collections: &[String], who: &str) -> Result<(), Error> {
+pub async fn ask(
+    session: &Session,
+    ask: SnapshotCommand,
+    collections: &[String],
+    who: &str,
+    why: Option<&str>,
+) -> Result<(), Error> {
     let act = "ask for snapshots";
     let asked = async {
         identity::ensure(session).await?;
         // A start takes a run above those of the request and of the leader.
-        let sql = "INSERT INTO driftless.snapshot AS s (migration, collection, run, paused, who, at) \
-                   SELECT i.id, name, CASE WHEN $2 THEN 1 ELSE 0 END, $3, $4, now() \
+        let sql = "INSERT INTO driftless.snapshot AS s (migration, collection, run, empties, paused, who, at) \
+                   SELECT i.id, name, CASE WHEN $2 THEN 1 ELSE 0 END, CASE WHEN $6 THEN 1 END, $3, $4, now() \
                      FROM driftless.identity AS i, unnest($1::text[]) AS name WHERE i.prefix = $5 \
                    ON CONFLICT (migration, collection) DO UPDATE SET paused = excluded.paused, who = excluded.who, at = excluded.at, \
-                     run = CASE WHEN $2 THEN greatest(s.run, coalesce((s.told->>'run')::int8, 0)) + 1 ELSE s.run END";
-        let (start, pause) = (ask == SnapshotCommand::Start, ask == SnapshotCommand::Pause);
-        session.execute(act, sql, &[&collections, &start, &pause, &who, &session.prefix()]).await?;
-        record_action(session, who, ask.as_str(), &serde_json::json!({ "collections": collections })).await
+                     run = CASE WHEN $2 THEN greatest(s.run, coalesce((s.told->>'run')::int8, 0)) + 1 ELSE s.run END, \
+                     empties = CASE WHEN $6 THEN greatest(s.run, coalesce((s.told->>'run')::int8, 0)) + 1 ELSE s.empties END";
+        let (reset, pause) = (ask == SnapshotCommand::Reset, ask == SnapshotCommand::Pause);
+        let start = reset || ask == SnapshotCommand::Start;
+        session.execute(act, sql, &[&collections, &start, &pause, &who, &session.prefix(), &reset]).await?;
+        let mut detail = serde_json::json!({ "collections": collections });
+        if let Some(why) = why {
+            detail["why"] = why.into();
+        }
+        if reset {
+            void(session, collections).await?;
+        }
+        record_action(session, who, ask.as_str(), &detail).await
     };
     session.transaction(act, true, asked).await
+}
+
+/// Voids what is proven of collections that are about to be emptied.
+async fn void(session: &Session, collections: &[String]) -> Result<(), Error> {
+    let act = "find the collections";
+    let sql = format!("SELECT id FROM driftless.collection WHERE {OURS} AND name = ANY ($2)");
+    let rows = session.query(act, &sql, &[&session.prefix(), &collections]).await?;
+    let ids = rows.iter().map(|row| field(row, 0, act)).collect::<Result<Vec<i32>, Error>>()?;
+    proofs::void(session, &ids, "the collection was reset", Since::AsBefore).await
 }
 
 /// Reads all requests and reports; the list is empty if the schema does not exist yet.
@@ -119,24 +152,26 @@ pub(crate) async fn list(session: &Session) -> Result<Vec<Listed>, Error> {
         return Ok(Vec::new());
     }
     let sql = format!(
-        "SELECT collection, run, paused, told, (extract(epoch FROM told_at) * 1000)::int8, \
+        "SELECT collection, run, paused, empties, told, (extract(epoch FROM told_at) * 1000)::int8, \
                 extract(epoch FROM now() - told_at)::int8 FROM driftless.snapshot WHERE {OURS} ORDER BY collection"
     );
     let rows = session.query(act, &sql, &[&session.prefix()]).await?;
     let listed = rows.iter().map(|row| {
-        let reported: Option<serde_json::Value> = field(row, 3, act)?;
-        let at: Option<i64> = field(row, 4, act)?;
+        let reported: Option<serde_json::Value> = field(row, 4, act)?;
+        let at: Option<i64> = field(row, 5, act)?;
         Ok(Listed {
             collection: field(row, 0, act)?,
-            request: request(field(row, 1, act)?, field(row, 2, act)?),
+            request: request(row, act)?,
             reported: reported.and_then(|reported| serde_json::from_value(reported).ok()),
             reported_at: at.and_then(|at| Timestamp::from_millisecond(at).ok()),
-            silent: field(row, 5, act)?,
+            silent: field(row, 6, act)?,
         })
     });
     listed.collect()
 }
 
-fn request(run: i64, paused: bool) -> SnapshotRequest {
-    SnapshotRequest { run: u64::try_from(run).unwrap_or(0), paused }
+fn request(row: &Row, act: &str) -> Result<SnapshotRequest, Error> {
+    let number = |number: Option<i64>| number.and_then(|number| u64::try_from(number).ok()).unwrap_or(0);
+    let (run, paused) = (number(field(row, 1, act)?), field(row, 2, act)?);
+    Ok(SnapshotRequest { run, paused, empties: number(field(row, 3, act)?) })
 }

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::{
     findings,
+    pauses::{self, Pauses},
     processes::{self, Process},
     proven::{self, ForeignWrite, Guarded, ProofRow, Reference},
     shadow::{self, ShadowRun},
@@ -39,6 +40,8 @@ pub struct Status {
     pub(crate) references: Vec<Reference>,
     /// Collections whose snapshot an operator has paused.
     pub(crate) paused: BTreeSet<String>,
+    /// The paused roles, and the collections whose changes are not applied.
+    pub(crate) pauses: Pauses,
     /// The processes that live.
     pub(crate) processes: Vec<Process>,
     /// The last results of shadow reads.
@@ -108,11 +111,12 @@ pub async fn read(session: &Session, actions: u32) -> Result<Status, Error> {
         proven::proofs(session),
         findings::counts(session),
     )?;
-    let (foreign_writes, guarded, references, requests, processes, shadow, actions) = tokio::try_join!(
+    let (foreign_writes, guarded, references, requests, pauses, processes, shadow, actions) = tokio::try_join!(
         proven::foreign_writes(session),
         proven::guarded(session),
         proven::references(session),
         snapshots::requests(session),
+        pauses::read(session),
         processes::live(session),
         shadow::latest(session),
         last_actions(session, actions),
@@ -137,6 +141,7 @@ pub async fn read(session: &Session, actions: u32) -> Result<Status, Error> {
         guarded,
         references,
         paused: paused.collect(),
+        pauses,
         processes,
         shadow,
         actions,

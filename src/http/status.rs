@@ -19,13 +19,13 @@ use crate::{
     status::{Phase, ProcessStatus},
 };
 
-/// Answers ready when every role runs or is on standby. Lag does not count: restarting a slow process would make it slower.
+/// Answers ready when every role runs, is on standby or rests as an operator wants it. Lag does not count: restarting a slow process would make it slower.
 pub(super) async fn ready(State(page): State<Page>) -> (StatusCode, String) {
     let process = page.status.read();
     let waiting: Vec<String> = process
         .roles
         .iter()
-        .filter(|(_, line)| !matches!(line.phase, Phase::Running | Phase::Standby))
+        .filter(|(_, line)| !matches!(line.phase, Phase::Running | Phase::Standby | Phase::Paused))
         .map(|(role, line)| format!("{role}: {}", line.reason.as_deref().unwrap_or("starting")))
         .collect();
     if waiting.is_empty() {

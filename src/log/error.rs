@@ -200,8 +200,8 @@ impl Error {
                 Some("raise `max.message.bytes` of the topic and `message.max.bytes` of the client")
             }
             Self::OffsetLost { .. } => Some(
-                "retention has removed records before they were applied: run `driftless replay --collection … --to-earliest` and \
-                      `driftless snapshot start …`, which reads the collection again",
+                "retention has removed records before they were applied: run `driftless replay --collection … --to-earliest --execute --why …`, \
+                 `driftless resume --role sink`, and `driftless snapshot start …`, which reads the collection again",
             ),
             Self::Unreachable { .. } => Some(
                 "check that a broker is listening at `log.brokers`, that its advertised.listeners can be reached from here, and that \

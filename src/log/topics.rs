@@ -166,6 +166,29 @@ impl Topics {
         }
     }
 
+    /// Returns the topics without those of these collections.
+    pub(crate) fn without(&self, collections: &BTreeSet<String>) -> Self {
+        let kept = self.collections.iter().filter(|topic| !collections.contains(&*topic.namespace.collection));
+        Self { collections: kept.cloned().collect(), ..self.clone() }
+    }
+
+    /// Returns how long the brokers keep records of these collections; `None`: they delete none for their age.
+    ///
+    /// # Errors
+    /// Fails with [`Error::Faults`], [`Error::Kafka`] or [`Error::Timeout`].
+    pub(crate) async fn retention(cfg: &LogConfig, namespaces: &[Namespace]) -> Result<Option<Duration>, Error> {
+        let wanted = Wanted::all(cfg, namespaces)?;
+        let admin = Arc::new(client::create(&client::settings(cfg)?, Context::default())?);
+        let survey = Survey::take(cfg, &admin, &wanted).await?;
+        let state = state_name(&cfg.prefix);
+        let collections = survey.topics.iter().filter(|(name, _)| **name != state).map(|(_, found)| &found.configs);
+        let deleting = collections
+            .filter(|configs| configs.get("cleanup.policy").is_some_and(|policy| policies(policy).contains("delete")));
+        // -1: without end.
+        let ages = deleting.filter_map(|configs| configs.get("retention.ms")?.parse::<u64>().ok());
+        Ok(ages.min().map(Duration::from_millis))
+    }
+
     /// Returns the name of the state topic.
     pub(crate) fn state(&self) -> &str {
         &self.state

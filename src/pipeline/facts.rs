@@ -80,6 +80,7 @@ pub(crate) fn collection(config: &Config, name: &str, shared: &Status, plans: &P
         staleness: as_of.map(|ms| SignedDuration::from_millis(shared.now_ms.saturating_sub(ms))),
         snapshot_complete: !positions.is_empty() && positions.iter().all(|position| position.complete),
         snapshot_paused: shared.paused.contains(name),
+        paused: shared.pauses.collections.get(name).cloned(),
         dead_letters: letters(OPEN),
         parked: letters(PARKED),
         proven: Proven::of(proof, plan.map(|plan| &plan.digest)),

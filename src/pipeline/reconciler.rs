@@ -204,7 +204,9 @@ pub(crate) struct Count {
 impl ReconcilerRole {
     /// Runs until cancelled.
     pub(crate) async fn run(self, cancel: CancellationToken) {
-        attempts(Role::Reconciler, &self.status, &self.config, cancel.clone(), || self.candidate(&cancel)).await;
+        let this = &self;
+        let attempt = |stop| async move { this.candidate(&stop).await };
+        attempts(Role::Reconciler, &this.status, &this.overview, &this.config, cancel, attempt).await;
     }
 
     /// Proves with one plan after the other, once this process leads.

@@ -4,6 +4,7 @@
 //! again: between two batches, by the same process. A mapping that no longer fits halts the role, by name, until it fits again.
 
 use std::{
+    collections::BTreeSet,
     pin::pin,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -12,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Error, Overview, attempts,
+    attempts::interrupted,
     fit::{Fit, fit, outdated},
     halt, namespaces,
 };
@@ -36,6 +38,16 @@ pub(crate) struct SinkRole {
     applied: Mutex<Option<Arc<Plan>>>,
 }
 
+/// What the role works with until something of it changes.
+struct Ready {
+    workers: Vec<(String, Worker)>,
+    topics: Topics,
+    watch: Watch,
+    prepared: Arc<Prepared>,
+    /// The collections that no worker reads, because an operator has paused them.
+    paused: BTreeSet<String>,
+}
+
 impl SinkRole {
     /// A role that reports to `status`.
     pub(crate) fn new(config: Arc<Config>, mapping: Arc<MappingFile>, status: Status, overview: Overview) -> Self {
@@ -44,51 +56,65 @@ impl SinkRole {
 
     /// Runs until cancelled.
     pub(crate) async fn run(self, cancel: CancellationToken) {
-        attempts(Role::Sink, &self.status, &self.config, cancel.clone(), || self.apply(&cancel)).await;
+        let this = &self;
+        let attempt = |stop| async move { this.apply(&stop).await };
+        attempts(Role::Sink, &this.status, &this.overview, &this.config, cancel, attempt).await;
     }
 
     /// Applies with one plan after the other.
     async fn apply(&self, cancel: &CancellationToken) -> Result<(), Error> {
         while !cancel.is_cancelled() {
-            let Some(prepared) = cancel.run_until_cancelled(self.prepare()).await else { break };
-            let (workers, topics, watch, prepared) = match prepared {
+            let Some(ready) = cancel.run_until_cancelled(self.prepare()).await else { break };
+            let Ready { workers, topics, watch, prepared, paused } = match ready {
                 Err(Error::Sink(postgres::Error::CatalogChanged)) => continue,
-                prepared => prepared?,
+                ready => ready?,
             };
             self.status.phase(Role::Sink, Phase::Running);
-            if let Err(error) = self.work(workers, &topics, &watch, &prepared, cancel).await {
+            if let Err(error) = self.work(workers, &topics, &watch, (&prepared, &paused), cancel).await {
                 let halt = |error: &Error| halt(Role::Sink, &self.status, error);
                 outdated(error, &watch, prepared.look(), halt, cancel).await?;
             }
             if !cancel.is_cancelled() {
-                tracing::info!("the target has changed: the plan is made again");
+                tracing::info!("the target or the paused collections have changed: the plan is made again");
             }
         }
         Ok(())
     }
 
-    /// Works until cancelled, or until the plan is older than the catalog.
+    /// Works until cancelled, until the plan is older than the catalog, or until other collections are paused.
     async fn work(
         &self,
         workers: Vec<(String, Worker)>,
         topics: &Topics,
         watch: &Watch,
-        prepared: &Prepared,
+        (prepared, paused): (&Prepared, &BTreeSet<String>),
         cancel: &CancellationToken,
     ) -> Result<(), Error> {
         // The first error of one ends all: they share the target, and start again together.
         let all = cancel.child_token();
         let _end = all.clone().drop_guard();
         let mut running = Workers::new(all.clone());
+        if workers.is_empty() {
+            // Every collection is paused.
+            running.spawn("idle".to_owned(), |stop| async move {
+                stop.cancelled().await;
+                Ok(())
+            });
+        }
         for (name, worker) in workers {
             running.spawn(name, |stop| worker.run(stop));
         }
+        let mut pauses = self.overview.paused();
         let mut work = pin!(running.ended());
         let before = prepared.look();
         tokio::select! {
             biased;
             ended = &mut work => { ended?; }
             () = watch.until(|look| !look.has_same_tables(&before)) => {
+                all.cancel();
+                work.await?;
+            }
+            () = interrupted(&mut pauses, |now| !now.collections.keys().eq(paused)) => {
                 all.cancel();
                 work.await?;
             }
@@ -102,7 +128,7 @@ impl SinkRole {
         Ok(())
     }
 
-    async fn prepare(&self) -> Result<(Vec<(String, Worker)>, Topics, Watch, Arc<Prepared>), Error> {
+    async fn prepare(&self) -> Result<Ready, Error> {
         let config = &self.config;
         let fit = fit(config, &self.mapping).await?;
         self.compare(&fit)?;
@@ -110,6 +136,7 @@ impl SinkRole {
         checkpoint::register(&fit.control, &topics.partitions()).await?;
         checkpoint::bind(&fit.control, topics.collections()).await?;
         self.overview.compiled(fit.prepared.all());
+        let paused: BTreeSet<String> = self.overview.paused().borrow().collections.keys().cloned().collect();
         let watch = fit.watch(config);
         let Fit { target, prepared, .. } = fit;
         let prepared = Arc::new(prepared);
@@ -121,13 +148,17 @@ impl SinkRole {
                 config: config.sink.clone(),
                 log: config.log.clone(),
                 topics: topics.clone(),
+                paused: paused.clone(),
                 backoff: Backoff { min: config.retry.min, max: config.retry.max },
                 stalls: self.status.stalls(Role::Sink, &name),
                 status: self.status.clone(),
             };
             (name, worker)
         };
-        Ok(((1..=config.sink.workers).map(worker).collect(), topics, watch, prepared))
+        // A consumer of no topic would join no group.
+        let count = if topics.without(&paused).collections().is_empty() { 0 } else { config.sink.workers };
+        let workers = (1..=count).map(worker).collect();
+        Ok(Ready { workers, topics, watch, prepared, paused })
     }
 
     /// Compares the new plan with the one that was applied last.
@@ -147,7 +178,7 @@ impl SinkRole {
                     collection = gained.collection,
                     table = %gained.table,
                     columns = gained.columns.join(", "),
-                    hint = format!("driftless replay --collection {} --to-earliest", gained.collection),
+                    hint = format!("driftless replay --collection {} --to-earliest --execute --why 'a new column'", gained.collection),
                     "columns are filled from now on; older rows lack their values until the collection is replayed"
                 );
             }

@@ -28,6 +28,8 @@ const MIGRATIONS: &[Migration] = &[
     Migration { id: 14, name: "reads", sql: include_str!("migrations/0014_reads.sql") },
     Migration { id: 15, name: "shadow", sql: include_str!("migrations/0015_shadow.sql") },
     Migration { id: 16, name: "applied", sql: include_str!("migrations/0016_applied.sql") },
+    Migration { id: 17, name: "pause", sql: include_str!("migrations/0017_pause.sql") },
+    Migration { id: 18, name: "reset", sql: include_str!("migrations/0018_reset.sql") },
 ];
 
 /// Key of the advisory lock: roughly "driftless" as a number.

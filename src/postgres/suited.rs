@@ -22,7 +22,7 @@ const FLAWS: [(&str, &str); 4] = [
     ),
     (
         "{t} is unlogged: a crash of the server empties it, and the ledger would still claim that its rows exist",
-        "ALTER TABLE {t} SET LOGGED; after a crash, `driftless replay --to-earliest` the collection",
+        "ALTER TABLE {t} SET LOGGED; after a crash, replay the collection: `driftless replay --collection … --to-earliest --execute --why …`",
     ),
     (
         "other tables inherit from {t}: their rows are read and deleted with its own, and its key does not cover them",

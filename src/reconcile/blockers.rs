@@ -216,6 +216,7 @@ impl Found {
             .iter()
             .filter_map(|process| Some((process.instance.as_str(), process.roles.get(name)?)))
             .collect();
+        let mut paused = None;
         for (instance, report) in &reports {
             let reason = report.reason.as_deref().unwrap_or("for no known reason");
             match report.phase {
@@ -229,14 +230,19 @@ impl Found {
                     format!("the {name} stalls: {reason}"),
                     format!("bring back what {instance} waits for; it goes on by itself"),
                 ),
-                Phase::Starting | Phase::Standby | Phase::Running => {}
+                // One line for all processes: the pause is of the migration.
+                Phase::Paused if paused.is_none() => paused = Some(reason),
+                Phase::Starting | Phase::Standby | Phase::Running | Phase::Paused => {}
             }
+        }
+        if let Some(reason) = paused {
+            self.push(Kind::Role, format!("the {name} is {reason}"), format!("`driftless resume --role {name}`"));
         }
         let works = |phase| reports.iter().any(|(_, report)| report.phase == phase);
         if reports.is_empty() {
             let next = format!("start one: `driftless run --role {name}`");
             self.push(Kind::Role, format!("no process runs the {name}"), next);
-        } else if !(works(Phase::Running) || works(Phase::Halted) || works(Phase::Stalled)) {
+        } else if ![Phase::Running, Phase::Halted, Phase::Stalled, Phase::Paused].into_iter().any(works) {
             let phase = if works(Phase::Starting) { "is starting" } else { "is on standby in every process" };
             self.push(Kind::Role, format!("the {name} {phase}"), "wait until it runs in one of them");
         }
@@ -266,6 +272,10 @@ impl Found {
 
     fn of(&mut self, facts: &CollectionFacts, bounds: &Bounds) {
         self.snapshot(facts);
+        if let Some(pause) = &facts.paused {
+            let next = format!("`driftless resume --collection {}`", facts.name);
+            self.push(Kind::Staleness, format!("its changes are not applied: {}", pause.text()), next);
+        }
         if let Some(text) = incomplete(facts.staleness, bounds.max_staleness) {
             self.push(Kind::Staleness, text, "look for a role that waits, and at the row `Staleness` of the dashboard");
         }

@@ -7,6 +7,7 @@ use serde::{Serialize, Serializer};
 
 use crate::{
     control::{
+        pauses::Pause,
         processes::Process,
         proven::{Complete, ForeignWrite, Guarded, Pass, ProofRow, Reference, Waits},
         shadow::ShadowRun,
@@ -33,6 +34,9 @@ pub(crate) struct CollectionFacts {
     pub(crate) snapshot_complete: bool,
     /// Whether an operator has paused the snapshot.
     pub(crate) snapshot_paused: bool,
+    /// The pause in which its changes are not applied.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) paused: Option<Pause>,
     /// Open dead letters.
     pub(crate) dead_letters: u64,
     /// Parked documents.

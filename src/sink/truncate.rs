@@ -187,7 +187,7 @@ async fn empty(session: &Session, prepared: &Prepared, collection: usize, versio
         failpoint!(SINK_TRUNCATE);
     }
     let (collection, referenced) = (prepared.name(collection), listed - removed);
-    tracing::warn!(collection, %version, removed, referenced, "emptied the tables of a collection that was dropped or replaced");
+    tracing::warn!(collection, %version, removed, referenced, "emptied the tables of a collection that was dropped, replaced or reset");
     let sql = "UPDATE driftless.dead_letter SET state = 'superseded', closed_at = now() \
                 WHERE state IN ('open', 'parked') AND collection = $1 AND version <= $2";
     session.execute("close dead letters", sql, &[&id, &&bytes[..]]).await?;

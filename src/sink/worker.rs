@@ -12,6 +12,7 @@
 //! alive, and its bounded queue is all that fills. A stop finishes the open transaction and begins no other.
 
 use std::{
+    collections::BTreeSet,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -50,6 +51,8 @@ pub struct Worker {
     pub log: LogConfig,
     /// The verified topics.
     pub topics: Topics,
+    /// The collections whose topics are not read, because an operator has paused them.
+    pub paused: BTreeSet<String>,
     /// Delays between attempts.
     pub backoff: Backoff,
     /// Hears when this worker has to wait, and when it goes on.
@@ -105,7 +108,7 @@ impl Worker {
         let starts = Arc::new(StoredOffsets::new(self.target.clone()));
         let bytes = usize::try_from(self.config.queue_bytes.as_u64()).unwrap_or(usize::MAX);
         let records = self.config.batch_changes.saturating_mul(2);
-        Consumer::join(&self.log, &self.topics, bytes, records, starts).map_err(Error::Log)
+        Consumer::join(&self.log, &self.topics.without(&self.paused), bytes, records, starts).map_err(Error::Log)
     }
 
     fn applier(&self, planner: Planner) -> Applier {

@@ -99,9 +99,19 @@ fn servers_that_are_away_are_all_named() {
 
 #[test]
 fn a_replay_needs_to_know_where_to() {
-    let said = driftless(&[], &["replay", "--collection", "users"]);
-    assert_eq!(said.code, 2);
-    assert!(said.stderr.contains("--to-offset <TO_OFFSET>|--to-earliest"), "{}", said.stderr);
+    let refused = [
+        (&["--collection", "users"][..], "--to-earliest|--to-offset <OFFSET>|"),
+        (&["--to-earliest"], "--collection <NAME>|--topic <TOPIC[:PARTITIONS]>|--all-topics|--from-file <FILE>"),
+        (&["--all-topics", "--to-earliest", "--execute"], "--why <TEXT>"),
+        (&["--all-topics", "--shift-by", "10"], "a replay only goes back"),
+        (&["--all-topics", "--to-earliest", "--to-offset", "1"], "cannot be used with"),
+        (&["--collection", "users", "--from-file", "f.csv"], "cannot be used with"),
+    ];
+    for (arguments, expected) in refused {
+        let said = driftless(&[], &[&["replay"], arguments].concat());
+        assert_eq!(said.code, 2);
+        assert!(said.stderr.contains(expected), "{arguments:?}: {}", said.stderr);
+    }
 }
 
 #[test]

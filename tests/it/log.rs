@@ -10,8 +10,8 @@ use bson::{raw::RawDocumentBuf, rawdoc};
 use driftless::{
     config::{Codec, LogConfig},
     log::{
-        Consumer, ConsumerEvent, Error, Fetched, Leadership, Publisher, Record, StartOffsets, StoredState, StreamState,
-        TopicPartition, Topics, Transaction, envelope, partition_of, read_state,
+        Consumer, ConsumerEvent, Error, Fetched, Leadership, Offsets, Publisher, Record, StartOffsets, StoredState,
+        StreamState, TopicPartition, Topics, Transaction, envelope, partition_of, read_state,
     },
     model::{
         Change, ClusterTime, Control, ControlKind, Frontier, Key, Namespace, Op, ResumeToken, SnapshotState, Version,
@@ -20,6 +20,7 @@ use driftless::{
 };
 use driftless_testing::{DEADLINE, stack::setting, topic, unique, wait};
 use futures_util::future::BoxFuture;
+use jiff::Timestamp;
 use rdkafka::{
     ClientConfig, Message,
     admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
@@ -488,6 +489,51 @@ async fn a_start_that_is_not_in_the_log_halts() {
     };
     assert!(matches!(error, Error::OffsetLost { .. }), "{error}");
     assert_eq!(error.class(), Class::Halt);
+}
+
+#[tokio::test]
+async fn offsets_are_found_by_time_and_deleted_ones_are_not_in_the_log() {
+    let (brokers, prefix) = (setting("KAFKA_BROKERS"), unique("offsets"));
+    let text = format!(
+        "brokers = \"{brokers}\"\nprefix = \"{prefix}\"\nreplication = 1\npartitions = 3\ncleanup_policy = \"delete\""
+    );
+    let cfg: LogConfig = toml::from_str(&text).expect("a configuration");
+    let topics = topics(&cfg).await;
+    let (mut publisher, _) = Publisher::connect(&cfg, &topics).await.expect("a publisher");
+    // Not long ago, because the broker deletes old records.
+    let began = Timestamp::now().as_second() - 10_000;
+    let second = |second: u32| Timestamp::from_second(began + i64::from(second)).expect("a time");
+    for (id, t) in [(1, 1_000), (2, 2_000), (3, 3_000)] {
+        let wall_ms = second(t).as_millisecond();
+        let of = |id: i32, t: u32| Change { wall_ms, ..change(orders(), id, t) };
+        let frontier = Some((Frontier(time(t)), wall_ms));
+        publisher.publish(Transaction { frontier, ..transaction(vec![of(id, t)], t) }).await.expect("publishes");
+    }
+    let topic = topics.of(&orders()).expect("a topic");
+    let partitions: Vec<_> =
+        (0..topic.partitions).map(|partition| TopicPartition { topic: topic.name.clone(), partition }).collect();
+    let offsets = Offsets::new(&cfg).expect("a client");
+    let ends = offsets.ends(&partitions).await.expect("ends");
+    let all = offsets.since(&partitions, second(0)).await.expect("offsets");
+    let third = offsets.since(&partitions, second(2_001)).await.expect("offsets");
+    assert_eq!(offsets.since(&partitions, second(20_000)).await.expect("offsets"), [None; 3]);
+    let filled: Vec<usize> = (0..3).filter(|at| ends[*at].1 > 0).collect();
+    assert!(filled.iter().all(|at| all[*at] == Some(0)), "{ends:?} {all:?}");
+    let starts = filled.iter().map(|at| (partitions[*at].clone(), 0)).collect();
+    let times = offsets.times(starts).await.expect("times");
+    assert!(times.iter().all(|time| time.is_some_and(|time| time <= second(3_000))), "{times:?}");
+    // The brokers' marks of transactions have a time of their own, so an offset may be that of one; older records never follow it.
+    let found = |at: usize| Some((partitions[at].clone(), third[at]?));
+    let starts: Vec<_> = (0..3).filter_map(found).collect();
+    let times = offsets.times(starts.clone()).await.expect("times");
+    assert!(times.iter().flatten().all(|time| *time == second(3_000)), "{times:?}");
+    let at = times.iter().position(Option::is_some).expect("the third change");
+    let (partition, offset) = starts[at].clone();
+    let at = partitions.iter().position(|one| *one == partition).expect("a partition");
+
+    let before = offset + 1;
+    topic::delete_before(&brokers, &topic.name, partition.partition, before).await;
+    assert_eq!(offsets.ends(&partitions).await.expect("ends")[at], (before, ends[at].1));
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ mod dlq;
 mod guard;
 mod integrity;
 mod log;
+mod runbooks;
 mod sink;
 mod snapshot;
 mod source;

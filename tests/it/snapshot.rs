@@ -64,15 +64,15 @@ async fn wishes_reach_the_leader_and_its_lines_the_operator() {
     assert_eq!(succeeds(&database, &["pause", "users"]).lines().next(), Some("Asked to pause: users."));
     let session = session(&database).await;
     let wished = async |collection: &str| snapshots::requests(&session).await.expect("wishes").get(collection).copied();
-    assert_eq!(wished("users").await, Some(SnapshotRequest { run: 0, paused: true }));
+    assert_eq!(wished("users").await, Some(SnapshotRequest { run: 0, paused: true, empties: 0 }));
     assert_eq!(wished("plans").await, None);
 
     // A leader reports; it knows of more runs than PostgreSQL does.
     tell(&session, "users", &SnapshotStatus { phase: SnapshotPhase::Paused, ..running(4) }).await;
     succeeds(&database, &["resume"]);
-    assert_eq!(wished("users").await, Some(SnapshotRequest { run: 0, paused: false }));
+    assert_eq!(wished("users").await, Some(SnapshotRequest { run: 0, paused: false, empties: 0 }));
     succeeds(&database, &["start", "users"]);
-    assert_eq!(wished("users").await, Some(SnapshotRequest { run: 5, paused: false }));
+    assert_eq!(wished("users").await, Some(SnapshotRequest { run: 5, paused: false, empties: 0 }));
     let lines: Value = serde_json::from_str(&succeeds(&database, &["status", "users", "--json"])).expect("JSON");
     let line = &lines.as_array().expect("lines")[0];
     let shown = (&line["collection"], &line["phase"], &line["documents"], &line["note"]);

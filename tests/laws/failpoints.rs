@@ -273,7 +273,8 @@ impl Chain {
         match trigger {
             Trigger::Start(_) | Trigger::StartWithoutTopic | Trigger::Writes => {}
             Trigger::Replay => {
-                self.migration.succeed(&["replay", "--collection", "users", "--to-offset", "0"]).await;
+                let back = ["replay", "--collection", "users", "--to-offset", "0", "--execute", "--why", "a test"];
+                self.migration.succeed(&back).await;
             }
             Trigger::Refusal => self.refuse().await,
             Trigger::Repair => {

@@ -61,7 +61,7 @@ async fn a_finding_ends_with_its_cause() {
                 organisations.update_one(doc! { "_id": id }, raise).await.expect("change it");
             }
             End::Replay => {
-                migration.succeed(&["replay", "--collection", "organisations", "--to-earliest"]).await;
+                migration.replay("organisations").await;
             }
             End::Repair => drop(migration.succeed(&["repair"]).await),
             End::SeenHand => {

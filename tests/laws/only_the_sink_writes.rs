@@ -59,7 +59,7 @@ async fn source_and_commands_need_no_right_to_write_rows() {
     let load = Load::start(&migration, seed, 100.0);
     sink.wait_for("the snapshot is complete", DEADLINE, |status| status.snapshot_complete()).await;
     migration.succeed(&["snapshot", "start", "plans"]).await;
-    migration.succeed(&["replay", "--collection", "users", "--to-earliest"]).await;
+    migration.replay("users").await;
     load.end().await;
     migration.quiesce(&sink, DEADLINE).await;
     oracle::assert_equal(&migration).await;

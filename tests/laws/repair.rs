@@ -231,7 +231,7 @@ async fn every_damage_is_repaired_through_the_log_while_writes_go_on(#[case] con
     let these = doc! { "_id": { "$in": &markers } };
     migration.collection("organisations").update_many(these, raise).await.expect("change them");
     migration.quiesce(&daemon, DEADLINE).await;
-    migration.succeed(&["replay", "--collection", "organisations", "--to-earliest"]).await;
+    migration.replay("organisations").await;
     replayed(&migration).await;
     migration.quiesce(&daemon, DEADLINE).await;
     oracle::assert_equal(&migration).await;
@@ -284,7 +284,7 @@ async fn a_row_of_no_document_is_removed_once_and_never_one_of_a_document() {
 
     // The record comes again, and the row that is there by now is another one.
     run(&migration, &insert).await;
-    migration.succeed(&["replay", "--collection", "organisations", "--to-earliest"]).await;
+    migration.replay("organisations").await;
     replayed(&migration).await;
     assert_eq!(migration.number(&count).await, 1, "a replay removes nothing");
     run(&migration, &format!("DELETE FROM app.organisations WHERE id = '{stray}'")).await;

@@ -75,7 +75,7 @@ async fn a_schema_that_grows_is_taken_up() {
         wait::holds(daemon.log().contains(command), "no such line")
     })
     .await;
-    migration.succeed(&["replay", "--collection", "users", "--to-earliest"]).await;
+    migration.replay("users").await;
     migration.wait_for_number("SELECT count(*) FROM users WHERE city IN ('Bern', 'Rome')", DEADLINE, 2).await;
     in_sync(&daemon).await;
 
@@ -148,7 +148,7 @@ async fn a_schema_that_no_longer_fits_halts_by_name_and_heals() {
         daemon.wait_for("the sink runs", DEADLINE, |status| status.phase("sink") == "running").await;
     }
     assert_eq!(migration.number("SELECT count(*) FROM driftless.dead_letter WHERE state = 'open'").await, 0);
-    migration.succeed(&["replay", "--collection", "users", "--to-earliest"]).await;
+    migration.replay("users").await;
     migration.quiesce(&daemon, DEADLINE).await;
     in_sync(&daemon).await;
     daemon.stop(0).await;

@@ -116,7 +116,7 @@ async fn verdict_knows_a_replay_as_a_cause() {
     let by_hand = "UPDATE app.organisations SET employees = employees + 1";
     assert!(migration.target.execute(by_hand, &[]).await.expect("change rows by hand") > 0);
     daemon.wait_for("the verdict is drift", DEADLINE, |status| status.verdict == "drift").await;
-    migration.succeed(&["replay", "--collection", "organisations", "--to-earliest"]).await;
+    migration.replay("organisations").await;
     daemon.wait_for("the verdict is in sync again", DEADLINE, |status| status.verdict == "in_sync").await;
     let healed = daemon.metric("driftless_drift_healed_total").await;
     assert_eq!(healed, Some(0.0), "a replay is a cause");

@@ -109,7 +109,7 @@ impl Report {
         if !self.unreadable.is_empty() {
             print::line(format!(
                 "{} cannot be retried: the record cannot be decoded, so its document is unknown ({}). If a newer driftless can \
-                 decode it, apply it with `driftless replay --partition P --to-offset N` (`dlq show` prints both); otherwise give it \
+                 decode it, apply it with `driftless replay --collection C --partition P --to-offset N --execute --why …` (`dlq show` prints them); otherwise give it \
                  up with `driftless dlq discard`.",
                 print::count(self.unreadable.len(), "dead letter"),
                 self.unreadable.iter().map(|id| format!("--id {id}")).collect::<Vec<_>>().join(" ")

@@ -128,7 +128,7 @@ mod tests {
         Listed { collection, request, reported: Some(reported), reported_at: None, silent: Some(silent) }
     }
 
-    const REQUEST: SnapshotRequest = SnapshotRequest { run: 1, paused: false };
+    const REQUEST: SnapshotRequest = SnapshotRequest { run: 1, paused: false, empties: 0 };
 
     #[test]
     fn a_line_shows_the_report_and_what_may_be_out_of_date() {

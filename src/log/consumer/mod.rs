@@ -39,6 +39,11 @@ mod poll;
 
 pub use event::{ConsumerEvent, Fetched, StartOffsets};
 
+/// Returns the consumer group of the sink.
+pub(super) fn group(prefix: &str) -> String {
+    format!("{prefix}.sink")
+}
+
 /// A member of the consumer group of the sink.
 pub struct Consumer {
     events: mpsc::UnboundedReceiver<Result<ConsumerEvent, Error>>,
@@ -65,7 +70,7 @@ impl Consumer {
         max_records: usize,
         starts: Arc<dyn StartOffsets>,
     ) -> Result<Self, Error> {
-        let group = format!("{}.sink", cfg.prefix);
+        let group = group(&cfg.prefix);
         let mut settings = client::settings(cfg)?;
         client::member(&mut settings, cfg, &group);
         // A start that is not in the log is an error, never a silent jump to either end.

@@ -148,6 +148,7 @@ fn control_name(kind: ControlKind) -> &'static str {
         ControlKind::Drop => "drop",
         ControlKind::Rename => "rename",
         ControlKind::Replace => "replace",
+        ControlKind::Reset => "reset",
     }
 }
 
@@ -292,7 +293,7 @@ mod tests {
 
         #[test]
         fn a_control_is_read_back(version in version(), truncate in any::<bool>(), db in ".{1,8}", collection in ".{1,8}") {
-            for kind in [ControlKind::Drop, ControlKind::Rename, ControlKind::Replace] {
+            for kind in [ControlKind::Drop, ControlKind::Rename, ControlKind::Replace, ControlKind::Reset] {
                 let control = Control { namespace: Namespace::new(&*db, &*collection), kind, version, truncate };
                 prop_assert_eq!(read_back(&encode_control(&control)), Ok(Record::Control(control)));
             }

@@ -5,10 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use crate::{
-    control::status::Letters,
+    control::{
+        pauses::{Pause, Pauses},
+        status::Letters,
+    },
     metrics as names,
     pipeline::facts::{OPEN, count},
     reconcile::facts::{CollectionFacts, Progress},
+    status::Role,
 };
 
 /// The series that have been exported.
@@ -45,9 +49,26 @@ impl Gauges {
     }
 }
 
+/// Exports what is paused, and 0 for everything else.
+pub(super) fn export_pauses(collections: &[CollectionFacts], pauses: &Pauses) {
+    let export = |kind: &'static str, name: &str, pause: Option<&Pause>| {
+        metrics::gauge!(names::PAUSE_TIMESTAMP, "kind" => kind, "name" => name.to_owned())
+            .set(pause.map_or(0.0, |pause| seconds(pause.since)));
+    };
+    for role in Role::ALL {
+        export("role", role.as_str(), pauses.of(role));
+    }
+    for facts in collections {
+        export("collection", &facts.name, pauses.collections.get(&facts.name));
+    }
+}
+
+fn seconds(at: Timestamp) -> f64 {
+    at.as_millisecond() as f64 / 1000.0
+}
+
 fn export(facts: &CollectionFacts) {
     let gauge = |name: &'static str, value: f64| metrics::gauge!(name, "collection" => facts.name.clone()).set(value);
-    let seconds = |at: Timestamp| at.as_millisecond() as f64 / 1000.0;
     if let Some(watermark) = facts.watermark {
         gauge(names::SINK_WATERMARK_TIMESTAMP, f64::from(watermark.0.t));
     }

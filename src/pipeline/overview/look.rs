@@ -8,10 +8,14 @@ use std::{
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Overview, gauges::Gauges};
+use super::{
+    Overview,
+    gauges::{Gauges, export_pauses},
+};
 use crate::{
     config::Config,
     control::{
+        pauses,
         processes::{self, Process},
         status,
     },
@@ -68,6 +72,7 @@ impl OverviewRole {
             if let Err(error) = self.look(&mut session).await {
                 tracing::debug!(reason = crate::retry::chain(&error), "the target cannot be looked at");
                 session = None;
+                self.overview.take_pauses(None);
                 self.overview.write(|seen| seen.at = None);
             }
         }
@@ -80,7 +85,10 @@ impl OverviewRole {
     async fn look(&mut self, session: &mut Option<Session>) -> Result<(), Error> {
         let open = Postgres::kept(session, &self.config.sink, &self.config.log.prefix).await?;
         processes::publish(open, &Process::new(&self.instance, self.status.read())).await?;
-        let Some(gauges) = &mut self.gauges else { return Ok(()) };
+        let Some(gauges) = &mut self.gauges else {
+            self.overview.take_pauses(Some(pauses::read(open).await?));
+            return Ok(());
+        };
         let at = Instant::now();
         let mut shared = status::read(open, 0).await?;
         assign_letters(&self.config, &self.collections, &mut shared.dead_letters);
@@ -88,6 +96,8 @@ impl OverviewRole {
         let collections: Vec<CollectionFacts> =
             self.collections.iter().map(|name| collection(&self.config, name, &shared, &plans)).collect();
         gauges.export(&collections, &shared.dead_letters);
+        export_pauses(&collections, &shared.pauses);
+        self.overview.take_pauses(Some(shared.pauses));
         let mut dead_letters_by_reason = BTreeMap::new();
         for letters in shared.dead_letters.iter().filter(|letters| letters.state == OPEN) {
             *dead_letters_by_reason.entry(letters.reason.clone()).or_default() += count(letters);

@@ -10,11 +10,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
 pub(crate) use self::look::OverviewRole;
 use super::facts::{Plans, plans};
 use crate::{
     config::Config,
-    control::{processes::Process, shadow::ShadowRun, status::PartitionStatus},
+    control::{pauses::Pauses, processes::Process, shadow::ShadowRun, status::PartitionStatus},
     mapping::Plan,
     reconcile::{
         blockers::Bounds,
@@ -56,16 +59,49 @@ struct Judges {
 
 /// The shared view. Cheap to clone.
 #[derive(Clone, Default)]
-pub(crate) struct Overview(Arc<Mutex<Seen>>);
+pub(crate) struct Overview {
+    seen: Arc<Mutex<Seen>>,
+    pauses: watch::Sender<Pauses>,
+    /// Cancelled once the pauses were read, or could not be.
+    looked: CancellationToken,
+}
+
+/// How long a role waits at its start to hear of a pause. It does not depend on PostgreSQL, which may take longer to say no.
+const PAUSES_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Overview {
     /// Returns the state that was read last.
     pub(crate) fn read(&self) -> Seen {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn write(&self, change: impl FnOnce(&mut Seen)) {
-        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        change(&mut self.seen.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Returns a receiver of the pauses once they are known. Where PostgreSQL does not answer, nothing is paused as far as this process
+    /// can know, until it does.
+    pub(super) async fn pauses(&self, cancel: &CancellationToken) -> watch::Receiver<Pauses> {
+        let known = tokio::time::timeout(PAUSES_TIMEOUT, self.looked.cancelled());
+        let _ = cancel.run_until_cancelled(known).await;
+        self.pauses.subscribe()
+    }
+
+    /// Returns the pauses as they were read last.
+    pub(super) fn paused(&self) -> watch::Receiver<Pauses> {
+        self.pauses.subscribe()
+    }
+
+    /// Takes in the pauses; `None`: they cannot be read, and those that were read last hold.
+    pub(super) fn take_pauses(&self, pauses: Option<Pauses>) {
+        if let Some(now) = pauses {
+            self.pauses.send_if_modified(|known| {
+                let news = *known != now;
+                *known = now;
+                news
+            });
+        }
+        self.looked.cancel();
     }
 
     /// Sets the plan against which rows are compared from now on.

@@ -31,7 +31,9 @@ impl SourceRole {
                 metrics::counter!(counter, "collection" => collection.clone()).increment(0);
             }
         }
-        attempts(Role::Source, &self.status, &self.config, cancel.clone(), || self.candidate(&cancel)).await;
+        let this = &self;
+        let attempt = |stop| async move { this.candidate(&stop).await };
+        attempts(Role::Source, &this.status, &this.overview, &this.config, cancel, attempt).await;
     }
 
     /// An error of one server, with that of the other where both are away: both are reported at once.

@@ -290,7 +290,8 @@ impl Driver<'_> {
         let collection = COLLECTIONS[self.dice.random_range(0..COLLECTIONS.len())];
         let again = self.dice.random_bool(0.5);
         self.requests.send_modify(|requests| {
-            let request = requests.entry(collection.to_owned()).or_insert(SnapshotRequest { run: 0, paused: false });
+            let request =
+                requests.entry(collection.to_owned()).or_insert(SnapshotRequest { run: 0, paused: false, empties: 0 });
             if again {
                 request.run += 1;
             } else {
@@ -417,7 +418,8 @@ async fn term(
     let (reading, readers) = Snapshot::twin(&role.config.source, history);
     let (removing, removals) = TwinRemovals::start();
     let quiet = *steps >= BUSY_STEPS;
-    let request = |state: &SnapshotState| SnapshotRequest { run: state.run, paused: state.paused && !quiet };
+    let request =
+        |state: &SnapshotState| SnapshotRequest { run: state.run, paused: state.paused && !quiet, empties: 0 };
     let known = stored.snapshots.iter().map(|(collection, state)| (collection.clone(), request(state)));
     let (requests, wanted) = watch::channel(known.collect::<SnapshotRequests>());
     let (repairing, repairs) = mpsc::channel(1);

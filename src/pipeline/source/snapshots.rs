@@ -105,16 +105,17 @@ impl Snapshots {
         self.states.iter().map(|(collection, state)| (collection.clone(), state.since)).collect()
     }
 
-    /// Begins to read, now that the position of the stream is in the log.
-    pub(super) fn read(&mut self, position: &Position) {
+    /// Begins to read, now that the position of the stream is in the log. Returns the collections to empty first.
+    pub(super) fn read(&mut self, position: &Position) -> Vec<String> {
         self.reading.stream_reached(position.frontier);
         self.requests.mark_changed();
-        self.take_requests(position.time());
+        let emptied = self.take_requests(position.time());
         for state in self.states.values().filter(|state| !state.done()) {
             self.reading.read(state.clone());
         }
         self.remove(position.frontier);
         self.compare(position.frontier);
+        emptied
     }
 
     /// The next item; pending while there is nothing to read. Cancel-safe.
@@ -214,17 +215,21 @@ impl Snapshots {
         self.removals.want(left.map(|state| (state.collection.clone(), Remains::of(state, frontier))));
     }
 
-    /// Does what operators have asked for, now that the stream has come to `since`.
-    pub(super) fn take_requests(&mut self, since: ClusterTime) {
+    /// Does what operators have asked for, now that the stream has come to `since`. Returns the collections to empty before anything of
+    /// their new run is read.
+    pub(super) fn take_requests(&mut self, since: ClusterTime) -> Vec<String> {
+        let mut emptied = Vec::new();
         if !self.requests.has_changed().unwrap_or(false) {
-            return;
+            return emptied;
         }
         let requests = self.requests.borrow_and_update().clone();
         for (collection, request) in requests {
             // A request for a collection that this mapping does not name waits for one that does.
             let Some(state) = self.states.get_mut(&collection) else { continue };
             if request.run > state.run {
-                tracing::info!(collection, run = request.run, "snapshot starts from the beginning");
+                let empties = request.empties > state.run;
+                tracing::info!(collection, run = request.run, empties, "snapshot starts from the beginning");
+                emptied.extend(empties.then(|| collection.clone()));
                 let begun = SnapshotState {
                     since,
                     paused: request.paused,
@@ -238,6 +243,7 @@ impl Snapshots {
                 self.moved.insert(collection);
             }
         }
+        emptied
     }
 
     /// Compares the sink with the log, and renews every line: about once a second.
@@ -246,7 +252,9 @@ impl Snapshots {
             return;
         }
         self.compared = Some(Instant::now());
-        let watermarks = self.overview.read().collections.into_iter().filter_map(|line| line.watermark);
+        // A collection that an operator has paused says nothing about the sink.
+        let applied = self.overview.read().collections.into_iter().filter(|line| line.paused.is_none());
+        let watermarks = applied.filter_map(|line| line.watermark);
         let behind = watermarks.map(|watermark| frontier.0.t.saturating_sub(watermark.0.t)).max().unwrap_or(0);
         let lags = u64::from(behind) > self.max_lag.as_secs();
         self.reading.hold_back(lags.then(|| format!("the sink is {behind} s behind the log")));

@@ -29,7 +29,7 @@ use super::{
 };
 use crate::{
     log::{self, Publisher, StreamState, Transaction},
-    model::{ClusterTime, ControlKind},
+    model::{ClusterTime, Control, ControlKind, Namespace, Version},
     pipeline::Error,
     source::{self, ChangeStream, Merge, Position, SnapshotItem, StreamBatch, Ticket},
 };
@@ -109,8 +109,23 @@ impl<'a, L: Publish, S: Follow> Term<'a, L, S> {
         term.take_batch(first);
         term.publish(true).await?;
         term.flush().await?;
-        term.snapshots.read(&term.position);
+        let emptied = term.snapshots.read(&term.position);
+        term.empty(emptied);
         Ok(term)
+    }
+
+    /// Has the sink empty these collections, in the transaction that begins their new runs. Everything that was published of them lies
+    /// at or before the present position, and everything that their runs read lies behind it.
+    fn empty(&mut self, collections: Vec<String>) {
+        let (config, time) = (&self.role.config, self.position.time());
+        let version = Version { op: u32::MAX - 1, ..Version::snapshot(config.source.epoch, time) };
+        let control = |collection: String| Control {
+            namespace: Namespace::new(&config.source.database, &collection),
+            kind: ControlKind::Reset,
+            version,
+            truncate: true,
+        };
+        self.draft.controls.extend(collections.into_iter().map(control));
     }
 
     /// How far the stream has come.
@@ -136,7 +151,8 @@ impl<'a, L: Publish, S: Follow> Term<'a, L, S> {
     /// Gathers the next transaction while the last one is on its way: until the log is ready for it and there is something to
     /// publish, or the draft is full.
     async fn gather(&mut self, cancel: &CancellationToken) -> Result<(), Error> {
-        self.snapshots.take_requests(self.position.time());
+        let emptied = self.snapshots.take_requests(self.position.time());
+        self.empty(emptied);
         // A snapshot beside a busy stream comes to an end, too: its items are taken (its memory bounds them), and one chunk
         // goes with each transaction.
         while let Some(item) = self.snapshots.next_item().now_or_never() {

@@ -66,7 +66,7 @@ async fn two_migrations_with_a_collection_of_one_name_share_nothing() {
     let discarded = dead_letters::discard(&world.session, &dead_letters::Filter::default(), "test", "test").await;
     assert_eq!(discarded.expect("discards"), [0_i64; 0]);
 
-    snapshots::ask(&other, SnapshotCommand::Pause, &["users".to_owned()], "test").await.expect("asks");
+    snapshots::ask(&other, SnapshotCommand::Pause, &["users".to_owned()], "test", None).await.expect("asks");
     assert!(snapshots::requests(&world.session).await.expect("reads").is_empty());
     assert_eq!(snapshots::requests(&other).await.expect("reads").len(), 1);
     let actions = async |session: &Session| {

@@ -5,16 +5,17 @@ use std::collections::HashMap;
 use bson::rawdoc;
 use driftless::{
     control::{
-        replay::{self, Request, To},
+        replay::{self, Move},
         status,
     },
+    log::TopicPartition,
     model::{ClusterTime, Frontier},
-    postgres::{self, Error, Purpose, Session},
+    postgres::{self, Error, Postgres, Purpose, Session},
     sink::checkpoint,
     target::{Difference, TargetReader},
 };
 
-use super::world::{TOPIC, World, change, partition, plan, user};
+use super::world::{TOPIC, World, change, partition, plan, sink_config, user};
 
 #[tokio::test]
 async fn frontiers_move_the_watermark_and_counts_are_checked() {
@@ -39,20 +40,39 @@ async fn frontiers_move_the_watermark_and_counts_are_checked() {
 async fn a_replay_moves_positions_back_never_forward_and_is_recorded() {
     let mut world = World::new().await;
     world.apply(&[user(1, 1, "a"), user(2, 1, "b"), user(3, 1, "c")]).await;
+    world.rows("UPDATE driftless.position SET topic_id = 'its id'").await;
     let control = world.target.open(Purpose::Control).await.expect("connects");
-    let request = |to, dry_run| Request { topic: TOPIC, partition: None, to, who: "an operator", dry_run };
-    let moved = replay::replay(&control, &request(To::Offset(1), true)).await.expect("tells");
-    assert_eq!((moved[0].from, moved[0].to), (Some(3), Some(1)));
-    assert_eq!(world.rows("SELECT next_offset FROM driftless.position").await, ["3"]);
-    assert!(replay::replay(&control, &request(To::Offset(7), false)).await.expect("ok").is_empty());
-    replay::replay(&control, &request(To::Earliest, false)).await.expect("moves");
-    assert_eq!(world.rows("SELECT next_offset FROM driftless.position").await, ["NULL"]);
+    let to = |to| Move { partition: partition(), topic_id: Some("its id".to_owned()), to };
+    let position = "SELECT next_offset, reread_to FROM driftless.position";
+
+    // Neither forward, nor to where it is, nor by an offset of another topic of that name, nor for another migration.
+    let another_topic = Move { topic_id: Some("another id".to_owned()), ..to(Some(1)) };
+    let another_partition = Move { partition: TopicPartition { partition: 9, ..partition() }, ..to(Some(1)) };
+    let refused = [to(Some(7)), to(Some(3)), another_topic, another_partition];
+    assert_eq!(replay::replay(&control, &refused, "an operator", "why").await.expect("moves none"), []);
+    let config = sink_config(&world.database);
+    let other = Postgres::new(&config, "other").expect("a target").open(Purpose::Control).await.expect("connects");
+    assert_eq!(replay::replay(&other, &[to(None)], "somebody", "why").await.expect("moves none"), []);
+    assert_eq!(world.rows(position).await, ["3|NULL"]);
+    assert_eq!(world.rows("SELECT count(*) FROM driftless.action").await, ["0"]);
+
+    let moved = replay::replay(&control, &[to(Some(1))], "an operator", "a lost column").await.expect("moves");
+    assert_eq!((moved[0].from, moved[0].to), (3, Some(1)));
+    assert_eq!(world.rows(position).await, ["1|3"]);
+    // The end of the first one stays that of both.
+    let moved = replay::replay(&control, &[to(None)], "an operator", "once more").await.expect("moves");
+    assert_eq!((moved[0].from, moved[0].to), (1, None));
+    assert_eq!(world.rows(position).await, ["NULL|3"]);
     let records = world.append(&[user(4, 4, "d")]);
     let refused = world.apply_records(records).await;
     assert!(matches!(refused, Err(Error::OffsetMoved { found: None, .. })), "{refused:?}");
     let status = status::read(&control, 10).await.expect("reads");
-    assert_eq!(status.actions.len(), 2);
-    assert_eq!((status.actions[0].who.as_str(), status.actions[0].command.as_str()), ("an operator", "replay"));
+    let recorded = status.actions.iter().map(|action| (action.who.as_str(), action.command.as_str()));
+    assert_eq!(recorded.collect::<Vec<_>>(), [("an operator", "replay"); 2]);
+    assert_eq!(
+        world.rows("SELECT detail->>'why' FROM driftless.action ORDER BY id").await,
+        ["a lost column", "once more"]
+    );
     world.end().await;
 }
 

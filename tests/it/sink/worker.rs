@@ -6,8 +6,8 @@ use bson::rawdoc;
 use bytesize::ByteSize;
 use driftless::{
     config::{Constraints, LogConfig},
-    control::replay::{self, Request, To},
-    log::{Publisher, StreamState, Topics, Transaction},
+    control::replay::{self, Move},
+    log::{Publisher, StreamState, TopicPartition, Topics, Transaction},
     model::{Change, ClusterTime, Frontier, Namespace, ResumeToken},
     postgres::{Error, Purpose},
     retry::{Backoff, Stalls},
@@ -86,6 +86,7 @@ impl Kafka {
             config,
             log: self.log.clone(),
             topics: self.topics.clone(),
+            paused: BTreeSet::new(),
             backoff: Backoff { min: Duration::from_millis(20), max: Duration::from_millis(200) },
             stalls: Stalls::new("worker", |_, _| {}),
             status: driftless::status::Status::default(),
@@ -110,6 +111,13 @@ impl Kafka {
             }
         })
         .await;
+    }
+
+    /// A replay of the users.
+    fn moves(&self, to: Option<i64>) -> Vec<Move> {
+        let topic = &self.topics.collections()[0];
+        let partition = |partition| TopicPartition { topic: topic.name.clone(), partition };
+        (0..2).map(|number| Move { partition: partition(number), topic_id: topic.id.clone(), to }).collect()
     }
 
     async fn watermark(&self, t: u32) {
@@ -159,11 +167,9 @@ async fn a_replay_is_noticed_by_a_running_worker() {
     kafka.publish(users(1..20, 1), 2).await;
     kafka.watermark(2).await;
     let control = kafka.world.target.open(Purpose::Control).await.expect("connects");
-    let topic = kafka.topics.collections()[0].name.to_string();
-    for (t, to) in [(3, To::Offset(0)), (4, To::Earliest)] {
+    for (t, to) in [(3, Some(0)), (4, None)] {
         kafka.world.database.client().await.batch_execute("DELETE FROM app.users").await.expect("damages");
-        let request = Request { topic: &topic, partition: None, to, who: "test", dry_run: false };
-        assert_eq!(replay::replay(&control, &request).await.expect("moves").len(), 2);
+        assert_eq!(replay::replay(&control, &kafka.moves(to), "test", "why").await.expect("moves").len(), 2);
         // The next frontier makes an idle worker look.
         kafka.publish(Vec::new(), t).await;
         kafka.wait_for("SELECT count(*) FROM app.users", &["19"]).await;
@@ -183,12 +189,10 @@ async fn a_position_that_moves_under_batches_planned_ahead_loses_nothing() {
     let cancel = CancellationToken::new();
     let worker = kafka.start(&cancel);
     let control = kafka.world.target.open(Purpose::Control).await.expect("connects");
-    let topic = kafka.topics.collections()[0].name.to_string();
     for _ in 0..5 {
         // Far from the end: the next batch is full, so it is planned already.
         kafka.wait_for("SELECT bool_or(next_offset > 60) FROM driftless.position", &["t"]).await;
-        let request = Request { topic: &topic, partition: None, to: To::Offset(0), who: "test", dry_run: false };
-        replay::replay(&control, &request).await.expect("moves");
+        replay::replay(&control, &kafka.moves(Some(0)), "test", "why").await.expect("moves");
     }
     kafka.publish(Vec::new(), 7).await;
     kafka.watermark(7).await;

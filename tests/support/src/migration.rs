@@ -138,6 +138,11 @@ impl Migration {
         told
     }
 
+    /// Replays a collection from its first record.
+    pub async fn replay(&self, collection: &str) {
+        self.succeed(&["replay", "--collection", collection, "--to-earliest", "--execute", "--why", "a test"]).await;
+    }
+
     fn program(&self) -> Command {
         let mut command = program();
         command.arg("--config").arg(self.write_config()).env("FAILPOINTS", &self.failpoints);

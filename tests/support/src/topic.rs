@@ -150,6 +150,15 @@ pub async fn remove(brokers: &str, prefix: &str) {
     }
 }
 
+/// Deletes the records of a partition before this offset, as retention does.
+pub async fn delete_before(brokers: &str, topic: &str, partition: i32, offset: i64) {
+    let (admin, _) = list(brokers, topic).await;
+    let mut before = TopicPartitionList::new();
+    before.add_partition_offset(topic, partition, Offset::Offset(offset)).expect("an offset");
+    let deleted = admin.delete_records(&before, &AdminOptions::new()).await.expect("delete records");
+    deleted.elements().iter().for_each(|element| element.error().expect("delete records"));
+}
+
 /// Returns the names of every topic with that prefix.
 pub async fn names(brokers: &str, prefix: &str) -> Vec<String> {
     list(brokers, prefix).await.1

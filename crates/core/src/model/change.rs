@@ -123,6 +123,8 @@ pub enum ControlKind {
     Rename,
     /// Another collection took its name, and brought its documents along.
     Replace,
+    /// An operator wants its tables emptied and all of it read again.
+    Reset,
 }
 
 /// A versioned fact about a whole collection: every change of it at or below the version is void.

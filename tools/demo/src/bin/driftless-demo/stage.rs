@@ -126,7 +126,7 @@ impl Stage {
              \x20 log       {log}\n\
              \x20 topics    kcat -b {brokers} -t {prefix}.{name}.plans -C -o beginning -c 3\n\
              \x20 target    psql {postgres} -c 'SELECT * FROM app.plans LIMIT 3'\n\
-             \x20 replay    {bin} --config {config} replay --collection plans --to-earliest\n\
+             \x20 replay    {bin} --config {config} replay --collection plans --to-earliest --execute --why demo\n\
              \x20 write     {demo} write\n\
              Shut down with `make demo-down`.",
             listen = self.listen,

@@ -1,0 +1,35 @@
+//! What a reset of a collection would delete. The deletion itself is a record of the log, which the sink carries out.
+
+use crate::{
+    mapping::target::TableName,
+    postgres::{Error, Session, identity::OURS, session::field},
+};
+
+/// Counts the documents of a collection that the target holds.
+///
+/// # Errors
+/// Fails with [`Error::Statement`], whose class follows the cause.
+pub(crate) async fn documents(session: &Session, collection: &str) -> Result<i64, Error> {
+    let act = "count the documents of a collection";
+    let sql = format!(
+        "SELECT count(*) FROM driftless.ledger AS l JOIN driftless.collection AS c ON c.id = l.collection \
+          WHERE c.{OURS} AND c.name = $2 AND NOT l.deleted"
+    );
+    field(&session.query_one(act, &sql, &[&session.prefix(), &collection]).await?, 0, act)
+}
+
+/// Lists other tables that refer to one of these by a foreign key.
+///
+/// # Errors
+/// Fails with [`Error::Statement`], whose class follows the cause.
+pub(crate) async fn referring(session: &Session, tables: &[TableName]) -> Result<Vec<String>, Error> {
+    let act = "find tables that refer to these";
+    let sql = "WITH ours AS (SELECT c.oid FROM unnest($1::text[], $2::text[]) AS t(schema, name) \
+                               JOIN pg_namespace AS n ON n.nspname = t.schema \
+                               JOIN pg_class AS c ON c.relnamespace = n.oid AND c.relname = t.name) \
+               SELECT DISTINCT k.conrelid::regclass::text FROM pg_constraint AS k \
+                WHERE k.contype = 'f' AND k.confrelid IN (SELECT oid FROM ours) AND k.conrelid NOT IN (SELECT oid FROM ours) ORDER BY 1";
+    let (schemas, names): (Vec<&str>, Vec<&str>) = tables.iter().map(|table| (&*table.schema, &*table.name)).unzip();
+    let rows = session.query(act, sql, &[&schemas, &names]).await?;
+    rows.iter().map(|row| field(row, 0, act)).collect()
+}

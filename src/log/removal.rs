@@ -1,0 +1,74 @@
+//! The end of a migration's log: deletes its topics and its consumer groups.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use rdkafka::{
+    admin::{AdminClient, AdminOptions},
+    error::{KafkaError, RDKafkaErrorCode},
+};
+
+use super::{Error, client, client::Context, consumer, leader, topic_names::state_name, topics};
+use crate::config::LogConfig;
+
+/// What the brokers hold of a migration.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Remains {
+    /// Topics.
+    pub(crate) topics: Vec<String>,
+    /// Consumer groups.
+    pub(crate) groups: Vec<String>,
+}
+
+/// Finds which of these topics exist, with the state topic, and the groups of the migration. Others that begin with the prefix may
+/// belong to a migration with a longer one.
+///
+/// # Errors
+/// Fails with [`Error::Kafka`], [`Error::Unreachable`] or [`Error::Timeout`].
+pub(crate) async fn find(cfg: &LogConfig, known: &[String]) -> Result<Remains, Error> {
+    let found = topics::found(cfg).await?;
+    let ours: BTreeSet<String> = known.iter().cloned().chain([state_name(&cfg.prefix)]).collect();
+    let admin: Arc<AdminClient<Context>> = Arc::new(client::create(&client::settings(cfg)?, Context::default())?);
+    let (timeout, prefix) = (cfg.timeout, cfg.prefix.clone());
+    let groups = client::blocking("groups of the brokers", move || {
+        let listed =
+            admin.inner().fetch_group_list(None, timeout).map_err(Error::kafka("list the groups of", &prefix))?;
+        let ours = [consumer::group(&prefix), leader::group(&prefix)];
+        Ok(listed.groups().iter().map(|group| group.name().to_owned()).filter(|name| ours.contains(name)).collect())
+    });
+    Ok(Remains { topics: ours.intersection(&found).cloned().collect(), groups: groups.await? })
+}
+
+/// Deletes them; what is gone already counts as deleted.
+///
+/// # Errors
+/// Fails with [`Error::Kafka`], which names the first that cannot be deleted: a group still has members, or a right is missing.
+pub(crate) async fn remove(cfg: &LogConfig, remains: &Remains) -> Result<(), Error> {
+    let admin: AdminClient<Context> = client::create(&client::settings(cfg)?, Context::default())?;
+    let options = AdminOptions::new().request_timeout(Some(cfg.timeout)).operation_timeout(Some(cfg.timeout));
+    let groups: Vec<&str> = remains.groups.iter().map(String::as_str).collect();
+    let topics: Vec<&str> = remains.topics.iter().map(String::as_str).collect();
+    let mut results = Vec::new();
+    if !groups.is_empty() {
+        results.extend(
+            admin.delete_groups(&groups, &options).await.map_err(Error::kafka("delete groups of", &cfg.prefix))?,
+        );
+    }
+    if !topics.is_empty() {
+        results.extend(
+            admin.delete_topics(&topics, &options).await.map_err(Error::kafka("delete topics of", &cfg.prefix))?,
+        );
+    }
+    for result in results {
+        match result {
+            Ok(_) => {}
+            Err((
+                _,
+                RDKafkaErrorCode::UnknownTopicOrPartition
+                | RDKafkaErrorCode::UnknownTopic
+                | RDKafkaErrorCode::GroupIdNotFound,
+            )) => {}
+            Err((name, code)) => return Err(Error::kafka("delete", name)(KafkaError::AdminOp(code))),
+        }
+    }
+    Ok(())
+}
