@@ -18,7 +18,7 @@ use crate::{
     report::Chapter,
     servers::{Servers, Trial},
     stats::percentile,
-    trials::{self, Mover},
+    trials::{self, Before, Mover},
     users::{self, USERS, Users},
     watch,
 };
@@ -40,6 +40,7 @@ pub(crate) async fn measure(bench: &Bench, chapter: &mut Chapter) -> anyhow::Res
     baseline(bench, chapter).await.context("compare everything")?;
     age(bench, chapter).await.context("the age of the proof under writes")?;
     delta(bench, chapter).await.context("the cost of the delta")?;
+    guard(bench, chapter).await.context("the cost of the guard")?;
     latency_beside_it(bench, chapter).await.context("the latency beside it")
 }
 
@@ -161,6 +162,31 @@ async fn delta(bench: &Bench, chapter: &mut Chapter) -> anyhow::Result<()> {
         judging.process.stop().await?;
         moving.process.stop().await?;
         bench.servers.clear(trial).await?;
+    }
+    Ok(())
+}
+
+/// Lets a backlog of updates pass through source and sink into tables without a guard and with one, in turn.
+async fn guard(bench: &Bench, chapter: &mut Chapter) -> anyhow::Result<()> {
+    let documents = bench.scale.documents / 3;
+    for run in 1..=bench.scale.long_runs {
+        for (guarded, name, what) in [
+            (false, "without", "updates into tables without a guard"),
+            (true, "with", "updates into tables with a guard"),
+        ] {
+            bench.step(&format!("{what}, run {run}"));
+            let trial = loaded(bench, &bench.servers, "guard", documents).await?;
+            if guarded {
+                daemon::command(&trial, &["guard", "install"]).await?;
+            }
+            let backlog = changes::update_all(&bench.servers.database(&trial.source), bench.users, documents).await?;
+            let before = Before::look(&bench.servers, &trial)?;
+            let mut daemon = Daemon::start(&trial, &["source", "sink"])?;
+            let passed = trials::drained(&bench.servers, &trial, &mut daemon.process, &backlog, before).await?;
+            passed.add_to(chapter, &format!("proof.guard.{name}"), what);
+            daemon.process.stop().await?;
+            bench.servers.clear(trial).await?;
+        }
     }
     Ok(())
 }

@@ -64,8 +64,8 @@ const fn line(what: &'static str, figure: &'static str, bound: Bound) -> Require
 }
 
 /// The list of requirements.
-pub(crate) const REQUIRED: [Required; 24] = {
-    use Bound::{AtLeastTimes, AtMost, AtMostEver, AtMostOneOf};
+pub(crate) const REQUIRED: [Required; 25] = {
+    use Bound::{AtLeastTimes, AtLeastTimesOr, AtMost, AtMostEver, AtMostOneOf};
     [
         line(
             "Source with full documents, updates",
@@ -102,6 +102,7 @@ pub(crate) const REQUIRED: [Required; 24] = {
         line("Everything compared", "proof.baseline", AtLeastTimesOr(0.5, "proof.read", 60_000.0, "documents/s")),
         line("Age of the proof at 300/s, p99", "proof.age.p99", AtMost(5.0, "s")),
         line("Looks without the verdict `in_sync` at 300/s", "proof.not_in_sync", AtMost(1.0, "%")),
+        line("Sink beside a guard", "proof.guard.with.rate", AtLeastTimes(0.95, "proof.guard.without.rate")),
         line("CPU of the delta per change", "proof.delta.cpu", AtMostOneOf(10.0, "proof.replication.cpu")),
         line(
             "Latency beside a reconciler, p50",
