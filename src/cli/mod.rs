@@ -6,6 +6,7 @@ mod diff;
 mod dlq;
 mod finding;
 mod guard;
+mod health;
 mod integrity;
 mod pause;
 mod preview;
@@ -55,6 +56,10 @@ pub struct Cli {
 pub(crate) enum Command {
     /// Run the daemon with all roles, or with some of them.
     Run(run::Run),
+    /// Ask the daemon at `http.listen` whether it is ready, or only whether it lives.
+    ///
+    /// The exit code is 0 if it is, else 1. Lag does not count.
+    Health(health::Health),
     /// Check configuration, mapping, servers and data, and report all faults at once.
     ///
     /// A fault keeps the daemon from running or would produce dead letters; the exit code is then 2. A warning does not stop a
@@ -170,6 +175,7 @@ impl Cli {
         let config = &self.config;
         match self.command {
             Command::Run(run) => run.execute(config).await,
+            Command::Health(health) => health.execute(config).await,
             Command::Check(check) => check.execute(config).await,
             Command::Preview(preview) => preview.execute(config).await,
             Command::Replay(replay) => replay.execute(config).await,

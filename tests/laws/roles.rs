@@ -9,7 +9,7 @@ use crate::support::{
 
 #[tokio::test(flavor = "multi_thread")]
 async fn roles_work_in_processes_of_their_own() {
-    let migration = Migration::demo("roles").await;
+    let mut migration = Migration::demo("roles").await;
     fill(&migration, 11, 600).await;
     let source = migration.daemon_with(&["source"]);
     let sinks = [migration.daemon_with(&["sink"]), migration.daemon_with(&["sink"])];
@@ -35,8 +35,13 @@ async fn roles_work_in_processes_of_their_own() {
     migration.quiesce(&other, DEADLINE).await;
     oracle::assert_equal(&migration).await;
     reconciler.wait_for("the verdict is in sync", DEADLINE, |status| status.verdict == "in_sync").await;
+    // As an image asks that has no other program to ask with.
+    migration.set("http", "listen", reconciler.address());
+    assert_eq!(migration.succeed(&["health"]).await, "ok\n");
     for daemon in [source, other, reconciler] {
         daemon.stop(0).await;
     }
+    let gone = migration.command(&["health", "--live"]).await;
+    assert_eq!(gone.status.code(), Some(1), "{}", String::from_utf8_lossy(&gone.stderr));
     migration.finish().await;
 }
