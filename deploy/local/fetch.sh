@@ -27,7 +27,7 @@ need() {
 
 doctor_stack() {
   [[ $(uname -sm) == 'Linux x86_64' ]] ||
-    die "the servers run on Linux x86-64 only; use deploy/compose.yaml here"
+    die "the servers run on Linux x86-64 only; use deploy/compose.demo.yaml here"
   need python3 python3 python3 -c 'import sys; sys.exit(sys.version_info < (3, 9))'
   need pip python3-pip python3 -m pip --version
   need mvn maven command -v mvn
@@ -100,6 +100,10 @@ fetch_kafka() {
     -Dkafka.version="$KAFKA_VERSION" -Dlog4j.version="$LOG4J_VERSION" -DoutputDirectory="$1"
 }
 
+fetch_kafka_tools() {
+  maven dependency:copy -Dartifact="org.apache.kafka:kafka-tools:$KAFKA_VERSION" -DoutputDirectory="$1"
+}
+
 # Kafka Connect in lib, the connectors in plugins.
 fetch_debezium() {
   local plugin
@@ -144,7 +148,7 @@ fetch_pinned() {
       folder=npm-${sum:0:16}
       cached "$folder" fetch_package_lock "$file"
       ;;
-    *) die "fetch: debezium, or the path of a requirements.txt or package-lock.json, not '$file'" ;;
+    *) die "fetch: debezium, kafka-tools, or the path of a requirements.txt or package-lock.json, not '$file'" ;;
   esac
   echo "$CACHE/$folder"
 }

@@ -30,6 +30,7 @@ mod failpoints;
 mod findings;
 mod gate;
 mod guard;
+mod least_privilege;
 mod lost_entries;
 mod lost_history;
 mod metrics;

@@ -6,7 +6,7 @@ use crate::support::{
     daemon::Daemon,
     load::{Load, fill},
     migration::Migration,
-    oracle, random,
+    oracle, random, roles,
     status::Status,
     topic,
 };
@@ -49,10 +49,7 @@ async fn source_and_commands_need_no_right_to_write_rows() {
     migration.wait_for_number(schema, DEADLINE, 1).await;
 
     let role = reader(&migration).await;
-    let operates = format!(
-        "GRANT USAGE ON SCHEMA driftless TO {role};
-         GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA driftless TO {role}"
-    );
+    let operates = roles::postgresql("operator.sql", &[("role", &role), ("schema", "app")]);
     migration.target.batch_execute(&operates).await.expect("let it operate");
     migration.set("sink", "url", address(&migration, &role));
     let source = migration.daemon_with(&["source"]);
@@ -108,8 +105,13 @@ async fn the_reconciler_changes_nothing_and_waits_for_what_the_sink_makes() {
     migration.set("sink", "url", owner.as_str());
     let daemon = migration.daemon_with(&["source", "sink"]);
     migration.quiesce(&daemon, DEADLINE).await;
+    // With the rights of the script instead of those that were printed.
+    let script = roles::postgresql("reader.sql", &[("role", &role), ("schema", "app")]);
+    migration.target.batch_execute(&format!("DROP OWNED BY {role}; {script}")).await.expect("the rights of the script");
     migration.set("sink", "url", reader.as_str());
     migration.succeed(&["reconcile", "--full"]).await;
+    let sees = format!("SELECT count(*) WHERE has_table_privilege('{role}', 'driftless.evidence', 'SELECT')");
+    assert_eq!(migration.number(&sees).await, 0, "the contents of documents");
     reconciler.wait_for("it compares", DEADLINE, |status| status.phase("reconciler") == "running").await;
     reconciler.wait_for("the verdict is in sync", DEADLINE, |status| status.verdict == "in_sync").await;
 

@@ -8,6 +8,8 @@ use driftless::{
     sink::checkpoint,
 };
 
+use driftless_testing::roles::postgresql;
+
 use super::world::{TOPIC, World, change, user};
 
 /// A world whose users have a topic.
@@ -85,9 +87,13 @@ async fn applied_needs_no_right_of_the_application_and_refuses_bad_questions() {
     let client = world.database.client().await;
     let role = driftless_testing::unique("reader");
     client
-        .batch_execute(&format!("CREATE ROLE {role}; GRANT USAGE ON SCHEMA driftless TO {role}; SET ROLE {role}"))
+        .batch_execute(&format!(
+            "CREATE ROLE {role}; {}; SET ROLE {role}",
+            postgresql("application.sql", &[("role", &role)])
+        ))
         .await
         .expect("a role");
+    client.query("SELECT unit, share FROM driftless.reads", &[]).await.expect("it may ask where to read");
     let asked = client.query_one("SELECT driftless.applied('users', 5, 1, '1')", &[]).await.expect("an answer");
     assert!(asked.get::<_, bool>(0));
     assert!(client.query_one("SELECT * FROM driftless.ledger", &[]).await.is_err(), "it may read nothing else");

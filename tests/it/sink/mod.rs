@@ -14,6 +14,7 @@ mod load_indexes;
 mod locks;
 mod operate;
 mod refusals;
+mod roles;
 mod shapes;
 mod target;
 mod types;

@@ -243,7 +243,7 @@ async fn a_role_that_may_only_read_is_told_so() {
     world.end().await;
 }
 
-const SERIAL: &str = "ALTER TABLE app.users ADD COLUMN number serial;";
+pub(super) const SERIAL: &str = "ALTER TABLE app.users ADD COLUMN number serial;";
 
 /// The privileges that are printed for a role are enough to run everything, and none is superfluous.
 #[rstest]
@@ -287,7 +287,7 @@ async fn the_rights_that_are_printed_are_enough(#[values(false, true)] ours: boo
     database.drop().await;
 }
 
-async fn lacking(session: &Session, file: &MappingFile) -> String {
+pub(super) async fn lacking(session: &Session, file: &MappingFile) -> String {
     let catalog = postgres::read_catalog(session).await.expect("reads the catalog");
     let plan = Plan::compile(file, &catalog).expect("a plan");
     let faults = postgres::faults_of_target(session, &plan).await.expect("answers");
@@ -330,7 +330,7 @@ async fn run(config: &SinkConfig, file: &MappingFile) {
 }
 
 /// Creates a role, and opens a session as that role.
-async fn role(database: &Database, options: &str) -> (String, Session) {
+pub(super) async fn role(database: &Database, options: &str) -> (String, Session) {
     let role = unique("it");
     database.client().await.batch_execute(&format!("CREATE ROLE {role} LOGIN {options}")).await.expect("ok");
     let mut config = sink_config(database);
@@ -339,7 +339,7 @@ async fn role(database: &Database, options: &str) -> (String, Session) {
     (role, session)
 }
 
-async fn forget(client: &tokio_postgres::Client, role: &str) {
+pub(super) async fn forget(client: &tokio_postgres::Client, role: &str) {
     client.batch_execute(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).await.expect("ok");
 }
 

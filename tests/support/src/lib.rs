@@ -12,6 +12,7 @@ pub mod packages;
 pub mod port;
 pub mod postgres;
 pub mod proxy;
+pub mod roles;
 pub mod stack;
 pub mod status;
 pub mod topic;

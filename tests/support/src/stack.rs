@@ -126,7 +126,8 @@ pub fn setting(name: &str) -> String {
         .unwrap_or_else(|| panic!("{name} is not set: run deploy/local/stack up"))
 }
 
-/// Downloads what a `requirements.txt` or `package-lock.json` pins, unless it is there already; returns its folder.
+/// Downloads what a `requirements.txt` or `package-lock.json` pins, or Kafka's own commands (`kafka-tools`), unless it is there already;
+/// returns its folder.
 pub async fn fetch(file: &Path) -> PathBuf {
     let run = Command::new(root().join("deploy/local/stack")).arg("fetch").arg(file).kill_on_drop(true).output();
     let output = timeout(START, run).await.expect("stack takes too long").expect("start deploy/local/stack");
