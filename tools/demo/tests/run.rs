@@ -11,7 +11,7 @@ use std::{
 use driftless_testing::{
     port::Port,
     postgres::connect,
-    stack::{Stack, profile},
+    stack::{Stack, profile, root},
     topic, unique,
 };
 use tokio::{
@@ -161,4 +161,36 @@ async fn a_demo_whose_edit_is_not_found_fails() {
     assert!(!printed.contains("The daemon found it"), "{printed}");
     assert!(printed.contains(&format!("its log is {}/driftless.log.", demo.folder.display())), "{printed}");
     demo.finish().await;
+}
+
+/// The services of `deploy/compose.demo.yaml` that play the application: what they run loads documents once, and writes.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_commands_of_compose_load_once_and_write() {
+    let compose = std::fs::read_to_string(root().join("deploy/compose.demo.yaml")).expect("read the compose file");
+    let (stack, name) = (Stack::shared().await, unique("demo_compose"));
+    let servers = format!("{}/env", stack.value("STACK_DIR"));
+    let run = async |command: &str| {
+        let line = compose.lines().find_map(|line| line.trim().strip_prefix("command: [")?.strip_prefix(command));
+        let arguments =
+            line.and_then(|rest| rest.strip_suffix(']')).expect("a command of the file").split(", ").skip(1);
+        let arguments = arguments.map(|word| match word.trim_matches('"') {
+            "/etc/driftless/servers.env" => &*servers,
+            "plans" => &*name,
+            "20000" => "200",
+            "86400" => "1",
+            word => word,
+        });
+        let run = Command::new(PROGRAM).arg(command).args(arguments).kill_on_drop(true).output();
+        let output = timeout(RUN, run).await.expect("it ends").expect("start the demo");
+        let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{command}: {printed}{}", String::from_utf8_lossy(&output.stderr));
+        printed
+    };
+    assert_eq!(run("load").await, "Loaded 200 documents.\n");
+    let again = run("load").await;
+    assert!(again.ends_with(" documents: nothing is loaded.\n"), "{again}");
+    let wrote = run("write").await;
+    assert!(wrote.starts_with("Wrote ") && !wrote.starts_with("Wrote 0 "), "{wrote}");
+    let source = mongodb::Client::with_uri_str(stack.mongo_uri()).await.expect("an address");
+    source.database(&name).drop().await.expect("drop the source");
 }

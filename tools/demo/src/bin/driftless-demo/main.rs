@@ -13,7 +13,8 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::{Context, ensure};
 use clap::{Args, Parser, Subcommand};
-use driftless_demo::{Generator, Until, Workload, load};
+use driftless_demo::{Collection, Generator, Until, Workload, load};
+use mongodb::bson::Document;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -53,6 +54,15 @@ struct Place {
 enum Command {
     /// Load documents, start the daemon, write, watch, edit rows by hand, move reads, and ask for the verdict.
     Run(Run),
+    /// Load documents into a database that has none yet, and nothing else: for a daemon that somebody else starts.
+    Load {
+        /// Documents to load.
+        #[arg(long, default_value_t = 20_000)]
+        documents: u64,
+        /// Seed for the documents.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
     /// Write to the demo's database again.
     Write {
         /// Operations per second.
@@ -94,6 +104,7 @@ async fn main() -> ExitCode {
     let cli = Cli::parse();
     let outcome = match cli.command {
         Command::Run(options) => run(&cli.place, &options).await,
+        Command::Load { documents, seed } => load_once(&cli.place, documents, seed).await,
         Command::Write { rate, seconds, seed } => write(&cli.place, rate, seconds, seed).await,
         Command::Stop => Daemon::stop(&cli.place.folder),
     };
@@ -177,6 +188,21 @@ fn verdict(status: &StatusPage) -> String {
         ),
         (verdict, _) => format!("The daemon's own verdict: {verdict}. {}", status.blockers.join("; ")),
     }
+}
+
+/// Loads documents unless there are any, so that it may be run at each start.
+async fn load_once(place: &Place, documents: u64, seed: u64) -> anyhow::Result<()> {
+    let database = Stage::read(place)?.database().await?;
+    for collection in Collection::ALL {
+        let found = database.collection::<Document>(collection.name()).estimated_document_count().await?;
+        if found > 0 {
+            say(&format!("{} has {found} documents: nothing is loaded.", collection.name()));
+            return Ok(());
+        }
+    }
+    let loaded = load(&database, &Generator::new(seed, documents), |_| {}).await?;
+    say(&format!("Loaded {} documents.", loaded.documents));
+    Ok(())
 }
 
 async fn write(place: &Place, rate: u32, seconds: u64, seed: u64) -> anyhow::Result<()> {
