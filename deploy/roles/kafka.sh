@@ -3,11 +3,12 @@
 #
 #   deploy/roles/kafka.sh --principal User:driftless --prefix shop -- --bootstrap-server kafka:9092 --command-config admin.properties
 #
+# `driftless uninstall` deletes topics and groups, which these rights do not allow: an administrator runs it.
 # Arguments after `--` go to kafka-acls.sh, which must be on the PATH; KAFKA_ACLS names another program.
 set -euo pipefail
 
 usage() {
-  sed -n '2,6s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
+  sed -n '2,7s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
   exit 2
 }
 
