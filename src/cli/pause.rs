@@ -97,7 +97,7 @@ impl Which {
 /// How long something may rest until a server has deleted what it misses.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 struct Margin {
-    /// What is deleted, and where.
+    /// The things that are deleted, and where.
     what: &'static str,
     /// `None`: it is not known.
     #[serde(rename = "seconds", serialize_with = "seconds")]
@@ -142,7 +142,7 @@ impl Pause {
             print::json(&serde_json::json!({ "paused": names(&subjects), "margins": margins }))?;
             return Ok(Exit::Success);
         }
-        print::line(format!("Paused: {}. What is open is finished first.", names(&subjects).join(", ")));
+        print::line(format!("Paused: {}. Open work is finished first.", names(&subjects).join(", ")));
         for Margin { what, margin } in margins {
             print::line(match margin {
                 Some(margin) => format!("Resume within {}: {what} reaches back no further.", span(margin)),

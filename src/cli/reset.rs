@@ -37,7 +37,7 @@ pub(crate) struct Reset {
     json: bool,
 }
 
-/// What a reset does, or would do.
+/// The effect of a reset, carried out or only planned.
 #[derive(Debug, Serialize)]
 struct Report {
     executed: bool,

@@ -25,7 +25,7 @@ pub(crate) struct Uninstall {
     json: bool,
 }
 
-/// What is removed, or would be.
+/// Everything that is removed, or would be.
 #[derive(Debug, Serialize)]
 struct Report {
     executed: bool,

@@ -41,7 +41,7 @@ impl Pause {
     }
 }
 
-/// What operators want of roles and collections.
+/// The pauses of roles and collections.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pauses {
     /// The paused roles by name.
@@ -114,8 +114,8 @@ pub async fn read(session: &Session) -> Result<Pauses, Error> {
     Ok(pauses)
 }
 
-/// Pauses these subjects for so many seconds, or until somebody resumes them, and records who asked and why. What is paused already
-/// keeps the time at which its pause began.
+/// Pauses these subjects for so many seconds, or until somebody resumes them, and records who asked and why. A subject that is paused
+/// already keeps the time at which its pause began.
 ///
 /// # Errors
 /// Fails with [`Error::Statement`], whose class follows the cause.

@@ -1,4 +1,4 @@
-//! What a reset of a collection would delete. The deletion itself is a record of the log, which the sink carries out.
+//! The rows that a reset of a collection deletes. The deletion itself is a record of the log, which the sink carries out.
 
 use crate::{
     mapping::target::TableName,

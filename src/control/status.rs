@@ -59,6 +59,9 @@ pub struct PartitionStatus {
     pub(crate) partition: i32,
     /// The next offset; `None` is the earliest record.
     pub next_offset: Option<i64>,
+    /// During a replay: the offset at which it ends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) replayed_to: Option<i64>,
     /// The watermark: every change with a lower cluster time is applied.
     pub(crate) watermark: Option<ClusterTime>,
     /// Wall clock of the source as of which the partition is complete, in milliseconds since 1970.
@@ -125,6 +128,7 @@ pub async fn read(session: &Session, actions: u32) -> Result<Status, Error> {
         topic: partition.topic.to_string(),
         partition: partition.partition,
         next_offset: position.next_offset,
+        replayed_to: position.reread_to,
         watermark: position.watermark.map(|bound| bound.0),
         as_of_ms: position.as_of_ms,
         complete: position.complete,

@@ -1,8 +1,8 @@
-//! What a migration has made in PostgreSQL, and its removal. The application's tables and rows stay.
+//! Everything that a migration has made in PostgreSQL, and its removal. The application's tables and rows stay.
 
 use crate::postgres::{Error, Session, identity::OURS, session::field};
 
-/// What a migration has made in PostgreSQL, besides the triggers of its guard.
+/// Everything that a migration has made in PostgreSQL, besides the triggers of its guard.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Made {
     /// The topics of its positions.

@@ -10,7 +10,7 @@ use rdkafka::{
 use super::{Error, client, client::Context, consumer, leader, topic_names::state_name, topics};
 use crate::config::LogConfig;
 
-/// What the brokers hold of a migration.
+/// The topics and groups that the brokers hold of a migration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Remains {
     /// Topics.

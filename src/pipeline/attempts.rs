@@ -203,7 +203,7 @@ mod tests {
         assert!(line.hint.is_some_and(|hint| hint.contains("driftless resume --role sink")));
         running.overview.take_pauses(Some(Pauses::default()));
         running.is(Phase::Running, 1).await;
-        // What is read last holds while PostgreSQL is away, and another resumption does not disturb a role that works.
+        // The last pauses hold while PostgreSQL is away, and another resumption does not disturb a role that works.
         running.overview.take_pauses(None);
         running.overview.take_pauses(Some(resumed(1)));
         running.overview.take_pauses(Some(paused()));

@@ -167,11 +167,14 @@ async fn plan(migration: &Migration, flags: &[&str]) -> serde_json::Value {
     serde_json::from_str(&said).expect("JSON")
 }
 
-/// Moves a collection's offsets to the start, and waits until everything has been read again.
+/// Moves a collection's offsets to the start, and follows until everything has been read again.
 async fn replay(migration: &Migration, collection: &str) {
     let before = positions(migration, collection).await;
-    migration.replay(collection).await;
-    caught_up(migration, collection, &before).await;
+    let flags = ["--collection", collection, "--to-earliest", "--execute", "--why", "a test", "--follow"];
+    let said = migration.succeed(&[&["replay"], &flags[..]].concat()).await;
+    assert!(said.trim_end().ends_with("records are applied again."), "{said}");
+    let now = positions(migration, collection).await;
+    assert!(before.iter().all(|(partition, offset)| now[partition] >= *offset), "{now:?} of {before:?}");
 }
 
 async fn caught_up(migration: &Migration, collection: &str, before: &HashMap<i32, Option<i64>>) {

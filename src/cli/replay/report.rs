@@ -18,7 +18,7 @@ use crate::{
 /// collections go on beside a replay.
 const TYPICAL_RATE: u64 = 10_000;
 
-/// What a replay does, or would do.
+/// The effect of a replay, carried out or only planned.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
     executed: bool,

@@ -53,7 +53,7 @@ pub(super) struct Planned {
     pub(super) reread_to: Option<i64>,
 }
 
-/// What a replay would do.
+/// The moves of a replay.
 #[derive(Debug, Default)]
 pub(super) struct Plan {
     /// The partitions that move.

@@ -1,4 +1,4 @@
--- What an operator has paused, and what he has resumed: a role in every process, or the application of one collection.
+-- The pauses and resumptions of operators: a role in every process, or the application of one collection.
 CREATE TABLE driftless.pause (
     migration integer NOT NULL REFERENCES driftless.identity (id) ON DELETE CASCADE,
     kind      text    NOT NULL CHECK (kind IN ('role', 'collection')),
