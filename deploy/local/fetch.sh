@@ -28,7 +28,7 @@ need() {
 doctor_stack() {
   [[ $(uname -sm) == 'Linux x86_64' ]] ||
     die "the servers run on Linux x86-64 only; use deploy/compose.demo.yaml here"
-  need python3 python3 python3 -c 'import sys; sys.exit(sys.version_info < (3, 9))'
+  need 'Python 3.10 or later' python3 python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))'
   need pip python3-pip python3 -m pip --version
   need mvn maven command -v mvn
   need xz xz-utils command -v xz
