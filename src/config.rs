@@ -264,6 +264,10 @@ pub struct SinkConfig {
     /// See `breaker_dead_letters`.
     #[serde(default = "defaults::breaker_window", deserialize_with = "duration")]
     pub(crate) breaker_window: Duration,
+    /// Share of refused documents of a collection from which on `breaker_dead_letters` count over any time, not only within
+    /// `breaker_window`.
+    #[serde(default = "defaults::breaker_share")]
+    pub breaker_share: f64,
     /// Attempts of a parked document, which waits for a parent or a unique value, before it becomes a dead letter.
     #[serde(default = "defaults::parked_attempts")]
     pub(crate) parked_attempts: u32,
@@ -428,11 +432,13 @@ pub(crate) struct HttpConfig {
     /// File that holds the token which the answers for applications demand (`Authorization: Bearer …`); without one, anybody may
     /// ask. Health, metrics and status are open in any case.
     pub(crate) token_file: Option<PathBuf>,
+    /// Names by which browsers and `driftless status` reach page and status, besides `localhost` and addresses.
+    pub(crate) hosts: Vec<String>,
 }
 
 impl Default for HttpConfig {
     fn default() -> Self {
-        Self { listen: std::net::SocketAddr::from(([127, 0, 0, 1], 9464)), token_file: None }
+        Self { listen: std::net::SocketAddr::from(([127, 0, 0, 1], 9464)), token_file: None, hosts: Vec::new() }
     }
 }
 
@@ -549,6 +555,9 @@ mod defaults {
     }
     pub(super) fn breaker_window() -> Duration {
         Duration::from_secs(60)
+    }
+    pub(super) fn breaker_share() -> f64 {
+        0.9
     }
     pub(super) fn parked_attempts() -> u32 {
         60

@@ -44,6 +44,9 @@ pub(crate) const SOURCE_LOOKUPS_MISSING: &str = "driftless_source_lookups_missin
 pub(crate) const SOURCE_FRONTIER_TIMESTAMP: &str = "driftless_source_frontier_timestamp_seconds";
 /// When did the newest event of the source happen?
 pub(crate) const SOURCE_EVENT_TIMESTAMP: &str = "driftless_source_event_timestamp_seconds";
+/// How many seconds lie between the oldest operation that the source still has and the position of the leader? +Inf while nothing has
+/// been removed, NaN in a process that does not lead.
+pub(crate) const SOURCE_HISTORY_MARGIN: &str = "driftless_source_history_margin_seconds";
 /// `{collection}` How many documents has the snapshot read?
 pub(crate) const SNAPSHOT_DOCUMENTS: &str = "driftless_snapshot_documents_total";
 /// `{collection}` How many of them belong to the current run? A new run begins at 0.
@@ -149,6 +152,11 @@ pub(crate) fn describe() {
     describe_counter!(SOURCE_LOOKUPS_MISSING, "Lookups that found nothing.");
     describe_gauge!(SOURCE_FRONTIER_TIMESTAMP, Unit::Seconds, "Cluster time up to which the stream was read.");
     describe_gauge!(SOURCE_EVENT_TIMESTAMP, Unit::Seconds, "Time of the newest event of the source.");
+    describe_gauge!(
+        SOURCE_HISTORY_MARGIN,
+        Unit::Seconds,
+        "Seconds from the oldest operation of the source to the position of the leader."
+    );
     describe_counter!(SNAPSHOT_DOCUMENTS, "Documents read by the snapshot.");
     describe_gauge!(SNAPSHOT_RUN_DOCUMENTS, "Documents read by the current run of the snapshot.");
     describe_counter!(SNAPSHOT_BYTES, Unit::Bytes, "Bytes read by the snapshot.");
@@ -195,3 +203,7 @@ pub(crate) fn describe() {
     describe_gauge!(ORPHANS, "Rows without their parent at the last complete look.");
     describe_gauge!(INTEGRITY_TIMESTAMP, Unit::Seconds, "Beginning of the last complete look at a foreign key.");
 }
+
+#[cfg(test)]
+#[path = "metrics_tests.rs"]
+mod tests;

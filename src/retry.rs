@@ -34,12 +34,21 @@ pub struct Stalls {
     hear: Arc<Hear>,
 }
 
-/// Receives the name of a task and the reason why it waits; `None` means that it continues.
-type Hear = dyn Fn(&str, Option<String>) + Send + Sync;
+/// Why a task waits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wait {
+    /// The reason.
+    pub reason: String,
+    /// The remedy, if a person can apply one.
+    pub hint: Option<String>,
+}
+
+/// Receives the name of a task and why it waits; `None` means that it continues.
+type Hear = dyn Fn(&str, Option<Wait>) + Send + Sync;
 
 impl Stalls {
     /// Creates the reporter of the task of that name; `hear` receives its reports.
-    pub fn new(task: &str, hear: impl Fn(&str, Option<String>) + Send + Sync + 'static) -> Self {
+    pub fn new(task: &str, hear: impl Fn(&str, Option<Wait>) + Send + Sync + 'static) -> Self {
         Self { task: task.into(), hear: Arc::new(hear) }
     }
 
@@ -49,9 +58,9 @@ impl Stalls {
         Self { task: task.into(), hear: Arc::clone(&self.hear) }
     }
 
-    /// Reports that the task waits, and why.
-    pub(crate) fn waits(&self, reason: String) {
-        (self.hear)(&self.task, Some(reason));
+    /// Reports that the task waits, why, and the remedy.
+    pub(crate) fn waits(&self, reason: String, hint: Option<&str>) {
+        (self.hear)(&self.task, Some(Wait { reason, hint: hint.map(str::to_owned) }));
     }
 
     /// Reports that the task continues.

@@ -4,7 +4,7 @@
 //! wakes those who would look again anyway.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use crate::{
     metrics as names,
     model::{ClusterTime, Frontier},
-    retry::Stalls,
+    retry::{Stalls, Wait},
 };
 
 /// A part of the daemon that can be run alone.
@@ -40,6 +40,15 @@ impl Role {
             Self::Source => "source",
             Self::Sink => "sink",
             Self::Reconciler => "reconciler",
+        }
+    }
+
+    /// Why the role does not work yet, before any server has failed to answer.
+    fn connects(self) -> &'static str {
+        match self {
+            Self::Source => "connecting to MongoDB and Kafka",
+            Self::Sink => "connecting to PostgreSQL and Kafka",
+            Self::Reconciler => "connecting to MongoDB, Kafka and PostgreSQL",
         }
     }
 }
@@ -83,6 +92,19 @@ impl Phase {
     fn rests(self) -> bool {
         matches!(self, Self::Halted | Self::Paused)
     }
+
+    /// Returns what happens without a person; `None` for a role that works. `heals` says whether a halted role is tried again.
+    fn by_itself(self, heals: bool) -> Option<&'static str> {
+        match self {
+            Self::Running => None,
+            Self::Starting => Some("it connects as soon as every server answers"),
+            Self::Standby => Some("it takes over when the process that leads ends"),
+            Self::Stalled => Some("it is tried again until it works; nothing is lost, and no restart is needed"),
+            Self::Halted if heals => Some("it is tried again every sink.catalog_interval; no restart is needed"),
+            Self::Halted => Some("nothing until it is resumed or the process is started again; the position is intact"),
+            Self::Paused => Some("nothing until it is resumed, or until the end that was given"),
+        }
+    }
 }
 
 /// Why a task waits.
@@ -92,6 +114,9 @@ pub(crate) struct Stall {
     pub(crate) since: Timestamp,
     /// The reason of the wait.
     pub(crate) reason: String,
+    /// The remedy, if a person can apply one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) hint: Option<String>,
     /// Whether the wait concerns the role in every phase, not only one attempt.
     #[serde(skip)]
     outage: bool,
@@ -104,12 +129,15 @@ pub(crate) struct RoleStatus {
     pub(crate) phase: Phase,
     /// When the phase began.
     pub(crate) since: Timestamp,
-    /// Why the role stalls or has halted.
+    /// Why the role does not work.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// The remedy.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) hint: Option<String>,
+    /// What happens without a person.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) by_itself: Option<&'static str>,
     /// The waiting tasks by name; a failed attempt of the whole role has the name of the role.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) stalls: BTreeMap<String, Stall>,
@@ -118,18 +146,23 @@ pub(crate) struct RoleStatus {
     /// The phase apart from stalls.
     #[serde(skip)]
     set: Phase,
+    /// Whether the role is tried again while it is halted.
+    #[serde(skip)]
+    heals: bool,
 }
 
 impl RoleStatus {
-    fn new() -> Self {
+    fn new(role: Role) -> Self {
         Self {
             phase: Phase::Starting,
             since: Timestamp::now(),
-            reason: None,
+            reason: Some(role.connects().to_owned()),
             hint: None,
+            by_itself: Phase::Starting.by_itself(false),
             stalls: BTreeMap::new(),
             retries: 0,
             set: Phase::Starting,
+            heals: false,
         }
     }
 
@@ -150,9 +183,12 @@ impl RoleStatus {
                 false => format!("{task}: {}", stall.reason),
             };
             let reasons = self.stalls.iter().map(shown).collect::<Vec<_>>();
-            self.reason = (!reasons.is_empty()).then(|| reasons.join("; "));
-            self.hint = None;
+            let connects = || (phase == Phase::Starting).then(|| role.connects().to_owned());
+            self.reason = (!reasons.is_empty()).then(|| reasons.join("; ")).or_else(connects);
+            let hints: BTreeSet<&str> = self.stalls.values().filter_map(|stall| stall.hint.as_deref()).collect();
+            self.hint = (!hints.is_empty()).then(|| Vec::from_iter(hints).join("; "));
         }
+        self.by_itself = phase.by_itself(self.heals);
     }
 
     fn export(&self, role: Role) {
@@ -245,6 +281,19 @@ pub(crate) struct Led {
     pub(crate) position: Option<ClusterTime>,
 }
 
+impl Led {
+    /// Returns the seconds from the oldest operation to the position; `None` where one of them is not known.
+    pub(crate) fn margin_s(&self) -> Option<u64> {
+        Some(u64::from(self.position?.t.saturating_sub(self.oldest?.t)))
+    }
+
+    fn export(&self) {
+        let margin = self.margin_s().map_or(f64::NAN, |margin| margin as f64);
+        let margin = if self.whole { f64::INFINITY } else { margin };
+        metrics::gauge!(names::SOURCE_HISTORY_MARGIN).set(margin);
+    }
+}
+
 /// The status of this process.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct ProcessStatus {
@@ -275,7 +324,7 @@ impl Status {
     pub(crate) fn new(roles: &[Role]) -> Self {
         let status = Self::default();
         for &role in roles {
-            let line = RoleStatus::new();
+            let line = RoleStatus::new(role);
             line.export(role);
             status.lock().roles.insert(role.as_str(), line);
             gauge(role, role.as_str(), false);
@@ -304,34 +353,34 @@ impl Status {
     }
 
     /// Reports that an attempt of the role has failed and will be repeated.
-    pub(crate) fn stalled(&self, role: Role, reason: String) {
-        self.heard(role, role.as_str(), Some(reason), false);
+    pub(crate) fn stalled(&self, role: Role, reason: String, hint: Option<String>) {
+        self.heard(role, role.as_str(), Some(Wait { reason, hint }), false);
     }
 
     /// Returns a reporter for the stalls of one task. Reports that arrive while the role is on standby or has halted are ignored.
     pub(crate) fn stalls(&self, role: Role, task: &str) -> Stalls {
         let status = self.clone();
-        Stalls::new(task, move |task, reason| status.heard(role, task, reason, false))
+        Stalls::new(task, move |task, wait| status.heard(role, task, wait, false))
     }
 
     /// Returns a reporter for outages that concern the role in every phase, even while it is on standby.
     pub(crate) fn outages(&self, role: Role, what: &str) -> Stalls {
         let status = self.clone();
-        Stalls::new(what, move |what, reason| status.heard(role, what, reason, true))
+        Stalls::new(what, move |what, wait| status.heard(role, what, wait, true))
     }
 
-    fn heard(&self, role: Role, task: &str, reason: Option<String>, outage: bool) {
+    fn heard(&self, role: Role, task: &str, wait: Option<Wait>, outage: bool) {
         self.change(role, |line| {
             let rests = line.set.rests() || (line.set == Phase::Standby && !outage);
-            match reason {
-                Some(reason) if !rests => {
+            match wait {
+                Some(Wait { reason, hint }) if !rests => {
                     gauge(role, task, true);
                     if !outage {
                         line.retries += 1;
                         metrics::counter!(names::RETRIES, "role" => role.as_str()).increment(1);
                     }
-                    let stall = Stall { since: Timestamp::now(), reason: String::new(), outage };
-                    line.stalls.entry(task.to_owned()).or_insert(stall).reason = reason;
+                    let since = line.stalls.get(task).map_or_else(Timestamp::now, |stall| stall.since);
+                    line.stalls.insert(task.to_owned(), Stall { since, reason, hint, outage });
                 }
                 Some(_) => {}
                 None => {
@@ -343,10 +392,10 @@ impl Status {
         });
     }
 
-    /// Reports that the role has stopped until a person acts.
-    pub(crate) fn halted(&self, role: Role, reason: String, hint: Option<String>) {
+    /// Reports that the role has stopped until a person acts, and whether it is tried again until then.
+    pub(crate) fn halted(&self, role: Role, reason: String, hint: Option<String>, heals: bool) {
         self.phase(role, Phase::Halted);
-        self.change(role, |line| (line.reason, line.hint) = (Some(reason), hint));
+        self.change(role, |line| (line.reason, line.hint, line.heals) = (Some(reason), hint, heals));
     }
 
     /// Reports that an operator has paused the role.
@@ -403,6 +452,7 @@ impl Status {
         process.frontier = Some(frontier);
         if let Some(led) = &mut process.led {
             led.position = Some(frontier.0);
+            led.export();
         }
     }
 
@@ -411,6 +461,10 @@ impl Status {
         let mut process = self.lock();
         let position = process.frontier.map(|frontier| frontier.0);
         process.led = led.map(|led| Led { position, ..led });
+        match &process.led {
+            Some(led) => led.export(),
+            None => metrics::gauge!(names::SOURCE_HISTORY_MARGIN).set(f64::NAN),
+        }
     }
 
     /// Reports that a batch is committed to the target.
@@ -451,14 +505,14 @@ mod tests {
         let stalls = status.stalls(Role::Source, "change stream");
         let phase = || status.read().roles["source"].phase;
         status.phase(Role::Source, Phase::Running);
-        stalls.waits("the server is away".to_owned());
+        stalls.waits("the server is away".to_owned(), None);
         assert_eq!(phase(), Phase::Stalled);
         stalls.goes_on();
         assert_eq!(phase(), Phase::Running);
-        stalls.waits("the server is away".to_owned());
+        stalls.waits("the server is away".to_owned(), None);
         status.phase(Role::Source, Phase::Standby);
         assert_eq!(phase(), Phase::Standby);
-        stalls.waits("the server was away".to_owned());
+        stalls.waits("the server was away".to_owned(), None);
         stalls.goes_on();
         assert_eq!(phase(), Phase::Standby);
     }
@@ -468,13 +522,13 @@ mod tests {
         let status = Status::new(&[Role::Sink]);
         status.phase(Role::Sink, Phase::Running);
         let [first, second] = ["worker 1", "worker 2"].map(|task| status.stalls(Role::Sink, task));
-        first.waits("a lock".to_owned());
-        second.waits("a lock, too".to_owned());
+        first.waits("a lock".to_owned(), None);
+        second.waits("a lock, too".to_owned(), None);
         second.goes_on();
         let line = status.read().roles["sink"].clone();
         assert_eq!((line.phase, line.reason.as_deref()), (Phase::Stalled, Some("worker 1: a lock")));
         let since = line.stalls["worker 1"].since;
-        first.waits("a lock".to_owned());
+        first.waits("a lock".to_owned(), None);
         assert_eq!(status.read().roles["sink"].stalls["worker 1"].since, since);
         first.goes_on();
         assert_eq!(status.read().roles["sink"].phase, Phase::Running);
@@ -485,13 +539,41 @@ mod tests {
         let status = Status::new(&[Role::Source]);
         let (log, phase) = (status.outages(Role::Source, "log"), || status.read().roles["source"].phase);
         status.phase(Role::Source, Phase::Standby);
-        log.waits("the brokers are away".to_owned());
+        log.waits("the brokers are away".to_owned(), None);
         assert_eq!(phase(), Phase::Stalled);
         status.phase(Role::Source, Phase::Standby);
         assert_eq!(phase(), Phase::Stalled, "standing by does not bring the brokers back");
-        status.halted(Role::Source, "history is lost".to_owned(), None);
-        log.waits("the brokers are away".to_owned());
+        status.halted(Role::Source, "history is lost".to_owned(), None, false);
+        log.waits("the brokers are away".to_owned(), None);
         assert_eq!(phase(), Phase::Halted);
         assert_eq!(status.read().roles["source"].reason.as_deref(), Some("history is lost"));
+    }
+
+    #[test]
+    fn every_role_that_does_not_work_says_why_and_what_happens_by_itself() {
+        let status = Status::new(&[Role::Source]);
+        let line = || status.read().roles["source"].clone();
+        assert_eq!(line().reason.as_deref(), Some("connecting to MongoDB and Kafka"));
+        assert!(line().by_itself.is_some());
+        let hint = "start it".to_owned();
+        status.stalled(Role::Source, "the server is away".to_owned(), Some(hint.clone()));
+        let shown = line();
+        assert_eq!((shown.phase, shown.reason.as_deref()), (Phase::Stalled, Some("the server is away")));
+        assert_eq!(shown.hint, Some(hint));
+        assert!(shown.by_itself.is_some_and(|then| then.contains("tried again")));
+        status.phase(Role::Source, Phase::Running);
+        let shown = line();
+        assert_eq!((shown.reason, shown.hint, shown.by_itself), (None, None, None));
+        status.halted(Role::Source, "history is lost".to_owned(), None, false);
+        assert!(line().by_itself.is_some_and(|then| then.starts_with("nothing until")));
+    }
+
+    #[test]
+    fn a_role_that_can_heal_says_that_it_is_tried_again() {
+        let status = Status::new(&[Role::Source]);
+        status.halted(Role::Source, "a right is missing".to_owned(), Some("grant it".to_owned()), true);
+        let shown = status.read().roles["source"].clone();
+        assert_eq!((shown.phase, shown.hint.as_deref()), (Phase::Halted, Some("grant it")));
+        assert!(shown.by_itself.is_some_and(|then| then.contains("tried again")));
     }
 }

@@ -46,6 +46,7 @@ pub(crate) fn init_metrics() -> Result<PrometheusHandle, BuildError> {
         .set_buckets_for_metric(Matcher::Full(names::SINK_BATCH_CHANGES.to_owned()), &CHANGES)?
         .install_recorder()?;
     names::describe();
+    metrics_process::Collector::default().describe();
     metrics::gauge!(names::BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1);
     Ok(handle)
 }

@@ -141,6 +141,12 @@ impl Config {
         );
         must(sink.workers > 0, "sink.workers", "must be above 0", "2 is a good value");
         must(sink.batch_changes > 0, "sink.batch_changes", "must be above 0", "2000 is a good value");
+        must(
+            sink.breaker_share > 0.0 && sink.breaker_share <= 1.0,
+            "sink.breaker_share",
+            "must be above 0 and at most 1",
+            "0.9 is a good value",
+        );
         must(!sink.catalog_interval.is_zero(), "sink.catalog_interval", "must be above 0", "10s is a good value");
         must(self.shadow.runs > 0, "shadow.runs", "must be above 0", "100 is a good value");
         must(self.repair.stop_at > 0, "repair.stop_at", "must be above 0", "1000 is a good value");

@@ -9,6 +9,7 @@ pub(crate) mod evidence;
 pub mod findings;
 pub mod guard;
 pub(crate) mod integrity;
+pub(crate) mod journal;
 pub(crate) mod lead;
 pub mod load_indexes;
 pub mod pauses;

@@ -3,6 +3,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -20,7 +21,7 @@ const SILENT: Duration = Duration::from_secs(10);
 const FORGOTTEN: Duration = Duration::from_secs(60);
 
 /// The report of a process.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Process {
     /// Its random name; it begins with the name of the machine.
     pub(crate) instance: String,
@@ -35,12 +36,29 @@ pub(crate) struct Process {
 pub(crate) struct RoleReport {
     /// Its phase.
     pub(crate) phase: Phase,
-    /// Why it stalls or has halted.
+    /// When the phase began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) since: Option<Timestamp>,
+    /// Why it does not work.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) reason: Option<String>,
+    /// The remedy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) hint: Option<String>,
+    /// What happens without a person.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) by_itself: Option<String>,
     /// The facts about the source; only its leader knows them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) facts: Option<Led>,
+}
+
+impl RoleReport {
+    /// A report that says no more than the phase.
+    #[cfg(test)]
+    pub(crate) fn of(phase: Phase) -> Self {
+        Self { phase, since: None, reason: None, hint: None, by_itself: None, facts: None }
+    }
 }
 
 impl Process {
@@ -49,7 +67,15 @@ impl Process {
         let ProcessStatus { roles, mut led, .. } = status;
         let roles = roles.into_iter().map(|(role, line)| {
             let facts = led.take_if(|_| role == crate::status::Role::Source.as_str());
-            (role.to_owned(), RoleReport { phase: line.phase, reason: line.reason, facts })
+            let report = RoleReport {
+                phase: line.phase,
+                since: Some(line.since),
+                reason: line.reason,
+                hint: line.hint,
+                by_itself: line.by_itself.map(str::to_owned),
+                facts,
+            };
+            (role.to_owned(), report)
         });
         Self { instance: instance.to_owned(), version: env!("CARGO_PKG_VERSION").to_owned(), roles: roles.collect() }
     }

@@ -17,7 +17,10 @@ use rdkafka::{
     error::{KafkaError, RDKafkaErrorCode},
 };
 
-use super::{Error, Fault};
+use super::{
+    Error, Fault,
+    lines::{Ended, LINES},
+};
 use crate::{config::LogConfig, tasks};
 
 /// Settings that correctness rests on.
@@ -245,8 +248,11 @@ impl ClientContext for Context {
 
 impl ConsumerContext for Context {}
 
+/// Forwards a log line of the library, unless it was forwarded lately.
 pub(super) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
+    let first = LINES.is_new(Instant::now(), facility, message);
     match level {
+        _ if !first => tracing::debug!(facility, message, "kafka client, again"),
         // At a first start the brokers create the topic of their transactions, and the library asks until it exists. A lasting
         // failure surfaces as the error of the waiting call.
         _ if facility == WAITS_FOR_COORDINATOR => tracing::debug!(facility, message, "kafka client"),
@@ -256,13 +262,25 @@ pub(super) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
         RDKafkaLogLevel::Warning | RDKafkaLogLevel::Notice => tracing::info!(facility, message, "kafka client"),
         RDKafkaLogLevel::Info | RDKafkaLogLevel::Debug => tracing::debug!(facility, message, "kafka client"),
     }
+    log_ended();
 }
 
 /// Logs trouble with brokers. The library reconnects by itself; a lasting failure surfaces as the error of the waiting call.
 pub(super) fn broker_trouble(error: &KafkaError, reason: &str) {
     // The end of a partition is not a failure: the reader of the state topic waits for it.
-    if error.rdkafka_error_code() != Some(RDKafkaErrorCode::PartitionEOF) {
+    if error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF) {
+        return;
+    }
+    if LINES.is_new(Instant::now(), "ERROR", reason) {
         tracing::info!(%error, reason, "kafka brokers");
+    }
+    log_ended();
+}
+
+/// Logs which lines are not repeated any more.
+pub(super) fn log_ended() {
+    for Ended { facility, message, repeats, lasted } in LINES.ended(Instant::now()) {
+        tracing::info!(facility, message, repeats, lasted_s = lasted.as_secs(), "kafka client: no longer");
     }
 }
 

@@ -193,6 +193,23 @@ impl Error {
         matches!(self, Self::Fenced { .. })
     }
 
+    /// Returns whether the brokers deny this user what it asks for: another right or password is all that is needed.
+    pub(crate) fn is_denied(&self) -> bool {
+        use RDKafkaErrorCode as Code;
+        let Self::Kafka { source, .. } = self else { return false };
+        matches!(
+            code_of(source),
+            Some(
+                Code::SaslAuthenticationFailed
+                    | Code::Authentication
+                    | Code::TopicAuthorizationFailed
+                    | Code::GroupAuthorizationFailed
+                    | Code::ClusterAuthorizationFailed
+                    | Code::TransactionalIdAuthorizationFailed
+            )
+        )
+    }
+
     /// Returns the remedy, if a person can apply one.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
@@ -307,5 +324,14 @@ mod tests {
         // A log line about brokers does not explain the refusal of a request.
         let refused = error(RDKafkaErrorCode::TopicAuthorizationFailed).because(why);
         assert!(!refused.to_string().contains("SASL"));
+    }
+
+    #[test]
+    fn another_right_is_all_that_a_denied_request_needs() {
+        let denied = |code| Error::kafka("create", "t")(KafkaError::MetadataFetch(code)).is_denied();
+        assert!(
+            denied(RDKafkaErrorCode::TopicAuthorizationFailed) && denied(RDKafkaErrorCode::SaslAuthenticationFailed)
+        );
+        assert!(!denied(RDKafkaErrorCode::InvalidTopic) && !denied(RDKafkaErrorCode::BrokerTransportFailure));
     }
 }

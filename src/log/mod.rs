@@ -24,6 +24,7 @@ pub mod envelope;
 mod error;
 mod headers;
 mod leader;
+mod lines;
 mod murmur2;
 mod offsets;
 mod producer;

@@ -41,6 +41,7 @@ impl Watch {
             let answered = client.fetch_metadata(Some(&topic), METADATA_TIMEOUT);
             // Events of the library must not pile up; there is never a record.
             drop(client.poll(Duration::ZERO));
+            client::log_ended();
             answered
                 .map(drop)
                 .map_err(|error| Error::kafka("reach the brokers at", brokers)(error).because(client.context().why()))

@@ -75,7 +75,7 @@ fn rest(role: Role, status: &Status, reason: &str) {
 }
 
 /// Repeats attempts until the token is cancelled. A halted role waits for the cancellation, so that its status can be read. A
-/// role that the target has halted tries again every `config.sink.catalog_interval`, because the target may have been repaired.
+/// role that can heal tries again every `config.sink.catalog_interval`, because somebody may have repaired the cause.
 async fn until_stopped<F>(
     role: Role,
     status: &Status,
@@ -97,7 +97,7 @@ async fn until_stopped<F>(
         } else {
             tracing::warn!(role = role.as_str(), reason, retry_in = ?delay, "stalled");
         }
-        status.stalled(role, reason);
+        status.stalled(role, reason, error.hint());
     };
     let mut attempt = || {
         // On the heap: an attempt is a large future, and an unoptimised build copies it on the stack with each wrapper.
@@ -106,7 +106,7 @@ async fn until_stopped<F>(
     };
     while let Err(error) = retry::retry_transient(backoff, cancel, stalled, &mut attempt).await {
         halt(role, status, &error);
-        if !error.concerns_the_target() {
+        if !error.heals() {
             cancel.cancelled().await;
         }
         if cancel.run_until_cancelled(tokio::time::sleep(config.sink.catalog_interval)).await.is_none() {
@@ -123,7 +123,7 @@ pub(crate) fn halt(role: Role, status: &Status, error: &Error) {
         return;
     }
     tracing::error!(role = role.as_str(), reason, hint, "halted: a person must act, the position is intact");
-    status.halted(role, reason, hint);
+    status.halted(role, reason, hint, error.heals());
 }
 
 #[cfg(test)]

@@ -69,6 +69,21 @@ impl Error {
         }
     }
 
+    /// Whether a person can remove the cause without a restart: something of the target, or a right on one of the servers.
+    pub(super) fn heals(&self) -> bool {
+        let denied = match self {
+            Self::Source(error) | Self::Reconcile(reconcile::Error::Source(error)) => error.is_denied(),
+            Self::Log(error) => error.is_denied(),
+            Self::SourceAndLog(both) => both.0.is_denied() || both.1.is_denied(),
+            Self::Sink(postgres::Error::Log(error)) => error.is_denied(),
+            Self::Worker(WorkerFailed::Error { source, .. }) => {
+                matches!(&**source, postgres::Error::Log(error) if error.is_denied())
+            }
+            _ => false,
+        };
+        denied || self.concerns_the_target()
+    }
+
     /// Whether the sink, when it starts, does what is missing.
     pub(crate) fn awaits_the_sink(&self) -> bool {
         match self {

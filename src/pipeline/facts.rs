@@ -91,6 +91,12 @@ pub(crate) fn collection(config: &Config, name: &str, shared: &Status, plans: &P
             version: findings(Kind::Version),
             left_out: proof.map_or(0, |proof| proof.left_out),
         },
+        findings_since: shared
+            .findings
+            .iter()
+            .filter(|count| count.collection == name)
+            .filter_map(|count| Timestamp::from_millisecond(count.since_ms).ok())
+            .min(),
         foreign_writes: shared.foreign_writes.iter().filter(|write| ours(&write.table)).cloned().collect(),
         guard: plan.map(|plan| Guard::of(&plan.tables, &shared.guarded)).unwrap_or_default(),
         references: shared.references.iter().filter(|reference| refers(reference)).cloned().collect(),
@@ -100,6 +106,15 @@ pub(crate) fn collection(config: &Config, name: &str, shared: &Status, plans: &P
 
 fn topic(config: &Config, name: &str) -> String {
     topic_name(&config.log.prefix, &Namespace::new(&config.source.database, name))
+}
+
+/// Counts the open letters by reason.
+pub(crate) fn open_by_reason(letters: &[Letters]) -> BTreeMap<String, u64> {
+    let mut found = BTreeMap::new();
+    for letters in letters.iter().filter(|letters| letters.state == OPEN) {
+        *found.entry(letters.reason.clone()).or_default() += count(letters);
+    }
+    found
 }
 
 /// Returns the number of these letters.

@@ -31,7 +31,9 @@ impl LogWatchRole {
         while let Some(answer) = cancel.run_until_cancelled(self.watch.ask()).await {
             match answer {
                 Ok(()) => {
-                    away = false;
+                    if std::mem::take(&mut away) {
+                        tracing::info!("the log is back");
+                    }
                     self.roles.iter().for_each(Stalls::goes_on);
                 }
                 Err(error) => {
@@ -39,7 +41,7 @@ impl LogWatchRole {
                     if !std::mem::replace(&mut away, true) {
                         tracing::warn!(reason, "the log is away");
                     }
-                    self.roles.iter().for_each(|role| role.waits(reason.clone()));
+                    self.roles.iter().for_each(|role| role.waits(reason.clone(), error.hint()));
                 }
             }
             if cancel.run_until_cancelled(tokio::time::sleep(PAUSE)).await.is_none() {

@@ -28,7 +28,7 @@ pub(crate) use self::{
 pub(crate) use self::{
     error::Error,
     log_watch::LogWatchRole,
-    overview::{Overview, OverviewRole},
+    overview::{JOURNAL, Overview, OverviewRole},
     reconciler::ReconcilerRole,
     sink::SinkRole,
     source::SourceRole,

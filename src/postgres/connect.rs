@@ -58,6 +58,8 @@ pub struct Postgres {
 
 /// Longest time to open a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest time in which a server that has accepted a connection greets and authenticates.
+const FIRST_ANSWER: Duration = Duration::from_secs(5);
 /// Time without an acknowledgement after which a peer counts as dead.
 const PEER_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -155,8 +157,12 @@ impl Postgres {
         let mut config = self.config.clone();
         config.application_name(format!("driftless-{}", purpose.as_str()));
         config.options(self.options(purpose, &mark));
-        let (client, mut connection) =
-            config.connect(self.tls.clone()).await.map_err(|error| self.not_connected(&error))?;
+        // The client bounds how long a host may take to accept the connection, and not how long it may say nothing after that.
+        let patience = config.get_connect_timeout().copied().unwrap_or(CONNECT_TIMEOUT) + FIRST_ANSWER;
+        let patience = patience * u32::try_from(config.get_hosts().len().max(1)).unwrap_or(1);
+        let connected = tokio::time::timeout(patience, config.connect(self.tls.clone())).await;
+        let connected = connected.map_err(|_| self.silent(patience))?;
+        let (client, mut connection) = connected.map_err(|error| self.not_connected(&error))?;
         let (ended, death) = watch::channel(None);
         let notified = Arc::new(Notify::new());
         let notifies = notified.clone();
@@ -208,6 +214,11 @@ impl Postgres {
             Cause::Broken(why) => Cause::Broken(at(&why)),
             Cause::Unusable(why) => Cause::Unusable(at(&why)),
         })
+    }
+
+    /// Builds the error of a server that takes the connection, and says nothing.
+    fn silent(&self, patience: Duration) -> Error {
+        Error::Connect(Cause::Broken(format!("{}: no answer within {} s", self.address(), patience.as_secs())))
     }
 
     /// Returns the addresses of the connection string: every host with its port.

@@ -111,6 +111,23 @@ pub enum Error {
         /// The last reason.
         reason: Reason,
     },
+    /// Nearly every document of a collection is refused, so the mapping is wrong, not the documents. Nothing was written.
+    #[error(
+        "write documents of {collection}: {refused} of the last {of} were refused, the last one with {reason}; the limit is {limit} where \
+         nearly all are"
+    )]
+    MostRefused {
+        /// The collection.
+        collection: String,
+        /// The number of dead letters.
+        refused: u64,
+        /// The number of documents, old ones weighing less.
+        of: u64,
+        /// The configured bound.
+        limit: usize,
+        /// The last reason.
+        reason: Reason,
+    },
     /// One document of a collection after the other was refused for an unknown reason, and none was written, so the table is at
     /// fault. Nothing was written.
     #[error("write documents of {collection}: {count} in a row were refused, and none was written: {refusal}")]
@@ -271,6 +288,10 @@ impl Error {
                 "the position did not move: run `driftless check` to see what is refused, fix the mapping and start again; if the \
                  documents themselves are wrong, raise sink.breaker_dead_letters",
             ),
+            Self::MostRefused { .. } => Some(
+                "the position did not move: `driftless dlq list --group` shows what is refused; fix the mapping and start again; if the \
+                 documents themselves are wrong, raise sink.breaker_dead_letters or sink.breaker_share",
+            ),
             Self::Mismatch(mismatch) => Some(mismatch.hint()),
             Self::TableTaken(_) => Some(
                 "let one of the two write another table; if the other migration is over, \
@@ -335,6 +356,7 @@ impl Classify for Error {
             | Self::ReplicaDenied
             | Self::ReadOnly { .. }
             | Self::Breaker { .. }
+            | Self::MostRefused { .. }
             | Self::AllRefused { .. }
             | Self::WaitInVain { .. }
             | Self::ParkedBytes { .. }

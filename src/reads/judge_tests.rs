@@ -88,7 +88,7 @@ const MINUTE: Duration = Duration::from_secs(60);
     |facts: &mut Facts| users(facts).staleness = Some(jiff::SignedDuration::from_secs(11)),
     Some("users: the target is complete as of 11 s ago only: the source, the log or the sink is away or behind"), Some(5))]
 #[case::halted(
-    |facts: &mut Facts| *report(facts, "sink") = RoleReport { phase: Phase::Halted, reason: Some("a right lacks".to_owned()), facts: None },
+    |facts: &mut Facts| *report(facts, "sink") = RoleReport { reason: Some("a right lacks".to_owned()), ..RoleReport::of(Phase::Halted) },
     Some("the sink has halted: a right lacks"), Some(5))]
 #[case::snapshot(
     |facts: &mut Facts| users(facts).snapshot_complete = false,

@@ -223,12 +223,18 @@ impl Found {
                 Phase::Halted => self.push(
                     Kind::Halted,
                     format!("the {name} has halted: {reason}"),
-                    format!("follow the hint in the status of {instance}, then restart it"),
+                    report
+                        .hint
+                        .clone()
+                        .unwrap_or_else(|| format!("follow the hint in the status of {instance}, then restart it")),
                 ),
                 Phase::Stalled => self.push(
                     Kind::Role,
                     format!("the {name} stalls: {reason}"),
-                    format!("bring back what {instance} waits for; it goes on by itself"),
+                    match &report.hint {
+                        Some(hint) => format!("{hint}; it goes on by itself"),
+                        None => format!("bring back what {instance} waits for; it goes on by itself"),
+                    },
                 ),
                 // One line for all processes: the pause is of the migration.
                 Phase::Paused if paused.is_none() => paused = Some(reason),
@@ -251,12 +257,11 @@ impl Found {
     fn oplog(&mut self, leader: Option<&Led>, margin: Duration) {
         // Without a leader its role is a blocker already.
         let (Some(leader), false) = (leader, margin.is_zero()) else { return };
-        let (Some(oldest), Some(position)) = (leader.oldest, leader.position) else {
+        let Some(left) = leader.margin_s().map(Duration::from_secs) else {
             let next = "grant the user the role `read` on `local`, or set `cutover.oplog_margin = \"0s\"`";
             self.push(Kind::Oplog, "it is not known how far the oplog reaches back", next);
             return;
         };
-        let left = Duration::from_secs(u64::from(position.t.saturating_sub(oldest.t)));
         if left < margin && !leader.whole {
             self.push(
                 Kind::Oplog,

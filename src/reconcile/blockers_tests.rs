@@ -20,7 +20,7 @@ fn at(t: u32) -> ClusterTime {
 }
 
 fn role(phase: Phase) -> RoleReport {
-    RoleReport { phase, reason: None, facts: None }
+    RoleReport::of(phase)
 }
 
 /// Facts of a unit that is ready.

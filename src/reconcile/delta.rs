@@ -401,9 +401,10 @@ impl Delta {
             Err(Error::Target(error @ postgres::Error::CatalogChanged)) => return Err(error.into()),
             Err(error) => {
                 let (reason, backoff) = ((retry::chain(&error), error.next_step()), self.bounds.backoff);
+                let hint = reason.1.or(error.hint());
                 if let Some(reason) = followed.fail(reason, (backoff.min, backoff.max), now) {
                     tracing::warn!(collection = self.both.plan(collection).collection, reason, "keys cannot be judged");
-                    stalls.waits(reason.to_owned());
+                    stalls.waits(reason.to_owned(), hint);
                 }
             }
         }

@@ -46,6 +46,8 @@ pub(crate) struct CollectionFacts {
     pub(crate) proven: Proven,
     /// Open findings.
     pub(crate) findings: Findings,
+    /// When the oldest of them was found.
+    pub(crate) findings_since: Option<Timestamp>,
     /// The writes of others into its tables that are not compared again yet.
     pub(crate) foreign_writes: Vec<ForeignWrite>,
     /// Whether others could have written its tables unseen.

@@ -191,7 +191,7 @@ impl PassesTask {
                 lane.retry_at = Some(Instant::now() + lane.delay);
                 let (reason, hint) = (retry::chain(&error), error.next_step());
                 tracing::warn!(collection = name, reason, hint, retry_in = ?lane.delay, "the baseline does not go on");
-                stalls.waits(reason.clone());
+                stalls.waits(reason.clone(), hint.or(error.hint()));
                 (Some(reason), hint)
             }
         };

@@ -131,8 +131,8 @@ impl Applier {
                 self.stalls.goes_on();
                 histogram!(names::SINK_BATCH_SECONDS).record(started.elapsed());
                 histogram!(names::SINK_BATCH_CHANGES).record(batch.changes as f64);
-                self.parked.note(&self.prepared, &outcome, batch.ranges.is_empty(), started.elapsed());
-                self.breaker.note(Instant::now(), outcome.new_dead_letters());
+                self.parked.note(&self.prepared, &outcome, batch.is_retry(), started.elapsed());
+                self.breaker.note(Instant::now(), &outcome, batch.is_retry());
                 report(batch, &outcome, &self.topics, &self.status);
                 Ok(BatchEnd::Applied)
             }
@@ -186,7 +186,7 @@ impl Applier {
 pub(super) fn stalled(stalls: &Stalls, error: &Error, delay: Duration) {
     let reason = retry::chain(error);
     warn!(reason, delay_ms = delay.as_millis(), "sink waits and tries again");
-    stalls.waits(reason);
+    stalls.waits(reason, error.hint());
 }
 
 /// Keeps a session that has answered; a session is not used again after an error.

@@ -36,8 +36,8 @@ use crate::postgres::{ConstraintMode, Error, Session};
 ///
 /// # Errors
 /// [`Error::OffsetMoved`]: read the positions and go on from there. [`Error::CatalogChanged`]: make the plan again.
-/// [`Error::Breaker`] and [`Error::AllRefused`] halt. Others by their cause; nothing was written, unless the connection broke
-/// during COMMIT: then the positions say whether the batch was applied.
+/// [`Error::Breaker`], [`Error::MostRefused`] and [`Error::AllRefused`] halt. Others by their cause; nothing was written, unless the
+/// connection broke during COMMIT: then the positions say whether the batch was applied.
 pub async fn apply(
     session: &Session,
     prepared: &Prepared,
@@ -112,6 +112,9 @@ async fn transaction(
     outcome.count_letters(prepared, &letters, &states);
     if let Some(letter) = letters.last() {
         limits.check(outcome.new_dead_letters(), letter.reason)?;
+        if !batch.is_retry() {
+            limits.check_share(&outcome)?;
+        }
     }
 
     if !batch.removals.is_empty() {

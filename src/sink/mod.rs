@@ -53,7 +53,7 @@ mod workers;
 mod write;
 
 pub use apply::apply;
-pub use breaker::Limits;
+pub use breaker::{Limits, Recent};
 pub use outcome::Outcome;
 pub use prepared::Prepared;
 pub use worker::Worker;

@@ -194,6 +194,11 @@ impl Batch {
         }
     }
 
+    /// Returns whether the batch holds nothing but documents that were refused before.
+    pub(super) fn is_retry(&self) -> bool {
+        self.ranges.is_empty()
+    }
+
     /// Extends the range of the record's partition to it.
     fn extend_range(&mut self, record: &Fetched) -> &mut OffsetRange {
         let partition = TopicPartition { topic: record.topic.clone(), partition: record.partition };

@@ -122,7 +122,7 @@ impl Worker {
             stalls: self.stalls.clone(),
             status: self.status.clone(),
             session: Mutex::new(None),
-            breaker: Breaker::new(self.config.breaker_dead_letters, self.config.breaker_window),
+            breaker: Breaker::new(&self.config),
             parked: ParkedDocuments::default(),
         }
     }

@@ -112,7 +112,7 @@ impl Source {
         let reason = retry::chain(error);
         tracing::warn!(delay_ms = delay.as_millis() as u64, reason, "source stalled");
         if let Some(stalls) = &self.stalls {
-            stalls.waits(reason);
+            stalls.waits(reason, error.hint());
         }
     }
 

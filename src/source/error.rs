@@ -162,6 +162,8 @@ impl std::error::Error for Cause {}
 
 /// The server's codes for errors that waiting does not fix: rights, unknown commands or stages, malformed requests.
 const HALTING: [i32; 15] = [2, 9, 13, 14, 18, 20, 40, 59, 72, 73, 115, 166, 8000, 40324, 40573];
+/// Unauthorized, AuthenticationFailed, and the refusal of a hosted service.
+const DENIED: [i32; 3] = [13, 18, 8000];
 /// ChangeStreamHistoryLost, ChangeStreamFatalError, InvalidResumeToken.
 const HISTORY_LOST: [i32; 3] = [286, 280, 260];
 const BSON_OBJECT_TOO_LARGE: i32 = 10334;
@@ -211,6 +213,16 @@ impl Error {
                 _ => None,
             },
             _ => None,
+        }
+    }
+
+    /// Returns whether the server denies this user what it asks for: another right or password is all that is needed.
+    pub(crate) fn is_denied(&self) -> bool {
+        let (Self::Server { source, .. } | Self::Unreachable { source, .. }) = self else { return false };
+        match source.0.kind.as_ref() {
+            ErrorKind::Command(command) => DENIED.contains(&command.code),
+            ErrorKind::Authentication { .. } => true,
+            _ => false,
         }
     }
 
@@ -321,5 +333,22 @@ fn class_of(error: &DriverError) -> Class {
         | ErrorKind::Shutdown => Class::Halt,
         // The driver's enum is open; network, selection, pool and election errors are all transient.
         _ => Class::Transient,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_right_is_all_that_a_denied_command_needs() {
+        let refused = |code: i32| {
+            let reply = serde_json::json!({ "code": code, "codeName": "", "errmsg": "" });
+            let command: CommandError = serde_json::from_value(reply).expect("an error of a command");
+            Error::Server { act: "read", source: DriverError::from(ErrorKind::Command(command)).into() }
+        };
+        for (code, denied) in [(13, true), (18, true), (73, false), (286, false)] {
+            assert_eq!(refused(code).is_denied(), denied, "{code}");
+        }
     }
 }

@@ -1,12 +1,15 @@
 //! Every metric in `src/metrics.rs` appears after a while of ordinary work, a real Prometheus answers every query of the
 //! dashboard, and the alerts fire as their own tests expect.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    process::Stdio,
+};
 
 use driftless_demo::{Poison, Workload};
 use mongodb::bson::oid::ObjectId;
 use serde_json::Value;
-use tokio::sync::OnceCell;
+use tokio::{io::AsyncWriteExt, sync::OnceCell};
 
 use crate::support::{
     DEADLINE,
@@ -49,6 +52,9 @@ async fn metrics_and_every_query_of_the_dashboard_answer() {
         wait::holds(absent.is_empty(), format!("absent: {absent:?}"))
     })
     .await;
+    let (_, page) = daemon.page("/metrics").await.expect("the metrics");
+    labels_are_documented(&page);
+    well_formed(stack, &page).await;
 
     let prometheus = Prometheus { url: stack.value("PROMETHEUS_URL").to_owned() };
     let queries = queries();
@@ -151,6 +157,45 @@ fn declared() -> Vec<&'static str> {
     let names: Vec<_> = list.split('"').filter(|text| text.starts_with("driftless_")).collect();
     assert!(names.len() > 20, "{names:?}");
     names
+}
+
+/// Checks that every series has just the labels that the list of metrics names.
+fn labels_are_documented(page: &str) {
+    let documented: BTreeMap<&str, BTreeSet<&str>> = include_str!("../../docs/metrics.md")
+        .lines()
+        .filter_map(|line| {
+            let mut cells = line.split('|').skip(1).map(str::trim);
+            let name = cells.next()?.strip_prefix('`')?.strip_suffix('`')?;
+            let labels =
+                cells.nth(1)?.split(", ").map(|label| label.trim_matches('`')).filter(|label| !label.is_empty());
+            Some((name, labels.collect()))
+        })
+        .collect();
+    for line in page.lines() {
+        let Some(name) = name_of(line) else { continue };
+        let name = ["_sum", "_count"].iter().find_map(|part| name.strip_suffix(part)).unwrap_or(name);
+        let labels = line.split_once('{').and_then(|(_, rest)| rest.rsplit_once('}')).map_or("", |(labels, _)| labels);
+        let labels = labels.split("\",").filter_map(|label| label.split_once('=')).map(|(label, _)| label);
+        let found: BTreeSet<&str> = labels.filter(|label| *label != "le").collect();
+        assert_eq!(documented.get(name), Some(&found), "{line}");
+    }
+}
+
+/// Has `promtool` check names, help texts and types.
+async fn well_formed(stack: &Stack, page: &str) {
+    let mut promtool = tokio::process::Command::new(stack.value("PROMTOOL"))
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("run promtool");
+    let mut input = promtool.stdin.take().expect("an input");
+    input.write_all(page.as_bytes()).await.expect("give it the metrics");
+    drop(input);
+    let output = promtool.wait_with_output().await.expect("run promtool");
+    let told = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert!(output.status.success(), "{told}");
 }
 
 /// Returns the metric that a line of the page belongs to; the lines of a histogram have their own suffixes.

@@ -401,6 +401,8 @@ pub struct Count {
     pub kind: Kind,
     /// Open findings.
     pub open: u64,
+    /// When the oldest of them was found, in milliseconds since 1970.
+    pub(crate) since_ms: i64,
 }
 
 /// Counts the open findings by collection and kind.
@@ -411,10 +413,13 @@ pub async fn counts(session: &Session) -> Result<Vec<Count>, Error> {
     let act = "count findings";
     // One branch for each partial index: there may be many more findings that have ended.
     let open = |what: &str| {
-        format!("SELECT f.collection, f.kind FROM driftless.finding AS f WHERE f.ended_at IS NULL AND f.key {what}")
+        format!(
+            "SELECT f.collection, f.kind, f.found_at FROM driftless.finding AS f WHERE f.ended_at IS NULL AND f.key {what}"
+        )
     };
     let sql = format!(
-        "SELECT c.name, f.kind, count(*) FROM ({} UNION ALL {}) AS f JOIN driftless.collection AS c ON c.id = f.collection \
+        "SELECT c.name, f.kind, count(*), (extract(epoch FROM min(f.found_at)) * 1000)::int8 \
+           FROM ({} UNION ALL {}) AS f JOIN driftless.collection AS c ON c.id = f.collection \
           WHERE c.{OURS} GROUP BY 1, 2 ORDER BY 1, 2",
         open("IS NOT NULL"),
         open("IS NULL")
@@ -425,6 +430,7 @@ pub async fn counts(session: &Session) -> Result<Vec<Count>, Error> {
             collection: field(row, 0, act)?,
             kind: Kind::from_name(field(row, 1, act)?).unwrap_or(Kind::Different),
             open: u64::try_from(field::<i64>(row, 2, act)?).unwrap_or(0),
+            since_ms: field(row, 3, act)?,
         })
     };
     rows.iter().map(count).collect()

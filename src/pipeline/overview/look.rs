@@ -1,7 +1,6 @@
 //! The task that reads the shared state, and publishes what this process knows of its roles.
 
 use std::{
-    collections::BTreeMap,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -10,18 +9,19 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Overview,
+    events::Events,
     gauges::{Gauges, export_pauses},
 };
 use crate::{
     config::Config,
     control::{
-        pauses,
+        journal, pauses,
         processes::{self, Process},
-        status,
+        snapshots, status,
     },
     pipeline::{
         Error,
-        facts::{OPEN, assign_letters, collection, count},
+        facts::{assign_letters, collection, open_by_reason},
     },
     postgres::{Postgres, Session},
     reconcile::facts::CollectionFacts,
@@ -35,12 +35,15 @@ pub(crate) struct OverviewRole {
     overview: Overview,
     status: Status,
     instance: String,
+    events: Events,
     /// `None` in a process that only reports its roles.
     gauges: Option<Gauges>,
 }
 
 /// Interval between two reads, and so the usual age of the state.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// Number of entries of the journal that are shown.
+pub(crate) const JOURNAL: u32 = 20;
 /// How long a stopping process may take to withdraw its report; the others forget it soon anyway.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -60,7 +63,15 @@ impl OverviewRole {
             overview.judges(config, &collections);
             Gauges::new(&collections)
         });
-        Self { config: config.clone(), collections, overview, status: status.clone(), instance, gauges }
+        Self {
+            config: config.clone(),
+            collections,
+            overview,
+            status: status.clone(),
+            events: Events::new(&instance),
+            instance,
+            gauges,
+        }
     }
 
     /// Reads the shared state until cancelled. While PostgreSQL is away, the overview shows that.
@@ -78,19 +89,28 @@ impl OverviewRole {
         }
         if let Some(session) = &session {
             // A report that is not withdrawn is forgotten after a while.
-            let _ = tokio::time::timeout(LEAVE_TIMEOUT, processes::leave(session, &self.instance)).await;
+            let left = async { tokio::join!(self.events.stop(session), processes::leave(session, &self.instance)) };
+            let _ = tokio::time::timeout(LEAVE_TIMEOUT, left).await;
         }
     }
 
     async fn look(&mut self, session: &mut Option<Session>) -> Result<(), Error> {
         let open = Postgres::kept(session, &self.config.sink, &self.config.log.prefix).await?;
-        processes::publish(open, &Process::new(&self.instance, self.status.read())).await?;
+        let own = self.status.read();
+        self.events.note(&own);
+        processes::publish(open, &Process::new(&self.instance, own)).await?;
+        if let Err(error) = self.events.record(open).await {
+            // The journal is for people, so nothing waits for it, and a right that is missing is not asked for again and again.
+            self.events.forget();
+            tracing::debug!(reason = crate::retry::chain(&error), "the journal cannot be written");
+        }
         let Some(gauges) = &mut self.gauges else {
             self.overview.take_pauses(Some(pauses::read(open).await?));
             return Ok(());
         };
         let at = Instant::now();
-        let mut shared = status::read(open, 0).await?;
+        let (mut shared, journal, snapshots) =
+            tokio::try_join!(status::read(open, 0), journal::latest(open, JOURNAL), snapshots::list(open))?;
         assign_letters(&self.config, &self.collections, &mut shared.dead_letters);
         let plans = self.overview.read().plans;
         let collections: Vec<CollectionFacts> =
@@ -98,10 +118,7 @@ impl OverviewRole {
         gauges.export(&collections, &shared.dead_letters);
         export_pauses(&collections, &shared.pauses);
         self.overview.take_pauses(Some(shared.pauses));
-        let mut dead_letters_by_reason = BTreeMap::new();
-        for letters in shared.dead_letters.iter().filter(|letters| letters.state == OPEN) {
-            *dead_letters_by_reason.entry(letters.reason.clone()).or_default() += count(letters);
-        }
+        let dead_letters_by_reason = open_by_reason(&shared.dead_letters);
         self.overview.write(|seen| {
             seen.at = Some(at);
             seen.collections = collections;
@@ -109,6 +126,8 @@ impl OverviewRole {
             seen.dead_letters_by_reason = dead_letters_by_reason;
             seen.processes = shared.processes;
             seen.shadow = shared.shadow;
+            seen.snapshots = snapshots;
+            seen.journal = journal;
         });
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! The state that all processes share through PostgreSQL, read about once a second for the status page, the gauges, the verdict
 //! and the gate.
 
+mod events;
 mod gauges;
 mod look;
 
@@ -13,11 +14,13 @@ use std::{
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use self::look::OverviewRole;
+pub(crate) use self::look::{JOURNAL, OverviewRole};
 use super::facts::{Plans, plans};
 use crate::{
     config::Config,
-    control::{pauses::Pauses, processes::Process, shadow::ShadowRun, status::PartitionStatus},
+    control::{
+        journal::Entry, pauses::Pauses, processes::Process, shadow::ShadowRun, snapshots::Listed, status::PartitionStatus,
+    },
     mapping::Plan,
     reconcile::{
         blockers::Bounds,
@@ -25,7 +28,7 @@ use crate::{
         gate::{self, Gate, GatedUnit},
         verdict::{self, Judged},
     },
-    status::Status,
+    status::{ProcessStatus, Status},
 };
 
 /// The state that was read last.
@@ -43,6 +46,10 @@ pub(crate) struct Seen {
     pub(crate) processes: Vec<Process>,
     /// The last results of shadow reads.
     pub(crate) shadow: Vec<ShadowRun>,
+    /// The snapshots.
+    pub(crate) snapshots: Vec<Listed>,
+    /// What happened lately.
+    pub(crate) journal: Vec<Entry>,
     /// The name of this process.
     pub(crate) instance: String,
     /// The subject of a judgement; `None` in a process that does not read the shared state.
@@ -152,12 +159,17 @@ impl Seen {
         self.at.map(|at| at.elapsed()).unwrap_or_default()
     }
 
-    /// All facts as of now; an answer older than `max_age` is none. This process knows itself better than its last report says.
+    /// All processes. This one knows itself better than its last report says.
+    pub(crate) fn processes(&self, own: ProcessStatus) -> Vec<Process> {
+        let others = self.processes.iter().filter(|process| process.instance != self.instance);
+        others.cloned().chain([Process::new(&self.instance, own)]).collect()
+    }
+
+    /// All facts as of now; an answer older than `max_age` is none.
     fn facts(self, status: &Status, max_age: Duration) -> Facts {
         let since = self.since();
         let answered = self.at.is_some() && since <= max_age;
-        let others = self.processes.into_iter().filter(|process| process.instance != self.instance);
-        let processes = others.chain([Process::new(&self.instance, status.read())]).collect();
+        let processes = self.processes(status.read());
         let collections = self.collections.into_iter().map(|collection| collection.grown_old(since)).collect();
         let shadow = self.shadow.iter().map(|run| run.grown_old(since)).collect();
         Facts { answered, collections, processes, shadow }

@@ -87,7 +87,9 @@ impl SourceRole {
         cancel: &CancellationToken,
     ) -> Result<(), Error> {
         while !cancel.is_cancelled() {
-            self.status.phase(Role::Source, Phase::Standby);
+            if !self.leads_again(&mut leads, cancel).await {
+                self.status.phase(Role::Source, Phase::Standby);
+            }
             let elected = tokio::select! {
                 biased;
                 () = cancel.cancelled() => break,
@@ -96,7 +98,9 @@ impl SourceRole {
             if !elected {
                 break;
             }
-            self.status.phase(Role::Source, Phase::Starting);
+            if !self.status.is_halted(Role::Source) {
+                self.status.phase(Role::Source, Phase::Starting);
+            }
             metrics::gauge!(names::SOURCE_LEADER).set(1);
             let led = tokio::select! {
                 biased;
@@ -112,6 +116,16 @@ impl SourceRole {
             }
         }
         Ok(())
+    }
+
+    /// Whether this role is tried again after a halt, and leads within the time in which a group elects: it is shown as halted then
+    /// until it runs. Otherwise another process leads.
+    async fn leads_again(&self, leads: &mut watch::Receiver<bool>, cancel: &CancellationToken) -> bool {
+        if !self.status.is_halted(Role::Source) {
+            return false;
+        }
+        let elected = tokio::time::timeout(self.config.log.session_timeout, leads.wait_for(|leads| *leads));
+        matches!(cancel.run_until_cancelled(elected).await, Some(Ok(Ok(_))))
     }
 
     /// Publishes for one term, with what operators ask for beside it.

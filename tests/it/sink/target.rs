@@ -309,6 +309,8 @@ async fn run(config: &SinkConfig, file: &MappingFile) {
         dead_letters_left: 10,
         dead_letters: 10,
         window: std::time::Duration::from_secs(60),
+        share: 0.9,
+        recent: Default::default(),
         parked_attempts: 3,
     };
     let bad: RawDocumentBuf = rawdoc! { "_id": 9, "email": "x", "age": -1 };

@@ -108,6 +108,8 @@ impl World {
             dead_letters_left: 100,
             dead_letters: 100,
             window: std::time::Duration::from_secs(60),
+            share: 0.9,
+            recent: Default::default(),
             parked_attempts: 3,
         };
         Self { database, target, session, prepared, offset: 0, applied: None, limits }

@@ -45,6 +45,9 @@ pub struct Role {
     /// The remedy.
     #[serde(default)]
     pub hint: Option<String>,
+    /// What happens without a person.
+    #[serde(default)]
+    pub by_itself: Option<String>,
 }
 
 /// Progress of a snapshot.
