@@ -5,6 +5,7 @@ mod cutover;
 mod diff;
 mod dlq;
 mod finding;
+mod generate;
 mod guard;
 mod health;
 mod integrity;
@@ -21,6 +22,7 @@ mod schema;
 mod setup;
 mod shadow;
 mod snapshot;
+mod status;
 mod uninstall;
 
 use std::path::PathBuf;
@@ -69,6 +71,11 @@ pub(crate) enum Command {
     ///
     /// PostgreSQL prints the values as it would show them in the tables. This command shows document contents.
     Preview(preview::Preview),
+    /// Show whether both sides are in sync, what blocks, how far everything is, and what to do.
+    ///
+    /// The daemon is asked, and PostgreSQL where no daemon answers on this machine. The exit code is 0 if both sides are in sync, 4 if
+    /// they are proven unequal, 3 if a role has halted, and 5 if it is not proven.
+    Status(status::Status),
     /// Apply records of the log again, while the daemon runs.
     ///
     /// The flags are those of `kafka-consumer-groups --reset-offsets`. Without `--execute` the command prints what it would do: the old
@@ -133,6 +140,10 @@ pub(crate) enum Command {
     /// In PostgreSQL these are the triggers of the guard and the state in the schema `driftless`, in Kafka the topics and consumer
     /// groups. Without `--confirm` the command prints what it would remove.
     Uninstall(uninstall::Uninstall),
+    /// Print the completions of a shell.
+    Completions(generate::Completions),
+    /// Print the man page, or write the pages of all commands into a folder.
+    Man(generate::Man),
 }
 
 /// The outcome of a command that did not fail.
@@ -178,6 +189,7 @@ impl Cli {
             Command::Health(health) => health.execute(config).await,
             Command::Check(check) => check.execute(config).await,
             Command::Preview(preview) => preview.execute(config).await,
+            Command::Status(status) => status.execute(config).await,
             Command::Replay(replay) => replay.execute(config).await,
             Command::Reset(reset) => reset.execute(config).await,
             Command::Snapshot(snapshot) => snapshot.execute(config).await,
@@ -193,6 +205,8 @@ impl Cli {
             Command::Schema(schema) => schema.execute(config).await,
             Command::Dlq(dlq) => dlq.execute(config).await,
             Command::Uninstall(uninstall) => uninstall.execute(config).await,
+            Command::Completions(completions) => completions.execute(),
+            Command::Man(man) => man.execute(),
         }
     }
 }

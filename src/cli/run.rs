@@ -88,6 +88,7 @@ impl Run {
             applied,
             collections: names.as_slice().into(),
             token,
+            hosts: config.http.hosts.as_slice().into(),
         };
         supervisor.spawn("http", |cancel| http::serve(listener, page, cancel));
         if let Some(path) = config.reads.file.clone() {

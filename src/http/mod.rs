@@ -2,9 +2,12 @@
 
 mod applied;
 mod fault;
+mod host;
 mod ofrep;
+mod page;
 mod parameters;
 mod reads;
+mod report;
 mod status;
 mod token;
 
@@ -19,7 +22,10 @@ use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use self::token::Token;
+pub(crate) use self::{
+    report::{Report, Shared},
+    token::Token,
+};
 use crate::{
     pipeline::{Overview, applied::Applied},
     reads::Reads,
@@ -44,6 +50,8 @@ pub(crate) struct Page {
     pub(crate) collections: Arc<[String]>,
     /// The token that the answers for applications demand.
     pub(crate) token: Option<Token>,
+    /// The names under which the status is shown, besides addresses.
+    pub(crate) hosts: Arc<[String]>,
 }
 
 /// The HTTP server failed.
@@ -76,12 +84,17 @@ pub(crate) async fn serve(listener: TcpListener, page: Page, cancel: Cancellatio
         .route("/ofrep/v1/evaluate/flags", post(ofrep::flags))
         .route("/ofrep/v1/evaluate/flags/{flag}", post(ofrep::flag))
         .layer(middleware::from_fn_with_state(page.token.clone(), token::check));
+    // Applications, probes and Prometheus reach the daemon by names that it does not know; a browser shows people the rest.
+    let shown = Router::new()
+        .route("/", get(page::page))
+        .route("/api/v1/status", get(status::status))
+        .route("/api/v1/cutover", get(status::cutover))
+        .layer(middleware::from_fn_with_state(host::Hosts::new(&page.hosts), host::check));
     let routes = Router::new()
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(status::ready))
         .route("/metrics", get(status::render))
-        .route("/api/v1/status", get(status::status))
-        .route("/api/v1/cutover", get(status::cutover))
+        .merge(shown)
         .merge(answers)
         .with_state(page);
     let serving = axum::serve(listener, routes).with_graceful_shutdown(cancel.cancelled_owned());

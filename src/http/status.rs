@@ -1,22 +1,18 @@
 //! The state of the daemon: readiness, metrics, status, and whether reads may be cut over.
 
-use std::collections::BTreeMap;
-
 use axum::{Json, extract::State, http::StatusCode};
-use jiff::Timestamp;
-use serde::Serialize;
 
-use super::Page;
+use super::{
+    Page,
+    report::{Report, Shared},
+};
 use crate::{
-    control::status::PartitionStatus,
     metrics as names,
-    reads::UnitStatus,
     reconcile::{
-        facts::CollectionFacts,
         gate::Gate,
         verdict::{Judged, Verdict},
     },
-    status::{Phase, ProcessStatus},
+    status::Phase,
 };
 
 /// Answers ready when every role runs, is on standby or rests as an operator wants it. Lag does not count: restarting a slow process would make it slower.
@@ -49,42 +45,26 @@ pub(super) async fn render(State(page): State<Page>) -> String {
     page.recorder.render()
 }
 
-#[derive(Serialize)]
-pub(super) struct StatusPage {
-    version: &'static str,
-    now: Timestamp,
-    #[serde(flatten)]
-    judged: Judged,
-    process: ProcessStatus,
-    collections: Vec<CollectionFacts>,
-    partitions: Vec<PartitionStatus>,
-    dead_letters: BTreeMap<String, u64>,
-    /// Whether the reads of each unit may be cut over; the reasons are on their own page.
-    cutover: BTreeMap<String, bool>,
-    /// Where the reads of each unit go, and what its shadow reads have shown.
-    reads: Vec<UnitStatus>,
-}
-
-pub(super) async fn status(State(page): State<Page>) -> Json<StatusPage> {
+pub(super) async fn status(State(page): State<Page>) -> Json<Report> {
     let judged = page.overview.judge(&page.status).unwrap_or_else(|| Judged {
         verdict: Verdict::Unknown,
         verified: None,
         blockers: vec![NEITHER.to_owned()],
     });
+    let gates = page.overview.gates(&page.status).unwrap_or_default();
     let seen = page.overview.read();
-    let shadow = seen.shadow_runs();
-    let gates = page.overview.gates(&page.status).into_iter().flatten();
-    Json(StatusPage {
-        version: env!("CARGO_PKG_VERSION"),
-        now: Timestamp::now(),
-        judged,
-        process: page.status.read(),
+    let reads = page.reads.status(seen.shadow_runs().as_deref());
+    let process = page.status.read();
+    let seen_ms = seen.at.map(|at| u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX));
+    let shared = Shared {
+        processes: seen.processes(process.clone()),
         collections: seen.collections,
         partitions: seen.partitions,
         dead_letters: seen.dead_letters_by_reason,
-        cutover: gates.map(|gate| (gate.unit, gate.ready)).collect(),
-        reads: page.reads.status(shadow.as_deref()),
-    })
+        snapshots: seen.snapshots,
+        journal: seen.journal,
+    };
+    Json(Report::new(seen_ms, (judged, &gates), Some(process), shared, reads))
 }
 
 /// Answers whether the reads of each unit may be cut over, as `driftless cutover check --json` does.

@@ -57,6 +57,7 @@ mod roles;
 mod rows_follow_documents;
 mod schema_changes;
 mod snapshots;
+mod status;
 mod stop;
 mod unreachable;
 mod verdict;

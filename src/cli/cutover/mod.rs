@@ -12,7 +12,7 @@ use std::path::Path;
 
 use clap::Subcommand;
 
-pub(super) use self::check::read as read_facts;
+pub(super) use self::{check::read as read_facts, status::units};
 use super::{Exit, setup::Setup};
 
 /// Decide whether reads may be cut over, cut them over, and take them back.

@@ -9,6 +9,7 @@ use crate::{
     cli::{Exit, print, setup::Setup},
     config,
     control::{reads, shadow},
+    postgres::{self, Session},
     reads::{Unit, UnitReport, UnitStatus},
     reconcile::blockers::span,
 };
@@ -23,14 +24,7 @@ pub(crate) struct Status {
 
 impl Status {
     pub(super) async fn execute(self, setup: &Setup) -> anyhow::Result<Exit> {
-        let session = setup.session().await?;
-        let rows = reads::units(&session).await?;
-        let runs = shadow::latest(&session).await?;
-        let status = |unit: config::Unit| {
-            let report = UnitReport::new(Unit::among(&unit, &rows, Duration::ZERO), Timestamp::now());
-            UnitStatus::new(report, &unit.shadow, Some(&runs))
-        };
-        let units: Vec<UnitStatus> = setup.units().into_iter().map(status).collect();
+        let units = units(setup, &setup.session().await?).await?;
         if self.json {
             print::json(&units)?;
         } else {
@@ -39,6 +33,17 @@ impl Status {
         }
         Ok(Exit::Success)
     }
+}
+
+/// Reads where the reads of each unit go, and what its shadow reads have shown.
+pub(crate) async fn units(setup: &Setup, session: &Session) -> Result<Vec<UnitStatus>, postgres::Error> {
+    let rows = reads::units(session).await?;
+    let runs = shadow::latest(session).await?;
+    let status = |unit: config::Unit| {
+        let report = UnitReport::new(Unit::among(&unit, &rows, Duration::ZERO), Timestamp::now());
+        UnitStatus::new(report, &unit.shadow, Some(&runs))
+    };
+    Ok(setup.units().into_iter().map(status).collect())
 }
 
 fn reads_table(units: &[UnitStatus]) {

@@ -20,9 +20,9 @@ const RUNS: u64 = 5;
 /// Checks that the page shows each query with its result and its plot, asks for nothing, and holds texts of others as texts.
 pub(super) async fn opens_from_its_file(example: &Example, right: &str) {
     let folder = example.migration.mapping().with_file_name(unique("page"));
-    let programs = root().join("tests/examples/shadow/browser");
-    let lock = programs.join("package-lock.json");
-    let mut browser = packages::node(&lock, &programs.join("look.mjs"), folder.clone()).await;
+    let lock = root().join("tests/support/browser/package-lock.json");
+    let program = root().join("tests/examples/shadow/browser/look.mjs");
+    let mut browser = packages::node(&lock, &program, folder.clone()).await;
     let (file, page) = (folder.join(FILE), folder.join("report.html"));
     let (file, page) = (file.to_str().expect("a path"), page.to_str().expect("a path"));
     let right = std::fs::read_to_string(root().join(right)).expect("read the file");

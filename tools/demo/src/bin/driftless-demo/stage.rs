@@ -121,7 +121,7 @@ impl Stage {
     pub(crate) fn where_next(&self, daemon: &Daemon) -> String {
         format!(
             "\nThe daemon and the servers are still running. Look around:\n\
-             \x20 status    curl -s http://{listen}/api/v1/status\n\
+             \x20 status    http://{listen}/ in a browser, or {bin} --config {config} status\n\
              \x20 metrics   curl -s http://{listen}/metrics\n\
              \x20 log       {log}\n\
              \x20 topics    kcat -b {brokers} -t {prefix}.{name}.plans -C -o beginning -c 3\n\
