@@ -19,7 +19,8 @@ use super::facts::{Plans, plans};
 use crate::{
     config::Config,
     control::{
-        journal::Entry, pauses::Pauses, processes::Process, shadow::ShadowRun, snapshots::Listed, status::PartitionStatus,
+        journal::Entry, pauses::Pauses, processes::Process, shadow::ShadowRun, snapshots::Listed,
+        status::PartitionStatus,
     },
     mapping::Plan,
     reconcile::{
