@@ -1,5 +1,6 @@
 //! The command line: one file per command.
 
+mod ask;
 mod check;
 mod cutover;
 mod diff;
