@@ -16,13 +16,7 @@ pub(crate) struct Health {
 
 impl Health {
     pub(super) async fn execute(self, path: &Path) -> anyhow::Result<Exit> {
-        let config = match Setup::config(path) {
-            Ok(config) => config,
-            Err(faults) => {
-                print::faults(&faults);
-                return Ok(Exit::Faults);
-            }
-        };
+        let Some(config) = Setup::load_config(path) else { return Ok(Exit::Faults) };
         let address = ask::reachable(config.http.listen).to_string();
         let answer = ask::ask(&address, if self.live { "/livez" } else { "/readyz" }).await?;
         print::line(answer.text.trim_end());

@@ -110,8 +110,7 @@ fn seconds<S: serde::Serializer>(margin: &Option<Duration>, serializer: S) -> Re
 
 /// Returns how long the history of the source reaches back: a stream that rests longer cannot go on.
 fn history(led: Option<&Led>) -> Margin {
-    let margin =
-        led.and_then(|led| Some(Duration::from_secs(u64::from(led.position?.t.saturating_sub(led.oldest?.t)))));
+    let margin = led.and_then(Led::margin_s).map(Duration::from_secs);
     Margin { what: "the history of changes in MongoDB (its oplog)", margin }
 }
 

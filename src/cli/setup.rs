@@ -20,13 +20,7 @@ pub(super) struct Setup {
 impl Setup {
     /// Reads both files; prints their faults and returns `None` if there are any.
     pub(super) fn load(path: &Path) -> Option<Self> {
-        match Self::read(path) {
-            Ok(setup) => Some(setup),
-            Err(faults) => {
-                print::faults(&faults);
-                None
-            }
-        }
+        Self::read(path).inspect_err(|faults| print::faults(faults)).ok()
     }
 
     /// Reads both files.
@@ -51,8 +45,13 @@ impl Setup {
         }
     }
 
+    /// Reads the configuration alone; prints its faults and returns `None` if there are any.
+    pub(super) fn load_config(path: &Path) -> Option<Config> {
+        Self::config(path).inspect_err(|faults| print::faults(faults)).ok()
+    }
+
     /// Reads the configuration alone.
-    pub(super) fn config(path: &Path) -> Result<Config, Vec<Finding>> {
+    fn config(path: &Path) -> Result<Config, Vec<Finding>> {
         Config::load(path).map_err(|faults| faults.into_iter().map(|fault| finding(path, fault)).collect())
     }
 

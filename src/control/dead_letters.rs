@@ -9,7 +9,7 @@ use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use tokio_postgres::Row;
 
-use super::{repairs, replay::record_action};
+use super::{journal::record_action, repairs};
 use crate::{
     log::{Fetched, ejson},
     model::{Key, Version},

@@ -3,7 +3,11 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::postgres::{Error, Session, identity::OURS, session::field};
+use crate::postgres::{
+    Error, Session,
+    identity::{self, OURS},
+    session::field,
+};
 
 /// An entry of the journal.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -45,14 +49,23 @@ pub(crate) async fn latest(session: &Session, limit: u32) -> Result<Vec<Entry>, 
     entries.collect()
 }
 
-/// Records an event of a process. Returns whether it is recorded: not before the migration is known to the target.
+/// Records an event of a process, or an action. Returns whether it is recorded: not before the migration is known to the target.
 ///
 /// # Errors
 /// [`Error::Statement`] by its cause.
-pub(crate) async fn record(session: &Session, instance: &str, what: &str, detail: &Value) -> Result<bool, Error> {
+pub(crate) async fn record(session: &Session, who: &str, what: &str, detail: &Value) -> Result<bool, Error> {
     let sql = "INSERT INTO driftless.action (migration, who, command, detail) \
                SELECT id, $2, $3, $4 FROM driftless.identity WHERE prefix = $1";
-    let (who, detail) = (session.storable(instance), session.storable_json(detail));
+    let (who, detail) = (session.storable(who), session.storable_json(detail));
     let recorded = session.execute("write the journal", sql, &[&session.prefix(), &who, &what, &detail]).await?;
     Ok(recorded > 0)
+}
+
+/// Records an action of an operator.
+///
+/// # Errors
+/// [`Error::Statement`] by its cause.
+pub(crate) async fn record_action(session: &Session, who: &str, command: &str, detail: &Value) -> Result<(), Error> {
+    identity::ensure(session).await?;
+    record(session, who, command, detail).await.map(|_| ())
 }

@@ -12,7 +12,7 @@
 use serde_json::json;
 use tokio_postgres::Row;
 
-use super::replay::record_action;
+use super::journal::record_action;
 use crate::postgres::{
     Error, Session,
     identity::{self, OURS},

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::replay::record_action;
+use super::journal::record_action;
 use crate::{
     postgres::{
         Error, Session,

@@ -45,7 +45,7 @@ pub(crate) struct RoleReport {
     /// The remedy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) hint: Option<String>,
-    /// What happens without a person.
+    /// The next step that happens without a person.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) by_itself: Option<String>,
     /// The facts about the source; only its leader knows them.

@@ -12,13 +12,10 @@ use std::sync::Arc;
 use serde::Serialize;
 use tokio_postgres::Row;
 
+use super::journal::record_action;
 use crate::{
     log::TopicPartition,
-    postgres::{
-        Error, Session,
-        identity::{self, OURS},
-        session::field,
-    },
+    postgres::{Error, Session, identity::OURS, session::field},
 };
 
 /// How far a partition is applied, as a replay sees it.
@@ -128,27 +125,4 @@ pub async fn applied(session: &Session) -> Result<Vec<Applied>, Error> {
         })
     });
     applied.collect()
-}
-
-/// Records an action of an operator.
-///
-/// # Errors
-/// Fails with [`Error::Statement`], whose class follows the cause.
-pub(crate) async fn record_action(
-    session: &Session,
-    who: &str,
-    command: &str,
-    detail: &serde_json::Value,
-) -> Result<(), Error> {
-    identity::ensure(session).await?;
-    let sql = "INSERT INTO driftless.action (migration, who, command, detail) \
-               SELECT id, $2, $3, $4 FROM driftless.identity WHERE prefix = $1";
-    session
-        .execute(
-            "record the action",
-            sql,
-            &[&session.prefix(), &session.storable(who), &command, &session.storable_json(detail)],
-        )
-        .await?;
-    Ok(())
 }

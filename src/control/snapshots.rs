@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use tokio_postgres::Row;
 
 use super::{
+    journal::record_action,
     proofs::{self, Since},
-    replay::record_action,
 };
 use crate::{
     postgres::{

@@ -43,7 +43,7 @@ pub(crate) struct Report {
     pub(crate) cutover: BTreeMap<String, bool>,
     /// Where the reads of each unit go, and what its shadow reads have shown.
     pub(crate) reads: Vec<UnitStatus>,
-    /// What happened lately, newest first.
+    /// The last entries of the journal, newest first.
     pub(crate) journal: Vec<Entry>,
 }
 
@@ -78,7 +78,7 @@ pub(crate) struct History {
     whole: bool,
 }
 
-/// What the state that the processes share says.
+/// The content of the state that the processes share.
 #[derive(Default)]
 pub(crate) struct Shared {
     pub(crate) collections: Vec<CollectionFacts>,

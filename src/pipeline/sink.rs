@@ -38,7 +38,7 @@ pub(crate) struct SinkRole {
     applied: Mutex<Option<Arc<Plan>>>,
 }
 
-/// What the role works with until something of it changes.
+/// Everything that the role works with until a part of it changes.
 struct Ready {
     workers: Vec<(String, Worker)>,
     topics: Topics,

@@ -53,7 +53,7 @@ struct MappedChunk {
     read: source::Chunk,
 }
 
-/// What was read while the target compared the part before it.
+/// Parts that were read while the target compared the one before.
 #[derive(Default)]
 struct Ahead {
     /// Behind this `{_id: …}`.
@@ -180,23 +180,9 @@ impl<'a, S: SourceSide, T: TargetSide> Baseline<'a, S, T> {
                 held?
             }
         };
-        let examined = self.not_held(documents, &held, at).await?;
+        let examined = self.examiner().not_held(documents, &held, at).await?;
         let until = until.map(|key| key.as_bytes().to_vec());
         Ok(Judged { work: entries, ..self.judged(cursor, until, at, looked, examined).await? })
-    }
-
-    /// Judges those of the documents that the source does not hold.
-    async fn not_held(
-        &self,
-        documents: Vec<DocumentId>,
-        held: &HashSet<Key>,
-        at: ClusterTime,
-    ) -> Result<Vec<Examined>, Error> {
-        let not_held = documents.into_iter().filter(|document| !held.contains(&document.key));
-        let (gone, unknown): (Vec<_>, Vec<_>) = not_held.partition(|document| document.id.is_some());
-        let mut examined = self.examiner().absent(gone, at).await?;
-        examined.extend(unknown.into_iter().map(Examined::unknown));
-        Ok(examined)
     }
 
     /// Searches the tables for rows without a document, and for rows of documents that the source or the ledger does not have.
@@ -218,7 +204,7 @@ impl<'a, S: SourceSide, T: TargetSide> Baseline<'a, S, T> {
         };
         let until = search.position();
         let held = held(self.source, &page.gone, at).await?;
-        let mut examined = self.not_held(page.gone, &held, at).await?;
+        let mut examined = self.examiner().not_held(page.gone, &held, at).await?;
         // So many without an entry are found already, and are more than can be told apart.
         if self.without_entry.len() < MAX_WITHOUT_ENTRY {
             examined.extend(self.as_of(page.unrecorded, at).await?);

@@ -185,6 +185,20 @@ impl<T: TargetSide> Examiner<'_, T> {
         Ok(examined.collect())
     }
 
+    /// Judges those of the documents that the source did not hold at `read_at`; one whose `_id` is unknown is undecided.
+    pub(super) async fn not_held(
+        &self,
+        documents: Vec<DocumentId>,
+        held: &HashSet<Key>,
+        read_at: ClusterTime,
+    ) -> Result<Vec<Examined>, Error> {
+        let not_held = documents.into_iter().filter(|document| !held.contains(&document.key));
+        let (gone, unknown): (Vec<_>, Vec<_>) = not_held.partition(|document| document.id.is_some());
+        let mut examined = self.absent(gone, read_at).await?;
+        examined.extend(unknown.into_iter().map(Examined::unknown));
+        Ok(examined)
+    }
+
     /// Waits until everything at or before `time` is applied, or the bound is reached.
     async fn wait_until_applied(&self, time: ClusterTime) -> Result<(), Error> {
         if self.wait.is_zero() {

@@ -19,7 +19,7 @@ use super::{
     Error,
     baseline::no_such_collection,
     bounds::Bounds,
-    examine::{Examined, Examiner, POLL_INTERVAL},
+    examine::{Examiner, POLL_INTERVAL},
     proof::Proof,
     read::PieceReader,
     report::{ExtraRows, Report},
@@ -147,11 +147,8 @@ impl<S: SourceSide, T: TargetSide> Pass<'_, S, T> {
         let ids: Vec<RawDocumentBuf> = live.iter().filter_map(|document| document.id.clone()).collect();
         let read = self.source.existing(&ids, ReadTime::NOW).await?;
         let held: HashSet<Key> = read.value.iter().filter_map(|id| Key::from_id(id)).collect();
-        let not_held = live.into_iter().filter(|document| !held.contains(&document.key));
-        let (gone, unknown): (Vec<_>, Vec<_>) = not_held.partition(|document| document.id.is_some());
-        let examined = self.examiner.absent(gone, read.read_at).await?;
+        let examined = self.examiner.not_held(live, &held, read.read_at).await?;
         self.tally.take(read.read_at, examined);
-        self.tally.take(read.read_at, unknown.into_iter().map(Examined::unknown).collect());
         Ok(())
     }
 

@@ -32,13 +32,7 @@ pub(crate) struct Back {
 impl Back {
     /// Needs no mapping, because one that is being edited must keep nobody from taking reads back.
     pub(super) async fn execute(self, path: &Path) -> anyhow::Result<Exit> {
-        let config = match Setup::config(path) {
-            Ok(config) => config,
-            Err(faults) => {
-                print::faults(&faults);
-                return Ok(Exit::Faults);
-            }
-        };
+        let Some(config) = Setup::load_config(path) else { return Ok(Exit::Faults) };
         let session = Postgres::new(&config.sink, &config.log.prefix)?.open(Purpose::Control).await?;
         let known: Vec<String> = reads::units(&session).await?.into_iter().map(|row| row.unit).collect();
         let every = self.unit == ALL;

@@ -25,8 +25,8 @@ use crate::{
     control::{
         evidence::{self, Evidence},
         findings::{self, Choice, Finding, Found, FoundBy, Kind, Subject},
+        journal::record_action,
         repairs,
-        replay::record_action,
     },
     log::ejson,
     model::Key,

@@ -2,7 +2,7 @@
 
 use super::{Guarded, Mode, triggers};
 use crate::{
-    control::replay::record_action,
+    control::journal::record_action,
     mapping::target::quote_ident,
     postgres::{
         Error, Session,

@@ -49,7 +49,7 @@ pub(crate) struct Seen {
     pub(crate) shadow: Vec<ShadowRun>,
     /// The snapshots.
     pub(crate) snapshots: Vec<Listed>,
-    /// What happened lately.
+    /// The last entries of the journal, newest first.
     pub(crate) journal: Vec<Entry>,
     /// The name of this process.
     pub(crate) instance: String,
