@@ -88,8 +88,8 @@ impl OverviewRole {
             }
         }
         if let Some(session) = &session {
-            // A report that is not withdrawn is forgotten after a while.
-            let left = async { tokio::join!(self.events.stop(session), processes::leave(session, &self.instance)) };
+            // A report that is not withdrawn is forgotten after a while. It comes first: others wait for that, nobody for the journal.
+            let left = async { tokio::join!(processes::leave(session, &self.instance), self.events.stop(session)) };
             let _ = tokio::time::timeout(LEAVE_TIMEOUT, left).await;
         }
     }
