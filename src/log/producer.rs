@@ -226,7 +226,8 @@ impl Session {
     /// Enqueues a record.
     fn send(&self, outgoing: ProducerRecord) -> Result<(), Error> {
         let ProducerRecord { topic, partition, key, value, about } = outgoing;
-        let mut record = BaseRecord::to(&topic).partition(partition).key(&key).payload(&value);
+        let mut record = BaseRecord::to(&topic).partition(partition).key(&key);
+        record.payload = value.as_ref();
         if let Some((headers, wall_ms)) = about {
             record = record.timestamp(timestamp(wall_ms)).headers(headers);
         } else {
@@ -234,7 +235,7 @@ impl Session {
         }
         send(&self.producer, record, self.timeout, |error| match code_of(&error) {
             Some(RDKafkaErrorCode::MessageSizeTooLarge) => {
-                Error::TooLarge { topic: topic.to_string(), bytes: key.len() + value.len() }
+                Error::TooLarge { topic: topic.to_string(), bytes: key.len() + value.as_ref().map_or(0, Vec::len) }
             }
             _ => self.failed("publish as", error),
         })

@@ -59,7 +59,8 @@ pub(super) struct ProducerRecord {
     pub(super) topic: Arc<str>,
     pub(super) partition: i32,
     pub(super) key: Vec<u8>,
-    pub(super) value: Vec<u8>,
+    /// `None` is a Kafka tombstone.
+    pub(super) value: Option<Vec<u8>>,
     /// `None` for records of the state topic, which have neither headers nor a timestamp.
     pub(super) about: Option<(OwnedHeaders, i64)>,
 }
@@ -121,12 +122,12 @@ impl Encoder {
             let partition = partition_of(&encoded.key, self.topics.collections()[at].partitions);
             self.counts.entry((at, partition)).or_default().changes += 1;
             touched.insert((at, partition));
-            tally.add(at, change.op, encoded.key.len() + encoded.value.len());
+            tally.add(at, change.op, encoded.size_bytes());
             records.push(self.record((at, partition), encoded, change.wall_ms));
         }
         for control in &transaction.controls {
             let at = self.position(&control.namespace)?;
-            let encoded = envelope::encode_control(control);
+            let encoded = envelope::encode_control(control, &self.prefix);
             for partition in 0..self.topics.collections()[at].partitions {
                 touched.insert((at, partition));
                 records.push(self.record((at, partition), encoded.clone(), control.version.time.unix_ms()));
@@ -134,10 +135,11 @@ impl Encoder {
         }
         for removal in &transaction.removals {
             let at = self.position(&removal.namespace)?;
-            let encoded = envelope::encode_removal(removal);
+            let wall_ms = transaction.frontier.map_or(0, |(_, as_of_ms)| as_of_ms);
+            let encoded = envelope::encode_removal(removal, &self.prefix, wall_ms);
             let place = (at, partition_of(&encoded.key, self.topics.collections()[at].partitions));
             touched.insert(place);
-            records.push(self.record(place, encoded, transaction.frontier.map_or(0, |(_, as_of_ms)| as_of_ms)));
+            records.push(self.record(place, encoded, wall_ms));
         }
         if let Some(reached) = transaction.frontier {
             let places = if transaction.idle { self.places() } else { touched.into_iter().collect() };
@@ -185,7 +187,7 @@ impl Encoder {
     }
 
     fn state(&self, (key, value): (Vec<u8>, Vec<u8>)) -> ProducerRecord {
-        ProducerRecord { topic: Arc::clone(&self.state), partition: 0, key, value, about: None }
+        ProducerRecord { topic: Arc::clone(&self.state), partition: 0, key, value: Some(value), about: None }
     }
 }
 

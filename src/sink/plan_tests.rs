@@ -59,7 +59,7 @@ fn fetched(encoded: envelope::Encoded, offset: i64) -> Fetched {
         offset,
         timestamp_ms: 0,
         key: Some(encoded.key),
-        value: Some(encoded.value),
+        value: encoded.value,
         headers,
     }
 }
@@ -162,8 +162,21 @@ proptest! {
     }
 }
 
+/// The record of a frontier as versions before format 2 wrote it.
+fn old(frontier: &FrontierRecord, offset: i64) -> Fetched {
+    let FrontierRecord { before: Frontier(ClusterTime { t, i }), as_of_ms, seq, changes, complete, publisher } = frontier;
+    let value = serde_json::json!({
+        "before": { "t": t, "i": i }, "asOfMs": as_of_ms, "seq": seq, "changes": changes, "complete": complete,
+    });
+    let publisher = publisher.to_string();
+    let headers =
+        [("driftless.format", "1"), ("driftless.op", "frontier"), (envelope::header::PUBLISHER, publisher.as_str())];
+    let (key, value) = (br#"{"frontier":true}"#.to_vec(), Some(value.to_string().into_bytes()));
+    fetched(envelope::Encoded { key, value, headers: headers.into_iter().collect() }, offset)
+}
+
 #[test]
-fn a_passage_counts_changes_between_frontiers() {
+fn a_passage_counts_changes_between_frontiers_of_both_forms() {
     let frontier = |seq| FrontierRecord {
         before: Frontier(ClusterTime { t: 9, i: 0 }),
         as_of_ms: 0,
@@ -173,7 +186,7 @@ fn a_passage_counts_changes_between_frontiers() {
         complete: false,
     };
     let mut records = log(&[change("users", 1, 1, 1), change("users", 1, 2, 0)]);
-    records.push(fetched(envelope::encode_frontier(&frontier(1)), 2));
+    records.push(old(&frontier(1), 2));
     let mut retried = fetched(envelope::encode(&change("users", 2, 3, 1), "p"), 3);
     retried.headers.push(envelope::header::RETRY, b"");
     records.push(retried);

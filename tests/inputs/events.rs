@@ -353,19 +353,21 @@ fn input_157_newer_format() {
         let migration = things("inputs_newer").await;
         let daemon = migration.daemon_with(&["source", "sink"]);
         let record = first_change(&migration).await;
-        let record = with_header(&record, envelope::header::FORMAT, Some("2"));
+        let newer = (envelope::FORMAT + 1).to_string();
+        let record = with_header(&record, envelope::header::FORMAT, Some(&newer));
         append(migration.stack.kafka(), &migration.topic("things"), vec![record]).await;
         let status = daemon.wait_for("the sink has halted", DEADLINE, |status| status.phase("sink") == "halted").await;
         let reason = status.process.roles["sink"].reason.clone().unwrap_or_default();
-        assert!(reason.contains("the record has format 2, this version reads 1: run a newer one"), "{reason}");
+        let expected = format!("the record has format {newer}, this version reads {}: run a newer one", envelope::FORMAT);
+        assert!(reason.contains(&expected), "{reason}");
 
         // The position is before the record, nothing behind it was applied, and nothing was thrown away.
         migration.collection("things").insert_one(doc! { "_id": "behind" }).await.expect("insert");
         let at = "SELECT next_offset FROM driftless.position WHERE topic LIKE '%things'";
         let stands_at = migration.number(at).await;
         let there = migration.records("things").await;
-        let newer = there.iter().find(|record| record.header(envelope::header::FORMAT) == Some("2"));
-        assert!(stands_at <= newer.expect("the record").offset);
+        let record = there.iter().find(|record| record.header(envelope::header::FORMAT) == Some(&newer));
+        assert!(stands_at <= record.expect("the record").offset);
         assert_eq!(migration.number("SELECT count(*) FROM driftless.dead_letter").await, 0);
         assert_eq!(migration.number("SELECT count(*) FROM things").await, 1);
         daemon.stop(3).await;

@@ -231,7 +231,7 @@ impl World {
             offset: 0,
             timestamp_ms: None,
             key: Some(encoded.key),
-            value: Some(encoded.value),
+            value: encoded.value,
             headers: encoded.headers.iter().map(|(name, value)| (name.to_owned(), value.to_vec())).collect(),
         }
     }

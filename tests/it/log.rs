@@ -259,6 +259,37 @@ async fn a_codec_may_change_at_any_time() {
 }
 
 #[tokio::test]
+async fn a_topic_may_have_frontiers_of_both_forms() {
+    let cfg = config(&unique("forms"));
+    let topics = topics(&cfg).await;
+    let topic = topics.of(&orders()).expect("a topic").name.to_string();
+    let partition = partition_of(&envelope::encode(&change(orders(), 1, 1), "x").key, 3);
+    // As versions before format 2 wrote them.
+    let value = br#"{"before":{"t":1700000000,"i":1},"asOfMs":1,"seq":9,"changes":0,"complete":true}"#;
+    let headers = [("driftless.format", "1"), ("driftless.op", "frontier"), ("driftless.publisher", "5")];
+    let old = topic::Record {
+        partition,
+        offset: 0,
+        timestamp_ms: None,
+        key: Some(br#"{"frontier":true}"#.to_vec()),
+        value: Some(value.to_vec()),
+        headers: headers.map(|(name, value)| (name.to_owned(), value.into())).to_vec(),
+    };
+    topic::append(&setting("KAFKA_BROKERS"), &topic, vec![old]).await;
+    let (mut publisher, _) = Publisher::connect(&cfg, &topics).await.expect("a publisher");
+    publisher.publish(transaction(vec![change(orders(), 1, 1)], 2)).await.expect("published");
+
+    let mut consumer = join(&cfg, &topics, Starts::default());
+    let records = fetch(&mut consumer, 3).await;
+    consumer.close().await.expect("closed");
+    let frontiers = [&records[0], &records[2]].map(|record| match decode(record) {
+        Record::Frontier(frontier) => (frontier.publisher, frontier.before, record.value.is_some()),
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(frontiers, [(5, Frontier(time(1)), true), (publisher.generation(), Frontier(time(2)), false)]);
+}
+
+#[tokio::test]
 async fn a_fenced_publisher_publishes_nothing() {
     let cfg = config(&unique("fenced"));
     let topics = topics(&cfg).await;
@@ -624,7 +655,7 @@ async fn foreign_records_are_malformed_and_retries_of_earlier_versions_are_not_c
         .fold(OwnedHeaders::new(), |headers, (key, value)| headers.insert(Header { key, value: Some(value) }));
     let partition = partition_of(&encoded.key, 3);
     let record = || BaseRecord::to(&topic).partition(partition).key(&encoded.key);
-    producer.send(record().payload(&encoded.value).headers(headers)).map_err(|(error, _)| error).expect("sent");
+    producer.send(record().payload(encoded.value.as_ref().expect("a value")).headers(headers)).map_err(|(error, _)| error).expect("sent");
     // Kafka's own tombstone.
     producer.send(record() as BaseRecord<'_, Vec<u8>, Vec<u8>>).map_err(|(error, _)| error).expect("sent");
     producer.flush(Duration::from_secs(30)).expect("arrived");

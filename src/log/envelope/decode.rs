@@ -11,14 +11,11 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use super::{
-    CONTROL, FORMAT, FRONTIER, FRONTIER_KEY, FrontierRecord, Malformed, Parts, REMOVAL, Record, binary, control_key,
-    header, removal_key,
-};
+use super::{FORMAT, Malformed, Parts, Record, binary, header, markers};
 use crate::{
     config::Codec,
     log::{Headers, ejson, record_key::record_key},
-    model::{Change, ClusterTime, Control, ControlKind, Frontier, Key, Namespace, Op, Reason, Removal, Version},
+    model::{Change, ClusterTime, Key, Namespace, Op, Reason, Version},
     retry::Class,
 };
 
@@ -30,19 +27,15 @@ pub fn decode(key: Option<&[u8]>, value: Option<&[u8]>, headers: &Headers) -> Re
     format(headers)?;
     let op = text_header(headers, header::OP)?;
     let key = key.ok_or_else(|| Malformed::new("the record has no key"))?;
-    let value = value.ok_or_else(|| Malformed::new("the record has no value"))?;
-    match op {
-        FRONTIER => frontier(key, value, headers).map(Record::Frontier),
-        CONTROL => control(key, value, headers).map(Record::Control),
-        REMOVAL => removal(key, value).map(Record::Removal),
-        name => match Op::from_name(name) {
-            Some(op) => change(op, key, value, headers).map(Record::Change),
-            None => {
-                let detail = format!("the header `{}` names no op of this version", header::OP);
-                Err(Malformed { reason: Reason::UnknownOp, detail, class: Class::Poison })
-            }
-        },
+    if let Some(marker) = markers::decode(op, key, value, headers)? {
+        return Ok(marker);
     }
+    let Some(op) = Op::from_name(op) else {
+        let detail = format!("the header `{}` names no op of this version", header::OP);
+        return Err(Malformed { reason: Reason::UnknownOp, detail, class: Class::Poison });
+    };
+    let value = value.ok_or_else(no_value)?;
+    change(op, key, value, headers).map(Record::Change)
 }
 
 /// Returns the publisher whose next frontier counts this record; `None` for anything but a change, and for a retried dead letter.
@@ -58,13 +51,17 @@ pub fn counted_by(headers: &Headers) -> Option<u64> {
 
 fn format(headers: &Headers) -> Result<(), Malformed> {
     match number_header::<u32>(headers, header::FORMAT)? {
-        FORMAT => Ok(()),
+        1..=FORMAT => Ok(()),
         0 => Err(Malformed::new("the record has format 0")),
         newer => {
             let detail = format!("the record has format {newer}, this version reads {FORMAT}: run a newer one");
             Err(Malformed { reason: Reason::Malformed, detail, class: Class::Halt })
         }
     }
+}
+
+pub(super) fn no_value() -> Malformed {
+    Malformed::new("the record has no value")
 }
 
 fn text_header<'h>(headers: &'h Headers, name: &str) -> Result<&'h str, Malformed> {
@@ -85,11 +82,11 @@ fn bad_header(name: &str) -> Malformed {
     Malformed::new(format!("the header `{name}` does not parse"))
 }
 
-fn publisher(headers: &Headers) -> Result<u64, Malformed> {
+pub(super) fn publisher(headers: &Headers) -> Result<u64, Malformed> {
     number_header(headers, header::PUBLISHER)
 }
 
-fn version(headers: &Headers, name: &str) -> Result<Version, Malformed> {
+pub(super) fn version(headers: &Headers, name: &str) -> Result<Version, Malformed> {
     Version::from_bytes(&digits(headers, name)?).ok_or_else(|| bad_header(name))
 }
 
@@ -167,42 +164,8 @@ struct SourceValue<'a> {
     wall_ms: i64,
 }
 
-#[derive(Deserialize)]
-struct FrontierValue {
-    before: ClusterTime,
-    #[serde(rename = "asOfMs")]
-    as_of_ms: i64,
-    seq: u64,
-    changes: u64,
-    complete: bool,
-}
-
-#[derive(Deserialize)]
-struct ControlValue {
-    kind: ControlKind,
-    policy: Policy,
-    db: String,
-    collection: String,
-}
-
-#[derive(Deserialize)]
-struct RemovalValue {
-    request: i64,
-    db: String,
-    collection: String,
-    table: String,
-    key: serde_json::Value,
-}
-
-#[derive(Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "lowercase")]
-enum Policy {
-    Truncate,
-    Ignore,
-}
-
 /// Builds the error without the message of the parser, which quotes the value.
-fn json<'a, T: Deserialize<'a>>(value: &'a [u8]) -> Result<T, Malformed> {
+pub(super) fn json<'a, T: Deserialize<'a>>(value: &'a [u8]) -> Result<T, Malformed> {
     serde_json::from_slice(value).map_err(|error| {
         Malformed::new(format!(
             "the value is not the JSON of this op, from line {} column {}",
@@ -270,34 +233,4 @@ fn either(text: Option<Read>, raw: Option<&str>, name: &str) -> Result<Option<Ra
             .map(Some)
             .ok_or_else(|| Malformed::new(format!("the BSON instead of `{name}` is not base64 of a document"))),
     }
-}
-
-fn frontier(key: &[u8], value: &[u8], headers: &Headers) -> Result<FrontierRecord, Malformed> {
-    if key != FRONTIER_KEY {
-        return Err(Malformed::new("a frontier has another key"));
-    }
-    let FrontierValue { before, as_of_ms, seq, changes, complete } = json(value)?;
-    Ok(FrontierRecord { before: Frontier(before), as_of_ms, seq, publisher: publisher(headers)?, changes, complete })
-}
-
-fn removal(record_key_bytes: &[u8], value: &[u8]) -> Result<Removal, Malformed> {
-    let RemovalValue { request, db, collection, table, key } = json(value)?;
-    if record_key_bytes != removal_key(request) {
-        return Err(Malformed::new("a removal has another key"));
-    }
-    Ok(Removal { namespace: Namespace::new(db, collection), request, table, row_key: key })
-}
-
-fn control(key: &[u8], value: &[u8], headers: &Headers) -> Result<Control, Malformed> {
-    let ControlValue { kind, policy, db, collection } = json(value)?;
-    if key != control_key(kind) {
-        return Err(Malformed::new("a control has another key"));
-    }
-    let truncate = policy == Policy::Truncate;
-    Ok(Control {
-        namespace: Namespace::new(db, collection),
-        kind,
-        version: version(headers, header::VERSION)?,
-        truncate,
-    })
 }

@@ -1,14 +1,11 @@
-//! Encodes a record.
+//! Encodes a change.
 
 use std::{fmt, io::Write as _};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bson::raw::RawDocument;
 
-use super::{
-    CONTROL, Encoded, FORMAT, FRONTIER, FRONTIER_KEY, FrontierRecord, MAX_ASIDE, MAX_TEXT, REMOVAL, binary,
-    control_key, control_name, debezium_op, header, removal_key,
-};
+use super::{Encoded, MAX_ASIDE, MAX_TEXT, PLAIN, binary, debezium_op, header};
 use crate::{
     config::Codec,
     log::{
@@ -16,7 +13,7 @@ use crate::{
         ejson::{self, hex_of, json_string},
         record_key::record_key,
     },
-    model::{Change, ClusterTime, Control, Frontier, Op, Removal},
+    model::{Change, ClusterTime, Namespace, Op},
 };
 
 /// Encodes a change with its value as JSON. `prefix` is the name of the connector in Debezium's envelope.
@@ -34,7 +31,7 @@ pub fn encode(change: &Change, prefix: &str) -> Encoded {
 pub fn encode_as(codec: Codec, change: &Change, prefix: &str) -> Encoded {
     let whole = change.op == Op::Repair || change.document.is_none() == (change.op == Op::Delete);
     assert!(whole, "a change has a document unless it is a delete");
-    let mut headers = headers(change.op.as_str());
+    let mut headers = headers(PLAIN, change.op.as_str());
     headers.push(header::VERSION, &hex_text(&change.version.to_bytes()));
     headers.push(header::UPPER, change.upper.to_string().as_bytes());
     if let Some(uuid) = &change.collection_uuid {
@@ -50,13 +47,13 @@ pub fn encode_as(codec: Codec, change: &Change, prefix: &str) -> Encoded {
             binary::write(change, prefix)
         }
     };
-    Encoded { key: record_key(&change.key), value, headers }
+    Encoded { key: record_key(&change.key), value: Some(value), headers }
 }
 
 /// Returns the headers that every record has.
-fn headers(op: &str) -> Headers {
+pub(super) fn headers(format: u32, op: &str) -> Headers {
     let mut headers = Headers::new();
-    headers.push(header::FORMAT, FORMAT.to_string().as_bytes());
+    headers.push(header::FORMAT, format.to_string().as_bytes());
     headers.push(header::OP, op.as_bytes());
     headers
 }
@@ -73,7 +70,7 @@ fn json(change: &Change, prefix: &str) -> Vec<u8> {
         Some(text) => value.extend_from_slice(&text),
         None => value.extend_from_slice(b"null"),
     }
-    source(&mut value, change, prefix);
+    source(&mut value, prefix, &Origin::of(change));
     let op = debezium_op(change);
     push(&mut value, format_args!(r#","op":"{op}","ts_ms":{},"transaction":null,"documentKey":"#, change.wall_ms));
     let start = value.len();
@@ -88,41 +85,6 @@ fn json(change: &Change, prefix: &str) -> Vec<u8> {
     }
     value.push(b'}');
     value
-}
-
-/// Encodes a frontier; its header carries the generation of the publisher.
-pub fn encode_frontier(frontier: &FrontierRecord) -> Encoded {
-    let FrontierRecord { before: Frontier(ClusterTime { t, i }), as_of_ms, seq, changes, complete, publisher: _ } =
-        frontier;
-    let value = format!(
-        r#"{{"before":{{"t":{t},"i":{i}}},"asOfMs":{as_of_ms},"seq":{seq},"changes":{changes},"complete":{complete}}}"#
-    )
-    .into_bytes();
-    Encoded { key: FRONTIER_KEY.to_vec(), value, headers: headers(FRONTIER) }
-}
-
-/// Encodes a control.
-pub fn encode_control(control: &Control) -> Encoded {
-    let kind = control_name(control.kind);
-    let policy = if control.truncate { "truncate" } else { "ignore" };
-    let mut value = Vec::new();
-    push(&mut value, format_args!(r#"{{"kind":"{kind}","policy":"{policy}","db":"#));
-    json_string(&mut value, &*control.namespace.db);
-    value.extend_from_slice(br#","collection":"#);
-    json_string(&mut value, &*control.namespace.collection);
-    value.push(b'}');
-    let mut headers = headers(CONTROL);
-    headers.push(header::VERSION, &hex_text(&control.version.to_bytes()));
-    Encoded { key: control_key(control.kind), value, headers }
-}
-
-/// Encodes the removal of a row.
-pub fn encode_removal(removal: &Removal) -> Encoded {
-    let Removal { namespace, request, table, row_key } = removal;
-    let value = serde_json::json!({
-        "request": request, "db": &*namespace.db, "collection": &*namespace.collection, "table": table, "key": row_key,
-    });
-    Encoded { key: removal_key(*request), value: value.to_string().into_bytes(), headers: headers(REMOVAL) }
 }
 
 /// Appends the document as Extended JSON in a JSON string; returns `false` and appends nothing if that would lose something or be too long.
@@ -174,28 +136,42 @@ fn close_or_null(out: &mut Vec<u8>, list: Vec<u8>) {
     }
 }
 
-fn source(value: &mut Vec<u8>, change: &Change, prefix: &str) {
+/// Where and when a record arose: the `source` of the envelope.
+pub(super) struct Origin<'a> {
+    pub(super) namespace: &'a Namespace,
+    pub(super) time: ClusterTime,
+    pub(super) snapshot: bool,
+    pub(super) wall_ms: i64,
+}
+
+impl<'a> Origin<'a> {
+    fn of(change: &'a Change) -> Self {
+        let Change { namespace, version, op, wall_ms, .. } = change;
+        Self { namespace, time: version.time, snapshot: *op == Op::Snapshot, wall_ms: *wall_ms }
+    }
+}
+
+pub(super) fn source(value: &mut Vec<u8>, prefix: &str, origin: &Origin<'_>) {
+    let Origin { namespace, time, snapshot, wall_ms } = origin;
     push(value, format_args!(r#","source":{{"version":"{}","connector":"mongodb","name":"#, env!("CARGO_PKG_VERSION")));
     json_string(value, prefix);
-    let ClusterTime { i, .. } = change.version.time;
-    let ts_ms = change.version.time.unix_ms();
-    push(value, format_args!(r#","ts_ms":{ts_ms},"snapshot":"{}","db":"#, change.op == Op::Snapshot));
-    json_string(value, &*change.namespace.db);
+    push(value, format_args!(r#","ts_ms":{},"snapshot":"{snapshot}","db":"#, time.unix_ms()));
+    json_string(value, &*namespace.db);
     value.extend_from_slice(br#","collection":"#);
-    json_string(value, &*change.namespace.collection);
-    push(value, format_args!(r#","ord":{i},"wallTime":{}}}"#, change.wall_ms));
+    json_string(value, &*namespace.collection);
+    push(value, format_args!(r#","ord":{},"wallTime":{wall_ms}}}"#, time.i));
 }
 
 fn base64(value: &mut Vec<u8>, name: &str, document: &RawDocument) {
     push(value, format_args!(r#","{name}":"{}""#, STANDARD.encode(document.as_bytes())));
 }
 
-fn push(value: &mut Vec<u8>, text: fmt::Arguments<'_>) {
+pub(super) fn push(value: &mut Vec<u8>, text: fmt::Arguments<'_>) {
     // Writing to memory cannot fail.
     let _ = value.write_fmt(text);
 }
 
-fn hex_text(bytes: &[u8]) -> Vec<u8> {
+pub(super) fn hex_text(bytes: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(2 * bytes.len());
     hex_of(&mut out, bytes);
     out

@@ -8,27 +8,36 @@
 //! With `log.codec = "bson"` the value is the same envelope as BSON (see [`binary`]), and the header `driftless.codec` names it.
 //! Each record names its codec, so a topic may contain both.
 //!
+//! Records that are no change have their facts in a header, so that a consumer of Debezium's topics passes over them: see
+//! [`markers`].
+//!
 //! Both directions are pure. Decoding checks everything: lengths, types, names, and that the key of the record is that of its
 //! document.
 
 mod binary;
 mod decode;
 mod encode;
+mod markers;
 
 use bson::raw::RawDocumentBuf;
 
 pub use decode::{counted_by, decode};
-pub use encode::encode;
-pub use encode::{encode_as, encode_control, encode_frontier, encode_removal};
+pub use encode::{encode, encode_as};
+pub use markers::{encode_control, encode_frontier, encode_removal};
 
 use super::Headers;
 use crate::{
-    model::{Change, Control, ControlKind, Frontier, Namespace, Op, Reason, Removal},
+    model::{Change, Control, Frontier, Namespace, Op, Reason, Removal},
     retry::Class,
 };
 
-/// Version of this format, in the header `driftless.format`.
-pub(crate) const FORMAT: u32 = 1;
+/// The newest format that this version reads. The header `driftless.format` of a record has the oldest that can carry it, so that an
+/// older version halts at a record it cannot read, and reads the others.
+pub const FORMAT: u32 = 2;
+/// The format of a change whose value is the envelope.
+const PLAIN: u32 = 1;
+/// The format of a record whose facts are in a header, or whose key and value carry their schemas.
+const EXTENDED: u32 = 2;
 /// Longest text of a document inside a value. A longer document travels as base64, whose growth is known.
 ///
 /// 16 MiB of control characters would become 112 MiB of escapes. With this bound no record exceeds [`MAX_RECORD`].
@@ -40,7 +49,7 @@ const MAX_ASIDE: usize = 1 << 20;
 
 /// Names of the headers.
 pub mod header {
-    /// [`FORMAT`](super::FORMAT), decimal.
+    /// At most [`FORMAT`](super::FORMAT), decimal.
     pub const FORMAT: &str = "driftless.format";
     /// Version: 32 hexadecimal digits.
     pub const VERSION: &str = "driftless.version";
@@ -58,24 +67,33 @@ pub mod header {
     pub const REPLACES: &str = "driftless.replaces";
     /// See [`CODEC`].
     pub(crate) const BSON: &[u8] = b"bson";
+    /// The facts of a frontier, as JSON.
+    pub const FRONTIER: &str = "driftless.frontier";
+    /// The facts of a control, as JSON.
+    pub(crate) const CONTROL: &str = "driftless.control";
+    /// The facts of a removal, as JSON.
+    pub(crate) const REMOVAL: &str = "driftless.removal";
     /// Marks a dead letter that an earlier version published again without its publisher; no frontier counts it.
     pub const RETRY: &str = "driftless.retry";
 }
 
-const FRONTIER: &str = "frontier";
-const CONTROL: &str = "control";
-const REMOVAL: &str = "removal";
-const FRONTIER_KEY: &[u8] = br#"{"frontier":true}"#;
 
 /// A record of a collection topic, as bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Encoded {
     /// Kafka key; it alone decides the partition of a change.
     pub key: Vec<u8>,
-    /// JSON, or BSON if the headers say so.
-    pub value: Vec<u8>,
+    /// JSON, or BSON if the headers say so; `None` is a Kafka tombstone.
+    pub value: Option<Vec<u8>>,
     /// All headers but [`header::PUBLISHER`], which the publisher adds.
     pub headers: Headers,
+}
+
+impl Encoded {
+    /// Returns the size of key and value.
+    pub fn size_bytes(&self) -> usize {
+        self.key.len() + self.value.as_ref().map_or(0, Vec::len)
+    }
 }
 
 /// A decoded record of a collection topic.
@@ -143,23 +161,6 @@ fn debezium_op(change: &Change) -> &'static str {
     }
 }
 
-fn control_name(kind: ControlKind) -> &'static str {
-    match kind {
-        ControlKind::Drop => "drop",
-        ControlKind::Rename => "rename",
-        ControlKind::Replace => "replace",
-        ControlKind::Reset => "reset",
-    }
-}
-
-fn control_key(kind: ControlKind) -> Vec<u8> {
-    format!(r#"{{"control":"{}"}}"#, control_name(kind)).into_bytes()
-}
-
-fn removal_key(request: i64) -> Vec<u8> {
-    format!(r#"{{"removal":{request}}}"#).into_bytes()
-}
-
 #[cfg(test)]
 mod tests {
     use bson::{
@@ -197,8 +198,12 @@ mod tests {
         pairs(&headers)
     }
 
+    fn value_of(encoded: &Encoded) -> &[u8] {
+        encoded.value.as_deref().expect("a value")
+    }
+
     fn read_back(encoded: &Encoded) -> Result<Record, Malformed> {
-        decode(Some(&encoded.key), Some(&encoded.value), &headers(encoded, 7))
+        decode(Some(&encoded.key), encoded.value.as_deref(), &headers(encoded, 7))
     }
 
     fn time() -> impl Strategy<Value = ClusterTime> {
@@ -275,35 +280,8 @@ mod tests {
             let expected = Change { update_description: None, ..change };
             prop_assert_eq!(read_back(&json), Ok(Record::Change(expected.clone())));
             prop_assert_eq!(read_back(&bson), Ok(Record::Change(expected)));
-            prop_assert!(serde_json::from_slice::<serde::de::IgnoredAny>(&json.value).is_ok());
+            prop_assert!(serde_json::from_slice::<serde::de::IgnoredAny>(value_of(&json)).is_ok());
             prop_assert_eq!(json.key, bson.key);
-        }
-
-        #[test]
-        fn a_frontier_is_read_back(
-            before in time(),
-            as_of_ms in any::<i64>(),
-            seq in any::<u64>(),
-            changes in any::<u64>(),
-            complete in any::<bool>(),
-        ) {
-            let frontier = FrontierRecord { before: Frontier(before), as_of_ms, seq, publisher: 7, changes, complete };
-            prop_assert_eq!(read_back(&encode_frontier(&frontier)), Ok(Record::Frontier(frontier)));
-        }
-
-        #[test]
-        fn a_control_is_read_back(version in version(), truncate in any::<bool>(), db in ".{1,8}", collection in ".{1,8}") {
-            for kind in [ControlKind::Drop, ControlKind::Rename, ControlKind::Replace, ControlKind::Reset] {
-                let control = Control { namespace: Namespace::new(&*db, &*collection), kind, version, truncate };
-                prop_assert_eq!(read_back(&encode_control(&control)), Ok(Record::Control(control)));
-            }
-        }
-
-        #[test]
-        fn a_removal_is_read_back(request in any::<i64>(), table in ".{1,8}", key in ".{0,8}", db in ".{1,8}") {
-            let row_key = serde_json::json!({ "id": key });
-            let removal = Removal { namespace: Namespace::new(&*db, "orders"), request, table, row_key };
-            prop_assert_eq!(read_back(&encode_removal(&removal)), Ok(Record::Removal(removal)));
         }
 
         #[test]
@@ -333,13 +311,13 @@ mod tests {
                 let header = at.index(headers.len());
                 let bytes = match part {
                     0 => &mut encoded.key,
-                    1 => &mut encoded.value,
+                    1 => encoded.value.as_mut().expect("a value"),
                     _ => &mut headers[header].1,
                 };
                 let at = at.index(bytes.len());
                 bytes[at] = byte;
             }
-            let _ = decode(Some(&encoded.key), Some(&encoded.value), &headers);
+            let _ = decode(Some(&encoded.key), encoded.value.as_deref(), &headers);
         }
     }
 
@@ -362,7 +340,7 @@ mod tests {
             r#""db":"shop","collection":"orders","ord":3,"wallTime":1700000000123},"#,
             r#""op":"u","ts_ms":1700000000123,"transaction":null,"documentKey":{"_id":{"$numberInt":"7"}}}"#,
         );
-        assert_eq!(String::from_utf8_lossy(&encoded.value), expected);
+        assert_eq!(String::from_utf8_lossy(value_of(&encoded)), expected);
         assert_eq!(encoded.key, br#"{"id":"7"}"#);
         let expected: [(&str, &str); 5] = [
             (header::FORMAT, "1"),
@@ -393,18 +371,18 @@ mod tests {
             "transaction": RawBson::Null,
             "documentKey": { "_id": 7 },
         };
-        assert_eq!(RawDocumentBuf::from_bytes(encoded.value).expect("a document"), expected);
+        assert_eq!(RawDocumentBuf::from_bytes(value_of(&encoded).to_vec()).expect("a document"), expected);
         assert_eq!(encoded.headers.iter().last(), Some((header::CODEC, header::BSON)));
     }
 
     #[rstest]
-    #[case::json_said_to_be_bson(insert().value, "the value is not the BSON")]
+    #[case::json_said_to_be_bson(value_of(&insert()).to_vec(), "the value is not the BSON")]
     #[case::no_source(rawdoc! { "documentKey": { "_id": 7 } }.into_bytes(), "`source` is not")]
     #[case::no_key(rawdoc! { "source": { "db": "", "collection": "", "wallTime": 1i64 } }.into_bytes(), "no `documentKey`")]
     #[case::odd_after(rawdoc! { "after": "x" }.into_bytes(), "a document in it")]
     #[case::odd_source(rawdoc! { "source": { "db": 1 } }.into_bytes(), "`source` is not")]
     fn malformed_bson(#[case] value: Vec<u8>, #[case] detail: &str) {
-        let encoded = Encoded { value, ..encode_as(Codec::Bson, &ann(), "demo") };
+        let encoded = Encoded { value: Some(value), ..encode_as(Codec::Bson, &ann(), "demo") };
         let malformed = read_back(&encoded).expect_err("malformed");
         assert!(malformed.detail.contains(detail), "{}", malformed.detail);
         assert!(!malformed.detail.contains("Ann"));
@@ -416,7 +394,7 @@ mod tests {
         let encoded = encode_as(Codec::Bson, &ann(), "demo");
         let mut headers = pairs(&encoded.headers);
         headers.last_mut().expect("the codec").1 = b"xml".to_vec();
-        let malformed = decode(Some(&encoded.key), Some(&encoded.value), &headers).expect_err("malformed");
+        let malformed = decode(Some(&encoded.key), encoded.value.as_deref(), &headers).expect_err("malformed");
         assert!(malformed.detail.contains("`driftless.codec` does not parse"));
     }
 
@@ -424,7 +402,7 @@ mod tests {
     fn what_text_cannot_carry_travels_as_bson() {
         let document = rawdoc! { "_id": 7, "a": { "$oid": "x" } };
         let encoded = encode(&simple(Op::Insert, Some(document.clone())), "demo");
-        assert!(String::from_utf8_lossy(&encoded.value).contains(r#""after":null"#));
+        assert!(String::from_utf8_lossy(value_of(&encoded)).contains(r#""after":null"#));
         match read_back(&encoded) {
             Ok(Record::Change(change)) => assert_eq!(change.document, Some(document)),
             other => panic!("{other:?}"),
@@ -441,7 +419,7 @@ mod tests {
         change.id = id;
         for codec in BOTH {
             let encoded = encode_as(codec, &change, "demo");
-            assert!(encoded.key.len() + encoded.value.len() < MAX_RECORD);
+            assert!(encoded.size_bytes() < MAX_RECORD);
             assert_eq!(read_back(&encoded), Ok(Record::Change(change.clone())));
         }
     }
@@ -480,7 +458,7 @@ mod tests {
     #[case::document_of_a_delete(|r: &mut Parts| r.headers[1].1 = b"delete".to_vec(), "a delete has a document")]
     fn malformed(#[case] damage: fn(&mut Parts), #[case] detail: &str) {
         let encoded = insert();
-        let mut parts = Parts { headers: headers(&encoded, 7), key: Some(encoded.key), value: Some(encoded.value) };
+        let mut parts = Parts { headers: headers(&encoded, 7), key: Some(encoded.key), value: encoded.value };
         damage(&mut parts);
         let malformed = decode(parts.key.as_deref(), parts.value.as_deref(), &parts.headers).expect_err("malformed");
         assert!(malformed.detail.contains(detail), "{}", malformed.detail);
@@ -493,10 +471,10 @@ mod tests {
         for bytes in [vec![], vec![4, 0, 0, 0], vec![255; 5], vec![5, 0, 0, 0, 0, 0], vec![255, 255, 255, 127, 0]] {
             use base64::{Engine as _, engine::general_purpose::STANDARD};
             let mut encoded = insert();
-            let value = String::from_utf8(encoded.value).expect("UTF-8");
+            let value = String::from_utf8_lossy(value_of(&encoded)).into_owned();
             let (head, tail) = value.split_once(r#""after":""#).expect("an after");
             let (_, tail) = tail.split_once(r#"}","#).expect("its end");
-            encoded.value = format!(r#"{head}"raw":"{}",{tail}"#, STANDARD.encode(bytes)).into_bytes();
+            encoded.value = Some(format!(r#"{head}"raw":"{}",{tail}"#, STANDARD.encode(bytes)).into_bytes());
             assert!(read_back(&encoded).expect_err("malformed").detail.contains("is not base64 of a document"));
         }
     }
@@ -505,8 +483,8 @@ mod tests {
     fn a_newer_format_halts() {
         let encoded = insert();
         let mut headers = headers(&encoded, 7);
-        headers[0].1 = b"2".to_vec();
-        let malformed = decode(Some(&encoded.key), Some(&encoded.value), &headers).expect_err("malformed");
+        headers[0].1 = (FORMAT + 1).to_string().into_bytes();
+        let malformed = decode(Some(&encoded.key), encoded.value.as_deref(), &headers).expect_err("malformed");
         assert_eq!(malformed.class, Class::Halt);
     }
 
@@ -515,7 +493,7 @@ mod tests {
         let encoded = insert();
         let mut headers = headers(&encoded, 7);
         headers[1].1 = b"merge".to_vec();
-        let malformed = decode(Some(&encoded.key), Some(&encoded.value), &headers).expect_err("malformed");
+        let malformed = decode(Some(&encoded.key), encoded.value.as_deref(), &headers).expect_err("malformed");
         assert_eq!((malformed.reason, malformed.class), (Reason::UnknownOp, Class::Poison));
     }
 

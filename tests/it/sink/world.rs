@@ -127,11 +127,11 @@ impl World {
     }
 
     pub(crate) fn append_control(&mut self, control: &Control) -> Vec<Fetched> {
-        vec![self.record(envelope::encode_control(control))]
+        vec![self.record(envelope::encode_control(control, "t"))]
     }
 
     pub(crate) fn append_removal(&mut self, removal: &Removal) -> Vec<Fetched> {
-        vec![self.record(envelope::encode_removal(removal))]
+        vec![self.record(envelope::encode_removal(removal, "t", 0))]
     }
 
     pub(crate) fn append_frontier(&mut self, seq: u64, changes: u64, t: u32) -> Vec<Fetched> {
@@ -234,7 +234,7 @@ impl World {
             let envelope::Encoded { key, value, headers, .. } = envelope::encode(change, "t");
             let (topic, offset) =
                 (Arc::from(format!("{:?}", change.key.as_bytes())), i64::try_from(offset).expect("few"));
-            Fetched { topic, partition: 0, offset, timestamp_ms: 0, key: Some(key), value: Some(value), headers }
+            Fetched { topic, partition: 0, offset, timestamp_ms: 0, key: Some(key), value, headers }
         };
         let records = changes.iter().enumerate().map(record).collect();
         sink::plan::plan(Vec::new(), records, self.prepared.all()).expect("a batch")
@@ -287,7 +287,7 @@ fn record(encoded: envelope::Encoded, offset: i64) -> Fetched {
         offset,
         timestamp_ms: 1_700_000_000_000,
         key: Some(encoded.key),
-        value: Some(encoded.value),
+        value: encoded.value,
         headers,
     }
 }

@@ -119,7 +119,7 @@ async fn kafka(bench: &Bench, chapter: &mut Chapter) -> anyhow::Result<()> {
     let records: Vec<(Vec<u8>, Vec<u8>)> = (0..bench.scale.documents.max(RECORDS))
         .map(|seq| {
             let encoded = envelope::encode(&change(&bench.users.user(seq, 0), Op::Insert)?, "bench");
-            Ok((encoded.key, encoded.value))
+            Ok((encoded.key, encoded.value.context("a change has a value")?))
         })
         .collect::<anyhow::Result<_>>()?;
     let records = std::sync::Arc::new(records);

@@ -85,7 +85,7 @@ async fn follow(config: &Config, start: Timestamp, updates: u64, encode: bool) -
         if encode {
             // Encoding runs on a thread that may block, as in the daemon's publisher.
             let encoded =
-                move || batch.changes.iter().map(|change| envelope::encode(change, "bench").value.len()).sum();
+                move || batch.changes.iter().map(|change| envelope::encode(change, "bench").size_bytes()).sum();
             let bytes: usize = tokio::task::spawn_blocking(encoded).await?;
             black_box(bytes);
         }
@@ -128,12 +128,12 @@ fn codec(bench: &Bench, chapter: &mut Chapter) -> anyhow::Result<()> {
             let began = Instant::now();
             let encoded: Vec<_> = changes.iter().map(|change| envelope::encode_as(codec, change, "bench")).collect();
             let encoding = micros(began, SAMPLE);
-            let size = encoded.iter().map(|record| record.key.len() + record.value.len()).sum::<usize>() as f64;
+            let size = encoded.iter().map(|record| record.size_bytes()).sum::<usize>() as f64;
             let headers: Vec<Headers> =
                 encoded.iter().map(|record| record.headers.iter().chain([PUBLISHER]).collect()).collect();
             let began = Instant::now();
             for (record, headers) in encoded.iter().zip(&headers) {
-                let read = envelope::decode(Some(&record.key), Some(&record.value), headers);
+                let read = envelope::decode(Some(&record.key), record.value.as_deref(), headers);
                 black_box(read.map_err(|error| anyhow!("decode: {}", error.detail))?);
             }
             let decoding = micros(began, SAMPLE);
