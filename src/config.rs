@@ -188,6 +188,12 @@ pub struct LogConfig {
     /// Encoding of the value of a change: `json` for every reader of Debezium's envelope, `bson` for speed.
     #[serde(default)]
     pub codec: Codec,
+    /// Whether key and value carry their schemas, as the JsonConverter of Kafka Connect expects them.
+    #[serde(default)]
+    pub schemas: bool,
+    /// Whether a Kafka tombstone follows each delete.
+    #[serde(default)]
+    pub tombstones: bool,
     /// Further librdkafka settings, for example `security.protocol`; settings that correctness rests on cannot be overridden.
     #[serde(default)]
     pub client: std::collections::BTreeMap<String, String>,

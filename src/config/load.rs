@@ -4,7 +4,7 @@ use std::path::Path;
 
 use toml::de::{DeTable, DeValue};
 
-use super::{Config, Fault};
+use super::{Codec, Config, Fault};
 
 impl Config {
     /// Variables named `DRIFTLESS__SECTION__KEY` override the file.
@@ -147,6 +147,14 @@ impl Config {
             "must be above 0 and at most 1",
             "0.9 is a good value",
         );
+        for (setting, is_set) in [("log.schemas", self.log.schemas), ("log.tombstones", self.log.tombstones)] {
+            must(
+                !is_set || self.log.codec == Codec::Json,
+                setting,
+                "is for other consumers, which cannot read `log.codec = \"bson\"`",
+                "set `codec = \"json\"`, or leave this out",
+            );
+        }
         must(!sink.catalog_interval.is_zero(), "sink.catalog_interval", "must be above 0", "10s is a good value");
         must(self.shadow.runs > 0, "shadow.runs", "must be above 0", "100 is a good value");
         must(self.repair.stop_at > 0, "repair.stop_at", "must be above 0", "1000 is a good value");
@@ -328,6 +336,19 @@ mod tests {
             keys,
             ["extra", "log.partitons", "log.replication", "sink.batch_bytes", "source.max_await", "source.uri"]
         );
+    }
+
+    #[test]
+    fn what_other_consumers_need_is_no_use_with_bson() {
+        let mut raw = minimal();
+        raw["log"]["codec"] = json!("bson");
+        raw["log"]["schemas"] = json!(true);
+        raw["log"]["tombstones"] = json!(true);
+        let faults = Config::from_value(raw.clone(), Path::new("")).expect_err("faults");
+        let keys: Vec<&str> = faults.iter().map(|fault| fault.key.as_str()).collect();
+        assert_eq!(keys, ["log.schemas", "log.tombstones"]);
+        raw["log"]["codec"] = json!("json");
+        assert!(Config::from_value(raw, Path::new("")).is_ok());
     }
 
     #[test]

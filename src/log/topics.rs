@@ -33,6 +33,12 @@ const WATCH_ANSWER: Duration = Duration::from_secs(3);
 /// Interval at which the brokers are asked whether a new topic exists.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
+/// How long compaction keeps a tombstone: a century. The tombstone is all that compaction leaves of a delete, so a sink that reads
+/// the topic later, over an older target, would keep the document without it.
+const TOMBSTONES_KEPT_MS: i64 = 100 * 365 * 24 * 60 * 60 * 1_000;
+/// The setting of a topic for it.
+const DELETE_RETENTION: &str = "delete.retention.ms";
+
 /// The topic of one collection, as found on the brokers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Topic {
@@ -272,12 +278,17 @@ impl Wanted {
             replication: cfg.replication,
             configs: common.iter().cloned().chain([("cleanup.policy", "compact".to_owned())]).collect(),
         }];
+        let mut configs: BTreeMap<_, _> =
+            common.iter().cloned().chain([("cleanup.policy", cfg.cleanup_policy.clone())]).collect();
+        if cfg.tombstones && policies(&cfg.cleanup_policy).contains("compact") {
+            configs.insert(DELETE_RETENTION, TOMBSTONES_KEPT_MS.to_string());
+        }
         wanted.extend(namespaces.iter().map(|namespace| Self {
             name: topic_name(&cfg.prefix, namespace),
             state: false,
             partitions: cfg.partitions,
             replication: cfg.replication,
-            configs: common.iter().cloned().chain([("cleanup.policy", cfg.cleanup_policy.clone())]).collect(),
+            configs: configs.clone(),
         }));
         Ok(wanted)
     }
@@ -323,6 +334,7 @@ impl Wanted {
             let actual = found.configs.get(*key).map_or("", String::as_str);
             let fits = match *key {
                 "cleanup.policy" => policies(actual) == policies(expected),
+                DELETE_RETENTION => actual.parse::<i64>().is_ok_and(|kept| kept >= TOMBSTONES_KEPT_MS),
                 "max.message.bytes" => actual.parse::<usize>().is_ok_and(|bytes| bytes >= MAX_RECORD),
                 _ => actual == expected,
             };
@@ -528,5 +540,34 @@ mod tests {
             id: None,
         };
         assert_eq!(wanted[1].faults(&right), []);
+    }
+
+    #[test]
+    fn tombstones_must_stay_where_topics_are_compacted() {
+        let wanted = |more: &str| {
+            let cfg = format!("brokers = \"b\"\nprefix = \"p\"\nreplication = 1\npartitions = 1\n{more}");
+            let wanted = Wanted::all(&toml::from_str(&cfg).expect("a config"), &[Namespace::new("d", "c")]);
+            wanted.expect("fine").pop().expect("a topic")
+        };
+        let faults = |kept: &str, policy: &str, more: &str| {
+            let topic = wanted(more);
+            let configs = [
+                ("cleanup.policy", policy),
+                ("max.message.bytes", "67108864"),
+                ("message.timestamp.type", "CreateTime"),
+                (DELETE_RETENTION, kept),
+            ];
+            let configs = configs.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+            topic.faults(&Found { partitions: 1, replicas: 1, led: true, id: None, configs })
+        };
+        let [fault] = &faults("86400000", "compact", "tombstones = true")[..] else { panic!("a fault") };
+        assert!(fault.what.contains("`delete.retention.ms=86400000`"), "{fault:?}");
+        assert_eq!(faults("3153600000000", "compact", "tombstones = true"), []);
+        assert_eq!(faults("86400000", "compact", ""), []);
+        assert_eq!(
+            faults("86400000", "delete", "tombstones = true\ncleanup_policy = \"delete\""),
+            [],
+            "retention is the operator's bound there"
+        );
     }
 }

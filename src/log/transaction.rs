@@ -14,7 +14,7 @@ use rdkafka::message::{Header, OwnedHeaders};
 
 use super::{
     Error, StreamState, Topics,
-    envelope::{self, Encoded, FrontierRecord, header},
+    envelope::{self, Encoded, FrontierRecord, Schemas, header},
     murmur2::partition_of,
     state::{encode_identity, encode_snapshot, encode_stream},
 };
@@ -72,6 +72,9 @@ pub(super) struct Encoder {
     positions: HashMap<Namespace, usize>,
     prefix: String,
     codec: Codec,
+    /// The schemas of each topic; empty without `log.schemas`.
+    schemas: Vec<Schemas>,
+    tombstones: bool,
     generation: u64,
     counts: Counts,
     /// The identity that the next transaction records.
@@ -97,6 +100,13 @@ impl Encoder {
             positions: topics.collections().iter().enumerate().map(|(at, t)| (t.namespace.clone(), at)).collect(),
             prefix: cfg.prefix.clone(),
             codec: cfg.codec,
+            schemas: topics
+                .collections()
+                .iter()
+                .filter(|_| cfg.schemas)
+                .map(|topic| Schemas::of(&topic.name))
+                .collect(),
+            tombstones: cfg.tombstones,
             generation,
             counts: Counts::new(),
             identity: None,
@@ -118,12 +128,20 @@ impl Encoder {
         let mut touched = BTreeSet::new();
         for change in transaction.changes {
             let at = self.position(&change.namespace)?;
-            let encoded = envelope::encode_as(self.codec, &change, &self.prefix);
+            let encoded = if self.schemas.is_empty() {
+                envelope::encode_as(self.codec, &change, &self.prefix)
+            } else {
+                envelope::encode_for_schema(&change, &self.prefix)
+            };
             let partition = partition_of(&encoded.key, self.topics.collections()[at].partitions);
             self.counts.entry((at, partition)).or_default().changes += 1;
             touched.insert((at, partition));
             tally.add(at, change.op, encoded.size_bytes());
             records.push(self.record((at, partition), encoded, change.wall_ms));
+            if self.tombstones && change.document.is_none() {
+                let tombstone = envelope::encode_tombstone(&change, &self.prefix);
+                records.push(self.record((at, partition), tombstone, change.wall_ms));
+            }
         }
         for control in &transaction.controls {
             let at = self.position(&control.namespace)?;
@@ -176,6 +194,11 @@ impl Encoder {
 
     fn record(&self, (at, partition): (usize, i32), encoded: Encoded, wall_ms: i64) -> ProducerRecord {
         let generation = self.generation.to_string();
+        // The partition was chosen by the key without schema, so a document stays in its partition when `log.schemas` changes.
+        let encoded = match self.schemas.get(at) {
+            Some(schemas) => schemas.wrap(encoded),
+            None => encoded,
+        };
         let headers = headers(encoded.headers.iter().chain([(header::PUBLISHER, generation.as_bytes())]));
         ProducerRecord {
             topic: Arc::clone(&self.topics.collections()[at].name),

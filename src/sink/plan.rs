@@ -151,6 +151,8 @@ pub fn plan(records: Vec<Fetched>, parked: Vec<Fetched>, plan: &Plan) -> Result<
     for record in records {
         let range = batch.extend_range(&record);
         match decode(&record) {
+            // The tombstone behind a delete repeats it. It counts where compaction has removed the delete.
+            Ok(Record::Change(change)) if record.value.is_none() && repeats(&arrived, &change) => {}
             Ok(Record::Change(change)) => {
                 if let Some(publisher) = envelope::counted_by(&record.headers) {
                     range.count(publisher);
@@ -184,6 +186,13 @@ pub fn plan(records: Vec<Fetched>, parked: Vec<Fetched>, plan: &Plan) -> Result<
 
 fn decode(record: &Fetched) -> Result<Record, Malformed> {
     envelope::decode(record.key.as_deref(), record.value.as_deref(), &record.headers)
+}
+
+/// Whether the last change that arrived is this one.
+fn repeats(arrived: &[Arrival], change: &Change) -> bool {
+    arrived.last().is_some_and(|Arrival { change: last, .. }| {
+        (&last.namespace, &last.key, last.version) == (&change.namespace, &change.key, change.version)
+    })
 }
 
 impl Batch {

@@ -164,7 +164,8 @@ proptest! {
 
 /// The record of a frontier as versions before format 2 wrote it.
 fn old(frontier: &FrontierRecord, offset: i64) -> Fetched {
-    let FrontierRecord { before: Frontier(ClusterTime { t, i }), as_of_ms, seq, changes, complete, publisher } = frontier;
+    let FrontierRecord { before: Frontier(ClusterTime { t, i }), as_of_ms, seq, changes, complete, publisher } =
+        frontier;
     let value = serde_json::json!({
         "before": { "t": t, "i": i }, "asOfMs": as_of_ms, "seq": seq, "changes": changes, "complete": complete,
     });
@@ -201,6 +202,21 @@ fn a_passage_counts_changes_between_frontiers_of_both_forms() {
     ];
     assert_eq!((range.next_offset, range.marks.as_slice()), (10, &expected[..]));
     assert_eq!((batch.unreadable.len(), batch.documents.len()), (1, 2));
+}
+
+#[test]
+fn a_tombstone_repeats_its_delete_and_stands_for_it_where_compaction_removed_it() {
+    let delete = change("users", 1, 2, 0);
+    let mut records = log(&[change("users", 1, 1, 1), delete.clone()]);
+    records.push(fetched(envelope::encode_tombstone(&delete, "p"), 2));
+    let whole = plan(records.clone(), Vec::new(), &users()).expect("a batch");
+    assert_eq!((whole.changes, whole.beaten.values().sum::<u64>()), (2, 1), "the tombstone is no change of its own");
+    let compacted = plan(records.split_off(2), Vec::new(), &users()).expect("a batch");
+    for batch in [whole, compacted] {
+        let [document] = &batch.documents[..] else { panic!("{:?}", batch.documents) };
+        assert_eq!((&document.key, document.version), (&delete.key, delete.version));
+        assert!(matches!(document.content, Content::Gone(Some(_))), "{document:?}");
+    }
 }
 
 #[test]

@@ -358,7 +358,8 @@ fn input_157_newer_format() {
         append(migration.stack.kafka(), &migration.topic("things"), vec![record]).await;
         let status = daemon.wait_for("the sink has halted", DEADLINE, |status| status.phase("sink") == "halted").await;
         let reason = status.process.roles["sink"].reason.clone().unwrap_or_default();
-        let expected = format!("the record has format {newer}, this version reads {}: run a newer one", envelope::FORMAT);
+        let expected =
+            format!("the record has format {newer}, this version reads {}: run a newer one", envelope::FORMAT);
         assert!(reason.contains(&expected), "{reason}");
 
         // The position is before the record, nothing behind it was applied, and nothing was thrown away.

@@ -239,23 +239,35 @@ async fn transactions_follow_each_other_without_waiting_and_an_error_ends_those_
 }
 
 #[tokio::test]
-async fn a_codec_may_change_at_any_time() {
+async fn the_form_of_records_may_change_at_any_time() {
     let mut cfg = config(&unique("codec"));
     let topics = topics(&cfg).await;
-    let first = change(orders(), 1, 1);
-    let second = change(orders(), 1, 3);
-    for (codec, change) in [(Codec::Bson, &first), (Codec::Json, &second)] {
-        cfg.codec = codec;
+    let delete = Change { op: Op::Delete, document: None, ..change(orders(), 1, 5) };
+    let changes = [change(orders(), 1, 1), change(orders(), 1, 3), delete];
+    for ((codec, others), change) in
+        [(Codec::Bson, false), (Codec::Json, false), (Codec::Json, true)].into_iter().zip(&changes)
+    {
+        (cfg.codec, cfg.schemas, cfg.tombstones) = (codec, others, others);
         let (mut publisher, _) = Publisher::connect(&cfg, &topics).await.expect("a publisher");
         let before = change.version.time.i + 1;
         publisher.publish(transaction(vec![change.clone()], before)).await.expect("published");
     }
     let mut consumer = join(&cfg, &topics, Starts::default());
-    let records = fetch(&mut consumer, 4).await;
-    assert_eq!(changed(&records), [first, second]);
-    let bson = records.iter().filter(|record| record.headers.get(envelope::header::CODEC).is_some());
-    assert_eq!(bson.count(), 1);
+    let records = fetch(&mut consumer, 7).await;
     consumer.close().await.expect("closed");
+    let [first, second, delete] = changes;
+    assert_eq!(
+        changed(&records),
+        [first, second, delete.clone(), delete],
+        "all in one partition, a tombstone at the end"
+    );
+    let with_schema = |bytes: &Option<Vec<u8>>| bytes.as_ref().map(|bytes| bytes.starts_with(b"{\"schema\":"));
+    let forms: Vec<_> = records.iter().map(|record| (with_schema(&record.key), with_schema(&record.value))).collect();
+    let (plain, whole) = ((Some(false), Some(false)), (Some(true), Some(true)));
+    let (frontier, tombstone) = ((Some(false), None), (Some(true), None));
+    assert_eq!(forms, [plain, frontier, plain, frontier, whole, tombstone, tombstone]);
+    let Record::Frontier(last) = decode(&records[6]) else { panic!("a frontier") };
+    assert_eq!(last.changes, 1, "the tombstone is not counted");
 }
 
 #[tokio::test]
@@ -655,7 +667,10 @@ async fn foreign_records_are_malformed_and_retries_of_earlier_versions_are_not_c
         .fold(OwnedHeaders::new(), |headers, (key, value)| headers.insert(Header { key, value: Some(value) }));
     let partition = partition_of(&encoded.key, 3);
     let record = || BaseRecord::to(&topic).partition(partition).key(&encoded.key);
-    producer.send(record().payload(encoded.value.as_ref().expect("a value")).headers(headers)).map_err(|(error, _)| error).expect("sent");
+    producer
+        .send(record().payload(encoded.value.as_ref().expect("a value")).headers(headers))
+        .map_err(|(error, _)| error)
+        .expect("sent");
     // Kafka's own tombstone.
     producer.send(record() as BaseRecord<'_, Vec<u8>, Vec<u8>>).map_err(|(error, _)| error).expect("sent");
     producer.flush(Duration::from_secs(30)).expect("arrived");
@@ -689,6 +704,15 @@ async fn topics_that_are_not_as_they_must_be_are_faults() {
     assert!(whats[1].contains("`cleanup.policy=delete` instead of `compact`"), "{whats:?}");
     assert!(whats[2].contains("max.message.bytes"), "{whats:?}");
     assert_eq!(Topics::check(&cfg, &[orders()]).await.expect("checked"), faults);
+
+    let mut older = config(&unique("older"));
+    Topics::ensure(&older, &[orders()]).await.expect("topics");
+    older.tombstones = true;
+    let faults = Topics::check(&older, &[orders()]).await.expect("checked");
+    assert_eq!(faults.len(), 1, "{faults:?}");
+    assert!(faults[0].what.contains("delete.retention.ms"), "{faults:?}");
+    older.prefix = unique("tombstones");
+    Topics::ensure(&older, &[orders()]).await.expect("topics");
 
     let mut greedy = config(&unique("greedy"));
     greedy.replication = 5;

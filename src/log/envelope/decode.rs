@@ -11,7 +11,7 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use super::{FORMAT, Malformed, Parts, Record, binary, header, markers};
+use super::{FORMAT, Malformed, Parts, Record, binary, header, markers, schemas::payload};
 use crate::{
     config::Codec,
     log::{Headers, ejson, record_key::record_key},
@@ -26,7 +26,7 @@ use crate::{
 pub fn decode(key: Option<&[u8]>, value: Option<&[u8]>, headers: &Headers) -> Result<Record, Malformed> {
     format(headers)?;
     let op = text_header(headers, header::OP)?;
-    let key = key.ok_or_else(|| Malformed::new("the record has no key"))?;
+    let key = payload(key.ok_or_else(|| Malformed::new("the record has no key"))?)?;
     if let Some(marker) = markers::decode(op, key, value, headers)? {
         return Ok(marker);
     }
@@ -34,16 +34,26 @@ pub fn decode(key: Option<&[u8]>, value: Option<&[u8]>, headers: &Headers) -> Re
         let detail = format!("the header `{}` names no op of this version", header::OP);
         return Err(Malformed { reason: Reason::UnknownOp, detail, class: Class::Poison });
     };
-    let value = value.ok_or_else(no_value)?;
-    change(op, key, value, headers).map(Record::Change)
+    let Some(value) = value else {
+        let envelope = headers.get(header::TOMBSTONE).ok_or_else(no_value)?;
+        let change = change(op, key, parts(envelope)?, headers)?;
+        let deletes = change.document.is_none();
+        return deletes.then_some(Record::Change(change)).ok_or_else(|| Malformed::new("a tombstone has a document"));
+    };
+    let parts = match codec(headers)? {
+        Codec::Json => parts(payload(value)?)?,
+        Codec::Bson => binary::read(value)?,
+    };
+    change(op, key, parts, headers).map(Record::Change)
 }
 
-/// Returns the publisher whose next frontier counts this record; `None` for anything but a change, and for a retried dead letter.
+/// Returns the publisher whose next frontier counts this record; `None` for anything but a change, for the tombstone behind a delete,
+/// and for a retried dead letter.
 ///
 /// This also works for records that [`decode`] refuses, because they were counted as well.
 pub fn counted_by(headers: &Headers) -> Option<u64> {
     Op::from_name(text_header(headers, header::OP).ok()?)?;
-    if headers.get(header::RETRY).is_some() {
+    if headers.get(header::RETRY).is_some() || headers.get(header::TOMBSTONE).is_some() {
         return None;
     }
     publisher(headers).ok()
@@ -175,14 +185,11 @@ pub(super) fn json<'a, T: Deserialize<'a>>(value: &'a [u8]) -> Result<T, Malform
     })
 }
 
-fn change(op: Op, record_key_bytes: &[u8], value: &[u8], headers: &Headers) -> Result<Change, Malformed> {
+fn change(op: Op, record_key_bytes: &[u8], parts: Parts, headers: &Headers) -> Result<Change, Malformed> {
     let version = version(headers, header::VERSION)?;
     let upper = upper(headers)?;
     let (collection_uuid, replaces) = (uuid(headers)?, replaces(headers)?);
-    let Parts { namespace, id, document, wall_ms } = match codec(headers)? {
-        Codec::Json => parts(value)?,
-        Codec::Bson => binary::read(value)?,
-    };
+    let Parts { namespace, id, document, wall_ms } = parts;
     let key = Key::from_id(&id).ok_or_else(|| Malformed::new("`documentKey` is not one `_id`"))?;
     if record_key(&key) != record_key_bytes {
         return Err(Malformed::new("the record's key is not the one of its `documentKey`"));

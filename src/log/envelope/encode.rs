@@ -5,7 +5,7 @@ use std::{fmt, io::Write as _};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bson::raw::RawDocument;
 
-use super::{Encoded, MAX_ASIDE, MAX_TEXT, PLAIN, binary, debezium_op, header};
+use super::{EXTENDED, Encoded, MAX_ASIDE, MAX_TEXT, PLAIN, binary, debezium_op, header};
 use crate::{
     config::Codec,
     log::{
@@ -29,25 +29,35 @@ pub fn encode(change: &Change, prefix: &str) -> Encoded {
 /// # Panics
 /// Panics if a delete carries a document or another op but a repair carries none, because every later reader would have to guess.
 pub fn encode_as(codec: Codec, change: &Change, prefix: &str) -> Encoded {
-    let whole = change.op == Op::Repair || change.document.is_none() == (change.op == Op::Delete);
-    assert!(whole, "a change has a document unless it is a delete");
-    let mut headers = headers(PLAIN, change.op.as_str());
-    headers.push(header::VERSION, &hex_text(&change.version.to_bytes()));
-    headers.push(header::UPPER, change.upper.to_string().as_bytes());
-    if let Some(uuid) = &change.collection_uuid {
-        headers.push(header::UUID, &hex_text(uuid));
-    }
-    if let Some(replaced) = &change.replaces {
-        headers.push(header::REPLACES, &hex_text(&replaced.to_bytes()));
-    }
+    let mut headers = change_headers(PLAIN, change);
     let value = match codec {
-        Codec::Json => json(change, prefix),
+        Codec::Json => json(change, prefix, Fields::Ours),
         Codec::Bson => {
             headers.push(header::CODEC, header::BSON);
             binary::write(change, prefix)
         }
     };
     Encoded { key: record_key(&change.key), value: Some(value), headers }
+}
+
+/// Encodes a change as JSON with every field of Debezium's schema; [`Schemas`](super::schemas::Schemas) puts the schema before it.
+///
+/// # Panics
+/// Panics like [`encode_as`].
+pub(in crate::log) fn encode_for_schema(change: &Change, prefix: &str) -> Encoded {
+    let value = json(change, prefix, Fields::All);
+    Encoded { key: record_key(&change.key), value: Some(value), headers: change_headers(EXTENDED, change) }
+}
+
+/// Encodes the tombstone behind the record of a change without document. Compaction leaves only the tombstone, so its header has
+/// the whole envelope, and it counts as the change itself.
+///
+/// # Panics
+/// Panics like [`encode_as`].
+pub fn encode_tombstone(change: &Change, prefix: &str) -> Encoded {
+    let mut headers = change_headers(EXTENDED, change);
+    headers.push(header::TOMBSTONE, &json(change, prefix, Fields::Ours));
+    Encoded { key: record_key(&change.key), value: None, headers }
 }
 
 /// Returns the headers that every record has.
@@ -58,7 +68,31 @@ pub(super) fn headers(format: u32, op: &str) -> Headers {
     headers
 }
 
-fn json(change: &Change, prefix: &str) -> Vec<u8> {
+fn change_headers(format: u32, change: &Change) -> Headers {
+    let whole = change.op == Op::Repair || change.document.is_none() == (change.op == Op::Delete);
+    assert!(whole, "a change has a document unless it is a delete");
+    let mut headers = headers(format, change.op.as_str());
+    headers.push(header::VERSION, &hex_text(&change.version.to_bytes()));
+    headers.push(header::UPPER, change.upper.to_string().as_bytes());
+    if let Some(uuid) = &change.collection_uuid {
+        headers.push(header::UUID, &hex_text(uuid));
+    }
+    if let Some(replaced) = &change.replaces {
+        headers.push(header::REPLACES, &hex_text(&replaced.to_bytes()));
+    }
+    headers
+}
+
+/// The fields of the envelope.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fields {
+    /// Those that say something.
+    Ours,
+    /// Every field of Debezium's schema.
+    All,
+}
+
+fn json(change: &Change, prefix: &str, fields: Fields) -> Vec<u8> {
     let mut value = Vec::with_capacity(1024 + 2 * change.document.as_ref().map_or(0, |d| d.as_bytes().len()));
     value.extend_from_slice(br#"{"before":null,"after":"#);
     let raw = change.document.as_ref().filter(|document| !after(&mut value, document));
@@ -70,7 +104,7 @@ fn json(change: &Change, prefix: &str) -> Vec<u8> {
         Some(text) => value.extend_from_slice(&text),
         None => value.extend_from_slice(b"null"),
     }
-    source(&mut value, prefix, &Origin::of(change));
+    source(&mut value, prefix, &Origin::of(change), fields);
     let op = debezium_op(change);
     push(&mut value, format_args!(r#","op":"{op}","ts_ms":{},"transaction":null,"documentKey":"#, change.wall_ms));
     let start = value.len();
@@ -151,15 +185,25 @@ impl<'a> Origin<'a> {
     }
 }
 
-pub(super) fn source(value: &mut Vec<u8>, prefix: &str, origin: &Origin<'_>) {
+pub(super) fn source(value: &mut Vec<u8>, prefix: &str, origin: &Origin<'_>, fields: Fields) {
     let Origin { namespace, time, snapshot, wall_ms } = origin;
     push(value, format_args!(r#","source":{{"version":"{}","connector":"mongodb","name":"#, env!("CARGO_PKG_VERSION")));
     json_string(value, prefix);
-    push(value, format_args!(r#","ts_ms":{},"snapshot":"{snapshot}","db":"#, time.unix_ms()));
+    // Debezium takes the clock of the server where an event has it.
+    let ts_ms = if fields == Fields::All { *wall_ms } else { time.unix_ms() };
+    push(value, format_args!(r#","ts_ms":{ts_ms},"snapshot":"{snapshot}","db":"#));
     json_string(value, &*namespace.db);
+    if fields == Fields::All {
+        let [us, ns] = [1_000, 1_000_000].map(|parts| ts_ms.saturating_mul(parts));
+        push(value, format_args!(r#","sequence":null,"ts_us":{us},"ts_ns":{ns}"#));
+    }
     value.extend_from_slice(br#","collection":"#);
     json_string(value, &*namespace.collection);
-    push(value, format_args!(r#","ord":{},"wallTime":{wall_ms}}}"#, time.i));
+    push(value, format_args!(r#","ord":{}"#, time.i));
+    if fields == Fields::All {
+        value.extend_from_slice(br#","lsid":null,"txnNumber":null"#);
+    }
+    push(value, format_args!(r#","wallTime":{wall_ms}}}"#));
 }
 
 fn base64(value: &mut Vec<u8>, name: &str, document: &RawDocument) {

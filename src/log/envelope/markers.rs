@@ -18,9 +18,9 @@
 use serde::Deserialize;
 
 use super::{
-    Encoded, FrontierRecord, EXTENDED, Malformed, Record,
+    EXTENDED, Encoded, FrontierRecord, Malformed, Record,
     decode::{json, no_value, publisher, version},
-    encode::{self, Origin, hex_text, push},
+    encode::{self, Fields, Origin, hex_text, push},
     header,
 };
 use crate::{
@@ -81,7 +81,7 @@ pub fn encode_removal(removal: &Removal, prefix: &str, wall_ms: i64) -> Encoded 
 /// The envelope of a record without a document.
 fn envelope(op: &str, prefix: &str, origin: &Origin<'_>) -> Vec<u8> {
     let mut value = br#"{"before":null,"after":null,"updateDescription":null"#.to_vec();
-    encode::source(&mut value, prefix, origin);
+    encode::source(&mut value, prefix, origin, Fields::Ours);
     push(&mut value, format_args!(r#","op":"{op}","ts_ms":{},"transaction":null}}"#, origin.wall_ms));
     value
 }

@@ -8,6 +8,9 @@
 //! With `log.codec = "bson"` the value is the same envelope as BSON (see [`binary`]), and the header `driftless.codec` names it.
 //! Each record names its codec, so a topic may contain both.
 //!
+//! With `log.schemas` key and value are JSON with their [`schemas`]. With `log.tombstones` a Kafka tombstone follows each delete, so
+//! that compaction removes the document for other consumers, too. It carries what the delete says; for us it is that delete.
+//!
 //! Records that are no change have their facts in a header, so that a consumer of Debezium's topics passes over them: see
 //! [`markers`].
 //!
@@ -18,12 +21,15 @@ mod binary;
 mod decode;
 mod encode;
 mod markers;
+mod schemas;
 
 use bson::raw::RawDocumentBuf;
 
 pub use decode::{counted_by, decode};
-pub use encode::{encode, encode_as};
+pub(super) use encode::encode_for_schema;
+pub use encode::{encode, encode_as, encode_tombstone};
 pub use markers::{encode_control, encode_frontier, encode_removal};
+pub(super) use schemas::Schemas;
 
 use super::Headers;
 use crate::{
@@ -73,10 +79,11 @@ pub mod header {
     pub(crate) const CONTROL: &str = "driftless.control";
     /// The facts of a removal, as JSON.
     pub(crate) const REMOVAL: &str = "driftless.removal";
+    /// The envelope of a change without document, in the tombstone behind it.
+    pub(crate) const TOMBSTONE: &str = "driftless.tombstone";
     /// Marks a dead letter that an earlier version published again without its publisher; no frontier counts it.
     pub const RETRY: &str = "driftless.retry";
 }
-
 
 /// A record of a collection topic, as bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -285,6 +292,26 @@ mod tests {
         }
 
         #[test]
+        fn a_change_with_schemas_and_its_tombstone_are_read_back_whole(change in change()) {
+            let schemas = Schemas::of("demo.shop.orders");
+            let encoded = schemas.wrap(encode_for_schema(&change, "demo"));
+            let expected = Change { update_description: None, ..change.clone() };
+            prop_assert_eq!(read_back(&encoded), Ok(Record::Change(expected.clone())));
+            prop_assert_eq!(counted_by(&headers(&encoded, 7)), Some(7));
+            for form in [&encoded.key, value_of(&encoded)] {
+                prop_assert!(serde_json::from_slice::<serde::de::IgnoredAny>(form).is_ok());
+            }
+            if change.document.is_none() {
+                let tombstone = encode_tombstone(&change, "demo");
+                prop_assert_eq!(tombstone.value.as_ref(), None);
+                prop_assert_eq!(counted_by(&headers(&tombstone, 7)), None);
+                for tombstone in [tombstone.clone(), schemas.wrap(tombstone)] {
+                    prop_assert_eq!(read_back(&tombstone), Ok(Record::Change(expected.clone())));
+                }
+            }
+        }
+
+        #[test]
         fn any_bytes_are_a_record_or_malformed(
             key in prop::option::of(prop::collection::vec(any::<u8>(), 0..40)),
             value in prop::option::of(prop::collection::vec(any::<u8>(), 0..200)),
@@ -464,6 +491,26 @@ mod tests {
         assert!(malformed.detail.contains(detail), "{}", malformed.detail);
         assert!(!malformed.detail.contains("secret") && !malformed.detail.contains("Ann"));
         assert_eq!((malformed.reason, malformed.class), (Reason::Malformed, Class::Poison));
+    }
+
+    #[rstest]
+    #[case::no_payload(br#"{"schema":{}}"#, "not the JSON")]
+    #[case::no_json(br#"{"schema":secret"#, "not the JSON")]
+    #[case::another_key(br#"{"schema":{},"payload":{"id":"8"}}"#, "not the one of its `documentKey`")]
+    fn a_key_with_a_schema_is_checked_like_any_other(#[case] key: &[u8], #[case] detail: &str) {
+        let malformed = read_back(&Encoded { key: key.to_vec(), ..insert() }).expect_err("malformed");
+        assert!(malformed.detail.contains(detail) && !malformed.detail.contains("secret"), "{}", malformed.detail);
+        let foreign = Encoded { key: br#"{"schema":{},"payload":{"id":"7"}}"#.to_vec(), ..insert() };
+        assert!(read_back(&foreign).is_ok());
+    }
+
+    #[test]
+    fn a_tombstone_of_a_document_is_malformed() {
+        let encoded = insert();
+        let mut headers = headers(&encoded, 7);
+        headers.push((header::TOMBSTONE.to_owned(), value_of(&encoded).to_vec()));
+        let malformed = decode(Some(&encoded.key), None, &headers).expect_err("malformed");
+        assert_eq!(malformed.detail, "a tombstone has a document");
     }
 
     #[test]

@@ -126,6 +126,15 @@ impl World {
         changes.iter().map(|change| self.record(envelope::encode(change, "t"))).collect()
     }
 
+    /// Appends changes as compaction leaves them where tombstones are on: nothing of a delete but its tombstone.
+    pub(crate) fn append_compacted(&mut self, changes: &[Change]) -> Vec<Fetched> {
+        let encode = |change: &Change| match change.document {
+            Some(_) => envelope::encode(change, "t"),
+            None => envelope::encode_tombstone(change, "t"),
+        };
+        changes.iter().map(|change| self.record(encode(change))).collect()
+    }
+
     pub(crate) fn append_control(&mut self, control: &Control) -> Vec<Fetched> {
         vec![self.record(envelope::encode_control(control, "t"))]
     }
