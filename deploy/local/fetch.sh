@@ -148,7 +148,7 @@ fetch_pinned() {
       folder=npm-${sum:0:16}
       cached "$folder" fetch_package_lock "$file"
       ;;
-    *) die "fetch: debezium, kafka-tools, or the path of a requirements.txt or package-lock.json, not '$file'" ;;
+    *) die "fetch: debezium, kafka-tools, kcat, or the path of a requirements.txt or package-lock.json, not '$file'" ;;
   esac
   echo "$CACHE/$folder"
 }
@@ -158,10 +158,7 @@ fetch_prometheus() {
     echo "no apt-get here: install prometheus so that it is on the PATH"
     return 1
   fi
-  # Without package lists apt-get finds nothing; only root can fetch them.
-  if ((EUID == 0)) && ! apt-cache show prometheus >/dev/null 2>&1; then
-    apt-get update
-  fi
+  package_lists prometheus
   (cd "$1" && apt-get -o APT::Sandbox::User= download prometheus) || {
     echo "are the package lists there? as root: apt-get update"
     return 1
@@ -169,6 +166,36 @@ fetch_prometheus() {
   dpkg-deb -x "$1"/*.deb "$1/package" &&
     mv "$1/package/usr/bin/prometheus" "$1/package/usr/bin/promtool" "$1" &&
     rm -r "$1/package" "$1"/*.deb
+}
+
+# kcat and the libraries that a machine without it may lack.
+fetch_kcat() {
+  local deb
+  if command -v kcat >/dev/null; then
+    ln -s "$(command -v kcat)" "$1/kcat"
+    return
+  fi
+  if ! command -v apt-get >/dev/null || ! command -v dpkg-deb >/dev/null; then
+    echo "no apt-get here: install kcat so that it is on the PATH"
+    return 1
+  fi
+  package_lists kcat &&
+    (cd "$1" && apt-get -o APT::Sandbox::User= download kcat librdkafka1 libyajl2) || {
+    echo "are the package lists there? as root: apt-get update"
+    return 1
+  }
+  for deb in "$1"/*.deb; do
+    dpkg-deb -x "$deb" "$1/package" || return 1
+  done
+  mv "$1/package/usr/bin/kcat" "$1"/package/usr/lib/*/lib*.so.* "$1" &&
+    rm -r "$1/package" "$1"/*.deb
+}
+
+# package_lists NAME: without package lists apt-get finds nothing; only root can fetch them.
+package_lists() {
+  if ((EUID == 0)) && ! apt-cache show "$1" >/dev/null 2>&1; then
+    apt-get update
+  fi
 }
 
 # Maven keeps its own store in the user's home folder; a user without one gets

@@ -1,6 +1,7 @@
 //! Support for the tests of the laws alone: the demo application's writes, and the oracle.
 
 pub(crate) mod closed_broker;
+pub(crate) mod connect;
 pub(crate) mod load;
 pub(crate) mod oracle;
 pub(crate) mod skip;
