@@ -5,6 +5,7 @@ mod check;
 mod cutover;
 mod diff;
 mod dlq;
+mod dry_run;
 mod finding;
 mod generate;
 mod guard;
@@ -24,6 +25,7 @@ mod setup;
 mod shadow;
 mod snapshot;
 mod status;
+mod survey;
 mod uninstall;
 
 use std::path::PathBuf;
@@ -58,6 +60,10 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run the daemon with all roles, or with some of them.
+    ///
+    /// With `--dry-run` no role runs: every document is read and converted, nothing is written anywhere, and the command reports how many
+    /// documents would become dead letters, by reason and column with the `_id` of an example, and what the policies of the mapping
+    /// would give up. The exit code is 2 if there would be dead letters.
     Run(run::Run),
     /// Ask the daemon at `http.listen` whether it is ready, or only whether it lives.
     ///

@@ -14,7 +14,7 @@ use crate::{
     model::Key,
     postgres::{Postgres, Purpose, Session, read_catalog},
     source::{ReadTime, Source, id_of},
-    target::{Checks, Violation, print_rows},
+    target::{Checks, print_rows},
 };
 
 /// Show documents and the rows they become, or why they are refused; nothing is written.
@@ -67,6 +67,9 @@ struct ShownReject {
 #[derive(Debug, Serialize)]
 struct ShownRow {
     table: String,
+    /// The element that the row is made of; `None` for the document.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    element: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     columns: Option<Vec<ShownColumn>>,
     /// Reasons why PostgreSQL cannot read a value of the row, or why a constraint of the table refuses it.
@@ -139,11 +142,11 @@ impl Shown {
         let mut text = Vec::new();
         let written = ejson::write(document, &mut text).ok().and_then(|()| String::from_utf8(text).ok());
         let id = id_of(document).and_then(|id| Key::from_id(&id)).map(|key| ejson::id_text(&key));
-        let (outcome, losses) = match plan.map(document) {
-            Ok(rows) => {
+        let (outcome, losses) = match plan.map_placed(document) {
+            Ok((rows, elements)) => {
                 let mut shown = Vec::new();
-                for (table, rows) in plan.tables.iter().zip(&rows.tables) {
-                    shown.extend(ShownRow::of(session, table, rows).await?);
+                for ((table, rows), elements) in plan.tables.iter().zip(&rows.tables).zip(elements) {
+                    shown.extend(ShownRow::of(session, table, rows, elements).await?);
                 }
                 let losses = rows.losses.iter().filter_map(|entry| {
                     let table = plan.tables.get(entry.table)?;
@@ -218,33 +221,35 @@ impl ShownReject {
 }
 
 impl ShownRow {
-    /// Returns rows of a table as PostgreSQL prints them, with the violations of its constraints on single rows.
-    async fn of(session: &Session, table: &TablePlan, rows: &[Row]) -> anyhow::Result<Vec<Self>> {
+    /// Returns rows of a table as PostgreSQL prints them, with everything that PostgreSQL would refuse in a single row.
+    async fn of(session: &Session, table: &TablePlan, rows: &[Row], elements: Vec<String>) -> anyhow::Result<Vec<Self>> {
         let mut shown: Vec<Self> = Vec::with_capacity(rows.len());
-        for printed in print_rows(session, table, rows).await? {
-            let (columns, refused) = match printed {
+        let mut checks = Checks::of(session, table).await?;
+        let printed = print_rows(session, table, rows).await?;
+        for ((row, printed), element) in rows.iter().zip(printed).zip(elements) {
+            let violations = checks.violated(session, std::slice::from_ref(row)).await?;
+            let mut refused: Vec<String> = violations.iter().map(ToString::to_string).collect();
+            let columns = match printed {
                 Ok(texts) => {
                     let columns = table.columns.iter().map(|column| column.name.clone()).zip(texts);
-                    (Some(columns.map(|(column, value)| ShownColumn { column, value }).collect()), Vec::new())
+                    Some(columns.map(|(column, value)| ShownColumn { column, value }).collect())
                 }
-                Err(refusal) => (None, vec![format!("{}: {refusal}", refusal.reason())]),
+                Err(refusal) => {
+                    // The result of a lookup may not fit its column, which no constraint shows.
+                    refused.extend(refused.is_empty().then(|| format!("{}: {refusal}", refusal.reason())));
+                    None
+                }
             };
-            shown.push(Self { table: table.table.label(), columns, refused });
-        }
-        let mut checks = Checks::of(session, table).await?;
-        for (shown, row) in shown.iter_mut().zip(rows).filter(|(shown, _)| shown.columns.is_some()) {
-            let violations = checks.violated(session, std::slice::from_ref(row)).await?;
-            shown.refused.extend(violations.into_iter().map(|Violation { reason, name, .. }| match name {
-                Some(name) => format!("{reason} by {name}"),
-                None => reason.to_string(),
-            }));
+            let element = Some(element).filter(|element| !element.is_empty());
+            shown.push(Self { table: table.table.label(), element, columns, refused });
         }
         Ok(shown)
     }
 
     fn print(&self) {
+        let element = self.element.as_ref().map(|element| format!(" at path {element:?}")).unwrap_or_default();
         for refused in &self.refused {
-            print::line(format!("{}: refused by PostgreSQL: {refused}", self.table));
+            print::line(format!("{}{element}: refused by PostgreSQL: {refused}", self.table));
         }
         if let Some(columns) = &self.columns {
             let mut table = print::table([self.table.as_str(), "value"]);

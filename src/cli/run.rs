@@ -10,7 +10,7 @@ use clap::{Args, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::{Exit, setup::Setup};
+use super::{Exit, dry_run::DryRun, setup::Setup};
 use crate::{
     config::Config,
     http,
@@ -28,6 +28,11 @@ pub(crate) struct Run {
     /// Run only this role; may be repeated.
     #[arg(long = "role", value_enum)]
     roles: Vec<RoleArg>,
+    /// Convert every document and report the result; write nothing.
+    #[arg(long, conflicts_with = "roles")]
+    dry_run: bool,
+    #[command(flatten)]
+    rehearsal: DryRun,
 }
 
 /// A role as it is written on the command line.
@@ -58,6 +63,9 @@ impl RoleArg {
 impl Run {
     pub(super) async fn execute(self, path: &Path) -> anyhow::Result<Exit> {
         let Some(setup) = Setup::load(path) else { return Ok(Exit::Faults) };
+        if self.dry_run {
+            return self.rehearsal.execute(&setup).await;
+        }
         let roles: Vec<Role> = match &*self.roles {
             [] => Role::ALL.to_vec(),
             roles => roles.iter().filter_map(|role| role.role()).collect(),

@@ -24,25 +24,37 @@ impl Setup {
     }
 
     /// Reads both files.
-    pub(super) fn read(path: &Path) -> Result<Self, Vec<Finding>> {
-        let config = Self::config(path)?;
-        let name = config.mapping.display().to_string();
-        let text = std::fs::read_to_string(&config.mapping).map_err(|error| {
-            vec![Finding {
-                place: name.clone(),
-                what: format!("the mapping file cannot be read: {error}"),
-                hint: "name it in `mapping`, relative to the configuration file".to_owned(),
-            }]
-        })?;
-        let mapping = MappingFile::parse(&text, &name)
-            .map_err(|faults| faults.into_iter().map(Finding::from).collect::<Vec<_>>())?;
-        let setup = Self { config, mapping };
-        let unmapped = setup.config.reads.unmapped(&setup.names());
-        if unmapped.is_empty() {
-            Ok(setup)
-        } else {
-            Err(unmapped.into_iter().map(|fault| finding(path, fault)).collect())
-        }
+    fn read(path: &Path) -> Result<Self, Vec<Finding>> {
+        let (setup, faults) = Self::read_partly(path);
+        setup.filter(|_| faults.is_empty()).ok_or(faults)
+    }
+
+    /// Reads both files as far as they can be read, and returns every fault of both. `None` without a configuration.
+    pub(super) fn read_partly(path: &Path) -> (Option<Self>, Vec<Finding>) {
+        let (config, mut faults) = match Self::config(path) {
+            Ok(config) => (Some(config), Vec::new()),
+            Err(faults) => (None, faults),
+        };
+        let named = config.as_ref().map(|config| config.mapping.clone()).or_else(|| Config::mapping_of(path));
+        let Some(named) = named else { return (None, faults) };
+        let name = named.display().to_string();
+        let text = match std::fs::read_to_string(&named) {
+            Ok(text) => text,
+            Err(error) => {
+                faults.push(Finding {
+                    place: name,
+                    what: format!("the mapping file cannot be read: {error}"),
+                    hint: "name it in `mapping`, relative to the configuration file".to_owned(),
+                });
+                return (None, faults);
+            }
+        };
+        let (mapping, found) = MappingFile::parse_partly(&text, &name);
+        faults.extend(found.into_iter().map(Finding::from));
+        let Some(config) = config else { return (None, faults) };
+        let names: Vec<String> = mapping.names().map(str::to_owned).collect();
+        faults.extend(config.reads.unmapped(&names).into_iter().map(|fault| finding(path, fault)));
+        (Some(Self { config, mapping }), faults)
     }
 
     /// Reads the configuration alone; prints its faults and returns `None` if there are any.

@@ -1,6 +1,6 @@
 //! Reads file and environment, and reports every fault of both at once.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use toml::de::{DeTable, DeValue};
 
@@ -49,6 +49,17 @@ impl Config {
         });
         let faults: Vec<Fault> = placed.chain(misnamed).collect();
         config.filter(|_| faults.is_empty()).ok_or(faults)
+    }
+
+    /// Returns the mapping file that a configuration names, even one with faults, so that the faults of both can be reported at once.
+    pub(crate) fn mapping_of(path: &Path) -> Option<PathBuf> {
+        let variable = format!("{}__MAPPING", Self::ENV_PREFIX);
+        let named = std::env::var(variable).ok().or_else(|| {
+            let text = text(path).ok()?;
+            let (table, _) = DeTable::parse_recoverable(&text);
+            table.get_ref().get("mapping")?.get_ref().as_str().map(str::to_owned)
+        })?;
+        (!named.is_empty()).then(|| path.parent().unwrap_or(Path::new("")).join(named))
     }
 
     fn from_value(mut raw: serde_json::Value, folder: &Path) -> Result<Self, Vec<Fault>> {

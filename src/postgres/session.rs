@@ -203,23 +203,36 @@ impl Session {
     /// Describes a statement that was written by a person, and keeps it prepared for [`Self::query`]. No value is part of it, so its
     /// refusal keeps the server's message.
     pub(crate) async fn describe(&self, act: &str, sql: &str) -> Result<Statement, Error> {
+        let statement = self.with_message(act, self.client.prepare(sql)).await?;
+        let mut statements = self.statements.lock().unwrap_or_else(PoisonError::into_inner);
+        statements.insert(Arc::from(sql), statement.clone());
+        Ok(statement)
+    }
+
+    /// Runs a statement that was written by a person. Its refusal keeps the server's message.
+    pub(crate) async fn script(&self, act: &str, sql: &str) -> Result<(), Error> {
+        self.with_message(act, self.client.batch_execute(sql)).await
+    }
+
+    async fn with_message<T>(
+        &self,
+        act: &str,
+        call: impl Future<Output = Result<T, tokio_postgres::Error>>,
+    ) -> Result<T, Error> {
         let said = Mutex::new(None);
-        let prepare = async {
-            let prepared = self.client.prepare(sql).await;
-            let message = prepared.as_ref().err().and_then(|error| Some(error.as_db_error()?.message().to_owned()));
+        let call = async {
+            let outcome = call.await;
+            let message = outcome.as_ref().err().and_then(|error| Some(error.as_db_error()?.message().to_owned()));
             *said.lock().unwrap_or_else(PoisonError::into_inner) = message;
-            prepared
+            outcome
         };
-        let statement = self.bounded(act, prepare).await.map_err(|error| match error {
+        self.bounded(act, call).await.map_err(|error| match error {
             Error::Statement { act, source: Cause::Refused(mut refusal) } => {
                 refusal.message = said.lock().unwrap_or_else(PoisonError::into_inner).take();
                 Error::Statement { act, source: Cause::Refused(refusal) }
             }
             other => other,
-        })?;
-        let mut statements = self.statements.lock().unwrap_or_else(PoisonError::into_inner);
-        statements.insert(Arc::from(sql), statement.clone());
-        Ok(statement)
+        })
     }
 
     /// Runs a statement that returns one row, or none.

@@ -3,11 +3,13 @@
 //! The rows are sent as arrays and cast as they would be when written. PostgreSQL evaluates its own expressions over them in a
 //! read-only transaction. The answer has names and counts, never a value.
 
+use std::fmt;
+
 use crate::{
     mapping::{Row, TablePlan, target::quote_ident},
     model::Reason,
     postgres::{
-        Error, Session, params,
+        Error, Refusal, Session, params,
         session::{Param, field},
         sql::{columns_as_params, numbered},
     },
@@ -22,23 +24,31 @@ const ORDINAL: &str = "\"driftless ordinal\"";
 #[derive(Debug)]
 pub(crate) struct Checks {
     act: String,
+    /// Casts whole rows and evaluates the constraints.
     sql: String,
-    names: Vec<String>,
-    width: usize,
+    constraints: Vec<Constraint>,
+    /// For each column its name, and a statement that casts it alone.
+    columns: Vec<(String, String)>,
     refused: u64,
 }
 
-/// Rows that a constraint refuses.
+#[derive(Debug)]
+struct Constraint {
+    name: String,
+    columns: Vec<String>,
+}
+
+/// Rows that a constraint or a cast refuses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Violation {
     /// The reason that a dead letter of such a row has.
     pub(crate) reason: Reason,
-    /// The constraint, or the column, where PostgreSQL names one.
-    pub(crate) name: Option<String>,
-    /// How many rows.
-    pub(crate) rows: u64,
-    /// Place of the first among those that were given.
-    pub(crate) first: usize,
+    /// The constraint, where PostgreSQL names one.
+    pub(crate) constraint: Option<String>,
+    /// The columns of the constraint, or the column whose cast refuses its value.
+    pub(crate) columns: Vec<String>,
+    /// Places of the rows among those that were given.
+    pub(crate) rows: Vec<usize>,
 }
 
 const CONSTRAINTS: &str = "
@@ -54,22 +64,27 @@ impl Checks {
     /// [`Error::Statement`] by its cause.
     pub(crate) async fn of(session: &Session, plan: &TablePlan) -> Result<Self, Error> {
         let act = format!("ask about the constraints of {}", plan.table);
-        let (mut names, mut tests) = (Vec::new(), Vec::new());
+        let (mut constraints, mut tests) = (Vec::new(), Vec::new());
         for row in session.query(&act, CONSTRAINTS, &[&plan.table.schema, &plan.table.name]).await? {
             let columns: Vec<String> = field(&row, 2, &act)?;
             if columns
                 .iter()
                 .all(|name| plan.columns.iter().any(|column| column.name == *name && column.lookup.is_none()))
             {
-                names.push(field::<String>(&row, 0, &act)?);
+                constraints.push(Constraint { name: field(&row, 0, &act)?, columns });
                 tests.push(field::<String>(&row, 1, &act)?);
             }
         }
-        let sql = sql(plan, &tests);
-        Ok(Self { act, sql, names, width: plan.columns.len(), refused: 0 })
+        let columns = plan.columns.iter().enumerate().map(|(at, column)| (column.name.clone(), cast_of(plan, at)));
+        Ok(Self { act, sql: sql(plan, &tests), constraints, columns: columns.collect(), refused: 0 })
     }
 
-    /// Evaluates the constraints over rows.
+    /// Returns whether so many rows were refused by casts that further rows are not evaluated.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.refused >= MAX_VIOLATIONS
+    }
+
+    /// Evaluates the constraints over rows, and returns every violation of each row.
     ///
     /// # Errors
     /// [`Error::Statement`] by its cause, unless that is a refusal of a value.
@@ -77,67 +92,121 @@ impl Checks {
         let mut found = Vec::new();
         let mut open = vec![(0, rows.len())];
         while let Some((from, to)) = open.pop() {
-            let range = from..to;
-            if range.is_empty() || self.refused >= MAX_VIOLATIONS {
+            if from == to || self.is_cut() {
                 continue;
             }
-            match self.ask(session, &rows[range.clone()]).await {
-                Ok(violations) => found.extend(
-                    violations
-                        .into_iter()
-                        .map(|violation| Violation { first: range.start + violation.first, ..violation }),
-                ),
+            match of_a_value(self.ask(session, &rows[from..to]).await)? {
+                Ok(violations) => found.extend(violations.into_iter().map(|violation| violation.moved(from))),
+                Err(refusal) if to - from == 1 => {
+                    self.refused += 1;
+                    let violations = self.casts(session, &rows[from], &refusal).await?;
+                    found.extend(violations.into_iter().map(|violation| violation.moved(from)));
+                }
                 // A cast refused a value: the row is found by bisection.
-                Err(error) => match error.refusal() {
-                    Some(refusal) if refusal.is_of_a_value() => {
-                        if range.len() == 1 {
-                            self.refused += 1;
-                            let name = refusal.constraint.clone().or_else(|| refusal.column.clone());
-                            found.push(Violation { reason: refusal.reason(), name, rows: 1, first: range.start });
-                        } else {
-                            let middle = range.start + range.len() / 2;
-                            open.push((middle, to));
-                            open.push((from, middle));
-                        }
-                    }
-                    _ => return Err(error),
-                },
+                Err(_) => {
+                    let middle = from + (to - from) / 2;
+                    open.extend([(middle, to), (from, middle)]);
+                }
             }
         }
         Ok(found)
     }
 
+    /// Returns every column of a row whose cast refuses its value, and the constraints that the other columns violate.
+    async fn casts(&self, session: &Session, row: &Row, refusal: &Refusal) -> Result<Vec<Violation>, Error> {
+        let mut found = Vec::new();
+        let mut rest = Row::default();
+        for ((name, sql), value) in self.columns.iter().zip(row.fields()) {
+            let refused = of_a_value(self.answer(session, sql, std::slice::from_ref(row)).await)?.err();
+            rest.push(value.filter(|_| refused.is_none()));
+            found.extend(refused.map(|refusal| Violation {
+                reason: refusal.reason(),
+                constraint: refusal.constraint,
+                columns: vec![name.clone()],
+                rows: vec![0],
+            }));
+        }
+        if found.is_empty() {
+            let (reason, constraint) = (refusal.reason(), refusal.constraint.clone());
+            return Ok(vec![Violation { reason, constraint, columns: Vec::new(), rows: vec![0] }]);
+        }
+        // NULL violates no CHECK.
+        if let Ok(violations) = of_a_value(self.ask(session, &[rest]).await)? {
+            found.extend(violations);
+        }
+        Ok(found)
+    }
+
     async fn ask(&self, session: &Session, rows: &[Row]) -> Result<Vec<Violation>, Error> {
-        session.batch(&self.act, "BEGIN READ ONLY").await?;
-        let arrays = params::columns(self.width, rows);
-        let params: Vec<Param<'_>> = params::refs(&arrays);
-        let answer = session.query_one(&self.act, &self.sql, &params).await;
-        // There is nothing to keep, whatever the outcome.
-        session.batch(&self.act, "ROLLBACK").await?;
-        let answer = answer?;
+        let answer = self.answer(session, &self.sql, rows).await?;
         let mut violations = Vec::new();
-        for (at, name) in self.names.iter().enumerate() {
-            let rows: i64 = field(&answer, 1 + 2 * at, &self.act)?;
-            if let Some(first) = field::<Option<i64>>(&answer, 2 + 2 * at, &self.act)? {
-                let (rows, first) = (u64::try_from(rows).unwrap_or(0), usize::try_from(first - 1).unwrap_or(0));
-                violations.push(Violation { reason: Reason::Check, name: Some(name.clone()), rows, first });
+        for (at, Constraint { name, columns }) in self.constraints.iter().enumerate() {
+            if let Some(rows) = field::<Option<Vec<i64>>>(&answer, 1 + at, &self.act)? {
+                let rows = rows.into_iter().filter_map(|ordinal| usize::try_from(ordinal - 1).ok()).collect();
+                let (constraint, columns) = (Some(name.clone()), columns.clone());
+                violations.push(Violation { reason: Reason::Check, constraint, columns, rows });
             }
         }
         Ok(violations)
     }
+
+    /// Runs one of the statements over rows, in a transaction that keeps nothing.
+    async fn answer(&self, session: &Session, sql: &str, rows: &[Row]) -> Result<tokio_postgres::Row, Error> {
+        session.batch(&self.act, "BEGIN READ ONLY").await?;
+        let arrays = params::columns(self.columns.len(), rows);
+        let params: Vec<Param<'_>> = params::refs(&arrays);
+        let answer = session.query_one(&self.act, sql, &params).await;
+        // There is nothing to keep, whatever the outcome.
+        session.batch(&self.act, "ROLLBACK").await?;
+        answer
+    }
 }
 
-/// The statement gives one row: how many rows were cast, then for each test how many fail it and which is the first. As in a
-/// CHECK, NULL passes.
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.reason)?;
+        if let Some(constraint) = &self.constraint {
+            write!(f, " by {constraint}")?;
+        }
+        if self.columns.is_empty() { Ok(()) } else { write!(f, " in ({})", self.columns.join(", ")) }
+    }
+}
+
+impl Violation {
+    /// Returns the same of rows that begin at this place.
+    fn moved(mut self, by: usize) -> Self {
+        self.rows.iter_mut().for_each(|row| *row += by);
+        self
+    }
+}
+
+/// Separates a refusal of a value from errors of the statement.
+fn of_a_value<T>(answer: Result<T, Error>) -> Result<Result<T, Refusal>, Error> {
+    match answer {
+        Ok(answer) => Ok(Ok(answer)),
+        Err(error) => match error.refusal().filter(|refusal| refusal.is_of_a_value()) {
+            Some(refusal) => Ok(Err(refusal.clone())),
+            None => Err(error),
+        },
+    }
+}
+
+/// Returns a statement that casts a column alone. The other parameters only have their types.
+fn cast_of(plan: &TablePlan, at: usize) -> String {
+    let column = &plan.columns[at];
+    let value = if column.lookup.is_some() { "NULL".to_owned() } else { format!("e.c{at}::{}", column.sql_type) };
+    format!("SELECT num_nonnulls({value}) FROM {}", numbered("e", columns_as_params(plan, 1)))
+}
+
+/// The statement gives one row: how many values were cast, then for each test the ordinals of the rows that fail it. As in a CHECK,
+/// NULL passes.
 fn sql(plan: &TablePlan, tests: &[String]) -> String {
     let columns = plan.columns.iter().enumerate();
     let casts = columns.map(|(at, column)| {
         let value = if column.lookup.is_some() { "NULL".to_owned() } else { format!("e.c{at}::{}", column.sql_type) };
         format!("{value} AS {}", quote_ident(&column.name))
     });
-    let results = tests
-        .iter()
-        .map(|test| format!(", count(*) FILTER (WHERE NOT ({test})), min({ORDINAL}) FILTER (WHERE NOT ({test}))"));
+    let results = tests.iter().map(|test| format!(", array_agg({ORDINAL}) FILTER (WHERE NOT ({test}))"));
     let join = |parts: &mut dyn Iterator<Item = String>| parts.collect::<Vec<_>>().join(", ");
     // A column that nothing reads would not be cast; OFFSET makes each cast happen once.
     let all = join(&mut plan.columns.iter().map(|column| format!("num_nonnulls({})", quote_ident(&column.name))));

@@ -12,7 +12,7 @@ use crate::{
 const LISTED: usize = 8;
 
 /// The names in the source.
-pub(super) struct Names {
+pub(in crate::cli) struct Names {
     /// Collections of the database.
     collections: Vec<String>,
     /// Databases of the server that the user may list.
@@ -33,7 +33,7 @@ impl Names {
     }
 
     /// Returns whether the source has a collection of that name.
-    pub(super) fn has(&self, collection: &str) -> bool {
+    pub(in crate::cli) fn has(&self, collection: &str) -> bool {
         !self.missing.contains(collection)
     }
 

@@ -17,7 +17,7 @@ use crate::{
 const OPLOG_SECONDS: u32 = 48 * 3600;
 
 /// Checks the source: server, user, oplog, collections.
-pub(super) async fn source(setup: &Setup, report: &mut Report) -> Option<(Source, Names)> {
+pub(in crate::cli) async fn source(setup: &Setup, report: &mut Report) -> Option<(Source, Names)> {
     const PLACE: &str = "source";
     let collections = setup.collections();
     let names = || collections.keys().map(String::as_str);
@@ -78,16 +78,26 @@ pub(super) async fn log(setup: &Setup, report: &mut Report) {
     }
 }
 
-/// The target, if the mapping fits it.
-pub(super) struct Target {
-    pub(super) plan: Plan,
-    pub(super) catalog: Catalog,
+/// The target, and the part of the mapping that fits it.
+pub(in crate::cli) struct Target {
+    pub(in crate::cli) plan: Plan,
+    pub(in crate::cli) catalog: Catalog,
     /// Whether foreign keys are enforced when rows are written.
-    pub(super) enforced: bool,
+    pub(in crate::cli) enforced: bool,
 }
 
-/// Checks the target: tables, rights, triggers, and whether the mapping fits.
-pub(super) async fn sink(setup: &Setup, report: &mut Report) -> Option<Target> {
+impl Target {
+    /// Opens a connection that only reads.
+    ///
+    /// # Errors
+    /// As [`Postgres::open`](postgres::Postgres::open).
+    pub(in crate::cli) async fn reading(&self, setup: &Setup) -> Result<Session, postgres::Error> {
+        postgres::Postgres::new(&setup.config.sink, &setup.config.log.prefix)?.open(Purpose::Read).await
+    }
+}
+
+/// Checks the target: tables, rights, triggers, and whether the mapping fits. The plan has the collections without faults.
+pub(in crate::cli) async fn sink(setup: &Setup, report: &mut Report) -> Option<Target> {
     const PLACE: &str = "sink";
     let outcome = async {
         // A connection for applying shows its rights, session_replication_role among them.
@@ -96,19 +106,16 @@ pub(super) async fn sink(setup: &Setup, report: &mut Report) -> Option<Target> {
         postgres::suited::writable(&session).await?;
         // Names of types depend on the search path, which a session that enforces constraints does not change.
         let catalog = read_catalog(&target.open(Purpose::Read).await?).await?;
-        let plan = Plan::compile(&setup.mapping, &catalog);
-        let (faults, triggers) = match &plan {
-            Ok(plan) => (faults_of_target(&session, plan).await?, postgres::triggers(&session, plan).await?),
-            Err(_) => (Vec::new(), Vec::new()),
-        };
+        let (plan, mapping) = Plan::compile_partly(&setup.mapping, &catalog);
+        let (faults, triggers) =
+            (faults_of_target(&session, &plan).await?, postgres::triggers(&session, &plan).await?);
         // A role without rights on the schema `driftless` cannot read whose state it holds.
-        if let Ok(plan) = &plan
-            && faults.iter().all(|fault| !fault.stops)
-        {
-            for error in foreign(&session, plan).await {
+        if faults.iter().all(|fault| !fault.stops) {
+            for error in foreign(&session, &plan).await {
                 report.fault(PLACE, retry::chain(&error), error.hint().unwrap_or_default());
             }
         }
+        report.faults.extend(mapping.into_iter().map(Finding::from));
         Ok::<_, postgres::Error>((session.constraint_mode(), catalog, plan, faults, triggers))
     };
     let (mode, catalog, plan, faults, triggers) = match outcome.await {
@@ -122,22 +129,14 @@ pub(super) async fn sink(setup: &Setup, report: &mut Report) -> Option<Target> {
     report.notes.push(format!("sink: constraints and triggers in {mode:?} mode"));
     faults.into_iter().for_each(|fault| report.fault(PLACE, fault.what, fault.hint));
     tell_triggers(&triggers, mode, report);
-    match plan {
-        Ok(plan) => {
-            let tables: usize = plan.collections().iter().map(|plan| plan.tables.len()).sum();
-            report.notes.push(format!(
-                "mapping: {} to {}",
-                print::count(plan.collections().len(), "collection"),
-                print::count(tables, "table")
-            ));
-            report.warnings.extend(plan.warnings().iter().cloned().map(Finding::from));
-            Some(Target { plan, catalog, enforced: mode == ConstraintMode::Enforce })
-        }
-        Err(faults) => {
-            report.faults.extend(faults.into_iter().map(Finding::from));
-            None
-        }
-    }
+    let tables: usize = plan.collections().iter().map(|plan| plan.tables.len()).sum();
+    report.notes.push(format!(
+        "mapping: {} to {}",
+        print::count(plan.collections().len(), "collection"),
+        print::count(tables, "table")
+    ));
+    report.warnings.extend(plan.warnings().iter().cloned().map(Finding::from));
+    Some(Target { plan, catalog, enforced: mode == ConstraintMode::Enforce })
 }
 
 /// Checks that the state of this prefix belongs to this source and this target. Servers that do not answer have their own faults.

@@ -13,8 +13,11 @@ use crate::{
     model::Key,
 };
 
-/// Most hashes that are kept of all constraints together: about half a gigabyte.
-const VALUES: usize = 25_000_000;
+/// Most bytes that a hash of a unique value takes in its set: a set that has just grown is half empty, and while it grows the
+/// smaller one is there too.
+const UNIQUE_BYTES: usize = 32;
+/// The same for the hash of a reference, which has a count.
+const REFERENCE_BYTES: usize = 64;
 
 /// Every constraint whose columns the mapping writes.
 #[derive(Debug, Default)]
@@ -23,7 +26,10 @@ pub(super) struct Constraints {
     references: Vec<Reference>,
     /// By collection and table of the plan.
     uses: Vec<Vec<Uses>>,
+    /// Bytes left for hashes.
     room: usize,
+    /// Whether there were more values than there was room for.
+    cut: bool,
 }
 
 /// The constraints of one planned table.
@@ -39,7 +45,10 @@ struct Unique {
     table: TableName,
     columns: Vec<String>,
     seen: HashSet<u64>,
+    /// Rows whose value another row has.
     duplicates: u64,
+    /// Their documents.
+    documents: u64,
     example: Option<Key>,
 }
 
@@ -83,17 +92,17 @@ pub(super) struct Broken {
 /// How a constraint is broken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum How {
-    /// So many rows have a value that another row has; one of their documents.
-    Duplicate { rows: u64, example: Option<Key> },
+    /// So many rows, of so many documents, have a value that another row has; one of the documents.
+    Duplicate { rows: u64, documents: u64, example: Option<Key> },
     /// So many rows refer to a row that no document becomes.
     Orphan { rows: u64, name: String, parent: TableName },
 }
 
 impl Constraints {
     /// The constraints of the plan. References are kept only where every document is seen: else what they point to may be
-    /// among those that are not.
-    pub(super) fn new(plan: &Plan, catalog: &Catalog, references: bool) -> Self {
-        let mut constraints = Self { room: VALUES, ..Self::default() };
+    /// among those that are not. `room` is the most bytes that hashes may take.
+    pub(super) fn new(plan: &Plan, catalog: &Catalog, references: bool, room: usize) -> Self {
+        let mut constraints = Self { room, ..Self::default() };
         for collection in plan.collections() {
             let uses = collection.tables.iter().map(|table| constraints.uniques_of(table, catalog)).collect();
             constraints.uses.push(uses);
@@ -120,7 +129,7 @@ impl Constraints {
         let known = self.uniques.iter().position(|unique| unique.is(&plan.table, columns));
         known.unwrap_or_else(|| {
             let (table, columns) = (plan.table.clone(), columns.to_vec());
-            self.uniques.push(Unique { table, columns, seen: HashSet::new(), duplicates: 0, example: None });
+            self.uniques.push(Unique { table, columns, seen: HashSet::new(), duplicates: 0, documents: 0, example: None });
             self.uniques.len() - 1
         })
     }
@@ -156,28 +165,32 @@ impl Constraints {
         found
     }
 
-    /// Takes the rows of a document in.
-    pub(super) fn add(&mut self, collection: usize, key: Option<&Key>, rows: &Rows) {
-        let Self { uniques, references, uses, room } = self;
+    /// Takes the rows of a document in. Returns whether one of them has a unique value that an earlier row has.
+    pub(super) fn add(&mut self, collection: usize, key: Option<&Key>, rows: &Rows) -> bool {
+        let Self { uniques, references, uses, room, cut } = self;
+        let mut repeats = false;
         for (uses, rows) in uses[collection].iter().zip(&rows.tables) {
-            for row in rows {
-                for (place, fields) in &uses.uniques {
-                    if let Some(hash) = hash(row, fields) {
-                        uniques[*place].see(hash, key, room);
-                    }
+            for (place, fields) in &uses.uniques {
+                let unique = &mut uniques[*place];
+                let before = unique.duplicates;
+                for hash in rows.iter().filter_map(|row| hash(row, fields)) {
+                    unique.see(hash, key, room, cut);
                 }
-                for (place, fields) in &uses.references {
-                    if let Some(hash) = hash(row, fields) {
-                        references[*place].see(hash, room);
-                    }
+                unique.documents += u64::from(unique.duplicates > before);
+                repeats |= unique.duplicates > before;
+            }
+            for (place, fields) in &uses.references {
+                for hash in rows.iter().filter_map(|row| hash(row, fields)) {
+                    references[*place].see(hash, room, cut);
                 }
             }
         }
+        repeats
     }
 
     /// Whether there were more values than are kept.
     pub(super) fn is_cut(&self) -> bool {
-        self.room == 0
+        self.cut
     }
 
     /// Every constraint that is broken. Orphans are known only while nothing was cut off.
@@ -185,7 +198,11 @@ impl Constraints {
         let duplicates = self.uniques.iter().filter(|unique| unique.duplicates > 0).map(|unique| Broken {
             table: unique.table.clone(),
             columns: unique.columns.clone(),
-            how: How::Duplicate { rows: unique.duplicates, example: unique.example.clone() },
+            how: How::Duplicate {
+                rows: unique.duplicates,
+                documents: unique.documents,
+                example: unique.example.clone(),
+            },
         });
         let orphans = self.references.iter().filter(|_| !self.is_cut()).filter_map(|reference| {
             let parents = &self.uniques[reference.parent];
@@ -206,26 +223,32 @@ impl Unique {
         self.table == *table && self.columns == columns
     }
 
-    fn see(&mut self, hash: u64, key: Option<&Key>, room: &mut usize) {
+    fn see(&mut self, hash: u64, key: Option<&Key>, room: &mut usize, cut: &mut bool) {
         if self.seen.contains(&hash) {
             self.duplicates += 1;
             self.example = self.example.take().or_else(|| key.cloned());
-        } else if *room > 0 {
-            *room -= 1;
+        } else if takes(room, UNIQUE_BYTES, cut) {
             self.seen.insert(hash);
         }
     }
 }
 
 impl Reference {
-    fn see(&mut self, hash: u64, room: &mut usize) {
+    fn see(&mut self, hash: u64, room: &mut usize, cut: &mut bool) {
         if let Some(count) = self.seen.get_mut(&hash) {
             *count = count.saturating_add(1);
-        } else if *room > 0 {
-            *room -= 1;
+        } else if takes(room, REFERENCE_BYTES, cut) {
             self.seen.insert(hash, 1);
         }
     }
+}
+
+/// Takes bytes of the room where there are enough, and notes where there are not.
+fn takes(room: &mut usize, bytes: usize, cut: &mut bool) -> bool {
+    let left = room.checked_sub(bytes);
+    *cut |= left.is_none();
+    *room = left.unwrap_or(*room);
+    left.is_some()
 }
 
 /// The columns of a constraint in a planned row; `None` unless all are written, and for one that has no columns of its own.

@@ -7,6 +7,7 @@ use super::{
     constraints::{Broken, How},
     seen::{Coverage, Seen},
     shape::{Node, Step},
+    survey::Values,
     tally::{Refusals, Refused, Tally, Violated},
     unread::{is_read, unread},
 };
@@ -48,6 +49,8 @@ pub(super) struct Collection<'a> {
     /// Where the mapping file begins with it.
     pub(super) place: Option<Location>,
     pub(super) coverage: Coverage,
+    /// How many values each column has, of all collections that write it.
+    pub(super) values: &'a Values<'a>,
 }
 
 impl Collection<'_> {
@@ -57,7 +60,7 @@ impl Collection<'_> {
         let tally = &self.seen.tally;
         let looked_at = match (self.coverage, tally.documents) {
             (_, 0) => format!("data: {name} has no documents"),
-            (Coverage::All, n) => format!("data: {name}: {}", count(n, "document")),
+            (Coverage::All | Coverage::Collections, n) => format!("data: {name}: {}", count(n, "document")),
             (Coverage::Sample, n) => format!("data: {name}: {} at random", count(n, "document")),
         };
         let of_them = |n: u64, what: &str| if n == 0 { String::new() } else { format!(", {n} of them {what}") };
@@ -77,7 +80,7 @@ impl Collection<'_> {
         findings.warnings.extend(self.losses());
     }
 
-    fn refused(&self, why: &Refused, Refusals { count: refused, example }: &Refusals) -> Finding {
+    fn refused(&self, why: &Refused, Refusals { documents: refused, example, .. }: &Refusals) -> Finding {
         let Refused { table, column, path, reason } = why;
         let table = table.and_then(|at| self.plan.tables.get(at));
         let mut what = format!(
@@ -113,8 +116,8 @@ impl Collection<'_> {
 
     fn violated(
         &self,
-        Violated { table, name, reason }: &Violated,
-        Refusals { count: rows, example }: &Refusals,
+        Violated { table, constraint, columns, reason }: &Violated,
+        Refusals { rows, example, .. }: &Refusals,
     ) -> Finding {
         let table = self.plan.tables.get(*table);
         let mut what = format!(
@@ -122,13 +125,19 @@ impl Collection<'_> {
             count(*rows, "row"),
             table.map(|table| table.table.label()).unwrap_or_default()
         );
-        if let Some(name) = name {
-            what += &format!(" by {name}");
+        if let Some(constraint) = constraint {
+            what += &format!(" by {constraint}");
+        }
+        if !columns.is_empty() {
+            what += &format!(" in ({})", columns.join(", "));
         }
         if let Some(key) = example {
             what += &format!("; for example `_id` {}", ejson::id_text(key));
         }
-        Finding { place: self.place.clone(), what, hint: advice::of(*reason).1.to_owned() }
+        let first = columns.first();
+        let column = table.and_then(|table| table.columns.iter().find(|column| Some(&column.name) == first));
+        let place = column.and_then(|column| column.place.clone()).or_else(|| self.place.clone());
+        Finding { place, what, hint: advice::of(*reason).1.to_owned() }
     }
 
     /// Fields side by side whose names differ only in case and separators: one that the mapping reads and one that it does not.
@@ -185,12 +194,11 @@ impl Collection<'_> {
 
     fn empty_columns(&self) -> Vec<Finding> {
         let tables = self.plan.tables.iter().zip(&self.seen.tally.tables).filter(|(_, filled)| filled.rows > 0);
-        let empty = tables.flat_map(|(table, filled)| {
-            let columns = table.columns.iter().zip(&filled.columns).filter(|(_, count)| **count == 0);
-            columns.map(move |(column, _)| (table, column, filled.rows))
-        });
-        let empty = empty.filter(|(table, column, _)| self.seen.tally.dead == 0 || !self.has_values(table, column));
-        empty.map(|(table, column, rows)| self.empty(table, column, rows)).collect()
+        let columns = tables.flat_map(|(table, filled)| table.columns.iter().map(move |column| (table, column, filled.rows)));
+        let is_empty = |(table, column, _): &(&TablePlan, &PlanColumn, u64)| {
+            self.values.get(&(&table.table, column.name.as_str())).is_none_or(|count| *count == 0)
+        };
+        columns.filter(is_empty).filter_map(|(table, column, rows)| self.empty(table, column, rows)).collect()
     }
 
     /// Whether documents have values for a column. Those that are refused make no rows, and may have the only ones.
@@ -200,21 +208,20 @@ impl Collection<'_> {
         types.any(|(kind, _)| !matches!(kind, "null" | "undefined"))
     }
 
-    fn empty(&self, table: &TablePlan, column: &PlanColumn, rows: u64) -> Finding {
-        let hint = match self.look_alike_of(&column.name) {
+    /// A column that is NULL in every row; `None` where documents that are refused may have its only values.
+    fn empty(&self, table: &TablePlan, column: &PlanColumn, rows: u64) -> Option<Finding> {
+        let (name, label) = (&column.name, table.table.label());
+        let place = column.place.clone().or_else(|| self.place.clone());
+        if self.has_values(table, column) {
+            let what = format!("column {name:?} of {label} is NULL in {}, although documents have its path", all_rows(rows));
+            let hint = "does its `when` or `filter` hold, and do `misfit`, `empty` and `null_values` leave a value?";
+            return (self.seen.tally.dead == 0).then(|| Finding { place, what, hint: hint.to_owned() });
+        }
+        let hint = match self.look_alike_of(name) {
             Some(other) => format!("the documents have {other:?}, which nothing reads: is that its path?"),
             None => "is its path right? if there is nothing to fill it, list it in `ignore`".to_owned(),
         };
-        Finding {
-            place: column.place.clone().or_else(|| self.place.clone()),
-            what: format!(
-                "no document fills column {:?} of {}: NULL in {}",
-                column.name,
-                table.table.label(),
-                all_rows(rows)
-            ),
-            hint,
-        }
+        Some(Finding { place, what: format!("no document fills column {name:?} of {label}: NULL in {}", all_rows(rows)), hint })
     }
 
     fn losses(&self) -> Vec<Finding> {
@@ -223,9 +230,8 @@ impl Collection<'_> {
         let findings = entries.into_iter().filter_map(|entry| {
             let table = self.plan.tables.get(entry.table)?;
             let column = table.columns.get(entry.column);
-            // A loss that concerns a document as a whole is counted at its first column.
-            let whole = matches!(entry.loss, Loss::Collapsed | Loss::Unlisted | Loss::DuplicateName);
-            let place = column.filter(|_| !whole).map(|column| format!("column {:?} of ", column.name));
+            let named = column.filter(|_| !entry.loss.is_of_a_whole());
+            let place = named.map(|column| format!("column {:?} of ", column.name));
             let (times, table) = (count(entry.count, "time"), table.table.label());
             Some(Finding {
                 place: column.and_then(|column| column.place.clone()).or_else(|| self.place.clone()),
@@ -243,7 +249,7 @@ impl Findings {
         let Broken { table, columns, how } = broken;
         let (names, table) = (columns.join(", "), table.label());
         match how {
-            How::Duplicate { rows, example } => {
+            How::Duplicate { rows, example, .. } => {
                 let example = example.as_ref().map(|key| format!("; for example `_id` {}", ejson::id_text(key)));
                 self.faults.push(Finding {
                     place,
@@ -299,7 +305,7 @@ fn lost(loss: Loss) -> &'static str {
 }
 
 /// The field names of a path as the mapping prints it, without indexes.
-fn names(path: &str) -> Vec<String> {
+pub fn names(path: &str) -> Vec<String> {
     let mut names = vec![String::new()];
     let mut letters = path.chars();
     while let Some(letter) = letters.next() {

@@ -9,17 +9,25 @@
 //! Everything is bounded: paths by number, values by a number of their hashes. A note reports what a bound cut off.
 //! No value of a document leaves this folder but the `_id` of an example.
 //!
-//! Reading order: `survey`, `seen`, `shape`, `unread`, `tally`, `constraints`, `findings`; [`advice`] is a table of texts.
+//! Reading order: `survey`, `seen`, `shape`, `unread`, `tally`, `constraints`, `conversion`, `findings`; `sampled` is for those who
+//! have no plan yet; [`advice`] is a table of texts.
 
 pub mod advice;
 mod constraints;
+mod conversion;
 mod findings;
+mod sampled;
 mod seen;
 mod shape;
 mod survey;
 mod tally;
 mod unread;
 
-pub use findings::{Finding, Findings};
+pub use conversion::{Conversion, Lost, Orphans, Refused, TableRows};
+pub use findings::{Finding, Findings, names};
+pub use sampled::{Field, Sampled, sql_type};
 pub use seen::Coverage;
-pub use survey::Survey;
+pub use survey::{Mapped, Refusal, Survey};
+
+#[cfg(test)]
+mod tests;

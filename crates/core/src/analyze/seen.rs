@@ -7,6 +7,8 @@ use super::{shape::Shape, tally::Tally};
 pub enum Coverage {
     /// Some of them.
     Sample,
+    /// All documents of some collections.
+    Collections,
     /// All of them.
     All,
 }

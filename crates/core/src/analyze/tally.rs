@@ -44,8 +44,10 @@ pub(super) struct Refused {
 pub(super) struct Violated {
     /// Place of the table in the plan.
     pub(super) table: usize,
-    /// The constraint or column, where it names one.
-    pub(super) name: Option<String>,
+    /// The constraint, where it names one.
+    pub(super) constraint: Option<String>,
+    /// The columns, as far as they are known.
+    pub(super) columns: Vec<String>,
     /// The reason.
     pub(super) reason: Reason,
 }
@@ -53,9 +55,11 @@ pub(super) struct Violated {
 /// How many are refused alike.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Refusals {
-    /// How many documents, or rows.
-    pub(super) count: u64,
-    /// One of them.
+    /// How many documents.
+    pub(super) documents: u64,
+    /// How many of their rows, where rows are refused.
+    pub(super) rows: u64,
+    /// One of the documents.
     pub(super) example: Option<Key>,
 }
 
@@ -93,15 +97,18 @@ impl Tally {
                 for reject in rejects.iter().cloned() {
                     let Reject { reason, table, column, path, .. } = reject;
                     let refused = Refused { table, column, path, reason };
-                    self.refused.entry(refused).or_insert(Refusals { count: 0, example: key.clone() }).count += 1;
+                    let empty = Refusals { documents: 0, rows: 0, example: key.clone() };
+                    self.refused.entry(refused).or_insert(empty).documents += 1;
                 }
             }
         }
     }
 
-    /// Counts rows that the target itself would refuse.
-    pub(super) fn violate(&mut self, violated: Violated, rows: u64, example: Option<Key>) {
-        self.violated.entry(violated).or_insert(Refusals { count: 0, example }).count += rows;
+    /// Counts rows, and their documents, that the target itself would refuse.
+    pub(super) fn violate(&mut self, violated: Violated, (rows, documents): (u64, u64), example: Option<Key>) {
+        let counts = self.violated.entry(violated).or_insert(Refusals { documents: 0, rows: 0, example });
+        counts.rows += rows;
+        counts.documents += documents;
     }
 
     fn rows(&mut self, rows: &Rows) {

@@ -29,6 +29,7 @@ pub mod target;
 #[cfg(test)]
 mod tests;
 mod value;
+pub mod wanted;
 
 pub(crate) use language::file::{
     At, ChildFile, ChildIdFile, ColumnFile, ConditionFile, IdFile, KeyFrom, LookupFile, MapKeyFile, PolicyFile,

@@ -21,6 +21,10 @@ pub struct MappingFile {
     pub(crate) name: String,
     /// The collections, by name.
     pub(crate) collections: Vec<CollectionFile>,
+    /// Collections with faults, as far as they could be read. Their names of tables and columns can be looked up.
+    pub(crate) doubtful: Vec<CollectionFile>,
+    /// Names of collections that could not be read.
+    pub(crate) unread: Vec<String>,
 }
 
 /// A collection of a mapping file.
@@ -364,6 +368,12 @@ impl MappingFile {
     /// The collections, by name.
     pub fn collections(&self) -> impl Iterator<Item = &CollectionFile> {
         self.collections.iter()
+    }
+
+    /// The names of all collections, including those with faults.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        let read = self.collections.iter().chain(&self.doubtful).map(CollectionFile::name);
+        read.chain(self.unread.iter().map(String::as_str))
     }
 
     /// Where the file begins with a collection; `None` for one that it does not map.

@@ -65,6 +65,15 @@ impl CollectionPlan {
         self.program.map(document)
     }
 
+    /// The rows of a document as [`Self::map`] makes them, and for each row, in the same order, the element that it is made of,
+    /// such as `items[3]`; empty for the document itself.
+    ///
+    /// # Errors
+    /// [`Rejects`], as of [`Self::map`].
+    pub fn map_placed(&self, document: &RawDocument) -> Result<(Rows, Vec<Vec<String>>), Rejects> {
+        self.program.map_placed(document)
+    }
+
     /// The key of an `_id` in each root table, in their order: all that a delete carries. NULL for a root table whose rows are
     /// remembered. Each field has the type of the table's id column.
     ///

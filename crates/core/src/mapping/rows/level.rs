@@ -68,15 +68,23 @@ pub(crate) enum Wanted {
 const EXPECTED_FIELD_BYTES: usize = 40;
 
 impl Level {
-    pub(super) fn paths_of<'l>(&'l self, table: &impl Fn(usize) -> bool, column: &str, paths: &mut Vec<&'l str>) {
+    /// Adds the paths that a column takes its value from; `around` are the levels around this one. A value that a row around
+    /// gives has the paths that it has there.
+    pub(super) fn paths_of<'l>(
+        &'l self,
+        table: &impl Fn(usize) -> bool,
+        column: &str,
+        around: &mut Vec<&'l Self>,
+        paths: &mut Vec<&'l str>,
+    ) {
         if table(self.table) {
             for step in self.steps.iter().filter(|step| step.column == column) {
-                if let Source::Fields(places) = &step.source {
-                    paths.extend(places.iter().map(|place| place.path.as_str()));
-                }
+                paths.extend(step.paths(around));
             }
         }
-        self.children.iter().for_each(|child| child.level.paths_of(table, column, paths));
+        around.push(self);
+        self.children.iter().for_each(|child| child.level.paths_of(table, column, around, paths));
+        around.pop();
     }
 
     pub(super) fn tables_around(&self, own: Option<usize>, around: &mut Vec<Option<usize>>) {
@@ -126,15 +134,28 @@ impl Level {
     pub(super) fn resolve(&self, output: &mut Output) {
         for child in &self.children {
             let table = child.level.table;
-            match child.repeats.resolve(&mut output.tables[table], &child.level.key) {
-                Ok(collapsed) => {
-                    output.losses.at(table, 0);
-                    (0..collapsed).for_each(|_| output.losses.add(Loss::Collapsed));
+            let repeated = child.repeats.of(&output.tables[table], &child.level.key);
+            if child.repeats == Repeats::Collapse {
+                output.losses.at(table, 0);
+                repeated.iter().for_each(|_| output.losses.add(Loss::Collapsed));
+                output.remove(table, &repeated);
+            } else {
+                for row in repeated {
+                    let places = output.places.as_ref();
+                    let element = places.and_then(|places| places[table].get(row)).cloned();
+                    let reject = Reject { column: child.level.own_key(), ..child.refuse(Reason::UniqueConflict) };
+                    Rejects::note(&mut output.rejects, Reject { element, ..reject });
                 }
-                Err(reason) => Rejects::note(&mut output.rejects, child.refuse(reason)),
             }
             child.level.resolve(output);
         }
+    }
+
+    /// The column of the key that distinguishes the elements of one row around, where it is one.
+    fn own_key(&self) -> Option<String> {
+        let steps = self.key.iter().filter_map(|at| self.steps.get(*at));
+        let mut own = steps.filter(|step| !matches!(step.source, Source::Root | Source::Above { .. }));
+        own.next().filter(|_| own.next().is_none()).map(|step| step.column.clone())
     }
 }
 
@@ -216,6 +237,9 @@ impl Child {
             };
             scope.row = row.as_ref();
             level.embedded(&scope, output);
+        }
+        if row.is_some() {
+            output.place(level.table, &scope);
         }
         output.tables[level.table].extend(row);
     }

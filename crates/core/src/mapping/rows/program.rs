@@ -69,18 +69,35 @@ pub(crate) struct Kind {
     pub(crate) namespace: Uuid,
 }
 
+/// Rows, and where they come from if that is wanted.
+type Mapped = (Rows, Option<Vec<Vec<String>>>);
+
 impl Program {
     /// See [`CollectionPlan::map`](crate::mapping::CollectionPlan::map).
     pub(crate) fn map(&self, document: &RawDocument) -> Result<Rows, Rejects> {
-        let tables = vec![Vec::new(); self.tables];
-        let mut output = Output { tables, losses: Losses::default(), rejects: Vec::new() };
+        match self.map_into(document, Output::new(self.tables, false)) {
+            // Which elements repeat a key is worth a second look only here.
+            Err(rejects) if rejects.first().reason == Reason::UniqueConflict => {
+                self.map_into(document, Output::new(self.tables, true)).map(|(rows, _)| rows)
+            }
+            mapped => mapped.map(|(rows, _)| rows),
+        }
+    }
+
+    /// See [`CollectionPlan::map_placed`](crate::mapping::CollectionPlan::map_placed).
+    pub(crate) fn map_placed(&self, document: &RawDocument) -> Result<(Rows, Vec<Vec<String>>), Rejects> {
+        let mapped = self.map_into(document, Output::new(self.tables, true));
+        mapped.map(|(rows, places)| (rows, places.unwrap_or_default()))
+    }
+
+    fn map_into(&self, document: &RawDocument, mut output: Output) -> Result<Mapped, Rejects> {
         let key = self.fill(document, &mut output).unwrap_or_else(|reject| {
             output.rejects.push(reject);
             Row::default()
         });
-        let Output { tables, mut losses, rejects } = output;
+        let Output { tables, mut losses, rejects, places } = output;
         losses.at(0, 0);
-        Rejects::new(rejects).map_or(Ok(Rows { tables, key, losses }), Err)
+        Rejects::new(rejects).map_or(Ok((Rows { tables, key, losses }, places)), Err)
     }
 
     /// Fills in the rows and returns the keys.
@@ -119,6 +136,9 @@ impl Program {
             };
             scope.row = row.as_ref();
             kind.level.embedded(&scope, output);
+        }
+        if row.is_some() {
+            output.place(kind.level.table, &scope);
         }
         output.tables[kind.level.table].extend(row);
         // Keys can be compared only when every row is there.
@@ -177,7 +197,7 @@ impl Program {
     /// The paths that a column takes its value from, in each table for which this holds.
     pub(crate) fn paths_of(&self, table: &impl Fn(usize) -> bool, column: &str) -> Vec<&str> {
         let mut paths = Vec::new();
-        self.kinds.iter().for_each(|kind| kind.level.paths_of(table, column, &mut paths));
+        self.kinds.iter().for_each(|kind| kind.level.paths_of(table, column, &mut Vec::new(), &mut paths));
         paths
     }
 

@@ -166,7 +166,8 @@ impl Rejects {
     pub(crate) fn note(rejects: &mut Vec<Reject>, reject: Reject) {
         match rejects.iter_mut().find(|known| known.is_like(&reject)) {
             // The same value may be converted twice, so only elements are counted.
-            Some(known) => known.times += u64::from(reject.element.is_some() && reject.element != known.element),
+            Some(known) if reject.element.is_some() && reject.element != known.element => known.times += reject.times,
+            Some(_) => {}
             None => rejects.push(reject),
         }
     }

@@ -2,6 +2,7 @@
 
 use super::{
     condition::{Condition, Literal, all_hold},
+    level::Level,
     row::{Reject, Row},
     scope::{Place, Scope},
     tree::Slot,
@@ -209,14 +210,43 @@ impl Step {
         Ok(())
     }
 
+    /// The paths that give the value, as messages write them; `around` are the levels around that of the column.
+    pub(super) fn paths<'l>(&'l self, around: &[&'l Level]) -> Vec<&'l str> {
+        match &self.source {
+            Source::Fields(places) => places.iter().map(|place| place.path.as_str()).collect(),
+            Source::Above { up, column } => {
+                let (outer, rest) = around.split_at(around.len().saturating_sub(*up));
+                rest.first().and_then(|level| level.steps.get(*column)).map_or(Vec::new(), |step| step.paths(outer))
+            }
+            _ => Vec::new(),
+        }
+    }
+
     pub(crate) fn reject(&self, reason: Reason, scope: &Scope<'_, '_>) -> Reject {
         let path = match &self.source {
             Source::Root => Some("_id".to_owned()),
-            Source::Fields(_) => self.chosen(scope).place.map(|place| place.path.clone()),
+            Source::Fields(_) => return self.reject_field(reason, scope),
             Source::Rest(place, _) => Some(place.path.clone()),
             Source::Above { .. } | Source::Index | Source::Name | Source::Own | Source::Constant(_) => None,
         };
         Reject { column: Some(self.column.clone()), path, ..Reject::new(reason) }
+    }
+
+    /// The refusal of a field, with the first of the elements that an array column refuses, and how many those are.
+    fn reject_field(&self, reason: Reason, scope: &Scope<'_, '_>) -> Reject {
+        let chosen = self.chosen(scope);
+        let path = chosen.place.map(|place| place.path.clone());
+        let elements = match (self.kind.base(), chosen.slot, self.convert.rule(scope)) {
+            (ColumnType::Array(element), Slot::Present(Value::Array(array)), Ok(rule)) => {
+                convert::array::refused(array, element, rule, &self.policy)
+            }
+            _ => Vec::new(),
+        };
+        let reject = Reject { column: Some(self.column.clone()), path, ..Reject::new(reason) };
+        let (Some(first), Some(path)) = (elements.first(), &reject.path) else { return reject };
+        let around = scope.locate(path).unwrap_or_else(|| path.clone());
+        let around = around.strip_suffix(".$").unwrap_or(&around);
+        Reject { element: Some(format!("{around}[{first}]")), times: elements.len() as u64, ..reject }
     }
 }
 

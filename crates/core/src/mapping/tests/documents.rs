@@ -396,3 +396,49 @@ proptest! {
         let _ = plan.map(RawDocument::from_bytes(&broken).expect("framed"));
     }
 }
+
+#[test]
+fn every_refused_element_of_an_array_column_is_counted_and_the_first_is_named() {
+    let plan = compile(
+        "[collections.a]\nid = \"uuid5\"\n[collections.a.children.items]\ntable = \"i\"\nid = \"id\"\n",
+        &[("a", 1, "id:uuid! tags:texts ids:uuids"), ("i", 1, "id:uuid! tags:texts")],
+    );
+    let document = rawdoc! {
+        "_id": 1, "tags": ["a", { "b": 1 }, "c", true], "ids": [5],
+        "items": [{ "tags": [] }, { "tags": ["x", "y", [1, {}]] }],
+    };
+    let rejects = plan.map(&document).expect_err("refused");
+    let told: Vec<_> = rejects.iter().map(|one| (one.element.clone().unwrap_or_default(), one.times)).collect();
+    // The array of the last one is refused as a whole: it is not rectangular.
+    assert_eq!(told[..2], [("tags[1]".to_owned(), 2), ("ids[0]".to_owned(), 1)]);
+    assert_eq!(rejects.iter().nth(2).and_then(|one| one.path.as_deref()), Some("items.tags"));
+}
+
+#[test]
+fn an_element_that_repeats_a_key_is_named_with_its_column() {
+    let mapping = "[collections.a]\nid = \"uuid5\"\n[collections.a.children.items]\ntable = \"i\"\nparent = \"a_id\"\n\
+                   filter = { path = \"code\", exists = true }\n";
+    let plan = compile(mapping, &[("a", 1, "id:uuid!"), ("i", 2, "a_id:uuid! code:text!")]);
+    let document = rawdoc! { "_id": 1, "items": [{ "code": "x" }, {}, { "code": "x" }, { "code": "x" }] };
+    let rejects = plan.map(&document).expect_err("refused");
+    let reject = rejects.first();
+    assert_eq!((reject.column.as_deref(), reject.element.as_deref(), reject.times), (Some("code"), Some("items[2]"), 2));
+}
+
+#[test]
+fn a_row_knows_the_element_that_it_is_made_of() {
+    let mapping = "[collections.a]\nid = \"uuid5\"\n[collections.a.children.items]\ntable = \"i\"\nid = \"id\"\ndistinct = true\n\
+                   [collections.a.children.items.children.parts]\ntable = \"p\"\nid = \"id\"\n\
+                   [collections.a.children.one]\ntable = \"o\"\nshape = \"document\"\nid = \"id\"\n";
+    let plan = compile(mapping, &[("a", 1, "id:uuid!"), ("i", 1, "id:uuid!"), ("p", 1, "id:uuid! x:int"), ("o", 1, "id:uuid! x:int")]);
+    let document = rawdoc! {
+        "_id": 1, "one": { "x": 1 },
+        "items": [{ "_id": 7 }, { "_id": 7 }, { "_id": 8, "parts": [{ "x": 1 }, { "x": 2 }] }],
+    };
+    let (rows, places) = plan.map_placed(&document).expect("rows");
+    assert_eq!(rows, plan.map(&document).expect("rows"));
+    assert_eq!(places[0], [""]);
+    assert_eq!(places[1], ["items[0]", "items[2]"]);
+    assert_eq!(places[2], ["items[2].parts[0]", "items[2].parts[1]"]);
+    assert_eq!(places[3], ["one"]);
+}

@@ -119,6 +119,11 @@ impl Losses {
 }
 
 impl Loss {
+    /// Whether it concerns a document as a whole, not a column.
+    pub(crate) fn is_of_a_whole(self) -> bool {
+        matches!(self, Self::Collapsed | Self::Unlisted | Self::DuplicateName)
+    }
+
     /// The name used in metrics and reports.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -5,12 +5,14 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
+use self::headers::{Headers, Part};
 use super::fault::each_cause_once;
-use crate::mapping::{CollectionFile, Fault, MappingFile};
+use crate::mapping::{Fault, MappingFile};
 
 mod collection;
 mod column;
 mod condition;
+mod headers;
 mod id;
 mod value;
 
@@ -21,23 +23,38 @@ impl MappingFile {
     /// Reads a mapping file; `name` is what messages call it.
     ///
     /// # Errors
-    /// Every fault of the file, in its order: syntax alone when that is broken, else wrong names, types and values.
+    /// Every fault of the file, in its order.
     pub fn parse(text: &str, name: &str) -> Result<Self, Vec<Fault>> {
+        let (file, faults) = Self::parse_partly(text, name);
+        if faults.is_empty() { Ok(file) } else { Err(faults) }
+    }
+
+    /// Reads a mapping file as far as it can be read, and returns every fault of it in its order. Where TOML itself is broken, the
+    /// rest of that collection is not judged.
+    pub fn parse_partly(text: &str, name: &str) -> (Self, Vec<Fault>) {
+        let mut file =
+            Self { name: name.to_owned(), collections: Vec::new(), doubtful: Vec::new(), unread: Vec::new() };
         let mut reader = Parser { name, text, faults: Vec::new(), without_namespace: Vec::new() };
         let (table, errors) = DeTable::parse_recoverable(text);
+        let headers = Headers::new(text);
+        let broken: Vec<_> =
+            errors.iter().map(|error| headers.part_at(error.span().map_or(0, |span| span.start))).collect();
+        if broken.iter().all(Option::is_some) {
+            let broken: Vec<&Part> = broken.into_iter().flatten().collect();
+            reader.root(table.get_ref(), &broken, &mut file);
+            let without_namespace = std::mem::take(&mut reader.without_namespace);
+            reader.faults.extend(each_cause_once(without_namespace));
+            reader.faults.retain(|fault| !broken.iter().any(|part| part.holds(fault)));
+        }
         for error in &errors {
             let start = error.span().map_or(0, |span| span.start);
             reader.fault(start, error.message().to_owned(), "this is not valid TOML");
         }
-        let file = if errors.is_empty() { reader.root(table.get_ref()) } else { Vec::new() };
-        let without_namespace = std::mem::take(&mut reader.without_namespace);
-        reader.faults.extend(each_cause_once(without_namespace));
-        if reader.faults.is_empty() {
-            return Ok(Self { name: name.to_owned(), collections: file });
-        }
         let mut faults = reader.faults;
         faults.sort_by(|a, b| a.location.cmp(&b.location));
-        Err(faults)
+        let read: Vec<&str> = file.collections.iter().chain(&file.doubtful).map(|one| one.name()).collect();
+        file.unread = headers.names().filter(|name| !read.contains(name)).map(str::to_owned).collect();
+        (file, faults)
     }
 }
 
@@ -50,15 +67,24 @@ struct Parser<'t> {
 }
 
 impl Parser<'_> {
-    fn root(&mut self, root: &DeTable<'_>) -> Vec<CollectionFile> {
+    fn root(&mut self, root: &DeTable<'_>, broken: &[&Part], file: &mut MappingFile) {
         self.unknown(root, &["namespace", "collections"]);
         let namespace = root.get("namespace").and_then(|node| self.namespace(node));
         let Some(node) = root.get("collections") else {
             self.fault(0, "no collections are mapped", "add a table [collections.<name>] for each");
-            return Vec::new();
+            return;
         };
-        let Some(table) = self.table(node, "`collections`") else { return Vec::new() };
-        table.iter().filter_map(|(key, node)| self.collection(key, node, namespace)).collect()
+        let Some(table) = self.table(node, "`collections`") else { return };
+        for (key, node) in table.iter() {
+            let before = self.faults.len() + self.without_namespace.len();
+            let Some(collection) = self.collection(key, node, namespace) else { continue };
+            let is_sound = before == self.faults.len() + self.without_namespace.len();
+            if is_sound && !broken.iter().any(|part| part.name == collection.name.value) {
+                file.collections.push(collection);
+            } else {
+                file.doubtful.push(collection);
+            }
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::mapping::{
+    CollectionFile,
     ColumnFile, IdFile, IdRule, IdType, KeyFrom, OnDrop, Path, RootsFile, TableFile, target::TableName,
 };
 

@@ -250,9 +250,14 @@ impl<'a> Compiler<'a> {
 
     /// The id rule of the collection that a column refers to.
     pub(crate) fn reference(&mut self, name: &At<String>, column: &Column) -> Option<&'a At<IdFile>> {
-        let known = || self.file.collections.iter().map(|collection| collection.name.value.as_str());
-        let Some(collection) = self.file.collections.iter().find(|collection| collection.name.value == name.value)
-        else {
+        let known = || self.file.names();
+        let mut read = self.file.collections.iter().chain(&self.file.doubtful);
+        let Some(collection) = read.find(|collection| collection.name.value == name.value) else {
+            // A collection that could not be read has faults of its own.
+            if self.file.unread.contains(&name.value) {
+                self.is_complete = false;
+                return None;
+            }
             let hint = match nearest(&name.value, known()) {
                 Some(meant) => format!("did you mean `{meant}`?"),
                 None => format!("mapped collections: {}", known().collect::<Vec<_>>().join(", ")),
@@ -261,6 +266,11 @@ impl<'a> Compiler<'a> {
             return None;
         };
         let Some(id) = &collection.id else {
+            // Its id may be what is faulty.
+            if self.file.doubtful.iter().any(|doubtful| doubtful.name.value == name.value) {
+                self.is_complete = false;
+                return None;
+            }
             let what = format!("the reference points to `{}`, which has no id rule", name.value);
             self.fault(name, what, "declare how the value is converted: use `id` instead of `reference`");
             return None;

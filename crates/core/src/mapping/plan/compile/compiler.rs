@@ -13,6 +13,8 @@ pub(super) struct Compiler<'a> {
     pub(super) catalog: &'a Catalog,
     pub(super) faults: Vec<Fault>,
     pub(super) warnings: Vec<Fault>,
+    /// Whether everything is known that the collection at hand refers to.
+    pub(super) is_complete: bool,
 }
 
 impl<'a> Compiler<'a> {

@@ -26,6 +26,7 @@ mod compiler;
 mod draft;
 mod finish;
 mod keys;
+mod names;
 mod policy;
 mod shares;
 
@@ -39,16 +40,22 @@ impl Plan {
     /// # Errors
     /// Every fault, in the order of the file.
     pub fn compile(file: &MappingFile, catalog: &Catalog) -> Result<Self, Vec<Fault>> {
-        let mut compiler = Compiler { file, catalog, faults: Vec::new(), warnings: Vec::new() };
+        let (plan, faults) = Self::compile_partly(file, catalog);
+        if faults.is_empty() { Ok(plan) } else { Err(faults) }
+    }
+
+    /// Compiles the collections that have no fault, and returns every fault of the others in the order of the file. Of collections
+    /// whose part of the file has faults already, only the names of tables and columns are checked.
+    pub fn compile_partly(file: &MappingFile, catalog: &Catalog) -> (Self, Vec<Fault>) {
+        let mut compiler =
+            Compiler { file, catalog, faults: Vec::new(), warnings: Vec::new(), is_complete: true };
         compiler.check_shares();
         let mut collections: Vec<_> =
-            file.collections.iter().filter_map(|collection| compiler.collection(collection)).collect();
+            file.collections.iter().filter_map(|collection| compiler.whole(collection)).collect();
+        file.doubtful.iter().for_each(|collection| compiler.check_names_of(collection));
         let Compiler { faults, warnings, .. } = compiler;
-        if !faults.is_empty() {
-            return Err(each_cause_once(faults));
-        }
         rank(&mut collections, catalog);
-        Ok(Self { collections, warnings: each_cause_once(warnings) })
+        (Self { collections, warnings: each_cause_once(warnings) }, each_cause_once(faults))
     }
 }
 
@@ -74,6 +81,14 @@ fn rank(collections: &mut [CollectionPlan], catalog: &Catalog) {
 }
 
 impl<'a> Compiler<'a> {
+    /// The plan of a collection without faults, of its own or of collections that it refers to.
+    fn whole(&mut self, collection: &'a CollectionFile) -> Option<CollectionPlan> {
+        let before = self.faults.len();
+        self.is_complete = true;
+        let plan = self.collection(collection);
+        plan.filter(|_| self.is_complete && self.faults.len() == before)
+    }
+
     fn collection(&mut self, collection: &'a CollectionFile) -> Option<CollectionPlan> {
         let roots: Vec<Root<'a>> = match &collection.tables {
             RootsFile::One(file) => vec![Root { file, id_column: None }],

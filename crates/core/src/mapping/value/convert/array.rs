@@ -64,6 +64,26 @@ pub(crate) fn write(
     writer.array(array, lengths.len())
 }
 
+/// The places of the elements that are refused in themselves; none where the array as a whole is refused.
+pub(crate) fn refused(array: Raw<'_>, element: &ColumnType, id: Option<&IdStep>, policy: &Policy) -> Vec<usize> {
+    let element = element.base();
+    let (mut losses, mut out) = (Losses::default(), Vec::new());
+    let mut refuses = |value: Value<'_>| {
+        out.clear();
+        let (losses, out) = (&mut losses, &mut out);
+        let mut writer = Writer { element, delimiter: b',', id, policy, losses, out, text: Vec::new(), printed: 0 };
+        match value {
+            // An array in an array is a dimension, unless it is an element.
+            Value::Array(inner) if !matches!(element, ColumnType::Point | ColumnType::Vector(_)) => {
+                dimensions(inner, policy, 1).is_ok_and(|lengths| writer.array(inner, lengths.len()).is_err())
+            }
+            value => is_left_out(value, policy).map_or(true, |left_out| !left_out && writer.element(value).is_err()),
+        }
+    };
+    let fields = array.fields().enumerate().filter_map(|(at, field)| Some((at, field.ok()?.1)));
+    fields.filter(|(_, value)| refuses(*value)).map(|(at, _)| at).collect()
+}
+
 /// The elements that have a place in the column.
 fn kept<'a>(array: Raw<'a>, policy: &Policy) -> impl Iterator<Item = Result<Value<'a>, Reason>> {
     array.fields().filter_map(|field| {

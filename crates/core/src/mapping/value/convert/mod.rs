@@ -45,7 +45,7 @@ use super::{
 use crate::mapping::{Loss, Losses, target::ColumnType};
 use crate::model::Reason;
 
-mod array;
+pub(crate) mod array;
 mod instant;
 mod range;
 

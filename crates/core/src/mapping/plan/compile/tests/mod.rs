@@ -12,6 +12,7 @@ use crate::mapping::{
 mod children;
 mod digest;
 mod keys;
+mod partly;
 mod plans;
 mod tables;
 mod variants;

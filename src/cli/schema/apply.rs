@@ -1,35 +1,32 @@
-//! `driftless schema apply`: prepares the target, and drops and rebuilds indexes around a large first load.
+//! `driftless schema apply`: prepares the target, runs a file of statements, adds tables and columns that the mapping names, and drops
+//! and rebuilds indexes around a large first load.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use clap::{Args, Subcommand};
+use clap::Args;
 
-use super::{
-    Exit,
-    finding::Finding,
-    print,
-    setup::{Setup, operator},
-};
+use super::{missing, script};
 use crate::{
+    cli::{
+        Exit,
+        finding::Finding,
+        print,
+        setup::{Setup, operator},
+    },
     control::load_indexes::{self, LoadIndex},
     mapping::Plan,
     postgres::{Postgres, Purpose, Session, migrate, read_catalog, rehearse},
 };
 
-/// A command on the schema of the target.
-#[derive(Debug, Subcommand)]
-pub(crate) enum Schema {
-    /// Migrate the schema `driftless`; with an option, also prepare or finish a large first load.
-    ///
-    /// Secondary indexes and foreign keys cost more than the rows. They can be dropped before the load and built after it; their
-    /// definitions are kept in the schema `driftless`. Unique constraints, and all indexes of tables that already have rows,
-    /// are kept.
-    Apply(Apply),
-}
-
 /// Migrate the schema `driftless`.
 #[derive(Debug, Args)]
 pub(crate) struct Apply {
+    /// Run the statements of this file in one transaction first; the schema of psql's default search path.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["before_load", "after_load"])]
+    file: Option<PathBuf>,
+    /// Create the tables and columns that the mapping names and the target lacks, as `driftless schema diff` prints them.
+    #[arg(long, conflicts_with_all = ["file", "before_load", "after_load"])]
+    missing: bool,
     /// Drop secondary indexes and foreign keys of mapped tables that are still empty.
     #[arg(long, conflicts_with = "after_load")]
     before_load: bool,
@@ -41,34 +38,39 @@ pub(crate) struct Apply {
     dry_run: bool,
 }
 
-impl Schema {
+impl Apply {
     pub(super) async fn execute(self, path: &Path) -> anyhow::Result<Exit> {
-        let Self::Apply(apply) = self;
+        if let Some(file) = &self.file {
+            // A mapping may not exist yet, and need not fit the tables that the file is about to create.
+            let Some(config) = Setup::load_config(path) else { return Ok(Exit::Faults) };
+            return script::run(&config, file, self.dry_run).await;
+        }
         let Some(setup) = Setup::load(path) else { return Ok(Exit::Faults) };
+        if self.missing {
+            return missing::create(&setup, self.dry_run).await;
+        }
         let session = Postgres::new(&setup.config.sink, &setup.config.log.prefix)?.open(Purpose::Control).await?;
-        if apply.dry_run {
+        if self.dry_run {
             for name in rehearse(&session).await? {
                 print::line(format!("-- migration `{name}` of the schema driftless"));
             }
         } else {
             migrate(&session).await?;
         }
-        if apply.before_load {
-            return apply.before(&session, &setup).await;
+        if self.before_load {
+            return self.before(&session, &setup).await;
         }
-        if apply.after_load {
-            return apply.after(&session).await;
+        if self.after_load {
+            return self.after(&session).await;
         }
-        print::line(if apply.dry_run {
+        print::line(if self.dry_run {
             "Nothing was changed (--dry-run)."
         } else {
             "The schema driftless is up to date."
         });
         Ok(Exit::Success)
     }
-}
 
-impl Apply {
     async fn before(&self, session: &Session, setup: &Setup) -> anyhow::Result<Exit> {
         let plan = match Plan::compile(&setup.mapping, &read_catalog(session).await?) {
             Ok(plan) => plan,

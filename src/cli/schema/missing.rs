@@ -1,0 +1,65 @@
+//! `driftless schema apply --missing`: creates what the mapping names and the target lacks.
+
+use super::wanted::Wanted;
+use crate::{
+    cli::{Exit, print, setup::Setup},
+    mapping::{
+        target::quote_ident,
+        wanted::{
+            difference::Difference,
+            statements::{add_column, create_table},
+        },
+    },
+    postgres::{Postgres, Purpose},
+};
+
+/// Documents of each collection whose types are looked at.
+const SAMPLE: usize = 1_000;
+
+/// Returns the statements that add what is missing, and what nobody knows the type of.
+pub(super) fn statements(wanted: &Wanted, difference: &Difference) -> (Vec<String>, Vec<String>) {
+    let types = |column: &_| wanted.sampled(column);
+    let mut schemas: Vec<&str> = difference.tables.iter().map(|table| table.table.schema.as_str()).collect();
+    schemas.sort_unstable();
+    schemas.dedup();
+    schemas.retain(|schema| *schema != "public" && !wanted.catalog.tables.iter().any(|table| table.name.schema == *schema));
+    let schemas = schemas.into_iter().map(|schema| {
+        Ok(format!("CREATE SCHEMA IF NOT EXISTS {}", quote_ident(schema)))
+    });
+    let tables = difference.tables.iter().map(|table| create_table(table, &types));
+    let columns = difference.columns.iter().map(|(table, column)| add_column(table, column, &types));
+    let (mut known, mut unknown) = (Vec::new(), Vec::new());
+    for statement in schemas.chain(tables).chain(columns) {
+        match statement {
+            Ok(statement) => known.push(statement),
+            Err(comment) => unknown.push(comment),
+        }
+    }
+    (known, unknown)
+}
+
+/// Runs the statements in one transaction, or prints them.
+pub(super) async fn create(setup: &Setup, dry_run: bool) -> anyhow::Result<Exit> {
+    let wanted = Wanted::read(setup, SAMPLE).await?;
+    let (known, unknown) = statements(&wanted, &wanted.difference());
+    if !dry_run && !known.is_empty() {
+        let session = Postgres::new(&setup.config.sink, &setup.config.log.prefix)?.open(Purpose::Control).await?;
+        let act = "add missing tables and columns";
+        session
+            .transaction(act, true, async {
+                for statement in &known {
+                    session.script(act, statement).await?;
+                }
+                Ok(())
+            })
+            .await?;
+    }
+    known.iter().for_each(|statement| print::line(format!("{statement};")));
+    unknown.iter().for_each(|unknown| print::line(format!("-- {unknown}")));
+    print::line(match (known.len(), dry_run) {
+        (_, true) => "Nothing was changed (--dry-run).".to_owned(),
+        (0, false) => "There was nothing to add.".to_owned(),
+        (number, false) => format!("{} run.", print::count(number, "statement")),
+    });
+    Ok(if unknown.is_empty() { Exit::Success } else { Exit::Failure })
+}

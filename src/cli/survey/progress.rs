@@ -1,0 +1,57 @@
+//! The progress of a survey: a line on a terminal, else a log line now and then.
+
+use std::{
+    io::IsTerminal,
+    time::{Duration, Instant},
+};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// Time between two log lines: often enough to see that it goes on, and seldom enough to read.
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
+
+/// The progress of one collection.
+pub(super) struct Progress {
+    collection: String,
+    /// About how many documents there are.
+    estimate: u64,
+    bar: ProgressBar,
+    is_terminal: bool,
+    began: Instant,
+    logged: Instant,
+}
+
+impl Progress {
+    pub(super) fn new(collection: &str, estimate: u64) -> Self {
+        let style = ProgressStyle::with_template("{prefix} {bar:24} {pos} of about {len} documents, {per_sec}, {eta} left");
+        let bar = ProgressBar::with_draw_target(Some(estimate.max(1)), ProgressDrawTarget::stderr());
+        let bar = bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        let now = Instant::now();
+        Self {
+            collection: collection.to_owned(),
+            estimate,
+            bar: bar.with_prefix(collection.to_owned()),
+            is_terminal: std::io::stderr().is_terminal(),
+            began: now,
+            logged: now,
+        }
+    }
+
+    pub(super) fn seen(&mut self, documents: u64) {
+        self.bar.set_length(self.estimate.max(documents));
+        self.bar.set_position(documents);
+        let now = Instant::now();
+        if self.is_terminal || now - self.logged < LOG_INTERVAL {
+            return;
+        }
+        self.logged = now;
+        let per_second = (documents as f64 / (now - self.began).as_secs_f64()) as u64;
+        tracing::info!(collection = self.collection, documents, estimate = self.estimate, per_second, "converted");
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
