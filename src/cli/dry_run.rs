@@ -70,7 +70,11 @@ impl DryRun {
                 Outcome::Failed(failed) => {
                     let (server, what, hint) = failed.told();
                     let hint = hint.unwrap_or("what was converted until then is reported").to_owned();
-                    faults.push(Finding { place: server.to_owned(), what: format!("{}: {what}", conversion.collection), hint });
+                    faults.push(Finding {
+                        place: server.to_owned(),
+                        what: format!("{}: {what}", conversion.collection),
+                        hint,
+                    });
                 }
             }
             conversions.push(conversion);
@@ -165,11 +169,17 @@ impl Rehearsed {
     }
 
     fn print_orphans(&self) {
-        for Orphans { constraint, table, columns, parent, rows } in self.conversions.iter().flat_map(|one| &one.orphans) {
+        for Orphans { constraint, table, columns, parent, rows } in self.conversions.iter().flat_map(|one| &one.orphans)
+        {
             let columns = columns.join(", ");
-            let then = if self.foreign_keys_enforced { "they would become dead letters (FK_MISSING)" } else { "they will break it quietly" };
+            let then = if self.foreign_keys_enforced {
+                "they would become dead letters (FK_MISSING)"
+            } else {
+                "they will break it quietly"
+            };
+            let rows = print::count(usize::try_from(*rows).unwrap_or(usize::MAX), "row");
             print::line(format!(
-                "{rows} rows of {table} refer by ({columns}) to a row of {parent} that no document becomes ({constraint}): {then}"
+                "{rows} of {table} would refer by ({columns}) to a row of {parent} that no document becomes ({constraint}): {then}"
             ));
         }
     }

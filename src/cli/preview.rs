@@ -222,7 +222,12 @@ impl ShownReject {
 
 impl ShownRow {
     /// Returns rows of a table as PostgreSQL prints them, with everything that PostgreSQL would refuse in a single row.
-    async fn of(session: &Session, table: &TablePlan, rows: &[Row], elements: Vec<String>) -> anyhow::Result<Vec<Self>> {
+    async fn of(
+        session: &Session,
+        table: &TablePlan,
+        rows: &[Row],
+        elements: Vec<String>,
+    ) -> anyhow::Result<Vec<Self>> {
         let mut shown: Vec<Self> = Vec::with_capacity(rows.len());
         let mut checks = Checks::of(session, table).await?;
         let printed = print_rows(session, table, rows).await?;

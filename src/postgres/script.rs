@@ -48,7 +48,9 @@ impl<'t> Scan<'t> {
             let Some(letter) = self.rest().chars().next() else { break };
             match letter {
                 ';' if parentheses == 0 && bodies == 0 => break,
-                '\\' => return Err(format!("{}: this is a command of psql; write it as SQL, or leave it out", self.line)),
+                '\\' => {
+                    return Err(format!("{}: this is a command of psql; write it as SQL, or leave it out", self.line));
+                }
                 '(' => parentheses += 1,
                 ')' => parentheses = parentheses.saturating_sub(1),
                 _ if letter.is_alphabetic() || letter == '_' => {
@@ -169,7 +171,9 @@ impl<'t> Scan<'t> {
         let tag = &self.rest()[..end + 2];
         let line = self.line;
         self.forward(tag.len());
-        let Some(length) = self.rest().find(tag) else { return Err(format!("{line}: the text after {tag} does not end")) };
+        let Some(length) = self.rest().find(tag) else {
+            return Err(format!("{line}: the text after {tag} does not end"));
+        };
         self.forward(length + tag.len());
         Ok(true)
     }

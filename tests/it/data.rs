@@ -60,24 +60,24 @@ id = { column = "id", from = "_id" }
 "#;
 
 /// Both sides of one test.
-struct Site {
-    source: mongodb::Database,
-    target: Database,
+pub(crate) struct Site {
+    pub(crate) source: mongodb::Database,
+    pub(crate) target: Database,
 }
 
 impl Site {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let target = Database::create().await;
         target.client().await.batch_execute(TABLES).await.expect("makes the tables");
         Self { source: mongo().await.database(&unique("it")), target }
     }
 
-    async fn insert(&self, collection: &str, documents: impl IntoIterator<Item = Document>) {
+    pub(crate) async fn insert(&self, collection: &str, documents: impl IntoIterator<Item = Document>) {
         let collection = self.source.collection::<Document>(collection);
         collection.insert_many(documents).await.expect("inserts");
     }
 
-    fn run(&self, arguments: &[&str]) -> Said {
+    pub(crate) fn run(&self, arguments: &[&str]) -> Said {
         self.run_with("auto", arguments)
     }
 
@@ -85,7 +85,11 @@ impl Site {
         self.run_mapped(MAPPING, constraints, arguments)
     }
 
-    fn run_mapped(&self, mapping: &str, constraints: &str, arguments: &[&str]) -> Said {
+    pub(crate) fn run_mapped(&self, mapping: &str, constraints: &str, arguments: &[&str]) -> Said {
+        self.run_with_files(&[("m.toml", mapping)], constraints, arguments)
+    }
+
+    pub(crate) fn run_with_files(&self, files: &[(&str, &str)], constraints: &str, arguments: &[&str]) -> Said {
         let config = format!(
             "mapping = \"m.toml\"\n[source]\nuri = \"{}\"\ndatabase = \"{}\"\n[log]\nbrokers = \"{}\"\nprefix = \"t\"\n\
              replication = 1\n[sink]\nurl = \"{}\"\nconstraints = \"{constraints}\"\n",
@@ -94,7 +98,7 @@ impl Site {
             setting("KAFKA_BROKERS"),
             self.target.url()
         );
-        driftless(&[("driftless.toml", &config), ("m.toml", mapping)], arguments)
+        driftless(&[&[("driftless.toml", config.as_str())], files].concat(), arguments)
     }
 
     fn check(&self, arguments: &[&str]) -> (i32, serde_json::Value) {
@@ -103,7 +107,7 @@ impl Site {
         (said.code, report)
     }
 
-    async fn end(self) {
+    pub(crate) async fn end(self) {
         self.source.drop().await.expect("drops the source");
         self.target.drop().await;
     }
@@ -114,7 +118,7 @@ fn user(id: i32, email: impl Into<bson::Bson>) -> Document {
 }
 
 /// Creates documents that show everything that can be wrong.
-async fn messy() -> Site {
+pub(crate) async fn messy() -> Site {
     let site = Site::new().await;
     let mut late = user(5, "5@x");
     late.insert("born", DateTime::from_millis(1));
@@ -256,10 +260,12 @@ async fn several_faults() -> Site {
                 "_id": 2, "owner": true,
                 "steps": [step(1, "x".into()), step(2, true.into()), step(3, false.into()), { "name": "no _id" }],
             },
-            doc! { "_id": 3, "owner": 7, "title": "much too long" },
+            doc! { "_id": 3, "owner": 7, "title": "much too long", "steps": [step(1, "x".into()), step(2, "too long".into())] },
         ],
     )
     .await;
+    let constraint = "ALTER TABLE app.steps ADD CONSTRAINT short_name CHECK (length(name) < 4)";
+    site.target.client().await.batch_execute(constraint).await.expect("adds a constraint");
     site
 }
 
@@ -273,8 +279,9 @@ async fn a_preview_names_every_fault_of_a_document_with_its_element() {
         r#"refused: NOT_NULL in column "title" of app.plans at path "title""#,
         r#"refused: TYPE_MISMATCH in column "name" of app.steps at path "steps[1].name", and in 1 more element"#,
         r#"refused: NOT_NULL in column "id" of app.steps at path "steps[3]""#,
-        // Only the target refuses this one.
-        "app.plans: refused by PostgreSQL: CHECK by plans_title",
+        // Only the target refuses these.
+        "app.plans: refused by PostgreSQL: CHECK by plans_title in (title)",
+        r#"app.steps at path "steps[1]": refused by PostgreSQL: CHECK by short_name in (name)"#,
     ] {
         assert!(said.stdout.lines().any(|told| told == line), "{line}\n{}", said.stdout);
     }
@@ -296,7 +303,7 @@ async fn check_names_every_fault_of_a_document_and_no_column_that_only_refused_o
         assert!(told.contains("1 of 3 documents of plans would become dead letters: "), "{told}");
         assert!(told.contains(fault), "{fault}\n{told}");
     }
-    assert!(told.contains("data: plans: 3 documents, 1 of them refused"), "{told}");
+    assert!(told.contains("data: plans: 3 documents, 2 of them refused"), "{told}");
     site.end().await;
 }
 
@@ -341,5 +348,24 @@ async fn check_doubts_a_filter_that_leaves_everything_out() {
                    filter = { path = \"kind\", is = \"actve\" }\n";
     let said = site.run_mapped(mapping, "auto", &["check"]);
     assert!(said.stdout.contains("m.toml:2:14: warning: no document of users has rows"), "{}", said.stdout);
+    site.end().await;
+}
+
+#[tokio::test]
+async fn check_reports_faults_of_the_file_of_the_catalog_and_of_the_data_in_one_round() {
+    let site = messy().await;
+    let mapping = MAPPING
+        .replace("path = \"owner\", reference = \"users\"", "pth = \"owner\"")
+        .replace("order = \"place\"", "order = \"plaec\"");
+    let said = site.run_mapped(&mapping, "auto", &["check"]);
+    assert_eq!(said.code, 2);
+    for fault in [
+        // The file, the catalog of the same collection, and the data of the other one.
+        "`pth` is not known here",
+        "table \"app\".\"steps\" has no column \"plaec\"",
+        "1 of 7 documents of users would become dead letters: TOO_LONG",
+    ] {
+        assert!(said.stdout.contains(fault), "{fault}\n{}", said.stdout);
+    }
     site.end().await;
 }

@@ -107,8 +107,7 @@ pub(in crate::cli) async fn sink(setup: &Setup, report: &mut Report) -> Option<T
         // Names of types depend on the search path, which a session that enforces constraints does not change.
         let catalog = read_catalog(&target.open(Purpose::Read).await?).await?;
         let (plan, mapping) = Plan::compile_partly(&setup.mapping, &catalog);
-        let (faults, triggers) =
-            (faults_of_target(&session, &plan).await?, postgres::triggers(&session, &plan).await?);
+        let (faults, triggers) = (faults_of_target(&session, &plan).await?, postgres::triggers(&session, &plan).await?);
         // A role without rights on the schema `driftless` cannot read whose state it holds.
         if faults.iter().all(|fault| !fault.stops) {
             for error in foreign(&session, &plan).await {

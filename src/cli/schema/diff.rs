@@ -28,6 +28,9 @@ struct Report {
     statements: Vec<String>,
     /// Tables and columns that the target lacks and whose types nobody knows.
     unknown: Vec<String>,
+    /// How many tables and columns the target lacks.
+    missing_tables: usize,
+    missing_columns: usize,
     unfilled: Vec<ShownUnfilled>,
     references: Vec<String>,
     unwritten: Vec<String>,
@@ -74,6 +77,8 @@ impl Report {
         Self {
             statements,
             unknown,
+            missing_tables: difference.tables.len(),
+            missing_columns: difference.columns.len(),
             unfilled: unfilled.collect(),
             references: references.collect(),
             unwritten: difference.unwritten.iter().map(|table| table.label()).collect(),
@@ -86,7 +91,9 @@ impl Report {
         self.unknown.iter().for_each(|unknown| print::line(format!("-- {unknown}")));
         for ShownUnfilled { table, column, sql_type, refuses, ignored } in &self.unfilled {
             let why = match (refuses, ignored) {
-                (true, _) => "no document fills it, and it refuses NULL: give it a `default` in the mapping, or drop NOT NULL",
+                (true, _) => {
+                    "no document fills it, and it refuses NULL: give it a `default` in the mapping, or drop NOT NULL"
+                }
                 (false, true) => "the mapping ignores it",
                 (false, false) => "no document of the sample fills it",
             };
@@ -94,14 +101,15 @@ impl Report {
         }
         self.references.iter().for_each(|reference| print::line(format!("-- {reference}")));
         self.unwritten.iter().for_each(|table| print::line(format!("-- {table}: nothing writes this table")));
-        let lacks = self.statements.len() + self.unknown.len();
-        match lacks {
-            0 => print::line("-- The target has every table and column that the mapping names."),
-            lacks => print::line(format!(
-                "-- The target lacks {}; `driftless schema apply --missing` adds what is printed as a statement.",
-                print::count(lacks, "table or column").replace("columns", "columns in all")
-            )),
-        }
+        let lacks = self.missing_tables + self.missing_columns;
+        print::line(match lacks {
+            0 => "-- The target has every table and column that the mapping names.".to_owned(),
+            _ => format!(
+                "-- The target lacks {} and {}; `driftless schema apply --missing` runs the statements above.",
+                print::count(self.missing_tables, "table"),
+                print::count(self.missing_columns, "column")
+            ),
+        });
         if lacks == 0 && !self.faults.is_empty() {
             print::faults(&self.faults);
         }

@@ -22,10 +22,10 @@ pub(super) fn statements(wanted: &Wanted, difference: &Difference) -> (Vec<Strin
     let mut schemas: Vec<&str> = difference.tables.iter().map(|table| table.table.schema.as_str()).collect();
     schemas.sort_unstable();
     schemas.dedup();
-    schemas.retain(|schema| *schema != "public" && !wanted.catalog.tables.iter().any(|table| table.name.schema == *schema));
-    let schemas = schemas.into_iter().map(|schema| {
-        Ok(format!("CREATE SCHEMA IF NOT EXISTS {}", quote_ident(schema)))
+    schemas.retain(|schema| {
+        *schema != "public" && !wanted.catalog.tables.iter().any(|table| table.name.schema == *schema)
     });
+    let schemas = schemas.into_iter().map(|schema| Ok(format!("CREATE SCHEMA IF NOT EXISTS {}", quote_ident(schema))));
     let tables = difference.tables.iter().map(|table| create_table(table, &types));
     let columns = difference.columns.iter().map(|(table, column)| add_column(table, column, &types));
     let (mut known, mut unknown) = (Vec::new(), Vec::new());

@@ -31,6 +31,10 @@ pub(super) async fn run(config: &Config, path: &Path, dry_run: bool) -> anyhow::
             Ok(())
         })
         .await?;
-    print::line(format!("{} of {} run in one transaction.", print::count(statements.len(), "statement"), path.display()));
+    print::line(format!(
+        "{} of {} run in one transaction.",
+        print::count(statements.len(), "statement"),
+        path.display()
+    ));
     Ok(Exit::Success)
 }

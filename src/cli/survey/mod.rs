@@ -15,10 +15,7 @@ use self::progress::Progress;
 use crate::{
     analyze::{Coverage, Mapped, Refusal, Survey},
     cli::setup::Setup,
-    mapping::{
-        Plan, Row,
-        target::Catalog,
-    },
+    mapping::{Plan, Row, target::Catalog},
     postgres::{self, Session},
     retry,
     source::{self, Limits, Rate, ReadTime, Source, id_of},
@@ -78,7 +75,9 @@ impl Failed {
 
 /// Returns a note on a table of which not all rows were judged.
 pub(super) fn cut(table: &str) -> String {
-    format!("data: {table}: casts of values refused so many rows that the target judged no further ones; there may be more")
+    format!(
+        "data: {table}: casts of values refused so many rows that the target judged no further ones; there may be more"
+    )
 }
 
 /// Surveys the collections of a plan, one after the other. A collection that cannot be read does not keep the others from being
@@ -171,7 +170,9 @@ impl Reading<'_, '_> {
             let mut tables: Vec<(Vec<Row>, Vec<usize>)> = vec![Default::default(); checks.len()];
             let mut dead = BTreeSet::new();
             for (at, document) in page.iter().enumerate() {
-                let Some(Mapped { rows, repeats }) = self.survey.add(place, id_of(document), document) else { continue };
+                let Some(Mapped { rows, repeats }) = self.survey.add(place, id_of(document), document) else {
+                    continue;
+                };
                 dead.extend(repeats.then_some(at));
                 for ((all, owners), rows) in tables.iter_mut().zip(rows.tables) {
                     owners.extend(std::iter::repeat_n(at, rows.len()));

@@ -23,7 +23,8 @@ pub(super) struct Progress {
 
 impl Progress {
     pub(super) fn new(collection: &str, estimate: u64) -> Self {
-        let style = ProgressStyle::with_template("{prefix} {bar:24} {pos} of about {len} documents, {per_sec}, {eta} left");
+        let style =
+            ProgressStyle::with_template("{prefix} {bar:24} {pos} of about {len} documents, {per_sec}, {eta} left");
         let bar = ProgressBar::with_draw_target(Some(estimate.max(1)), ProgressDrawTarget::stderr());
         let bar = bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
         let now = Instant::now();

@@ -129,7 +129,14 @@ impl Constraints {
         let known = self.uniques.iter().position(|unique| unique.is(&plan.table, columns));
         known.unwrap_or_else(|| {
             let (table, columns) = (plan.table.clone(), columns.to_vec());
-            self.uniques.push(Unique { table, columns, seen: HashSet::new(), duplicates: 0, documents: 0, example: None });
+            self.uniques.push(Unique {
+                table,
+                columns,
+                seen: HashSet::new(),
+                duplicates: 0,
+                documents: 0,
+                example: None,
+            });
             self.uniques.len() - 1
         })
     }

@@ -194,7 +194,8 @@ impl Collection<'_> {
 
     fn empty_columns(&self) -> Vec<Finding> {
         let tables = self.plan.tables.iter().zip(&self.seen.tally.tables).filter(|(_, filled)| filled.rows > 0);
-        let columns = tables.flat_map(|(table, filled)| table.columns.iter().map(move |column| (table, column, filled.rows)));
+        let columns =
+            tables.flat_map(|(table, filled)| table.columns.iter().map(move |column| (table, column, filled.rows)));
         let is_empty = |(table, column, _): &(&TablePlan, &PlanColumn, u64)| {
             self.values.get(&(&table.table, column.name.as_str())).is_none_or(|count| *count == 0)
         };
@@ -213,7 +214,8 @@ impl Collection<'_> {
         let (name, label) = (&column.name, table.table.label());
         let place = column.place.clone().or_else(|| self.place.clone());
         if self.has_values(table, column) {
-            let what = format!("column {name:?} of {label} is NULL in {}, although documents have its path", all_rows(rows));
+            let what =
+                format!("column {name:?} of {label} is NULL in {}, although documents have its path", all_rows(rows));
             let hint = "does its `when` or `filter` hold, and do `misfit`, `empty` and `null_values` leave a value?";
             return (self.seen.tally.dead == 0).then(|| Finding { place, what, hint: hint.to_owned() });
         }
@@ -221,7 +223,11 @@ impl Collection<'_> {
             Some(other) => format!("the documents have {other:?}, which nothing reads: is that its path?"),
             None => "is its path right? if there is nothing to fill it, list it in `ignore`".to_owned(),
         };
-        Some(Finding { place, what: format!("no document fills column {name:?} of {label}: NULL in {}", all_rows(rows)), hint })
+        Some(Finding {
+            place,
+            what: format!("no document fills column {name:?} of {label}: NULL in {}", all_rows(rows)),
+            hint,
+        })
     }
 
     fn losses(&self) -> Vec<Finding> {

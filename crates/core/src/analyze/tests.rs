@@ -29,7 +29,12 @@ fn table(name: &str, columns: &str) -> Table {
 }
 
 /// Surveys documents, each with the position of its collection.
-fn survey(mapping: &str, tables: Vec<Table>, documents: &[(usize, RawDocumentBuf)], room: usize) -> (Vec<String>, Vec<Conversion>) {
+fn survey(
+    mapping: &str,
+    tables: Vec<Table>,
+    documents: &[(usize, RawDocumentBuf)],
+    room: usize,
+) -> (Vec<String>, Vec<Conversion>) {
     let file = MappingFile::parse(&format!("namespace = \"dns\"\n{mapping}"), "m.toml").expect("a mapping file");
     let catalog = Catalog { tables };
     let plan = Plan::compile(&file, &catalog).expect("a plan");
@@ -81,9 +86,13 @@ fn a_value_from_the_row_around_counts_where_only_refused_documents_have_it() {
 #[test]
 fn a_column_whose_values_all_become_null_is_not_said_to_have_no_path() {
     let mapping = "[collections.a]\nid = \"uuid5\"\ncolumns.n = { path = \"m\", misfit = \"null\" }\n";
-    let (told, conversions) = survey(mapping, vec![table("a", "id:uuid! n:int")], &[(0, rawdoc! { "_id": 1, "m": "x" })], ROOM);
+    let (told, conversions) =
+        survey(mapping, vec![table("a", "id:uuid! n:int")], &[(0, rawdoc! { "_id": 1, "m": "x" })], ROOM);
     assert_silent_about(&told, "no document fills");
-    assert!(told.iter().any(|line| line.contains("is NULL in its one row, although documents have its path")), "{told:#?}");
+    assert!(
+        told.iter().any(|line| line.contains("is NULL in its one row, although documents have its path")),
+        "{told:#?}"
+    );
     assert_eq!(conversions[0].losses[0].column.as_deref(), Some("n"));
 }
 
@@ -106,7 +115,8 @@ fn the_keys_of_a_map_and_the_columns_of_a_child_are_read_and_filled() {
 
 #[test]
 fn a_document_is_counted_once_by_reason_and_column() {
-    let tables = vec![Table { uniques: vec![vec!["code".to_owned()]], ..table("a", "id:uuid! code:text n:int! m:int!") }];
+    let tables =
+        vec![Table { uniques: vec![vec!["code".to_owned()]], ..table("a", "id:uuid! code:text n:int! m:int!") }];
     let documents = [
         (0, rawdoc! { "_id": 1, "code": "x", "n": 1, "m": 1 }),
         (0, rawdoc! { "_id": 2, "code": "x", "n": 1, "m": 1 }),

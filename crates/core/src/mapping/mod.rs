@@ -13,6 +13,7 @@
 //!
 //! | folder | owns |
 //! | --- | --- |
+//! | `wanted` | the tables and columns that a mapping file names, beside those of a catalog |
 //! | `plan` | a mapping file checked against a catalog: tables, their order, and the program of each collection |
 //! | `rows` | the program of a collection, and a document mapped by it |
 //! | `language` | the mapping file: its parser, paths, faults with their lines |

@@ -203,7 +203,7 @@ fn places_repeat_below_a_child() {
     let plan = compile(text, &[("a", 1, "id:int!"), ("p", 2, "a:int! at:int!"), ("q", 2, "a:int! at:int!")]);
     assert_eq!(rows(&plan, &rawdoc! { "_id": 1, "p": [{ "q": [1, 2] }] })[2], "q: 1 0; 1 1");
     let twice = rawdoc! { "_id": 1, "p": [{ "q": [1] }, { "q": [1] }] };
-    assert_eq!(rows(&plan, &twice), ["UNIQUE_CONFLICT at path \"p.q\""]);
+    assert_eq!(rows(&plan, &twice), ["UNIQUE_CONFLICT in column \"at\" at path \"p.q\""]);
 }
 
 const JUNCTION: &str = r#"
@@ -283,7 +283,7 @@ fn two_names_of_one_id_are_one_key(#[case] key: &str, #[case] kind: &str, #[case
     for name in [lower, upper] {
         entries.append(bson::raw::CString::try_from(name).expect("no NUL"), 5);
     }
-    assert_eq!(rows(&plan, &rawdoc! { "_id": 1, "m": entries }), ["UNIQUE_CONFLICT at path \"m\""]);
+    assert_eq!(rows(&plan, &rawdoc! { "_id": 1, "m": entries }), ["UNIQUE_CONFLICT in column \"user\" at path \"m\""]);
 }
 
 fn field() -> impl Strategy<Value = (String, bson::RawBson)> {

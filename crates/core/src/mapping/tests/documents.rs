@@ -191,8 +191,8 @@ fn input_134_absent_null_and_undefined() {
 #[case::scalar_among_documents(rawdoc! { "_id": 1, "title": "", "parts": [5] }, Reason::TypeMismatch, "", "parts")]
 #[case::no_array(rawdoc! { "_id": 1, "title": "", "parts": {} }, Reason::TypeMismatch, "", "parts")]
 #[case::bad_element(rawdoc! { "_id": 1, "title": "", "parts": [{ "name": true }] }, Reason::TypeMismatch, "title", "parts.name")]
-#[case::twice(rawdoc! { "_id": 1, "title": "", "tags": ["a", "a"] }, Reason::UniqueConflict, "", "tags")]
-#[case::same_element_id(rawdoc! { "_id": 1, "title": "", "parts": [{ "_id": 1 }, { "_id": 1.0 }] }, Reason::UniqueConflict, "", "parts")]
+#[case::twice(rawdoc! { "_id": 1, "title": "", "tags": ["a", "a"] }, Reason::UniqueConflict, "tag", "tags")]
+#[case::same_element_id(rawdoc! { "_id": 1, "title": "", "parts": [{ "_id": 1 }, { "_id": 1.0 }] }, Reason::UniqueConflict, "id", "parts")]
 #[case::no_key(rawdoc! { "_id": 1, "title": "", "inner": { "keyed": [{}] } }, Reason::NotNull, "id", "inner.keyed")]
 fn refusals(#[case] document: RawDocumentBuf, #[case] reason: Reason, #[case] column: &str, #[case] path: &str) {
     assert_eq!(refused(&document), (reason, column.to_owned(), path.to_owned()));
@@ -422,7 +422,10 @@ fn an_element_that_repeats_a_key_is_named_with_its_column() {
     let document = rawdoc! { "_id": 1, "items": [{ "code": "x" }, {}, { "code": "x" }, { "code": "x" }] };
     let rejects = plan.map(&document).expect_err("refused");
     let reject = rejects.first();
-    assert_eq!((reject.column.as_deref(), reject.element.as_deref(), reject.times), (Some("code"), Some("items[2]"), 2));
+    assert_eq!(
+        (reject.column.as_deref(), reject.element.as_deref(), reject.times),
+        (Some("code"), Some("items[2]"), 2)
+    );
 }
 
 #[test]
@@ -430,7 +433,10 @@ fn a_row_knows_the_element_that_it_is_made_of() {
     let mapping = "[collections.a]\nid = \"uuid5\"\n[collections.a.children.items]\ntable = \"i\"\nid = \"id\"\ndistinct = true\n\
                    [collections.a.children.items.children.parts]\ntable = \"p\"\nid = \"id\"\n\
                    [collections.a.children.one]\ntable = \"o\"\nshape = \"document\"\nid = \"id\"\n";
-    let plan = compile(mapping, &[("a", 1, "id:uuid!"), ("i", 1, "id:uuid!"), ("p", 1, "id:uuid! x:int"), ("o", 1, "id:uuid! x:int")]);
+    let plan = compile(
+        mapping,
+        &[("a", 1, "id:uuid!"), ("i", 1, "id:uuid! x:int"), ("p", 1, "id:uuid! x:int"), ("o", 1, "id:uuid! x:int")],
+    );
     let document = rawdoc! {
         "_id": 1, "one": { "x": 1 },
         "items": [{ "_id": 7 }, { "_id": 7 }, { "_id": 8, "parts": [{ "x": 1 }, { "x": 2 }] }],

@@ -133,11 +133,8 @@ impl<'a> Collector<'a> {
     fn column(&self, collection: &str, column: &ColumnFile, around: &[Around]) -> WantedColumn {
         let name = &column.name.value;
         let own = vec![Path::field(name.clone())];
-        let paths = if column.paths.is_empty() {
-            own
-        } else {
-            column.paths.iter().map(|path| path.value.clone()).collect()
-        };
+        let paths =
+            if column.paths.is_empty() { own } else { column.paths.iter().map(|path| path.value.clone()).collect() };
         let words = paths.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ");
         if column.rest.is_some() {
             return said(name, "the fields that nothing else reads", Kind::Said("jsonb".to_owned()), None);

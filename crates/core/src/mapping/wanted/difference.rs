@@ -93,9 +93,9 @@ fn unfilled(
     }
     let ignored = table.ignored.contains(&column.name);
     let plans = plan.collections().iter().flat_map(|collection| &collection.tables);
-    let written = plans.into_iter().any(|plan| {
-        plan.table == table.table && plan.columns.iter().any(|written| written.name == column.name)
-    });
+    let written = plans
+        .into_iter()
+        .any(|plan| plan.table == table.table && plan.columns.iter().any(|written| written.name == column.name));
     if !ignored && (!written || fills(&table.table, &column.name) != Some(false)) {
         return None;
     }

@@ -50,11 +50,8 @@ impl Parser<'_> {
                 format!("add `id`, one of {}", listed(&IdRule::NAMES)),
             );
         }
-        let id = match id {
-            Some(id) => Some(id?),
-            None => None,
-        };
-        Some(CollectionFile { name, id, namespace, on_drop: on_drop?, may_be_empty, filter, tables: tables? })
+        let (id, on_drop) = (id.flatten(), on_drop.unwrap_or_default());
+        Some(CollectionFile { name, id, namespace, on_drop, may_be_empty, filter, tables: tables? })
     }
 
     fn split(

@@ -5,7 +5,7 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-use self::headers::{Headers, Part};
+use self::headers::Headers;
 use super::fault::each_cause_once;
 use crate::mapping::{Fault, MappingFile};
 
@@ -37,14 +37,12 @@ impl MappingFile {
         let mut reader = Parser { name, text, faults: Vec::new(), without_namespace: Vec::new() };
         let (table, errors) = DeTable::parse_recoverable(text);
         let headers = Headers::new(text);
-        let broken: Vec<_> =
-            errors.iter().map(|error| headers.part_at(error.span().map_or(0, |span| span.start))).collect();
-        if broken.iter().all(Option::is_some) {
-            let broken: Vec<&Part> = broken.into_iter().flatten().collect();
+        let starts = errors.iter().map(|error| error.span().map_or(0, |span| span.start));
+        // A broken line above all collections may concern each of them.
+        if let Some(broken) = starts.map(|start| headers.collection_at(start)).collect::<Option<Vec<_>>>() {
             reader.root(table.get_ref(), &broken, &mut file);
             let without_namespace = std::mem::take(&mut reader.without_namespace);
             reader.faults.extend(each_cause_once(without_namespace));
-            reader.faults.retain(|fault| !broken.iter().any(|part| part.holds(fault)));
         }
         for error in &errors {
             let start = error.span().map_or(0, |span| span.start);
@@ -54,6 +52,7 @@ impl MappingFile {
         faults.sort_by(|a, b| a.location.cmp(&b.location));
         let read: Vec<&str> = file.collections.iter().chain(&file.doubtful).map(|one| one.name()).collect();
         file.unread = headers.names().filter(|name| !read.contains(name)).map(str::to_owned).collect();
+        file.unread.dedup();
         (file, faults)
     }
 }
@@ -67,7 +66,7 @@ struct Parser<'t> {
 }
 
 impl Parser<'_> {
-    fn root(&mut self, root: &DeTable<'_>, broken: &[&Part], file: &mut MappingFile) {
+    fn root(&mut self, root: &DeTable<'_>, broken: &[&str], file: &mut MappingFile) {
         self.unknown(root, &["namespace", "collections"]);
         let namespace = root.get("namespace").and_then(|node| self.namespace(node));
         let Some(node) = root.get("collections") else {
@@ -76,13 +75,19 @@ impl Parser<'_> {
         };
         let Some(table) = self.table(node, "`collections`") else { return };
         for (key, node) in table.iter() {
-            let before = self.faults.len() + self.without_namespace.len();
-            let Some(collection) = self.collection(key, node, namespace) else { continue };
-            let is_sound = before == self.faults.len() + self.without_namespace.len();
-            if is_sound && !broken.iter().any(|part| part.name == collection.name.value) {
-                file.collections.push(collection);
+            let before = (self.faults.len(), self.without_namespace.len());
+            let collection = self.collection(key, node, namespace);
+            let is_broken = broken.contains(&key.get_ref().as_ref());
+            let is_sound = !is_broken && before == (self.faults.len(), self.without_namespace.len());
+            if is_broken {
+                // They would follow from the broken line.
+                self.faults.truncate(before.0);
+                self.without_namespace.truncate(before.1);
+            }
+            if is_sound {
+                file.collections.extend(collection);
             } else {
-                file.doubtful.push(collection);
+                file.doubtful.extend(collection);
             }
         }
     }

@@ -4,8 +4,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::mapping::{
-    CollectionFile,
-    ColumnFile, IdFile, IdRule, IdType, KeyFrom, OnDrop, Path, RootsFile, TableFile, target::TableName,
+    CollectionFile, ColumnFile, IdFile, IdRule, IdType, KeyFrom, OnDrop, Path, RootsFile, TableFile, target::TableName,
 };
 
 const SHOP: &str = r#"

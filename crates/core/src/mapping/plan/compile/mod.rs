@@ -47,8 +47,7 @@ impl Plan {
     /// Compiles the collections that have no fault, and returns every fault of the others in the order of the file. Of collections
     /// whose part of the file has faults already, only the names of tables and columns are checked.
     pub fn compile_partly(file: &MappingFile, catalog: &Catalog) -> (Self, Vec<Fault>) {
-        let mut compiler =
-            Compiler { file, catalog, faults: Vec::new(), warnings: Vec::new(), is_complete: true };
+        let mut compiler = Compiler { file, catalog, faults: Vec::new(), warnings: Vec::new(), is_complete: true };
         compiler.check_shares();
         let mut collections: Vec<_> =
             file.collections.iter().filter_map(|collection| compiler.whole(collection)).collect();

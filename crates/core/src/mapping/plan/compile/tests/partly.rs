@@ -21,7 +21,16 @@ fn a_fault_in_one_collection_hides_no_fault_of_another_and_none_of_the_catalog()
     );
     let (plans, faults) = partly(&text);
     assert_eq!(plans, ["users"]);
-    assert_snapshot!(faults, @"");
+    assert_snapshot!(faults, @r#"
+    shop.toml:7:6: `uuid9` is not known here
+        hint: one of uuid5, md5, pad_left, pad_right, hex, text, integer, uuid, bytes, lookup
+    shop.toml:11:1: `ordre` is not known here
+        hint: known here: table, key, shared, filter, ignore, columns, children, id, namespace, on_drop, may_be_empty, split
+    shop.toml:6:9: table "app"."plan" does not exist
+        hint: did you mean `app.plans`?
+    shop.toml:12:9: table "app"."parts" has no column "titel"
+        hint: did you mean `title`?
+    "#);
 }
 
 #[test]
@@ -32,7 +41,14 @@ fn broken_toml_hides_only_the_rest_of_its_collection() {
     );
     let (plans, faults) = partly(&text);
     assert_eq!(plans, [""; 0]);
-    assert_snapshot!(faults, @"");
+    assert_snapshot!(faults, @r#"
+    shop.toml:4:6: extra `=`, expected nothing
+        hint: this is not valid TOML
+    shop.toml:4:8: unexpected key or value, expected newline, `#`
+        hint: this is not valid TOML
+    shop.toml:10:1: table "app"."users" has no column "emial"
+        hint: did you mean `email`?
+    "#);
 }
 
 #[test]
@@ -43,5 +59,8 @@ fn a_collection_that_refers_to_a_broken_one_has_no_fault_and_no_plan() {
     );
     let (plans, faults) = partly(&text);
     assert_eq!(plans, [""; 0]);
-    assert_snapshot!(faults, @"");
+    assert_snapshot!(faults, @r"
+    shop.toml:2:19: unclosed table, expected `]`
+        hint: this is not valid TOML
+    ");
 }
