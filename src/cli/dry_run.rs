@@ -68,7 +68,7 @@ impl DryRun {
                 Outcome::LeftOut => continue,
                 Outcome::Seen { cut } => notes.extend(cut.iter().map(|table| survey::cut(table))),
                 Outcome::Failed(failed) => {
-                    let (server, what, hint) = failed.told();
+                    let (server, what, hint) = failed.described();
                     let hint = hint.unwrap_or("what was converted until then is reported").to_owned();
                     faults.push(Finding {
                         place: server.to_owned(),
@@ -109,8 +109,10 @@ impl Rehearsed {
         for conversion in &self.conversions {
             let Conversion { collection, documents, without_rows, dead_letters, tables, .. } = conversion;
             let rows: Vec<_> = tables.iter().map(|table| format!("{} {}", table.table, table.rows)).collect();
-            let numbers = [documents, without_rows, dead_letters].map(ToString::to_string);
-            counts.add_row([&[collection.clone()], &numbers[..], &[rows.join("\n")]].concat());
+            let mut cells = vec![collection.clone()];
+            cells.extend([documents, without_rows, dead_letters].map(ToString::to_string));
+            cells.push(rows.join("\n"));
+            counts.add_row(cells);
         }
         print::line(counts);
         self.print_refused();

@@ -40,7 +40,7 @@ pub(super) async fn survey(
                 report.notes.extend(cut.iter().map(|table| survey::cut(table)));
             }
             Outcome::Failed(failed) => {
-                let (server, what, hint) = failed.told();
+                let (server, what, hint) = failed.described();
                 let hint = hint.unwrap_or("the findings up to then are reported");
                 report.fault(server, format!("{name}: {what}"), hint);
             }

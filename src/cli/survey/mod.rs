@@ -65,7 +65,7 @@ impl From<postgres::Error> for Failed {
 
 impl Failed {
     /// The server, the error with its causes, and the remedy.
-    pub(super) fn told(&self) -> (&'static str, String, Option<&str>) {
+    pub(super) fn described(&self) -> (&'static str, String, Option<&str>) {
         match self {
             Self::Source(error) => ("source", retry::chain(error), error.hint()),
             Self::Sink(error) => ("sink", retry::chain(error), error.hint()),
