@@ -66,8 +66,11 @@ struct Parser<'t> {
 }
 
 impl Parser<'_> {
+    /// Reads the file; of `broken` collections, and beside them, other faults would only follow from the broken lines.
     fn root(&mut self, root: &DeTable<'_>, broken: &[&str], file: &mut MappingFile) {
-        self.unknown(root, &["namespace", "collections"]);
+        if broken.is_empty() {
+            self.unknown(root, &["namespace", "collections"]);
+        }
         let namespace = root.get("namespace").and_then(|node| self.namespace(node));
         let Some(node) = root.get("collections") else {
             self.fault(0, "no collections are mapped", "add a table [collections.<name>] for each");
@@ -80,7 +83,6 @@ impl Parser<'_> {
             let is_broken = broken.contains(&key.get_ref().as_ref());
             let is_sound = !is_broken && before == (self.faults.len(), self.without_namespace.len());
             if is_broken {
-                // They would follow from the broken line.
                 self.faults.truncate(before.0);
                 self.without_namespace.truncate(before.1);
             }
