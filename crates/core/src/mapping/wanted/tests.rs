@@ -121,7 +121,7 @@ fn columns_that_nothing_fills_are_named_those_that_refuse_null_first() {
         MappingFile::parse(&mapping.replace("columns.city = \"address.city\"", ""), "m.toml").expect("a mapping file");
     let (plan, faults) = Plan::compile_partly(&file, &catalog());
     assert_eq!(faults, []);
-    let fills = |_: &TableName, column: &str| (column != "id").then(|| matches!(column, "owner_id" | "name"));
+    let fills = |_: &TableName, column: &str| (column != "id").then_some(matches!(column, "owner_id" | "name"));
     let difference = Difference::new(&file.wanted(&catalog()), &catalog(), &plan, &fills);
     let unfilled: Vec<_> =
         difference.unfilled.iter().map(|one| (one.column.as_str(), one.refuses, one.ignored)).collect();
