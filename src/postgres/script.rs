@@ -44,8 +44,7 @@ impl<'t> Scan<'t> {
         }
         let mut words: Vec<String> = Vec::new();
         let (mut parentheses, mut bodies) = (0_usize, 0_usize);
-        loop {
-            let Some(letter) = self.rest().chars().next() else { break };
+        while let Some(letter) = self.rest().chars().next() {
             match letter {
                 ';' if parentheses == 0 && bodies == 0 => break,
                 '\\' => {
