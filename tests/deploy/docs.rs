@@ -4,7 +4,7 @@ use driftless_testing::stack::root;
 
 use crate::tools::text;
 
-const DOCUMENTS: [&str; 4] = ["README.md", "SECURITY.md", "docs/deploy.md", "docs/scaling.md"];
+const DOCUMENTS: [&str; 5] = ["README.md", "SECURITY.md", "docs/deploy.md", "docs/scaling.md", "docs/topics.md"];
 
 /// Returns what a document names and is not there.
 fn missing(document: &str, text: &str) -> Vec<String> {

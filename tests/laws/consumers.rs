@@ -74,11 +74,25 @@ async fn consumers_of_other_makers_take_the_topics() {
     let gone = format!("SELECT count(*) FROM their_orders WHERE id = '{}'", ids[3].to_hex());
     assert_eq!(migration.number(&gone).await, 0);
 
+    // A control record, and every document once more.
+    migration.succeed(&["reset", "--collection", "visits", "--confirm", "visits", "--why", "a test"]).await;
+    wait::until("the reset is in the log", DEADLINE, async || {
+        let records = migration.records("visits").await;
+        wait::holds(records.iter().any(|record| record.header("driftless.op") == Some("control")), records.len())
+    })
+    .await;
+    visits.insert_one(visit(100)).await.expect("insert");
+    migration.quiesce(&daemon, DEADLINE).await;
+    equal(&migration).await;
+
     // Four changes and the tombstone of the delete.
     let theirs = wait_for_debezium(&migration, BEFORE as usize + 5).await;
     let ours = migration.records("orders").await;
     as_debezium(&migration, &ours, &theirs);
-    plain_consumers(&migration, &ours).await;
+    for collection in ["orders", "visits"] {
+        python(&migration, collection).await;
+    }
+    kcat(&migration, &ours).await;
     drop(connect);
     daemon.stop(0).await;
     migration.finish().await;
@@ -212,40 +226,44 @@ fn document(text: &Value) -> Option<Document> {
     text.as_str().map(|text| serde_json::from_str(text).expect("Extended JSON"))
 }
 
-/// Reads the orders with a program in Python and with kcat.
-async fn plain_consumers(migration: &Migration, ours: &[Record]) {
+/// Checks that a program in Python that reads the topic ends with the documents of the collection.
+async fn python(migration: &Migration, collection: &str) {
     let programs = root().join("tests/laws/consumers");
-    let (brokers, topic) = (migration.stack.kafka(), migration.topic("orders"));
     let mut python = packages::python(&programs.join("requirements.txt"), &programs.join("reader.py")).await;
-    let told = output(python.args([brokers, &topic])).await;
-    let read: Vec<Document> = serde_json::from_str(&told).expect("Extended JSON");
+    let read = output(python.args([migration.stack.kafka(), &migration.topic(collection)])).await;
+    let read: Vec<Document> = serde_json::from_str(&read).expect("Extended JSON");
     let mut expected = 0;
-    let mut documents = migration.collection("orders").find(doc! {}).await.expect("read the orders");
-    while documents.advance().await.expect("read the orders") {
+    let mut documents = migration.collection(collection).find(doc! {}).await.expect("read the collection");
+    while documents.advance().await.expect("read the collection") {
         let document = documents.deserialize_current().expect("a document");
         assert!(read.contains(&document), "{document} in {read:?}");
         expected += 1;
     }
     assert_eq!(read.len(), expected);
+}
 
+/// Checks that kcat shows each of these records of the orders as JSON.
+async fn kcat(migration: &Migration, ours: &[Record]) {
+    let (brokers, topic) = (migration.stack.kafka(), migration.topic("orders"));
     let folder = stack::fetch("kcat".as_ref()).await;
     let mut kcat = Command::new(folder.join("kcat"));
     kcat.env("LD_LIBRARY_PATH", &folder).args(["-C", "-q", "-e", "-J", "-o", "beginning", "-b", brokers, "-t", &topic]);
-    let told = output(&mut kcat).await;
-    let mut changes = 0;
-    for line in told.lines() {
+    let shown = output(&mut kcat).await;
+    let mut with_value = 0;
+    for line in shown.lines() {
         let record = json(line.as_bytes());
         let key = json(record["key"].as_str().expect("a key").as_bytes());
         let id = key["payload"]["id"].as_str().expect("an id");
         assert!(serde_json::from_str::<Value>(id).is_ok(), "Extended JSON: {id}");
-        if let Some(value) = record["payload"].as_str() {
-            assert!(json(value.as_bytes())["payload"]["op"].is_string());
-            changes += 1;
-        } else {
-            assert!(record["payload"].is_null());
+        match record["payload"].as_str() {
+            Some(value) => {
+                assert!(json(value.as_bytes())["payload"]["op"].is_string());
+                with_value += 1;
+            }
+            None => assert!(record["payload"].is_null()),
         }
     }
-    assert_eq!(changes, ours.iter().filter(|record| record.value.is_some()).count());
+    assert_eq!(with_value, ours.iter().filter(|record| record.value.is_some()).count());
 }
 
 async fn output(command: &mut Command) -> String {

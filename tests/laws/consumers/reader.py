@@ -18,7 +18,7 @@ consumer = Consumer(
 partitions = consumer.list_topics(topic).topics[topic].partitions
 consumer.assign([TopicPartition(topic, partition, 0) for partition in partitions])
 
-documents = {}
+documents = {partition: {} for partition in partitions}
 unread = set(partitions)
 while unread:
     message = consumer.poll(30)
@@ -30,13 +30,13 @@ while unread:
         unread.discard(message.partition())
         continue
     key = json.loads(message.key())["payload"]["id"]
-    if message.value() is None:
-        documents.pop(key, None)
-        continue
-    change = json.loads(message.value())["payload"]
-    if change["op"] == "d":
-        documents.pop(key, None)
+    known = documents[message.partition()]
+    change = json.loads(message.value())["payload"] if message.value() else {"op": "d"}
+    if change["op"] == "t":
+        known.clear()
+    elif change["op"] == "d":
+        known.pop(key, None)
     else:
-        documents[key] = json.loads(change["after"])
+        known[key] = json.loads(change["after"])
 consumer.close()
-json.dump(list(documents.values()), sys.stdout)
+json.dump([document for known in documents.values() for document in known.values()], sys.stdout)
