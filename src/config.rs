@@ -245,6 +245,9 @@ pub struct SinkConfig {
     /// Certificate authorities for TLS (PEM), in addition to those of the system.
     #[serde(default)]
     pub(crate) ca_file: Option<PathBuf>,
+    /// The daemon's own certificate and private key (PEM, in one file), for a server that identifies roles by certificate.
+    #[serde(default)]
+    pub(crate) certificate_file: Option<PathBuf>,
     /// Workers of this process; each has one consumer and one connection.
     #[serde(default = "defaults::workers")]
     pub(crate) workers: usize,

@@ -98,6 +98,7 @@ impl Config {
             config.log.client_secrets_file.as_mut(),
             config.sink.url_file.as_mut(),
             config.sink.ca_file.as_mut(),
+            config.sink.certificate_file.as_mut(),
             config.reads.file.as_mut(),
             config.http.token_file.as_mut(),
         ]
@@ -436,7 +437,7 @@ mod tests {
                     .is_some_and(|(key, _)| key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'))
             })
         };
-        let optional = ["client_secrets_file", "ca_file", "file", "token_file"];
+        let optional = ["client_secrets_file", "ca_file", "certificate_file", "file", "token_file"];
         let uncommented: Vec<&str> = example
             .lines()
             .filter(|line| !optional.iter().any(|key| line.contains(&format!("# {key} ="))))

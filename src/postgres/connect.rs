@@ -124,7 +124,7 @@ impl Postgres {
             .tcp_user_timeout(PEER_TIMEOUT);
         Ok(Self {
             config: parsed,
-            tls: tls::connector(trust, config.ca_file.as_deref())?,
+            tls: tls::connector(trust, config.ca_file.as_deref(), config.certificate_file.as_deref())?,
             constraints: config.constraints,
             statement_timeout: config.statement_timeout,
             prefix: Arc::from(prefix),
@@ -212,6 +212,7 @@ impl Postgres {
                 }
             },
             Cause::Broken(why) => Cause::Broken(at(&why)),
+            Cause::Untrusted(why) => Cause::Untrusted(at(&why)),
             Cause::Unusable(why) => Cause::Unusable(at(&why)),
         })
     }

@@ -320,6 +320,10 @@ impl Error {
             Self::Connect(Cause::Broken(_)) => Some(
                 "is PostgreSQL up and listening there (listen_addresses, port, firewall), and is the address of `sink.url` right?",
             ),
+            Self::Connect(Cause::Untrusted(_)) => Some(
+                "the certificate of the server must be valid, come from an authority of `sink.ca_file` or of the system, and with \
+                 sslmode=verify-full name the host of `sink.url`; a server that asks for one must accept `sink.certificate_file`",
+            ),
             Self::Pooler => Some("a pooler in session mode works if it passes startup options on"),
             Self::SchemaNewer { .. } | Self::NewerRecord { .. } => {
                 Some("run the version that wrote it, or a newer one")

@@ -16,6 +16,8 @@ pub enum Cause {
     Refused(Box<Refusal>),
     /// The connection broke.
     Broken(String),
+    /// One of both sides does not accept the certificate of the other.
+    Untrusted(String),
     /// The client could not use the connection as asked; retrying changes nothing.
     Unusable(String),
 }
@@ -195,7 +197,7 @@ impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Refused(refusal) => refusal.fmt(f),
-            Self::Broken(why) | Self::Unusable(why) => f.write_str(why),
+            Self::Broken(why) | Self::Untrusted(why) | Self::Unusable(why) => f.write_str(why),
         }
     }
 }
@@ -207,11 +209,14 @@ impl From<&tokio_postgres::Error> for Cause {
         if let Some(refused) = error.as_db_error() {
             return Self::Refused(Box::new(Refusal::of(refused)));
         }
-        let cause = std::error::Error::source(error);
-        let broken = error.is_closed() || cause.is_some_and(|cause| cause.is::<std::io::Error>());
+        let io = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<std::io::Error>());
         let text = crate::retry::chain(error);
+        if io.and_then(std::io::Error::get_ref).is_some_and(|cause| cause.is::<rustls::Error>()) {
+            return Self::Untrusted(text);
+        }
         // The time limit of the client has neither a cause nor a public kind, so only its text identifies it.
-        if broken || text.starts_with("timeout") { Self::Broken(text) } else { Self::Unusable(text) }
+        let broken = error.is_closed() || io.is_some() || text.starts_with("timeout");
+        if broken { Self::Broken(text) } else { Self::Unusable(text) }
     }
 }
 
@@ -226,7 +231,8 @@ impl Cause {
 
     pub(super) fn class(&self) -> Class {
         match self {
-            Self::Broken(_) => Class::Transient,
+            // A certificate is renewed at the server as well as here.
+            Self::Broken(_) | Self::Untrusted(_) => Class::Transient,
             Self::Unusable(_) => Class::Halt,
             Self::Refused(refusal) => refusal.class(),
         }

@@ -17,7 +17,7 @@ use rustls::{
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     },
     crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature},
-    pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject},
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject},
 };
 use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -47,8 +47,12 @@ impl Trust {
     }
 }
 
-/// Builds the connector.
-pub(crate) fn connector(trust: Trust, ca_file: Option<&Path>) -> Result<MakeRustlsConnect, Error> {
+/// Builds the connector. `client` is the file with the daemon's own certificate and key, if the server asks for one.
+pub(crate) fn connector(
+    trust: Trust,
+    ca_file: Option<&Path>,
+    client: Option<&Path>,
+) -> Result<MakeRustlsConnect, Error> {
     let provider = Arc::new(ring::default_provider());
     let trust = if trust == Trust::Anyone && ca_file.is_some() { Trust::Authority } else { trust };
     let builder = ClientConfig::builder_with_provider(provider.clone())
@@ -59,16 +63,31 @@ pub(crate) fn connector(trust: Trust, ca_file: Option<&Path>) -> Result<MakeRust
         Trust::Authority => Arc::new(Lenient { chain: Some(chain(ca_file, provider.clone())?), provider }),
         Trust::Name => chain(ca_file, provider)?,
     };
-    let config = builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth();
+    let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
+    let config = match client {
+        None => builder.with_no_client_auth(),
+        Some(path) => {
+            let unusable = |why: String| Error::Tls { what: format!("{}: {why}", path.display()) };
+            let text = read(path)?;
+            let chain = CertificateDer::pem_slice_iter(&text).collect::<Result<Vec<_>, _>>();
+            let chain = chain.map_err(|error| unusable(format!("{error:?}")))?;
+            let key = PrivateKeyDer::from_pem_slice(&text);
+            let key = key.map_err(|_| unusable("it holds no private key without a password, in PEM".to_owned()))?;
+            builder.with_client_auth_cert(chain, key).map_err(|error| unusable(error.to_string()))?
+        }
+    };
     Ok(MakeRustlsConnect::new(config))
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Error> {
+    std::fs::read(path).map_err(|source| Error::File { path: path.to_owned(), source })
 }
 
 fn chain(ca_file: Option<&Path>, provider: Arc<CryptoProvider>) -> Result<Arc<WebPkiServerVerifier>, Error> {
     let mut roots = RootCertStore::empty();
     let (_, _unusable) = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if let Some(path) = ca_file {
-        let file = |source| Error::File { path: path.to_owned(), source };
-        let text = std::fs::read(path).map_err(file)?;
+        let text = read(path)?;
         for certificate in CertificateDer::pem_slice_iter(&text) {
             let certificate =
                 certificate.map_err(|error| Error::Tls { what: format!("{}: {error:?}", path.display()) })?;

@@ -150,6 +150,13 @@ impl Cause {
     pub(crate) fn is_selection(&self) -> bool {
         matches!(self.0.kind.as_ref(), ErrorKind::ServerSelection { .. })
     }
+
+    /// Returns whether one of both sides does not accept the certificate of the other. The driver keeps only the text of what each
+    /// server has answered, and a server that refuses a certificate may just close the connection.
+    fn is_of_a_certificate(&self) -> bool {
+        let text = self.0.kind.to_string();
+        ["certificate", "UnknownCA", "close_notify"].iter().any(|word| text.contains(word))
+    }
 }
 
 impl fmt::Display for Cause {
@@ -249,9 +256,13 @@ impl Error {
                  way the documents that came by a rename are read",
             ),
             Self::Token(_) => Some("this version of driftless does not know the server's token format: upgrade it"),
+            Self::Unreachable { source, .. } if source.is_of_a_certificate() => Some(
+                "the certificate of the server must be valid, come from an authority of `tlsCAFile` or of the system, and name the host \
+                 by which the set calls its member; if the server does not accept `tlsCertificateKeyFile`, its log says why",
+            ),
             Self::Unreachable { .. } => Some(
-                "is mongod up and listening there, is the set's primary elected, and can this machine reach each member by the name \
-                 that rs.conf() has for it?",
+                "is mongod up and listening there, is the set's primary elected, does it ask for `tls=true` in the address, and can this machine \
+                 reach each member by the name that rs.conf() has for it?",
             ),
             Self::AddressFile { .. } => Some("name the file in `source.uri_file`, relative to the configuration file"),
             Self::Server { source, .. } => match source.0.kind.as_ref() {

@@ -6,7 +6,8 @@ use rdkafka::types::RDKafkaErrorCode;
 
 use crate::support::{
     DEADLINE,
-    closed_broker::ClosedBroker,
+    authority::{Authority, secret},
+    closed_broker::{ClosedBroker, Listener},
     load::{Load, fill},
     migration::Migration,
     oracle, random, roles,
@@ -18,7 +19,8 @@ use crate::support::{
 async fn the_roles_of_the_scripts_are_enough() {
     let (seed, _) = random("least_privilege");
     let stack = Stack::shared().await;
-    let server = SmallServer::start_closed(stack).await;
+    let authority = Authority::new("ours");
+    let server = SmallServer::start_closed(stack, &authority).await;
     let read =
         |file: &str| std::fs::read_to_string(root().join("config/demo").join(file)).expect("read the demo's files");
     let administrator = server.uri_of(ADMINISTRATOR);
@@ -43,8 +45,10 @@ async fn the_roles_of_the_scripts_are_enough() {
     migration.set("source", "uri", server.uri_of("driftless"));
     migration.set("sink", "url", url);
 
-    let broker = ClosedBroker::start(stack).await;
-    let settings = broker.settings(&migration.mapping().with_file_name("kafka.properties"));
+    let broker = ClosedBroker::start(stack, &authority).await;
+    let file = |name: &str| migration.mapping().with_file_name(name);
+    let authorities = secret(file("ca.pem"), &authority.pem);
+    let settings = broker.settings(Listener::Users, &authorities, &file("kafka.properties"));
     for (key, value) in settings {
         migration.set("log", key, value);
     }

@@ -57,6 +57,7 @@ mod reset;
 mod roles;
 mod rows_follow_documents;
 mod schema_changes;
+mod secure;
 mod snapshots;
 mod status;
 mod stop;

@@ -1,4 +1,4 @@
-//! A Kafka broker of a test's own that demands a password and has ACLs.
+//! A Kafka broker of a test's own that speaks TLS, demands a password and has ACLs.
 
 use std::{
     os::unix::fs::PermissionsExt,
@@ -18,6 +18,7 @@ use tokio::process::{Child, Command};
 
 use super::{
     DEADLINE,
+    authority::{Authority, Certified, secret},
     port::Port,
     stack::{self, Stack, root},
     wait,
@@ -25,26 +26,39 @@ use super::{
 
 /// The user of the daemon, and the password.
 const USER: &str = "driftless";
-const PASSWORD: &str = "open";
+pub(crate) const PASSWORD: &str = "open-to-kafka";
 /// Any 16 bytes, as Kafka writes them.
 const CLUSTER: &str = "AkRyaWZ0bGVzc0Nsb3NlZA";
 
-/// A broker with a listener for users, and one without for whoever administers it.
+/// A listener of the broker.
+#[derive(Clone, Copy)]
+pub(crate) enum Listener {
+    /// Without encryption or password, for administrators.
+    Open,
+    /// For users.
+    Users,
+    /// For users; its certificate has expired.
+    Expired,
+    /// For users; its certificate names another server.
+    Other,
+}
+
+/// A broker with listeners for users, and one for whoever administers it.
 pub(crate) struct ClosedBroker {
     process: Child,
     folder: PathBuf,
     /// The program and class path that run Kafka.
     java: PathBuf,
     lib: String,
-    /// The listeners for administrators and for users.
-    ports: [Port; 2],
+    /// In the order of [`Listener`].
+    ports: [Port; 4],
     _controller: Port,
 }
 
 impl ClosedBroker {
     /// Starts one without any ACL.
-    pub(crate) async fn start(stack: &Stack) -> Self {
-        let (ports, controller) = ([Port::take(), Port::take()], Port::take());
+    pub(crate) async fn start(stack: &Stack, authority: &Authority) -> Self {
+        let (ports, controller) = ([(); 4].map(|()| Port::take()), Port::take());
         let pid = std::fs::read_to_string(stack.value("KAFKA_PID_FILE")).expect("read the pid of Kafka");
         let java = std::fs::read_link(format!("/proc/{}/exe", pid.trim())).expect("find the Java of Kafka");
         let lib = format!("{}/*", stack.value("KAFKA_LIB"));
@@ -52,7 +66,12 @@ impl ClosedBroker {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("laws").join(name);
         std::fs::create_dir_all(&folder).expect("make the folder of the broker");
         let file = folder.join("server.properties");
-        std::fs::write(&file, properties(&ports, &controller, &folder.join("data"))).expect("write the settings");
+        secret(folder.join("ca.pem"), &authority.pem);
+        let mut settings = properties(&ports, &controller, &folder.join("data"));
+        settings += &of_users("users", &authority.server(), &folder);
+        settings += &of_users("expired", &authority.expired_server(), &folder);
+        settings += &of_users("other", &authority.other_server(), &folder);
+        std::fs::write(&file, settings).expect("write the settings");
         let log = std::fs::File::create(folder.join("log")).expect("make the log");
         let kafka = |class: &str| {
             let logging = root().join("deploy/local/kafka-log4j2.properties");
@@ -62,8 +81,13 @@ impl ClosedBroker {
             command.stdout(log.try_clone().expect("share the log")).stderr(log.try_clone().expect("share the log"));
             command
         };
-        let formatted =
-            kafka("kafka.tools.StorageTool").args(["format", "-t", CLUSTER, "-c"]).arg(&file).status().await;
+        let user = format!("SCRAM-SHA-512=[name={USER},password={PASSWORD}]");
+        let formatted = kafka("kafka.tools.StorageTool")
+            .args(["format", "-t", CLUSTER, "-c"])
+            .arg(&file)
+            .args(["--add-scram", &user])
+            .status()
+            .await;
         assert!(formatted.expect("start Java").success(), "format: {}", folder.join("log").display());
         let process = kafka("kafka.Kafka").arg(&file).spawn().expect("start the broker");
         let broker = Self { process, folder, java, lib, ports, _controller: controller };
@@ -71,13 +95,13 @@ impl ClosedBroker {
         broker
     }
 
-    fn address(&self, listener: usize) -> String {
-        format!("127.0.0.1:{}", self.ports[listener].number)
+    fn address(&self, listener: Listener) -> String {
+        format!("127.0.0.1:{}", self.ports[listener as usize].number)
     }
 
     async fn answers(&self) {
         let consumer: BaseConsumer =
-            ClientConfig::new().set("bootstrap.servers", self.address(0)).create().expect("a client");
+            ClientConfig::new().set("bootstrap.servers", self.address(Listener::Open)).create().expect("a client");
         let consumer = std::sync::Arc::new(consumer);
         wait::until("the closed broker answers", DEADLINE, async || {
             let consumer = consumer.clone();
@@ -88,27 +112,29 @@ impl ClosedBroker {
     }
 
     /// Returns the settings of the section `log` with which the daemon connects as its user; writes the password into a file.
-    pub(crate) fn settings(&self, secrets: &Path) -> [(&'static str, toml::Value); 3] {
+    pub(crate) fn settings(
+        &self,
+        listener: Listener,
+        authorities: &Path,
+        secrets: &Path,
+    ) -> [(&'static str, toml::Value); 3] {
         std::fs::write(secrets, format!("sasl.password={PASSWORD}\n")).expect("write the password");
-        let client = toml::toml! {
-            "security.protocol" = "SASL_PLAINTEXT"
-            "sasl.mechanism" = "PLAIN"
-            "sasl.username" = USER
-        };
+        let mut client = toml::Table::new();
+        for (key, value) in client_settings(authorities) {
+            client.insert(key.to_owned(), value.into());
+        }
         let file = secrets.to_str().expect("a plain path");
-        [("brokers", self.address(1).into()), ("client", client.into()), ("client_secrets_file", file.into())]
+        [("brokers", self.address(listener).into()), ("client", client.into()), ("client_secrets_file", file.into())]
     }
 
     /// Returns the code with which the broker refuses the user a new topic; none if it makes the topic.
     pub(crate) async fn refuses(&self, topic: &str) -> Option<RDKafkaErrorCode> {
-        let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
-            .set("bootstrap.servers", self.address(1))
-            .set("security.protocol", "SASL_PLAINTEXT")
-            .set("sasl.mechanism", "PLAIN")
-            .set("sasl.username", USER)
-            .set("sasl.password", PASSWORD)
-            .create()
-            .expect("a client");
+        let mut client = ClientConfig::new();
+        client.set("bootstrap.servers", self.address(Listener::Users)).set("sasl.password", PASSWORD);
+        for (key, value) in client_settings(&self.folder.join("ca.pem")) {
+            client.set(key, value);
+        }
+        let admin: AdminClient<DefaultClientContext> = client.create().expect("a client");
         let new = NewTopic::new(topic, 1, TopicReplication::Fixed(1));
         let made = admin.create_topics([&new], &AdminOptions::new()).await.expect("the broker answers");
         made.into_iter().find_map(|topic| topic.err().map(|(_, code)| code))
@@ -129,7 +155,7 @@ impl ClosedBroker {
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).expect("let it run");
         let granted = Command::new(root().join("deploy/roles/kafka.sh"))
             .args(["--principal", &format!("User:{USER}"), "--prefix", prefix, "--", "--bootstrap-server"])
-            .arg(self.address(0))
+            .arg(self.address(Listener::Open))
             .env("KAFKA_ACLS", program)
             .output()
             .await
@@ -145,20 +171,44 @@ impl ClosedBroker {
     }
 }
 
-fn properties(ports: &[Port; 2], controller: &Port, data: &Path) -> String {
-    let ([open, users], controller) = (ports.each_ref().map(|port| port.number), controller.number);
+/// The settings of a client of the user, but for the password.
+fn client_settings(authorities: &Path) -> [(&'static str, String); 4] {
+    [
+        ("security.protocol", "SASL_SSL".to_owned()),
+        ("sasl.mechanism", "SCRAM-SHA-512".to_owned()),
+        ("sasl.username", USER.to_owned()),
+        ("ssl.ca.location", authorities.display().to_string()),
+    ]
+}
+
+/// The settings of a listener for users.
+fn of_users(listener: &str, certificate: &Certified, folder: &Path) -> String {
+    let store = secret(folder.join(format!("{listener}.pem")), &certificate.pem());
+    let name = format!("listener.name.{listener}");
+    format!(
+        "{name}.ssl.keystore.type=PEM
+{name}.ssl.keystore.location={}
+{name}.sasl.enabled.mechanisms=SCRAM-SHA-512
+{name}.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
+",
+        store.display()
+    )
+}
+
+fn properties(ports: &[Port; 4], controller: &Port, data: &Path) -> String {
+    let ([open, users, expired, other], controller) = (ports.each_ref().map(|port| port.number), controller.number);
+    let listeners = format!(
+        "OPEN://127.0.0.1:{open},USERS://127.0.0.1:{users},EXPIRED://127.0.0.1:{expired},OTHER://127.0.0.1:{other}"
+    );
     format!(
         "process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller}
-listeners=OPEN://127.0.0.1:{open},USERS://127.0.0.1:{users},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=OPEN://127.0.0.1:{open},USERS://127.0.0.1:{users}
+listeners={listeners},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners={listeners}
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=OPEN
-listener.security.protocol.map=CONTROLLER:PLAINTEXT,OPEN:PLAINTEXT,USERS:SASL_PLAINTEXT
-listener.name.users.sasl.enabled.mechanisms=PLAIN
-listener.name.users.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required \
-user_{USER}=\"{PASSWORD}\";
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,OPEN:PLAINTEXT,USERS:SASL_SSL,EXPIRED:SASL_SSL,OTHER:SASL_SSL
 authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
 super.users=User:ANONYMOUS
 log.dirs={}

@@ -1,6 +1,8 @@
 //! Support for the tests of the laws alone: the demo application's writes, and the oracle.
 
+pub(crate) mod authority;
 pub(crate) mod closed_broker;
+pub(crate) mod closed_postgres;
 pub(crate) mod connect;
 pub(crate) mod load;
 pub(crate) mod oracle;

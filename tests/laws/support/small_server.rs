@@ -1,24 +1,30 @@
 //! A MongoDB server of a test's own: one that forgets quickly, or one that demands a password.
 
-use std::{io::Write, os::unix::fs::OpenOptionsExt, path::PathBuf, process::Stdio};
+use std::{path::PathBuf, process::Stdio};
 
 use mongodb::bson::doc;
 use tokio::process::{Child, Command};
 
-use super::{DEADLINE, port::Port, stack::Stack, wait};
+use super::{
+    DEADLINE,
+    authority::{Authority, Certified, secret},
+    port::Port,
+    stack::Stack,
+    wait,
+};
 
 /// The user of a closed server who may do everything.
 pub(crate) const ADMINISTRATOR: &str = "administrator";
 /// The password of every user.
-pub(crate) const PASSWORD: &str = "open";
+pub(crate) const PASSWORD: &str = "open-to-mongodb";
 
 /// A MongoDB server with little history, or with users.
 pub(crate) struct SmallServer {
     process: Child,
-    _port: Port,
     folder: PathBuf,
     /// Its address.
     pub(crate) uri: String,
+    port: Port,
 }
 
 impl SmallServer {
@@ -27,12 +33,24 @@ impl SmallServer {
         let window = format!("minSnapshotHistoryWindowInSeconds={window_s}");
         // History is dropped only behind a checkpoint, so there is one each second.
         let options = ["--oplogSize", &oplog_mib.to_string(), "--syncdelay", "1", "--setParameter", &window];
-        Self::launch(stack, &options, None).await
+        let (port, folder) = place();
+        Self::launch(stack, port, folder, &options, "").await
     }
 
-    /// Starts one that demands a password; [`Self::uri_of`] is the address of [`ADMINISTRATOR`], who may do everything.
-    pub(crate) async fn start_closed(stack: &Stack) -> Self {
-        let server = Self::launch(stack, &[], Some("thekeyofasetwithonemember")).await;
+    /// Starts one that speaks TLS alone and demands a password or a certificate; [`Self::uri_of`] is the address of [`ADMINISTRATOR`],
+    /// who may do everything.
+    pub(crate) async fn start_closed(stack: &Stack, authority: &Authority) -> Self {
+        // The client of the tests does not choose a library for TLS by itself; another test may have chosen it.
+        let _chosen = rustls::crypto::ring::default_provider().install_default();
+        let (port, folder) = place();
+        let file = |name: &str, text: &str| secret(folder.join(name), text).display().to_string();
+        let (key, ca) = (file("key", "thekeyofasetwithonemember"), file("ca.pem", &authority.pem));
+        let certificate = file("server.pem", &authority.server().pem());
+        let options = ["--keyFile", &key, "--tlsMode", "requireTLS", "--tlsCAFile", &ca];
+        let more = ["--tlsCertificateKeyFile", &certificate, "--tlsAllowConnectionsWithoutCertificates"];
+        let of_users = ["--setParameter", "authenticationMechanisms=SCRAM-SHA-256,MONGODB-X509"];
+        let tls = format!("&tls=true&tlsCAFile={ca}");
+        let server = Self::launch(stack, port, folder, &[&options[..], &more, &of_users].concat(), &tls).await;
         let direct = server.uri.replace("replicaSet=rs0", "directConnection=true");
         let admin = mongodb::Client::with_uri_str(direct).await.expect("a well-formed address").database("admin");
         // The server lets somebody without a password make the first user.
@@ -47,26 +65,20 @@ impl SmallServer {
         format!("mongodb://{user}:{PASSWORD}@{server}&authSource=admin")
     }
 
-    /// Starts `mongod` with these options; with a key, it demands authentication.
-    async fn launch(stack: &Stack, options: &[&str], key: Option<&str>) -> Self {
-        let taken = Port::take();
-        let port = taken.number;
-        let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("laws").join(format!("mongod-{port}"));
-        std::fs::create_dir_all(folder.join("data")).expect("make the data folder");
+    /// Makes a closed server show this certificate to clients that connect from now on.
+    pub(crate) async fn show(&self, admin: &mongodb::Database, certificate: &Certified) {
+        secret(self.folder.join("server.pem"), &certificate.pem());
+        admin.run_command(doc! { "rotateCertificates": 1 }).await.expect("show another certificate");
+    }
+
+    /// Starts `mongod` with these options; `parameters` are those that a connection string needs.
+    async fn launch(stack: &Stack, port: Port, folder: PathBuf, options: &[&str], parameters: &str) -> Self {
+        let number = port.number;
         let log = std::fs::File::create(folder.join("log")).expect("make the log");
-        let mut command = Command::new(stack.mongod());
-        if let Some(key) = key {
-            let file = folder.join("key");
-            let _another = std::fs::remove_file(&file);
-            let mut options = std::fs::File::options();
-            let mut written = options.create_new(true).write(true).mode(0o400).open(&file).expect("make the key");
-            written.write_all(key.as_bytes()).expect("write the key");
-            command.arg("--keyFile").arg(file);
-        }
-        let process = command
+        let process = Command::new(stack.mongod())
             .arg("--dbpath")
             .arg(folder.join("data"))
-            .args(["--port", &port.to_string(), "--bind_ip", "127.0.0.1", "--nounixsocket", "--replSet", "rs0"])
+            .args(["--port", &number.to_string(), "--bind_ip", "127.0.0.1", "--nounixsocket", "--replSet", "rs0"])
             .args(["--wiredTigerCacheSizeGB", "0.25", "--setParameter", "diagnosticDataCollectionEnabled=false"])
             .args(options)
             .stdin(Stdio::null())
@@ -75,15 +87,16 @@ impl SmallServer {
             .kill_on_drop(true)
             .spawn()
             .expect("start mongod");
-        let server = Self { process, _port: taken, folder, uri: format!("mongodb://127.0.0.1:{port}/?replicaSet=rs0") };
-        server.initiate(port).await;
+        let uri = format!("mongodb://127.0.0.1:{number}/?replicaSet=rs0{parameters}");
+        let server = Self { process, folder, uri, port };
+        server.initiate().await;
         server
     }
 
-    async fn initiate(&self, port: u16) {
-        let direct = format!("mongodb://127.0.0.1:{port}/?directConnection=true&serverSelectionTimeoutMS=1000");
+    async fn initiate(&self) {
+        let direct = self.uri.replace("replicaSet=rs0", "directConnection=true&serverSelectionTimeoutMS=1000");
         let admin = mongodb::Client::with_uri_str(direct).await.expect("a well-formed address").database("admin");
-        let member = doc! { "_id": 0, "host": format!("127.0.0.1:{port}") };
+        let member = doc! { "_id": 0, "host": format!("127.0.0.1:{}", self.port.number) };
         let set = doc! { "replSetInitiate": { "_id": "rs0", "members": [member] } };
         wait::until("the small server takes its configuration", DEADLINE, async || {
             admin.run_command(set.clone()).await
@@ -101,4 +114,13 @@ impl SmallServer {
         self.process.kill().await.expect("kill the small server");
         std::fs::remove_dir_all(&self.folder).expect("remove its folder");
     }
+}
+
+/// Takes a port, and makes a folder with room for data.
+fn place() -> (Port, PathBuf) {
+    let port = Port::take();
+    let name = format!("mongod-{}", port.number);
+    let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("laws").join(name);
+    std::fs::create_dir_all(folder.join("data")).expect("make the data folder");
+    (port, folder)
 }
