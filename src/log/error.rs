@@ -220,6 +220,10 @@ impl Error {
                 "retention has removed records before they were applied: run `driftless replay --collection … --to-earliest --execute --why …`, \
                  `driftless resume --role sink`, and `driftless snapshot start …`, which reads the collection again",
             ),
+            Self::Unreachable { why: Some(why), .. } if why.contains("certificate") => Some(
+                "the certificate of the broker must not have expired, must name the host by which the broker is reached, and must come \
+                 from an authority of `ssl.ca.location` under `log.client` or of the system",
+            ),
             Self::Unreachable { .. } => Some(
                 "check that a broker is listening at `log.brokers`, that its advertised.listeners can be reached from here, and that \
                  `security.protocol`, user, password and authorities under `log.client` fit that listener",
