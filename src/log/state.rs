@@ -347,7 +347,7 @@ fn read_to_end(cfg: &LogConfig) -> Result<StoredState, Error> {
     let consumer: BaseConsumer<Context> = client::create(&settings, Context::default())?;
     // The library looks for the leader of the partition at once if it already knows the topic, otherwise a second later.
     consumer
-        .fetch_metadata(Some(&topic), cfg.timeout)
+        .fetch_metadata(Some(&topic), cfg.timeout.min(client::REACH))
         .map_err(|error| Error::kafka("read", &topic)(error).because(consumer.context().why()))?;
     let mut start = TopicPartitionList::new();
     start

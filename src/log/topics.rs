@@ -69,7 +69,10 @@ impl Topics {
         let wanted = Wanted::all(cfg, namespaces)?;
         let admin = Arc::new(client::create(&client::settings(cfg)?, Context::default())?);
         let deadline = Instant::now() + cfg.timeout;
-        create_missing(cfg, &admin, &wanted).await?;
+        let faults = Survey::take(cfg, &admin, &wanted).await?.create_missing(cfg, &admin, &wanted, false).await?;
+        if !faults.is_empty() {
+            return Err(Error::Faults(faults));
+        }
         let found = loop {
             let survey = Survey::take(cfg, &admin, &wanted).await?;
             if wanted.iter().all(|topic| survey.topics.get(&topic.name).is_some_and(|found| found.led)) {
@@ -117,7 +120,7 @@ impl Topics {
         Ok(Self { state, state_id, collections: collections.collect() })
     }
 
-    /// Verifies the existing topics and creates none; returns the faults.
+    /// Verifies the existing topics, and asks whether the missing ones could be created; creates none. Returns the faults.
     ///
     /// # Errors
     /// Fails with [`Error::Kafka`] or [`Error::Timeout`].
@@ -125,12 +128,16 @@ impl Topics {
         let surveyed = async {
             let wanted = Wanted::all(cfg, namespaces)?;
             let admin = Arc::new(client::create(&client::settings(cfg)?, Context::default())?);
-            Ok((Survey::take(cfg, &admin, &wanted).await?, wanted))
+            let survey = Survey::take(cfg, &admin, &wanted).await?;
+            let mut faults = survey.faults(&wanted);
+            if faults.is_empty() {
+                faults = survey.create_missing(cfg, &admin, &wanted, true).await?;
+            }
+            Ok(faults)
         };
         match surveyed.await {
-            Ok((survey, wanted)) => Ok(survey.faults(&wanted)),
             Err(Error::Faults(faults)) => Ok(faults),
-            Err(other) => Err(other),
+            outcome => outcome,
         }
     }
 
@@ -230,7 +237,7 @@ pub(super) async fn found(cfg: &LogConfig) -> Result<BTreeSet<String>, Error> {
     let (admin, cfg) =
         (client::create::<_, AdminClient<Context>>(&client::settings(cfg)?, Context::default())?, cfg.clone());
     client::blocking("metadata of the brokers", move || {
-        let metadata = admin.inner().fetch_metadata(None, cfg.timeout);
+        let metadata = admin.inner().fetch_metadata(None, cfg.timeout.min(client::REACH));
         let metadata = metadata.map_err(Error::kafka("list the topics of", &cfg.brokers))?;
         let ours = metadata.topics().iter().map(|topic| topic.name());
         let ours = ours.filter(|name| name.strip_prefix(&cfg.prefix).is_some_and(|rest| rest.starts_with('.')));
@@ -452,29 +459,35 @@ impl Survey {
         }
         faults
     }
-}
 
-async fn create_missing(cfg: &LogConfig, admin: &Arc<AdminClient<Context>>, wanted: &[Wanted]) -> Result<(), Error> {
-    let survey = Survey::take(cfg, admin, wanted).await?;
-    let missing: Vec<&Wanted> = wanted.iter().filter(|topic| !survey.topics.contains_key(&topic.name)).collect();
-    if missing.is_empty() {
-        return Ok(());
-    }
-    let new: Vec<_> = missing.iter().map(|topic| topic.new_topic()).collect();
-    let results =
-        admin.create_topics(&new, &options(cfg)).await.map_err(Error::kafka("create the topics of", &cfg.prefix))?;
-    let mut faults = Vec::new();
-    for result in results {
-        match result {
-            Ok(name) => tracing::info!(topic = name, "created topic"),
-            Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
-            Err((name, code)) => match refusal(&name, code) {
-                Some(fault) => faults.push(fault),
-                None => return Err(Error::kafka("create the topic", name)(KafkaError::AdminOp(code))),
-            },
+    /// Creates the topics that the brokers do not have, or in a dry run asks whether it could; returns what a person must fix before.
+    async fn create_missing(
+        &self,
+        cfg: &LogConfig,
+        admin: &AdminClient<Context>,
+        wanted: &[Wanted],
+        dry_run: bool,
+    ) -> Result<Vec<Fault>, Error> {
+        let missing = wanted.iter().filter(|topic| !self.topics.contains_key(&topic.name));
+        let new: Vec<_> = missing.map(Wanted::new_topic).collect();
+        if new.is_empty() {
+            return Ok(Vec::new());
         }
+        let created = admin.create_topics(&new, &options(cfg).validate_only(dry_run)).await;
+        let mut faults = Vec::new();
+        for result in created.map_err(Error::kafka("create the topics of", &cfg.prefix))? {
+            match result {
+                Ok(_) if dry_run => {}
+                Ok(name) => tracing::info!(topic = name, "created topic"),
+                Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+                Err((name, code)) => match refusal(&name, code) {
+                    Some(fault) => faults.push(fault),
+                    None => return Err(Error::kafka("create the topic", name)(KafkaError::AdminOp(code))),
+                },
+            }
+        }
+        Ok(faults)
     }
-    if faults.is_empty() { Ok(()) } else { Err(Error::Faults(faults)) }
 }
 
 /// Returns the fault that a person must fix before the topic can be created; `None` for a failure that may pass by itself.
