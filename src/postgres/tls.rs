@@ -164,6 +164,6 @@ mod tests {
 
     #[test]
     fn every_mode_builds() {
-        assert!(connector(Trust::Anyone, None).is_ok());
+        assert!(connector(Trust::Anyone, None, None).is_ok());
     }
 }
