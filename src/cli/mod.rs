@@ -1,5 +1,6 @@
 //! The command line: one file per command.
 
+mod analyze;
 mod ask;
 mod check;
 mod cutover;
@@ -10,6 +11,7 @@ mod finding;
 mod generate;
 mod guard;
 mod health;
+mod init;
 mod integrity;
 mod pause;
 mod preview;
@@ -69,6 +71,15 @@ pub(crate) enum Command {
     ///
     /// The exit code is 0 if it is, else 1. Lag does not count.
     Health(health::Health),
+    /// Read the documents of MongoDB and report what they are like: paths, types, ranges, references, indexes.
+    ///
+    /// Needs neither a mapping nor Kafka nor PostgreSQL. The report shows values: ranges, and the texts of fields that have few.
+    Analyze(analyze::Analyze),
+    /// Draft a project from the documents of MongoDB: configuration, mapping, target schema, roles and a compose file.
+    ///
+    /// Every document that is read fits the drafted tables. A constraint that later documents could break is a comment, unless MongoDB
+    /// itself enforces it. On a terminal, questions are asked for what no option answers, each with a default.
+    Init(init::Init),
     /// Check configuration, mapping, servers and data, and report all faults at once.
     ///
     /// A fault keeps the daemon from running or would produce dead letters; the exit code is then 2. A warning does not stop a
@@ -194,6 +205,8 @@ impl Cli {
         match self.command {
             Command::Run(run) => run.execute(config).await,
             Command::Health(health) => health.execute(config).await,
+            Command::Analyze(analyze) => analyze.execute(config).await,
+            Command::Init(init) => init.execute(config).await,
             Command::Check(check) => check.execute(config).await,
             Command::Preview(preview) => preview.execute(config).await,
             Command::Status(status) => status.execute(config).await,

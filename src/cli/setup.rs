@@ -95,7 +95,8 @@ impl Setup {
     }
 }
 
-fn finding(path: &Path, fault: config::Fault) -> Finding {
+/// Returns a fault of the configuration file as commands report it.
+pub(super) fn finding(path: &Path, fault: config::Fault) -> Finding {
     let key = if fault.key.is_empty() { String::new() } else { format!("{}: ", fault.key) };
     let place = if fault.place.is_empty() { path.display().to_string() } else { fault.place };
     Finding { place, what: format!("{key}{}", fault.rule), hint: fault.hint }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use toml::de::{DeTable, DeValue};
 
-use super::{Codec, Config, Fault};
+use super::{Codec, Config, Fault, SourceConfig};
 
 impl Config {
     /// Variables named `DRIFTLESS__SECTION__KEY` override the file.
@@ -15,6 +15,29 @@ impl Config {
     /// # Errors
     /// Fails with every fault of both at once; no server has been contacted.
     pub fn load(path: &Path) -> Result<Self, Vec<Fault>> {
+        let text = text(path).map_err(|fault| vec![Fault { place: path.display().to_string(), ..fault }])?;
+        Self::read(&text, path, &serde_json::json!({}), |_| true)
+    }
+
+    /// Reads only the settings of the source. The file may be missing, and what is `given` under a key comes before file and
+    /// environment.
+    ///
+    /// # Errors
+    /// As [`Config::load`], without the faults of other sections.
+    pub(crate) fn load_source(
+        path: &Path,
+        given: serde_json::Map<String, serde_json::Value>,
+    ) -> Result<SourceConfig, Vec<Fault>> {
+        let text = match std::fs::exists(path) {
+            Ok(false) => String::new(),
+            _ => text(path).map_err(|fault| vec![Fault { place: path.display().to_string(), ..fault }])?,
+        };
+        let given = serde_json::json!({ "source": given });
+        Self::read(&text, path, &given, |key| key.starts_with("source")).map(|config| config.source)
+    }
+
+    /// Reads a file's text, the environment and what is given besides; faults of keys that are not wanted are left out.
+    fn read(text: &str, path: &Path, given: &serde_json::Value, wanted: fn(&str) -> bool) -> Result<Self, Vec<Fault>> {
         let environment =
             config::Environment::with_prefix(Self::ENV_PREFIX).prefix_separator("__").separator("__").try_parsing(true);
         let read = |sources: config::ConfigBuilder<config::builder::DefaultState>| {
@@ -23,11 +46,12 @@ impl Config {
                 vec![Fault::new("", error.to_string(), "correct the file, or the variables DRIFTLESS__…")]
             })
         };
-        let text = text(path).map_err(|fault| vec![Fault { place: path.display().to_string(), ..fault }])?;
-        let table = parsed(&text, path)?;
-        let file = config::File::from_str(&text, config::FileFormat::Toml);
+        let table = parsed(text, path)?;
+        let file = config::File::from_str(text, config::FileFormat::Toml);
         let mut raw = read(config::Config::builder().add_source(file).add_source(environment.clone()))?;
-        let environment = read(config::Config::builder().add_source(environment))?;
+        let mut environment = read(config::Config::builder().add_source(environment))?;
+        lay_over(&mut raw, given);
+        lay_over(&mut environment, given);
         // A connection string in the environment replaces that of the file, in whichever form the file gives it.
         for (section, text, file) in [("source", "uri", "uri_file"), ("sink", "url", "url_file")] {
             let given = |key| environment.get(section).is_some_and(|section| section.get(key).is_some());
@@ -39,13 +63,13 @@ impl Config {
         }
         let folder = path.parent().unwrap_or(Path::new(""));
         let misnamed = misnamed(std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned()));
-        let (config, faults) = match Self::from_value(raw.clone(), folder) {
+        let (config, faults) = match Self::from_value(raw.clone(), folder, wanted) {
             Ok(config) => (Some(Self { given: without_secrets(raw), ..config }), Vec::new()),
             Err(faults) => (None, faults),
         };
         let placed = faults.into_iter().map(|fault| match given_by(&environment, &fault.key) {
             Some(variable) => Fault { place: variable, ..fault },
-            None => Fault { place: place(&text, table.get_ref(), &fault.key, path), ..fault },
+            None => Fault { place: place(text, table.get_ref(), &fault.key, path), ..fault },
         });
         let faults: Vec<Fault> = placed.chain(misnamed).collect();
         config.filter(|_| faults.is_empty()).ok_or(faults)
@@ -62,7 +86,7 @@ impl Config {
         (!named.is_empty()).then(|| path.parent().unwrap_or(Path::new("")).join(named))
     }
 
-    fn from_value(mut raw: serde_json::Value, folder: &Path) -> Result<Self, Vec<Fault>> {
+    fn from_value(mut raw: serde_json::Value, folder: &Path, wanted: fn(&str) -> bool) -> Result<Self, Vec<Fault>> {
         let mut faults = Vec::new();
         // A value that cannot be read is reported and removed, so that the next faulty value is reported too.
         let (mut config, unknown) = loop {
@@ -89,6 +113,7 @@ impl Config {
         );
         let unread: Vec<String> = faults.iter().map(|fault| fault.key.clone()).collect();
         faults.extend(config.check().into_iter().filter(|fault| !unread.contains(&fault.key)));
+        faults.retain(|fault| wanted(&fault.key));
         if !faults.is_empty() {
             return Err(faults);
         }
@@ -296,6 +321,18 @@ fn misnamed(names: impl Iterator<Item = String>) -> Vec<Fault> {
     names.filter_map(fault).collect()
 }
 
+/// Puts the values of an object in place of those of another, section by section.
+fn lay_over(raw: &mut serde_json::Value, given: &serde_json::Value) {
+    match (raw, given) {
+        (serde_json::Value::Object(raw), serde_json::Value::Object(given)) => {
+            given
+                .iter()
+                .for_each(|(key, value)| lay_over(raw.entry(key).or_insert_with(|| serde_json::json!({})), value));
+        }
+        (raw, given) => *raw = given.clone(),
+    }
+}
+
 /// Removes `section.key`; returns whether it was there.
 fn remove(raw: &mut serde_json::Value, key: &str) -> bool {
     let (parent, last) = match key.rsplit_once('.') {
@@ -325,7 +362,7 @@ mod tests {
 
     #[test]
     fn a_minimal_file_is_enough_and_paths_are_relative_to_it() {
-        let config = Config::from_value(minimal(), Path::new("etc")).expect("a configuration");
+        let config = Config::from_value(minimal(), Path::new("etc"), |_| true).expect("a configuration");
         assert_eq!(config.mapping, Path::new("etc/shop.mapping.toml"));
         assert_eq!(config.sink.url_file.as_deref(), Some(Path::new("etc/postgres.url")));
         assert_eq!(config.source.max_await, std::time::Duration::from_millis(250));
@@ -341,7 +378,7 @@ mod tests {
         raw["log"]["partitons"] = json!(8);
         raw["sink"]["batch_bytes"] = json!("8 parsecs");
         raw["extra"] = json!({ "a": 1 });
-        let faults = Config::from_value(raw, Path::new("")).expect_err("faults");
+        let faults = Config::from_value(raw, Path::new(""), |_| true).expect_err("faults");
         let mut keys: Vec<&str> = faults.iter().map(|fault| fault.key.as_str()).collect();
         keys.sort_unstable();
         assert_eq!(
@@ -356,16 +393,27 @@ mod tests {
         raw["log"]["codec"] = json!("bson");
         raw["log"]["schemas"] = json!(true);
         raw["log"]["tombstones"] = json!(true);
-        let faults = Config::from_value(raw.clone(), Path::new("")).expect_err("faults");
+        let faults = Config::from_value(raw.clone(), Path::new(""), |_| true).expect_err("faults");
         let keys: Vec<&str> = faults.iter().map(|fault| fault.key.as_str()).collect();
         assert_eq!(keys, ["log.schemas", "log.tombstones"]);
         raw["log"]["codec"] = json!("json");
-        assert!(Config::from_value(raw, Path::new("")).is_ok());
+        assert!(Config::from_value(raw, Path::new(""), |_| true).is_ok());
+    }
+
+    #[test]
+    fn the_source_alone_needs_nothing_else() {
+        let missing = Path::new("there/is/no.toml");
+        let faults = Config::load_source(missing, serde_json::Map::new()).expect_err("faults");
+        let keys: Vec<&str> = faults.iter().map(|fault| fault.key.as_str()).collect();
+        assert_eq!(keys, ["source.uri", "source.database"]);
+        let serde_json::Value::Object(given) = json!({ "uri": "mongodb://h", "database": "shop" }) else { return };
+        let source = Config::load_source(missing, given).expect("a source");
+        assert_eq!((source.database.as_str(), source.chunk_documents), ("shop", 1_000));
     }
 
     #[test]
     fn an_empty_file_names_every_missing_value() {
-        let faults = Config::from_value(json!({}), Path::new("")).expect_err("faults");
+        let faults = Config::from_value(json!({}), Path::new(""), |_| true).expect_err("faults");
         let keys: Vec<&str> = faults.iter().map(|fault| fault.key.as_str()).collect();
         assert_eq!(
             keys,
@@ -410,7 +458,7 @@ mod tests {
 
     #[test]
     fn secrets_do_not_print() {
-        let config = Config::from_value(minimal(), Path::new("")).expect("a configuration");
+        let config = Config::from_value(minimal(), Path::new(""), |_| true).expect("a configuration");
         let printed = format!("{config:?}");
         assert!(!printed.contains("secret@") && printed.contains("uri: Some(***)"), "{printed}");
         let mut given = minimal();
@@ -446,7 +494,7 @@ mod tests {
         let parse = |text: &str| {
             let raw: toml::Table = text.parse().expect("TOML");
             let raw = serde_json::to_value(raw).expect("JSON");
-            format!("{:?}", Config::from_value(raw, Path::new("")).expect("no faults"))
+            format!("{:?}", Config::from_value(raw, Path::new(""), |_| true).expect("no faults"))
         };
         assert_eq!(parse(&uncommented.join("\n")), parse(example));
     }

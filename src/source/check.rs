@@ -191,7 +191,8 @@ fn first_batch(reply: &Document) -> Option<impl Iterator<Item = &Document>> {
     Some(batch.iter().filter_map(bson::Bson::as_document))
 }
 
-fn kind(info: &Document) -> CollectionKind {
+/// Returns the kind of a collection, as `listCollections` describes it.
+pub(super) fn kind(info: &Document) -> CollectionKind {
     let capped = info.get_document("options").is_ok_and(|options| options.get_bool("capped").unwrap_or(false));
     match info.get_str("type") {
         Ok("view") => CollectionKind::View,

@@ -12,6 +12,7 @@ mod harness;
 
 mod business_plans;
 mod crm;
+mod drafted;
 mod learning;
 mod manual;
 mod planning;

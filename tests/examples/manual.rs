@@ -1,4 +1,4 @@
-//! Every example of `docs/mapping.md` and `README.md` passes `driftless check` against the target that `manual.sql` gives it, and
+//! Every example of `docs/mapping.md` and `docs/first-hour.md` passes `driftless check` against the target that `manual.sql` gives it, and
 //! every file of `config/examples` is compiled against its schema on a real server.
 //!
 //! A block of the manual that names no collection goes below `[collections.things.columns]`. A collection of which the block
@@ -30,15 +30,15 @@ const TARGETS: &str = include_str!("manual.sql");
 async fn every_block_of_the_manual_passes_check() {
     let stack = Stack::shared().await;
     let mut faults = Vec::new();
-    for page in ["README.md", "docs/mapping.md"] {
+    for page in ["docs/first-hour.md", "docs/mapping.md"] {
         let text = std::fs::read_to_string(root().join(page)).expect("read the page");
         let blocks = blocks(&text);
         assert!(!blocks.is_empty(), "{page} has examples");
         for (at, (line, name, block)) in blocks.into_iter().enumerate() {
-            // The README's block is a whole file, to be copied as it is.
-            let mapping = if page == "README.md" { block } else { whole(&block) };
+            // The block of the first hour is a whole file, to be copied as it is.
+            let mapping = if page == "docs/first-hour.md" { block } else { whole(&block) };
             let target = target(&name);
-            let test = format!("manual_{}_{at}", page.starts_with("docs"));
+            let test = format!("manual_{}_{at}", page == "docs/mapping.md");
             let migration = Migration::new(stack, stack.mongo_uri(), &test, target, &mapping).await;
             let output = migration.command(&["check"]).await;
             if !output.status.success() {
@@ -51,13 +51,13 @@ async fn every_block_of_the_manual_passes_check() {
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
-/// The example of the README becomes the rows that the README promises.
+/// The example of the first hour becomes the rows that the page promises.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_readme_maps_documents() {
+async fn the_first_mapping_maps_documents() {
     let stack = Stack::shared().await;
-    let text = std::fs::read_to_string(root().join("README.md")).expect("read the page");
+    let text = std::fs::read_to_string(root().join("docs/first-hour.md")).expect("read the page");
     let (_, name, mapping) = blocks(&text).swap_remove(0);
-    let migration = Migration::new(stack, stack.mongo_uri(), "manual_readme", target(&name), &mapping).await;
+    let migration = Migration::new(stack, stack.mongo_uri(), "manual_first_hour", target(&name), &mapping).await;
     let team = doc! { "_id": 1, "name": "t" };
     let user = doc! { "_id": 2, "name": "Ada", "profile": { "address": { "city": "London" } }, "team": 1 };
     let plan = doc! { "_id": 3, "title": "p", "milestones": [{ "title": "m" }] };

@@ -1,7 +1,7 @@
 -- The target of each block of TOML in README.md and docs/mapping.md, by the heading above it and its number there: `check` must
 -- find no fault.
 
--- Use it on your own data 1
+-- By hand 1
 CREATE SCHEMA app;
 CREATE TABLE app.teams (id uuid PRIMARY KEY, name text);
 CREATE TABLE app.users (id uuid PRIMARY KEY, full_name text, city text, team_id uuid REFERENCES app.teams);

@@ -49,9 +49,11 @@ pub use rows::{
     rule::{ColumnRule, NoRule, value_at},
 };
 pub(crate) use value::{
-    bson_type::BsonTypes,
-    id::{IdRule, IdType},
-    policy::{Coerce, EmptyElements, Epoch, Misfit},
+    bson_type::{BsonTypes, type_name},
+    convert,
+    id::{Id, IdRule, IdStep, IdType, identity_text},
+    policy::{Coerce, EmptyElements, Epoch, Misfit, REFUSING},
+    raw::{Raw, Value},
 };
 pub use value::{
     id::Lookup,

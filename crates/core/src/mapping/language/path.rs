@@ -29,6 +29,11 @@ impl Path {
         Self { up: 0, segments: vec![Segment::Field(name.into())] }
     }
 
+    /// The path through objects to a field of the last one.
+    pub(crate) fn fields(names: &[&str]) -> Self {
+        Self { up: 0, segments: names.iter().map(|name| Segment::Field((*name).to_owned())).collect() }
+    }
+
     /// The value itself.
     pub(crate) fn whole() -> Self {
         Self { up: 0, segments: Vec::new() }

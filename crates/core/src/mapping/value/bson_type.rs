@@ -62,7 +62,12 @@ impl BsonTypes {
 
     /// Whether a value is of one of the types.
     pub(crate) fn has(self, value: Value<'_>) -> bool {
-        let own = match value {
+        self.0 & Self::of(value).0 != 0
+    }
+
+    /// The type of a value.
+    fn of(value: Value<'_>) -> Self {
+        Self(match value {
             Value::Double(_) => DOUBLE,
             Value::String(_) => STRING,
             Value::Document(_) => OBJECT,
@@ -84,9 +89,14 @@ impl BsonTypes {
             Value::Decimal(_) => DECIMAL,
             Value::MinKey => MIN_KEY,
             Value::MaxKey => MAX_KEY,
-        };
-        self.0 & own != 0
+        })
     }
+}
+
+/// The name of a value's type.
+pub(crate) fn type_name(value: Value<'_>) -> &'static str {
+    let own = BsonTypes::of(value);
+    BsonTypes::NAMES.iter().find(|(_, known)| *known == own).map_or("unknown", |(name, _)| name)
 }
 
 #[cfg(test)]

@@ -102,6 +102,11 @@ pub(super) fn of(value: Value<'_>) -> Result<Option<Identity<'_>>, Reason> {
     })
 }
 
+/// The text by which a value identifies a document, whatever its type; `None` for a value that identifies nothing.
+pub(crate) fn identity_text(value: Value<'_>) -> Option<Cow<'_, str>> {
+    of(value).ok().flatten().map(|identity| identity.text())
+}
+
 pub(super) fn reads_like_another(text: &str) -> bool {
     let number = || text.parse::<i64>().is_ok_and(|value| value.to_string() == text);
     object_id(text).is_some() || canonical_uuid(text).is_some() || number()

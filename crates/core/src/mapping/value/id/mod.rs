@@ -34,7 +34,7 @@ mod rule;
 
 pub(crate) use child::{child, child_at};
 pub(crate) use column::in_column;
-pub(crate) use identity::{IdType, canonical_uuid, id_of};
+pub(crate) use identity::{IdType, canonical_uuid, id_of, identity_text};
 pub use rule::Lookup;
 pub(crate) use rule::{IdRule, IdStep};
 
