@@ -1,7 +1,7 @@
 //! Lists every metric once: its name, its labels, and the question it answers.
 //!
 //! Times are exported as timestamps, never as ages, so that a stopped exporter cannot look fresh. Labels are names of collections
-//! and tables or words of closed lists, never contents of documents.
+//! and tables, numbers of partitions, or words of closed lists, never contents of documents.
 
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 
@@ -83,8 +83,13 @@ pub(crate) const SINK_BATCH_CHANGES: &str = "driftless_sink_batch_changes";
 pub(crate) const SINK_WATERMARK_TIMESTAMP: &str = "driftless_sink_watermark_timestamp_seconds";
 /// `{collection}` As of which wall-clock time is the target complete? Staleness is now minus this.
 pub(crate) const SINK_AS_OF_TIMESTAMP: &str = "driftless_sink_as_of_timestamp_seconds";
+/// `{collection, partition}` How many records of the log are not applied yet? The ends of transactions between them count too; NaN while
+/// the brokers do not say.
+pub(crate) const SINK_LAG_RECORDS: &str = "driftless_sink_lag_records";
 /// `{collection}` How often did the number of changes in a partition differ from the count of its publisher?
 pub(crate) const SINK_FRONTIER_MISMATCHES: &str = "driftless_sink_frontier_mismatches_total";
+/// How many dead letters within `sink.breaker_window` halt this sink?
+pub(crate) const SINK_BREAKER: &str = "driftless_sink_breaker_dead_letters";
 /// `{collection, reason}` How many dead letters are open?
 pub(crate) const DEAD_LETTERS: &str = "driftless_dead_letters";
 /// `{collection, column, kind}` How often did the mapping lose something in a document that was written?
@@ -116,6 +121,8 @@ pub(crate) const BASELINE_HALTED: &str = "driftless_baseline_halted";
 pub(crate) const DRIFT_HEALED: &str = "driftless_drift_healed_total";
 /// `{table}` Is the guard of this table in place and unbroken? 1 or 0; none where no guard was installed.
 pub(crate) const GUARD_HOLDS: &str = "driftless_guard_holds";
+/// `{collection}` How many tables of the collection have no guard?
+pub(crate) const UNGUARDED_TABLES: &str = "driftless_unguarded_tables";
 /// `{table, operation}` How many statements of others wrote this table?
 pub(crate) const FOREIGN_WRITES: &str = "driftless_foreign_writes_total";
 /// `{table}` How many of them have touched what is not compared again yet?
@@ -178,7 +185,9 @@ pub(crate) fn describe() {
     describe_histogram!(SINK_BATCH_CHANGES, "Changes in an applied batch.");
     describe_gauge!(SINK_WATERMARK_TIMESTAMP, Unit::Seconds, "Cluster time up to which everything is applied.");
     describe_gauge!(SINK_AS_OF_TIMESTAMP, Unit::Seconds, "Wall-clock time as of which the target is complete.");
+    describe_gauge!(SINK_LAG_RECORDS, "Records of the log that are not applied yet.");
     describe_counter!(SINK_FRONTIER_MISMATCHES, "Frontiers whose count did not match the changes in the partition.");
+    describe_gauge!(SINK_BREAKER, "Dead letters within the window of the breaker that halt the sink.");
     describe_gauge!(DEAD_LETTERS, "Open dead letters.");
     describe_counter!(MAPPING_LOSSES, "Losses of the mapping in documents that were written, by kind.");
     describe_gauge!(PARKED, "Documents that wait for a parent or a unique value.");
@@ -198,6 +207,7 @@ pub(crate) fn describe() {
     describe_gauge!(BASELINE_HALTED, "Whether the baseline can go on only after a person has acted.");
     describe_counter!(DRIFT_HEALED, "Drift that disappeared without a cause.");
     describe_gauge!(GUARD_HOLDS, "Whether the guard of a table is in place and unbroken.");
+    describe_gauge!(UNGUARDED_TABLES, "Tables without a guard.");
     describe_counter!(FOREIGN_WRITES, "Statements of others that wrote a mapped table.");
     describe_gauge!(FOREIGN_WRITES_UNJUDGED, "Statements of others that touched what is not compared again yet.");
     describe_gauge!(ORPHANS, "Rows without their parent at the last complete look.");

@@ -52,8 +52,8 @@ fn kind(constant: &str) -> &'static str {
 fn page() -> String {
     let mut page = "# Metrics\n\n\
         <!-- Generated from src/metrics.rs: UPDATE_DOCS=1 cargo test --lib metrics -->\n\n\
-        `/metrics` of each process answers Prometheus. Labels are names of collections and tables or words of closed lists, never \
-        contents of documents. Times are timestamps in seconds since 1970, so that a stopped exporter cannot look fresh: `time() - x` is \
+        `/metrics` of each process answers Prometheus. Labels are names of collections and tables, numbers of partitions, or words of \
+        closed lists, never contents of documents. Times are timestamps in seconds since 1970, so that a stopped exporter cannot look fresh: `time() - x` is \
         an age, and 0 means never. Several processes export the facts that they share; fold them with `min` or `max` by `job`, as \
         `dashboards/driftless.rules.yml` does. Besides these, each process exports `process_*`: memory, CPU time, open files and \
         its start.\n\n\

@@ -14,8 +14,10 @@ use super::{Exit, dry_run::DryRun, setup::Setup};
 use crate::{
     config::Config,
     http,
-    log::Watch,
-    pipeline::{LogWatchRole, Overview, OverviewRole, ReconcilerRole, SinkRole, SourceRole, applied::AppliedRole},
+    log::{Offsets, Watch},
+    pipeline::{
+        LogLagRole, LogWatchRole, Overview, OverviewRole, ReconcilerRole, SinkRole, SourceRole, applied::AppliedRole,
+    },
     reads::{self, Reads},
     status::{Phase, Role, Status},
     supervisor::{self, Supervisor},
@@ -108,10 +110,14 @@ impl Run {
         let looking = OverviewRole::new(&config, names, overview.clone(), &status, &roles);
         supervisor.spawn("overview", |cancel| endless(looking.run(cancel)));
         let users: Vec<Role> = roles.iter().copied().filter(|role| *role != Role::Reconciler).collect();
-        // If the client library refuses the settings, the roles halt with that reason.
+        // If the client library refuses the settings of the log, the roles halt with that reason.
         if let (false, Ok(watch)) = (users.is_empty(), Watch::new(&config.log)) {
             let role = LogWatchRole::new(watch, &status, &users);
             supervisor.spawn("log watch", |cancel| endless(role.run(cancel)));
+        }
+        if let (true, Ok(offsets)) = (roles.contains(&Role::Sink), Offsets::new(&config.log)) {
+            let role = LogLagRole::new(offsets, overview.clone());
+            supervisor.spawn("log lag", |cancel| endless(role.run(cancel)));
         }
         for role in &roles {
             match role {

@@ -1,5 +1,5 @@
-//! Offsets of partitions, for an operator who chooses where a replay begins: the ends of the log, the first record since an instant,
-//! and the time of a record. Reads only.
+//! Offsets of partitions, for an operator who chooses where a replay begins, and for the lag: the ends of the log, the first record
+//! since an instant, and the time of a record. Reads only.
 
 use std::{
     sync::Arc,
@@ -20,6 +20,8 @@ use crate::config::LogConfig;
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// Longest wait for the first records of all partitions together. Their times are shown, and nothing depends on them.
 const RECORDS_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest time in which healthy brokers answer for the ends of all partitions. A later answer is no news.
+const LATEST_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Asks the brokers for offsets. Joins no group.
 pub struct Offsets {
@@ -67,13 +69,33 @@ impl Offsets {
     /// # Errors
     /// Fails with [`Error::Kafka`], [`Error::Unreachable`] or [`Error::Timeout`].
     pub async fn since(&self, partitions: &[TopicPartition], at: Timestamp) -> Result<Vec<Option<i64>>, Error> {
-        let (client, partitions, timeout) = (self.client.clone(), partitions.to_vec(), self.timeout);
-        client::blocking("offsets by time", move || {
+        // A negative time would be one of the protocol's own words for an end of the log.
+        self.asked(partitions, "offsets by time", Offset::Offset(at.as_millisecond().max(0)), self.timeout).await
+    }
+
+    /// Returns the offset behind the last committed record of each partition, in the given order, with one request to each broker;
+    /// `None`: a broker has not said.
+    ///
+    /// # Errors
+    /// Fails with [`Error::Kafka`], [`Error::Unreachable`] or [`Error::Timeout`].
+    pub async fn latest(&self, partitions: &[TopicPartition]) -> Result<Vec<Option<i64>>, Error> {
+        self.asked(partitions, "ends of the log", Offset::End, LATEST_TIMEOUT).await
+    }
+
+    /// Asks the same of all partitions: a time in milliseconds since 1970, or an end of the log.
+    async fn asked(
+        &self,
+        partitions: &[TopicPartition],
+        task: &'static str,
+        asked: Offset,
+        timeout: Duration,
+    ) -> Result<Vec<Option<i64>>, Error> {
+        let (client, partitions) = (self.client.clone(), partitions.to_vec());
+        client::blocking(task, move || {
             let object = partitions.first().map_or("", |partition| &*partition.topic).to_owned();
             let failed =
                 |error| Error::kafka("ask for offsets by time in", &object)(error).because(client.context().why());
-            // A negative time would be one of the protocol's own words for an end of the log.
-            let list = list(&partitions, |_| Offset::Offset(at.as_millisecond().max(0))).map_err(&failed)?;
+            let list = list(&partitions, |_| asked).map_err(&failed)?;
             let found = client.offsets_for_times(list, timeout).map_err(&failed)?;
             let offset = |partition: &TopicPartition| {
                 let element = found.find_partition(&partition.topic, partition.partition);

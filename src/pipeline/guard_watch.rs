@@ -40,6 +40,8 @@ const POLL_INTERVAL: Duration = Duration::from_secs(1);
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 /// Interval at which old foreign writes are removed.
 const FORGET_INTERVAL: Duration = Duration::from_secs(600);
+/// What a statement of others may do to a table, as a label.
+const OPERATIONS: [&str; 4] = ["insert", "update", "delete", "truncate"];
 /// Foreign writes that are judged together; each has the keys of 100 rows at most.
 const MAX_WRITES: usize = 1_000;
 
@@ -387,6 +389,11 @@ async fn export(session: &Session, states: &[GuardState]) -> Result<(), Error> {
     for state in states.iter().filter(|state| state.mode.is_some()) {
         let label = ("table", state.relation.clone());
         metrics::gauge!(names::GUARD_HOLDS, std::slice::from_ref(&label)).set(if state.holds() { 1.0 } else { 0.0 });
+        for operation in OPERATIONS {
+            // Born at 0, so that the first statement is seen as an increase.
+            let labels = [("table", state.relation.clone()), ("operation", operation.to_owned())];
+            metrics::counter!(names::FOREIGN_WRITES, &labels).increment(0);
+        }
         let open = unjudged.get(&state.relation).copied().unwrap_or(0);
         metrics::gauge!(names::FOREIGN_WRITES_UNJUDGED, &[label]).set(open as f64);
     }

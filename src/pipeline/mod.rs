@@ -12,6 +12,7 @@ mod fit;
 mod guard_watch;
 pub(crate) mod identity;
 mod integrity;
+mod log_lag;
 mod log_watch;
 mod overview;
 mod reconciler;
@@ -27,6 +28,7 @@ pub(crate) use self::{
 };
 pub(crate) use self::{
     error::Error,
+    log_lag::LogLagRole,
     log_watch::LogWatchRole,
     overview::{JOURNAL, Overview, OverviewRole},
     reconciler::ReconcilerRole,

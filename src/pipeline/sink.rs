@@ -21,6 +21,7 @@ use crate::{
     config::Config,
     log::Topics,
     mapping::{MappingFile, Plan},
+    metrics as names,
     postgres::{self, Watch},
     retry::Backoff,
     sink::{Prepared, Worker, Workers, checkpoint},
@@ -51,6 +52,7 @@ struct Ready {
 impl SinkRole {
     /// A role that reports to `status`.
     pub(crate) fn new(config: Arc<Config>, mapping: Arc<MappingFile>, status: Status, overview: Overview) -> Self {
+        metrics::gauge!(names::SINK_BREAKER).set(config.sink.breaker_dead_letters as f64);
         Self { config, mapping, status, overview, applied: Mutex::new(None) }
     }
 

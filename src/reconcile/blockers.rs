@@ -282,7 +282,11 @@ impl Found {
             self.push(Kind::Staleness, format!("its changes are not applied: {}", pause.text()), next);
         }
         if let Some(text) = incomplete(facts.staleness, bounds.max_staleness) {
-            self.push(Kind::Staleness, text, "look for a role that waits, and at the row `Staleness` of the dashboard");
+            self.push(
+                Kind::Staleness,
+                text,
+                "look for a role that waits, and at `Where it waits` in the dashboard Internals",
+            );
         }
         self.drift(facts);
         if facts.proven.no_such_collection {

@@ -143,7 +143,7 @@ fn nothing_stands_against_what_is_proven() {
     |facts: &mut Facts| users(facts).staleness = Some(SignedDuration::from_secs(11)),
     Kind::Staleness,
     "users: the target is complete as of 11 s ago only: the source, the log or the sink is away or behind; next: look for a role \
-     that waits, and at the row `Staleness` of the dashboard")]
+     that waits, and at `Where it waits` in the dashboard Internals")]
 #[case::findings(
     |facts: &mut Facts| users(facts).findings = Findings { missing: 2, version: 1, ..Findings::default() },
     Kind::Drift,

@@ -557,6 +557,8 @@ async fn offsets_are_found_by_time_and_deleted_ones_are_not_in_the_log() {
         (0..topic.partitions).map(|partition| TopicPartition { topic: topic.name.clone(), partition }).collect();
     let offsets = Offsets::new(&cfg).expect("a client");
     let ends = offsets.ends(&partitions).await.expect("ends");
+    let latest = offsets.latest(&partitions).await.expect("ends");
+    assert_eq!(latest, ends.iter().map(|(_, end)| Some(*end)).collect::<Vec<_>>());
     let all = offsets.since(&partitions, second(0)).await.expect("offsets");
     let third = offsets.since(&partitions, second(2_001)).await.expect("offsets");
     assert_eq!(offsets.since(&partitions, second(20_000)).await.expect("offsets"), [None; 3]);

@@ -1,6 +1,7 @@
 //! Tests of the parts against real servers, which `deploy/local/stack up` starts.
 
 mod cli;
+mod dashboards;
 mod data;
 mod demo;
 mod dlq;

@@ -24,6 +24,7 @@ mod bounds;
 mod breaker;
 mod consumers;
 mod continuity;
+mod dashboards;
 mod delta;
 mod drill;
 mod durable_before_position;

@@ -88,6 +88,7 @@ fn export(facts: &CollectionFacts) {
     gauge(names::BASELINE_HALTED, f64::from(halted));
     gauge(names::VERIFIED_TIMESTAMP, proven.verified.as_ref().map_or(0.0, |verified| seconds(verified.at)));
     gauge(names::UNDECIDED_DOCUMENTS, proven.undecided as f64);
+    gauge(names::UNGUARDED_TABLES, facts.guard.unguarded.len() as f64);
     for (kind, count) in facts.findings.by_kind() {
         metrics::gauge!(names::DRIFT_DOCUMENTS, "collection" => facts.name.clone(), "kind" => kind).set(count as f64);
     }

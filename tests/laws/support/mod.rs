@@ -6,6 +6,7 @@ pub(crate) mod closed_postgres;
 pub(crate) mod connect;
 pub(crate) mod load;
 pub(crate) mod oracle;
+pub(crate) mod prometheus;
 pub(crate) mod skip;
 pub(crate) mod small_server;
 

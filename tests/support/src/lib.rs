@@ -7,6 +7,7 @@
 #![allow(clippy::print_stderr, reason = "seeds and the logs of daemons belong on the terminal of a failed test")]
 
 pub mod daemon;
+pub mod dashboards;
 pub mod migration;
 pub mod packages;
 pub mod port;
