@@ -98,6 +98,11 @@ fn panels_of_the_dashboards_say_what_to_do_and_show_one_migration() {
             assert!(!panel.colour(None).contains("green"), "{name} is green without data");
             assert!(!panel.colour(Some(f64::NAN)).contains("green"), "{name} is green for what is unknown");
         }
+        let mappings = json["fieldConfig"]["defaults"]["mappings"].as_array().into_iter().flatten();
+        for range in mappings.filter(|mapping| mapping["type"] == "range") {
+            let ends = ["from", "to"].map(|end| &range["options"][end]);
+            assert!(ends.iter().all(|end| end.is_number()), "{name}: an open end of a range is 0 for Grafana");
+        }
         let targets = json["targets"].as_array().expect("queries");
         targets.iter().for_each(|target| of_one_migration(name, target["expr"].as_str().expect("an expression")));
     }

@@ -2,6 +2,7 @@
 //! panel is green while an alert that it names is active. Every metric in `src/metrics.rs` appears on the way.
 
 use driftless_testing::dashboards::{Dashboard, Panel};
+use serde_json::{Value, json};
 
 use crate::{
     metrics,
@@ -10,7 +11,9 @@ use crate::{
         daemon::Daemon,
         load::{Load, Marker, fill},
         migration::Migration,
+        packages,
         prometheus::Prometheus,
+        stack::{Stack, root},
         wait,
     },
 };
@@ -19,6 +22,9 @@ use crate::{
 const ROGUE: &str = "SET session_replication_role = replica; \
      UPDATE app.{table} SET updated_at = updated_at + interval '1 day'; \
      SET session_replication_role = origin";
+
+/// Seconds that a picture shows.
+const PICTURE_S: f64 = 90.0;
 
 /// The panels of one migration, as Prometheus fills them.
 struct Shown {
@@ -100,6 +106,41 @@ impl Shown {
         Ok(colours)
     }
 
+    /// With `DRIFTLESS_PICTURES` set, Grafana's own panels draw the dashboards into that folder, and none may complain. Their packages
+    /// take 600 MB, so `make test` goes without.
+    async fn pictures(&self, stack: &Stack, migration: &Migration, times: &str) {
+        let Some(kept) = std::env::var_os("DRIFTLESS_PICTURES") else { return };
+        let scraped = format!("count_over_time(driftless_build_info{{job=\"{}\"}}[5m])", self.job);
+        wait::until("there is enough to draw", DEADLINE, async || {
+            let seen = self.prometheus.query(&scraped).await?;
+            wait::holds(seen.iter().any(|(_, times)| *times >= PICTURE_S), format!("{seen:?}"))
+        })
+        .await;
+        let here = root().join("tests/laws/dashboards");
+        let folder = migration.mapping().with_file_name(format!("grafana-{times}"));
+        let lock = root().join("tests/support/grafana/package-lock.json");
+        let mut browser = packages::node(&lock, &here.join("render.mjs"), folder.clone()).await;
+        browser.args([stack.value("PROMETHEUS_URL"), &self.job, times, &PICTURE_S.to_string()]);
+        browser.args([root().join("dashboards"), here, root().join(kept)]);
+        // The browser unpacks itself into the folder for temporary files.
+        let drawn = wait::soon("the pictures", browser.env("TMPDIR", &folder).kill_on_drop(true).output()).await;
+        let drawn = drawn.expect("start Node");
+        assert!(drawn.status.success(), "{}", String::from_utf8_lossy(&drawn.stderr));
+        let drawn: Value = serde_json::from_slice(&drawn.stdout).expect("JSON");
+        for dashboard in Dashboard::all() {
+            let Value::Object(shown) = &drawn[&dashboard.file] else { panic!("{} is not drawn", dashboard.file) };
+            assert_eq!(shown["complaints"], json!([]), "{}", dashboard.file);
+            let (panels, drawn) = (dashboard.panels(), shown["panels"].as_array().expect("panels"));
+            assert_eq!(panels.len(), drawn.len(), "{}", dashboard.file);
+            for (Panel { name, json }, panel) in panels.iter().zip(drawn) {
+                assert_eq!(json["title"], panel["title"]);
+                let data =
+                    panel["text"].as_str().is_some_and(|text| !text.contains("No data")) && panel["drawn"] == true;
+                assert!(data, "{name}: {panel}");
+            }
+        }
+    }
+
     /// Waits until the panel of this title shows only this colour.
     async fn has(&self, title: &str, colour: &str) {
         let panel = self.panels.iter().find(|panel| panel.json["title"] == title).expect("the panel exists");
@@ -121,6 +162,7 @@ async fn proven(migration: &Migration, seed: u64, documents: u64) -> Daemon {
     let daemon = migration.daemon();
     daemon.wait_for("the snapshot is complete", DEADLINE, |status| status.snapshot_complete()).await;
     migration.succeed(&["guard", "install"]).await;
+    daemon.wait_for("the verdict is in sync", DEADLINE, |status| status.verdict == "in_sync").await;
     daemon
 }
 
@@ -131,11 +173,13 @@ async fn dashboards_hold_data_and_no_panel_is_green_while_its_alert_is_active() 
     migration.set("sink", "catalog_interval", "1s");
     // Only an unequal row takes the reads back, so that a slow machine does not.
     ["patience", "fresh", "max_staleness"].iter().for_each(|bound| migration.set("reads", bound, "1h"));
-    let bystander = Migration::demo_on(stack, "bystander").await;
+    migration.set("reconcile", "baseline_every", "5s");
+    let mut bystander = Migration::demo_on(stack, "bystander").await;
+    bystander.set("reconcile", "baseline_every", "1h");
     let (daemon, other) = tokio::join!(proven(&migration, 13, 500), proven(&bystander, 15, 50));
     let prometheus = Prometheus::of(stack);
     prometheus.watch(&[(&migration.name, &daemon), (&bystander.name, &other)]);
-    let load = Load::start(&migration, 13, 100.0);
+    let load = Load::start(&migration, 13, 30.0);
     // Nothing else happens there.
     Marker::write(&bystander).await;
     let panels = || Dashboard::all().iter().flat_map(Dashboard::panels).collect();
@@ -143,6 +187,7 @@ async fn dashboards_hold_data_and_no_panel_is_green_while_its_alert_is_active() 
     let shown = Shown { prometheus, panels: panels(), job: migration.name.clone() };
     shown.in_good_times().await;
     shown.prometheus.evaluates_every_rule().await;
+    shown.pictures(stack, &migration, "good").await;
     migration.succeed(&["cutover", "reads", "--unit", "users", "--share", "50%", "--force", "--why", "a test"]).await;
     metrics::all_appear(stack, &migration, &daemon).await;
 
@@ -167,6 +212,7 @@ async fn dashboards_hold_data_and_no_panel_is_green_while_its_alert_is_active() 
     let target = migration.connect().await;
     target.batch_execute("ALTER TABLE app.organisations DROP COLUMN name CASCADE").await.expect("drop a column");
     shown.during("halted", &["DriftlessHalted"]).await;
+    shown.pictures(stack, &migration, "bad").await;
     daemon.stop(3).await;
     shown.of_nobody(&["DriftlessAbsent", "DriftlessProcessDown"]).await;
     well.in_good_times().await;

@@ -98,10 +98,9 @@ fn mapped(mapping: &Value, value: f64) -> Option<&str> {
     let result = match mapping["type"].as_str()? {
         "value" => &options[value.to_string()],
         "range" => {
-            let within = |key: &str, reached: fn(&f64, &f64) -> bool| {
-                options[key].as_f64().is_none_or(|bound| reached(&value, &bound))
-            };
-            Some(&options["result"]).filter(|_| within("from", f64::ge) && within("to", f64::le))?
+            // For Grafana an open end is 0.
+            let [from, to] = ["from", "to"].map(|end| options[end].as_f64().unwrap_or_default());
+            Some(&options["result"]).filter(|_| (from..=to).contains(&value))?
         }
         "special" => Some(&options["result"]).filter(|_| value.is_nan())?,
         other => panic!("a mapping of the type {other}"),
