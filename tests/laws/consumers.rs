@@ -1,7 +1,10 @@
 //! Consumers of other makers take the topics as they take Debezium's: its JDBC sink with the unwrap transform, a program in Python, and
 //! kcat. Each record is compared, field for field, with the one that Debezium's own connector writes of the same change.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use mongodb::bson::{Document, doc, oid::ObjectId};
 use serde_json::Value;
@@ -36,6 +39,8 @@ const COPIES: [(&str, &str, &str); 3] = [
     ("their_visits", "visits", "id, label"),
     ("their_visits_2", "visits", "id, label"),
 ];
+/// Longest start of Kafka Connect, its connectors and the first rows, on a busy machine.
+const CONNECTED: Duration = Duration::from_secs(300);
 /// Documents of each collection that the snapshot reads.
 const BEFORE: i32 = 12;
 
@@ -59,7 +64,7 @@ async fn consumers_of_other_makers_take_the_topics() {
     migration.quiesce(&daemon, DEADLINE).await;
 
     let connect = Connect::start(stack, migration.mapping().parent().expect("a folder"), &connectors(&migration)).await;
-    equal(&migration).await;
+    equal(&migration, CONNECTED).await;
     wait_for_debezium(&migration, BEFORE as usize).await;
     orders.insert_one(order(ObjectId::new(), 99)).await.expect("insert");
     let change = doc! { "$set": { "item": "changed", "price": 7.25 } };
@@ -70,7 +75,7 @@ async fn consumers_of_other_makers_take_the_topics() {
     visits.update_one(doc! { "_id": 1 }, doc! { "$set": { "label": "changed" } }).await.expect("update");
     visits.delete_one(doc! { "_id": 3 }).await.expect("delete");
     migration.quiesce(&daemon, DEADLINE).await;
-    equal(&migration).await;
+    equal(&migration, DEADLINE).await;
     let gone = format!("SELECT count(*) FROM their_orders WHERE id = '{}'", ids[3].to_hex());
     assert_eq!(migration.number(&gone).await, 0);
 
@@ -83,7 +88,7 @@ async fn consumers_of_other_makers_take_the_topics() {
     .await;
     visits.insert_one(visit(100)).await.expect("insert");
     migration.quiesce(&daemon, DEADLINE).await;
-    equal(&migration).await;
+    equal(&migration, DEADLINE).await;
 
     // Four changes and the tombstone of the delete.
     let theirs = wait_for_debezium(&migration, BEFORE as usize + 5).await;
@@ -142,13 +147,13 @@ fn connectors(migration: &Migration) -> Vec<Vec<(&'static str, String)>> {
 }
 
 /// Waits until each of their tables equals ours.
-async fn equal(migration: &Migration) {
+async fn equal(migration: &Migration, within: Duration) {
     for (theirs, ours, columns) in COPIES {
         let rows =
             |one: &str, other: &str| format!("SELECT {columns} FROM {one} EXCEPT ALL SELECT {columns} FROM {other}");
         let differing =
             format!("SELECT count(*) FROM (({}) UNION ALL ({})) AS d", rows(theirs, ours), rows(ours, theirs));
-        migration.wait_for_number(&differing, DEADLINE, 0).await;
+        migration.wait_for_number(&differing, within, 0).await;
         assert!(migration.number(&format!("SELECT count(*) FROM {theirs}")).await >= i64::from(BEFORE));
     }
 }
