@@ -115,7 +115,7 @@ fn without_labels(text: &str) -> String {
 /// Whether the words before a comment are a command of the program, with flags that it has.
 fn exists(program: &Command, command: &str) -> Result<(), String> {
     let mut at = program;
-    let mut words = command.split_whitespace().take_while(|word| !["#", "|", "&&", ">"].contains(word));
+    let mut words = command.split_whitespace().take_while(|word| !["#", "|", "&", "&&", ">"].contains(word));
     while let Some(word) = words.next() {
         let flag = word.split('=').next().unwrap_or(word);
         if let Some(name) = flag.strip_prefix("--") {
