@@ -13,8 +13,9 @@ use super::{
 };
 use crate::mapping::{Raw, Value};
 
-/// Most hashes of `_id`s, and of other values, in all collections together: at most 48 MB and 40 MB.
+/// Most hashes of `_id`s in all collections together: at most 48 MB.
 const MAX_IDS: usize = 3 << 20;
+/// Most hashes of other values in all collections together: at most 40 MB.
 const MAX_HASHES: usize = 1 << 20;
 
 /// Documents between two looks at those bounds.

@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use super::report;
 use crate::mapping::{Raw, Value};
 
-/// Most fields of a collection that may name the kind, most kinds, and most fields that are counted of a kind.
+/// Most fields of a collection that may name the kind; each costs a look at every document.
 const MAX_CANDIDATES: usize = 3;
+/// Most kinds; a field with more values than a person would make tables of names none.
 const MAX_KINDS: usize = 24;
+/// Most fields that are counted of a kind, to bound memory.
 const MAX_FIELDS: usize = 300;
 /// Longest name of a kind in bytes.
 const MAX_NAME: usize = 64;

@@ -16,8 +16,9 @@ const MAX_NODES: usize = 5_000;
 const MAX_DEPTH: usize = 32;
 /// Most paths of a collection whose distinct values are counted.
 const MAX_SKETCHES: usize = 500;
-/// Distinct values of such a path that are kept: of ids, which may be references and must be exact to prove one, and of others.
+/// Distinct ids of such a path that are kept; they may be references, and only exact numbers prove one.
 const MAX_DISTINCT_IDS: usize = 1 << 17;
+/// Distinct other values of such a path that are kept, to bound memory.
 const MAX_DISTINCT: usize = 1 << 13;
 
 /// The paths of a collection.
