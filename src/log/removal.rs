@@ -1,14 +1,21 @@
 //! The end of a migration's log: deletes its topics and its consumer groups.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use rdkafka::{
-    admin::{AdminClient, AdminOptions},
+    admin::{AdminClient, AdminOptions, GroupResult},
     error::{KafkaError, RDKafkaErrorCode},
 };
 
 use super::{Error, client, client::Context, consumer, leader, topic_names::state_name, topics};
 use crate::config::LogConfig;
+
+/// Time between two attempts to delete a group that has members; sessions time out after several seconds.
+const MEMBERS_LEAVE: Duration = Duration::from_millis(500);
 
 /// The topics and groups that the brokers hold of a migration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -41,17 +48,15 @@ pub(crate) async fn find(cfg: &LogConfig, known: &[String]) -> Result<Remains, E
 /// Deletes them; what is gone already counts as deleted.
 ///
 /// # Errors
-/// Fails with [`Error::Kafka`], which names the first that cannot be deleted: a group still has members, or a right is missing.
+/// Fails with [`Error::Kafka`], which names the first that cannot be deleted: a group still has members after `log.timeout`, or a right
+/// is missing.
 pub(crate) async fn remove(cfg: &LogConfig, remains: &Remains) -> Result<(), Error> {
     let admin: AdminClient<Context> = client::create(&client::settings(cfg)?, Context::default())?;
     let options = AdminOptions::new().request_timeout(Some(cfg.timeout)).operation_timeout(Some(cfg.timeout));
-    let groups: Vec<&str> = remains.groups.iter().map(String::as_str).collect();
     let topics: Vec<&str> = remains.topics.iter().map(String::as_str).collect();
     let mut results = Vec::new();
-    if !groups.is_empty() {
-        results.extend(
-            admin.delete_groups(&groups, &options).await.map_err(Error::kafka("delete groups of", &cfg.prefix))?,
-        );
+    if !remains.groups.is_empty() {
+        results.extend(delete_groups(cfg, &admin, &options, &remains.groups).await?);
     }
     if !topics.is_empty() {
         results.extend(
@@ -71,4 +76,25 @@ pub(crate) async fn remove(cfg: &LogConfig, remains: &Remains) -> Result<(), Err
         }
     }
     Ok(())
+}
+
+/// Deletes the groups as soon as they are empty: a process that was killed, or that stopped while the partitions were distributed, is a
+/// member until its session times out.
+async fn delete_groups(
+    cfg: &LogConfig,
+    admin: &AdminClient<Context>,
+    options: &AdminOptions,
+    groups: &[String],
+) -> Result<Vec<GroupResult>, Error> {
+    let names: Vec<&str> = groups.iter().map(String::as_str).collect();
+    let deadline = Instant::now() + cfg.timeout;
+    loop {
+        let deleted =
+            admin.delete_groups(&names, options).await.map_err(Error::kafka("delete groups of", &cfg.prefix))?;
+        let has_members = |result: &GroupResult| matches!(result, Err((_, RDKafkaErrorCode::NonEmptyGroup)));
+        if !deleted.iter().any(has_members) || Instant::now() >= deadline {
+            return Ok(deleted);
+        }
+        tokio::time::sleep(MEMBERS_LEAVE).await;
+    }
 }
