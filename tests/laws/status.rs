@@ -18,6 +18,11 @@ async fn status_answers_the_same_questions_on_page_and_terminal() {
     migration.quiesce(&daemon, DEADLINE).await;
     migration.succeed(&["guard", "install"]).await;
     daemon.wait_for("the verdict is in sync", DEADLINE, |status| status.verdict == "in_sync").await;
+    wait::until("the gate is ready", DEADLINE, async || {
+        let checked = migration.command(&["cutover", "check"]).await;
+        wait::holds(checked.status.success(), String::from_utf8_lossy(&checked.stdout))
+    })
+    .await;
     migration.succeed(&["cutover", "reads", "--unit", "users", "--share", "50%", "--force", "--why", WHY]).await;
     let (code, text) = terminal(&migration, &["--daemon", &daemon.address()]).await;
     assert_eq!(code, Some(0), "{text}");
