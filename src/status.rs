@@ -135,7 +135,7 @@ pub(crate) struct RoleStatus {
     /// The remedy.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) hint: Option<String>,
-    /// What happens without a person.
+    /// The act of the daemon that follows without a person.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) by_itself: Option<&'static str>,
     /// The waiting tasks by name; a failed attempt of the whole role has the name of the role.

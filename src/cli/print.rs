@@ -3,6 +3,7 @@
 #![expect(clippy::print_stdout, reason = "a command's report belongs on standard output")]
 
 use comfy_table::{Table, presets::ASCII_FULL_CONDENSED};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
 use super::finding::Finding;
@@ -43,6 +44,13 @@ pub(super) fn findings(faults: &[Finding], warnings: &[Finding]) {
         number => format!(" and {}", count(number, "warning")),
     };
     println!("{}{warnings} found", count(faults.len(), "fault"));
+}
+
+/// Returns a line of standard error that shows the progress of a collection; invisible where that is no terminal.
+pub(super) fn bar(collection: &str, documents: u64, template: &str) -> ProgressBar {
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    let bar = ProgressBar::with_draw_target(Some(documents.max(1)), ProgressDrawTarget::stderr());
+    bar.with_style(style).with_prefix(collection.to_owned())
 }
 
 /// Formats a time to the second, in UTC.

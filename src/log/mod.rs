@@ -34,6 +34,7 @@ mod state;
 mod topic_ids;
 mod topic_names;
 mod topic_partition;
+mod topic_survey;
 mod topics;
 mod transaction;
 mod watch;

@@ -40,7 +40,7 @@ const POLL_INTERVAL: Duration = Duration::from_secs(1);
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 /// Interval at which old foreign writes are removed.
 const FORGET_INTERVAL: Duration = Duration::from_secs(600);
-/// What a statement of others may do to a table, as a label.
+/// The acts of others on a table, as labels.
 const OPERATIONS: [&str; 4] = ["insert", "update", "delete", "truncate"];
 /// Foreign writes that are judged together; each has the keys of 100 rows at most.
 const MAX_WRITES: usize = 1_000;

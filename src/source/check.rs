@@ -62,7 +62,7 @@ pub enum CollectionKind {
     Missing,
 }
 
-const LIST: &str = "list the collections of the source";
+pub(super) const LIST: &str = "list the collections of the source";
 
 /// The actions that a user needs to follow a database.
 const ACTIONS: [&str; 3] = ["changeStream", "find", "listCollections"];
@@ -177,12 +177,7 @@ impl Source {
 
     /// Returns the server's descriptions of the collections that exist.
     async fn infos(&self, names: &[&str]) -> Result<Vec<Document>, Error> {
-        let size = i32::try_from(names.len() + 1).unwrap_or(i32::MAX);
-        let filter = doc! { "name": { "$in": names } };
-        let command = doc! { "listCollections": 1, "filter": filter, "cursor": { "batchSize": size } };
-        let reply = self.command(self.database_name(), LIST, command).await?;
-        let infos = first_batch(&reply).ok_or(Error::Reply { act: LIST, field: "cursor.firstBatch" })?;
-        Ok(infos.cloned().collect())
+        self.list(LIST, doc! { "listCollections": 1, "filter": { "name": { "$in": names } } }).await
     }
 }
 

@@ -5,7 +5,7 @@ use futures_util::TryStreamExt;
 
 use super::{
     CollectionKind, Error, Source,
-    check::kind,
+    check::{LIST, kind},
     deadline::{bounded, within},
 };
 
@@ -26,7 +26,7 @@ impl Source {
     /// # Errors
     /// [`Error::Server`] and [`Error::Timeout`] by their class.
     pub(crate) async fn describe(&self) -> Result<Vec<Described>, Error> {
-        let infos = self.list("list the collections of the source", doc! { "listCollections": 1 }).await?;
+        let infos = self.list(LIST, doc! { "listCollections": 1 }).await?;
         let described = infos.into_iter().filter_map(|info| {
             let name = info.get_str("name").ok().filter(|name| !name.starts_with("system."))?.to_owned();
             let options = info.get_document("options").cloned().unwrap_or_default();
@@ -60,7 +60,8 @@ impl Source {
         }
     }
 
-    async fn list(&self, act: &'static str, command: Document) -> Result<Vec<Document>, Error> {
+    /// Returns everything that a command with a cursor lists.
+    pub(super) async fn list(&self, act: &'static str, command: Document) -> Result<Vec<Document>, Error> {
         let timeout = self.config().timeout;
         let cursor = within(timeout, act, self.database().run_cursor_command(command)).await?;
         let listed = bounded(timeout, act, cursor.try_collect::<Vec<_>>()).await?;

@@ -160,7 +160,7 @@ fn check_threshold(panel: &Panel, name: &str, Alert { expression, severity }: &A
     let at = |value: f64| steps.iter().position(|(from, _)| *from == Some(value));
     let turns = match comparison {
         '<' => at(bound).is_some_and(|at| steps[at].1 == "green" && steps[at - 1].1 == colour),
-        // What is counted is more than 0 from 1 on.
+        // A count is more than 0 from 1 on.
         _ => at(bound.max(1.0)).is_some_and(|at| steps[at].1 == colour),
     };
     let scaleless = panel.json["type"] == "timeseries" && steps.len() == 1;

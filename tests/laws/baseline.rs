@@ -14,7 +14,7 @@ use crate::support::{
     load::{fill, organisation},
     migration::Migration,
     small_server::SmallServer,
-    stack::{Stack, root},
+    stack::Stack,
     wait,
 };
 
@@ -221,9 +221,7 @@ async fn a_collection_that_cannot_be_compared_keeps_no_other_from_it() {
 async fn index_builds_and_a_short_history_skip_nothing() {
     let stack = Stack::shared().await;
     let server = SmallServer::start(stack, 100, 5).await;
-    let read =
-        |file: &str| std::fs::read_to_string(root().join("config/demo").join(file)).expect("read the demo's files");
-    let mut migration = Migration::new(stack, &server.uri, "forgets", &read("schema.sql"), &read("mapping.toml")).await;
+    let mut migration = Migration::demo_from(stack, &server.uri, "forgets").await;
     migration.set("reconcile", "rate", 150);
     migration.set("source", "chunk_documents", 50);
     let organisations = migration.collection("organisations");

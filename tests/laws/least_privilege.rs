@@ -12,7 +12,7 @@ use crate::support::{
     migration::Migration,
     oracle, random, roles,
     small_server::{ADMINISTRATOR, PASSWORD, SmallServer},
-    stack::{Stack, root},
+    stack::Stack,
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -21,11 +21,8 @@ async fn the_roles_of_the_scripts_are_enough() {
     let stack = Stack::shared().await;
     let authority = Authority::new("ours");
     let server = SmallServer::start_closed(stack, &authority).await;
-    let read =
-        |file: &str| std::fs::read_to_string(root().join("config/demo").join(file)).expect("read the demo's files");
     let administrator = server.uri_of(ADMINISTRATOR);
-    let mut migration =
-        Migration::new(stack, &administrator, "least", &read("schema.sql"), &read("mapping.toml")).await;
+    let mut migration = Migration::demo_from(stack, &administrator, "least").await;
     fill(&migration, seed, 300).await;
 
     let command = roles::mongodb(&migration.name);

@@ -15,7 +15,7 @@ use crate::support::{
     migration::Migration,
     oracle,
     small_server::{self, ADMINISTRATOR, SmallServer},
-    stack::{Stack, root},
+    stack::Stack,
     wait,
 };
 
@@ -57,15 +57,11 @@ impl Servers {
         let (ours, theirs) = (Authority::new("ours"), Authority::new("theirs"));
         let (mongodb, broker) =
             tokio::join!(SmallServer::start_closed(stack, &ours), ClosedBroker::start(stack, &ours));
-        let read =
-            |file: &str| std::fs::read_to_string(root().join("config/demo").join(file)).expect("read the demo's files");
-        let administrator = mongodb.uri_of(ADMINISTRATOR);
-        let migration =
-            Migration::new(stack, &administrator, "secure", &read("schema.sql"), &read("mapping.toml")).await;
+        let migration = Migration::demo_from(stack, &mongodb.uri_of(ADMINISTRATOR), "secure").await;
         broker.grant(&migration.name).await;
         show(&migration.target, &ours.server(), &ours).await;
         for (role, method) in [(PASSWORD, "scram-sha-256"), (CERTIFICATE, "cert")] {
-            admit(&migration.target, &format!("{}{role}", migration.name), method).await;
+            admit(&migration.target, &(migration.name.clone() + role), method).await;
         }
         Self { migration, mongodb, broker, ours, theirs, told: String::new() }
     }
@@ -82,11 +78,16 @@ impl Servers {
         }
     }
 
+    /// Returns the name of a role of PostgreSQL by its end.
+    fn role(&self, end: &str) -> String {
+        format!("{}{end}", self.migration.name)
+    }
+
     /// Returns the address of the target for a role, with an `sslmode`.
     fn url(&self, role: &str, mode: &str) -> String {
         let url = self.migration.stack.postgres_url(&self.migration.name);
         let (_, server) = url.rsplit_once('@').expect("a role in the address");
-        format!("postgresql://{}{role}@{server}?sslmode={mode}", self.migration.name)
+        format!("postgresql://{}@{server}?sslmode={mode}", self.role(role))
     }
 
     /// Returns the address of the source for a user who is known by this certificate.
@@ -118,7 +119,7 @@ impl Servers {
         fill(&self.migration, 91, 200).await;
         self.equal().await;
 
-        let role = format!("{}{CERTIFICATE}", self.migration.name);
+        let role = self.role(CERTIFICATE);
         let [mongodb, postgresql] = ["driftless", &role].map(|name| {
             let certified = self.ours.user(name);
             self.file(&format!("{name}.pem"), &certified.pem())
@@ -227,7 +228,7 @@ impl Servers {
         let other = self.ours.user("nobody");
         let other = self.file("nobody.pem", &other.pem());
         self.refused(["sink", "certificate_file"], other, &["certificate authentication failed"]).await;
-        let stranger = self.theirs.user(&format!("{}{CERTIFICATE}", self.migration.name));
+        let stranger = self.theirs.user(&self.role(CERTIFICATE));
         let stranger = self.file("stranger.pem", &stranger.pem());
         self.refused(["sink", "certificate_file"], stranger, &["UnknownCA", HINT]).await;
         let no_key = self.file("no_key.pem", &self.ours.pem);
@@ -265,7 +266,7 @@ impl Servers {
 
     async fn end(self) {
         let stack = self.migration.stack;
-        for role in [PASSWORD, CERTIFICATE].map(|role| format!("{}{role}", self.migration.name)) {
+        for role in [PASSWORD, CERTIFICATE].map(|role| self.role(role)) {
             let drop = format!("DROP OWNED BY {role} CASCADE; DROP ROLE {role}");
             self.migration.target.batch_execute(&drop).await.expect("drop the role");
         }

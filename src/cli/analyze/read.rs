@@ -7,7 +7,7 @@ use std::{
 
 use bson::raw::RawDocumentBuf;
 use clap::Args;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::ProgressBar;
 
 use crate::{
     cli::{print, setup},
@@ -146,7 +146,8 @@ impl Reading<'_> {
             validator: Validator::read(options),
         };
         self.database.begin(facts);
-        let bar = bar(name, self.sample.map_or(documents, |sample| documents.min(sample as u64)));
+        let expected = self.sample.map_or(documents, |sample| documents.min(sample as u64));
+        let bar = print::bar(name, expected, "{prefix} {bar:24} {pos}/{len} {per_sec} {eta}");
         let all = match self.sample {
             Some(sample) if (sample as u64) < documents => self.some(name, sample, &bar).await.map(|()| false),
             _ => self.all(name, &bar).await.map(|()| true),
@@ -204,11 +205,4 @@ fn granted<T>(what: &str, collection: &str, answer: Result<T, Error>) -> Result<
         }
         Err(error) => Err(error),
     }
-}
-
-/// A line of standard error; invisible where that is no terminal.
-fn bar(collection: &str, documents: u64) -> ProgressBar {
-    let style = ProgressStyle::with_template("{prefix} {bar:24} {pos}/{len} {per_sec} {eta}");
-    let bar = ProgressBar::with_draw_target(Some(documents.max(1)), ProgressDrawTarget::stderr());
-    bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar())).with_prefix(collection.to_owned())
 }

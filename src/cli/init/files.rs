@@ -36,7 +36,7 @@ const OWN: [&str; 8] = [
     "secrets/postgres.url",
 ];
 
-/// What a project is made of.
+/// The parts of a project.
 pub(super) struct Project<'a> {
     pub(super) folder: &'a Path,
     pub(super) database: &'a str,

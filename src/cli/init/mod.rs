@@ -26,7 +26,7 @@ pub(crate) struct Init {
     /// Ask nothing: questions that no option answers get their default. So it is where there is no terminal.
     #[arg(long, short)]
     yes: bool,
-    /// What `driftless analyze --json` printed, in place of another look at MongoDB.
+    /// The output of `driftless analyze --json`, in place of another look at MongoDB.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["sample", "all", "collections", "rate"])]
     from_analysis: Option<PathBuf>,
     #[command(flatten)]
@@ -34,7 +34,7 @@ pub(crate) struct Init {
     /// How tables and columns are called [default: snake].
     #[arg(long, value_enum)]
     names: Option<Names>,
-    /// What becomes of ObjectIds [default: uuid5].
+    /// The form that ObjectIds take [default: uuid5].
     #[arg(long, value_enum)]
     ids: Option<Ids>,
     /// Objects and arrays nested this deep become JSONB; 1 is a field of the document [default: 3].

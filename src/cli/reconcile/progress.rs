@@ -1,18 +1,15 @@
 //! The progress of a comparison, on a terminal only.
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::ProgressBar;
 
-use crate::reconcile::Progress;
+use crate::{cli::print, reconcile::Progress};
 
-/// A line of standard error; invisible where that is no terminal.
+/// The line of one collection.
 pub(super) struct Bar(ProgressBar);
 
 impl Bar {
     pub(super) fn new(collection: &str) -> Self {
-        let style = ProgressStyle::with_template("{prefix} {bar:24} {msg}");
-        let bar = ProgressBar::with_draw_target(Some(1), ProgressDrawTarget::stderr());
-        let bar = bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-        Self(bar.with_prefix(collection.to_owned()))
+        Self(print::bar(collection, 1, "{prefix} {bar:24} {msg}"))
     }
 
     pub(super) fn show(&self, Progress { phase, looked, documents }: Progress) {

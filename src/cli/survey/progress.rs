@@ -5,7 +5,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::ProgressBar;
+
+use crate::cli::print;
 
 /// Time between two log lines: often enough to see that it goes on, and seldom enough to read.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
@@ -23,15 +25,12 @@ pub(super) struct Progress {
 
 impl Progress {
     pub(super) fn new(collection: &str, estimate: u64) -> Self {
-        let style =
-            ProgressStyle::with_template("{prefix} {bar:24} {pos} of about {len} documents, {per_sec}, {eta} left");
-        let bar = ProgressBar::with_draw_target(Some(estimate.max(1)), ProgressDrawTarget::stderr());
-        let bar = bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        let template = "{prefix} {bar:24} {pos} of about {len} documents, {per_sec}, {eta} left";
         let now = Instant::now();
         Self {
             collection: collection.to_owned(),
             estimate,
-            bar: bar.with_prefix(collection.to_owned()),
+            bar: print::bar(collection, estimate, template),
             is_terminal: std::io::stderr().is_terminal(),
             began: now,
             logged: now,

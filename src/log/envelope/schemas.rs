@@ -17,7 +17,7 @@ const KEY: &str = r#"{
     "name": "TOPIC.Key"
 }"#;
 const VALUE: &str = include_str!("value_schema.json");
-/// What begins a key or a value with its schema, and no other.
+/// The beginning of a key or a value with its schema, and of no other.
 const HEAD: &[u8] = br#"{"schema":"#;
 
 /// The schemas of one topic.

@@ -73,7 +73,7 @@ async fn simulate(seed: u64, met: &mut Met) {
     };
     check(&world, &first);
     met.undecided += u32::from(first.iter().any(|stored| !stored.judged.undecided.is_empty()));
-    // What is still damaged was damaged during the whole walk.
+    // A document that is still damaged was damaged during the whole walk.
     let still: BTreeSet<Key> = world.lock().damaged.keys().filter(|key| damaged.contains(*key)).cloned().collect();
     assert_eq!(missed(&first, &still), [], "damage is found, or undecided");
     met.found += u32::from(!found(&first).is_empty());

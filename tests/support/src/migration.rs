@@ -54,9 +54,14 @@ impl Migration {
 
     /// Prepares the demo application on other servers.
     pub async fn demo_on(stack: &'static Stack, test: &str) -> Self {
+        Self::demo_from(stack, stack.mongo_uri(), test).await
+    }
+
+    /// Prepares the demo application on other servers, with its documents in the MongoDB of this address.
+    pub async fn demo_from(stack: &'static Stack, uri: &str, test: &str) -> Self {
         let demo = root().join("config/demo");
         let read = |file: &str| std::fs::read_to_string(demo.join(file)).expect("read the demo's files");
-        Self::new(stack, stack.mongo_uri(), test, &read("schema.sql"), &read("mapping.toml")).await
+        Self::new(stack, uri, test, &read("schema.sql"), &read("mapping.toml")).await
     }
 
     /// Prepares another application.

@@ -45,7 +45,7 @@ pub struct Role {
     /// The remedy.
     #[serde(default)]
     pub hint: Option<String>,
-    /// What happens without a person.
+    /// The act of the daemon that follows without a person.
     #[serde(default)]
     pub by_itself: Option<String>,
 }

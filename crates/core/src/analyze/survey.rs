@@ -51,7 +51,7 @@ pub struct Refusal {
     pub columns: Vec<String>,
     /// How many rows.
     pub rows: u64,
-    /// Of how many documents.
+    /// The number of documents.
     pub documents: u64,
     /// The `{_id: …}` of one of the documents.
     pub example: Option<RawDocumentBuf>,

@@ -30,7 +30,7 @@ use crate::profile::Analysis;
 pub struct Choices {
     /// How tables and columns are called.
     pub names: Naming,
-    /// What becomes of ObjectIds.
+    /// The form that ObjectIds take.
     pub ids: ObjectIds,
     /// The schema of the tables.
     pub schema: String,
@@ -51,7 +51,7 @@ pub enum Naming {
     AsIs,
 }
 
-/// What becomes of ObjectIds.
+/// The form that ObjectIds take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ObjectIds {
     /// Version-5 UUIDs.

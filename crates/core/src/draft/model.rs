@@ -58,7 +58,7 @@ pub(super) struct Column {
     pub(super) longest: u64,
 }
 
-/// What fills a column.
+/// The source of a column.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Source {
     /// The id of the row, or one that a rule of a child makes.

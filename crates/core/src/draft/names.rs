@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::Naming;
+use crate::mapping::target::quote_ident;
 
 /// The longest name that PostgreSQL keeps, in bytes (`NAMEDATALEN` - 1).
 const MAX_BYTES: usize = 63;
@@ -85,7 +86,7 @@ pub(super) fn snake(name: &str) -> String {
 pub(super) fn quoted(name: &str) -> String {
     let is_plain = name.starts_with(|letter: char| letter.is_ascii_lowercase() || letter == '_')
         && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
-    if is_plain && !KEYWORDS.contains(&name) { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
+    if is_plain && !KEYWORDS.contains(&name) { name.to_owned() } else { quote_ident(name) }
 }
 
 /// A text on one line, for a comment.

@@ -106,7 +106,7 @@ fn odd_names_stay_names() {
             vec![(facts("odd.name$"), vec![document.clone()]), (facts("Odd Name"), vec![])],
             &Choices { names, ..choices() },
         );
-        // What no path can name goes where everything else does.
+        // A field that no path can name goes where everything else does.
         assert!(draft.mapping.contains("extra = { rest = true }"), "{}", draft.mapping);
         assert!(draft.schema.lines().all(|line| !line.trim_start().starts_with("DROP")), "{}", draft.schema);
     }

@@ -21,7 +21,7 @@ const MAX_HASHES: usize = 1 << 20;
 /// Documents between two looks at those bounds.
 const MAKE_ROOM_EVERY: u64 = 256;
 
-/// What the server says about a collection.
+/// The facts that the server gives about a collection.
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
     /// Its name.

@@ -13,7 +13,7 @@ const MAX_KINDS: usize = 24;
 const MAX_FIELDS: usize = 300;
 /// Longest name of a kind in bytes.
 const MAX_NAME: usize = 64;
-/// Of a kind, nearly all documents have its own fields, and of another nearly none.
+/// Nearly all documents of a kind have its own fields, and nearly none of another.
 const NEARLY_ALL: f64 = 0.9;
 const NEARLY_NONE: f64 = 0.02;
 

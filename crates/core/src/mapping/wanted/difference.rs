@@ -8,7 +8,7 @@ use crate::mapping::{
     target::{Catalog, Column, Filled, TableName},
 };
 
-/// What the target lacks, and what it has that nothing fills.
+/// The tables and columns that the target lacks, and those that nothing fills.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Difference {
     /// Tables that the target lacks.
