@@ -135,7 +135,8 @@ impl Race {
         migration
             .wait_for_number("SELECT count(*) FROM driftless.proof WHERE since_t IS NOT NULL", DEADLINE, collections)
             .await;
-        let load = Load::start(&migration, seed, rate);
+        let most = usize::try_from(documents).expect("few");
+        let load = Load::limited(&migration, seed, rate, most);
         Self { migration, source, sink: Some(sink), reconciler, load, hot }
     }
 

@@ -22,10 +22,15 @@ pub(crate) struct Load {
 impl Load {
     /// Starts to write `rate` steps per second.
     pub(crate) fn start(migration: &Migration, seed: u64, rate: f64) -> Self {
+        Self::limited(migration, seed, rate, usize::MAX)
+    }
+
+    /// The same, and keeps the application at about this many documents.
+    pub(crate) fn limited(migration: &Migration, seed: u64, rate: f64, most: usize) -> Self {
         let cancel = CancellationToken::new();
         let (client, database, end) = (migration.mongo.clone(), migration.name.clone(), cancel.clone());
         let task = tokio::spawn(async move {
-            let mut workload = Workload::new(client, &database, seed);
+            let mut workload = Workload::new(client, &database, seed).limited(most);
             workload.run(rate, Until::Cancelled, end).await.expect("the application can write")
         });
         Self { cancel, task }

@@ -77,6 +77,7 @@ impl Counts {
 pub struct Workload {
     database: Database,
     seed: u64,
+    most: usize,
     known: Option<Known>,
 }
 
@@ -88,15 +89,24 @@ struct Known {
 }
 
 impl Known {
-    fn next(&mut self) -> Result<Step, Error> {
-        choose::next(&mut self.draw, &mut self.registry).ok_or(Error::Empty { collection: Collection::Users })
+    /// Chooses the next step; while there are more than `most` documents, one that deletes some of them.
+    fn next(&mut self, most: usize) -> Result<Step, Error> {
+        let Self { draw, registry } = self;
+        let deletion = if registry.documents() > most { choose::deletion(draw, registry) } else { None };
+        deletion.or_else(|| choose::next(draw, registry)).ok_or(Error::Empty { collection: Collection::Users })
     }
 }
 
 impl Workload {
     /// Creates a workload on the application's database. Only one may run on a database at a time.
     pub fn new(client: Client, database: &str, seed: u64) -> Self {
-        Self { database: client.database(database), seed, known: None }
+        Self { database: client.database(database), seed, most: usize::MAX, known: None }
+    }
+
+    /// Keeps the application at about this many documents; without a limit it grows.
+    #[must_use]
+    pub fn limited(self, most: usize) -> Self {
+        Self { most, ..self }
     }
 
     /// Writes `rate` steps a second until the end or until cancelled. A cancelled run finishes the steps in flight if
@@ -187,7 +197,7 @@ impl Workload {
                 let step = match waiting.take() {
                     Some(step) => step,
                     None if ended || pace.has_ended(now) || !pace.take(now) => break,
-                    None => known.next()?,
+                    None => known.next(self.most)?,
                 };
                 if !lanes.enter(&step) {
                     waiting = Some(step);

@@ -50,6 +50,11 @@ pub(super) fn next(draw: &mut Draw, registry: &mut Registry) -> Option<Step> {
     })
 }
 
+/// Chooses a step that deletes a document with all that hang on it; returns none when nearly nothing is left.
+pub(super) fn deletion(draw: &mut Draw, registry: &mut Registry) -> Option<Step> {
+    (0..ATTEMPTS).find_map(|_| step(Operation::DeleteCascade, draw, registry))
+}
+
 fn operation(draw: &mut Draw) -> Operation {
     let mut left = draw.index(Operation::ALL.iter().map(|operation| weight(*operation)).sum());
     for operation in Operation::ALL {
@@ -139,6 +144,21 @@ mod tests {
         let rare: Vec<_> =
             Operation::ALL.iter().filter(|one| amounts.get(one).copied().unwrap_or_default() < 20).collect();
         assert!(rare.is_empty(), "too rare: {rare:?}");
+    }
+
+    #[test]
+    fn deletions_end_where_little_is_left() {
+        let (mut draw, mut registry) = (Draw::new(6, 0), Registry::default());
+        for _ in 0..5 {
+            let id = draw.id();
+            inserts::document(&mut draw, &mut registry, Collection::Users, id).unwrap();
+        }
+        for _ in 0..2_000 {
+            next(&mut draw, &mut registry).unwrap();
+        }
+        let before = registry.documents();
+        while deletion(&mut draw, &mut registry).is_some() {}
+        assert!(before > 100 && (1..20).contains(&registry.documents()), "{before}, then {}", registry.documents());
     }
 
     #[test]

@@ -124,6 +124,11 @@ impl Registry {
         self.pools.get(&collection).map_or(&[], Pool::ids)
     }
 
+    /// Returns the number of live documents.
+    pub(super) fn documents(&self) -> usize {
+        self.pools.values().map(|pool| pool.ids().len()).sum()
+    }
+
     pub(super) fn draw(&self, collection: Collection, draw: &mut Draw) -> Option<ObjectId> {
         self.pools.get(&collection).and_then(|pool| pool.draw(draw))
     }
