@@ -5,15 +5,16 @@
 use std::time::Duration;
 
 use driftless_demo::{Generator, load};
-use driftless_testing::{DEADLINE, migration::Migration, stack::Stack};
-use futures_util::TryStreamExt;
+use driftless_testing::{DEADLINE, migration::Migration, random, stack::Stack};
 use mongodb::bson::{
     Binary, Bson, DateTime, Decimal128, Document, JavaScriptCodeWithScope, Regex, Timestamp, doc, oid::ObjectId,
     spec::BinarySubtype,
 };
 
-use crate::{business_plans, crm, harness::Kind, learning, planning, skills_platform};
+use crate::{business_plans, crm, harness::Kind, learning, planning, skills_platform, writes::Writes};
 
+/// Documents that are changed once both sides are equal.
+const WRITES: u64 = 5_000;
 /// Documents of the demo.
 const DEMO: u64 = 600;
 /// There are about 90 collections, each with a topic and a snapshot of its own.
@@ -65,7 +66,8 @@ async fn what_init_drafts_needs_no_edit() {
     let daemon = migration.daemon();
     migration.quiesce(&daemon, LONG).await;
     nothing_is_refused(&migration).await;
-    write_on(&migration).await;
+    let (_, rng) = random("what_init_drafts_needs_no_edit");
+    Writes { source: migration.source.clone(), rng }.write(WRITES).await;
     migration.quiesce(&daemon, LONG).await;
     nothing_is_refused(&migration).await;
     agree(&migration).await;
@@ -111,25 +113,6 @@ async fn agree(migration: &Migration) {
         let output = migration.command(&arguments).await;
         let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
         assert_eq!(output.status.code(), Some(0), "{} {}", said[0], said[1]);
-    }
-}
-
-/// Exchanges contents between documents and deletes some, as an application would that goes on.
-async fn write_on(migration: &Migration) {
-    for name in migration.source.list_collection_names().await.expect("the collections") {
-        let collection = migration.collection(&name);
-        let documents: Vec<Document> =
-            collection.find(doc! {}).limit(12).await.expect("read").try_collect().await.expect("read");
-        for (one, other) in documents.iter().zip(documents.iter().skip(1)).step_by(2) {
-            let mut fresh = other.clone();
-            fresh.insert("_id", one["_id"].clone());
-            // A unique index of the source may refuse it; then nothing has changed.
-            let _ = collection.replace_one(doc! { "_id": one["_id"].clone() }, fresh).await;
-        }
-        if name.starts_with("odd_") && name != "odd_owners" {
-            let last = documents.last().map(|last| last["_id"].clone());
-            collection.delete_many(doc! { "_id": { "$in": [last.unwrap_or(Bson::Null)] } }).await.expect("delete");
-        }
     }
 }
 

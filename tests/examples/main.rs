@@ -9,6 +9,7 @@
 
 mod draw;
 mod harness;
+mod writes;
 
 mod business_plans;
 mod crm;
