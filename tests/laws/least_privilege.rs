@@ -1,7 +1,7 @@
 //! The roles that the scripts of `deploy/roles` make are enough for everything that the daemon does, and have nothing that it does
 //! not need.
 
-use mongodb::bson::{Document, doc};
+use mongodb::bson::{Bson, Document, doc};
 use rdkafka::types::RDKafkaErrorCode;
 
 use crate::support::{
@@ -81,25 +81,47 @@ async fn the_roles_of_the_scripts_are_enough() {
     broker.end().await;
 }
 
-/// Takes each action from the role of MongoDB in turn: `check` notices each.
+/// Takes each action from the role of MongoDB in turn: `check` notices each, or `analyze` does.
 async fn every_action_is_needed(migration: &Migration, admin: &mongodb::Database, command: &Document) {
     let privileges = command.get_array("privileges").expect("privileges");
-    let [database, oplog] = [0, 1].map(|place: usize| privileges[place].as_document().expect("a privilege").clone());
-    let grant = async |privileges: Vec<Document>| {
+    let [database, oplog, analysis] =
+        [0, 1, 2].map(|place: usize| privileges[place].as_document().expect("a privilege").clone());
+    let change = async |privileges: Vec<Document>| {
         let update = doc! { "updateRole": "driftless", "privileges": privileges };
         admin.run_command(update).await.expect("change the role");
+    };
+    let grant = async |privileges: Vec<Document>| {
+        change(privileges).await;
         let checked = migration.command(&["check", "--sample", "0"]).await;
         (checked.status.code(), String::from_utf8_lossy(&checked.stdout).into_owned())
     };
-    let actions = database.get_array("actions").expect("actions").clone();
-    for action in &actions {
-        let mut without = database.clone();
-        without.insert("actions", actions.iter().filter(|other| *other != action).cloned().collect::<Vec<_>>());
+    for (action, without) in each_without_one(&database) {
         let (code, told) = grant(vec![without, oplog.clone()]).await;
         assert_eq!(code, Some(2), "without {action}: {told}");
     }
+    for (action, without) in each_without_one(&analysis) {
+        change(vec![database.clone(), without]).await;
+        let analyzed = migration.command(&["analyze", "--sample", "10"]).await;
+        let logged = String::from_utf8_lossy(&analyzed.stderr);
+        assert!(analyzed.status.success() && logged.contains("cannot be read"), "without {action}: {logged}");
+    }
+    change(vec![database.clone(), analysis]).await;
+    let analyzed = migration.command(&["analyze", "--sample", "10"]).await;
+    let logged = String::from_utf8_lossy(&analyzed.stderr);
+    assert!(analyzed.status.success() && !logged.contains("cannot be read"), "{logged}");
     let (code, told) = grant(vec![database.clone()]).await;
     assert_eq!((code, told.contains("the oplog spans")), (Some(0), false), "{told}");
     let (code, told) = grant(vec![database, oplog]).await;
     assert_eq!((code, told.contains("the oplog spans")), (Some(0), true), "{told}");
+}
+
+/// Returns each action of the privilege, with the privilege that lacks it.
+fn each_without_one(privilege: &Document) -> Vec<(Bson, Document)> {
+    let actions = privilege.get_array("actions").expect("actions");
+    let without = |action: &Bson| {
+        let mut without = privilege.clone();
+        without.insert("actions", actions.iter().filter(|other| *other != action).cloned().collect::<Vec<_>>());
+        without
+    };
+    actions.iter().map(|action| (action.clone(), without(action))).collect()
 }

@@ -21,7 +21,11 @@ pub fn postgresql(script: &str, variables: &[(&str, &str)]) -> String {
 /// Returns the command that makes the role of MongoDB for this database.
 pub fn mongodb(database: &str) -> Document {
     let mut command: serde_json::Value = serde_json::from_str(&read("mongodb/role.json")).expect("JSON");
-    command["privileges"][0]["resource"]["db"] = database.into();
+    for privilege in command["privileges"].as_array_mut().expect("privileges") {
+        if privilege["resource"]["db"] != "local" {
+            privilege["resource"]["db"] = database.into();
+        }
+    }
     mongodb::bson::serialize_to_document(&command).expect("a command")
 }
 
