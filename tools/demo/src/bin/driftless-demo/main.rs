@@ -152,12 +152,16 @@ async fn run(place: &Place, options: &Run) -> anyhow::Result<()> {
         let mut workload = Workload::new(database.client().clone(), database.name(), seed);
         workload.run(f64::from(rate), Until::Cancelled, stopped).await
     });
-    let judged = Live::new(&stage, &daemon).await?.watch(Duration::from_secs(seconds), PROOF).await?;
-    say(&format!("\n{} The application keeps writing.", verdict(&judged)));
-    promise::keep(&stage, &daemon, Duration::from_secs(within), seed).await?;
-
+    let shown = async {
+        let judged = Live::new(&stage, &daemon).await?.watch(Duration::from_secs(seconds), PROOF).await?;
+        say(&format!("\n{} The application keeps writing.", verdict(&judged)));
+        promise::keep(&stage, &daemon, Duration::from_secs(within), seed).await
+    }
+    .await;
+    // Also after a failure: the driver panics when its runtime ends in the midst of a write.
     stop.cancel();
     let counts = writing.await.context("wait for the writes")??;
+    shown?;
     say(&format!(
         "\nThe application has stopped writing after {} operations of {} kinds. Comparing everything:",
         counts.total(),
