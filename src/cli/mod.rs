@@ -13,6 +13,7 @@ mod guard;
 mod health;
 mod init;
 mod integrity;
+mod mapping;
 mod pause;
 mod preview;
 mod print;
@@ -103,6 +104,9 @@ pub(crate) enum Command {
     /// version are applied again, so a corrected mapping reaches the rows. Positions only move back. New changes of a replayed
     /// partition are applied behind the replayed records; other collections go on.
     Replay(replay::Replay),
+    /// Compare the mapping file with the mapping of the running migration, and let the migration go on with the file.
+    #[command(subcommand)]
+    Mapping(mapping::Mapping),
     /// Empty the tables of collections, and read them again from the beginning.
     ///
     /// The order goes through the log: the sink deletes the rows of every document, child tables first, and leaves tombstones, so that
@@ -211,6 +215,7 @@ impl Cli {
             Command::Preview(preview) => preview.execute(config).await,
             Command::Status(status) => status.execute(config).await,
             Command::Replay(replay) => replay.execute(config).await,
+            Command::Mapping(mapping) => mapping.execute(config).await,
             Command::Reset(reset) => reset.execute(config).await,
             Command::Snapshot(snapshot) => snapshot.execute(config).await,
             Command::Pause(pause) => pause.execute(config).await,

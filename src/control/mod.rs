@@ -12,6 +12,7 @@ pub(crate) mod integrity;
 pub(crate) mod journal;
 pub(crate) mod lead;
 pub mod load_indexes;
+pub mod mapping;
 pub mod pauses;
 pub mod processes;
 pub mod proofs;

@@ -121,6 +121,18 @@ pub(crate) async fn void(session: &Session, collections: &[i32], because: &str, 
     Ok(())
 }
 
+/// Voids the proof of collections by name, as [`void`] does, where no change was missed.
+///
+/// # Errors
+/// [`Error::Statement`] by its cause.
+pub(super) async fn void_named(session: &Session, collections: &[String], because: &str) -> Result<(), Error> {
+    let act = "find the collections";
+    let sql = format!("SELECT id FROM driftless.collection WHERE {OURS} AND name = ANY ($2)");
+    let rows = session.query(act, &sql, &[&session.prefix(), &collections]).await?;
+    let ids = rows.iter().map(|row| field(row, 0, act)).collect::<Result<Vec<i32>, Error>>()?;
+    void(session, &ids, because, Since::AsBefore).await
+}
+
 /// Reads which of these collections the change stream follows.
 ///
 /// # Errors

@@ -68,7 +68,11 @@ pub async fn replay(session: &Session, moves: &[Move], who: &str, why: &str) -> 
     session.transaction(ACT, true, inside(session, moves, who, why)).await
 }
 
-async fn inside(session: &Session, moves: &[Move], who: &str, why: &str) -> Result<Vec<Moved>, Error> {
+/// Does what [`replay`] does, inside a transaction of the caller's.
+///
+/// # Errors
+/// Fails with [`Error::Statement`], whose class follows the cause.
+pub(super) async fn inside(session: &Session, moves: &[Move], who: &str, why: &str) -> Result<Vec<Moved>, Error> {
     // The count since the last frontier no longer starts at that frontier.
     let sql = format!(
         "WITH old AS (SELECT p.topic, p.partition, p.next_offset, e.next_offset AS wanted FROM driftless.position AS p \

@@ -18,6 +18,19 @@ pub(crate) async fn documents(session: &Session, collection: &str) -> Result<i64
     field(&session.query_one(act, &sql, &[&session.prefix(), &collection]).await?, 0, act)
 }
 
+/// Returns whether the ledger has no entry of a collection, not even of a deleted document.
+///
+/// # Errors
+/// Fails with [`Error::Statement`], whose class follows the cause.
+pub(crate) async fn is_unknown(session: &Session, collection: &str) -> Result<bool, Error> {
+    let act = "look for documents of a collection";
+    let sql = format!(
+        "SELECT NOT EXISTS (SELECT FROM driftless.collection AS c JOIN driftless.ledger AS l ON l.collection = c.id \
+                             WHERE c.{OURS} AND c.name = $2)"
+    );
+    field(&session.query_one(act, &sql, &[&session.prefix(), &collection]).await?, 0, act)
+}
+
 /// Lists other tables that refer to one of these by a foreign key.
 ///
 /// # Errors

@@ -5,10 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use tokio_postgres::Row;
 
-use super::{
-    journal::record_action,
-    proofs::{self, Since},
-};
+use super::{journal::record_action, proofs};
 use crate::{
     postgres::{
         Error, Session,
@@ -71,6 +68,8 @@ pub(crate) struct Listed {
     pub(crate) silent: Option<i64>,
 }
 
+const ACT: &str = "ask for snapshots";
+
 /// Reads all requests.
 ///
 /// # Errors
@@ -108,38 +107,39 @@ pub async fn ask(
     who: &str,
     why: Option<&str>,
 ) -> Result<(), Error> {
-    let act = "ask for snapshots";
-    let asked = async {
-        identity::ensure(session).await?;
-        // A start takes a run above those of the request and of the leader.
-        let sql = "INSERT INTO driftless.snapshot AS s (migration, collection, run, empties, paused, who, at) \
-                   SELECT i.id, name, CASE WHEN $2 THEN 1 ELSE 0 END, CASE WHEN $6 THEN 1 END, $3, $4, now() \
-                     FROM driftless.identity AS i, unnest($1::text[]) AS name WHERE i.prefix = $5 \
-                   ON CONFLICT (migration, collection) DO UPDATE SET paused = excluded.paused, who = excluded.who, at = excluded.at, \
-                     run = CASE WHEN $2 THEN greatest(s.run, coalesce((s.told->>'run')::int8, 0)) + 1 ELSE s.run END, \
-                     empties = CASE WHEN $6 THEN greatest(s.run, coalesce((s.told->>'run')::int8, 0)) + 1 ELSE s.empties END";
-        let (reset, pause) = (ask == SnapshotCommand::Reset, ask == SnapshotCommand::Pause);
-        let start = reset || ask == SnapshotCommand::Start;
-        session.execute(act, sql, &[&collections, &start, &pause, &who, &session.prefix(), &reset]).await?;
-        let mut detail = serde_json::json!({ "collections": collections });
-        if let Some(why) = why {
-            detail["why"] = why.into();
-        }
-        if reset {
-            void(session, collections).await?;
-        }
-        record_action(session, who, ask.as_str(), &detail).await
-    };
-    session.transaction(act, true, asked).await
+    session.transaction(ACT, true, inside(session, ask, collections, who, why)).await
 }
 
-/// Voids what is proven of collections that are about to be emptied.
-async fn void(session: &Session, collections: &[String]) -> Result<(), Error> {
-    let act = "find the collections";
-    let sql = format!("SELECT id FROM driftless.collection WHERE {OURS} AND name = ANY ($2)");
-    let rows = session.query(act, &sql, &[&session.prefix(), &collections]).await?;
-    let ids = rows.iter().map(|row| field(row, 0, act)).collect::<Result<Vec<i32>, Error>>()?;
-    proofs::void(session, &ids, "the collection was reset", Since::AsBefore).await
+/// Does what [`ask`] does, inside a transaction of the caller's.
+///
+/// # Errors
+/// Fails with [`Error::Statement`], whose class follows the cause.
+pub(super) async fn inside(
+    session: &Session,
+    ask: SnapshotCommand,
+    collections: &[String],
+    who: &str,
+    why: Option<&str>,
+) -> Result<(), Error> {
+    identity::ensure(session).await?;
+    // A start takes a run above those of the request and of the leader.
+    let sql = "INSERT INTO driftless.snapshot AS s (migration, collection, run, empties, paused, who, at) \
+               SELECT i.id, name, CASE WHEN $2 THEN 1 ELSE 0 END, CASE WHEN $6 THEN 1 END, $3, $4, now() \
+                 FROM driftless.identity AS i, unnest($1::text[]) AS name WHERE i.prefix = $5 \
+               ON CONFLICT (migration, collection) DO UPDATE SET paused = excluded.paused, who = excluded.who, at = excluded.at, \
+                 run = CASE WHEN $2 THEN greatest(s.run, coalesce((s.told->>'run')::int8, 0)) + 1 ELSE s.run END, \
+                 empties = CASE WHEN $6 THEN greatest(s.run, coalesce((s.told->>'run')::int8, 0)) + 1 ELSE s.empties END";
+    let (reset, pause) = (ask == SnapshotCommand::Reset, ask == SnapshotCommand::Pause);
+    let start = reset || ask == SnapshotCommand::Start;
+    session.execute(ACT, sql, &[&collections, &start, &pause, &who, &session.prefix(), &reset]).await?;
+    let mut detail = serde_json::json!({ "collections": collections });
+    if let Some(why) = why {
+        detail["why"] = why.into();
+    }
+    if reset {
+        proofs::void_named(session, collections, "the collection was reset").await?;
+    }
+    record_action(session, who, ask.as_str(), &detail).await
 }
 
 /// Reads all requests and reports; the list is empty if the schema does not exist yet.

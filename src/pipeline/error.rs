@@ -3,6 +3,7 @@
 use thiserror::Error;
 
 use crate::{
+    control::mapping::Recorded,
     log, mapping,
     model::Mismatch,
     postgres, reconcile,
@@ -48,6 +49,12 @@ pub(crate) enum Error {
     /// The stored state is of another source or target.
     #[error("go on with the stored state")]
     Mismatch(#[from] Mismatch),
+    /// The mapping of this process is not that of the migration.
+    #[error(
+        "use this mapping: that of the migration is another one, recorded by {} at {:.0}{}", .0.who, .0.at,
+        .0.why.as_ref().map(|why| format!(" ({why})")).unwrap_or_default()
+    )]
+    OtherMapping(Box<Recorded>),
     /// The stored state is of a later epoch than the configuration.
     #[error("go on from the stored state: it is of epoch {stored}, the configuration says {configured}")]
     EpochWentBack {
@@ -69,9 +76,10 @@ impl Error {
         }
     }
 
-    /// Whether a person can remove the cause without a restart: something of the target, or a right on one of the servers.
+    /// Whether a person can remove the cause without a restart: something of the target, the mapping, or a right on one of the servers.
     pub(super) fn heals(&self) -> bool {
-        let denied = match self {
+        let elsewhere = match self {
+            Self::OtherMapping(_) => true,
             Self::Source(error) | Self::Reconcile(reconcile::Error::Source(error)) => error.is_denied(),
             Self::Log(error) => error.is_denied(),
             Self::SourceAndLog(both) => both.0.is_denied() || both.1.is_denied(),
@@ -81,7 +89,7 @@ impl Error {
             }
             _ => false,
         };
-        denied || self.concerns_the_target()
+        elsewhere || self.concerns_the_target()
     }
 
     /// Whether the sink, when it starts, does what is missing.
@@ -112,6 +120,11 @@ impl Error {
             Self::EpochWentBack { stored, .. } => {
                 Some(format!("set source.epoch to {stored}, or choose another log.prefix"))
             }
+            Self::OtherMapping(_) => Some(
+                "give this process that file, which it then takes up by itself; if its own file is the one to go on with, \
+                 `driftless mapping apply` shows the difference and what it means for the rows"
+                    .to_owned(),
+            ),
             Self::Reconcile(error) => error.hint().map(str::to_owned),
             Self::Worker(WorkerFailed::Panicked(_)) | Self::Panicked(_) => None,
         }
@@ -142,6 +155,7 @@ impl Classify for Error {
             | Self::Unsuited(_)
             | Self::TargetUnsuited(_)
             | Self::Mapping(_)
+            | Self::OtherMapping(_)
             | Self::EpochWentBack { .. } => Class::Halt,
         }
     }

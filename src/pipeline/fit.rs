@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 use super::{error::Error, identity};
 use crate::{
     config::Config,
+    control::{self, mapping::Recorded},
     mapping::{MappingFile, Plan, target::Catalog},
     model::{Namespace, SourceIdentity},
     postgres::{
@@ -41,7 +42,9 @@ pub(super) async fn fit(config: &Config, mapping: &MappingFile) -> Result<Fit, E
     }
     migrate(&control).await?;
     identity::claim(config, &control).await?;
+    let recorded = is_recorded(mapping, control::mapping::claim(&control, mapping).await?)?;
     let prepared = Prepared::new(&control, Arc::new(plan), &catalog).await?;
+    still_recorded(&prepared, recorded)?;
     Ok(Fit { control, target, prepared, catalog })
 }
 
@@ -66,8 +69,27 @@ pub(super) async fn find(config: &Config, mapping: &MappingFile, source: &Source
     }
     postgres::identity::compare(&control, source).await?;
     schema::is_current(&control).await?;
+    let recorded = is_recorded(mapping, control::mapping::recorded(&control).await?)?;
     let prepared = Prepared::find(&control, Arc::new(plan), &catalog).await?;
+    still_recorded(&prepared, recorded)?;
     Ok(Fit { control, target, prepared, catalog })
+}
+
+/// Makes sure that the file is the mapping of the migration, and returns the number of that.
+///
+/// # Errors
+/// [`Error::OtherMapping`] halts; [`postgres::Error::NotRegistered`] until the sink has recorded one.
+fn is_recorded(mapping: &MappingFile, recorded: Option<Recorded>) -> Result<i64, Error> {
+    match recorded {
+        None => Err(postgres::Error::NotRegistered("the mapping".to_owned()).into()),
+        Some(recorded) if recorded.is(mapping) => Ok(recorded.number),
+        Some(recorded) => Err(Error::OtherMapping(Box::new(recorded))),
+    }
+}
+
+/// Makes sure that no other mapping was recorded before the plan was ready: its batches are written under the number of that look.
+fn still_recorded(prepared: &Prepared, recorded: i64) -> Result<(), Error> {
+    if prepared.look().mapping() == Some(recorded) { Ok(()) } else { Err(postgres::Error::CatalogChanged.into()) }
 }
 
 /// The collections of a plan, in its order.

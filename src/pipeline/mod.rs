@@ -15,6 +15,7 @@ mod integrity;
 mod log_lag;
 mod log_watch;
 mod overview;
+mod own_mapping;
 mod reconciler;
 mod sink;
 mod source;
@@ -31,6 +32,7 @@ pub(crate) use self::{
     log_lag::LogLagRole,
     log_watch::LogWatchRole,
     overview::{JOURNAL, Overview, OverviewRole},
+    own_mapping::OwnMapping,
     reconciler::ReconcilerRole,
     sink::SinkRole,
     source::SourceRole,

@@ -191,6 +191,9 @@ pub enum Error {
     /// The catalog of the target has changed since the plan was made. Nothing was written.
     #[error("use the plan: the catalog of the target has changed since it was made")]
     CatalogChanged,
+    /// Another mapping was recorded since the plan was made. Nothing was written.
+    #[error("use the plan: the migration has another mapping since it was made")]
+    MappingChanged,
     /// A planned table is not in the database.
     #[error("find table {table}, which the mapping names")]
     TableGone {
@@ -261,6 +264,7 @@ impl Error {
     pub fn concerns_the_target(&self) -> bool {
         match self {
             Self::CatalogChanged
+            | Self::MappingChanged
             | Self::TableGone { .. }
             | Self::TableTaken(_)
             | Self::KeyChanged { .. }
@@ -285,11 +289,11 @@ impl Error {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Breaker { .. } => Some(
-                "the position did not move: run `driftless check` to see what is refused, fix the mapping and start again; if the \
+                "the position did not move: run `driftless check` to see what is refused, fix the mapping and apply it with `driftless mapping apply`; if the \
                  documents themselves are wrong, raise sink.breaker_dead_letters",
             ),
             Self::MostRefused { .. } => Some(
-                "the position did not move: `driftless dlq list --group` shows what is refused; fix the mapping and start again; if the \
+                "the position did not move: `driftless dlq list --group` shows what is refused; fix the mapping and apply it with `driftless mapping apply`; if the \
                  documents themselves are wrong, raise sink.breaker_dead_letters or sink.breaker_share",
             ),
             Self::Mismatch(mismatch) => Some(mismatch.hint()),
@@ -367,6 +371,7 @@ impl Classify for Error {
             | Self::NewerRecord { .. }
             | Self::SchemaNewer { .. }
             | Self::CatalogChanged
+            | Self::MappingChanged
             | Self::TableGone { .. }
             | Self::Mismatch(_)
             | Self::TableTaken(_)

@@ -1,4 +1,4 @@
-//! Notices that the catalog of the target has changed since a plan was made.
+//! Notices that the catalog of the target, or the recorded mapping, has changed since a plan was made.
 //!
 //! A look is a few digests that the server computes: one of everything that [`read_catalog`](super::catalog::read_catalog) reads
 //! about the tables of the plan, and one of the other facts that decide whether the target accepts a statement. It costs a few
@@ -8,7 +8,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use super::{Error, Postgres, Purpose, Session, catalog, session::field};
+use super::{Error, Postgres, Purpose, Session, catalog, identity::OURS, session::field};
 use crate::mapping::Plan;
 
 /// The state of the target at one moment, as far as it decides what can be written.
@@ -18,6 +18,8 @@ pub struct Look {
     plan: i64,
     /// Rights, policies, indexes, triggers, rules and functions.
     around: i64,
+    /// The number of the recorded mapping.
+    mapping: Option<i64>,
 }
 
 /// The tables of a plan, including those that only translate ids.
@@ -71,12 +73,20 @@ impl Look {
         let oids: Vec<u32> = field(&session.query_one(ACT, OIDS, &[&tables.schemas, &tables.names]).await?, 0, ACT)?;
         let plan = session.query_one(ACT, &catalog::digest(), &[&oids]).await?;
         let around = session.query_one(ACT, AROUND, &[&oids]).await?;
-        Ok(Self { plan: field(&plan, 0, ACT)?, around: field(&around, 0, ACT)? })
+        let sql = format!("SELECT number FROM driftless.mapping WHERE {OURS}");
+        let mapping = session.query_opt(ACT, &sql, &[&session.prefix()]).await?;
+        let mapping = mapping.map(|row| field(&row, 0, ACT)).transpose()?;
+        Ok(Self { plan: field(&plan, 0, ACT)?, around: field(&around, 0, ACT)?, mapping })
+    }
+
+    /// Returns the number of the recorded mapping; `None` if there is none.
+    pub fn mapping(&self) -> Option<i64> {
+        self.mapping
     }
 
     /// Returns whether a plan made at that time would be the same now.
     pub fn has_same_tables(&self, other: &Self) -> bool {
-        self.plan == other.plan
+        (self.plan, self.mapping) == (other.plan, other.mapping)
     }
 }
 

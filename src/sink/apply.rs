@@ -4,6 +4,7 @@
 //!  rows of no document: whose are they? only where a repair asks for their removal
 //!  BEGIN
 //!   positions: locked, in order ─ not where the batch starts? ─▶ OffsetMoved, nothing written
+//!                                ─ another mapping is recorded? ─▶ MappingChanged, nothing written
 //!   truncations: read, raised
 //!   ledger: who wins? ──────────── the beaten are done
 //!   rows of the winners ────────── a refused document is found by bisection
@@ -35,9 +36,9 @@ use crate::postgres::{ConstraintMode, Error, Session};
 /// Applies the batch. `expected` are the positions that the batch starts from, in the order of `batch.ranges`.
 ///
 /// # Errors
-/// [`Error::OffsetMoved`]: read the positions and go on from there. [`Error::CatalogChanged`]: make the plan again.
-/// [`Error::Breaker`], [`Error::MostRefused`] and [`Error::AllRefused`] halt. Others by their cause; nothing was written, unless the
-/// connection broke during COMMIT: then the positions say whether the batch was applied.
+/// [`Error::OffsetMoved`]: read the positions and go on from there. [`Error::CatalogChanged`] and [`Error::MappingChanged`]: make the
+/// plan again. [`Error::Breaker`], [`Error::MostRefused`] and [`Error::AllRefused`] halt. Others by their cause; nothing was written,
+/// unless the connection broke during COMMIT: then the positions say whether the batch was applied.
 pub async fn apply(
     session: &Session,
     prepared: &Prepared,
@@ -66,6 +67,7 @@ async fn transaction(
         ConstraintMode::Enforce => "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET CONSTRAINTS ALL DEFERRED",
     };
     let partitions = batch.ranges.keys().cloned().collect::<Vec<_>>();
+    let mapping = prepared.look().mapping();
     let explained = match batch.removals.is_empty() {
         true => stray_rows::Explained::default(),
         false => stray_rows::Explained::before(session, prepared, &batch.removals).await?,
@@ -73,7 +75,7 @@ async fn transaction(
     // One round trip for all three. Nothing is written before the positions are known to be right.
     let (begun, (positions, truncations)) = join(
         session.batch("begin a batch", begin),
-        join(checkpoint::lock(session, &partitions, expected), Truncations::read(session, prepared, batch)),
+        join(checkpoint::lock(session, mapping, &partitions, expected), Truncations::read(session, prepared, batch)),
     )
     .await;
     begun?;

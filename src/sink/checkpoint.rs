@@ -19,6 +19,8 @@ use crate::{
 };
 
 const COLUMNS: &str = "topic, partition, next_offset, watermark_t, watermark_i, as_of_ms, publisher, seq, pending, gaps, complete, reread_to";
+/// The place of the number of the mapping behind these columns.
+const MAPPING: usize = 12;
 
 /// Reads the positions of some partitions; a partition without one starts at the earliest record.
 ///
@@ -35,23 +37,34 @@ pub async fn read(session: &Session, partitions: &[TopicPartition]) -> Result<Ve
     place(partitions, &found, act)
 }
 
-/// Locks the positions of the batch in one order and takes them.
+/// Locks the positions of the batch in one order and takes them, if the mapping with this number is still that of the migration.
+///
+/// Nobody records another mapping before the transaction of the caller has ended.
 pub(super) async fn lock(
     session: &Session,
+    mapping: Option<i64>,
     partitions: &[TopicPartition],
     expected: &[Option<i64>],
 ) -> Result<Vec<Position>, Error> {
+    if partitions.is_empty() {
+        return hold(session, mapping).await.map(|()| Vec::new());
+    }
     if expected.contains(&None) {
         register(session, partitions).await?;
     }
     let (topics, numbers) = split(partitions);
     let act = "lock positions";
     let sql = format!(
-        "SELECT {COLUMNS} FROM driftless.position \
+        "SELECT {COLUMNS}, mapping FROM driftless.position \
           WHERE (topic, partition) IN (SELECT * FROM unnest($1::text[], $2::int4[])) \
           ORDER BY topic, partition FOR UPDATE"
     );
     let found = session.query(act, &sql, &[&topics, &numbers]).await?;
+    for row in &found {
+        if field::<Option<i64>>(row, MAPPING, act)? != mapping {
+            return Err(Error::MappingChanged);
+        }
+    }
     let positions = place(partitions, &found, act)?;
     for ((partition, expected), position) in partitions.iter().zip(expected).zip(&positions) {
         if *expected != position.next_offset {
@@ -64,6 +77,15 @@ pub(super) async fn lock(
         }
     }
     Ok(positions)
+}
+
+/// Holds the recorded mapping for a transaction that moves no position, if it still has this number.
+async fn hold(session: &Session, mapping: Option<i64>) -> Result<(), Error> {
+    let act = "hold the mapping";
+    let sql = format!("SELECT number FROM driftless.mapping WHERE {OURS} FOR SHARE");
+    let found = session.query_opt(act, &sql, &[&session.prefix()]).await?;
+    let found = found.map(|row| field::<i64>(&row, 0, act)).transpose()?;
+    if found == mapping { Ok(()) } else { Err(Error::MappingChanged) }
 }
 
 /// Moves the positions to the end of the batch; gives them back with the partitions whose counts were not met. Pure.
@@ -133,8 +155,12 @@ impl<'a> Update<'a> {
 /// # Errors
 /// [`Error::Statement`] by its cause.
 pub(crate) async fn register(session: &Session, partitions: &[TopicPartition]) -> Result<(), Error> {
-    let sql = "INSERT INTO driftless.position (migration, topic, partition) \
-               SELECT i.id, e.* FROM driftless.identity AS i, unnest($1::text[], $2::int4[]) AS e WHERE i.prefix = $3 \
+    // Whoever records another mapping at this moment comes before or after, and does not miss one.
+    let sql = "WITH held AS (SELECT m.migration, m.number FROM driftless.mapping AS m \
+                               JOIN driftless.identity AS i ON i.id = m.migration WHERE i.prefix = $3 FOR SHARE OF m) \
+               INSERT INTO driftless.position (migration, topic, partition, mapping) \
+               SELECT i.id, e.*, (SELECT number FROM held) \
+                 FROM driftless.identity AS i, unnest($1::text[], $2::int4[]) AS e WHERE i.prefix = $3 \
                ON CONFLICT DO NOTHING";
     let (topics, numbers) = split(partitions);
     session.execute("create positions", sql, &[&topics, &numbers, &session.prefix()]).await?;

@@ -54,6 +54,19 @@ pub(super) async fn record(session: &Session, plan: &Plan) -> Result<(), Error> 
     Ok(())
 }
 
+/// Records the rules of these collections of the plan, whatever was recorded: a caller who has found that the rows keep their keys.
+/// Inside a transaction of the caller's.
+///
+/// # Errors
+/// [`Error::Statement`] by its cause.
+pub(crate) async fn replace(session: &Session, plan: &Plan, collections: &[String]) -> Result<(), Error> {
+    let (names, rules): (Vec<_>, Vec<_>) = std::iter::zip(rules(plan).0, rules(plan).1)
+        .filter(|(name, _)| collections.iter().any(|one| one == name))
+        .unzip();
+    session.execute("record the rules of keys", RECORD, &[&names, &rules, &session.prefix()]).await?;
+    Ok(())
+}
+
 fn rules(plan: &Plan) -> (Vec<&str>, Vec<String>) {
     plan.collections().iter().map(|plan| (plan.collection.as_str(), plan.key_rule())).unzip()
 }

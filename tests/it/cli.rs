@@ -115,6 +115,17 @@ fn a_replay_needs_to_know_where_to() {
 }
 
 #[test]
+fn another_mapping_needs_a_reason() {
+    let said = driftless(&[], &["mapping", "apply", "--execute"]);
+    assert_eq!(said.code, 2);
+    assert!(said.stderr.contains("--why <TEXT>"), "{}", said.stderr);
+    let said = driftless(&[], &["mapping", "apply", "--execute", "--why", "a test", "--dry-run"]);
+    assert!(said.code == 2 && said.stderr.contains("cannot be used with"), "{}", said.stderr);
+    let said = driftless(&[("driftless.toml", "")], &["mapping", "diff"]);
+    assert!(said.code == 2 && said.stdout.contains("faults found"), "{}", said.stdout);
+}
+
+#[test]
 fn the_daemon_does_not_start_with_a_fault() {
     let said = driftless(&[("driftless.toml", "")], &["run"]);
     assert_eq!(said.code, 2);

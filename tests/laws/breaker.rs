@@ -39,7 +39,7 @@ async fn a_wrong_mapping_stops_the_sink_and_a_mended_one_goes_on_from_there() {
     assert!(migration.number(LETTERS).await <= LIMIT);
     daemon.stop(3).await;
 
-    std::fs::write(migration.mapping(), right).expect("write the mapping");
+    migration.remap(&right).await;
     let daemon = migration.daemon();
     migration.quiesce(&daemon, DEADLINE).await;
     migration.succeed(&["dlq", "retry"]).await;

@@ -26,10 +26,6 @@ impl Case {
         Self { migration: Migration::new(stack, stack.mongo_uri(), test, SCHEMA, mapping).await }
     }
 
-    fn map(&self, mapping: &str) {
-        std::fs::write(self.migration.mapping(), mapping).expect("write the mapping");
-    }
-
     /// Inserts documents whose `_id` is their name.
     async fn insert(&self, collection: &str, names: &[&str]) {
         let documents = names.iter().map(|name| doc! { "_id": *name, "name": *name });
@@ -101,7 +97,7 @@ async fn a_collection_leaves_and_comes_back() {
     case.migration.wait_for_number("SELECT count(*) FROM orders", DEADLINE, 3).await;
     daemon.kill9().await;
 
-    case.map(USERS);
+    case.migration.remap(USERS).await;
     case.delete("users", "bob").await;
     let daemon = case.migration.daemon();
     case.insert("users", &["cyd"]).await;
@@ -116,7 +112,7 @@ async fn a_collection_leaves_and_comes_back() {
     daemon.stop(0).await;
     assert_eq!(case.rows("orders").await.len(), 3, "nobody has followed it");
 
-    case.map(&both);
+    case.migration.remap(&both).await;
     // An unseen drop is no reason to halt either.
     case.migration.collection("orders").drop().await.expect("drop the collection");
     case.insert("orders", &["second", "fifth"]).await;
@@ -239,7 +235,7 @@ async fn a_drop_before_the_first_start_is_no_news() {
     case.insert("orders", &["old"]).await;
     case.migration.collection("orders").drop().await.expect("drop the collection");
     case.insert("orders", &["new"]).await;
-    case.map(&[USERS, ORDERS].concat());
+    case.migration.remap(&[USERS, ORDERS].concat()).await;
     let daemon = case.migration.daemon();
     case.equal(&daemon, &["users", "orders"]).await;
     case.finish(daemon).await;

@@ -35,6 +35,7 @@ mod guard;
 mod least_privilege;
 mod lost_entries;
 mod lost_history;
+mod mapping_change;
 mod metrics;
 mod names;
 mod no_false_report;

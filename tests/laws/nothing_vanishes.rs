@@ -128,7 +128,7 @@ async fn a_retry_succeeds_after_the_column_is_made_wider() {
     let wider = "ALTER TABLE app.plans DROP COLUMN search, ALTER COLUMN title TYPE varchar(1000)";
     migration.target.batch_execute(wider).await.expect("make the column wider");
     let mapping = std::fs::read_to_string(migration.mapping()).expect("read the mapping");
-    std::fs::write(migration.mapping(), mapping.replace("ignore = [\"search\"]", "")).expect("write the mapping");
+    migration.remap(&mapping.replace("ignore = [\"search\"]", "")).await;
     let daemon = migration.daemon();
     daemon.wait_for("the sink runs", DEADLINE, |status| status.phase("sink") == "running").await;
     migration.succeed(&["dlq", "retry"]).await;

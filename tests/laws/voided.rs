@@ -90,7 +90,7 @@ async fn what_replaces_a_collection_or_its_plan_voids_the_proof() {
 
     // Rows of another mapping would be others.
     let other = mapping().replace("[collections.kept]\n", "[collections.kept]\nignore = [\"note\"]\n");
-    std::fs::write(migration.mapping(), other).expect("write the mapping");
+    migration.remap(&other).await;
     let pipeline = migration.daemon_with(&["source", "sink"]);
     migration.quiesce(&pipeline, DEADLINE).await;
     let reconciler = migration.daemon_with(&["reconciler"]);

@@ -47,7 +47,7 @@ impl Apply {
         }
         let Some(setup) = Setup::load(path) else { return Ok(Exit::Faults) };
         if self.missing {
-            return missing::create(&setup, self.dry_run).await;
+            return missing::add(&setup, self.dry_run).await;
         }
         let session = Postgres::new(&setup.config.sink, &setup.config.log.prefix)?.open(Purpose::Control).await?;
         if self.dry_run {

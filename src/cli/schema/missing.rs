@@ -14,10 +14,10 @@ use crate::{
 };
 
 /// Documents of each collection whose types are looked at.
-const SAMPLE: usize = 1_000;
+pub(in crate::cli) const SAMPLE: usize = 1_000;
 
 /// Returns the statements that add what is missing, and what nobody knows the type of.
-pub(super) fn statements(wanted: &Wanted, difference: &Difference) -> (Vec<String>, Vec<String>) {
+pub(in crate::cli) fn statements(wanted: &Wanted, difference: &Difference) -> (Vec<String>, Vec<String>) {
     let types = |column: &_| wanted.sampled(column);
     let mut schemas: Vec<&str> = difference.tables.iter().map(|table| table.table.schema.as_str()).collect();
     schemas.sort_unstable();
@@ -38,21 +38,25 @@ pub(super) fn statements(wanted: &Wanted, difference: &Difference) -> (Vec<Strin
     (known, unknown)
 }
 
-/// Runs the statements in one transaction, or prints them.
-pub(super) async fn create(setup: &Setup, dry_run: bool) -> anyhow::Result<Exit> {
+/// Runs the statements in one transaction.
+pub(in crate::cli) async fn create(setup: &Setup, statements: &[String]) -> anyhow::Result<()> {
+    let session = Postgres::new(&setup.config.sink, &setup.config.log.prefix)?.open(Purpose::Control).await?;
+    let act = "add missing tables and columns";
+    let created = async {
+        for statement in statements {
+            session.script(act, statement).await?;
+        }
+        Ok(())
+    };
+    Ok(session.transaction(act, true, created).await?)
+}
+
+/// Creates what is missing, or prints the statements.
+pub(super) async fn add(setup: &Setup, dry_run: bool) -> anyhow::Result<Exit> {
     let wanted = Wanted::read(setup, SAMPLE).await?;
     let (known, unknown) = statements(&wanted, &wanted.difference());
     if !dry_run && !known.is_empty() {
-        let session = Postgres::new(&setup.config.sink, &setup.config.log.prefix)?.open(Purpose::Control).await?;
-        let act = "add missing tables and columns";
-        session
-            .transaction(act, true, async {
-                for statement in &known {
-                    session.script(act, statement).await?;
-                }
-                Ok(())
-            })
-            .await?;
+        create(setup, &known).await?;
     }
     known.iter().for_each(|statement| print::line(format!("{statement};")));
     unknown.iter().for_each(|unknown| print::line(format!("-- {unknown}")));

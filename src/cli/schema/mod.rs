@@ -11,6 +11,10 @@ use std::path::Path;
 
 use clap::Subcommand;
 
+pub(super) use self::{
+    missing::{SAMPLE, create, statements},
+    wanted::Wanted,
+};
 use super::Exit;
 
 /// A command on the schema of the target.

@@ -15,20 +15,20 @@ use crate::{
 };
 
 /// Both sides.
-pub(super) struct Wanted {
+pub(in crate::cli) struct Wanted {
     pub(super) tables: Vec<WantedTable>,
-    pub(super) catalog: Catalog,
+    pub(in crate::cli) catalog: Catalog,
     /// The part of the mapping that fits the target.
-    plan: Plan,
+    pub(in crate::cli) plan: Plan,
     /// Faults of the mapping against the catalog.
-    pub(super) faults: Vec<Fault>,
+    pub(in crate::cli) faults: Vec<Fault>,
     /// The fields of each collection's documents.
     fields: BTreeMap<String, Field>,
 }
 
 impl Wanted {
     /// Reads the catalog, and `sample` documents of each collection; with 0, MongoDB is not asked.
-    pub(super) async fn read(setup: &Setup, sample: usize) -> anyhow::Result<Self> {
+    pub(in crate::cli) async fn read(setup: &Setup, sample: usize) -> anyhow::Result<Self> {
         let session = Postgres::new(&setup.config.sink, &setup.config.log.prefix)?.open(Purpose::Read).await?;
         let catalog = read_catalog(&session).await?;
         let (plan, faults) = Plan::compile_partly(&setup.mapping, &catalog);
@@ -55,7 +55,7 @@ impl Wanted {
         sql_type(&paths.iter().flat_map(|path| fields.at(path)).collect::<Vec<_>>())
     }
 
-    pub(super) fn difference(&self) -> Difference {
+    pub(in crate::cli) fn difference(&self) -> Difference {
         Difference::new(&self.tables, &self.catalog, &self.plan, &|table, column| self.fills(table, column))
     }
 

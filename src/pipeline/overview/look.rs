@@ -15,12 +15,12 @@ use super::{
 use crate::{
     config::Config,
     control::{
-        journal, pauses,
+        journal, mapping, pauses,
         processes::{self, Process},
         snapshots, status,
     },
     pipeline::{
-        Error,
+        Error, OwnMapping,
         facts::{assign_letters, collection, open_by_reason},
     },
     postgres::{Postgres, Session},
@@ -38,6 +38,7 @@ pub(crate) struct OverviewRole {
     events: Events,
     /// `None` in a process that only reports its roles.
     gauges: Option<Gauges>,
+    own: OwnMapping,
 }
 
 /// Interval between two reads, and so the usual age of the state.
@@ -56,6 +57,7 @@ impl OverviewRole {
         overview: Overview,
         status: &Status,
         roles: &[Role],
+        own: OwnMapping,
     ) -> Self {
         let instance = processes::instance();
         overview.write(|seen| seen.instance.clone_from(&instance));
@@ -71,6 +73,7 @@ impl OverviewRole {
             events: Events::new(&instance),
             instance,
             gauges,
+            own,
         }
     }
 
@@ -106,11 +109,16 @@ impl OverviewRole {
         }
         let Some(gauges) = &mut self.gauges else {
             self.overview.take_pauses(Some(pauses::read(open).await?));
+            self.own.compare(mapping::digest(open).await?);
             return Ok(());
         };
         let at = Instant::now();
-        let (mut shared, journal, snapshots) =
-            tokio::try_join!(status::read(open, 0), journal::latest(open, JOURNAL), snapshots::list(open))?;
+        let (mut shared, journal, snapshots, digest) = tokio::try_join!(
+            status::read(open, 0),
+            journal::latest(open, JOURNAL),
+            snapshots::list(open),
+            mapping::digest(open)
+        )?;
         assign_letters(&self.config, &self.collections, &mut shared.dead_letters);
         let plans = self.overview.read().plans;
         let collections: Vec<CollectionFacts> =
@@ -129,6 +137,7 @@ impl OverviewRole {
             seen.snapshots = snapshots;
             seen.journal = journal;
         });
+        self.own.compare(digest);
         Ok(())
     }
 }

@@ -164,6 +164,12 @@ impl Migration {
         path
     }
 
+    /// Puts another mapping in place and lets the migration go on with it, as an operator does; returns the output.
+    pub async fn remap(&self, mapping: &str) -> String {
+        std::fs::write(self.mapping(), mapping).expect("write the mapping");
+        self.succeed(&["mapping", "apply", "--execute", "--why", "a test"]).await
+    }
+
     /// Returns the path of the mapping file that its daemons read.
     pub fn mapping(&self) -> PathBuf {
         self.folder.join("mapping.toml")

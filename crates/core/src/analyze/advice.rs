@@ -15,7 +15,7 @@ pub fn of(reason: Reason) -> (&'static str, &'static str) {
         Reason::Depth => ("the document nests deeper than MongoDB allows", "fix the document in MongoDB"),
         Reason::KeyUnsupported => (
             "the `_id` cannot become the target's key",
-            "choose another id rule or `type` in the mapping, restart, driftless dlq retry",
+            "choose another id rule or `type` in the mapping, driftless mapping apply, driftless dlq retry",
         ),
         Reason::KeyTooLong => (
             "the `_id` is longer than the target's key may be",

@@ -37,12 +37,17 @@ pub(crate) use language::file::{
     ReferenceFile, RootsFile, Shape, SplitFile, TableFile, TestFile, Unlisted, VariantFile,
 };
 pub use language::{
+    content::Setting,
     fault::{Fault, Location, near},
     file::{CollectionFile, MappingFile, OnDrop},
     path::Path,
 };
 pub(crate) use plan::used_paths::{Reached, Reads};
-pub use plan::{CollectionPlan, Found, Plan, PlanColumn, TablePlan, changes::Gained};
+pub use plan::{
+    CollectionPlan, Found, Plan, PlanColumn, TablePlan,
+    changes::Gained,
+    remapped::{Effect, Remapped, Written},
+};
 pub use rows::{
     digest,
     row::{Fields, Reject, Rejects, Row, Rows},

@@ -19,6 +19,8 @@ pub(crate) const MISSING: &str = "missing";
 pub struct MappingFile {
     /// Name of the file, for messages.
     pub(crate) name: String,
+    /// Its text.
+    pub(crate) text: String,
     /// The collections, by name.
     pub(crate) collections: Vec<CollectionFile>,
     /// Collections with faults, as far as they could be read. Their names of tables and columns can be looked up.
@@ -365,6 +367,11 @@ impl<T> At<T> {
 }
 
 impl MappingFile {
+    /// The file as it was read.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
     /// The collections, by name.
     pub fn collections(&self) -> impl Iterator<Item = &CollectionFile> {
         self.collections.iter()

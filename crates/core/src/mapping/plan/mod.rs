@@ -10,6 +10,7 @@ use super::{
 pub(crate) mod changes;
 mod compile;
 mod order;
+pub(crate) mod remapped;
 pub(crate) mod used_paths;
 
 /// The plans of all mapped collections.
@@ -102,9 +103,17 @@ impl CollectionPlan {
 
     /// The rule that makes the keys of its rows, in words. It may not change while there are rows.
     pub fn key_rule(&self) -> String {
-        let Some(rule) = &self.program.id else { return "the columns of the key".to_owned() };
-        let embeds = self.tables.iter().any(|table| !table.root);
-        rule.in_words(embeds)
+        self.key_rule_of(self.embeds())
+    }
+
+    /// The rule that makes the keys of its root rows, and if `embeds` those of the rows below, in words.
+    fn key_rule_of(&self, embeds: bool) -> String {
+        self.program.id.as_ref().map_or_else(|| "the columns of the key".to_owned(), |rule| rule.in_words(embeds))
+    }
+
+    /// Whether embedded values have rows of their own.
+    fn embeds(&self) -> bool {
+        self.tables.iter().any(|table| !table.root)
     }
 
     /// The paths that a column of a table takes its value from, by name.

@@ -87,6 +87,11 @@ impl Level {
         around.pop();
     }
 
+    pub(super) fn takes_rest(&self) -> bool {
+        let rest = |step: &Step| matches!(step.source, Source::Rest(..));
+        self.steps.iter().any(rest) || self.children.iter().any(|child| child.level.takes_rest())
+    }
+
     pub(super) fn tables_around(&self, own: Option<usize>, around: &mut Vec<Option<usize>>) {
         around.push(own);
         self.children.iter().for_each(|child| child.level.tables_around(Some(self.table), around));

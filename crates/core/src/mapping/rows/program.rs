@@ -201,6 +201,11 @@ impl Program {
         paths
     }
 
+    /// Whether a column takes all that nothing else reads.
+    pub(crate) fn takes_rest(&self) -> bool {
+        self.kinds.iter().any(|kind| kind.level.takes_rest())
+    }
+
     /// For each table, in their order, the table around it.
     pub(crate) fn tables_around(&self) -> Vec<Option<usize>> {
         let mut around = Vec::new();

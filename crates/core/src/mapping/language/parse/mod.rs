@@ -32,8 +32,13 @@ impl MappingFile {
     /// Reads a mapping file as far as it can be read, and returns every fault of it in its order. Where TOML itself is broken, the
     /// rest of that collection is not judged.
     pub fn parse_partly(text: &str, name: &str) -> (Self, Vec<Fault>) {
-        let mut file =
-            Self { name: name.to_owned(), collections: Vec::new(), doubtful: Vec::new(), unread: Vec::new() };
+        let mut file = Self {
+            name: name.to_owned(),
+            text: text.to_owned(),
+            collections: Vec::new(),
+            doubtful: Vec::new(),
+            unread: Vec::new(),
+        };
         let mut reader = Parser { name, text, faults: Vec::new(), without_namespace: Vec::new() };
         let (table, errors) = DeTable::parse_recoverable(text);
         let headers = Headers::new(text);

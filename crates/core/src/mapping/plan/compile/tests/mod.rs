@@ -14,6 +14,7 @@ mod digest;
 mod keys;
 mod partly;
 mod plans;
+mod remapped;
 mod tables;
 mod variants;
 
