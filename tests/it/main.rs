@@ -7,6 +7,7 @@ mod demo;
 mod dlq;
 mod dry_run;
 mod guard;
+mod init;
 mod integrity;
 mod log;
 mod runbooks;

@@ -1,6 +1,7 @@
 //! `driftless analyze`: reports what the documents of MongoDB are like, without a mapping.
 
 mod read;
+mod schemas;
 mod table;
 
 use std::path::{Path, PathBuf};

@@ -1,6 +1,7 @@
 //! Reads the documents that an analysis is made of: all, or random ones, at a bounded rate and in bounded memory.
 
 use std::{
+    collections::BTreeMap,
     path::Path,
     time::{Duration, Instant},
 };
@@ -8,11 +9,13 @@ use std::{
 use bson::raw::RawDocumentBuf;
 use clap::Args;
 use indicatif::ProgressBar;
+use tokio::task::JoinHandle;
 
+use super::schemas::Schemas;
 use crate::{
     cli::{print, setup},
     config::{Config, Secret, SourceConfig},
-    profile::{Analysis, Database, Facts, Index, Validator},
+    profile::{Analysis, Database, Description, Facts, Index, Validator},
     source::{ChunkSizer, CollectionKind, Described, Error, Limits, Rate, ReadTime, Source},
 };
 
@@ -43,14 +46,17 @@ pub(crate) struct Documents {
     /// The most documents per second [default: source.snapshot_rate, without a limit if that is 0].
     #[arg(long, value_name = "DOCUMENTS")]
     rate: Option<u64>,
+    #[command(flatten)]
+    schemas: Schemas,
 }
 
 impl Documents {
     /// Reads the documents and analyses them; prints the faults of the configuration and returns `None` if there are any.
     ///
     /// # Errors
-    /// Fails when MongoDB cannot be read, and for a collection that does not exist.
+    /// Fails when MongoDB or a schema cannot be read, and for a collection that does not exist.
     pub(crate) async fn analyze(&self, path: &Path) -> anyhow::Result<Option<Analysis>> {
+        let descriptions = self.schemas.read()?;
         let Some(config) = self.config(path) else { return Ok(None) };
         let source = Source::connect(&config).await?;
         let described = source.describe().await?;
@@ -59,8 +65,12 @@ impl Documents {
         if let Some(unknown) = self.collections.iter().find(|name| !names.contains(&name.as_str())) {
             anyhow::bail!("find collection {unknown}: the database has {}", names.join(", "));
         }
+        for unknown in descriptions.keys().filter(|name| !names.contains(&name.as_str())) {
+            tracing::warn!(collection = unknown, "a schema describes it, but the database has no such collection");
+        }
         let mut reading = Reading {
-            database: Database::new(&config.database),
+            descriptions,
+            analyst: Analyst::new(Database::new(&config.database)),
             rate: Rate::new(
                 self.rate.unwrap_or(config.snapshot_rate),
                 config.snapshot_bytes_rate.as_u64(),
@@ -75,7 +85,7 @@ impl Documents {
         for collection in described.iter().filter(wanted) {
             reading.collection(collection).await?;
         }
-        Ok(Some(reading.database.analysis()))
+        Ok(Some(reading.analyst.end().await.analysis()))
     }
 
     /// Returns the connection string, where it can be read.
@@ -111,7 +121,9 @@ impl Documents {
 
 /// A database that is being read.
 struct Reading<'a> {
-    database: Database,
+    analyst: Analyst,
+    /// What schemas say about the collections that were not read yet.
+    descriptions: BTreeMap<String, Vec<Description>>,
     rate: Rate,
     /// How many documents of a collection; `None` for all.
     sample: Option<usize>,
@@ -144,8 +156,9 @@ impl Reading<'_> {
                 .filter_map(Index::read)
                 .collect(),
             validator: Validator::read(options),
+            descriptions: self.descriptions.remove(name).unwrap_or_default(),
         };
-        self.database.begin(facts);
+        self.analyst.next(|database| database.begin(facts)).await;
         let expected = self.sample.map_or(documents, |sample| documents.min(sample as u64));
         let bar = print::bar(name, expected, "{prefix} {bar:24} {pos}/{len} {per_sec} {eta}");
         let all = match self.sample {
@@ -153,7 +166,8 @@ impl Reading<'_> {
             _ => self.all(name, &bar).await.map(|()| true),
         };
         bar.finish_and_clear();
-        self.database.end(all?);
+        let all = all?;
+        self.analyst.next(move |database| database.end(all)).await;
         Ok(())
     }
 
@@ -167,8 +181,8 @@ impl Reading<'_> {
             let reader = self.source.reader();
             let chunk = reader.chunk(name, after.as_deref(), sizer.limits(), ReadTime::NOW).await?;
             let took = begun.elapsed();
-            let bytes = self.add(&chunk.documents, bar);
-            sizer.learn(chunk.documents.len(), bytes, took);
+            sizer.learn(chunk.documents.len(), chunk.bytes, took);
+            self.add(chunk.documents, bar).await;
             if chunk.end {
                 return Ok(());
             }
@@ -181,17 +195,46 @@ impl Reading<'_> {
         for ids in reader.sample_ids(name, sample).await?.chunks(PAGE) {
             tokio::time::sleep(self.rate.wait(Instant::now())).await;
             let documents = reader.by_ids(name, ids, ReadTime::NOW).await?.value;
-            self.add(&documents, bar);
+            self.add(documents, bar).await;
         }
         Ok(())
     }
 
-    fn add(&mut self, documents: &[RawDocumentBuf], bar: &ProgressBar) -> usize {
+    async fn add(&mut self, documents: Vec<RawDocumentBuf>, bar: &ProgressBar) {
         let bytes = documents.iter().map(|document| document.as_bytes().len()).sum();
-        documents.iter().for_each(|document| self.database.add(document));
         self.rate.spend(documents.len(), bytes, Instant::now());
         bar.inc(documents.len() as u64);
-        bytes
+        self.analyst.next(move |database| documents.iter().for_each(|document| database.add(document))).await;
+    }
+}
+
+/// Analyses documents on a thread of its own, while the next ones are read.
+struct Analyst(Option<JoinHandle<Database>>);
+
+impl Analyst {
+    fn new(database: Database) -> Self {
+        Self(Some(tokio::task::spawn_blocking(|| database)))
+    }
+
+    /// Waits until what came before is analysed, then begins with this.
+    async fn next(&mut self, analyse: impl FnOnce(&mut Database) + Send + 'static) {
+        let mut database = self.take().await;
+        self.0 = Some(tokio::task::spawn_blocking(move || {
+            analyse(&mut database);
+            database
+        }));
+    }
+
+    async fn end(mut self) -> Database {
+        self.take().await
+    }
+
+    async fn take(&mut self) -> Database {
+        let Some(working) = self.0.take() else { unreachable!("each task is followed by another") };
+        match working.await {
+            Ok(database) => database,
+            Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+        }
     }
 }
 
@@ -200,7 +243,10 @@ fn granted<T>(what: &str, collection: &str, answer: Result<T, Error>) -> Result<
     match answer {
         Ok(answer) => Ok(Some(answer)),
         Err(error) if error.is_denied() => {
-            tracing::warn!(collection, "{what} cannot be read: the user lacks the right (the role `read` has it)");
+            tracing::warn!(
+                collection,
+                "{what} cannot be read: the user lacks the right (the roles `read` and deploy/roles/mongodb have it)"
+            );
             Ok(None)
         }
         Err(error) => Err(error),

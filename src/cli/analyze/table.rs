@@ -4,7 +4,7 @@ use bytesize::ByteSize;
 
 use crate::{
     cli::print,
-    profile::{Analysis, Collection, Field, Kinds, notes, share},
+    profile::{Analysis, Collection, Field, notes, share},
 };
 
 /// Prints an overview, and the paths of each collection.
@@ -41,15 +41,16 @@ fn paths(collection: &Collection) {
     if !collection.fields.is_empty() {
         print::line(table);
     }
-    if let Some(Kinds { by, own }) = &collection.kinds {
-        let kinds = own.iter().filter(|(_, own)| !own.is_empty());
-        let kinds: Vec<String> = kinds.map(|(kind, own)| format!("{kind} ({})", own.join(", "))).collect();
-        print::line(format!("kinds by {by}, with the fields that only they have: {}", kinds.join("; ")));
+    if let Some(kinds) = &collection.kinds {
+        print::line(kinds);
     }
     for index in &collection.indexes {
         let keys: Vec<String> = index.keys.iter().map(|(path, kind)| format!("{path}: {kind}")).collect();
         let unique = if index.unique { "unique " } else { "" };
         print::line(format!("{unique}index {} on {}", index.name, keys.join(", ")));
+    }
+    for (by, name) in &collection.unseen {
+        print::line(format!("no document has {name}, of which {by} says something"));
     }
     if collection.cut {
         print::line("it has more paths than are counted");

@@ -27,7 +27,7 @@ pub(crate) struct Init {
     #[arg(long, short)]
     yes: bool,
     /// The output of `driftless analyze --json`, in place of another look at MongoDB.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["sample", "all", "collections", "rate"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["sample", "all", "collections", "rate", "prisma", "mongoose"])]
     from_analysis: Option<PathBuf>,
     #[command(flatten)]
     documents: Documents,

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Choices,
+    Choices, claims,
     constraints::is_comparable,
     indexes,
     keys::{self, Key},
     model::{Child, Column, ForeignKey, Root, Rule, Source, Statement, Table},
     names::{self, Taken},
-    scalar,
+    natural, scalar,
 };
 use crate::{
     mapping::Path,
@@ -33,7 +33,10 @@ pub(super) fn roots(analysis: &Analysis, choices: &Choices) -> Vec<Root> {
         })
         .collect();
     let mut builder = Builder { choices, targets, tables };
-    analysis.collections.iter().map(|collection| builder.root(collection)).collect()
+    let mut roots: Vec<Root> = analysis.collections.iter().map(|collection| builder.root(collection)).collect();
+    natural::foreign_keys(&mut roots, &choices.schema);
+    roots.iter_mut().for_each(|root| indexes::of_foreign_keys(root, &choices.schema));
+    roots
 }
 
 /// The root table of a collection, as references see it.
@@ -48,7 +51,7 @@ pub(super) const ID: &str = "id";
 
 pub(super) struct Builder<'a> {
     pub(super) choices: &'a Choices,
-    targets: BTreeMap<&'a str, Target>,
+    pub(super) targets: BTreeMap<&'a str, Target>,
     tables: Taken,
 }
 
@@ -86,7 +89,7 @@ impl<'a> Builder<'a> {
         let id = taken.take(ID);
         let source = if key.rule.is_some() { Source::Rule } else { Source::Path("_id".to_owned()) };
         let mut column = Column::new(&id, key.kind, source, "_id".to_owned());
-        column.not_null = Rule::Demanded("");
+        column.not_null = Rule::Demanded(String::new());
         column.comparable = true;
         column.remarks.extend(key.remark.clone());
         // A key that no rule makes may have any form: nothing refers to it.
@@ -101,6 +104,13 @@ impl<'a> Builder<'a> {
         if collection.seen == 0 {
             body.table.remarks.push("the collection is empty: only the key is known".to_owned());
         }
+        let unseen =
+            collection.unseen.iter().map(|(by, name)| format!("no document has {name}, of which {by} says something"));
+        body.table.remarks.extend(unseen);
+        let kinds = collection.kinds.as_ref();
+        body.table
+            .remarks
+            .extend(kinds.map(|kinds| format!("{kinds}; `split` in the mapping gives each kind its own table")));
         let Body { table, children, .. } = body;
         let mut root = Root { collection: collection.name.clone(), key, table, children };
         indexes::carry(&mut root, &collection.indexes, &self.choices.schema);
@@ -160,17 +170,24 @@ impl<'a> Builder<'a> {
                 (chosen.kind, Source::Path(path), chosen.remark.into_iter().collect())
             }
         };
-        if let Some(unused) = field.reference.as_ref().filter(|_| !matches!(source, Source::Reference(..))) {
-            remarks.push(format!("ids of {}, but not all of its values can be", unused.collection));
+        let natural = self.natural(body.collection.all, field);
+        match field.reference.as_ref().filter(|_| !matches!(source, Source::Reference(..))) {
+            Some(unique) if natural.is_some() => remarks.push(format!("values of {}", unique.to())),
+            Some(unused) => remarks.push(format!("ids of {}, but not all of its values can be", unused.collection)),
+            None => {}
         }
+        remarks.extend(claims::remarks(field, kind));
         let name = match &source {
             Source::Reference(..) => body.id_name(place, self.choices),
             _ => body.name(place, self.choices),
         };
         let mut column = Column::new(&name, kind, source, body.dotted(place));
         column.remarks = remarks;
+        column.default = claims::default(field, kind);
+        column.natural = natural;
         column.not_null = self.not_null(body, field, place);
-        column.check = if kind == "text" { self.check(body, field, place) } else { None };
+        // The ids of a collection are no list of kinds.
+        column.check = if kind == "text" && field.reference.is_none() { self.check(body, field) } else { None };
         column.comparable = is_comparable(field, kind);
         column.longest = field.longest;
         let foreign = self.foreign_key(body, field, &column);
@@ -183,6 +200,7 @@ impl<'a> Builder<'a> {
         let source = Source::Path(Path::fields(&place.names).to_string());
         let mut column = Column::new(&name, "jsonb", source, body.dotted(place));
         column.remarks.push(why.to_owned());
+        column.remarks.extend(claims::remarks(field, "jsonb"));
         // Null of a document is the JSON null there, so only a missing field has no value.
         column.not_null = match place.optional && field.present < field.of {
             true => Rule::Broken,
@@ -235,6 +253,9 @@ impl<'a> Builder<'a> {
         let name = body.name(place, self.choices);
         let mut column = Column::new(&name, format!("{kind}[]"), source, body.dotted(place));
         column.remarks.extend(remark);
+        let unique = elements.reference.as_ref().filter(|reference| reference.field.is_some());
+        column.remarks.extend(unique.map(|unique| format!("values of {}", unique.to())));
+        column.remarks.extend(claims::remarks(field, &column.kind));
         column.not_null = self.not_null(body, field, place);
         body.table.columns.push(column);
     }
@@ -255,7 +276,7 @@ impl<'a> Builder<'a> {
         body.table.remarks.push(format!("{}: {why}", names::on_one_line(&body.dotted)));
         for (name, kind) in [(&parent, kind), (&order, "integer")] {
             let mut column = Column::new(name, kind, Source::Rule, String::new());
-            column.not_null = Rule::Demanded("");
+            column.not_null = Rule::Demanded(String::new());
             body.table.columns.push(column);
         }
         body.table.foreign_keys.push(ForeignKey {
@@ -273,6 +294,7 @@ impl<'a> Builder<'a> {
             let wanted = format!("{}_{ID}", singular(&target.table));
             let source = Source::Reference("$".to_owned(), reference.collection.clone());
             let mut column = Column::new(&body.taken.take(&wanted), target.key.kind, source, body.dotted.clone());
+            column.remarks = claims::remarks(elements, target.key.kind);
             column.not_null = self.not_null(
                 &body,
                 elements,
@@ -288,7 +310,7 @@ impl<'a> Builder<'a> {
         table.primary_key = match &id {
             Some(id) => {
                 let mut column = Column::new(id, "uuid", Source::Rule, String::new());
-                column.not_null = Rule::Demanded("");
+                column.not_null = Rule::Demanded(String::new());
                 column.remarks.push("made of the document's id and the place of the element".to_owned());
                 table.columns.insert(0, column);
                 let index = format!(
@@ -317,7 +339,7 @@ impl<'a> Builder<'a> {
 
     /// The reference of a field, if all of its values can be ids of that collection.
     pub(super) fn reference<'f>(&self, field: &'f Field) -> Option<(&'f Reference, &Target)> {
-        let reference = field.reference.as_ref()?;
+        let reference = field.reference.as_ref().filter(|reference| reference.field.is_none())?;
         let target = self.targets.get(reference.collection.as_str())?;
         field.refers.contains(&target.key.form?).then_some((reference, target))
     }
@@ -379,6 +401,8 @@ impl Column {
             dotted,
             comparable: false,
             longest: 0,
+            default: None,
+            natural: None,
         }
     }
 }

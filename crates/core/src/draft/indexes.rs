@@ -9,12 +9,11 @@ use crate::profile::Index;
 /// The most bytes of an index entry that are sure to fit: PostgreSQL takes 2,704, and later values may be longer than those seen.
 const MAX_ENTRY: u64 = 1_000;
 
-/// Carries the indexes of a collection over, and gives each foreign key an index if it has none.
+/// Carries the indexes of a collection over.
 pub(super) fn carry(root: &mut Root, indexes: &[Index], schema: &str) {
     for index in indexes {
         let paths: Vec<&str> = index.keys.iter().map(|(path, _)| path.as_str()).collect();
-        let tables = std::iter::once(&mut root.table).chain(tables(&mut root.children));
-        let mut tables: Vec<&mut Table> = tables.collect();
+        let mut tables = tables(root);
         let home = tables.iter().position(|table| paths.iter().all(|path| column(table, path).is_some()));
         let statements = match home {
             Some(at) => statements(tables[at], at > 0, index, schema),
@@ -24,7 +23,11 @@ pub(super) fn carry(root: &mut Root, indexes: &[Index], schema: &str) {
             table.indexes.extend(statements);
         }
     }
-    for table in std::iter::once(&mut root.table).chain(tables(&mut root.children)) {
+}
+
+/// Gives each foreign key of a collection's tables an index, if it has none.
+pub(super) fn of_foreign_keys(root: &mut Root, schema: &str) {
+    for table in tables(root) {
         let demanded = table.foreign_keys.iter().filter(|key| key.instead.is_none() && !key.cascades);
         let columns: Vec<String> = demanded.map(|key| key.column.clone()).collect();
         let place = qualified(schema, &table.name);
@@ -46,12 +49,16 @@ pub(super) fn qualified(schema: &str, table: &str) -> String {
     format!("{}.{}", quoted(schema), quoted(table))
 }
 
-fn tables(children: &mut [Child]) -> Vec<&mut Table> {
-    let mut all = Vec::new();
-    for child in children {
-        all.push(&mut child.table);
-        all.extend(tables(&mut child.children));
+/// The tables of a collection, the root first.
+pub(super) fn tables(root: &mut Root) -> Vec<&mut Table> {
+    fn below<'r>(children: &'r mut [Child], all: &mut Vec<&'r mut Table>) {
+        for child in children {
+            all.push(&mut child.table);
+            below(&mut child.children, all);
+        }
     }
+    let mut all = vec![&mut root.table];
+    below(&mut root.children, &mut all);
     all
 }
 

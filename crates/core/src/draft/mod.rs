@@ -3,21 +3,23 @@
 //! ```text
 //!  Analysis ──▶ build ──▶ Root, Child, Table, Column ──┬──▶ sql:  schema.sql
 //!  Choices  ──┘   │                                    └──▶ file: mapping.toml
-//!                 └─ keys, scalar, names, indexes
+//!                 └─ keys, scalar, names, claims, indexes, natural
 //! ```
 //! Every document that was analysed fits the draft: that a column takes a value is decided by the conversion of the daemon itself, see
 //! [`crate::profile`]. A constraint that a later document could break is a comment beside its column, unless MongoDB itself enforces it
-//! or the choices ask for it. Each decision has a comment where it was made.
+//! or an ORM or the choices ask for it. Each decision has a comment where it was made.
 //!
-//! Reading order: `names`, `model`, `scalar`, `keys`, `build`, `constraints`, `indexes`; then `sql` and `file`, which only print.
+//! Reading order: `names`, `model`, `scalar`, `keys`, `claims`, `build`, `constraints`, `indexes`, `natural`; then `sql` and `file`, which only print.
 
 mod build;
+mod claims;
 mod constraints;
 mod file;
 mod indexes;
 mod keys;
 mod model;
 mod names;
+mod natural;
 mod scalar;
 mod sql;
 #[cfg(test)]

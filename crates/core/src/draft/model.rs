@@ -56,6 +56,18 @@ pub(super) struct Column {
     pub(super) comparable: bool,
     /// Longest value in bytes; an index entry must fit a page.
     pub(super) longest: u64,
+    /// Its `DEFAULT`, as SQL.
+    pub(super) default: Option<String>,
+    /// The unique field of a collection whose values it has.
+    pub(super) natural: Option<Natural>,
+}
+
+/// A reference to a unique field, and what keeps it from being a foreign key.
+#[derive(Clone, Debug)]
+pub(super) struct Natural {
+    pub(super) collection: String,
+    pub(super) path: String,
+    pub(super) instead: Option<String>,
 }
 
 /// The source of a column.
@@ -75,7 +87,7 @@ pub(super) enum Source {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Rule {
     /// It is, for this reason; empty where it needs none.
-    Demanded(&'static str),
+    Demanded(String),
     /// All documents that were read satisfy it, and nothing says that later ones will.
     Satisfied,
     /// Some documents break it.

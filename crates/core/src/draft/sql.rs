@@ -10,7 +10,7 @@ use super::{
 };
 use crate::profile::Analysis;
 
-/// Writes the statements: tables, then foreign keys, then indexes.
+/// Writes the statements: tables, then indexes, then foreign keys, which need unique ones.
 pub(super) fn write(analysis: &Analysis, choices: &Choices, roots: &[Root]) -> String {
     let database = on_one_line(&analysis.database);
     let mut sql = format!(
@@ -32,7 +32,7 @@ pub(super) fn write(analysis: &Analysis, choices: &Choices, roots: &[Root]) -> S
         Statement::Sql(sql) => format!("{sql};"),
         Statement::Comment(text) => format!("-- {text}"),
     });
-    for (what, lines) in [("Foreign keys", keys.collect::<Vec<_>>()), ("Indexes", indexes.collect())] {
+    for (what, lines) in [("Indexes", indexes.collect::<Vec<_>>()), ("Foreign keys", keys.collect())] {
         if !lines.is_empty() {
             let _ = write!(sql, "\n-- {what}\n\n{}\n", lines.join("\n"));
         }
@@ -61,10 +61,13 @@ fn make(sql: &mut String, schema: &str, table: &Table) {
 fn column(column: &Column) -> String {
     let mut remarks: Vec<String> = column.remarks.iter().map(|remark| on_one_line(remark)).collect();
     let mut definition = format!("{} {}", quoted(&column.name), column.kind);
-    match column.not_null {
+    if let Some(default) = &column.default {
+        let _ = write!(definition, " DEFAULT {default}");
+    }
+    match &column.not_null {
         Rule::Demanded(why) => {
             definition.push_str(" NOT NULL");
-            remarks.extend(Some(why.to_owned()).filter(|why| !why.is_empty()));
+            remarks.extend(Some(why.clone()).filter(|why| !why.is_empty()));
         }
         Rule::Satisfied => remarks.push("never missing".to_owned()),
         Rule::Broken => {}
@@ -78,7 +81,7 @@ fn column(column: &Column) -> String {
         match rule {
             Rule::Demanded(why) => {
                 let _ = write!(definition, " {check}");
-                remarks.push((*why).to_owned());
+                remarks.push(why.clone());
             }
             Rule::Satisfied | Rule::Broken => {
                 after = format!("    -- no other value was seen: {}\n", on_one_line(&check));

@@ -3,6 +3,7 @@
 use bson::raw::RawDocument;
 
 use super::{
+    claims::{self, Description},
     described::{Index, Validator},
     form::{Fitting, identity},
     kinds::Candidates,
@@ -34,6 +35,8 @@ pub struct Facts {
     pub indexes: Vec<Index>,
     /// Its validator.
     pub validator: Option<Validator>,
+    /// What others say about its documents.
+    pub descriptions: Vec<Description>,
 }
 
 /// The collections of a database that were read so far, and the one that is being read.
@@ -91,7 +94,14 @@ impl Database {
         now.ids.sort();
         let objects = now.seen;
         let fields = now.tree.root.fields.iter();
-        let fields = fields.map(|(name, node)| Field::of(name, objects, node, &now.tree.sketches)).collect();
+        let mut fields: Vec<Field> =
+            fields.map(|(name, node)| Field::of(name, objects, node, &now.tree.sketches)).collect();
+        let own = now.facts.validator.as_ref().and_then(Validator::description);
+        let mut unseen = Vec::new();
+        for Description { by, claims } in own.iter().chain(&now.facts.descriptions) {
+            unseen.extend(claims::unseen(&fields, claims).into_iter().map(|name| (*by, name)));
+            claims::enter(&mut fields, *by, claims, true);
+        }
         self.done.push(Collection {
             name: now.facts.name,
             documents: now.facts.documents.max(now.seen),
@@ -104,6 +114,7 @@ impl Database {
             id_forms: now.own.id_forms(),
             kinds: now.kinds.report(),
             fields,
+            unseen,
             cut: now.tree.is_cut() || now.tree.root.others.is_some(),
         });
         self.known.push((now.tree.sketches, now.ids));
@@ -177,7 +188,9 @@ mod tests {
         let analysis = database.analysis();
         let [plans, users] = &analysis.collections[..] else { panic!("{analysis:?}") };
         let field = |name: &str| plans.fields.iter().find(|field| field.name == name).expect("a field");
-        let to = |found| Some(Reference { collection: "users".to_owned(), looked: 40, found, exact: true });
+        let to = |found| {
+            Some(Reference { collection: "users".to_owned(), field: None, by: None, looked: 40, found, exact: true })
+        };
         assert_eq!(field("user").reference, to(40));
         assert_eq!(field("owner").reference, to(36));
         assert_eq!((&field("order").reference, &field("_id").reference), (&None, &None));

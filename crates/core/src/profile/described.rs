@@ -4,6 +4,8 @@ use bson::{Bson, Document};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::claims::{Description, of_validator};
+
 /// An index.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Index {
@@ -53,6 +55,12 @@ impl Index {
             expires: described.get("expireAfterSeconds").and_then(whole),
         })
     }
+
+    /// Whether it keeps the values of this path alone unique, as PostgreSQL would compare them.
+    pub(super) fn keeps_unique(&self, path: &str) -> bool {
+        let is_plain = self.unique && !self.collation && self.partial.is_none();
+        is_plain && matches!(&self.keys[..], [(only, kind)] if only == path && matches!(kind.as_str(), "1" | "-1"))
+    }
 }
 
 /// A validator.
@@ -76,39 +84,9 @@ impl Validator {
         })
     }
 
-    /// Whether it demands a value of a field: it requires the field, and a type that is not null.
-    pub fn demands(&self, names: &[&str]) -> bool {
-        let mut here = self.schema.as_ref();
-        for name in names {
-            let required = here.is_some_and(|here| lists(&here["required"], name));
-            here =
-                here.filter(|_| required).and_then(|here| here["properties"].get(*name)).filter(|here| is_typed(here));
-        }
-        here.is_some() && !names.is_empty()
-    }
-
-    /// The texts to which it limits a field, if it does.
-    pub fn texts(&self, names: &[&str]) -> Option<Vec<String>> {
-        let mut here = self.schema.as_ref()?;
-        for name in names {
-            here = here["properties"].get(*name)?;
-        }
-        let listed = here["enum"].as_array()?;
-        let texts = listed.iter().filter(|value| !value.is_null()).map(|value| value.as_str().map(str::to_owned));
-        texts.collect::<Option<Vec<_>>>().filter(|texts| !texts.is_empty())
-    }
-}
-
-fn lists(names: &Value, name: &str) -> bool {
-    names.as_array().is_some_and(|names| names.iter().any(|known| known == name))
-}
-
-/// Whether null is none of its types.
-fn is_typed(described: &Value) -> bool {
-    match described.get("bsonType").or_else(|| described.get("type")) {
-        Some(Value::String(name)) => name != "null",
-        Some(Value::Array(names)) => !names.iter().any(|name| name == "null"),
-        _ => false,
+    /// What it claims about every document; `None` where the server lets other documents in.
+    pub fn description(&self) -> Option<Description> {
+        self.schema.as_ref().filter(|_| self.enforced).map(of_validator)
     }
 }
 
@@ -153,21 +131,13 @@ mod tests {
     }
 
     #[test]
-    fn a_validator_demands_and_limits() {
-        let address = doc! { "bsonType": "object", "required": ["city", "zip"], "properties": {
-            "city": { "bsonType": ["string"] }, "zip": { "bsonType": ["string", "null"] }, "n": { "enum": [1] },
-        } };
-        let schema = doc! {
-            "required": ["status", "address"],
-            "properties": { "status": { "type": "string", "enum": ["a", "b", bson::Bson::Null] }, "address": address },
-        };
-        let validator = Validator::read(&doc! { "validator": { "$jsonSchema": schema } }).expect("a validator");
-        assert!(validator.enforced);
-        assert!(validator.demands(&["status"]) && validator.demands(&["address", "city"]));
-        assert!(!validator.demands(&["other"]) && !validator.demands(&["address", "zip"]));
-        assert_eq!(validator.texts(&["status"]), Some(vec!["a".to_owned(), "b".to_owned()]));
-        assert_eq!(validator.texts(&["address", "n"]), None);
-        let weak = Validator::read(&doc! { "validator": { "a": 1 }, "validationAction": "warn" }).expect("a validator");
-        assert!(!weak.enforced && weak.schema.is_none());
+    fn a_validator_claims_what_it_enforces() {
+        let schema = doc! { "$jsonSchema": { "required": ["status"] } };
+        let enforced = Validator::read(&doc! { "validator": schema.clone() }).expect("a validator");
+        assert!(enforced.enforced && enforced.description().is_some());
+        let weak = Validator::read(&doc! { "validator": schema, "validationAction": "warn" }).expect("a validator");
+        assert!(!weak.enforced && weak.description().is_none());
+        let other = Validator::read(&doc! { "validator": { "a": 1 } }).expect("a validator");
+        assert!(other.enforced && other.description().is_none());
     }
 }

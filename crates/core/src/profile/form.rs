@@ -1,5 +1,7 @@
 //! Which column types and which id rules take a value: decided by the conversion that the daemon itself uses.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -142,12 +144,16 @@ impl Fitting {
 }
 
 /// The bytes by which a value and a reference to it are the same; `None` for a value that identifies nothing.
-pub(super) fn identity(value: Value<'_>) -> Option<Vec<u8>> {
+pub(super) fn identity(value: Value<'_>) -> Option<Cow<'_, [u8]>> {
     let text = identity_text(value)?;
     // Applications store ObjectIds and UUIDs also as texts, in either case.
     let is_id =
         |text: &str| matches!(text.len(), 24 | 36) && text.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
-    Some(if is_id(&text) { text.to_ascii_lowercase().into_bytes() } else { text.into_owned().into_bytes() })
+    Some(match text {
+        text if is_id(&text) => Cow::Owned(text.to_ascii_lowercase().into_bytes()),
+        Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
+        Cow::Owned(text) => Cow::Owned(text.into_bytes()),
+    })
 }
 
 #[cfg(test)]

@@ -3,12 +3,12 @@
 use jiff::Timestamp;
 
 use super::{
-    Form,
+    Claim, Form,
     report::{Distinct, Field, Reference},
 };
 
-/// Most values that a note lists.
-const MAX_LISTED: usize = 12;
+/// Most letters of the values that a note lists: more make a table too wide to read.
+const MAX_LISTED: usize = 80;
 /// Fewer values than this say nothing about whether they are unique.
 const MIN_UNIQUE: u64 = 20;
 /// Fewer values than this on average make no list of kinds.
@@ -42,11 +42,11 @@ pub fn notes(field: &Field) -> Vec<String> {
             notes.push(text());
         }
     };
-    if let Some(Reference { collection, looked, found, exact }) = &field.reference {
+    if let Some(reference @ Reference { looked, found, exact, .. }) = &field.reference {
         let about = if *exact { "" } else { "about " };
-        let dangling = looked - found;
-        note(dangling == 0, &|| format!("→ {collection}"));
-        note(dangling > 0, &|| format!("→ {collection}, {about}{dangling} of {looked} dangle"));
+        let (to, dangling) = (reference.to(), looked - found);
+        note(dangling == 0, &|| format!("→ {to}"));
+        note(dangling > 0, &|| format!("→ {to}, {about}{dangling} of {looked} dangle"));
     }
     note(field.map, &|| "map: its keys are data".to_owned());
     match (field.whole, field.numbers) {
@@ -60,9 +60,8 @@ pub fn notes(field: &Field) -> Vec<String> {
     note(field.out_of_range > 0, &|| format!("{} beyond PostgreSQL's range", field.out_of_range));
     note(field.nonfinite > 0, &|| format!("{} NaN or infinite", field.nonfinite));
     if let Some(kinds) = field.kinds_of_text() {
-        let listed: Vec<&str> = kinds.iter().take(MAX_LISTED).map(|(text, _)| *text).collect();
-        let more = if kinds.len() > MAX_LISTED { ", …" } else { "" };
-        note(true, &|| format!("{}: {}{more}", counted(kinds.len(), "value"), listed.join(", ")));
+        let texts: Vec<&str> = kinds.iter().map(|(text, _)| *text).collect();
+        note(true, &|| format!("{}: {}", counted(texts.len(), "value"), listed(&texts)));
     } else {
         note(field.longest > 0, &|| format!("longest {} B", field.longest));
     }
@@ -81,7 +80,34 @@ pub fn notes(field: &Field) -> Vec<String> {
     let mixed =
         field.reference.is_none() && field.kinds().len() > 1 && !field.forms.iter().any(|form| *form != Form::Text);
     note(mixed, &|| "mixed types".to_owned());
+    field.claims.iter().for_each(|claim| note(true, &|| claimed(claim)));
     notes
+}
+
+/// A claim in words: `the Prisma schema: required, default "open", one of open, paid`.
+fn claimed(claim: &Claim) -> String {
+    let reference = claim.reference.as_ref().map(|to| match &to.field {
+        Some(field) => format!("→ {}.{field}", to.collection),
+        None => format!("→ {}", to.collection),
+    });
+    let parts = [
+        claim.required.then(|| "required".to_owned()),
+        claim.default.as_ref().map(|default| format!("default {default}")),
+        (!claim.texts.is_empty()).then(|| format!("one of {}", listed(&claim.texts))),
+        reference,
+    ];
+    format!("{}: {}", claim.by, parts.into_iter().flatten().collect::<Vec<_>>().join(", "))
+}
+
+/// As many of the texts as there is room for, and the first in any case.
+fn listed(texts: &[impl AsRef<str>]) -> String {
+    let mut letters = 0;
+    let fit = texts.iter().map(AsRef::<str>::as_ref).enumerate().take_while(|(place, text)| {
+        letters += text.chars().count();
+        *place == 0 || letters <= MAX_LISTED
+    });
+    let fit: Vec<&str> = fit.map(|(_, text)| text).collect();
+    if fit.len() < texts.len() { format!("{}, …", fit.join(", ")) } else { fit.join(", ") }
 }
 
 fn range<T: PartialEq + std::fmt::Display>(low: T, high: T) -> String {
@@ -119,6 +145,10 @@ mod tests {
         let few = [("open", 7), ("done", 9)].map(|(text, count)| (text.to_owned(), count));
         let field = Field { few: Some(few.into()), longest: 4, nul: 1, present: 17, of: 17, ..Field::default() };
         assert_eq!(notes(&field), ["2 values: done, open", "1 with NUL"]);
+        assert_eq!(
+            [listed(&["a".repeat(90), "b".to_owned()]), listed(&["a".to_owned(), "b".repeat(90)])],
+            ["a".repeat(90) + ", …", "a, …".to_owned()]
+        );
         let field = Field {
             types: [("int".to_owned(), 30)].into(),
             whole: Some((1, 30)),

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::{
     notes,
-    report::{Analysis, Collection, Field, Kinds},
+    report::{Analysis, Collection, Field},
 };
 
 const STYLE: &str = "
@@ -116,10 +116,8 @@ impl Page {
         self.raw(&format!("<h2 id=\"c{at}\"><code>"));
         self.text(&collection.name);
         self.raw("</code></h2>\n");
-        if let Some(Kinds { by, own }) = &collection.kinds {
-            let kinds = own.iter().filter(|(_, own)| !own.is_empty());
-            let kinds: Vec<String> = kinds.map(|(kind, own)| format!("{kind} ({})", own.join(", "))).collect();
-            self.element("p", &format!("Kinds by {by}, with the fields that only they have: {}", kinds.join("; ")));
+        if let Some(kinds) = &collection.kinds {
+            self.element("p", &kinds.to_string());
         }
         for index in &collection.indexes {
             let keys: Vec<String> = index.keys.iter().map(|(path, kind)| format!("{path}: {kind}")).collect();
@@ -129,6 +127,9 @@ impl Page {
         if let Some(validator) = &collection.validator {
             let enforced = if validator.enforced { "enforced" } else { "not enforced" };
             self.element("p", &format!("It has a validator, which is {enforced}."));
+        }
+        for (by, name) in &collection.unseen {
+            self.element("p", &format!("No document has {name}, of which {by} says something."));
         }
         if collection.cut {
             self.element("p", "It has more paths than are counted.");

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Form, IdForm, Index, Validator, sketch::Sketch, tree::Node};
+use super::{Author, Claim, Form, IdForm, Index, Validator, sketch::Sketch, tree::Node};
 
 /// The name that stands for every key of a map.
 pub(super) const EVERY_NAME: &str = "*";
@@ -45,6 +45,9 @@ pub struct Collection {
     pub kinds: Option<Kinds>,
     /// Its fields, `_id` among them.
     pub fields: Vec<Field>,
+    /// Fields that somebody claims, and that no document has.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unseen: Vec<(Author, String)>,
     /// Whether there were more paths than are counted.
     pub cut: bool,
 }
@@ -56,6 +59,14 @@ pub struct Kinds {
     pub by: String,
     /// Each kind, with the fields that only it has.
     pub own: BTreeMap<String, Vec<String>>,
+}
+
+impl fmt::Display for Kinds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let own = self.own.iter().filter(|(_, own)| !own.is_empty());
+        let own: Vec<String> = own.map(|(kind, own)| format!("{kind} ({})", own.join(", "))).collect();
+        write!(f, "kinds by {}, with the fields that only they have: {}", self.by, own.join("; "))
+    }
 }
 
 /// The values at one path.
@@ -111,7 +122,10 @@ pub struct Field {
     /// The texts and how often each came, where there are few.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub few: Option<BTreeMap<String, u64>>,
-    /// The collection whose `_id`s its values are.
+    /// What is claimed about it, by whom.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub claims: Vec<Claim>,
+    /// The collection whose `_id`s, or other unique values, its values are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reference: Option<Reference>,
     /// Whether its objects are maps, whose keys are data.
@@ -150,20 +164,44 @@ pub struct Distinct {
     pub exact: bool,
 }
 
-/// A path whose values are ids of a collection.
+/// A path whose values are ids of a collection, or values of a unique field there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reference {
     /// The collection.
     pub collection: String,
+    /// The path there, if it is not the `_id`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
+    /// Who says so, if it is not only the values.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<Author>,
     /// Distinct values that were looked for.
     pub looked: u64,
-    /// How many of them are ids there.
+    /// How many of them are there.
     pub found: u64,
-    /// Whether these are all values and all ids.
+    /// Whether these are all values of both sides.
     pub exact: bool,
 }
 
 impl Reference {
+    /// What it refers to: `users`, or `countries.code`.
+    pub fn to(&self) -> String {
+        match &self.field {
+            Some(field) => format!("{}.{field}", self.collection),
+            None => self.collection.clone(),
+        }
+    }
+
+    /// The share of values that lead somewhere.
+    pub(super) fn share(&self) -> f64 {
+        self.found as f64 / self.looked.max(1) as f64
+    }
+
+    /// Compares these shares, exactly.
+    pub(super) fn compare(&self, other: &Self) -> std::cmp::Ordering {
+        (self.found * other.looked.max(1)).cmp(&(other.found * self.looked.max(1)))
+    }
+
     /// The share of values that lead nowhere.
     pub fn dangling(&self) -> f64 {
         (self.looked - self.found) as f64 / self.looked.max(1) as f64
@@ -207,6 +245,7 @@ impl Field {
             lengths: values.lengths,
             distinct,
             few: values.few().map(|few| few.iter().map(|(text, count)| (text.to_string(), *count)).collect()),
+            claims: Vec::new(),
             reference: None,
             map,
             fields,

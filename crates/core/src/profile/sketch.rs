@@ -3,7 +3,10 @@
 //! Two sets that are thinned in this way still meet: a hash that is kept at a level is kept at that level by every set. So the share
 //! of references that lead nowhere can be estimated from a part, and is exact as long as nothing was given up.
 
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    hash::{BuildHasherDefault, Hasher},
+};
 
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -21,7 +24,25 @@ fn is_kept(hash: u64, level: u32) -> bool {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Sketch {
     level: u32,
-    counts: HashMap<u64, u32>,
+    counts: HashMap<u64, u32, BuildHasherDefault<AsItIs>>,
+}
+
+/// Takes a hash for its own hash. Its halves change places, because those that are kept end with the same bits.
+#[derive(Clone, Copy, Debug, Default)]
+struct AsItIs(u64);
+
+impl Hasher for AsItIs {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, _: &[u8]) {
+        unreachable!("only numbers are hashed")
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash.rotate_left(u64::BITS / 2);
+    }
 }
 
 impl Sketch {
@@ -65,31 +86,59 @@ impl Sketch {
         (self.counts.values().filter(|count| **count > 1).count() as u64) << self.level
     }
 
-    /// How many of the values were looked for among the ids, and how many are there.
-    pub(super) fn found(&self, ids: &Ids) -> Found {
-        let level = self.level.max(ids.level);
+    /// How many of the values were looked for among the others, and how many are there.
+    pub(super) fn found(&self, others: &impl Hashes) -> Found {
+        let level = self.level.max(others.level());
         let mut found = Found { looked: 0, found: 0, exact: level == 0 };
         for hash in self.counts.keys().filter(|hash| is_kept(**hash, level)) {
             found.looked += 1;
-            found.found += u64::from(ids.has(*hash));
+            found.found += u64::from(others.has(*hash));
         }
         found
     }
 
-    /// Whether a few of the values are among the ids, which is cheap to ask of every collection.
-    pub(super) fn meets(&self, ids: &Ids) -> bool {
+    /// Whether a few of the values are among the others, which is cheap to ask of every collection.
+    pub(super) fn meets(&self, others: &impl Hashes) -> bool {
         const TRIED: usize = 64;
-        let level = self.level.max(ids.level);
-        self.counts.keys().filter(|hash| is_kept(**hash, level)).take(TRIED).any(|hash| ids.has(*hash))
+        let level = self.level.max(others.level());
+        self.counts.keys().filter(|hash| is_kept(**hash, level)).take(TRIED).any(|hash| others.has(*hash))
     }
 }
 
-/// Distinct values that were looked for among ids.
+/// A set of hashes in which those of another are looked for.
+pub(super) trait Hashes {
+    /// One of `2^level` hashes is kept.
+    fn level(&self) -> u32;
+    /// Whether the hash is kept.
+    fn has(&self, hash: u64) -> bool;
+}
+
+impl Hashes for Sketch {
+    fn level(&self) -> u32 {
+        self.level
+    }
+
+    fn has(&self, hash: u64) -> bool {
+        self.counts.contains_key(&hash)
+    }
+}
+
+impl Hashes for Ids {
+    fn level(&self) -> u32 {
+        self.level
+    }
+
+    fn has(&self, hash: u64) -> bool {
+        self.hashes.binary_search(&hash).is_ok()
+    }
+}
+
+/// Distinct values that were looked for among others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Found {
     pub(super) looked: u64,
     pub(super) found: u64,
-    /// Whether these are all values and all ids.
+    /// Whether these are all values of both.
     pub(super) exact: bool,
 }
 
@@ -124,10 +173,6 @@ impl Ids {
     /// Makes the ids searchable, once all are in.
     pub(super) fn sort(&mut self) {
         self.hashes.sort_unstable();
-    }
-
-    fn has(&self, hash: u64) -> bool {
-        self.hashes.binary_search(&hash).is_ok()
     }
 }
 
