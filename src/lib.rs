@@ -13,7 +13,7 @@
 #[macro_use]
 pub mod failpoints;
 
-pub use driftless_core::{analyze, draft, mapping, model, profile};
+pub use driftless_core::{analyze, draft, fit, mapping, model, profile};
 
 pub mod cli;
 pub mod config;

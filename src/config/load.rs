@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use toml::de::{DeTable, DeValue};
 
-use super::{Codec, Config, Fault, SourceConfig};
+use super::{Codec, Config, Fault, SinkConfig, SourceConfig};
 
 impl Config {
     /// Variables named `DRIFTLESS__SECTION__KEY` override the file.
@@ -28,12 +28,28 @@ impl Config {
         path: &Path,
         given: serde_json::Map<String, serde_json::Value>,
     ) -> Result<SourceConfig, Vec<Fault>> {
+        let given = serde_json::json!({ "source": given });
+        Self::load_section(path, &given, |key| key.starts_with("source")).map(|config| config.source)
+    }
+
+    /// Reads only the settings of the sink, as [`Config::load_source`] does those of the source.
+    ///
+    /// # Errors
+    /// As [`Config::load`], without the faults of other sections.
+    pub(crate) fn load_sink(
+        path: &Path,
+        given: serde_json::Map<String, serde_json::Value>,
+    ) -> Result<SinkConfig, Vec<Fault>> {
+        let given = serde_json::json!({ "sink": given });
+        Self::load_section(path, &given, |key| key.starts_with("sink")).map(|config| config.sink)
+    }
+
+    fn load_section(path: &Path, given: &serde_json::Value, wanted: fn(&str) -> bool) -> Result<Self, Vec<Fault>> {
         let text = match std::fs::exists(path) {
             Ok(false) => String::new(),
             _ => text(path).map_err(|fault| vec![Fault { place: path.display().to_string(), ..fault }])?,
         };
-        let given = serde_json::json!({ "source": given });
-        Self::read(&text, path, &given, |key| key.starts_with("source")).map(|config| config.source)
+        Self::read(&text, path, given, wanted)
     }
 
     /// Reads a file's text, the environment and what is given besides; faults of keys that are not wanted are left out.
@@ -409,6 +425,15 @@ mod tests {
         let serde_json::Value::Object(given) = json!({ "uri": "mongodb://h", "database": "shop" }) else { return };
         let source = Config::load_source(missing, given).expect("a source");
         assert_eq!((source.database.as_str(), source.chunk_documents), ("shop", 1_000));
+    }
+
+    #[test]
+    fn the_sink_alone_needs_nothing_else() {
+        let missing = Path::new("there/is/no.toml");
+        let faults = Config::load_sink(missing, serde_json::Map::new()).expect_err("faults");
+        assert_eq!(faults.iter().map(|fault| fault.key.as_str()).collect::<Vec<_>>(), ["sink.url"]);
+        let serde_json::Value::Object(given) = json!({ "url": "postgres://h/shop" }) else { return };
+        assert!(Config::load_sink(missing, given).expect("a sink").url.is_some());
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod writes;
 mod business_plans;
 mod crm;
 mod drafted;
+mod fitted;
 mod learning;
 mod manual;
 mod planning;

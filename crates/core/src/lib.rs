@@ -3,6 +3,7 @@
 pub mod analyze;
 pub mod draft;
 pub mod ejson;
+pub mod fit;
 pub mod mapping;
 pub mod model;
 pub mod profile;

@@ -8,11 +8,11 @@ use std::{
 
 use anyhow::Context;
 
-use crate::draft::Draft;
-
 /// The configuration with every setting explained, of which a project has a copy.
 const CONFIGURATION: &str = include_str!("../../../config/driftless.toml");
 const README: &str = include_str!("project.md");
+/// The steps where the tables exist.
+const README_OF_TARGET: &str = include_str!("target.md");
 const COMPOSE: &str = include_str!("compose.yaml");
 
 /// The scripts for roles, by their place in the project.
@@ -24,12 +24,14 @@ const ROLES: [(&str, &str); 6] = [
     ("roles/postgresql/guard.sql", include_str!("../../../deploy/roles/postgresql/guard.sql")),
     ("roles/postgresql/reader.sql", include_str!("../../../deploy/roles/postgresql/reader.sql")),
 ];
+/// The file of the tables.
+const SCHEMA: &str = "schema.sql";
 /// The other files.
 const OWN: [&str; 8] = [
     "README.md",
     "driftless.toml",
     "mapping.toml",
-    "schema.sql",
+    SCHEMA,
     "compose.yaml",
     ".gitignore",
     "secrets/mongodb.uri",
@@ -40,7 +42,9 @@ const OWN: [&str; 8] = [
 pub(super) struct Project<'a> {
     pub(super) folder: &'a Path,
     pub(super) database: &'a str,
-    pub(super) draft: &'a Draft,
+    pub(super) mapping: &'a str,
+    /// The statements that make the tables; `None` if they exist.
+    pub(super) tables: Option<&'a str>,
     pub(super) schema: &'a str,
     pub(super) brokers: &'a str,
     pub(super) replication: i32,
@@ -69,19 +73,20 @@ impl Project<'_> {
         let uri = self.uri.clone().unwrap_or_else(|| "mongodb://localhost:27017/?replicaSet=rs0".to_owned());
         let url = self.url.clone().unwrap_or_else(|| format!("postgres://localhost:5432/{prefix}"));
         let contents = [
-            README
+            if self.tables.is_some() { README } else { README_OF_TARGET }
                 .replace("DATABASE", &one_line(self.database))
                 .replace("SCHEMA", self.schema)
                 .replace("PREFIX", &prefix),
             self.configuration(&prefix),
-            self.draft.mapping.clone(),
-            self.draft.schema.clone(),
+            self.mapping.to_owned(),
+            self.tables.unwrap_or_default().to_owned(),
             COMPOSE.to_owned(),
             "secrets/\n".to_owned(),
             format!("{uri}\n"),
             format!("{url}\n"),
         ];
-        let own = OWN.into_iter().zip(contents);
+        let is_made = |name: &str| name != SCHEMA || self.tables.is_some();
+        let own = OWN.into_iter().zip(contents).filter(|(name, _)| is_made(name));
         let all = own.chain(ROLES.iter().map(|(name, text)| (*name, (*text).to_owned())));
         all.map(|(name, text)| {
             let path = self.folder.join(name);
@@ -142,11 +147,11 @@ mod tests {
     #[test]
     fn the_configuration_has_the_settings_of_the_project() {
         let folder = std::env::temp_dir().join(format!("driftless-init-{}", std::process::id()));
-        let draft = Draft { mapping: "m".to_owned(), schema: "s".to_owned(), tables: 1 };
         let project = Project {
             folder: &folder,
             database: "My \"Shop\"",
-            draft: &draft,
+            mapping: "m",
+            tables: Some("s"),
             schema: "app",
             brokers: "kafka:9092",
             replication: 1,
@@ -161,6 +166,9 @@ mod tests {
         assert_eq!((config.mapping.as_path(), config.log.replication), (folder.join("mapping.toml").as_path(), 1));
         let again = refuse_existing(&folder).expect_err("all is there").to_string();
         assert!(again.contains("driftless.toml") && project.write().is_err(), "{again}");
+        std::fs::remove_dir_all(&folder).expect("removed");
+        let written = Project { tables: None, ..project }.write().expect("written");
+        assert!(written.len() == OWN.len() + ROLES.len() - 1 && !folder.join(SCHEMA).exists());
         std::fs::remove_dir_all(&folder).expect("removed");
     }
 }

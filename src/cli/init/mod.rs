@@ -1,7 +1,8 @@
-//! `driftless init`: a project folder drafted from the documents of MongoDB.
+//! `driftless init`: a project folder drafted from the documents of MongoDB, with tables of its own or for tables that exist.
 
 mod files;
 mod questions;
+mod target;
 
 use std::path::{Path, PathBuf};
 
@@ -14,6 +15,7 @@ use super::{Exit, analyze::Documents, print};
 use crate::{
     config::Secret,
     draft::{Choices, Draft, Naming, ObjectIds},
+    fit::Fitted,
     profile::Analysis,
 };
 
@@ -31,6 +33,9 @@ pub(crate) struct Init {
     from_analysis: Option<PathBuf>,
     #[command(flatten)]
     documents: Documents,
+    /// Write the mapping that fits the tables of the target, which is `--url` or `sink.url`, in place of drafting tables.
+    #[arg(long, conflicts_with_all = ["names", "jsonb_depth", "strict", "extra"])]
+    target: bool,
     /// How tables and columns are called [default: snake].
     #[arg(long, value_enum)]
     names: Option<Names>,
@@ -40,7 +45,7 @@ pub(crate) struct Init {
     /// Objects and arrays nested this deep become JSONB; 1 is a field of the document [default: 3].
     #[arg(long, value_name = "N")]
     jsonb_depth: Option<usize>,
-    /// The schema of the tables [default: app].
+    /// The schema of the tables [default: app; with `--target`, all].
     #[arg(long, value_name = "NAME")]
     schema: Option<String>,
     /// Demand NOT NULL and CHECK wherever all documents satisfy them; a later document that does not becomes a dead letter. Needs
@@ -75,6 +80,10 @@ enum Ids {
     Uuid5,
     /// UUIDs that begin with the time of the ObjectId, as version-7 UUIDs begin with theirs.
     Ordered,
+    /// UUIDs of zeros and then the bytes of the ObjectId.
+    Padded,
+    /// UUIDs that are the MD5 of their digits.
+    Md5,
     /// Texts of 24 digits.
     Text,
     /// Their 12 bytes.
@@ -97,21 +106,62 @@ impl Init {
                 None => return Ok(Exit::Faults),
             },
         };
-        let choices = self.choices(&mut Questions::new(self.yes))?;
+        let mut questions = Questions::new(self.yes);
+        if self.target {
+            return self.fit(path, &analysis, &mut questions).await;
+        }
+        let choices = self.choices(&mut questions)?;
         let draft = Draft::new(&analysis, &choices);
-        let project = Project {
+        let url = self.url.as_ref().map(|url| url.expose_secret().to_owned());
+        let written =
+            self.project(path, &analysis, (&draft.mapping, Some(&draft.schema)), (&choices.schema, url)).write()?;
+        let became = format!(
+            "{} became {}.",
+            print::count(analysis.collections.len(), "collection"),
+            print::count(draft.tables, "table")
+        );
+        report(&analysis, &became, &self.to, &written);
+        Ok(Exit::Success)
+    }
+
+    /// Writes a project for tables that exist.
+    async fn fit(&self, path: &Path, analysis: &Analysis, questions: &mut Questions) -> anyhow::Result<Exit> {
+        let Some((target, url)) = target::read(path, self.url.as_ref(), self.schema.as_deref()).await? else {
+            return Ok(Exit::Faults);
+        };
+        let ids = questions.choose("What do ObjectIds become in columns of UUIDs?", self.ids, Ids::Uuid5)?;
+        let fitted = Fitted::new(analysis, &target, ids.into());
+        let written = self.project(path, analysis, (&fitted.mapping, None), ("…", url)).write()?;
+        let became = format!(
+            "{} of {} have a table; {} of {} have a source, the others are comments in mapping.toml.",
+            fitted.collections,
+            print::count(analysis.collections.len(), "collection"),
+            fitted.placed,
+            print::count(fitted.placed + fitted.open, "column")
+        );
+        report(analysis, &became, &self.to, &written);
+        Ok(Exit::Success)
+    }
+
+    /// The project of a mapping and, where tables are drafted, their statements.
+    fn project<'p>(
+        &'p self,
+        path: &Path,
+        analysis: &'p Analysis,
+        (mapping, tables): (&'p str, Option<&'p str>),
+        (schema, url): (&'p str, Option<String>),
+    ) -> Project<'p> {
+        Project {
             folder: &self.to,
             database: &analysis.database,
-            draft: &draft,
-            schema: &choices.schema,
+            mapping,
+            tables,
+            schema,
             brokers: &self.brokers,
             replication: self.replication,
             uri: self.documents.address(path),
-            url: self.url.as_ref().map(|url| url.expose_secret().to_owned()),
-        };
-        let written = project.write()?;
-        report(&analysis, &draft, &self.to, &written);
-        Ok(Exit::Success)
+            url,
+        }
     }
 
     fn choices(&self, questions: &mut Questions) -> anyhow::Result<Choices> {
@@ -135,12 +185,7 @@ impl Init {
                 Names::Snake => Naming::Snake,
                 Names::AsIs => Naming::AsIs,
             },
-            ids: match ids {
-                Ids::Uuid5 => ObjectIds::Uuid5,
-                Ids::Ordered => ObjectIds::Ordered,
-                Ids::Text => ObjectIds::Text,
-                Ids::Native => ObjectIds::Native,
-            },
+            ids: ids.into(),
             schema,
             jsonb_depth,
             strict: matches!(strict, YesNo::Yes),
@@ -156,16 +201,25 @@ fn read(file: &Path) -> anyhow::Result<Analysis> {
     })
 }
 
-fn report(analysis: &Analysis, draft: &Draft, folder: &Path, written: &[PathBuf]) {
+impl From<Ids> for ObjectIds {
+    fn from(ids: Ids) -> Self {
+        match ids {
+            Ids::Uuid5 => Self::Uuid5,
+            Ids::Ordered => Self::Ordered,
+            Ids::Padded => Self::Padded,
+            Ids::Md5 => Self::Md5,
+            Ids::Text => Self::Text,
+            Ids::Native => Self::Native,
+        }
+    }
+}
+
+fn report(analysis: &Analysis, became: &str, folder: &Path, written: &[PathBuf]) {
     for file in written {
         print::line(format!("wrote {}", file.display()));
     }
     let sampled = analysis.collections.iter().filter(|collection| !collection.all).count();
-    print::line(format!(
-        "\n{} became {}.",
-        print::count(analysis.collections.len(), "collection"),
-        print::count(draft.tables, "table")
-    ));
+    print::line(format!("\n{became}"));
     if sampled > 0 {
         print::line(format!(
             "{} read in part: other documents may not fit. `driftless check --all` finds them; `--all` reads everything.",

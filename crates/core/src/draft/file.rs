@@ -17,6 +17,10 @@ pub(super) fn write(analysis: &Analysis, choices: &Choices, roots: &[Root]) -> S
         ObjectIds::Ordered => {
             "UUIDs that begin with their bytes; ids of elements are made in this namespace, which must never change"
         }
+        ObjectIds::Padded => {
+            "UUIDs that end with their bytes; ids of elements are made in this namespace, which must never change"
+        }
+        ObjectIds::Md5 => "UUIDs of their MD5; ids of elements are made in this namespace, which must never change",
         ObjectIds::Text => "texts of 24 digits; ids of elements are made in this namespace, which must never change",
         ObjectIds::Native => "their 12 bytes; ids of elements are made in this namespace, which must never change",
     };
@@ -100,7 +104,7 @@ fn table(choices: &Choices, table: &Table) -> String {
 }
 
 /// A text of TOML.
-fn text(text: &str) -> String {
+pub(crate) fn text(text: &str) -> String {
     let mut quoted = String::from("\"");
     for letter in text.chars() {
         match letter {
@@ -119,7 +123,7 @@ fn text(text: &str) -> String {
 }
 
 /// A key of TOML, quoted unless it is bare.
-fn key(name: &str) -> String {
+pub(crate) fn key(name: &str) -> String {
     let is_bare =
         !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
     if is_bare { name.to_owned() } else { text(name) }

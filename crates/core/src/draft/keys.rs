@@ -36,6 +36,8 @@ pub(super) fn choose(collection: &Collection, choices: &Choices) -> Key {
         Some(IdForm::ObjectId) => match choices.ids {
             ObjectIds::Uuid5 => key("uuid", "\"uuid5\"", None),
             ObjectIds::Ordered => key("uuid", "\"pad_right\"", None),
+            ObjectIds::Padded => key("uuid", "\"pad_left\"", None),
+            ObjectIds::Md5 => key("uuid", "\"md5\"", None),
             ObjectIds::Text => key("text", "\"hex\"", None),
             ObjectIds::Native => key("bytea", "\"bytes\"", None),
         },

@@ -25,6 +25,10 @@ mod sql;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use self::{
+    file::{key, text},
+    names::{on_one_line, snake},
+};
 use crate::profile::Analysis;
 
 /// The conventions of a draft.
@@ -60,6 +64,10 @@ pub enum ObjectIds {
     Uuid5,
     /// UUIDs that begin with the bytes of the ObjectId, and so with its time, as version-7 UUIDs do.
     Ordered,
+    /// UUIDs that are zeros and then their bytes.
+    Padded,
+    /// UUIDs that are the MD5 of their 24 digits.
+    Md5,
     /// Texts of 24 digits.
     Text,
     /// Their 12 bytes.

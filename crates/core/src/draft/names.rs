@@ -58,7 +58,7 @@ pub(super) fn of(path: &[&str], naming: Naming) -> String {
 }
 
 /// `createdAt`, `created-at` and `CreatedAt` as `created_at`; `HTTPServer` as `http_server`.
-pub(super) fn snake(name: &str) -> String {
+pub(crate) fn snake(name: &str) -> String {
     let letters: Vec<char> = name.chars().collect();
     let mut snake = String::new();
     for (at, letter) in letters.iter().enumerate() {
@@ -90,7 +90,7 @@ pub(super) fn quoted(name: &str) -> String {
 }
 
 /// A text on one line, for a comment.
-pub(super) fn on_one_line(text: &str) -> String {
+pub(crate) fn on_one_line(text: &str) -> String {
     text.chars()
         .map(|letter| if letter.is_control() || matches!(letter, '\u{2028}' | '\u{2029}') { ' ' } else { letter })
         .collect()
