@@ -45,7 +45,7 @@ pub(super) fn stem(word: &str) -> String {
     if let Some(start) = word.strip_suffix("ies").filter(long) {
         return format!("{start}y");
     }
-    let mut stem = word.strip_suffix('s').filter(|start| long(start) && !start.ends_with('s')).unwrap_or(word);
+    let mut stem = word.strip_suffix('s').filter(|start| start.len() > 1 && !start.ends_with('s')).unwrap_or(word);
     let ends = ["ation", "ment", "ing", "ed"];
     stem = ends.iter().find_map(|end| stem.strip_suffix(end).filter(long)).unwrap_or(stem);
     stem = stem.strip_suffix('e').filter(long).unwrap_or(stem);
