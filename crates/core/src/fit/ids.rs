@@ -12,6 +12,9 @@ use crate::{
 };
 
 /// References of which more than this share leads nowhere say little about where they lead.
+/// The values of a field, each with the collection that it names, if it names one.
+type Meanings = Vec<(String, Option<String>)>;
+
 const SURE: f64 = 0.1;
 
 /// The key of a collection's rows.
@@ -266,7 +269,7 @@ impl<'a> Fitter<'a> {
     }
 
     /// The field that says which collection an id points into, and the collection of each of its values.
-    fn kinds_at(&self, field: &Field, around: &[&Field]) -> Option<(String, Vec<(String, Option<String>)>)> {
+    fn kinds_at(&self, field: &Field, around: &[&Field]) -> Option<(String, Meanings)> {
         const NAMES: [&str; 5] = ["for", "type", "kind", "model", "on"];
         let own = core(&words(&field.name));
         let says = |other: &&&Field| {
@@ -276,8 +279,7 @@ impl<'a> Fitter<'a> {
             is_kind && (shares || names.len() == 1) && other.kinds() == ["string"]
         };
         let mut found = around.iter().filter(says).filter_map(|other| {
-            let values: Vec<(String, Option<String>)> =
-                other.few.as_ref()?.keys().map(|value| (value.clone(), self.named(value))).collect();
+            let values: Meanings = other.few.as_ref()?.keys().map(|value| (value.clone(), self.named(value))).collect();
             let any = values.iter().any(|(_, to)| to.is_some());
             (any && values.len() > 1).then(|| (crate::mapping::Path::field(other.name.clone()).to_string(), values))
         });

@@ -136,7 +136,7 @@ pub(super) fn values(field: &Field) -> u64 {
 
 fn collect<'a>(fields: &'a [Field], names: &mut Vec<&'a str>, candidates: &mut Vec<Candidate<'a>>) {
     let is_document = names.is_empty();
-    for field in fields.iter().filter(|field| !field.name.is_empty() && !(is_document && field.name == "_id")) {
+    for field in fields.iter().filter(|field| !(field.name.is_empty() || is_document && field.name == "_id")) {
         names.push(&field.name);
         let around = fields.iter().filter(|other| names.len() == 1 && other.name != field.name).collect();
         candidates.push(Candidate { names: names.clone(), field, around, used: false });

@@ -12,6 +12,9 @@ use crate::{
     mapping::{Path, target::Column},
 };
 
+/// The candidates of a column, by their places, each with how it fits.
+type Wish = Vec<(usize, Fit)>;
+
 impl Bench<'_> {
     /// Fills columns by their names, from the surest likeness down to `least`.
     pub(in crate::fit) fn by_names(&mut self, fitter: &Fitter<'_>, most: Likeness, least: Likeness) {
@@ -24,7 +27,7 @@ impl Bench<'_> {
 
     /// Fills every column that has one candidate of such a likeness which no other column wants as much; whether there was one.
     fn one_step(&mut self, fitter: &Fitter<'_>, least: Likeness) -> bool {
-        let mut wishes: Vec<(usize, Likeness, Vec<(usize, Fit)>)> = Vec::new();
+        let mut wishes: Vec<(usize, Likeness, Wish)> = Vec::new();
         for (at, column) in self.table.columns.iter().enumerate() {
             if !matches!(self.slots[at], Slot::Open) {
                 continue;
