@@ -159,7 +159,7 @@ fn source(plan: &CollectionPlan, table: &TablePlan, column: &str, known: &BTreeS
     let is_id = |rule: &ColumnRule| matches!(rule.kind(), ColumnType::Uuid | ColumnType::Bytea);
     let probed = plan.rule(&table.table, column).ok().filter(is_id).map(|rule| {
         let mut row = Row::default();
-        rule.write(probe.get("id").expect("well-formed")?, &mut row).ok().map(|()| row)
+        rule.write(probe.get("id").expect("well-formed"), &mut row).ok().map(|()| row)
     });
     Some(Source { paths, named: all.into_iter().map(str::to_owned).collect(), probed })
 }

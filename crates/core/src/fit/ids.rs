@@ -11,10 +11,10 @@ use crate::{
     profile::{Collection, Field, Form, IdForm, Reference},
 };
 
-/// References of which more than this share leads nowhere say little about where they lead.
 /// The values of a field, each with the collection that it names, if it names one.
 type Meanings = Vec<(String, Option<String>)>;
 
+/// References of which more than this share leads nowhere say little about where they lead.
 const SURE: f64 = 0.1;
 
 /// The key of a collection's rows.
