@@ -87,7 +87,7 @@ pub(crate) async fn digest(session: &Session) -> Result<Option<Vec<u8>>, Error> 
 ///
 /// # Errors
 /// [`Error::Statement`] by its cause.
-pub(crate) async fn claim(session: &Session, file: &MappingFile) -> Result<Option<Recorded>, Error> {
+pub async fn claim(session: &Session, file: &MappingFile) -> Result<Option<Recorded>, Error> {
     let act = "record the mapping";
     let claimed = async {
         identity::ensure(session).await?;
