@@ -289,12 +289,12 @@ impl Error {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Breaker { .. } => Some(
-                "the position did not move: run `driftless check` to see what is refused, fix the mapping and apply it with `driftless mapping apply`; if the \
-                 documents themselves are wrong, raise sink.breaker_dead_letters",
+                "the position did not move: run `driftless check` to see what is refused, fix the mapping and apply it with `driftless \
+                 mapping apply`; if the documents themselves are wrong, raise sink.breaker_dead_letters",
             ),
             Self::MostRefused { .. } => Some(
-                "the position did not move: `driftless dlq list --group` shows what is refused; fix the mapping and apply it with `driftless mapping apply`; if the \
-                 documents themselves are wrong, raise sink.breaker_dead_letters or sink.breaker_share",
+                "the position did not move: `driftless dlq list --group` shows what is refused; fix the mapping and apply it with \
+                 `driftless mapping apply`; if the documents themselves are wrong, raise sink.breaker_dead_letters or sink.breaker_share",
             ),
             Self::Mismatch(mismatch) => Some(mismatch.hint()),
             Self::TableTaken(_) => Some(

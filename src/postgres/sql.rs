@@ -5,7 +5,7 @@
 
 use crate::mapping::{
     Lookup, PlanColumn, TablePlan,
-    target::{ColumnType, Table, quote_ident},
+    target::{ColumnType, Table, quote_ident, quote_text},
 };
 
 /// A planned table with its catalog entry.
@@ -275,10 +275,6 @@ fn arrays_and_names<'a>(params: impl IntoIterator<Item = (usize, &'a str, String
 
 pub(crate) fn join<T>(separator: &str, of: &[T], text: impl FnMut(&T) -> String) -> String {
     of.iter().map(text).collect::<Vec<_>>().join(separator)
-}
-
-pub(crate) fn quote_text(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
 }
 
 /// Returns the condition that the stored bytes would change.

@@ -155,7 +155,7 @@ impl<'a> Update<'a> {
 /// # Errors
 /// [`Error::Statement`] by its cause.
 pub(crate) async fn register(session: &Session, partitions: &[TopicPartition]) -> Result<(), Error> {
-    // Whoever records another mapping at this moment comes before or after, and does not miss one.
+    // Another mapping that is recorded at this moment comes before or after, and misses no position.
     let sql = "WITH held AS (SELECT m.migration, m.number FROM driftless.mapping AS m \
                                JOIN driftless.identity AS i ON i.id = m.migration WHERE i.prefix = $3 FOR SHARE OF m) \
                INSERT INTO driftless.position (migration, topic, partition, mapping) \

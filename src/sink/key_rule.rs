@@ -60,9 +60,9 @@ pub(super) async fn record(session: &Session, plan: &Plan) -> Result<(), Error> 
 /// # Errors
 /// [`Error::Statement`] by its cause.
 pub(crate) async fn replace(session: &Session, plan: &Plan, collections: &[String]) -> Result<(), Error> {
-    let (names, rules): (Vec<_>, Vec<_>) = std::iter::zip(rules(plan).0, rules(plan).1)
-        .filter(|(name, _)| collections.iter().any(|one| one == name))
-        .unzip();
+    let (names, rules) = rules(plan);
+    let (names, rules): (Vec<_>, Vec<_>) =
+        std::iter::zip(names, rules).filter(|(name, _)| collections.iter().any(|one| one == name)).unzip();
     session.execute("record the rules of keys", RECORD, &[&names, &rules, &session.prefix()]).await?;
     Ok(())
 }

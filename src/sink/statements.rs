@@ -21,7 +21,7 @@
 
 use crate::mapping::{
     CollectionPlan, Found, PlanColumn,
-    target::{Catalog, Filled, ForeignKey, TableName, quote_ident},
+    target::{Catalog, Filled, ForeignKey, TableName, quote_ident, quote_text},
 };
 
 use super::{
@@ -33,7 +33,7 @@ use super::{
 };
 use crate::postgres::{
     Error,
-    sql::{Sql, differs, differs_in_meaning, has_one_form, is_copied, is_long, join, quote_text, unnest},
+    sql::{Sql, differs, differs_in_meaning, has_one_form, is_copied, is_long, join, unnest},
 };
 
 /// The statements of one collection, parallel to its planned tables.

@@ -3,9 +3,9 @@
 use crate::{
     mapping::{
         Found,
-        target::{ColumnType, quote_ident},
+        target::{ColumnType, quote_ident, quote_text},
     },
-    postgres::sql::{Sql, quote_text, unnest},
+    postgres::sql::{Sql, unnest},
 };
 
 /// The statements about single rows of a table.

@@ -125,13 +125,13 @@ fn compare(hand: &Plan, own: &Plan, analysis: &Analysis, count: &mut Count) {
     }
 }
 
-/// What a column is made of.
+/// The source of a column.
 struct Source {
     /// Paths that documents have.
     paths: BTreeSet<String>,
     /// The paths that the mapping names, whether documents have them or not.
     named: BTreeSet<String>,
-    /// What becomes of an ObjectId in a column of ids; `None` for others, and where a document decides it.
+    /// The value that an ObjectId becomes in a column of ids; `None` for others, and where a document decides it.
     probed: Option<Option<Row>>,
 }
 

@@ -122,7 +122,7 @@ impl Documents {
 /// A database that is being read.
 struct Reading<'a> {
     analyst: Analyst,
-    /// What schemas say about the collections that were not read yet.
+    /// Descriptions, by schemas, of the collections that were not read yet.
     descriptions: BTreeMap<String, Vec<Description>>,
     rate: Rate,
     /// How many documents of a collection; `None` for all.

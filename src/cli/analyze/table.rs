@@ -49,9 +49,7 @@ fn paths(collection: &Collection) {
         let unique = if index.unique { "unique " } else { "" };
         print::line(format!("{unique}index {} on {}", index.name, keys.join(", ")));
     }
-    for (by, name) in &collection.unseen {
-        print::line(format!("no document has {name}, of which {by} says something"));
-    }
+    collection.unseen_in_words().for_each(print::line);
     if collection.cut {
         print::line("it has more paths than are counted");
     }

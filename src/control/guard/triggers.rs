@@ -8,12 +8,11 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::{Guarded, Mode};
 use crate::{
-    mapping::target::quote_ident,
+    mapping::target::{quote_ident, quote_text},
     postgres::{
         Error, Session,
         identity::OURS,
         session::{Param, field},
-        sql::quote_text,
     },
 };
 

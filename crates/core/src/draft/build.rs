@@ -104,9 +104,7 @@ impl<'a> Builder<'a> {
         if collection.seen == 0 {
             body.table.remarks.push("the collection is empty: only the key is known".to_owned());
         }
-        let unseen =
-            collection.unseen.iter().map(|(by, name)| format!("no document has {name}, of which {by} says something"));
-        body.table.remarks.extend(unseen);
+        body.table.remarks.extend(collection.unseen_in_words());
         let kinds = collection.kinds.as_ref();
         body.table
             .remarks

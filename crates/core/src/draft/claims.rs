@@ -1,6 +1,9 @@
-//! What is claimed about a field, as far as it decides something: always with the name of whoever says it.
+//! The claims about a field, as far as they decide something: always with the name of their author.
 
-use crate::profile::{Claim, Field, Preset};
+use crate::{
+    mapping::target::quote_text,
+    profile::{Claim, Field, Preset},
+};
 
 /// The list of texts that limits a field, if no document breaks it.
 pub(super) fn limit(field: &Field) -> Option<&Claim> {
@@ -13,7 +16,7 @@ pub(super) fn default(field: &Field, kind: &str) -> Option<String> {
     preset(field, kind).map(|(_, sql)| sql)
 }
 
-/// What to say about a column: where its reference and its default come from, and which claims the documents break.
+/// The remarks on a column: where its reference and its default come from, and which claims the documents break.
 pub(super) fn remarks(field: &Field, kind: &str) -> Vec<String> {
     let without = field.of.saturating_sub(field.present) + field.count(&["null", "undefined"]);
     let mut remarks = Vec::new();
@@ -40,9 +43,7 @@ fn listing(field: &Field) -> impl Iterator<Item = &Claim> {
 fn preset<'f>(field: &'f Field, kind: &str) -> Option<(&'f Claim, String)> {
     field.claims.iter().find_map(|claim| {
         let sql = match (claim.default.as_ref()?, kind) {
-            (Preset::Text(text), "text") if !text.contains(char::is_control) => {
-                format!("'{}'", text.replace('\'', "''"))
-            }
+            (Preset::Text(text), "text") if !text.contains(char::is_control) => quote_text(text),
             (Preset::Number(number), "double precision" | "numeric") => number.to_string(),
             (Preset::Number(number), "integer" | "bigint") if number.is_i64() => number.to_string(),
             (Preset::Flag(flag), "boolean") => flag.to_string(),

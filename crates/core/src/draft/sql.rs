@@ -8,7 +8,7 @@ use super::{
     model::{Child, Column, ForeignKey, Root, Rule, Statement, Table},
     names::{on_one_line, quoted},
 };
-use crate::profile::Analysis;
+use crate::{mapping::target::quote_text, profile::Analysis};
 
 /// Writes the statements: tables, then indexes, then foreign keys, which need unique ones.
 pub(super) fn write(analysis: &Analysis, choices: &Choices, roots: &[Root]) -> String {
@@ -76,7 +76,7 @@ fn column(column: &Column) -> String {
     if let Some((texts, rule)) = &column.check
         && !texts.iter().any(|text| text.contains(char::is_control))
     {
-        let texts: Vec<String> = texts.iter().map(|text| format!("'{}'", text.replace('\'', "''"))).collect();
+        let texts: Vec<String> = texts.iter().map(|text| quote_text(text)).collect();
         let check = format!("CHECK ({} IN ({}))", quoted(&column.name), texts.join(", "));
         match rule {
             Rule::Demanded(why) => {

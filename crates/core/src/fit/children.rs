@@ -19,7 +19,7 @@ use crate::{
     profile::Field,
 };
 
-/// What a table must score to be that of an embedded field: a name, or most of its columns.
+/// The least score of a table to be that of an embedded field: a name, or most of its columns.
 const LEAST: f64 = 1.0;
 /// How much better than any other it must be.
 const MARGIN: f64 = 0.2;

@@ -1,4 +1,4 @@
-//! What is embedded in a document and may have rows of its own: arrays, objects, and maps.
+//! Arrays, objects and maps that are embedded in a document and may have rows of their own.
 
 use super::{columns::Bench, model::Shape};
 use crate::profile::Field;
@@ -15,7 +15,7 @@ pub(super) struct Embedded<'a> {
     pub(super) total: u64,
 }
 
-/// What is embedded at a path, if rows can be made of it.
+/// The value embedded at a path, if rows can be made of it.
 pub(super) fn embedded<'a>(bench: &Bench<'a>, at: usize) -> Option<Embedded<'a>> {
     let field = bench.candidates[at].field;
     if bench.candidates[at].names.is_empty() {

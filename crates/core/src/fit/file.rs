@@ -22,7 +22,7 @@ pub(super) struct Parts<'p> {
     pub(super) roots: &'p [Root],
     /// Collections that are comments, each with the reason.
     pub(super) refused: &'p BTreeMap<String, String>,
-    /// What concerns no single column.
+    /// Remarks that concern no single column.
     pub(super) notes: &'p [String],
     /// Tables that nothing writes.
     pub(super) unwritten: &'p [TableName],

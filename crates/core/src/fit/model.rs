@@ -9,7 +9,7 @@ pub(super) struct Root {
     /// The id rule, as the mapping file has it; `None` if columns fill the key.
     pub(super) rule: Option<String>,
     pub(super) place: Place,
-    /// What was left open, one comment each.
+    /// Everything left open, one comment each.
     pub(super) open: Vec<String>,
 }
 

@@ -35,7 +35,7 @@ pub struct Facts {
     pub indexes: Vec<Index>,
     /// Its validator.
     pub validator: Option<Validator>,
-    /// What others say about its documents.
+    /// Descriptions of its documents by others.
     pub descriptions: Vec<Description>,
 }
 

@@ -84,7 +84,7 @@ impl Validator {
         })
     }
 
-    /// What it claims about every document; `None` where the server lets other documents in.
+    /// Its claims about every document; `None` where the server lets other documents in.
     pub fn description(&self) -> Option<Description> {
         self.schema.as_ref().filter(|_| self.enforced).map(of_validator)
     }

@@ -61,6 +61,13 @@ pub struct Kinds {
     pub own: BTreeMap<String, Vec<String>>,
 }
 
+impl Collection {
+    /// A line for each field that somebody claims and no document has.
+    pub fn unseen_in_words(&self) -> impl Iterator<Item = String> {
+        self.unseen.iter().map(|(by, name)| format!("no document has {name}, of which {by} says something"))
+    }
+}
+
 impl fmt::Display for Kinds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let own = self.own.iter().filter(|(_, own)| !own.is_empty());
@@ -122,7 +129,7 @@ pub struct Field {
     /// The texts and how often each came, where there are few.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub few: Option<BTreeMap<String, u64>>,
-    /// What is claimed about it, by whom.
+    /// The claims about it, each with its author.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub claims: Vec<Claim>,
     /// The collection whose `_id`s, or other unique values, its values are.
@@ -184,7 +191,7 @@ pub struct Reference {
 }
 
 impl Reference {
-    /// What it refers to: `users`, or `countries.code`.
+    /// Its target: `users`, or `countries.code`.
     pub fn to(&self) -> String {
         match &self.field {
             Some(field) => format!("{}.{field}", self.collection),

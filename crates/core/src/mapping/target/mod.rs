@@ -8,4 +8,4 @@ mod table_name;
 
 pub use catalog::{Catalog, Column, Filled, ForeignKey, Table};
 pub use column_type::{ColumnType, Finest};
-pub use table_name::{TableName, quote_ident};
+pub use table_name::{TableName, quote_ident, quote_text};

@@ -59,7 +59,7 @@ pub struct Claim {
     /// The value that new objects get.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default: Option<Preset>,
-    /// What its values refer to.
+    /// The target of its values.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reference: Option<Referred>,
 }
@@ -99,7 +99,7 @@ pub struct Referred {
     pub field: Option<String>,
 }
 
-/// What one author claims about the documents of a collection.
+/// The claims of one author about the documents of a collection.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Description {
     /// Who claims it.

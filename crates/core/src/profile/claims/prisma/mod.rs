@@ -70,7 +70,7 @@ impl Schema<'_> {
         }
     }
 
-    /// What a field refers to, by the relation that names it.
+    /// The target of a field, by the relation that names it.
     fn reference(&self, block: &Block, name: &str) -> Option<Referred> {
         let relations = block.fields.iter().filter_map(|field| Some((field, field.attribute("relation")?)));
         relations.into_iter().find_map(|(field, relation)| {

@@ -20,7 +20,7 @@ pub(super) enum Token {
 pub struct Fault {
     /// The line, from 1.
     pub line: usize,
-    /// What is wrong there.
+    /// The fault there.
     pub what: String,
 }
 
