@@ -7,7 +7,10 @@ use std::sync::Arc;
 
 use tokio_postgres::Row;
 
-use super::{plan::Batch, progress::Position};
+use super::{
+    plan::Batch,
+    progress::{Mark, Position},
+};
 use crate::{
     log::{Topic, TopicPartition},
     model::{ClusterTime, Frontier},
@@ -92,9 +95,11 @@ async fn hold(session: &Session, mapping: Option<i64>) -> Result<(), Error> {
 pub(super) fn advance(batch: &Batch, mut positions: Vec<Position>) -> (Vec<Position>, Vec<TopicPartition>) {
     let mut unmet = Vec::new();
     for ((partition, range), position) in batch.ranges.iter().zip(&mut positions) {
+        let misses_first = position.misses_before(range.first_offset);
         position.next_offset = Some(range.next_offset);
-        for mark in &range.marks {
-            if !position.advance(mark) {
+        for (place, mark) in range.marks.iter().enumerate() {
+            let whole = mark.whole && !(misses_first && place == 0);
+            if !position.advance(&Mark { whole, ..*mark }) {
                 unmet.push(partition.clone());
             }
         }

@@ -14,9 +14,9 @@ use std::collections::BTreeMap;
 
 use bson::RawDocumentBuf;
 
-use super::progress::Progress;
+use super::progress::{Mark, Progress};
 use crate::{
-    log::{Fetched, Malformed, Record, TopicPartition, envelope},
+    log::{Fetched, FrontierRecord, Malformed, Record, TopicPartition, envelope},
     mapping::{self, CollectionPlan, Plan, Rejects, Row, Rows},
     model::{Change, ClusterTime, Control, Key, Op, Reason, Version},
     postgres::Error,
@@ -49,10 +49,16 @@ pub struct Batch {
 /// The part of a partition that a batch covers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct OffsetRange {
+    /// The offset of the first record read.
+    pub(crate) first_offset: i64,
     /// The offset after the last record read.
     pub(crate) next_offset: i64,
     /// Changes counted and frontiers met, in order.
-    pub(crate) marks: Vec<Progress>,
+    pub(crate) marks: Vec<Mark>,
+    /// Whether the last record read is a frontier. It ends its transaction, whose marker takes the next offset.
+    behind_frontier: bool,
+    /// Whether offsets are missing since the last mark.
+    hole: bool,
 }
 
 /// One document at one version.
@@ -163,7 +169,7 @@ pub fn plan(records: Vec<Fetched>, parked: Vec<Fetched>, plan: &Plan) -> Result<
                     arrived.push(arrival);
                 }
             }
-            Ok(Record::Frontier(frontier)) => range.marks.push(Progress::Frontier(frontier)),
+            Ok(Record::Frontier(frontier)) => range.meet(frontier),
             Ok(Record::Control(control)) => batch.controls.push(control),
             Ok(Record::Removal(removal)) => batch.removals.push(removal.request),
             Err(malformed) if malformed.class == Class::Halt => {
@@ -211,8 +217,8 @@ impl Batch {
     /// Extends the range of the record's partition to it.
     fn extend_range(&mut self, record: &Fetched) -> &mut OffsetRange {
         let partition = TopicPartition { topic: record.topic.clone(), partition: record.partition };
-        let range = self.ranges.entry(partition).or_insert(OffsetRange { next_offset: 0, marks: Vec::new() });
-        range.next_offset = record.offset + 1;
+        let range = self.ranges.entry(partition).or_insert_with(|| OffsetRange::at(record.offset));
+        range.extend(record.offset);
         range
     }
 
@@ -279,11 +285,31 @@ impl Arrival {
 }
 
 impl OffsetRange {
+    fn at(offset: i64) -> Self {
+        Self { first_offset: offset, next_offset: offset, marks: Vec::new(), behind_frontier: false, hole: false }
+    }
+
+    fn extend(&mut self, offset: i64) {
+        self.hole |= offset > self.next_offset + i64::from(self.behind_frontier);
+        self.next_offset = offset + 1;
+        self.behind_frontier = false;
+    }
+
     fn count(&mut self, publisher: u64) {
-        match self.marks.last_mut() {
-            Some(Progress::Changes { publisher: last, count }) if *last == publisher => *count += 1,
-            _ => self.marks.push(Progress::Changes { publisher, count: 1 }),
+        match self.marks.last_mut().map(|mark| &mut mark.progress) {
+            Some(Progress::Changes { publisher: last, count }) if *last == publisher && !self.hole => *count += 1,
+            _ => self.mark(Progress::Changes { publisher, count: 1 }),
         }
+    }
+
+    fn meet(&mut self, frontier: FrontierRecord) {
+        self.mark(Progress::Frontier(frontier));
+        self.behind_frontier = true;
+    }
+
+    fn mark(&mut self, progress: Progress) {
+        self.marks.push(Mark { progress, whole: !self.hole });
+        self.hole = false;
     }
 }
 

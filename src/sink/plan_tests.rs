@@ -196,9 +196,10 @@ fn a_passage_counts_changes_between_frontiers_of_both_forms() {
     let batch = plan(records, Vec::new(), &users()).expect("a batch");
     let range = batch.ranges.values().next().expect("one partition");
     let expected = [
-        Progress::Changes { publisher: 4, count: 2 },
-        Progress::Frontier(frontier(1)),
-        Progress::Frontier(frontier(2)),
+        Mark { progress: Progress::Changes { publisher: 4, count: 2 }, whole: true },
+        Mark { progress: Progress::Frontier(frontier(1)), whole: true },
+        // The record that cannot be read lies at an offset of before, and what followed it is gone.
+        Mark { progress: Progress::Frontier(frontier(2)), whole: false },
     ];
     assert_eq!((range.next_offset, range.marks.as_slice()), (10, &expected[..]));
     assert_eq!((batch.unreadable.len(), batch.documents.len()), (1, 2));

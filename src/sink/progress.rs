@@ -2,10 +2,23 @@
 //!
 //! A frontier record says that everything before its bound lies before it in its partition, and how many changes its
 //! publisher wrote there since its last one. When the batch that holds it commits, the bound becomes the watermark. The
-//! count is checked where it can be: between two frontiers that follow each other directly. Where compaction or a replay
-//! removed the records between them, there is nothing to check, and nothing is claimed.
+//! count is checked where it can be: between two frontiers that follow each other directly, with no hole in the offsets between
+//! them. Where compaction or a replay removed records, there is nothing to check, and nothing is claimed.
+//!
+//! ```text
+//!  written     F1 │ a1 a2 b1 F2 │       │ ends a transaction: its marker takes one offset
+//!  compacted   F1 │ ·· a2 b1 F2 │       a segment that ended behind b1 has lost a1, and its frontier F2 stayed in the next one
+//! ```
 
 use crate::{log::FrontierRecord, model::Frontier};
+
+/// Something that counts in a partition, and whether all records between it and what counted before are there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Mark {
+    pub(crate) progress: Progress,
+    /// `false` behind a hole in the offsets: compaction removed what lay there, or its transaction was aborted.
+    pub(crate) whole: bool,
+}
 
 /// Something that counts in a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +32,14 @@ pub(crate) enum Progress {
     },
     /// A frontier.
     Frontier(FrontierRecord),
+}
+
+impl Progress {
+    fn publisher(&self) -> u64 {
+        match self {
+            Self::Changes { publisher, .. } | Self::Frontier(FrontierRecord { publisher, .. }) => *publisher,
+        }
+    }
 }
 
 /// How far a partition was applied.
@@ -45,11 +66,21 @@ pub struct Position {
 }
 
 impl Position {
+    /// Whether records lie between the end of what was applied and this offset, or lay there once.
+    pub(crate) fn misses_before(&self, offset: i64) -> bool {
+        let behind_frontier = self.seq > 0 && self.pending == Some(0);
+        offset > self.next_offset.unwrap_or(0) + i64::from(behind_frontier)
+    }
+
     /// Takes a mark into account; `false` when a count was not met.
-    pub(crate) fn advance(&mut self, mark: &Progress) -> bool {
-        match *mark {
-            Progress::Changes { publisher, count } => {
-                self.succeed(publisher);
+    pub(crate) fn advance(&mut self, mark: &Mark) -> bool {
+        let publisher = mark.progress.publisher();
+        self.succeed(publisher);
+        if self.publisher == Some(publisher) && !mark.whole {
+            self.pending = None;
+        }
+        match mark.progress {
+            Progress::Changes { count, .. } => {
                 if self.publisher == Some(publisher) {
                     self.pending = self.pending.map(|pending| pending + count);
                 }
@@ -71,7 +102,6 @@ impl Position {
     }
 
     fn meet(&mut self, frontier: &FrontierRecord) -> bool {
-        self.succeed(frontier.publisher);
         let first = self.seq == 0;
         if self.publisher != Some(frontier.publisher) || frontier.seq < self.seq {
             // Read again after a replay. Applied changes stay applied, so the watermark stays.
@@ -103,23 +133,25 @@ mod tests {
     use super::*;
     use crate::model::ClusterTime;
 
-    fn frontier(publisher: u64, seq: u64, changes: u64, t: u32) -> Progress {
+    fn whole(progress: Progress) -> Mark {
+        Mark { progress, whole: true }
+    }
+
+    fn behind_a_hole(mark: Mark) -> Mark {
+        Mark { whole: false, ..mark }
+    }
+
+    fn frontier(publisher: u64, seq: u64, changes: u64, t: u32) -> Mark {
         let before = Frontier(ClusterTime { t, i: 0 });
-        Progress::Frontier(FrontierRecord {
-            before,
-            as_of_ms: i64::from(t) * 1000,
-            seq,
-            publisher,
-            changes,
-            complete: true,
-        })
+        let as_of_ms = i64::from(t) * 1000;
+        whole(Progress::Frontier(FrontierRecord { before, as_of_ms, seq, publisher, changes, complete: true }))
     }
 
-    fn changes(publisher: u64, count: u64) -> Progress {
-        Progress::Changes { publisher, count }
+    fn changes(publisher: u64, count: u64) -> Mark {
+        whole(Progress::Changes { publisher, count })
     }
 
-    fn run(from: Position, marks: &[Progress]) -> Position {
+    fn run(from: Position, marks: &[Mark]) -> Position {
         let mut position = from;
         for mark in marks {
             position.advance(mark);
@@ -152,6 +184,33 @@ mod tests {
     }
 
     #[test]
+    fn a_hole_between_two_frontiers_leaves_nothing_to_check() {
+        let holes = [
+            vec![frontier(1, 1, 0, 10), behind_a_hole(changes(1, 2)), frontier(1, 2, 3, 11)],
+            vec![frontier(1, 1, 0, 10), changes(1, 2), behind_a_hole(frontier(1, 2, 3, 11))],
+            vec![frontier(1, 1, 0, 10), changes(1, 1), behind_a_hole(changes(1, 1)), frontier(1, 2, 3, 11)],
+            // The first of a publisher, too.
+            vec![behind_a_hole(frontier(1, 1, 3, 10))],
+            vec![frontier(1, 1, 0, 10), behind_a_hole(changes(2, 1)), frontier(2, 1, 3, 11)],
+        ];
+        for marks in holes {
+            let end = run(Position::default(), &marks);
+            assert_eq!((end.gaps, end.pending), (0, Some(0)), "{marks:?}");
+            let publisher = end.publisher.expect("a publisher");
+            assert_eq!(run(end, &[changes(publisher, 1), frontier(publisher, end.seq + 1, 2, 12)]).gaps, 1);
+        }
+    }
+
+    #[test]
+    fn the_marker_of_a_transaction_is_no_hole() {
+        let at = |next_offset| Position { next_offset, ..Position::default() };
+        assert_eq!([0, 1].map(|offset| at(None).misses_before(offset)), [false, true]);
+        assert_eq!([7, 8].map(|offset| at(Some(7)).misses_before(offset)), [false, true]);
+        let behind = Position { seq: 3, pending: Some(0), ..at(Some(7)) };
+        assert_eq!([7, 8, 9].map(|offset| behind.misses_before(offset)), [false, false, true]);
+    }
+
+    #[test]
     fn a_replay_moves_no_watermark_back_and_counts_nothing_twice() {
         let marks = [changes(1, 3), frontier(1, 1, 3, 10), changes(1, 1), frontier(1, 2, 1, 11)];
         let end = run(Position::default(), &marks);
@@ -175,7 +234,7 @@ mod tests {
         let unheard = |before| {
             let before = Frontier(ClusterTime { t: before, i: 0 });
             let record = FrontierRecord { before, as_of_ms: 0, seq: 1, publisher: 2, changes: 0, complete: true };
-            Progress::Frontier(record)
+            whole(Progress::Frontier(record))
         };
         for before in [9, 10, 11] {
             assert_eq!(run(Position::default(), &[frontier(1, 1, 0, 10), unheard(before)]).as_of_ms, Some(10_000));

@@ -22,6 +22,7 @@ mod applied;
 mod baseline;
 mod bounds;
 mod breaker;
+mod compaction;
 mod consumers;
 mod continuity;
 mod dashboards;

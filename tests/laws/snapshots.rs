@@ -23,22 +23,40 @@ use crate::support::{
 
 /// Time from one round of updates to the next.
 const ROUND: Duration = Duration::from_millis(500);
+/// Rounds at most, so that a slow machine is not given more to do than a fast one.
+const MOST_ROUNDS: usize = 60;
 
-/// Updates every document of two collections in turn until `end` is cancelled; the task returns the number of rounds.
-fn rounds(migration: &Migration, end: &CancellationToken) -> JoinHandle<u64> {
-    let collections = ["plans", "users"].map(|name| migration.collection(name));
-    let end = end.clone();
-    tokio::spawn(async move {
-        let (mut beat, mut rounds) = (tokio::time::interval(ROUND), 0);
-        let touch = doc! { "$currentDate": { "updatedAt": true } };
-        while !end.is_cancelled() {
-            beat.tick().await;
-            let collection = &collections[rounds as usize % collections.len()];
-            collection.update_many(doc! {}, touch.clone()).await.expect("the application can write");
-            rounds += 1;
-        }
-        rounds
-    })
+/// Updates of every document of two collections in turn, in the background.
+struct Rounds {
+    end: CancellationToken,
+    task: JoinHandle<usize>,
+}
+
+impl Rounds {
+    fn begin(migration: &Migration) -> Self {
+        let collections = ["plans", "users"].map(|name| migration.collection(name));
+        let end = CancellationToken::new();
+        let ended = end.clone();
+        let task = tokio::spawn(async move {
+            let (mut beat, mut rounds) = (tokio::time::interval(ROUND), 0);
+            let touch = doc! { "$currentDate": { "updatedAt": true } };
+            while !ended.is_cancelled() && rounds < MOST_ROUNDS {
+                beat.tick().await;
+                let collection = &collections[rounds % collections.len()];
+                collection.update_many(doc! {}, touch.clone()).await.expect("the application can write");
+                rounds += 1;
+            }
+            rounds
+        });
+        Self { end, task }
+    }
+
+    /// Ends the writes; all of them are in the source when it returns.
+    async fn end(self) {
+        self.end.cancel();
+        let rounds = self.task.await.expect("the writer does not panic");
+        eprintln!("snapshots: {rounds} rounds");
+    }
 }
 
 fn snapshots(status: &Status) -> impl Iterator<Item = &Snapshot> {
@@ -67,8 +85,7 @@ async fn versions_never_go_backwards_in_a_topic() {
     migration.set("source", "snapshot_max_lag", "60s");
     fill(&migration, seed, 1_000).await;
     let load = Load::start(&migration, seed, 100.0);
-    let end = CancellationToken::new();
-    let writing = rounds(&migration, &end);
+    let rounds = Rounds::begin(&migration);
 
     let daemon = migration.daemon();
     daemon.wait_for("a part of the snapshots is logged", DEADLINE, |status| documents(status) > 300).await;
@@ -79,12 +96,13 @@ async fn versions_never_go_backwards_in_a_topic() {
     let resumed = daemon.wait_for("they go on", DEADLINE, all_shown).await;
     assert!(documents(&resumed) >= documents(&before), "what was logged before the kill counts");
     all_done(&daemon, 0).await;
+    rounds.end().await;
 
+    let rounds = Rounds::begin(&migration);
     migration.succeed(&["snapshot", "pause"]).await;
     migration.succeed(&["snapshot", "start"]).await;
     all_done(&daemon, 1).await;
-    end.cancel();
-    eprintln!("snapshots: {} rounds", writing.await.expect("the writer does not panic"));
+    rounds.end().await;
     load.end().await;
     let status = migration.quiesce(&daemon, DEADLINE).await;
 

@@ -7,7 +7,7 @@ use std::{
 
 use rdkafka::{
     ClientConfig, Message, Offset, TopicPartitionList,
-    admin::{AdminClient, AdminOptions},
+    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
     client::DefaultClientContext,
     consumer::{BaseConsumer, Consumer},
     error::KafkaError,
@@ -139,6 +139,16 @@ fn write(brokers: &str, topic: &str, records: &[Record]) {
         producer.poll(Duration::ZERO);
     }
     producer.flush(READ).expect("the broker takes the records");
+}
+
+/// Creates a topic of one partition with these settings.
+pub async fn create(brokers: &str, topic: &str, settings: &[(&str, &str)]) {
+    let (admin, _) = list(brokers, topic).await;
+    let new = NewTopic::new(topic, 1, TopicReplication::Fixed(1));
+    let new = settings.iter().fold(new, |new, (key, value)| new.set(key, value));
+    for created in admin.create_topics([&new], &AdminOptions::new()).await.expect("create a topic") {
+        created.expect("create a topic");
+    }
 }
 
 /// Removes every topic with that prefix.
