@@ -25,6 +25,11 @@ table = "shop.lines"
 parent = "order_id"
 order = "position"
 columns.sku = "sku"
+[collections.orders.children.labels]
+table = "shop.labels"
+parent = "order_id"
+order = "position"
+columns.label = "$"
 "#;
 
 async fn site() -> Site {
@@ -32,7 +37,7 @@ async fn site() -> Site {
     let user = doc! { "_id": 1, "contact": { "email": "1@x", "phone": "+1" }, "joined": DateTime::from_millis(0) };
     site.insert("users", [user]).await;
     let line = |sku: i32| doc! { "sku": sku };
-    site.insert("orders", [doc! { "_id": 1, "user": 1, "total": 2.5, "tags": ["a"], "lines": [line(1), line(2)] }])
+    site.insert("orders", [doc! { "_id": 1, "user": 1, "total": 2.5, "tags": ["a"], "labels": ["b"], "lines": [line(1), line(2)] }])
         .await;
     site
 }
@@ -52,7 +57,7 @@ async fn what_the_target_lacks_is_printed_added_and_then_fits() {
     site.insert("orders", [shipped]).await;
     let dry = run(0, &["schema", "apply", "--missing", "--dry-run"]);
     assert!(dry.ends_with("Nothing was changed (--dry-run).\n"), "{dry}");
-    assert_eq!(run(2, &["schema", "diff"]).matches("CREATE TABLE").count(), 2);
+    assert_eq!(run(2, &["schema", "diff"]).matches("CREATE TABLE").count(), 3);
     run(0, &["schema", "apply", "--missing"]);
     let after = run(0, &["schema", "diff"]);
     assert!(after.contains("-- The target has every table and column that the mapping names."), "{after}");

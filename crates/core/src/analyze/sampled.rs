@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use bson::raw::RawDocument;
 
 use super::shape::{EVERY_NAME, Node, Shape, Step};
+use crate::mapping::wanted::ELEMENT;
 
 /// Documents of one collection, seen one after the other.
 #[derive(Clone, Debug, Default)]
@@ -34,9 +35,12 @@ impl Sampled {
 }
 
 impl Field {
-    /// The fields at a path, through arrays; `*` is every name of a map.
+    /// The fields at a path, through arrays; `*` is every name of a map, and `[]` what is in an array.
     pub fn at(&self, names: &[String]) -> Vec<&Self> {
         let Some((name, rest)) = names.split_first() else { return vec![self] };
+        if name == ELEMENT {
+            return self.element.iter().flat_map(|element| element.at(rest)).collect();
+        }
         let arrays = std::iter::successors(Some(self), |field| field.element.as_deref());
         let found = arrays.into_iter().flat_map(|field| {
             field.fields.iter().filter(|(known, _)| *known == name || name == EVERY_NAME).map(|(_, field)| field)
@@ -113,6 +117,9 @@ mod tests {
             sql_type(&fields.at(&names))
         };
         for (path, expected) in [
+            ("l.[]", Some("text")),
+            ("o.[].x", Some("jsonb")),
+            ("n.[]", None),
             ("_id", Some("text")),
             ("n", Some("bigint")),
             ("m", Some("numeric")),

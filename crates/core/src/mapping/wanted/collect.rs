@@ -1,6 +1,6 @@
 //! Collects the tables of a mapping file.
 
-use super::{Kind, WantedColumn, WantedTable, kinds};
+use super::{ELEMENT, Kind, WantedColumn, WantedTable, kinds};
 use crate::mapping::{
     At, ChildFile, CollectionFile, ColumnFile, IdFile, KeyFrom, MappingFile, Path, ReferenceFile, RootsFile, Shape,
     TableFile,
@@ -77,7 +77,11 @@ impl<'a> Collector<'a> {
     fn child(&mut self, collection: &str, child: &'a ChildFile, around: &[Around]) {
         let (Some(parent), Some(root)) = (around.last(), around.first()) else { return };
         let mut names = joined(&parent.names, &child.path.value);
-        names.extend((child.shape == Shape::Map).then(|| EVERY_NAME.to_owned()));
+        match child.shape {
+            Shape::Map => names.push(EVERY_NAME.to_owned()),
+            Shape::Array => names.push(ELEMENT.to_owned()),
+            Shape::Document => {}
+        }
         let mut columns = Vec::new();
         let mut key = Vec::new();
         let mut own = None;

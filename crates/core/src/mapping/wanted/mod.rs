@@ -10,6 +10,10 @@ pub mod statements;
 
 use super::{Location, target::TableName};
 
+/// The name that stands in a path for the elements of an array. Other names lead through arrays too, but a path that ends at an array
+/// means the array itself.
+pub(crate) const ELEMENT: &str = "[]";
+
 /// A table that a mapping writes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WantedTable {

@@ -37,6 +37,11 @@ columns.title = "t"
 table = "app.plan_watchers"
 parent = "plan_id"
 columns.user_id = { path = "$", reference = "users" }
+[collections.plans.children.labels]
+table = "app.plan_labels"
+parent = "plan_id"
+order = "position"
+columns.label = "$"
 [collections.plans.children.daily]
 table = "app.plan_days"
 shape = "map"
@@ -88,6 +93,12 @@ fn types_come_from_the_mapping_where_it_says_them_and_else_from_the_documents() 
         "points" type_of(plans:daily.*.p),
         PRIMARY KEY ("plan_id", "day")
     );
+    CREATE TABLE "app"."plan_labels" (
+        "plan_id" text,
+        "position" integer,
+        "label" type_of(plans:labels.[]),
+        PRIMARY KEY ("plan_id", "position")
+    );
     CREATE TABLE "app"."plan_watchers" (
         "plan_id" text,
         "user_id" uuid,
@@ -97,7 +108,7 @@ fn types_come_from_the_mapping_where_it_says_them_and_else_from_the_documents() 
         "plan_id" text,
         "position" integer,
         "id" uuid,
-        "title" type_of(plans:steps.t),
+        "title" type_of(plans:steps.[].t),
         PRIMARY KEY ("id")
     );
     ALTER TABLE "app"."plans" ADD COLUMN "due" timestamp with time zone;
