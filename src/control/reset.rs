@@ -31,6 +31,16 @@ pub(crate) async fn is_unknown(session: &Session, collection: &str) -> Result<bo
     field(&session.query_one(act, &sql, &[&session.prefix(), &collection]).await?, 0, act)
 }
 
+/// Reads the number of a collection in the schema `driftless`; `None` if it has no state.
+///
+/// # Errors
+/// Fails with [`Error::Statement`], whose class follows the cause.
+pub(crate) async fn number(session: &Session, collection: &str) -> Result<Option<i32>, Error> {
+    let act = "look up the number of a collection";
+    let sql = format!("SELECT id FROM driftless.collection WHERE {OURS} AND name = $2");
+    session.query_opt(act, &sql, &[&session.prefix(), &collection]).await?.map(|row| field(&row, 0, act)).transpose()
+}
+
 /// Lists other tables that refer to one of these by a foreign key.
 ///
 /// # Errors

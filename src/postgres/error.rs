@@ -318,8 +318,8 @@ impl Error {
             ),
             Self::KeyRuleChanged { .. } => Some(
                 "restore the rule and the namespace; or start over: stop the daemon, empty the tables of the collection, delete its \
-                 entries in driftless.ledger and driftless.owner (their column `collection` holds that number), start, and replay \
-                 it with --to-earliest",
+                 entries in driftless.ledger and driftless.owner (their column `collection` holds that number), and go on with \
+                 `driftless mapping apply`",
             ),
             Self::Connect(Cause::Broken(_)) => Some(
                 "is PostgreSQL up and listening there (listen_addresses, port, firewall), and is the address of `sink.url` right?",

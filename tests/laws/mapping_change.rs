@@ -92,6 +92,8 @@ async fn another_mapping_rewrites_what_it_changes_and_nothing_else() {
     let pets_written = migration.number(newest_pet).await;
     assert_eq!(migration.number(NUMBER).await, 1);
     assert!(migration.succeed(&["mapping", "diff"]).await.contains("there is nothing to apply"));
+    let checked = migration.succeed(&["check", "--sample", "0"]).await;
+    assert!(!checked.contains("not the mapping of the migration"), "{checked}");
 
     let stop = CancellationToken::new();
     let application = tokio::spawn(visits(migration.collection("users"), stop.clone()));
@@ -100,6 +102,10 @@ async fn another_mapping_rewrites_what_it_changes_and_nothing_else() {
     write(&migration, &OLD.replacen("uuid5", "md5", 1));
     let said = refused(&migration, &APPLY).await;
     assert!(said.contains("cannot be changed in place") && said.contains("md5"), "{said}");
+    assert!(said.contains("empty public.users, and delete") && said.contains("(where `collection` is "), "{said}");
+    write(&migration, &OLD.replace("null", "round"));
+    let checked = migration.succeed(&["check", "--sample", "0"]).await;
+    assert!(checked.contains("the file is not the mapping of the migration, which the first sink recorded"), "{checked}");
     write(&migration, &new());
     for arguments in [&["mapping", "diff"][..], &APPLY] {
         let said = refused(&migration, arguments).await;

@@ -3,6 +3,7 @@
 use super::{Report, names::Names};
 use crate::{
     cli::{finding::Finding, print, setup::Setup},
+    control::mapping::{self, Recorded},
     log::Topics,
     mapping::{Plan, target::Catalog},
     model::Namespace,
@@ -106,7 +107,7 @@ pub(in crate::cli) async fn sink(setup: &Setup, report: &mut Report) -> Option<T
         postgres::suited::writable(&session).await?;
         // Names of types depend on the search path, which a session that enforces constraints does not change.
         let catalog = read_catalog(&target.open(Purpose::Read).await?).await?;
-        let (plan, mapping) = Plan::compile_partly(&setup.mapping, &catalog);
+        let (plan, unfit) = Plan::compile_partly(&setup.mapping, &catalog);
         let (faults, triggers) = (faults_of_target(&session, &plan).await?, postgres::triggers(&session, &plan).await?);
         // A role without rights on the schema `driftless` cannot read whose state it holds.
         if faults.iter().all(|fault| !fault.stops) {
@@ -114,7 +115,7 @@ pub(in crate::cli) async fn sink(setup: &Setup, report: &mut Report) -> Option<T
                 report.fault(PLACE, retry::chain(&error), error.hint().unwrap_or_default());
             }
         }
-        report.faults.extend(mapping.into_iter().map(Finding::from));
+        report.faults.extend(unfit.into_iter().map(Finding::from));
         Ok::<_, postgres::Error>((session.constraint_mode(), catalog, plan, faults, triggers))
     };
     let (mode, catalog, plan, faults, triggers) = match outcome.await {
@@ -138,7 +139,8 @@ pub(in crate::cli) async fn sink(setup: &Setup, report: &mut Report) -> Option<T
     Some(Target { plan, catalog, enforced: mode == ConstraintMode::Enforce })
 }
 
-/// Checks that the state of this prefix belongs to this source and this target. Servers that do not answer have their own faults.
+/// Checks that the state of this prefix belongs to this source and this target, and whether the file is the mapping that is recorded
+/// there. Servers that do not answer have their own faults.
 pub(super) async fn state(setup: &Setup, source: Option<&Source>, report: &mut Report) {
     const PLACE: &str = "state";
     let names = setup.collections();
@@ -153,10 +155,13 @@ pub(super) async fn state(setup: &Setup, source: Option<&Source>, report: &mut R
         if let Some(source) = &source {
             postgres::identity::compare(&session, source).await?;
         }
-        postgres::identity::target(&session).await
+        Ok((postgres::identity::target(&session).await?, mapping::recorded(&session).await?))
     };
     let target = match sink.await {
-        Ok(target) => Some(target),
+        Ok((target, recorded)) => {
+            report.warnings.extend(recorded.filter(|recorded| !recorded.is(&setup.mapping)).map(other_mapping));
+            Some(target)
+        }
         Err(postgres::Error::Mismatch(mismatch)) => {
             mismatches.push(mismatch);
             None
@@ -171,6 +176,18 @@ pub(super) async fn state(setup: &Setup, source: Option<&Source>, report: &mut R
     }
     for mismatch in mismatches {
         report.fault(PLACE, mismatch.to_string(), mismatch.hint());
+    }
+}
+
+/// The warning that the running migration goes on with another mapping than the file.
+fn other_mapping(recorded: Recorded) -> Finding {
+    let Recorded { who, at, .. } = recorded;
+    Finding {
+        place: "mapping".to_owned(),
+        what: format!("the file is not the mapping of the migration, which {who} recorded at {}", print::time(at)),
+        hint: "`driftless mapping diff` shows what is other and what it means for the rows; `driftless mapping apply` lets the migration go \
+               on with the file. Until then a sink or reconciler with this file rests"
+            .to_owned(),
     }
 }
 

@@ -12,7 +12,7 @@ use crate::{
         replay, reset,
     },
     log::{Offsets, Topics},
-    mapping::{Effect, MappingFile, Plan, Remapped},
+    mapping::{CollectionPlan, Effect, MappingFile, Plan, Remapped},
     model::Namespace,
     postgres::{Session, faults_of_target},
 };
@@ -73,12 +73,12 @@ impl Compared {
             hint: fault.hint,
         }));
         let remapped = Remapped::all((&before, &old), (&setup.mapping, &compared.plan));
-        compared.take(setup, session, remapped).await?;
+        compared.take(setup, session, &old, remapped).await?;
         Ok(compared)
     }
 
     /// Finds the way for each collection, and the faults of those that have none.
-    async fn take(&mut self, setup: &Setup, session: &Session, all: Vec<Remapped>) -> anyhow::Result<()> {
+    async fn take(&mut self, setup: &Setup, session: &Session, old: &Plan, all: Vec<Remapped>) -> anyhow::Result<()> {
         for mut remapped in all {
             let documents = match remapped.effect {
                 Effect::New => 0,
@@ -88,12 +88,11 @@ impl Compared {
                 if reset::is_unknown(session, &remapped.collection).await? {
                     remapped.effect = Effect::Rewritten;
                 } else {
+                    let number = reset::number(session, &remapped.collection).await?;
                     self.faults.push(Finding {
                         place: remapped.collection.clone(),
                         what: format!("the mapping cannot be changed in place: {}", reasons.join("; ")),
-                        hint: "start this collection over while no sink runs: empty its tables, and delete its entries in \
-                               driftless.ledger and driftless.owner; then apply the mapping"
-                            .to_owned(),
+                        hint: start_over(old.collection(&remapped.collection), number),
                     });
                 }
             }
@@ -111,6 +110,18 @@ impl Compared {
         let chosen = self.collections.iter().filter(|changed| of(changed));
         chosen.map(|changed| changed.remapped.collection.clone()).collect()
     }
+}
+
+/// The remedy for a collection whose rows would be other rows; `number` is that of the collection in the schema `driftless`.
+fn start_over(old: Option<&CollectionPlan>, number: Option<i32>) -> String {
+    let tables = old.iter().flat_map(|plan| &plan.tables).map(|table| table.table.label()).collect::<Vec<_>>();
+    let tables = if tables.is_empty() { "its tables".to_owned() } else { tables.join(", ") };
+    let which = number.map_or_else(String::new, |number| format!(" (where `collection` is {number})"));
+    format!(
+        "start this collection over while no sink runs: empty {tables}, and delete its entries in driftless.ledger and \
+         driftless.owner{which}; then `driftless mapping apply`. `driftless reset` is not enough: it reads the documents again under the \
+         old mapping"
+    )
 }
 
 async fn route(setup: &Setup, session: &Session, collection: &str) -> anyhow::Result<Route> {
