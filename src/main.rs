@@ -1,4 +1,5 @@
-//! Parses the command line, runs the command, and turns its outcome into an exit code. Only this file exits or prints errors.
+//! Parses the command line, runs the command, and turns its outcome into an exit code. Only this file exits or prints errors; a
+//! command also ends when nobody reads its report any more.
 
 use std::process::ExitCode;
 

@@ -101,8 +101,9 @@ impl Diff {
         let meant = ejson::ids_of(&self.id).into_iter().filter_map(|id| Some((Key::from_id(&id)?, id)));
         let meant: BTreeMap<_, _> = meant.collect();
         let documents: Vec<_> = meant.into_iter().map(|(key, id)| DocumentId { key, id: Some(id) }).collect();
-        let sides = comparison.both_sides(place, &documents).await?;
+        // The judgement waits for the target, so the rows that are shown are no older than it.
         let mut judged = comparison.judge(place, documents.clone(), setup.config.reconcile.wait).await?;
+        let sides = comparison.both_sides(place, &documents).await?;
         let mut shown = Vec::new();
         for (document, sides) in documents.into_iter().zip(sides) {
             let Some(at) = judged.iter().position(|judged| judged.document.key == document.key) else { continue };

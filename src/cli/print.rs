@@ -1,6 +1,9 @@
 //! Prints the report of a command on standard output. Log lines go to standard error.
 
-#![expect(clippy::print_stdout, reason = "a command's report belongs on standard output")]
+use std::{
+    fmt,
+    io::{self, Write},
+};
 
 use comfy_table::{Table, presets::ASCII_FULL_CONDENSED};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -8,9 +11,15 @@ use serde::Serialize;
 
 use super::finding::Finding;
 
-/// Prints a line, or several.
-pub(super) fn line(text: impl std::fmt::Display) {
-    println!("{text}");
+/// The exit code of a command whose reader has gone: that of a program which SIGPIPE ends.
+const READER_GONE: i32 = 128 + 13;
+
+/// Prints a line, or several. It ends the process if nobody reads any more, as in `driftless status | head`.
+pub(super) fn line(text: impl fmt::Display) {
+    match writeln!(io::stdout(), "{text}") {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(READER_GONE),
+        outcome => outcome.expect("standard output takes the report"),
+    }
 }
 
 /// Returns an empty table with these columns.
@@ -22,7 +31,7 @@ pub(super) fn table<const N: usize>(header: [&str; N]) -> Table {
 
 /// Prints one JSON document.
 pub(super) fn json(value: &impl Serialize) -> anyhow::Result<()> {
-    println!("{}", serde_json::to_string_pretty(value)?);
+    line(serde_json::to_string_pretty(value)?);
     Ok(())
 }
 
@@ -34,16 +43,16 @@ pub(super) fn faults(faults: &[Finding]) {
 /// Prints the warnings, then the faults, then the number of both.
 pub(super) fn findings(faults: &[Finding], warnings: &[Finding]) {
     for Finding { place, what, hint } in warnings {
-        println!("{place}: warning: {what}\n    hint: {hint}");
+        line(format_args!("{place}: warning: {what}\n    hint: {hint}"));
     }
     for Finding { place, what, hint } in faults {
-        println!("{place}: {what}\n    hint: {hint}");
+        line(format_args!("{place}: {what}\n    hint: {hint}"));
     }
     let warnings = match warnings.len() {
         0 => String::new(),
         number => format!(" and {}", count(number, "warning")),
     };
-    println!("{}{warnings} found", count(faults.len(), "fault"));
+    line(format_args!("{}{warnings} found", count(faults.len(), "fault")));
 }
 
 /// Returns a line of standard error that shows the progress of a collection; invisible where that is no terminal.

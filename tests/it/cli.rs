@@ -38,6 +38,15 @@ fn a_missing_configuration_is_named() {
 }
 
 #[test]
+fn a_reader_that_goes_away_ends_the_command() {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let said = Command::new(env!("CARGO_BIN_EXE_driftless")).args(["check", "--offline"]).stdout(writer).output();
+    let said = said.expect("it runs");
+    assert_eq!((said.status.code(), &*String::from_utf8_lossy(&said.stderr)), (Some(141), ""));
+}
+
+#[test]
 fn a_wrong_log_filter_is_refused() {
     let said = driftless(&[], &["--log-filter", "warn,driftless=loud", "check", "--offline"]);
     assert_eq!((said.code, said.stdout.as_str()), (2, ""));
@@ -123,6 +132,24 @@ fn another_mapping_needs_a_reason() {
     assert!(said.code == 2 && said.stderr.contains("cannot be used with"), "{}", said.stderr);
     let said = driftless(&[("driftless.toml", "")], &["mapping", "diff"]);
     assert!(said.code == 2 && said.stdout.contains("faults found"), "{}", said.stdout);
+}
+
+#[test]
+fn a_draft_is_made_of_one_thing_and_of_what_can_be_read() {
+    for (arguments, expected) in [
+        (&["--target", "--names", "as-is"][..], "cannot be used with"),
+        (&["--target", "--strict"], "cannot be used with"),
+        (&["--from-analysis", "a.json", "--prisma", "s.prisma"], "cannot be used with"),
+        (&["--from-analysis", "a.json", "--mongoose", "s.json"], "cannot be used with"),
+        (&["--from-analysis", "a.json"], "read the analysis a.json: No such file"),
+        (&["--prisma", "none.prisma"], "read the Prisma schema none.prisma: No such file"),
+        (&["--mongoose", "broken.json"], "read broken.json: it is not what config/mongoose.js prints"),
+    ] {
+        let address = ["--uri", "mongodb://127.0.0.1:1", "--database", "d"];
+        let said = driftless(&[("broken.json", "{ not JSON")], &[&["init", "--yes"], arguments, &address].concat());
+        assert_ne!(said.code, 0);
+        assert!(said.stderr.contains(expected), "{arguments:?}: {}", said.stderr);
+    }
 }
 
 #[test]

@@ -37,8 +37,11 @@ async fn site() -> Site {
     let user = doc! { "_id": 1, "contact": { "email": "1@x", "phone": "+1" }, "joined": DateTime::from_millis(0) };
     site.insert("users", [user]).await;
     let line = |sku: i32| doc! { "sku": sku };
-    site.insert("orders", [doc! { "_id": 1, "user": 1, "total": 2.5, "tags": ["a"], "labels": ["b"], "lines": [line(1), line(2)] }])
-        .await;
+    site.insert(
+        "orders",
+        [doc! { "_id": 1, "user": 1, "total": 2.5, "tags": ["a"], "labels": ["b"], "lines": [line(1), line(2)] }],
+    )
+    .await;
     site
 }
 

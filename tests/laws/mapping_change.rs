@@ -105,7 +105,10 @@ async fn another_mapping_rewrites_what_it_changes_and_nothing_else() {
     assert!(said.contains("empty public.users, and delete") && said.contains("(where `collection` is "), "{said}");
     write(&migration, &OLD.replace("null", "round"));
     let checked = migration.succeed(&["check", "--sample", "0"]).await;
-    assert!(checked.contains("the file is not the mapping of the migration, which the first sink recorded"), "{checked}");
+    assert!(
+        checked.contains("the file is not the mapping of the migration, which the first sink recorded"),
+        "{checked}"
+    );
     write(&migration, &new());
     for arguments in [&["mapping", "diff"][..], &APPLY] {
         let said = refused(&migration, arguments).await;

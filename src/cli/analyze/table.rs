@@ -7,6 +7,9 @@ use crate::{
     profile::{Analysis, Collection, Field, notes, share},
 };
 
+/// Most characters of a path that are shown.
+const SHOWN: usize = 100;
+
 /// Prints an overview, and the paths of each collection.
 pub(super) fn print(analysis: &Analysis) {
     let mut overview = print::table(["collection", "documents", "bytes", "read", "largest", "indexes", "validator"]);
@@ -35,7 +38,7 @@ fn paths(collection: &Collection) {
     let mut table = print::table(["path", "present", "types", "notes"]);
     for field in &collection.fields {
         field.each(&mut |path, field| {
-            table.add_row([path.to_string(), share(field), types(field), notes(field).join("; ")]);
+            table.add_row([shown(path.to_string()), share(field), types(field), notes(field).join("; ")]);
         });
     }
     if !collection.fields.is_empty() {
@@ -52,6 +55,13 @@ fn paths(collection: &Collection) {
     collection.unseen_in_words().for_each(print::line);
     if collection.cut {
         print::line("it has more paths than are counted");
+    }
+}
+
+fn shown(path: String) -> String {
+    match path.char_indices().nth(SHOWN) {
+        None => path,
+        Some((end, _)) => format!("{} …", &path[..end]),
     }
 }
 

@@ -21,6 +21,9 @@ const MAX_COLUMNS: usize = 200;
 /// An object with more fields than this, those in it included, is JSONB.
 const MAX_FLATTENED: usize = 60;
 
+/// A longer name in bytes gets no column: nobody reads a mapping with it.
+const MAX_NAME: usize = 500;
+
 /// Drafts every collection.
 pub(super) fn roots(analysis: &Analysis, choices: &Choices) -> Vec<Root> {
     let mut tables = Taken::default();
@@ -131,8 +134,8 @@ impl<'a> Builder<'a> {
     }
 
     fn field(&mut self, body: &mut Body<'a>, field: &'a Field, around: &Place<'a>) {
-        if field.name.is_empty() {
-            // No path can name it.
+        // No path can name the empty name.
+        if field.name.is_empty() || field.name.len() > MAX_NAME {
             body.unnamed = true;
             return;
         }

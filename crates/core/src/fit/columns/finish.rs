@@ -7,6 +7,7 @@ use crate::{
         Path,
         target::{Column, ColumnType},
     },
+    profile::Field,
 };
 
 /// Most candidates that a comment lists.
@@ -65,7 +66,8 @@ impl<'a> Bench<'a> {
             .filter_map(|candidate| {
                 let alike = self.likeness(column, candidate);
                 let fits = self.fit(fitter, column, candidate).is_some();
-                let is_near = alike >= Likeness::Part || (fits && !candidate.used && !is_weak(&column.kind));
+                let is_near =
+                    alike >= Likeness::Part || (fits && !candidate.used && is_telling(&column.kind, candidate.field));
                 is_near.then(|| (alike, Path::fields(&candidate.names).to_string(), fits && !candidate.used))
             })
             .collect();
@@ -92,7 +94,11 @@ impl<'a> Bench<'a> {
     }
 }
 
-/// Types that too much fits for a list of candidates.
-fn is_weak(kind: &ColumnType) -> bool {
-    matches!(kind.base(), ColumnType::Json | ColumnType::Jsonb)
+/// Whether it says anything that the values fit: JSON takes every value, and a text column numbers and dates too.
+fn is_telling(kind: &ColumnType, field: &Field) -> bool {
+    match kind.base() {
+        ColumnType::Json | ColumnType::Jsonb => false,
+        ColumnType::Text | ColumnType::Varchar(_) => field.kinds() == ["string"],
+        _ => true,
+    }
 }
