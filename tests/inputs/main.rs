@@ -7,7 +7,8 @@
 //! All tests share one migration and one daemon ([`world`]); each has its own `_id`s, which begin with its number. [`table`]
 //! lists each input with its outcome, and keeps the page equal to the tests.
 
-mod bytes;
+use driftless_testing::bytes;
+
 mod table;
 mod world;
 

@@ -1,14 +1,14 @@
 //! BSON assembled byte by byte, in forms that no library writes.
 
-use bson::raw::{RawDocument, RawDocumentBuf};
+use mongodb::bson::raw::{RawDocument, RawDocumentBuf};
 
 /// Assembles a document of elements: type, name, bytes of the value.
-pub(crate) fn document(elements: &[(u8, &[u8], Vec<u8>)]) -> RawDocumentBuf {
+pub fn document(elements: &[(u8, &[u8], Vec<u8>)]) -> RawDocumentBuf {
     RawDocumentBuf::from_bytes(bytes(elements)).expect("the length is right")
 }
 
 /// Assembles the bytes of such a document.
-pub(crate) fn bytes(elements: &[(u8, &[u8], Vec<u8>)]) -> Vec<u8> {
+pub fn bytes(elements: &[(u8, &[u8], Vec<u8>)]) -> Vec<u8> {
     let mut bytes = vec![0; 4];
     for (kind, name, value) in elements {
         bytes.push(*kind);
@@ -23,24 +23,24 @@ pub(crate) fn bytes(elements: &[(u8, &[u8], Vec<u8>)]) -> Vec<u8> {
 }
 
 /// Returns the value of a string element with arbitrary bytes.
-pub(crate) fn text(bytes: &[u8]) -> Vec<u8> {
+pub fn text(bytes: &[u8]) -> Vec<u8> {
     let length = i32::try_from(bytes.len() + 1).expect("short");
     [&length.to_le_bytes()[..], bytes, &[0]].concat()
 }
 
 /// Returns the value of a binary element.
-pub(crate) fn binary(subtype: u8, bytes: &[u8]) -> Vec<u8> {
+pub fn binary(subtype: u8, bytes: &[u8]) -> Vec<u8> {
     let length = i32::try_from(bytes.len()).expect("short");
     [&length.to_le_bytes()[..], &[subtype], bytes].concat()
 }
 
 /// Assembles `{_id: <text>, <name>: <value>}`.
-pub(crate) fn with_id(id: &str, kind: u8, name: &[u8], value: Vec<u8>) -> RawDocumentBuf {
+pub fn with_id(id: &str, kind: u8, name: &[u8], value: Vec<u8>) -> RawDocumentBuf {
     document(&[(0x02, b"_id", text(id.as_bytes())), (kind, name, value)])
 }
 
 /// Returns `{_id: …}` of a document that begins with its `_id`.
-pub(crate) fn id_of(document: &RawDocument) -> RawDocumentBuf {
+pub fn id_of(document: &RawDocument) -> RawDocumentBuf {
     let first = document.iter_elements().next().expect("an element").expect("a whole element");
     assert_eq!(first.key().as_str(), "_id", "documents of these tests begin with their `_id`");
     // Skips the length of the document, the type byte, `_id` and NUL.

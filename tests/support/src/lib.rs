@@ -6,6 +6,7 @@
 
 #![allow(clippy::print_stderr, reason = "seeds and the logs of daemons belong on the terminal of a failed test")]
 
+pub mod bytes;
 pub mod daemon;
 pub mod dashboards;
 pub mod migration;
