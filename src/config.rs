@@ -176,6 +176,9 @@ pub struct LogConfig {
     /// First part of the names of topics, of consumer groups and of the transactional id.
     #[serde(default)]
     pub prefix: String,
+    /// The schema of a replay beside the running migration, whose sink needs a group of its own: that of `sink.into`.
+    #[serde(skip)]
+    pub(crate) into: Option<String>,
     /// Partitions of a new collection topic.
     #[serde(default = "defaults::partitions")]
     pub(crate) partitions: i32,
@@ -248,6 +251,10 @@ pub struct SinkConfig {
     /// The daemon's own certificate and private key (PEM, in one file), for a server that identifies roles by certificate.
     #[serde(default)]
     pub(crate) certificate_file: Option<PathBuf>,
+    /// Schema of a replay beside the running migration, which this process fills and proves (`driftless replay --into`): it stands in
+    /// for the schema of every mapped table.
+    #[serde(default)]
+    pub into: Option<String>,
     /// Workers of this process; each has one consumer and one connection.
     #[serde(default = "defaults::workers")]
     pub(crate) workers: usize,

@@ -58,6 +58,7 @@ struct Line {
 impl Reset {
     pub(super) async fn execute(mut self, path: &Path) -> anyhow::Result<Exit> {
         let Some(setup) = Setup::load(path) else { return Ok(Exit::Faults) };
+        setup.only_running("reset")?;
         [&mut self.collections, &mut self.confirmed].into_iter().for_each(|names| names.sort());
         self.collections.dedup();
         self.confirmed.dedup();

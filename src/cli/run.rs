@@ -11,7 +11,11 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::{Exit, dry_run::DryRun, setup::Setup};
+use super::{
+    Exit,
+    dry_run::DryRun,
+    setup::{IntoArgs, Setup},
+};
 use crate::{
     config::Config,
     http,
@@ -37,6 +41,8 @@ pub(crate) struct Run {
     dry_run: bool,
     #[command(flatten)]
     rehearsal: DryRun,
+    #[command(flatten)]
+    into: IntoArgs,
 }
 
 /// A role as it is written on the command line.
@@ -66,14 +72,19 @@ impl RoleArg {
 
 impl Run {
     pub(super) async fn execute(self, path: &Path) -> anyhow::Result<Exit> {
-        let Some(setup) = Setup::load(path) else { return Ok(Exit::Faults) };
+        let Some(setup) = Setup::load_into(path, &self.into) else { return Ok(Exit::Faults) };
         if self.dry_run {
             return self.rehearsal.execute(&setup).await;
         }
         let roles: Vec<Role> = match &*self.roles {
+            // The running migration reads the source for both.
+            [] if setup.into.is_some() => vec![Role::Sink, Role::Reconciler],
             [] => Role::ALL.to_vec(),
             roles => roles.iter().filter_map(|role| role.role()).collect(),
         };
+        if roles.contains(&Role::Source) {
+            setup.only_running("run --role source")?;
+        }
         let recorder = telemetry::init_metrics()?;
         let cancel = CancellationToken::new();
         stop_on_signal(cancel.clone())?;
@@ -85,7 +96,7 @@ impl Run {
             if cancel.is_cancelled() {
                 return Ok(exit);
             }
-            let Some(fresh) = Setup::load(path) else { return Ok(Exit::Faults) };
+            let Some(fresh) = Setup::load_into(path, &self.into) else { return Ok(Exit::Faults) };
             setup = fresh;
         }
     }
@@ -99,7 +110,7 @@ async fn serve(
     cancel: CancellationToken,
 ) -> anyhow::Result<Exit> {
     let collections = setup.collections();
-    let Setup { config, mapping } = setup;
+    let Setup { config, mapping, .. } = setup;
     let own = OwnMapping::new(config.mapping.clone(), &mapping, cancel.clone());
     let (config, mapping) = (Arc::new(config), Arc::new(mapping));
     let listener = tokio::net::TcpListener::bind(config.http.listen)

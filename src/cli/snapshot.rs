@@ -56,6 +56,7 @@ pub(crate) struct Status {
 impl Snapshot {
     pub(super) async fn execute(self, path: &Path) -> anyhow::Result<Exit> {
         let Some(setup) = Setup::load(path) else { return Ok(Exit::Faults) };
+        setup.only_running("snapshot")?;
         match self {
             Self::Start(which) => which.ask(&setup, SnapshotCommand::Start, "start").await,
             Self::Pause(which) => which.ask(&setup, SnapshotCommand::Pause, "pause").await,

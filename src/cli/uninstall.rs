@@ -42,6 +42,7 @@ struct Report {
 impl Uninstall {
     pub(super) async fn execute(self, path: &Path) -> anyhow::Result<Exit> {
         let Some(setup) = Setup::load(path) else { return Ok(Exit::Faults) };
+        setup.only_running("uninstall")?;
         let log = &setup.config.log;
         if let Some(wrong) = self.confirm.as_ref().filter(|confirmed| **confirmed != log.prefix) {
             anyhow::bail!("uninstall {}: --confirm names {wrong}", log.prefix);
@@ -52,6 +53,13 @@ impl Uninstall {
         let remains = removal::find(log, &known.topics).await?;
         let executed = self.confirm.is_some();
         if made.is_some() && executed {
+            if let Some(schema) = known.siblings.first() {
+                anyhow::bail!(
+                    "uninstall {}: a replay into {} is beside it; drop it first: `driftless replay --into {schema} --drop`",
+                    log.prefix,
+                    known.siblings.join(", ")
+                );
+            }
             let running = processes::live(&session).await?;
             if !running.is_empty() {
                 let names = running.iter().map(|process| process.instance.as_str()).collect::<Vec<_>>().join(", ");

@@ -15,8 +15,16 @@ impl Config {
     /// # Errors
     /// Fails with every fault of both at once; no server has been contacted.
     pub fn load(path: &Path) -> Result<Self, Vec<Fault>> {
+        Self::load_with(path, &serde_json::json!({}))
+    }
+
+    /// Reads the file and the environment; what is `given`, by section and key, comes before both.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub(crate) fn load_with(path: &Path, given: &serde_json::Value) -> Result<Self, Vec<Fault>> {
         let text = text(path).map_err(|fault| vec![Fault { place: path.display().to_string(), ..fault }])?;
-        Self::read(&text, path, &serde_json::json!({}), |_| true)
+        Self::read(&text, path, given, |_| true)
     }
 
     /// Reads only the settings of the source. The file may be missing, and what is `given` under a key comes before file and
@@ -148,6 +156,7 @@ impl Config {
         {
             *path = folder.join(&*path);
         }
+        config.log.into.clone_from(&config.sink.into);
         Ok(config)
     }
 
@@ -191,6 +200,14 @@ impl Config {
             "sink.url",
             "needs exactly one of `url` and `url_file`",
             "put the connection string into a file and name that file in `url_file`, or set DRIFTLESS__SINK__URL",
+        );
+        let named =
+            |schema: &str| schema.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-');
+        must(
+            sink.into.as_deref().is_none_or(|schema| !schema.is_empty() && named(schema)),
+            "sink.into",
+            "must consist of letters, digits, `_` and `-`",
+            "name the schema that the replay fills; leave it out for the running migration",
         );
         must(sink.workers > 0, "sink.workers", "must be above 0", "2 is a good value");
         must(sink.batch_changes > 0, "sink.batch_changes", "must be above 0", "2000 is a good value");
@@ -510,7 +527,7 @@ mod tests {
                     .is_some_and(|(key, _)| key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'))
             })
         };
-        let optional = ["client_secrets_file", "ca_file", "certificate_file", "file", "token_file"];
+        let optional = ["client_secrets_file", "ca_file", "certificate_file", "into", "file", "token_file"];
         let uncommented: Vec<&str> = example
             .lines()
             .filter(|line| !optional.iter().any(|key| line.contains(&format!("# {key} ="))))

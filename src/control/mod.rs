@@ -23,6 +23,7 @@ pub mod replay;
 pub(crate) mod reset;
 pub(crate) mod settled;
 pub(crate) mod shadow;
+pub(crate) mod siblings;
 pub mod snapshots;
 pub(crate) mod stale;
 pub mod status;

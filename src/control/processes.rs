@@ -12,7 +12,7 @@ use crate::{
         identity::OURS,
         session::{Param, field},
     },
-    status::{Led, Phase, ProcessStatus},
+    status::{Led, Phase, ProcessStatus, Role},
 };
 
 /// A process that has been silent for longer does not count: it reports every second.
@@ -66,7 +66,7 @@ impl Process {
     pub(crate) fn new(instance: &str, status: ProcessStatus) -> Self {
         let ProcessStatus { roles, mut led, .. } = status;
         let roles = roles.into_iter().map(|(role, line)| {
-            let facts = led.take_if(|_| role == crate::status::Role::Source.as_str());
+            let facts = led.take_if(|_| role == Role::Source.as_str());
             let report = RoleReport {
                 phase: line.phase,
                 since: Some(line.since),
@@ -116,17 +116,20 @@ pub(crate) async fn leave(session: &Session, instance: &str) -> Result<(), Error
     Ok(())
 }
 
-/// Reads the reports of the processes that live, in the order of their names.
+/// Reads the reports of the processes that live, in the order of their names. A replay into a fresh schema has the source of the running
+/// migration, and reads of its processes no other role.
 ///
 /// # Errors
 /// [`Error::Statement`] by its cause.
 pub(crate) async fn live(session: &Session) -> Result<Vec<Process>, Error> {
     let act = "read the reports of the processes";
-    let sql = format!(
-        "SELECT instance, version, roles FROM driftless.process \
-          WHERE {OURS} AND at > clock_timestamp() - $2::float8 * interval '1 second' ORDER BY instance"
-    );
-    let rows = session.query(act, &sql, &[&session.prefix(), &SILENT.as_secs_f64()]).await?;
+    let sql = "SELECT p.instance, p.version, \
+                      CASE WHEN p.migration = i.id THEN p.roles ELSE jsonb_build_object($3::text, p.roles -> $3) END \
+                 FROM driftless.identity AS i JOIN driftless.process AS p \
+                   ON p.migration = i.id OR (p.migration = i.beside AND p.roles ? $3) \
+                WHERE i.prefix = $1 AND p.at > clock_timestamp() - $2::float8 * interval '1 second' ORDER BY p.instance";
+    let source = Role::Source.as_str();
+    let rows = session.query(act, sql, &[&session.prefix(), &SILENT.as_secs_f64(), &source]).await?;
     let processes = rows.iter().map(|row| {
         let roles: serde_json::Value = field(row, 2, act)?;
         Ok(Process {

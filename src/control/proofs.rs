@@ -210,17 +210,18 @@ pub(crate) async fn token(session: &Session) -> Result<Option<ResumeToken>, Erro
     Ok(ResumeToken::from_raw(&rawdoc! { "_data": data }).ok())
 }
 
-/// Records the token behind which every key is judged or stored.
+/// Records the token behind which every key of the collections is judged or stored: for the migration that has the collection now,
+/// which is another one after a swap.
 ///
 /// # Errors
 /// [`Error::Statement`] by its cause.
-pub(crate) async fn store_token(session: &Session, token: &ResumeToken) -> Result<(), Error> {
+pub(crate) async fn store_token(session: &Session, collection: i32, token: &ResumeToken) -> Result<(), Error> {
     let sql = "INSERT INTO driftless.delta (migration, token, token_t, token_i) \
-               SELECT id, $2, $3, $4 FROM driftless.identity WHERE prefix = $1 \
+               SELECT migration, $2, $3, $4 FROM driftless.collection WHERE id = $1 \
                ON CONFLICT (migration) DO UPDATE SET token = excluded.token, token_t = excluded.token_t, \
                       token_i = excluded.token_i, stored_at = excluded.stored_at";
     let (data, time) = (token.raw().get_str("_data").unwrap_or_default(), token.time());
-    let params: [Param<'_>; 4] = [&session.prefix(), &data, &i64::from(time.t), &i64::from(time.i)];
+    let params: [Param<'_>; 4] = [&collection, &data, &i64::from(time.t), &i64::from(time.i)];
     session.execute("record the place of the delta", sql, &params).await?;
     Ok(())
 }

@@ -82,7 +82,7 @@ pub(super) async fn inside(session: &Session, moves: &[Move], who: &str, why: &s
                        WHERE p.{OURS} ORDER BY p.topic, p.partition FOR UPDATE OF p) \
          UPDATE driftless.position AS p SET next_offset = old.wanted, pending = NULL, \
                 reread_to = greatest(p.reread_to, old.next_offset) FROM old \
-          WHERE p.topic = old.topic AND p.partition = old.partition AND old.next_offset IS NOT NULL \
+          WHERE p.{OURS} AND p.topic = old.topic AND p.partition = old.partition AND old.next_offset IS NOT NULL \
             AND (old.wanted IS NULL OR old.next_offset > old.wanted) \
          RETURNING p.topic, p.partition, old.next_offset, p.next_offset"
     );

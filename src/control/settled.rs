@@ -6,7 +6,7 @@
 
 use crate::{
     model::ClusterTime,
-    postgres::{Error, Session, session::field},
+    postgres::{Error, Session, identity::OURS, session::field},
     sink::checkpoint,
 };
 
@@ -69,9 +69,11 @@ impl Settled {
 
 async fn watermarks(session: &Session, topics: &[String]) -> Result<Vec<Watermark>, Error> {
     let act = "read the watermarks";
-    let sql = "SELECT topic, partition, watermark_t, watermark_i, complete FROM driftless.position \
-                WHERE topic = ANY ($1) ORDER BY topic, partition";
-    let rows = session.query(act, sql, &[&topics]).await?;
+    let sql = format!(
+        "SELECT topic, partition, watermark_t, watermark_i, complete FROM driftless.position \
+          WHERE {OURS} AND topic = ANY ($2) ORDER BY topic, partition"
+    );
+    let rows = session.query(act, &sql, &[&session.prefix(), &topics]).await?;
     let watermark = |row: &tokio_postgres::Row| {
         Ok(Watermark {
             partition: (field(row, 0, act)?, field(row, 1, act)?),

@@ -9,6 +9,8 @@ pub(crate) struct Made {
     pub(crate) topics: Vec<String>,
     /// Indexes and foreign keys that it has dropped for the load and not built again.
     pub(crate) dropped: Vec<String>,
+    /// The schemas of replays beside it.
+    pub(crate) siblings: Vec<String>,
     /// Whether the schema `driftless` has the state of other migrations, too.
     pub(crate) shared: bool,
 }
@@ -35,6 +37,12 @@ pub(crate) async fn find(session: &Session) -> Result<Option<Made>, Error> {
         topics: texts(format!("SELECT DISTINCT topic FROM driftless.position WHERE {OURS} ORDER BY 1")).await?,
         dropped: texts(format!("SELECT relation || ': ' || name FROM driftless.deferred WHERE {OURS} ORDER BY 1"))
             .await?,
+        // By name, because the schema may be of a version before that of the column.
+        siblings: texts(
+            "SELECT substr(prefix, length($1::text) + 2) FROM driftless.identity WHERE starts_with(prefix, $1::text || '~') ORDER BY 1"
+                .to_owned(),
+        )
+        .await?,
         shared: field(&row, 1, act)?,
     }))
 }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::{
-    control::{journal::Entry, processes::Process, snapshots::Listed, status::PartitionStatus},
+    control::{journal::Entry, processes::Process, siblings::Sibling, snapshots::Listed, status::PartitionStatus},
     reads::UnitStatus,
     reconcile::{
         blockers::leader,
@@ -43,6 +43,8 @@ pub(crate) struct Report {
     pub(crate) cutover: BTreeMap<String, bool>,
     /// Where the reads of each unit go, and what its shadow reads have shown.
     pub(crate) reads: Vec<UnitStatus>,
+    /// The replays into other schemas, beside the running migration.
+    pub(crate) siblings: Vec<Sibling>,
     /// The last entries of the journal, newest first.
     pub(crate) journal: Vec<Entry>,
 }
@@ -86,6 +88,7 @@ pub(crate) struct Shared {
     pub(crate) partitions: Vec<PartitionStatus>,
     pub(crate) dead_letters: BTreeMap<String, u64>,
     pub(crate) snapshots: Vec<Listed>,
+    pub(crate) siblings: Vec<Sibling>,
     pub(crate) journal: Vec<Entry>,
 }
 
@@ -98,7 +101,7 @@ impl Report {
         shared: Shared,
         reads: Vec<UnitStatus>,
     ) -> Self {
-        let Shared { collections, processes, partitions, dead_letters, snapshots, journal } = shared;
+        let Shared { collections, processes, partitions, dead_letters, snapshots, siblings, journal } = shared;
         Self {
             version: env!("CARGO_PKG_VERSION"),
             now: Timestamp::now(),
@@ -113,6 +116,7 @@ impl Report {
             snapshots: snapshots.into_iter().filter_map(Snapshot::of).collect(),
             cutover: gates.iter().map(|gate| (gate.unit.clone(), gate.ready)).collect(),
             reads,
+            siblings,
             journal,
         }
     }

@@ -62,6 +62,7 @@ pub(super) async fn status(State(page): State<Page>) -> Json<Report> {
         partitions: seen.partitions,
         dead_letters: seen.dead_letters_by_reason,
         snapshots: seen.snapshots,
+        siblings: seen.siblings,
         journal: seen.journal,
     };
     Json(Report::new(seen_ms, (judged, &gates), Some(process), shared, reads))

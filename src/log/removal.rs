@@ -39,10 +39,17 @@ pub(crate) async fn find(cfg: &LogConfig, known: &[String]) -> Result<Remains, E
     let groups = client::blocking("groups of the brokers", move || {
         let listed =
             admin.inner().fetch_group_list(None, timeout).map_err(Error::kafka("list the groups of", &prefix))?;
-        let ours = [consumer::group(&prefix), leader::group(&prefix)];
-        Ok(listed.groups().iter().map(|group| group.name().to_owned()).filter(|name| ours.contains(name)).collect())
+        let ours = [consumer::group(&prefix, None), leader::group(&prefix)];
+        let of_sibling = consumer::group(&prefix, Some(""));
+        let is_ours = |name: &String| ours.contains(name) || name.starts_with(&of_sibling);
+        Ok(listed.groups().iter().map(|group| group.name().to_owned()).filter(is_ours).collect())
     });
     Ok(Remains { topics: ours.intersection(&found).cloned().collect(), groups: groups.await? })
+}
+
+/// The consumer group of a replay into a fresh schema, which has nothing else in the log.
+pub(crate) fn of_sibling(cfg: &LogConfig) -> Remains {
+    Remains { topics: Vec::new(), groups: vec![consumer::group(&cfg.prefix, cfg.into.as_deref())] }
 }
 
 /// Deletes them; what is gone already counts as deleted.

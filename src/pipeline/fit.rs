@@ -33,6 +33,7 @@ pub(super) async fn fit(config: &Config, mapping: &MappingFile) -> Result<Fit, E
     let target = Postgres::new(&config.sink, &config.log.prefix)?;
     let control = target.open(Purpose::Control).await?;
     writable(&control).await?;
+    is_no_other(&control, mapping).await?;
     let catalog = read_catalog(&control).await?;
     let plan = Plan::compile(mapping, &catalog).map_err(Error::Mapping)?;
     let mut faults = faults_of_target(&control, &plan).await?;
@@ -61,6 +62,7 @@ pub(super) async fn find(config: &Config, mapping: &MappingFile, source: &Source
     let identity = postgres::identity::target(&control).await?;
     identity::compare(config, Some(source), Some(&identity)).await?;
     schema::exists(&control).await?;
+    is_no_other(&control, mapping).await?;
     let catalog = read_catalog(&control).await?;
     let plan = Plan::compile(mapping, &catalog).map_err(Error::Mapping)?;
     let faults = faults_of_reader(&control, &plan).await?;
@@ -73,6 +75,19 @@ pub(super) async fn find(config: &Config, mapping: &MappingFile, source: &Source
     let prepared = Prepared::find(&control, Arc::new(plan), &catalog).await?;
     still_recorded(&prepared, recorded)?;
     Ok(Fit { control, target, prepared, catalog })
+}
+
+/// Makes sure that no other mapping is recorded, and that a replay into a schema was begun: what this one lacks in the target is not missing
+/// then.
+///
+/// # Errors
+/// [`Error::OtherMapping`] and [`postgres::Error::NoSuchSibling`] halt; [`Error::Sink`] by its cause.
+async fn is_no_other(control: &Session, mapping: &MappingFile) -> Result<(), Error> {
+    postgres::identity::is_begun(control).await?;
+    match control::mapping::recorded(control).await? {
+        Some(recorded) => is_recorded(mapping, Some(recorded)).map(|_| ()),
+        None => Ok(()),
+    }
 }
 
 /// Makes sure that the file is the mapping of the migration, and returns the number of that.

@@ -291,6 +291,8 @@ impl ReconcilerRole {
             poll.tick().await;
             comparison.both.prepared.still_fits(&comparison.session).await?;
         }
+        // The one before may have lost the lead by a swap.
+        comparison.both.prepared.still_fits(&comparison.session).await?;
         Ok(candidate.lead())
     }
 }

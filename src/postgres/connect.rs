@@ -98,7 +98,8 @@ const PINNED: [(&str, &str); 21] = [
 ];
 
 impl Postgres {
-    /// Reads addresses, secrets and certificates. `prefix`, the prefix of the log, names the migration whose state the sessions see.
+    /// Reads addresses, secrets and certificates. `prefix`, the prefix of the log, names the migration whose state the sessions see;
+    /// with `sink.into`, it is a sibling of that.
     ///
     /// # Errors
     /// Fails with [`Error::Address`], [`Error::File`], [`Error::Url`] or [`Error::Tls`]; all of them halt.
@@ -127,7 +128,7 @@ impl Postgres {
             tls: tls::connector(trust, config.ca_file.as_deref(), config.certificate_file.as_deref())?,
             constraints: config.constraints,
             statement_timeout: config.statement_timeout,
-            prefix: Arc::from(prefix),
+            prefix: Arc::from(super::identity::name(prefix, config.into.as_deref())),
         })
     }
 

@@ -200,6 +200,18 @@ pub enum Error {
         /// The name of the table.
         table: String,
     },
+    /// No replay into this schema is under way.
+    #[error("use the replay into {schema}: there is none; it was not begun, or it was swapped in or dropped")]
+    NoSuchSibling {
+        /// The schema.
+        schema: String,
+    },
+    /// Others have used the tables for too long, so they could not be exchanged.
+    #[error("lock the tables of both: they are in use{}; nothing was changed", list(.by))]
+    TablesInUse {
+        /// The sessions, in words.
+        by: Vec<String>,
+    },
     /// The state in the schema belongs to another source.
     #[error("use the state in schema driftless")]
     Mismatch(#[from] Mismatch),
@@ -249,6 +261,11 @@ fn shown(offset: &Option<i64>) -> String {
     offset.map_or_else(|| "the earliest record".to_owned(), |offset| format!("offset {offset}"))
 }
 
+/// The sessions behind a colon, if any are known.
+fn list(by: &[String]) -> String {
+    if by.is_empty() { String::new() } else { format!(": {}", by.join("; ")) }
+}
+
 impl Error {
     /// Returns the refusal of the server, if that is the cause.
     pub fn refusal(&self) -> Option<&Refusal> {
@@ -269,6 +286,8 @@ impl Error {
             | Self::TableTaken(_)
             | Self::KeyChanged { .. }
             | Self::KeyRuleChanged { .. }
+            | Self::NoSuchSibling { .. }
+            | Self::TablesInUse { .. }
             | Self::Mismatch(_)
             | Self::Pooler
             | Self::ReplicaDenied
@@ -297,6 +316,12 @@ impl Error {
                  `driftless mapping apply`; if the documents themselves are wrong, raise sink.breaker_dead_letters or sink.breaker_share",
             ),
             Self::Mismatch(mismatch) => Some(mismatch.hint()),
+            Self::NoSuchSibling { .. } => Some(
+                "`driftless replay --into SCHEMA --execute` begins it; after a swap, give the daemon without `--into` the new mapping",
+            ),
+            Self::TablesInUse { .. } => Some(
+                "swap again when these transactions have ended; long ones, such as a dump, hold their tables until then",
+            ),
             Self::TableTaken(_) => Some(
                 "let one of the two write another table; if the other migration is over, \
                  `DELETE FROM driftless.identity WHERE prefix = '…'` deletes its state and keeps its rows",
@@ -373,6 +398,8 @@ impl Classify for Error {
             | Self::CatalogChanged
             | Self::MappingChanged
             | Self::TableGone { .. }
+            | Self::NoSuchSibling { .. }
+            | Self::TablesInUse { .. }
             | Self::Mismatch(_)
             | Self::TableTaken(_)
             | Self::KeyChanged { .. }

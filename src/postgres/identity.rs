@@ -14,9 +14,23 @@ use crate::{
 /// The condition that a row belongs to the migration of this session; parameter 1 is the prefix of the session.
 pub(crate) const OURS: &str = "migration = (SELECT id FROM driftless.identity WHERE prefix = $1)";
 
+/// Stands between the prefix of the log and the schema in the name of a sibling; no prefix has it.
+const SIBLING: char = '~';
+
+/// The name under which the state of a migration is kept: the prefix of its log; for a sibling, also the schema of its tables.
+pub(crate) fn name(prefix: &str, into: Option<&str>) -> String {
+    into.map_or_else(|| prefix.to_owned(), |schema| format!("{prefix}{SIBLING}{schema}"))
+}
+
 /// Makes sure that the migration has its row. The first migration adopts the rows that are older than this table.
+///
+/// # Errors
+/// [`Error::NoSuchSibling`], because only `driftless replay` begins one; [`Error::Statement`] by its cause.
 pub(crate) async fn ensure(session: &Session) -> Result<(), Error> {
     let act = "record the migration";
+    if session.prefix().contains(SIBLING) {
+        return is_begun(session).await;
+    }
     let sql = "UPDATE driftless.identity SET prefix = $1 \
                 WHERE prefix IS NULL AND NOT EXISTS (SELECT FROM driftless.identity WHERE prefix = $1)";
     session.execute(act, sql, &[&session.prefix()]).await?;
@@ -24,6 +38,22 @@ pub(crate) async fn ensure(session: &Session) -> Result<(), Error> {
                 WHERE NOT EXISTS (SELECT FROM driftless.identity WHERE prefix = $1) ON CONFLICT DO NOTHING";
     session.execute(act, sql, &[&session.prefix()]).await?;
     Ok(())
+}
+
+/// Makes sure that a sibling has its row; works without the schema too.
+///
+/// # Errors
+/// [`Error::NoSuchSibling`] halts; [`Error::Statement`] by its cause.
+pub(crate) async fn is_begun(session: &Session) -> Result<(), Error> {
+    let act = "find the replay into a schema";
+    let Some((_, schema)) = session.prefix().split_once(SIBLING) else { return Ok(()) };
+    let sql = "SELECT FROM driftless.identity WHERE prefix = $1";
+    if session.has_table(act, "driftless.identity").await?
+        && session.query_opt(act, sql, &[&session.prefix()]).await?.is_some()
+    {
+        return Ok(());
+    }
+    Err(Error::NoSuchSibling { schema: schema.to_owned() })
 }
 
 /// Compares the source with the recorded source of the migration, and records the facts that are still unknown.

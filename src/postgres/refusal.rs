@@ -61,6 +61,11 @@ impl Refusal {
         ["22", "23", "44", "54", "P0", "21"].iter().any(|class| self.code.starts_with(class))
     }
 
+    /// Returns whether a lock could not be had: the wait for it was bounded, or would never have ended.
+    pub(crate) fn is_of_a_lock(&self) -> bool {
+        ["55P03", "57014", "40P01"].contains(&self.code.as_str())
+    }
+
     /// Returns the class of the refusal.
     ///
     /// Source: PostgreSQL manual, appendix A.

@@ -31,6 +31,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { id: 17, name: "pause", sql: include_str!("migrations/0017_pause.sql") },
     Migration { id: 18, name: "reset", sql: include_str!("migrations/0018_reset.sql") },
     Migration { id: 19, name: "mapping", sql: include_str!("migrations/0019_mapping.sql") },
+    Migration { id: 20, name: "into", sql: include_str!("migrations/0020_into.sql") },
 ];
 
 /// Key of the advisory lock: roughly "driftless" as a number.

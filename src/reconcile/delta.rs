@@ -471,8 +471,10 @@ impl Delta {
         let behind = oldest.unwrap_or(ClusterTime { t: u32::MAX, i: u32::MAX });
         let token = self.tokens.at(behind).cloned();
         self.tokens.forget_before(behind);
-        if let Some(token) = token.filter(|token| self.stored.as_ref() != Some(token)) {
-            proofs::store_token(session, &token).await?;
+        if let (Some(token), Some(first)) =
+            (token.filter(|token| self.stored.as_ref() != Some(token)), self.both.prepared.ids().first())
+        {
+            proofs::store_token(session, *first, &token).await?;
             self.stored = Some(token);
         }
         let slowest = advances.iter().filter_map(|advance| advance.verified).min();

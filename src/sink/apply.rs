@@ -125,7 +125,7 @@ async fn transaction(
 
     let (positions, unmet) = checkpoint::advance(batch, positions);
     failpoint!(SINK_BEFORE_COMMIT);
-    let update = Update::new(&partitions, &positions);
+    let update = Update::new(session, &partitions, &positions);
     session.execute_and_commit("move positions", Update::SQL, &update.params()).await?;
     failpoint!(SINK_AFTER_COMMIT);
     outcome.positions = partitions.into_iter().zip(positions).collect();

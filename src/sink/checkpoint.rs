@@ -33,10 +33,10 @@ pub async fn read(session: &Session, partitions: &[TopicPartition]) -> Result<Ve
     let act = "read positions";
     let sql = format!(
         "SELECT {COLUMNS} FROM driftless.position \
-         JOIN unnest($1::text[], $2::int4[]) AS e(topic, partition) USING (topic, partition)"
+         JOIN unnest($2::text[], $3::int4[]) AS e(topic, partition) USING (topic, partition) WHERE {OURS}"
     );
     let (topics, numbers) = split(partitions);
-    let found = session.query(act, &sql, &[&topics, &numbers]).await?;
+    let found = session.query(act, &sql, &[&session.prefix(), &topics, &numbers]).await?;
     place(partitions, &found, act)
 }
 
@@ -59,10 +59,14 @@ pub(super) async fn lock(
     let act = "lock positions";
     let sql = format!(
         "SELECT {COLUMNS}, mapping FROM driftless.position \
-          WHERE (topic, partition) IN (SELECT * FROM unnest($1::text[], $2::int4[])) \
+          WHERE {OURS} AND (topic, partition) IN (SELECT * FROM unnest($2::text[], $3::int4[])) \
           ORDER BY topic, partition FOR UPDATE"
     );
-    let found = session.query(act, &sql, &[&topics, &numbers]).await?;
+    let found = session.query(act, &sql, &[&session.prefix(), &topics, &numbers]).await?;
+    if found.len() < partitions.len() {
+        // A swap has given them to another migration.
+        return Err(Error::MappingChanged);
+    }
     for row in &found {
         if field::<Option<i64>>(row, MAPPING, act)? != mapping {
             return Err(Error::MappingChanged);
@@ -115,6 +119,7 @@ pub(super) struct Update<'a> {
     partitions: Vec<i32>,
     numbers: [Vec<Option<i64>>; 9],
     complete: Vec<bool>,
+    prefix: &'a str,
 }
 
 impl<'a> Update<'a> {
@@ -126,10 +131,11 @@ impl<'a> Update<'a> {
                       $8::int8[], $9::int8[], $10::int8[], $11::int8[], $12::bool[]) \
             AS e(topic, partition, next_offset, watermark_t, watermark_i, as_of_ms, publisher, seq, pending, gaps, \
                  reread_to, complete) \
-         WHERE p.topic = e.topic AND p.partition = e.partition";
+         WHERE p.topic = e.topic AND p.partition = e.partition \
+           AND p.migration = (SELECT id FROM driftless.identity WHERE prefix = $13)";
 
-    /// `positions` are those of the partitions, in their order.
-    pub(super) fn new(partitions: &'a [TopicPartition], positions: &[Position]) -> Self {
+    /// `positions` are those of the partitions, in their order; the session is that of the batch.
+    pub(super) fn new(session: &'a Session, partitions: &'a [TopicPartition], positions: &[Position]) -> Self {
         let (topics, partitions) = split(partitions);
         let each = |of: fn(&Position) -> Option<i64>| positions.iter().map(of).collect::<Vec<_>>();
         let numbers = [
@@ -143,13 +149,15 @@ impl<'a> Update<'a> {
             each(|p| i64::try_from(p.gaps).ok()),
             each(|p| p.reread_to),
         ];
-        Self { topics, partitions, numbers, complete: positions.iter().map(|position| position.complete).collect() }
+        let complete = positions.iter().map(|position| position.complete).collect();
+        Self { topics, partitions, numbers, complete, prefix: session.prefix() }
     }
 
     pub(super) fn params(&self) -> Vec<Param<'_>> {
         let mut params: Vec<Param<'_>> = vec![&self.topics, &self.partitions];
         params.extend(self.numbers.iter().map(|column| column as Param<'_>));
         params.push(&self.complete);
+        params.push(&self.prefix);
         params
     }
 }
@@ -211,11 +219,13 @@ pub async fn bind(session: &Session, topics: &[Topic]) -> Result<(), Error> {
 
 /// Gives the positions of a topic its id; the id that they had, if it was another one.
 async fn take_over(session: &Session, topic: &str, id: &str, act: &str) -> Result<Option<String>, Error> {
-    let sql = "WITH old AS (SELECT topic, partition, topic_id FROM driftless.position WHERE topic = $1 \
-                            AND topic_id IS DISTINCT FROM $2 ORDER BY topic, partition FOR UPDATE) \
-               UPDATE driftless.position AS p SET topic_id = $2 FROM old \
-                WHERE p.topic = old.topic AND p.partition = old.partition RETURNING old.topic_id";
-    let rows = session.query(act, sql, &[&topic, &id]).await?;
+    let sql = format!(
+        "WITH old AS (SELECT topic, partition, topic_id FROM driftless.position WHERE {OURS} AND topic = $2 \
+                         AND topic_id IS DISTINCT FROM $3 ORDER BY topic, partition FOR UPDATE) \
+         UPDATE driftless.position AS p SET topic_id = $3 FROM old \
+          WHERE p.{OURS} AND p.topic = old.topic AND p.partition = old.partition RETURNING old.topic_id"
+    );
+    let rows = session.query(act, &sql, &[&session.prefix(), &topic, &id]).await?;
     for row in &rows {
         if let Some(old) = field(row, 0, act)? {
             return Ok(Some(old));
@@ -226,13 +236,17 @@ async fn take_over(session: &Session, topic: &str, id: &str, act: &str) -> Resul
 
 async fn forget(session: &Session, topic: &Topic, old: &str, act: &str) -> Result<(), Error> {
     let name = &*topic.name;
-    let sql = "UPDATE driftless.position SET next_offset = NULL, watermark_t = NULL, watermark_i = NULL, as_of_ms = NULL, \
-                      publisher = NULL, seq = NULL, pending = NULL, complete = false, reread_to = NULL WHERE topic = $1";
-    session.execute(act, sql, &[&name]).await?;
+    let sql = format!(
+        "UPDATE driftless.position SET next_offset = NULL, watermark_t = NULL, watermark_i = NULL, as_of_ms = NULL, \
+                publisher = NULL, seq = NULL, pending = NULL, complete = false, reread_to = NULL WHERE {OURS} AND topic = $2"
+    );
+    session.execute(act, &sql, &[&session.prefix(), &name]).await?;
     // Parked ones are not tried again: the collection is read again, and that replaces them.
-    let sql = "UPDATE driftless.dead_letter SET topic_id = $2, state = CASE state WHEN 'parked' THEN 'open' ELSE state END \
-                WHERE topic = $1 AND topic_id = ''";
-    session.execute(act, sql, &[&name, &old]).await?;
+    let sql = format!(
+        "UPDATE driftless.dead_letter SET topic_id = $3, state = CASE state WHEN 'parked' THEN 'open' ELSE state END \
+          WHERE {OURS} AND topic = $2 AND topic_id = ''"
+    );
+    session.execute(act, &sql, &[&session.prefix(), &name, &old]).await?;
     Ok(())
 }
 

@@ -129,7 +129,7 @@ SELECT i.id, e.topic, e.partition, e.log_offset, e.collection, e.key, e.version,
     AS e(topic, partition, log_offset, collection, key, version, reason, detail,
          record_key, value, headers, timestamp_ms, state)
   JOIN driftless.identity AS i ON i.prefix = $15
-ON CONFLICT (topic, topic_id, partition, log_offset) DO UPDATE
+ON CONFLICT (migration, topic, topic_id, partition, log_offset) DO UPDATE
    SET reason = excluded.reason, detail = excluded.detail, closed_at = NULL,
        -- An attempt made for the sake of another document does not count.
        attempts = d.attempts + (d.next_attempt_at <= now())::int,

@@ -12,6 +12,7 @@ use crate::{
     model::{ClusterTime, Frontier, Key, Version},
     postgres::{
         Error, Session,
+        identity::OURS,
         session::{Param, field},
     },
     sink::{Prepared, checkpoint},
@@ -109,10 +110,12 @@ impl<'a> TargetReader<'a> {
     /// [`Error::Statement`] by its cause.
     pub async fn watermark(&self, topic: &str, partitions: i32) -> Result<Option<Frontier>, Error> {
         let act = "read the watermark";
-        let sql = "SELECT watermark_t, watermark_i FROM driftless.position \
-                    WHERE topic = $1 AND partition < $2 AND complete AND watermark_t IS NOT NULL \
-                    ORDER BY watermark_t, watermark_i";
-        let rows = self.session.query(act, sql, &[&topic, &partitions]).await?;
+        let sql = format!(
+            "SELECT watermark_t, watermark_i FROM driftless.position \
+              WHERE {OURS} AND topic = $2 AND partition < $3 AND complete AND watermark_t IS NOT NULL \
+              ORDER BY watermark_t, watermark_i"
+        );
+        let rows = self.session.query(act, &sql, &[&self.session.prefix(), &topic, &partitions]).await?;
         match rows.first() {
             Some(row) if i32::try_from(rows.len()) == Ok(partitions) => {
                 Ok(checkpoint::cluster_time(field(row, 0, act)?, field(row, 1, act)?).map(Frontier))
@@ -127,11 +130,13 @@ impl<'a> TargetReader<'a> {
     /// [`Error::Statement`] by its cause.
     pub(crate) async fn watermarks(&self, topics: &[(Arc<str>, i32)]) -> Result<Vec<Option<Frontier>>, Error> {
         let act = "read the watermarks";
-        let sql = "SELECT topic, partition, watermark_t, watermark_i FROM driftless.position \
-                    WHERE topic = ANY ($1) AND complete AND watermark_t IS NOT NULL";
+        let sql = format!(
+            "SELECT topic, partition, watermark_t, watermark_i FROM driftless.position \
+              WHERE {OURS} AND topic = ANY ($2) AND complete AND watermark_t IS NOT NULL"
+        );
         let names: Vec<&str> = topics.iter().map(|(topic, _)| &**topic).collect();
         let mut found: HashMap<String, Vec<(i32, Frontier)>> = HashMap::new();
-        for row in &self.session.query(act, sql, &[&names]).await? {
+        for row in &self.session.query(act, &sql, &[&self.session.prefix(), &names]).await? {
             let bound = checkpoint::cluster_time(field(row, 2, act)?, field(row, 3, act)?).unwrap_or_default();
             found.entry(field(row, 0, act)?).or_default().push((field(row, 1, act)?, Frontier(bound)));
         }

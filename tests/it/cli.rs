@@ -115,6 +115,11 @@ fn a_replay_needs_to_know_where_to() {
         (&["--all-topics", "--shift-by", "10"], "a replay only goes back"),
         (&["--all-topics", "--to-earliest", "--to-offset", "1"], "cannot be used with"),
         (&["--collection", "users", "--from-file", "f.csv"], "cannot be used with"),
+        (&["--collection", "users", "--into", "app_v2"], "cannot be used with"),
+        (&["--all-topics", "--to-earliest", "--swap"], "cannot be used with"),
+        (&["--into", "app_v2", "--swap", "--drop"], "cannot be used with"),
+        (&["--into", "app_v2", "--swap", "--execute"], "--why <TEXT>"),
+        (&["--into", "app_v2", "--tables"], "--drop"),
     ];
     for (arguments, expected) in refused {
         let said = driftless(&[], &[&["replay"], arguments].concat());

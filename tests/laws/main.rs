@@ -33,6 +33,7 @@ mod failpoints;
 mod findings;
 mod gate;
 mod guard;
+mod into;
 mod least_privilege;
 mod lost_entries;
 mod lost_history;

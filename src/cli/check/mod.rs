@@ -13,7 +13,7 @@ use super::{
     Exit,
     finding::Finding,
     print,
-    setup::Setup,
+    setup::{IntoArgs, Setup},
     survey::{Extent, Whole},
 };
 use crate::analyze::Conversion;
@@ -62,7 +62,7 @@ impl Report {
 
 impl Check {
     pub(super) async fn execute(self, path: &Path) -> anyhow::Result<Exit> {
-        let (setup, faults) = Setup::read_partly(path);
+        let (setup, faults) = Setup::read_partly(path, &IntoArgs::default());
         let is_whole = faults.is_empty();
         let mut report = Report { faults, ..Report::default() };
         if let Some(setup) = setup.filter(|_| !self.offline) {

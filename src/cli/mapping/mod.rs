@@ -45,6 +45,7 @@ pub(crate) struct Diff {
 impl Mapping {
     pub(super) async fn execute(self, path: &Path) -> anyhow::Result<Exit> {
         let Some(setup) = Setup::load(path) else { return Ok(Exit::Faults) };
+        setup.only_running("mapping")?;
         match self {
             Self::Diff(Diff { json }) => {
                 let session = setup.session().await?;

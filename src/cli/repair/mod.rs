@@ -80,6 +80,7 @@ fn kind(text: &str) -> Result<Kind, String> {
 impl Repair {
     pub(super) async fn execute(self, path: &Path) -> anyhow::Result<Exit> {
         let Some(setup) = Setup::load(path) else { return Ok(Exit::Faults) };
+        setup.only_running("repair")?;
         let session = setup.session().await?;
         let comparison = Comparison::connect(&setup.config, &setup.mapping).await?;
         let known = comparison.collections();

@@ -6,7 +6,9 @@
 
 mod arguments;
 mod follow;
+mod into;
 mod report;
+mod swap;
 mod target;
 
 use std::{
@@ -26,7 +28,7 @@ use super::{
     Exit,
     finding::Finding,
     print,
-    setup::{Setup, operator},
+    setup::{IntoArgs, Setup, operator},
 };
 use crate::{
     control::replay::{self, Applied},
@@ -38,20 +40,20 @@ use crate::{
 
 /// Apply records of the log again, while the daemon runs.
 #[derive(Debug, Args)]
-#[command(group(ArgGroup::new("what").args(["collections", "topics", "all_topics", "from_file"]).required(true).multiple(true)))]
-#[command(group(ArgGroup::new("to").args(["to_earliest", "to_offset", "to_datetime", "by_duration", "shift_by", "from_file"]).required(true)))]
+#[command(group(ArgGroup::new("what").args(["collections", "topics", "all_topics", "from_file", "into"]).required(true).multiple(true)))]
+#[command(group(ArgGroup::new("to").args(["to_earliest", "to_offset", "to_datetime", "by_duration", "shift_by", "from_file", "into"]).required(true)))]
 pub(crate) struct Replay {
     /// Replay this collection; may be repeated.
-    #[arg(long = "collection", value_name = "NAME")]
+    #[arg(long = "collection", value_name = "NAME", conflicts_with = "into")]
     collections: Vec<String>,
     /// Replay only this partition of the topics of the collections; may be repeated.
     #[arg(long = "partition", value_name = "NUMBER", requires = "collections")]
     partitions: Vec<i32>,
     /// Replay this topic, or some of its partitions; may be repeated.
-    #[arg(long = "topic", value_name = "TOPIC[:PARTITIONS]", value_parser = arguments::topic)]
+    #[arg(long = "topic", value_name = "TOPIC[:PARTITIONS]", value_parser = arguments::topic, conflicts_with = "into")]
     topics: Vec<TopicArgument>,
     /// Replay the topics of all collections of the mapping.
-    #[arg(long, conflicts_with_all = ["collections", "topics"])]
+    #[arg(long, conflicts_with_all = ["collections", "topics", "into"])]
     all_topics: bool,
     /// Replay from the first record that the log holds.
     #[arg(long)]
@@ -71,7 +73,11 @@ pub(crate) struct Replay {
     /// Replay from the offsets in this file: lines `topic,partition,offset`.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["collections", "topics", "all_topics"])]
     from_file: Option<PathBuf>,
-    /// Move the positions. Without it the command prints what it would do.
+    #[command(flatten)]
+    into: IntoArgs,
+    #[command(flatten)]
+    steps: into::Steps,
+    /// Do it. Without it the command prints what it would do.
     #[arg(long, requires = "why", conflicts_with = "dry_run")]
     execute: bool,
     /// Print what would be done, and change nothing: the default.
@@ -81,7 +87,7 @@ pub(crate) struct Replay {
     #[arg(long, value_name = "TEXT")]
     why: Option<String>,
     /// Show the progress until everything is applied again. An interruption does not stop the replay.
-    #[arg(long, requires = "execute", conflicts_with = "json")]
+    #[arg(long, requires = "execute", conflicts_with_all = ["json", "into"])]
     follow: bool,
     /// Print JSON.
     #[arg(long)]
@@ -93,7 +99,10 @@ type Which = BTreeMap<String, BTreeSet<i32>>;
 
 impl Replay {
     pub(super) async fn execute(self, path: &Path) -> anyhow::Result<Exit> {
-        let Some(setup) = Setup::load(path) else { return Ok(Exit::Faults) };
+        let Some(setup) = Setup::load_into(path, &self.into) else { return Ok(Exit::Faults) };
+        if let Some(into) = setup.into.as_ref().filter(|_| self.into.into.is_some()) {
+            return into::execute(&self, &setup, into).await;
+        }
         match self.plan(&setup).await? {
             Ok((session, report)) => self.act(&session, report).await,
             Err(faults) => {

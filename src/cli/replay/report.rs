@@ -77,8 +77,7 @@ impl Report {
         let to = as_of.max().and_then(|ms| Timestamp::from_millisecond(ms).ok());
         let plans = mapping.collections().iter().filter(|plan| collections.contains(&plan.collection));
         let tables = plans.flat_map(|plan| &plan.tables).map(|table| table.table.label()).collect();
-        let rate =
-            u64::try_from(sink.rate).ok().filter(|rate| *rate > 0).map_or(TYPICAL_RATE, |rate| rate.min(TYPICAL_RATE));
+        let rate = rate(sink);
         let mut report = Self {
             executed: false,
             from: times.iter().flatten().min().copied(),
@@ -207,7 +206,12 @@ impl Line {
     }
 }
 
+/// Returns the records a second of an estimate.
+pub(super) fn rate(sink: &SinkConfig) -> u64 {
+    u64::try_from(sink.rate).ok().filter(|rate| *rate > 0).map_or(TYPICAL_RATE, |rate| rate.min(TYPICAL_RATE))
+}
+
 /// Returns the number of records in `[first, end)` at most.
-fn records(first: i64, end: i64) -> u64 {
+pub(super) fn records(first: i64, end: i64) -> u64 {
     u64::try_from(end.saturating_sub(first)).unwrap_or(0)
 }

@@ -52,7 +52,7 @@ pub(in crate::cli) async fn create(setup: &Setup, statements: &[String]) -> anyh
 }
 
 /// Creates what is missing, or prints the statements.
-pub(super) async fn add(setup: &Setup, dry_run: bool) -> anyhow::Result<Exit> {
+pub(in crate::cli) async fn add(setup: &Setup, dry_run: bool) -> anyhow::Result<Exit> {
     let wanted = Wanted::read(setup, SAMPLE).await?;
     let (known, unknown) = statements(&wanted, &wanted.difference());
     if !dry_run && !known.is_empty() {

@@ -12,7 +12,7 @@ use std::path::Path;
 use clap::Subcommand;
 
 pub(super) use self::{
-    missing::{SAMPLE, create, statements},
+    missing::{SAMPLE, add, create, statements},
     wanted::Wanted,
 };
 use super::Exit;

@@ -11,9 +11,14 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use self::view::View;
-use super::{Exit, ask, cutover::units, print, setup::Setup};
+use super::{
+    Exit, ask,
+    cutover::units,
+    print,
+    setup::{IntoArgs, Setup},
+};
 use crate::{
-    control::{journal, snapshots, status},
+    control::{journal, siblings, snapshots, status},
     http::{Report, Shared},
     mapping::Plan,
     pipeline::{JOURNAL, facts},
@@ -22,7 +27,7 @@ use crate::{
         blockers::Bounds,
         facts::Facts,
         gate::{self, GatedUnit},
-        verdict,
+        verdict::{self, Judged},
     },
     retry,
     status::Phase,
@@ -40,6 +45,8 @@ pub(crate) struct Status {
     /// Print JSON, as `/api/v1/status` answers.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    into: IntoArgs,
 }
 
 /// Pause between two looks.
@@ -49,7 +56,7 @@ const CLEAR: &str = "\x1b[H\x1b[2J";
 
 impl Status {
     pub(super) async fn execute(self, path: &Path) -> anyhow::Result<Exit> {
-        let Some(setup) = Setup::load(path) else { return Ok(Exit::Faults) };
+        let Some(setup) = Setup::load_into(path, &self.into) else { return Ok(Exit::Faults) };
         loop {
             let status = self.read(&setup).await;
             if self.watch {
@@ -76,6 +83,10 @@ impl Status {
 
     /// The status of the daemon, or what the target says where none answers, or none that can judge.
     async fn read(&self, setup: &Setup) -> anyhow::Result<Value> {
+        if setup.into.is_some() && self.daemon.is_none() {
+            // The daemon at `http.listen` is that of the running migration, unless somebody says otherwise.
+            return of_target(setup).await;
+        }
         let address = self.daemon.clone().unwrap_or_else(|| ask::reachable(setup.config.http.listen).to_string());
         match asked(&address).await {
             Ok(status) if judges(&status) => Ok(status),
@@ -108,10 +119,13 @@ async fn of_target(setup: &Setup) -> anyhow::Result<Value> {
     let session = setup.session().await?;
     let (facts, unfit) = read_facts(setup, &session).await?;
     let reads = units(setup, &session).await?;
-    let (state, journal, snapshots) =
-        tokio::try_join!(status::read(&session, 0), journal::latest(&session, JOURNAL), snapshots::list(&session))?;
-    let mut judged = verdict::judge(&facts, &Bounds::of_verdict(&setup.config));
-    judged.blockers.splice(0..0, unfit);
+    let (state, journal, snapshots, siblings) = tokio::try_join!(
+        status::read(&session, 0),
+        journal::latest(&session, JOURNAL),
+        snapshots::list(&session),
+        siblings::all(&session)
+    )?;
+    let judged = judged(setup, &facts, unfit);
     let gates = gate::judge(&facts, &GatedUnit::all(&setup.config, &setup.names()));
     let shared = Shared {
         collections: facts.collections,
@@ -119,9 +133,22 @@ async fn of_target(setup: &Setup) -> anyhow::Result<Value> {
         partitions: state.positions,
         dead_letters: facts::open_by_reason(&state.dead_letters),
         snapshots,
+        siblings,
         journal,
     };
     Ok(serde_json::to_value(Report::new(Some(0), (judged, &gates), None, shared, reads))?)
+}
+
+/// Judges what the target says.
+pub(super) async fn judge(setup: &Setup, session: &Session) -> anyhow::Result<Judged> {
+    let (facts, unfit) = read_facts(setup, session).await?;
+    Ok(judged(setup, &facts, unfit))
+}
+
+fn judged(setup: &Setup, facts: &Facts, unfit: Option<String>) -> Judged {
+    let mut judged = verdict::judge(facts, &Bounds::of_verdict(&setup.config));
+    judged.blockers.splice(0..0, unfit);
+    judged
 }
 
 /// Reads all facts, also while the mapping does not fit the target: nothing counts as proven then, and the reason is a blocker.

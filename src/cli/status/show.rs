@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::view::{Collection, Entry, View};
+use super::view::{Collection, Entry, Sibling, View};
 use crate::{cli::print, reconcile::blockers::span};
 
 /// Number of entries of the journal that a terminal shows.
@@ -21,9 +21,29 @@ pub(super) fn show(view: &View) -> String {
         refused(view),
         reads(view),
         positions(view),
+        siblings(view),
         journal(&view.journal),
     ];
     parts.iter().filter(|part| !part.is_empty()).map(String::as_str).collect::<Vec<_>>().join("\n\n")
+}
+
+/// The replays into other schemas, beside the running migration.
+fn siblings(view: &View) -> String {
+    let at = |ms: i64| Timestamp::from_millisecond(ms).map(print::time).unwrap_or_default();
+    let line = |sibling: &Sibling| {
+        let Sibling { schema, who, why, findings, dead_letters, .. } = sibling;
+        let begun = format!("replay into {schema}, begun {} by {who}: {why}", at(sibling.since_ms));
+        let applied =
+            sibling.as_of_ms.map_or_else(|| "not complete yet".to_owned(), |ms| format!("complete as of {}", at(ms)));
+        let proven = match (sibling.verified_ms, findings + dead_letters) {
+            (_, 1..) => format!("unequal: {findings} findings, {dead_letters} dead letters"),
+            (Some(ms), _) => format!("equal, every change is judged up to {}", at(ms)),
+            (None, _) => "not proven yet".to_owned(),
+        };
+        let runs = if sibling.runs { "" } else { "; no process works on it" };
+        format!("{begun}\n    {applied}; {proven}{runs}; `driftless status --into {schema}` shows its verdict")
+    };
+    view.siblings.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 fn verdict(view: &View) -> String {

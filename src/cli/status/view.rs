@@ -23,7 +23,22 @@ pub(super) struct View {
     pub(super) history: Option<History>,
     pub(super) cutover: BTreeMap<String, bool>,
     pub(super) reads: Vec<Unit>,
+    #[serde(default)]
+    pub(super) siblings: Vec<Sibling>,
     pub(super) journal: Vec<Entry>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Sibling {
+    pub(super) schema: String,
+    pub(super) since_ms: i64,
+    pub(super) who: String,
+    pub(super) why: String,
+    pub(super) runs: bool,
+    pub(super) as_of_ms: Option<i64>,
+    pub(super) verified_ms: Option<i64>,
+    pub(super) findings: i64,
+    pub(super) dead_letters: i64,
 }
 
 #[derive(Deserialize)]

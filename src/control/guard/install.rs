@@ -25,7 +25,7 @@ pub struct Changed {
 
 /// How long a table may be in use by others before it is left as it is: a trigger needs a lock that writers wait behind, the sink
 /// among them.
-const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '5s'";
+pub(crate) const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '5s'";
 
 /// Installs the guard on these tables, each in a transaction of its own, and records who did it. What is there already and as it
 /// should be is not touched, so a role without the right to make triggers can record those that the owner of a table has made.
@@ -47,7 +47,10 @@ pub async fn install(
         if !dry_run {
             let one = &guarded[looked.place..=looked.place];
             let act = format!("guard {}", looked.relation);
-            let installed = install_one(session, migration, one, mode, who);
+            let installed = async {
+                session.batch(&act, LOCK_TIMEOUT).await?;
+                install_one(session, migration, one, mode, who).await
+            };
             problem = refused(session.transaction(&act, true, installed).await)?;
         }
         changed.push(Changed { relation: looked.relation, sql: looked.repair, problem });
@@ -59,9 +62,14 @@ pub async fn install(
 }
 
 /// Makes the triggers of one table and records what they are; inside the transaction of the caller.
-async fn install_one(session: &Session, migration: i32, one: &[Guarded], mode: Mode, who: &str) -> Result<(), Error> {
+pub(super) async fn install_one(
+    session: &Session,
+    migration: i32,
+    one: &[Guarded],
+    mode: Mode,
+    who: &str,
+) -> Result<(), Error> {
     let act = "make the triggers of the guard";
-    session.batch(act, LOCK_TIMEOUT).await?;
     for looked in triggers::find(session, migration, one, |_| mode).await? {
         for sql in &looked.repair {
             session.batch(act, sql).await?;
@@ -89,18 +97,40 @@ SELECT format('%I.%I', n.nspname, c.relname), array_agg(t.tgname::text ORDER BY 
    AND split_part(encode(t.tgargs, 'escape'), '\000', 1) = $1::int4::text
  GROUP BY 1 ORDER BY 1";
 
+const REMOVE: &str = "remove the triggers of the guard";
+
+/// The statements that drop the triggers of a migration, by its number, with their tables.
+async fn drops(session: &Session, migration: i32) -> Result<Vec<(String, Vec<String>)>, Error> {
+    let rows = session.query(REMOVE, TRIGGERS, &[&migration]).await?;
+    let drops = rows.iter().map(|row| {
+        let (relation, names): (String, Vec<String>) = (field(row, 0, REMOVE)?, field(row, 1, REMOVE)?);
+        let drop = |name: &String| format!("DROP TRIGGER IF EXISTS {} ON {relation}", quote_ident(name));
+        let drops = names.iter().map(drop).collect();
+        Ok((relation, drops))
+    });
+    drops.collect()
+}
+
+/// Drops the triggers of a migration, by its number, inside the transaction of the caller.
+///
+/// # Errors
+/// Fails with [`Error::Statement`], whose class follows the cause.
+pub(crate) async fn drop_triggers(session: &Session, migration: i32) -> Result<(), Error> {
+    for sql in drops(session, migration).await?.into_iter().flat_map(|(_, drops)| drops) {
+        session.batch(REMOVE, &sql).await?;
+    }
+    Ok(())
+}
+
 /// Removes every trigger of this migration's guard, also from tables that are no longer mapped, and records who did it.
 ///
 /// # Errors
 /// Fails with [`Error::Statement`], whose class follows the cause. A table that fails is in the result and not an error.
 pub async fn remove(session: &Session, who: &str, dry_run: bool) -> Result<Vec<Changed>, Error> {
-    let act = "remove the triggers of the guard";
+    let act = REMOVE;
     let migration = triggers::migration(session).await?.unwrap_or_default();
     let mut changed = Vec::new();
-    for row in session.query(act, TRIGGERS, &[&migration]).await? {
-        let (relation, names): (String, Vec<String>) = (field(&row, 0, act)?, field(&row, 1, act)?);
-        let drop = |name: &String| format!("DROP TRIGGER IF EXISTS {} ON {relation}", quote_ident(name));
-        let sql: Vec<String> = names.iter().map(drop).collect();
+    for (relation, sql) in drops(session, migration).await? {
         let mut problem = None;
         if !dry_run {
             let removed = async {

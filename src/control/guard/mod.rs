@@ -16,6 +16,7 @@
 //! the sink 3 to 10 % of the server's time in replica mode, and a `COPY` into a partitioned table its batches.
 
 mod foreign_writes;
+mod held;
 mod install;
 mod triggers;
 
@@ -26,6 +27,10 @@ use serde::Serialize;
 pub(crate) use self::foreign_writes::{
     ForeignWrite, acknowledge_lost, forget, judge_voided, judged, lost, older_proofs, open, open_counts, transactions,
     voided,
+};
+pub(crate) use self::{
+    held::Held,
+    install::{LOCK_TIMEOUT, drop_triggers},
 };
 pub use self::{
     install::{Changed, install, remove},

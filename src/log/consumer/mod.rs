@@ -39,9 +39,9 @@ mod poll;
 
 pub use event::{ConsumerEvent, Fetched, StartOffsets};
 
-/// Returns the consumer group of the sink.
-pub(super) fn group(prefix: &str) -> String {
-    format!("{prefix}.sink")
+/// Returns the consumer group of the sink. That of a replay into a schema reads the same topics for itself.
+pub(super) fn group(prefix: &str, into: Option<&str>) -> String {
+    into.map_or_else(|| format!("{prefix}.sink"), |schema| format!("{prefix}.sink.{schema}"))
 }
 
 /// A member of the consumer group of the sink.
@@ -70,7 +70,7 @@ impl Consumer {
         max_records: usize,
         starts: Arc<dyn StartOffsets>,
     ) -> Result<Self, Error> {
-        let group = group(&cfg.prefix);
+        let group = group(&cfg.prefix, cfg.into.as_deref());
         let mut settings = client::settings(cfg)?;
         client::member(&mut settings, cfg, &group);
         // A start that is not in the log is an error, never a silent jump to either end.

@@ -17,7 +17,7 @@ use crate::{
     control::{
         journal, mapping, pauses,
         processes::{self, Process},
-        snapshots, status,
+        siblings, snapshots, status,
     },
     pipeline::{
         Error, OwnMapping,
@@ -113,10 +113,11 @@ impl OverviewRole {
             return Ok(());
         };
         let at = Instant::now();
-        let (mut shared, journal, snapshots, digest) = tokio::try_join!(
+        let (mut shared, journal, snapshots, siblings, digest) = tokio::try_join!(
             status::read(open, 0),
             journal::latest(open, JOURNAL),
             snapshots::list(open),
+            siblings::all(open),
             mapping::digest(open)
         )?;
         assign_letters(&self.config, &self.collections, &mut shared.dead_letters);
@@ -135,6 +136,7 @@ impl OverviewRole {
             seen.processes = shared.processes;
             seen.shadow = shared.shadow;
             seen.snapshots = snapshots;
+            seen.siblings = siblings;
             seen.journal = journal;
         });
         self.own.compare(digest);

@@ -19,7 +19,7 @@ use super::facts::{Plans, plans};
 use crate::{
     config::Config,
     control::{
-        journal::Entry, pauses::Pauses, processes::Process, shadow::ShadowRun, snapshots::Listed,
+        journal::Entry, pauses::Pauses, processes::Process, shadow::ShadowRun, siblings::Sibling, snapshots::Listed,
         status::PartitionStatus,
     },
     mapping::Plan,
@@ -49,6 +49,8 @@ pub(crate) struct Seen {
     pub(crate) shadow: Vec<ShadowRun>,
     /// The snapshots.
     pub(crate) snapshots: Vec<Listed>,
+    /// The replays into other schemas, beside the running migration.
+    pub(crate) siblings: Vec<Sibling>,
     /// The last entries of the journal, newest first.
     pub(crate) journal: Vec<Entry>,
     /// The name of this process.

@@ -11,7 +11,7 @@ use super::{Error, field, record};
 use crate::{
     log::{Fetched, TopicPartition},
     model::{ClusterTime, Frontier},
-    postgres::{Session, session::Param},
+    postgres::{Session, identity::OURS, session::Param},
     sink::checkpoint,
 };
 
@@ -41,11 +41,12 @@ const ACT: &str = "read parked documents";
 /// [`Error::Statement`] by its cause.
 pub async fn due(session: &Session, partitions: &[TopicPartition], bounds: Bounds) -> Result<Vec<Fetched>, Error> {
     let which = "collection IN (SELECT collection FROM driftless.dead_letter \
-                  WHERE state = 'parked' AND next_attempt_at <= now() \
+                  WHERE migration = (SELECT id FROM driftless.identity WHERE prefix = $5) \
+                    AND state = 'parked' AND next_attempt_at <= now() \
                     AND (topic, partition) IN (SELECT * FROM unnest($3::text[], $4::int4[])))";
     let (topics, numbers): (Vec<_>, Vec<_>) =
         partitions.iter().map(|partition| (&*partition.topic, partition.partition)).unzip();
-    Ok(read(session, which, "next_attempt_at, id", bounds, &[&topics, &numbers]).await?.records)
+    Ok(read(session, which, "next_attempt_at, id", bounds, &[&topics, &numbers, &session.prefix()]).await?.records)
 }
 
 /// Those of these collections that come after that number.
@@ -124,9 +125,12 @@ pub(crate) async fn parked_totals(
     let (before, since) = since.map(|(before, since)| (bytes(before.0), since)).unzip();
     let row = session.query_one(ACT, &sql, &[&before.as_ref().map(<[u8; 8]>::as_slice), &since, &collections]).await?;
     let number = |at: usize| Ok::<_, Error>(u64::try_from(field::<i64>(&row, at, ACT)?).unwrap_or(0));
-    let sql = "SELECT watermark_t, watermark_i, bool_and(complete) OVER () FROM driftless.position WHERE topic = ANY ($1) \
-                ORDER BY watermark_t NULLS FIRST, watermark_i LIMIT 1";
-    let slowest = session.query_opt(ACT, sql, &[&topics]).await?.map(|row| watermark(&row)).transpose()?;
+    let sql = format!(
+        "SELECT watermark_t, watermark_i, bool_and(complete) OVER () FROM driftless.position \
+          WHERE {OURS} AND topic = ANY ($2) ORDER BY watermark_t NULLS FIRST, watermark_i LIMIT 1"
+    );
+    let slowest =
+        session.query_opt(ACT, &sql, &[&session.prefix(), &topics]).await?.map(|row| watermark(&row)).transpose()?;
     Ok(ParkedTotals {
         documents: number(0)?,
         bytes: number(1)?,

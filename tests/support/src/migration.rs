@@ -1,7 +1,7 @@
 //! One migration of a test: its databases, topics and configuration, and queries to both sides.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Output,
     sync::{
         Arc,
@@ -120,6 +120,17 @@ impl Migration {
         Daemon::start_at(port, self.program(), self.next_log(), &[])
     }
 
+    /// Starts a daemon of a replay into a schema, with this mapping.
+    pub fn daemon_into(&self, schema: &str, mapping: &Path) -> Daemon {
+        Daemon::start(self.program_into(schema, mapping), self.next_log(), &[])
+    }
+
+    fn program_into(&self, schema: &str, mapping: &Path) -> Command {
+        let mut command = self.program();
+        command.env("DRIFTLESS__SINK__INTO", schema).env("DRIFTLESS__MAPPING", mapping);
+        command
+    }
+
     fn next_log(&self) -> PathBuf {
         let number = self.daemons.fetch_add(1, Ordering::Relaxed);
         self.folder.join(format!("daemon-{number}.log"))
@@ -127,7 +138,15 @@ impl Migration {
 
     /// Runs `driftless` with these arguments until it ends.
     pub async fn command(&self, arguments: &[&str]) -> Output {
-        let mut command = self.program();
+        Self::output(self.program(), arguments).await
+    }
+
+    /// Runs it for a replay into a schema, with this mapping.
+    pub async fn command_into(&self, schema: &str, mapping: &Path, arguments: &[&str]) -> Output {
+        Self::output(self.program_into(schema, mapping), arguments).await
+    }
+
+    async fn output(mut command: Command, arguments: &[&str]) -> Output {
         command.args(arguments).kill_on_drop(true);
         let longest = if drill() { LONG_COMMAND } else { COMMAND };
         let output = timeout(longest, command.output()).await;
@@ -173,6 +192,13 @@ impl Migration {
     /// Returns the path of the mapping file that its daemons read.
     pub fn mapping(&self) -> PathBuf {
         self.folder.join("mapping.toml")
+    }
+
+    /// Writes a file beside the configuration, and returns its path.
+    pub fn write_file(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.folder.join(name);
+        std::fs::write(&path, text).expect("write a file of the test");
+        path
     }
 
     /// Returns a collection of the source.

@@ -3,5 +3,6 @@
 pub(crate) mod content;
 pub(crate) mod fault;
 pub(crate) mod file;
+mod into;
 pub(crate) mod parse;
 pub(crate) mod path;
