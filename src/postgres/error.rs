@@ -100,7 +100,7 @@ pub enum Error {
         found: Option<i64>,
     },
     /// This many dead letters at once mean that the mapping is wrong, not the documents. Nothing was written.
-    #[error("apply a batch: {count} dead letters within {} s, mostly {reason}; the limit is {limit}", window.as_secs())]
+    #[error("apply a batch: {count} dead letters within {} s, the last one with {reason}; the limit is {limit}", window.as_secs())]
     Breaker {
         /// The number.
         count: usize,

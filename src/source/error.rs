@@ -42,7 +42,7 @@ pub enum Error {
         source: Cause,
     },
     /// The server took longer than `source.timeout` allows.
-    #[error("{act}: no reply within {after:?}")]
+    #[error("{act}: MongoDB has not replied within {after:?}")]
     Timeout {
         /// The act that failed.
         act: &'static str,
@@ -178,6 +178,9 @@ const BSON_OBJECT_TOO_LARGE: i32 = 10334;
 const SNAPSHOT_TOO_OLD: [i32; 2] = [239, 246];
 /// InvalidOptions: among the options that we send, only a cluster time ahead of the server's clock can be invalid.
 const INVALID_OPTIONS: i32 = 72;
+/// The remedy where MongoDB does not answer.
+const AWAY: &str = "is mongod at `source.uri` up, answering and neither frozen nor overloaded, and has the set a primary? A new election \
+                    takes seconds";
 
 impl Error {
     /// Judges an error of the driver from opening or reading a change stream that was at `position`.
@@ -281,10 +284,13 @@ impl Error {
                     }
                     _ => None,
                 },
+                ErrorKind::Io(_) | ErrorKind::ConnectionPoolCleared { .. } | ErrorKind::ServerSelection { .. } => {
+                    Some(AWAY)
+                }
                 _ => None,
             },
+            Self::Timeout { .. } => Some(AWAY),
             Self::Address
-            | Self::Timeout { .. }
             | Self::CursorEnded { .. }
             | Self::Reply { .. }
             | Self::Event { .. }
@@ -360,6 +366,17 @@ mod tests {
         };
         for (code, denied) in [(13, true), (18, true), (73, false), (286, false)] {
             assert_eq!(refused(code).is_denied(), denied, "{code}");
+        }
+    }
+
+    #[test]
+    fn a_server_that_does_not_answer_has_a_remedy() {
+        let frozen = Error::Timeout { act: "read", after: Duration::from_secs(30) };
+        let reset = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
+        let cut = Error::Server { act: "read", source: DriverError::from(reset).into() };
+        for error in [frozen, cut] {
+            assert_eq!(error.class(), Class::Transient, "{error}");
+            assert!(error.hint().is_some_and(|hint| hint.contains("`source.uri`")), "{error}");
         }
     }
 }

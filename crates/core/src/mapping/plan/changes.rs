@@ -3,8 +3,8 @@
 //! A column that the mapping names and the table lost is a fault of the plan itself. This file covers columns that are filled
 //! because a field has their name: the plan compiles without them, and the values of the documents would silently be lost.
 
-use crate::mapping::target::{Catalog, TableName};
-use crate::mapping::{Fault, Plan, language::fault::nearest};
+use crate::mapping::target::{Catalog, TableName, quote_ident};
+use crate::mapping::{Fault, Plan, PlanColumn, language::fault::nearest};
 
 /// Columns of one table that one collection fills.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +26,9 @@ impl Plan {
             let Some(found) = catalog.table(table) else { continue };
             let new = gained.iter().find(|gained| gained.collection == collection && gained.table == *table);
             let new = new.map_or(&[][..], |gained| &gained.columns);
-            for name in columns.iter().filter(|name| found.column(name).is_none()) {
+            for PlanColumn { name, sql_type, .. } in
+                columns.iter().filter(|column| found.column(&column.name).is_none())
+            {
                 // A new column beside one that is gone: most likely it was renamed.
                 let only = new.first().filter(|_| new.len() == 1).map(String::as_str);
                 let meant = nearest(name, new.iter().map(String::as_str)).or(only);
@@ -38,9 +40,12 @@ impl Plan {
                         "if it is called {meant:?} now, map it in [collections.{collection}.columns]: {meant} = \"{name}\"; if it was \
                          dropped on purpose, restart"
                     ),
-                    None => "restore it, or name the column that takes its values in `columns`; if it was dropped on purpose, \
-                             restart"
-                        .to_owned(),
+                    None => format!(
+                        "restore it (ALTER TABLE {table} ADD COLUMN {} {sql_type}), then fill the older rows with `driftless replay \
+                         --collection {collection} --to-earliest --execute --why …`; or name the column that takes its values in \
+                         `columns`; if it was dropped on purpose, restart",
+                        quote_ident(name),
+                    ),
                 };
                 faults.push(Fault { location: None, what, hint });
             }
@@ -50,20 +55,23 @@ impl Plan {
 
     /// The columns that this plan fills and `before` did not, in tables that both write.
     pub fn gained_since(&self, before: &Self) -> Vec<Gained> {
-        let gained = beyond(self, before).into_iter();
-        gained.map(|(collection, table, columns)| Gained { collection, table: table.clone(), columns }).collect()
+        let gained = beyond(self, before).into_iter().map(|(collection, table, columns)| {
+            let columns = columns.iter().map(|column| column.name.clone()).collect();
+            Gained { collection, table: table.clone(), columns }
+        });
+        gained.collect()
     }
 }
 
 /// By collection and table: the columns that `plan` fills beyond those that `other` fills there.
-fn beyond<'a>(plan: &'a Plan, other: &Plan) -> Vec<(String, &'a TableName, Vec<String>)> {
+fn beyond<'a>(plan: &'a Plan, other: &Plan) -> Vec<(String, &'a TableName, Vec<&'a PlanColumn>)> {
     let mut found = Vec::new();
     for ours in plan.collections() {
         let Some(theirs) = other.collection(&ours.collection) else { continue };
         for table in &ours.tables {
             let Some(known) = theirs.tables.iter().find(|known| known.table == table.table) else { continue };
             let new = table.columns.iter().filter(|column| known.columns.iter().all(|known| known.name != column.name));
-            let columns = new.map(|column| column.name.clone()).collect::<Vec<_>>();
+            let columns = new.collect::<Vec<_>>();
             if !columns.is_empty() {
                 found.push((ours.collection.clone(), &table.table, columns));
             }
