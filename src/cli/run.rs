@@ -113,9 +113,10 @@ async fn serve(
     let Setup { config, mapping, .. } = setup;
     let own = OwnMapping::new(config.mapping.clone(), &mapping, cancel.clone());
     let (config, mapping) = (Arc::new(config), Arc::new(mapping));
-    let listener = tokio::net::TcpListener::bind(config.http.listen)
-        .await
-        .with_context(|| format!("listen on {} (http.listen)", config.http.listen))?;
+    let listener = tokio::net::TcpListener::bind(config.http.listen).await.with_context(|| {
+        let address = config.http.listen;
+        format!("listen on {address}; end the process that has this port, or set another address in `http.listen`")
+    })?;
     let status = Status::new(roles);
     let overview = Overview::default();
     let mut supervisor = Supervisor::new(cancel);

@@ -163,7 +163,10 @@ impl Refusal {
             }
             "0A000" => "the table does not support the statement, because of a rule or its kind: run `driftless check`",
             "3D000" => "the connection string names a database that does not exist: create it, or correct the name",
-            "28P01" | "28000" => "the role, its password or pg_hba.conf does not match the connection string",
+            "28P01" | "28000" => {
+                "the role, its password or pg_hba.conf does not match the connection string: correct that on the server, or correct the \
+                 connection string and restart the process, which reads it only at its start"
+            }
             _ => return None,
         })
     }

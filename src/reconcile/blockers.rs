@@ -174,7 +174,11 @@ pub(crate) fn blockers(facts: &Facts, bounds: &Bounds) -> Vec<Blocker> {
 pub(crate) fn blockers_of(facts: &Facts, bounds: &Bounds, concerns: impl Fn(&str) -> bool) -> Vec<Blocker> {
     let mut found = Found { collection: None, blockers: Vec::new() };
     if !facts.answered {
-        found.push(Kind::Unreachable, "PostgreSQL has not answered", "bring it back, or correct `sink.url`");
+        found.push(
+            Kind::Unreachable,
+            "PostgreSQL has not answered, or has refused",
+            "`driftless status` has the reason; bring it back, or correct `sink.url` and restart",
+        );
         return found.blockers;
     }
     for role in Role::ALL {

@@ -114,7 +114,8 @@ fn nothing_stands_against_what_is_proven() {
 #[rstest]
 #[case::away(
     |facts: &mut Facts| facts.answered = false,
-    Kind::Unreachable, "PostgreSQL has not answered; next: bring it back, or correct `sink.url`")]
+    Kind::Unreachable,
+    "PostgreSQL has not answered, or has refused; next: `driftless status` has the reason; bring it back, or correct `sink.url` and restart")]
 #[case::unknown(
     |facts: &mut Facts| facts.collections.clear(),
     Kind::Unreachable, "no collection is known yet; next: wait until the target has been read")]

@@ -251,12 +251,13 @@ impl Error {
                 "MongoDB 6.0.9 or 7.0 can split such events; on an older server the `_id` alone exceeds what an event \
                  may hold",
             ),
-            Self::Dropped { .. } => {
-                Some("decide what the target should do: set `on_drop` of this collection to \"ignore\" or \"truncate\"")
-            }
+            Self::Dropped { .. } => Some(
+                "decide what the target should do: set `on_drop` of this collection to \"ignore\" (keeps the rows) or \"truncate\" \
+                 (removes them) in the mapping file, and restart the process",
+            ),
             Self::Renamed { .. } => Some(
-                "decide what the target should do: set `on_drop` of this collection to \"ignore\" or \"truncate\"; either \
-                 way the documents that came by a rename are read",
+                "decide what the target should do: set `on_drop` of this collection to \"ignore\" (keeps the rows) or \"truncate\" \
+                 (removes them) in the mapping file, and restart the process; either way the documents that came by a rename are read",
             ),
             Self::Token(_) => Some("this version of driftless does not know the server's token format: upgrade it"),
             Self::Unreachable { source, .. } if source.is_of_a_certificate() => Some(

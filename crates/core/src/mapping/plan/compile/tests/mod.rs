@@ -9,6 +9,7 @@ use crate::mapping::{
     target::{Column, ColumnType, Filled, ForeignKey, Table, TableName},
 };
 
+mod changes;
 mod children;
 mod digest;
 mod keys;
