@@ -17,6 +17,8 @@ pub(crate) const PAUSE_TIMESTAMP: &str = "driftless_pause_timestamp_seconds";
 pub(crate) const RETRIES: &str = "driftless_retries_total";
 /// `{verdict}` Is the verdict in_sync, drift or unknown? 1 for the current one.
 pub(crate) const VERDICT: &str = "driftless_verdict";
+/// Does PostgreSQL answer this process? 1 or 0; while it does not, what is known of the target is as old as the last answer.
+pub(crate) const TARGET_ANSWERS: &str = "driftless_target_answers";
 /// `{unit}` May the reads of the unit be cut over? 1 or 0.
 pub(crate) const CUTOVER_READY: &str = "driftless_cutover_ready";
 /// `{unit}` Which percentage of keys does this process send to PostgreSQL for their reads?
@@ -143,6 +145,7 @@ pub(crate) fn describe() {
     );
     describe_counter!(RETRIES, "Attempts that were repeated.");
     describe_gauge!(VERDICT, "The verdict: in_sync, drift or unknown.");
+    describe_gauge!(TARGET_ANSWERS, "Whether PostgreSQL answers this process.");
     describe_gauge!(CUTOVER_READY, "Whether nothing stands against cutting over the reads of a unit.");
     describe_gauge!(READS_SHARE, "Percentage of the keys of a unit whose reads go to PostgreSQL.");
     describe_gauge!(READS_WISH, "Percentage that an operator has asked for.");

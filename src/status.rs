@@ -100,7 +100,9 @@ impl Phase {
             Self::Starting => Some("it connects as soon as every server answers"),
             Self::Standby => Some("it takes over when the process that leads ends"),
             Self::Stalled => Some("it is tried again until it works; nothing is lost, and no restart is needed"),
-            Self::Halted if heals => Some("it is tried again every sink.catalog_interval; no restart is needed"),
+            Self::Halted if heals => Some(
+                "it is tried again every sink.catalog_interval, and goes on without a restart once PostgreSQL is put right",
+            ),
             Self::Halted => Some("nothing until it is resumed or the process is started again; the position is intact"),
             Self::Paused => Some("nothing until it is resumed, or until the end that was given"),
         }

@@ -23,6 +23,20 @@ const ROGUE: &str = "SET session_replication_role = replica; \
      UPDATE app.{table} SET updated_at = updated_at + interval '1 day'; \
      SET session_replication_role = origin";
 
+/// Panels that nobody can know while PostgreSQL is away.
+const FROM_POSTGRESQL: [&str; 10] = [
+    "Open findings",
+    "Dead letters",
+    "Guard",
+    "Paused",
+    "Age of the baseline",
+    "Can baselines go on?",
+    "Guard by table",
+    "Tables without a guard",
+    "Not compared again",
+    "Rows without their parent",
+];
+
 /// Seconds that a picture shows.
 const PICTURE_S: f64 = 90.0;
 
@@ -209,6 +223,10 @@ async fn dashboards_hold_data_and_no_panel_is_green_while_its_alert_is_active() 
     load.end().await;
     stack.stop("postgres", "immediate").await;
     shown.during("stalled", &["DriftlessStalled"]).await;
+    // What PostgreSQL said last may have been good.
+    for title in FROM_POSTGRESQL {
+        shown.has(title, "orange").await;
+    }
     stack.start("postgres").await;
     daemon.wait_for("the sink works again", DEADLINE, |status| status.phase("sink") == "running").await;
 

@@ -49,6 +49,11 @@ impl Gauges {
     }
 }
 
+/// Exports whether PostgreSQL has answered. While it does not, the other gauges keep what it answered last, so that no alert ends.
+pub(super) fn export_answers(answers: bool) {
+    metrics::gauge!(names::TARGET_ANSWERS).set(f64::from(answers));
+}
+
 /// Exports what is paused, and 0 for everything else.
 pub(super) fn export_pauses(collections: &[CollectionFacts], pauses: &Pauses) {
     let export = |kind: &'static str, name: &str, pause: Option<&Pause>| {

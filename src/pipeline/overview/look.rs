@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Overview,
     events::Events,
-    gauges::{Gauges, export_pauses},
+    gauges::{Gauges, export_answers, export_pauses},
 };
 use crate::{
     config::Config,
@@ -88,6 +88,9 @@ impl OverviewRole {
                 session = None;
                 self.overview.take_pauses(None);
                 self.overview.write(|seen| seen.at = None);
+                if self.gauges.is_some() {
+                    export_answers(false);
+                }
             }
         }
         if let Some(session) = &session {
@@ -125,6 +128,7 @@ impl OverviewRole {
         let collections: Vec<CollectionFacts> =
             self.collections.iter().map(|name| collection(&self.config, name, &shared, &plans)).collect();
         gauges.export(&collections, &shared.dead_letters);
+        export_answers(true);
         export_pauses(&collections, &shared.pauses);
         self.overview.take_pauses(Some(shared.pauses));
         let dead_letters_by_reason = open_by_reason(&shared.dead_letters);
