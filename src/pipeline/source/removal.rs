@@ -149,9 +149,13 @@ impl<E: Into<Error>> From<E> for Stop {
 
 impl Removing {
     async fn run(mut self) -> Result<(), Error> {
+        // Saved or about to be: the next collection does not wait for that.
+        let mut done = Wanted::new();
         loop {
-            let next =
-                self.wants.borrow_and_update().iter().next().map(|(name, remains)| (name.clone(), remains.clone()));
+            let next = self.wants.borrow_and_update().iter().find_map(|(name, remains)| {
+                let open = done.get(name) != Some(remains);
+                open.then(|| (name.clone(), remains.clone()))
+            });
             let Some((collection, remains)) = next else {
                 if self.wants.changed().await.is_err() {
                     return Ok(());
@@ -160,14 +164,11 @@ impl Removing {
             };
             match self.remove(&collection, &remains).await {
                 Ok(()) => {
-                    let done = RemovalItem::Done { collection: collection.clone(), run: remains.run };
-                    if self.items.send(done).await.is_err() {
+                    let item = RemovalItem::Done { collection: collection.clone(), run: remains.run };
+                    if self.items.send(item).await.is_err() {
                         return Ok(());
                     }
-                    let taken = self.wants.wait_for(|wants| wants.get(&collection) != Some(&remains)).await;
-                    if taken.is_err() {
-                        return Ok(());
-                    }
+                    done.insert(collection, remains);
                 }
                 Err(Stop::Unheard) => return Ok(()),
                 Err(Stop::Superseded) => {}
