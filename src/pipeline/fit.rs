@@ -11,7 +11,7 @@ use crate::{
     mapping::{MappingFile, Plan, target::Catalog},
     model::{Namespace, SourceIdentity},
     postgres::{
-        self, Look, Postgres, Purpose, Session, Watch, faults_of_target, migrate, read_catalog, schema,
+        self, Look, Postgres, Purpose, Refusal, Session, Watch, faults_of_target, migrate, read_catalog, schema,
         suited::{faults_of_reader, writable},
     },
     sink::Prepared,
@@ -84,9 +84,12 @@ pub(super) async fn find(config: &Config, mapping: &MappingFile, source: &Source
 /// [`Error::OtherMapping`] and [`postgres::Error::NoSuchSibling`] halt; [`Error::Sink`] by its cause.
 async fn is_no_other(control: &Session, mapping: &MappingFile) -> Result<(), Error> {
     postgres::identity::is_begun(control).await?;
-    match control::mapping::recorded(control).await? {
-        Some(recorded) => is_recorded(mapping, Some(recorded)).map(|_| ()),
-        None => Ok(()),
+    match control::mapping::recorded(control).await {
+        Ok(Some(recorded)) => is_recorded(mapping, Some(recorded)).map(|_| ()),
+        Ok(None) => Ok(()),
+        // The right to read it is told with all others that the role lacks.
+        Err(error) if error.refusal().is_some_and(Refusal::is_of_a_right) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -267,7 +267,7 @@ impl Postgres {
         }
         match session.batch("set session_replication_role", "SET session_replication_role = replica").await {
             Ok(()) => Ok(ConstraintMode::Replica),
-            Err(error) if error.refusal().is_some_and(|refusal| refusal.code == "42501") => match self.constraints {
+            Err(error) if error.refusal().is_some_and(Refusal::is_of_a_right) => match self.constraints {
                 Constraints::Replica => Err(Error::ReplicaDenied),
                 Constraints::Auto | Constraints::Enforce => Ok(ConstraintMode::Enforce),
             },

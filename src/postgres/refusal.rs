@@ -66,6 +66,11 @@ impl Refusal {
         ["55P03", "57014", "40P01"].contains(&self.code.as_str())
     }
 
+    /// Returns whether the role lacks a right.
+    pub(crate) fn is_of_a_right(&self) -> bool {
+        self.code == "42501"
+    }
+
     /// Returns the class of the refusal.
     ///
     /// Source: PostgreSQL manual, appendix A.
