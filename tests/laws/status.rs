@@ -46,7 +46,11 @@ async fn status_answers_the_same_questions_on_page_and_terminal() {
         .expect("drop a column");
     let halted = daemon.wait_for("the sink halts", DEADLINE, |status| status.phase("sink") == "halted").await;
     let sink = halted.process.roles["sink"].clone();
-    assert!(sink.hint.is_some() && sink.by_itself.is_some_and(|then| then.contains("no restart")), "{:?}", sink.reason);
+    assert!(
+        sink.hint.is_some() && sink.by_itself.is_some_and(|then| then.contains("without a restart")),
+        "{:?}",
+        sink.reason
+    );
     let seen = look(&migration, &daemon, "drift", "bad").await;
     check(&seen, &daemon);
     let (code, terminal_text) = terminal(&migration, &["--daemon", &daemon.address()]).await;
