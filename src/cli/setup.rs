@@ -138,9 +138,7 @@ impl Setup {
     /// # Errors
     /// Fails when the connection cannot be opened, and when the state belongs to another source.
     pub(super) async fn session(&self) -> Result<Session, postgres::Error> {
-        let session = Postgres::new(&self.config.sink, &self.config.log.prefix)?.open(Purpose::Control).await?;
-        identity::compare(&session, &configured(&self.config)).await?;
-        Ok(session)
+        self.open(&self.config.sink).await
     }
 
     /// Opens a connection on the state of the running migration, whichever replay the configuration chooses.
@@ -148,8 +146,11 @@ impl Setup {
     /// # Errors
     /// As [`Self::session`].
     pub(super) async fn running(&self) -> Result<Session, postgres::Error> {
-        let sink = SinkConfig { into: None, ..self.config.sink.clone() };
-        let session = Postgres::new(&sink, &self.config.log.prefix)?.open(Purpose::Control).await?;
+        self.open(&SinkConfig { into: None, ..self.config.sink.clone() }).await
+    }
+
+    async fn open(&self, sink: &SinkConfig) -> Result<Session, postgres::Error> {
+        let session = Postgres::new(sink, &self.config.log.prefix)?.open(Purpose::Control).await?;
         identity::compare(&session, &configured(&self.config)).await?;
         Ok(session)
     }

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// A process that has been silent for longer does not count: it reports every second.
-const SILENT: Duration = Duration::from_secs(10);
+pub(super) const SILENT: Duration = Duration::from_secs(10);
 /// A process that has been silent for longer is forgotten.
 const FORGOTTEN: Duration = Duration::from_secs(60);
 

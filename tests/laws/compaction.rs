@@ -11,7 +11,7 @@ use crate::support::{
     oracle, random, topic, wait,
 };
 
-/// What makes the broker compact a topic within seconds: it closes a segment behind every batch of records.
+/// Settings with which the broker compacts a topic within seconds: it closes a segment behind every batch of records.
 const COMPACTED: [(&str, &str); 6] = [
     ("cleanup.policy", "compact"),
     ("segment.ms", "1"),

@@ -40,7 +40,7 @@ pub async fn install(
     dry_run: bool,
 ) -> Result<Vec<Changed>, Error> {
     session.transaction("record the migration", true, identity::ensure(session)).await?;
-    let migration = triggers::migration(session).await?.unwrap_or_default();
+    let migration = identity::number(session).await?.unwrap_or_default();
     let mut changed = Vec::new();
     for looked in triggers::find(session, migration, guarded, |_| mode).await? {
         let mut problem = None;
@@ -128,7 +128,7 @@ pub(crate) async fn drop_triggers(session: &Session, migration: i32) -> Result<(
 /// Fails with [`Error::Statement`], whose class follows the cause. A table that fails is in the result and not an error.
 pub async fn remove(session: &Session, who: &str, dry_run: bool) -> Result<Vec<Changed>, Error> {
     let act = REMOVE;
-    let migration = triggers::migration(session).await?.unwrap_or_default();
+    let migration = identity::number(session).await?.unwrap_or_default();
     let mut changed = Vec::new();
     for (relation, sql) in drops(session, migration).await? {
         let mut problem = None;

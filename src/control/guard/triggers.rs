@@ -11,7 +11,7 @@ use crate::{
     mapping::target::{quote_ident, quote_text},
     postgres::{
         Error, Session,
-        identity::OURS,
+        identity::{self, OURS},
         session::{Param, field},
     },
 };
@@ -245,14 +245,6 @@ async fn recorded(session: &Session) -> Result<BTreeMap<String, Recorded>, Error
     recorded.collect()
 }
 
-/// Returns the number of the migration; `None` before anything was registered.
-pub(super) async fn migration(session: &Session) -> Result<Option<i32>, Error> {
-    let act = "find the migration";
-    let row =
-        session.query_opt(act, "SELECT id FROM driftless.identity WHERE prefix = $1", &[&session.prefix()]).await?;
-    row.map(|row| field(&row, 0, act)).transpose()
-}
-
 /// Reads the state of the guard of each mapped table that exists, and records nothing.
 ///
 /// # Errors
@@ -267,7 +259,7 @@ pub async fn status(session: &Session, guarded: &[Guarded]) -> Result<Vec<GuardS
 
 async fn states(session: &Session, guarded: &[Guarded]) -> Result<Vec<(GuardState, Looked)>, Error> {
     let recorded = recorded(session).await?;
-    let migration = migration(session).await?.unwrap_or_default();
+    let migration = identity::number(session).await?.unwrap_or_default();
     let mode = |relation: &str| recorded.get(relation).map_or(Mode::Record, |recorded| recorded.mode);
     let unjudged = super::open_counts(session).await?;
     let looked = find(session, migration, guarded, mode).await?;

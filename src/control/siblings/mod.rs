@@ -17,7 +17,7 @@ pub(crate) use self::{
     obstacles::{Obstacles, obstacles},
     swap::{Swap, Swapped},
 };
-use super::{guard, journal::record_action};
+use super::{guard, journal::record_action, processes::SILENT};
 use crate::{
     mapping::{MappingFile, target::TableName},
     postgres::{
@@ -77,7 +77,7 @@ pub(crate) async fn all(session: &Session) -> Result<Vec<Sibling>, Error> {
     let act = "read the replays into other schemas";
     let sql = "SELECT i.id, i.schema, (extract(epoch FROM m.at) * 1000)::int8, m.who, m.why, \
                       EXISTS (SELECT FROM driftless.process AS p WHERE p.migration = i.id \
-                                 AND p.at > clock_timestamp() - interval '10 seconds'), \
+                                 AND p.at > clock_timestamp() - $2::float8 * interval '1 second'), \
                       (SELECT CASE WHEN bool_and(p.complete AND p.as_of_ms IS NOT NULL) THEN min(p.as_of_ms) END \
                          FROM driftless.position AS p WHERE p.migration = i.id), \
                       (SELECT CASE WHEN bool_and(p.complete_ended_at IS NOT NULL AND p.void_because IS NULL AND p.verified_at IS NOT NULL) \
@@ -90,7 +90,8 @@ pub(crate) async fn all(session: &Session) -> Result<Vec<Sibling>, Error> {
                  FROM driftless.identity AS i JOIN driftless.identity AS r ON r.id = i.beside \
                  JOIN driftless.mapping AS m ON m.migration = i.id \
                 WHERE r.prefix = $1 ORDER BY i.schema";
-    session.query(act, sql, &[&session.prefix()]).await?.iter().map(|row| sibling(row, act)).collect()
+    let rows = session.query(act, sql, &[&session.prefix(), &SILENT.as_secs_f64()]).await?;
+    rows.iter().map(|row| sibling(row, act)).collect()
 }
 
 fn sibling(row: &Row, act: &str) -> Result<Sibling, Error> {
@@ -195,7 +196,5 @@ pub(crate) async fn tables(session: &Session, migration: i32) -> Result<Vec<Tabl
 
 /// The number of the running migration.
 pub(crate) async fn running(session: &Session) -> Result<i32, Error> {
-    let act = "find the running migration";
-    let sql = "SELECT id FROM driftless.identity WHERE prefix = $1";
-    field(&session.query_one(act, sql, &[&session.prefix()]).await?, 0, act)
+    identity::number(session).await?.ok_or_else(|| Error::NotRegistered("the migration".to_owned()))
 }

@@ -8,7 +8,7 @@ use crate::{
     postgres::{Error, Session, identity, session::field},
 };
 
-/// What a swap meets.
+/// Objects that a swap meets.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Obstacles {
     /// Makes the swap impossible.
