@@ -98,6 +98,9 @@ mod armed {
         LEADERSHIP_HAND_OVER = "leadership.hand_over",
             "The leader leads no more and has not left the group of the candidates.",
             "It publishes nothing from here on; another leads as soon as the group knows that it is gone.";
+        TOPICS_WATCH = "topics.watch",
+            "The ids of the topics are about to be compared with those that were found.",
+            "A topic that was made again is told from lost records, whoever hears of it first.";
         SNAPSHOT_CHUNK = "snapshot.chunk",
             "A chunk is read; its rows and its step are not in the log.",
             "The chunk is read again, and its place in the stream is kept.";

@@ -135,37 +135,49 @@ impl Topics {
     /// # Errors
     /// Always ends with [`Error::TopicGone`] or [`Error::TopicReplaced`]. Brokers that do not answer are asked again.
     pub(crate) async fn changed(&self, cfg: &LogConfig) -> Result<Infallible, Error> {
-        let admin: Arc<AdminClient<Context>> = Arc::new(client::create(&client::settings(cfg)?, Context::default())?);
+        let admin = Arc::new(client::create(&client::settings(cfg)?, Context::default())?);
+        loop {
+            tokio::time::sleep(WATCH).await;
+            failpoint!(TOPICS_WATCH);
+            match self.compare_ids(&admin).await {
+                Ok(()) => {}
+                Err(changed @ (Error::TopicGone { .. } | Error::TopicReplaced { .. })) => return Err(changed),
+                Err(error) => tracing::debug!(error = %crate::retry::chain(&error), "ask for the ids of the topics"),
+            }
+        }
+    }
+
+    /// Succeeds if the topics are still those that were found, or if the brokers have no ids.
+    ///
+    /// # Errors
+    /// Fails with [`Error::TopicGone`] or [`Error::TopicReplaced`], and with the error of brokers that do not answer.
+    pub(crate) async fn verify(&self, cfg: &LogConfig) -> Result<(), Error> {
+        self.compare_ids(&Arc::new(client::create(&client::settings(cfg)?, Context::default())?)).await
+    }
+
+    async fn compare_ids(&self, admin: &Arc<AdminClient<Context>>) -> Result<(), Error> {
         let mut known = HashMap::from([(self.state.clone(), self.state_id.clone())]);
         known.extend(self.collections.iter().map(|topic| (topic.name.to_string(), topic.id.clone())));
         let names: Vec<String> = known.keys().cloned().collect();
-        loop {
-            tokio::time::sleep(WATCH).await;
-            let (admin, names, state) = (Arc::clone(&admin), names.clone(), self.state.clone());
-            let asked = client::blocking("ids of the topics", move || {
-                // The library spins while a request for ids waits for unreachable brokers, so it is sent only when they answer, and
-                // with a short time limit.
-                let metadata = admin.inner().fetch_metadata(Some(&state), WATCH_ANSWER);
-                metadata.map_err(Error::kafka("find", &state))?;
-                topic_ids(&admin, &names, WATCH_ANSWER)
-            });
-            let ids = match asked.await {
-                Ok(ids) => ids,
-                Err(error) => {
-                    tracing::debug!(error = %crate::retry::chain(&error), "ask for the ids of the topics");
-                    continue;
+        let (admin, state) = (Arc::clone(admin), self.state.clone());
+        let asked = client::blocking("ids of the topics", move || {
+            // The library spins while a request for ids waits for unreachable brokers, so it is sent only when they answer, and
+            // with a short time limit.
+            let metadata = admin.inner().fetch_metadata(Some(&state), WATCH_ANSWER);
+            metadata.map_err(Error::kafka("find", &state))?;
+            topic_ids(&admin, &names, WATCH_ANSWER)
+        });
+        let ids = asked.await?;
+        for (topic, known) in known {
+            match ids.get(&topic) {
+                None => return Err(Error::TopicGone { topic }),
+                Some(Some(id)) if known.is_some_and(|known| known != *id) => {
+                    return Err(Error::TopicReplaced { topic });
                 }
-            };
-            for (topic, known) in &known {
-                match ids.get(topic) {
-                    None => return Err(Error::TopicGone { topic: topic.clone() }),
-                    Some(Some(id)) if known.as_ref().is_some_and(|known| known != id) => {
-                        return Err(Error::TopicReplaced { topic: topic.clone() });
-                    }
-                    Some(_) => {}
-                }
+                Some(_) => {}
             }
         }
+        Ok(())
     }
 
     /// Returns the topics without those of these collections.

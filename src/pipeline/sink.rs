@@ -24,7 +24,7 @@ use crate::{
     metrics as names,
     postgres::{self, Watch},
     retry::Backoff,
-    sink::{Prepared, Worker, Workers, checkpoint},
+    sink::{Prepared, Worker, WorkerFailed, Workers, checkpoint},
     status::{Phase, Role, Status},
 };
 
@@ -111,7 +111,13 @@ impl SinkRole {
         let before = prepared.look();
         tokio::select! {
             biased;
-            ended = &mut work => { ended?; }
+            ended = &mut work => {
+                if ended.as_ref().is_err_and(WorkerFailed::is_of_a_lost_offset) {
+                    // The offsets of a topic that was made again meanwhile say nothing about its records.
+                    topics.verify(&self.config.log).await?;
+                }
+                ended?;
+            }
             () = watch.until(|look| !look.has_same_tables(&before)) => {
                 all.cancel();
                 work.await?;

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::{
-    postgres,
+    log, postgres,
     retry::{self, Class, Classify},
     tasks::{self, Panicked},
 };
@@ -29,6 +29,13 @@ pub enum WorkerFailed {
     /// It panicked.
     #[error(transparent)]
     Panicked(#[from] Panicked),
+}
+
+impl WorkerFailed {
+    /// Whether the log does not hold the offset from which the worker was to go on.
+    pub fn is_of_a_lost_offset(&self) -> bool {
+        matches!(self, Self::Error { source, .. } if matches!(**source, postgres::Error::Log(log::Error::OffsetLost { .. })))
+    }
 }
 
 impl Classify for WorkerFailed {

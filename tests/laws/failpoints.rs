@@ -106,10 +106,14 @@ const COMMANDS: [Failpoint; 3] = [points::SCHEMA_BEFORE_LOAD, points::SCHEMA_AFT
 /// Point of a leader that leaves, see [`a_leader_hands_over`].
 const HAND_OVER: Failpoint = points::LEADERSHIP_HAND_OVER;
 
+/// Point that only delays, see `whose_state::a_sink_that_misses_its_offset…`.
+const WATCH: Failpoint = points::TOPICS_WATCH;
+
 #[test]
 fn every_point_is_tested() {
     let chains = PUBLISHING.iter().chain(APPLYING).map(|(point, _)| point.name);
-    let tested: BTreeSet<_> = chains.chain(COMMANDS.iter().chain([&HAND_OVER]).map(|point| point.name)).collect();
+    let tested: BTreeSet<_> =
+        chains.chain(COMMANDS.iter().chain([&HAND_OVER, &WATCH]).map(|point| point.name)).collect();
     assert_eq!(tested, points::ALL.iter().map(|point| point.name).collect());
 }
 

@@ -1,6 +1,7 @@
 //! Law 10: state belongs to one source, one log and one target, and records which. Foreign state is refused, and records that
 //! were lost with a deleted topic are read again; nothing is mixed or skipped.
 
+use driftless::failpoints as points;
 use mongodb::bson::{Document, doc};
 
 use crate::support::{DEADLINE, migration::Migration, stack::Stack, status::Status, topic, wait};
@@ -169,6 +170,40 @@ async fn a_topic_that_is_deleted_under_the_daemon_shows_and_is_made_good() {
     migration.quiesce(&daemon, DEADLINE).await;
     equal(&migration).await;
     daemon.stop(0).await;
+    migration.finish().await;
+}
+
+/// The sink's watch over the topics waits here, so that its consumer is the first to hear that the topic is another one: it misses the
+/// offset from which it was to go on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sink_that_misses_its_offset_asks_whether_the_topic_was_made_again() {
+    let mut migration = users("missed_offset").await;
+    let source = migration.daemon_with(&["source"]);
+    migration.set_failpoints(format!(
+        "{}=pause({})",
+        points::TOPICS_WATCH.name,
+        migration.mapping().with_file_name("never").display()
+    ));
+    let sink = migration.daemon_with(&["sink"]);
+    migration.quiesce(&sink, DEADLINE).await;
+    // The topic that takes the name gets one record for each user, far fewer than these.
+    for round in 0..20 {
+        let change = doc! { "$set": { "name": format!("round {round}") } };
+        migration.collection("users").update_many(doc! {}, change).await.expect("update");
+        migration.quiesce(&sink, DEADLINE).await;
+    }
+
+    topic::remove(migration.stack.kafka(), &migration.topic("users")).await;
+    wait::until("the sink says why it begins again", DEADLINE, async || {
+        let replaced = format!("use the topic `{}`: it was deleted and created again", migration.topic("users"));
+        wait::holds(sink.log().contains(&replaced), "not there")
+    })
+    .await;
+    insert(&migration, 30..40).await;
+    migration.quiesce(&sink, DEADLINE).await;
+    equal(&migration).await;
+    sink.stop(0).await;
+    source.stop(0).await;
     migration.finish().await;
 }
 
