@@ -1,5 +1,6 @@
 //! `init --target` on the schema of every example: the mapping that it writes is compared with the hand-written one, column by column,
-//! by what both compile to.
+//! by what both compile to. What the file leaves open is compared with what `check` says about it. And a draft
+//! for the same documents needs no edit.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +16,9 @@ use mongodb::bson::{oid::ObjectId, rawdoc};
 use crate::{
     business_plans, crm,
     harness::{Kind, file},
-    learning, planning, skills_platform,
+    learning, planning,
+    remarks::Checked,
+    skills_platform,
 };
 
 /// The share of columns that must be placed as in the hand-written mappings.
@@ -55,6 +58,7 @@ struct Count {
 async fn what_init_fits_is_what_the_teams_wrote() {
     let stack = Stack::shared().await;
     let mut count = Count::default();
+    let mut remarks = 0;
     for case in &CASES {
         let test = format!("fitted_{}", case.name);
         let migration = Migration::new(stack, stack.mongo_uri(), &test, &file(case.name, "schema.sql"), "").await;
@@ -64,14 +68,14 @@ async fn what_init_fits_is_what_the_teams_wrote() {
         }
         let folder = migration.mapping().with_file_name("project");
         let to = folder.to_str().expect("a path of text");
-        let analysis = migration.succeed(&["analyze", "--all", "--json"]).await;
-        let analysis: Analysis = serde_json::from_str(&analysis).expect("an analysis");
+        let analyzed = migration.succeed(&["analyze", "--all", "--json"]).await;
+        let analysis: Analysis = serde_json::from_str(&analyzed).expect("an analysis");
         migration.succeed(&["init", "--yes", "--all", "--target", "--ids", case.ids, "--to", to]).await;
         assert!(!folder.join("schema.sql").exists(), "the tables exist");
         let fitted = std::fs::read_to_string(folder.join("mapping.toml")).expect("the mapping");
-        // The mapping itself has no fault; what it leaves open concerns documents.
         std::fs::write(migration.mapping(), &fitted).expect("take the mapping over");
-        migration.succeed(&["check", "--sample", "0"]).await;
+        let report = migration.command(&["check", "--all", "--json"]).await;
+        let checked = Checked::read(&String::from_utf8_lossy(&report.stdout));
 
         let url = serde_json::json!({ "url": stack.postgres_url(&migration.name) });
         let config: SinkConfig = serde_json::from_value(url).expect("a configuration");
@@ -81,16 +85,37 @@ async fn what_init_fits_is_what_the_teams_wrote() {
             let file = MappingFile::parse(text, "mapping.toml").unwrap_or_else(|faults| panic!("{}", faults[0]));
             Plan::compile(&file, &catalog).unwrap_or_else(|faults| panic!("{}", faults[0]))
         };
+        let is_column = |table: &str, column: &str| {
+            let table = catalog.tables.iter().find(|known| known.name.label() == table);
+            table.is_some_and(|table| table.columns.iter().any(|known| known.name == column))
+        };
+        let (compared, contradicted) = checked.compare(&fitted, is_column);
+        remarks += compared;
+        count.wrong.extend(contradicted);
         let own = fitted.replace("namespace = \"dns\"", &format!("namespace = \"{}\"", case.namespace));
         compare(&plan(&file(case.name, "mapping.toml")), &plan(&own), &analysis, &mut count);
         drop(session);
+        the_draft_needs_no_edit(&migration, &analyzed).await;
         migration.finish().await;
     }
     let share = count.alike as f64 / count.all as f64;
     eprintln!("{} of {} columns as the teams wrote them: {:.1} %", count.alike, count.all, 100.0 * share);
     count.other.iter().for_each(|line| eprintln!("{line}"));
-    assert_eq!(count.wrong, [""; 0], "nothing is placed wrongly");
+    assert_eq!(count.wrong, [""; 0], "nothing is placed wrongly, and `check` agrees with every remark");
+    assert!(remarks > 0, "the files have remarks");
     assert!(share >= LEAST, "{share}");
+}
+
+/// Drafts tables of their own for the same documents, of which none is refused.
+async fn the_draft_needs_no_edit(migration: &Migration, analyzed: &str) {
+    let file = |name: &str| migration.mapping().with_file_name(name).to_str().expect("a path of text").to_owned();
+    let (analysis, folder) = (file("analysis.json"), file("draft"));
+    std::fs::write(&analysis, analyzed).expect("keep the analysis");
+    let init = ["init", "--yes", "--from-analysis", &analysis, "--schema", "drafted", "--to", &folder];
+    migration.succeed(&init).await;
+    migration.succeed(&["schema", "apply", "--file", &format!("{folder}/schema.sql")]).await;
+    std::fs::copy(format!("{folder}/mapping.toml"), migration.mapping()).expect("take the mapping over");
+    migration.succeed(&["check", "--all"]).await;
 }
 
 /// Compares every column that the hand-written mapping writes.

@@ -9,6 +9,8 @@
 
 mod draw;
 mod harness;
+mod odd;
+mod remarks;
 mod writes;
 
 mod business_plans;

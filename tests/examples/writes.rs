@@ -5,7 +5,7 @@
 use futures_util::TryStreamExt;
 use mongodb::{
     Database,
-    bson::{Bson, DateTime, Document, doc, oid::ObjectId},
+    bson::{Bson, DateTime, Document, doc, oid::ObjectId, raw::RawDocumentBuf},
 };
 use rand::{Rng, seq::IndexedRandom};
 use rand_chacha::ChaCha8Rng;
@@ -16,8 +16,9 @@ const READ: i64 = 64;
 const WRITES: usize = 32;
 /// A collection keeps this many documents: its writes need others to take fields from.
 const KEPT: usize = 8;
-/// Answers of the server that are no failure: a unique index or a validator of the source forbids the write, so nothing has changed.
-const FORBIDDEN: [i32; 2] = [11_000, 121];
+/// Answers of the server that are no failure: a unique index, a validator or a name that begins with `$` forbids the write, so nothing
+/// has changed.
+const FORBIDDEN: [i32; 3] = [11_000, 121, 52];
 
 /// The writes, and the random stream that they follow.
 pub(crate) struct Writes {
@@ -40,9 +41,11 @@ impl Writes {
         let mut changed = 0;
         while changed < wanted {
             for name in &names {
-                let collection = self.source.collection::<Document>(name);
+                let collection = self.source.collection::<RawDocumentBuf>(name);
                 let found = collection.find(doc! {}).limit(READ).await.expect("read");
-                let documents: Vec<Document> = found.try_collect().await.expect("read");
+                let documents: Vec<RawDocumentBuf> = found.try_collect().await.expect("read");
+                // Texts that are not UTF-8 stay as they are.
+                let documents: Vec<Document> = documents.iter().filter_map(|raw| raw.try_into().ok()).collect();
                 let round = self.round(&documents);
                 changed += self.run(name, round).await;
             }
