@@ -1,6 +1,5 @@
 //! `init --target` on the schema of every example: the mapping that it writes is compared with the hand-written one, column by column,
-//! by what both compile to. What the file leaves open is compared with what `check` says about it. And a draft
-//! for the same documents needs no edit.
+//! by what both compile to. What the file leaves open is compared with what `check` says about it.
 
 use std::collections::BTreeSet;
 
@@ -68,8 +67,8 @@ async fn what_init_fits_is_what_the_teams_wrote() {
         }
         let folder = migration.mapping().with_file_name("project");
         let to = folder.to_str().expect("a path of text");
-        let analyzed = migration.succeed(&["analyze", "--all", "--json"]).await;
-        let analysis: Analysis = serde_json::from_str(&analyzed).expect("an analysis");
+        let analysis = migration.succeed(&["analyze", "--all", "--json"]).await;
+        let analysis: Analysis = serde_json::from_str(&analysis).expect("an analysis");
         migration.succeed(&["init", "--yes", "--all", "--target", "--ids", case.ids, "--to", to]).await;
         assert!(!folder.join("schema.sql").exists(), "the tables exist");
         let fitted = std::fs::read_to_string(folder.join("mapping.toml")).expect("the mapping");
@@ -95,7 +94,6 @@ async fn what_init_fits_is_what_the_teams_wrote() {
         let own = fitted.replace("namespace = \"dns\"", &format!("namespace = \"{}\"", case.namespace));
         compare(&plan(&file(case.name, "mapping.toml")), &plan(&own), &analysis, &mut count);
         drop(session);
-        the_draft_needs_no_edit(&migration, &analyzed).await;
         migration.finish().await;
     }
     let share = count.alike as f64 / count.all as f64;
@@ -104,18 +102,6 @@ async fn what_init_fits_is_what_the_teams_wrote() {
     assert_eq!(count.wrong, [""; 0], "nothing is placed wrongly, and `check` agrees with every remark");
     assert!(remarks > 0, "the files have remarks");
     assert!(share >= LEAST, "{share}");
-}
-
-/// Drafts tables of their own for the same documents, of which none is refused.
-async fn the_draft_needs_no_edit(migration: &Migration, analyzed: &str) {
-    let file = |name: &str| migration.mapping().with_file_name(name).to_str().expect("a path of text").to_owned();
-    let (analysis, folder) = (file("analysis.json"), file("draft"));
-    std::fs::write(&analysis, analyzed).expect("keep the analysis");
-    let init = ["init", "--yes", "--from-analysis", &analysis, "--schema", "drafted", "--to", &folder];
-    migration.succeed(&init).await;
-    migration.succeed(&["schema", "apply", "--file", &format!("{folder}/schema.sql")]).await;
-    std::fs::copy(format!("{folder}/mapping.toml"), migration.mapping()).expect("take the mapping over");
-    migration.succeed(&["check", "--all"]).await;
 }
 
 /// Compares every column that the hand-written mapping writes.

@@ -47,9 +47,7 @@ impl Checked {
             if !self.said(list).any(|what| what.contains(&expected)) {
                 wrong.push(format!("{collection}: {table}.{column}: {why}: no word in {list}"));
             }
-            // A field that says the kind of a document is read, and fills no column.
-            let is_kind = |field: &str| file.contains(&format!("by = {field:?}"));
-            for field in possible(why).filter(|field| remark.is_root && !is_kind(field)) {
+            for field in possible(why).filter(|_| remark.is_root) {
                 if !self.is_unread(collection, field) {
                     wrong.push(format!("{collection}: {table}.{column}: {why}: {field} is read"));
                 }

@@ -55,6 +55,8 @@ pub(super) struct Fit {
     pub(super) remarks: Vec<String>,
     /// The table of embedded rows whose ids these are: they must follow from the `_id` of the element alone.
     pub(super) row: Option<TableName>,
+    /// The path that says which collection the ids point into.
+    pub(super) kind: Option<String>,
 }
 
 impl From<Taken> for Fit {
@@ -167,8 +169,8 @@ impl<'a> Fitter<'a> {
                 }
             }
             (kind @ (ColumnType::Uuid | ColumnType::Bytea | ColumnType::Text | ColumnType::Varchar(_)), _) => {
-                if let Some(by) = self.by_kind(kind, field, around) {
-                    return Some(Fit::id(by, Likeness::Part));
+                if let Some(fit) = self.by_kind(kind, field, around) {
+                    return Some(fit);
                 }
                 if let Some(reference) = target(&field.reference, kind) {
                     return Some(Fit::id(reference, Likeness::Part));
@@ -200,13 +202,14 @@ impl<'a> Fitter<'a> {
                     let own = values.iter().filter(|(_, to)| to.as_deref() == Some(collection.as_str()));
                     let own: Vec<String> = own.map(|(value, _)| text(value)).collect();
                     let is = if own.len() == 1 { own[0].clone() } else { format!("[{}]", own.join(", ")) };
-                    (!own.is_empty()).then(|| format!("when = {{ path = {}, is = {is} }}", text(&path)))
+                    (!own.is_empty()).then(|| (format!("when = {{ path = {}, is = {is} }}", text(&path)), path))
                 });
                 if can_refer(field, id.sort) && !kinds.is_empty() {
                     let needs = if found || when.is_some() { Likeness::Part } else { Likeness::Synonym };
                     let proven = found || when.is_some();
+                    let (when, kind) = when.unzip();
                     let settings = std::iter::once(reference).chain(when).collect();
-                    return Some(Fit { needs: Some(needs), proven, settings, ..Fit::default() });
+                    return Some(Fit { needs: Some(needs), proven, settings, kind, ..Fit::default() });
                 }
                 let remark = || {
                     vec![format!("some values are no ids of {collection} and are refused: empty or misfit = \"null\"")]
@@ -248,7 +251,7 @@ impl<'a> Fitter<'a> {
     }
 
     /// The reference of ids that point into several collections, which another field names.
-    fn by_kind(&self, kind: &ColumnType, field: &Field, around: &[&Field]) -> Option<String> {
+    fn by_kind(&self, kind: &ColumnType, field: &Field, around: &[&Field]) -> Option<Fit> {
         if !field.refers.contains(&IdForm::ObjectId) || field.count(&["objectId"]) == 0 {
             return None;
         }
@@ -265,7 +268,8 @@ impl<'a> Fitter<'a> {
                 (own.kind.base() == kind).then(|| format!("{} = {}", key(value), text(to)))
             })
             .collect();
-        Some(format!("reference = {{ by = {}, to = {{ {} }} }}", text(&path), to?.join(", ")))
+        let reference = format!("reference = {{ by = {}, to = {{ {} }} }}", text(&path), to?.join(", "));
+        Some(Fit { kind: Some(path), ..Fit::id(reference, Likeness::Part) })
     }
 
     /// The field that says which collection an id points into, and the collection of each of its values.

@@ -36,7 +36,10 @@ use self::{
 };
 use crate::{
     draft::ObjectIds,
-    mapping::target::{Catalog, ColumnType, Table, TableName},
+    mapping::{
+        Path,
+        target::{Catalog, ColumnType, Table, TableName},
+    },
     profile::{Analysis, Collection},
 };
 
@@ -102,6 +105,16 @@ impl Fitted {
     }
 }
 
+/// What tells the documents of a collection in a table from others.
+enum Told<'n> {
+    /// There are no others in either.
+    Alone,
+    /// The field that says which table a document belongs to.
+    Field(&'n str),
+    /// The column that has this text in the rows of this collection, and another in those of another.
+    Column(&'n str, &'n str),
+}
+
 /// A mapping in the making.
 #[derive(Debug)]
 struct Fitter<'a> {
@@ -126,7 +139,7 @@ impl<'a> Fitter<'a> {
             match assigned.get(collection.name.as_str()) {
                 None => without.push(collection),
                 Some(Assigned::One(table)) => {
-                    let level = self.level(collection, table, collection.seen, None);
+                    let level = self.level(collection, table, collection.seen, Told::Alone);
                     roots.push(self.root(collection, Place::One(level), Vec::new()));
                 }
                 Some(Assigned::Split { by, kinds, unlisted }) => {
@@ -138,7 +151,7 @@ impl<'a> Fitter<'a> {
         for collection in without {
             match self.shared(collection) {
                 Some((table, column, label)) => {
-                    let level = self.level(collection, table, collection.seen, Some((&column, &label)));
+                    let level = self.level(collection, table, collection.seen, Told::Column(&column, &label));
                     let levels = roots.iter_mut().flat_map(Root::levels_mut);
                     levels.filter(|level| level.table == table.name).for_each(|level| level.shared = true);
                     let place = Place::One(Level { shared: true, ..level });
@@ -204,15 +217,19 @@ impl<'a> Fitter<'a> {
         root
     }
 
-    /// The columns and children of a table of documents; `kind` is the column that tells them from those of other collections.
-    fn level(&mut self, collection: &'a Collection, table: &'a Table, total: u64, kind: Option<(&str, &str)>) -> Level {
+    /// The columns and children of a table of documents.
+    fn level(&mut self, collection: &'a Collection, table: &'a Table, total: u64, told: Told<'_>) -> Level {
         let own = words::own(&[&collection.name, &table.name.name]);
         let mut bench = Bench::new(table, own, &collection.fields, None, total);
         if let Some(id) = self.id(collection, table) {
             bench.rule(&id.column);
         }
-        if let Some((column, label)) = kind {
-            bench.constant(column, label, "tells its rows from those of other collections");
+        match told {
+            Told::Alone => {}
+            Told::Field(by) => bench.tells_kind(Path::field(by).to_string()),
+            Told::Column(column, label) => {
+                bench.constant(column, label, "tells its rows from those of other collections");
+            }
         }
         bench.by_names(self, Likeness::Same, Likeness::Synonym);
         bench.by_keys(self);
@@ -248,7 +265,7 @@ impl<'a> Fitter<'a> {
             .map(|(name, is, table)| Variant {
                 name: name.clone(),
                 is: is.clone(),
-                level: self.level(collection, table, seen(is), None),
+                level: self.level(collection, table, seen(is), Told::Field(by)),
             })
             .collect();
         let mut open = Vec::new();
@@ -261,7 +278,7 @@ impl<'a> Fitter<'a> {
         if field.is_some_and(crate::profile::Field::is_optional) {
             open.push(format!("some documents have no {by}: they are refused without a variant for them"));
         }
-        (Place::Split { by: crate::mapping::Path::field(by).to_string(), variants }, open)
+        (Place::Split { by: Path::field(by).to_string(), variants }, open)
     }
 
     /// The table of other documents in which a column has the collection's name as one of its values: `announcement` for `announcements`.

@@ -237,6 +237,27 @@ fn rails_plurals_timestamps_and_embedded_rows() {
 }
 
 #[test]
+fn a_field_that_tells_kinds_is_offered_to_no_column() {
+    let analysis = analysis(&[
+        ("users", &|at| rawdoc! { "_id": id(1, at) }),
+        (
+            "rewards",
+            &|at| rawdoc! { "_id": id(2, at), "for": if at % 2 == 0 { "user" } else { "season" }, "target": id(1, at) },
+        ),
+    ]);
+    let columns = [("id", UUID), ("user_id -> users.id", UUID), ("currency", TEXT)];
+    let tables =
+        vec![table("public", "users", &["id"], &[("id", UUID)]), table("public", "rewards", &["id"], &columns)];
+    has(
+        &fitted(&analysis, tables),
+        &[
+            "user_id = { path = \"target\", reference = \"users\", when = { path = \"for\", is = \"user\" } }",
+            "# currency: text: no field fits",
+        ],
+    );
+}
+
+#[test]
 fn what_is_not_sure_is_a_comment() {
     let analysis = analysis(&[("bills", &|at| {
         rawdoc! { "_id": id(1, at), "net": { "amount": 1 }, "gross": { "amount": 2 }, "kind": 7, "from": id(9, at), "to": id(8, at) }

@@ -65,10 +65,10 @@ impl<'a> Bench<'a> {
             .iter()
             .filter_map(|candidate| {
                 let alike = self.likeness(column, candidate);
-                let fits = self.fit(fitter, column, candidate).is_some();
-                let is_near =
-                    alike >= Likeness::Part || (fits && !candidate.used && is_telling(&column.kind, candidate.field));
-                is_near.then(|| (alike, Path::fields(&candidate.names).to_string(), fits && !candidate.used))
+                let possible = !candidate.used && self.fit(fitter, column, candidate).is_some();
+                let path = Path::fields(&candidate.names).to_string();
+                let is_telling = is_telling(&column.kind, candidate.field) && !self.kinds.contains(&path);
+                (alike >= Likeness::Part || (possible && is_telling)).then_some((alike, path, possible))
             })
             .collect();
         near.sort_by(|a, b| (b.2, b.0, &a.1).cmp(&(a.2, a.0, &b.1)));

@@ -56,6 +56,8 @@ pub(super) struct Bench<'a> {
     slots: Vec<Slot>,
     /// Tables of embedded rows that columns refer to.
     rows: Vec<TableName>,
+    /// Paths that say what kind of document or reference it is, and so are read although they fill no column.
+    kinds: Vec<String>,
 }
 
 impl<'a> Bench<'a> {
@@ -64,7 +66,13 @@ impl<'a> Bench<'a> {
         collect(fields, &mut Vec::new(), &mut candidates);
         candidates.extend(whole.map(|field| Candidate { names: Vec::new(), field, around: Vec::new(), used: false }));
         let slot = |column: &Column| if column.filled == Filled::ByUs { Slot::Open } else { Slot::Foreign };
-        Self { table, own, candidates, total, slots: table.columns.iter().map(slot).collect(), rows: Vec::new() }
+        let slots = table.columns.iter().map(slot).collect();
+        Self { table, own, candidates, total, slots, rows: Vec::new(), kinds: Vec::new() }
+    }
+
+    /// Notes a path that says what kind of document it is.
+    pub(super) fn tells_kind(&mut self, path: String) {
+        self.kinds.push(path);
     }
 
     /// Leaves a column to a rule of the mapping.

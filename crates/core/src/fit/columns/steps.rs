@@ -92,6 +92,7 @@ impl Bench<'_> {
             settings.extend(fit.settings.iter().filter(|line| !settings.contains(line)).cloned().collect::<Vec<_>>());
             remarks.extend(fit.remarks.iter().filter(|line| !remarks.contains(line)).cloned().collect::<Vec<_>>());
             self.rows.extend(fit.row.clone());
+            self.kinds.extend(fit.kind.clone());
         }
         if alike <= Likeness::Synonym {
             let why = match alike {
