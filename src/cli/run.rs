@@ -127,6 +127,7 @@ async fn serve(
     let token = token(&config)?;
     let page = http::Page {
         recorder,
+        migration: http::Whose::of(&config),
         status: status.clone(),
         overview: overview.clone(),
         reads: reads.clone(),

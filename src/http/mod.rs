@@ -23,7 +23,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::{
-    report::{Report, Shared},
+    report::{Report, Shared, Whose},
     token::Token,
 };
 use crate::{
@@ -38,6 +38,8 @@ use crate::{
 pub(crate) struct Page {
     /// Renders the metrics.
     pub(crate) recorder: PrometheusHandle,
+    /// The migration of this process.
+    pub(crate) migration: Whose,
     /// The state of this process.
     pub(crate) status: Status,
     /// The state that all processes share.

@@ -1,13 +1,15 @@
 //! The status of the migration as one document: the daemon answers with it, `driftless status` makes it out of the target when no
 //! daemon answers, and the page and the terminal show it.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
+    config::Config,
     control::{journal::Entry, processes::Process, siblings::Sibling, snapshots::Listed, status::PartitionStatus},
+    postgres::{Postgres, identity},
     reads::UnitStatus,
     reconcile::{
         blockers::leader,
@@ -18,10 +20,47 @@ use crate::{
     status::{Led, ProcessStatus, SnapshotStatus},
 };
 
+/// The migration that a daemon or a command works on, as its configuration names it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Whose {
+    /// The name of its state: the prefix of the log, and the schema of a replay into one.
+    pub(crate) name: String,
+    /// The database of MongoDB.
+    pub(crate) source: String,
+    /// The database of PostgreSQL; `None` where the address cannot be read.
+    pub(crate) target: Option<String>,
+}
+
+impl Whose {
+    /// The migration of a configuration.
+    pub(crate) fn of(config: &Config) -> Self {
+        let target = Postgres::new(&config.sink, &config.log.prefix).ok();
+        Self {
+            name: identity::name(&config.log.prefix, config.sink.into.as_deref()),
+            source: config.source.database.clone(),
+            target: target.and_then(|target| target.database().map(str::to_owned)),
+        }
+    }
+
+    /// Whether both are the same migration, as far as both are known.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        let targets = self.target.as_ref().zip(other.target.as_ref());
+        self.name == other.name && self.source == other.source && targets.is_none_or(|(own, theirs)| own == theirs)
+    }
+}
+
+impl fmt::Display for Whose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "migration {}: MongoDB database {}", self.name, self.source)?;
+        self.target.as_ref().map_or(Ok(()), |target| write!(f, ", PostgreSQL database {target}"))
+    }
+}
+
 /// The status.
 #[derive(Serialize)]
 pub(crate) struct Report {
     pub(crate) version: &'static str,
+    pub(crate) migration: Whose,
     pub(crate) now: Timestamp,
     /// How long ago the target was read; `None` while it does not answer.
     pub(crate) seen_ms: Option<u64>,
@@ -95,6 +134,7 @@ pub(crate) struct Shared {
 impl Report {
     /// Makes the report as of now.
     pub(crate) fn new(
+        migration: Whose,
         seen_ms: Option<u64>,
         (judged, gates): (Judged, &[Gate]),
         process: Option<ProcessStatus>,
@@ -104,6 +144,7 @@ impl Report {
         let Shared { collections, processes, partitions, dead_letters, snapshots, siblings, journal } = shared;
         Self {
             version: env!("CARGO_PKG_VERSION"),
+            migration,
             now: Timestamp::now(),
             seen_ms,
             judged,

@@ -65,7 +65,7 @@ pub(super) async fn status(State(page): State<Page>) -> Json<Report> {
         siblings: seen.siblings,
         journal: seen.journal,
     };
-    Json(Report::new(seen_ms, (judged, &gates), Some(process), shared, reads))
+    Json(Report::new(page.migration, seen_ms, (judged, &gates), Some(process), shared, reads))
 }
 
 /// Answers whether the reads of each unit may be cut over, as `driftless cutover check --json` does.

@@ -236,6 +236,11 @@ impl Postgres {
         hosts.collect::<Vec<_>>().join(", ")
     }
 
+    /// Returns the name of the database; PostgreSQL's default is the name of the user.
+    pub(crate) fn database(&self) -> Option<&str> {
+        self.config.get_dbname().or_else(|| self.config.get_user())
+    }
+
     fn options(&self, purpose: Purpose, mark: &str) -> String {
         let timeout_ms = self.statement_timeout.as_millis();
         // A command may build an index for hours, and may wait for locks as long.

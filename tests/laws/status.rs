@@ -27,6 +27,9 @@ async fn status_answers_the_same_questions_on_page_and_terminal() {
     let (code, text) = terminal(&migration, &["--daemon", &daemon.address()]).await;
     assert_eq!(code, Some(0), "{text}");
     assert!(text.starts_with("in sync; every change is judged up to") && text.contains("running"), "{text}");
+    let of = format!("migration {0}: MongoDB database {0}, PostgreSQL database {0}", migration.name);
+    assert!(text.contains(&of), "{text}");
+    another_migration_is_not_taken_for_this_one(&mut migration, &daemon).await;
     let seen = look(&migration, &daemon, "in sync", "good").await;
     check(&seen, &daemon);
     for text in texts(&seen) {
@@ -75,6 +78,21 @@ async fn status_answers_the_same_questions_on_page_and_terminal() {
     let status: Value = serde_json::from_str(&status).expect("JSON");
     assert_eq!((&status["verdict"], &status["processes"]), (&json!("drift"), &json!([])));
     migration.finish().await;
+}
+
+/// A project whose configuration names the address of a daemon of another migration.
+async fn another_migration_is_not_taken_for_this_one(migration: &mut Migration, daemon: &Daemon) {
+    let own = migration.get("log", "prefix").cloned().expect("a prefix");
+    migration.set("log", "prefix", "another");
+    migration.set("http", "listen", daemon.address());
+    let output = migration.command(&["status", "--daemon", &daemon.address()]).await;
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && told.contains("it is of another migration"), "{told}");
+    let (code, text) = terminal(migration, &[]).await;
+    assert_eq!(code, Some(5), "{text}");
+    assert!(text.starts_with("unknown") && text.contains("no process runs"), "{text}");
+    migration.set("http", "listen", "127.0.0.1:0");
+    migration.set("log", "prefix", own);
 }
 
 async fn terminal(migration: &Migration, arguments: &[&str]) -> (Option<i32>, String) {

@@ -8,6 +8,7 @@ use std::{path::Path, time::Duration};
 use anyhow::{Context, bail};
 use clap::Args;
 use jiff::Timestamp;
+use serde::Deserialize;
 use serde_json::Value;
 
 use self::view::View;
@@ -19,7 +20,7 @@ use super::{
 };
 use crate::{
     control::{journal, siblings, snapshots, status},
-    http::{Report, Shared},
+    http::{Report, Shared, Whose},
     mapping::Plan,
     pipeline::{JOURNAL, facts},
     postgres::{Session, read_catalog},
@@ -88,12 +89,13 @@ impl Status {
             return of_target(setup).await;
         }
         let address = self.daemon.clone().unwrap_or_else(|| ask::reachable(setup.config.http.listen).to_string());
-        match asked(&address).await {
+        match asked(&address, &Whose::of(&setup.config)).await {
             Ok(status) if judges(&status) => Ok(status),
             Ok(status) => Ok(of_target(setup).await.unwrap_or(status)),
             Err(error) if self.daemon.is_some() => Err(error.context(format!("ask the daemon at {address}"))),
             Err(error) => {
-                let silent = format!("no daemon answers at {address} ({error}), so the target was asked");
+                let silent =
+                    format!("no daemon of this migration answers at {address} ({error}), so the target was asked");
                 of_target(setup).await.context(silent)
             }
         }
@@ -105,13 +107,18 @@ fn judges(status: &Value) -> bool {
     status["cutover"].as_object().is_some_and(|units| !units.is_empty())
 }
 
-/// The status of the daemon at the address.
-async fn asked(address: &str) -> anyhow::Result<Value> {
+/// The status of the daemon at the address, which must be one of this migration.
+async fn asked(address: &str, own: &Whose) -> anyhow::Result<Value> {
     let answer = ask::ask(address, "/api/v1/status").await?;
     if answer.status != 200 {
         bail!("it answers {}: {}", answer.status, answer.text.trim());
     }
-    serde_json::from_str(&answer.text).context("the answer is no status")
+    let status: Value = serde_json::from_str(&answer.text).context("the answer is no status")?;
+    let of = Whose::deserialize(&status["migration"]).context("it does not say of which migration it is")?;
+    if !of.is(own) {
+        bail!("it is of another {of}; this configuration is of {own}");
+    }
+    Ok(status)
 }
 
 /// The same out of PostgreSQL, as the daemons have reported it there.
@@ -136,7 +143,7 @@ async fn of_target(setup: &Setup) -> anyhow::Result<Value> {
         siblings,
         journal,
     };
-    Ok(serde_json::to_value(Report::new(Some(0), (judged, &gates), None, shared, reads))?)
+    Ok(serde_json::to_value(Report::new(Whose::of(&setup.config), Some(0), (judged, &gates), None, shared, reads))?)
 }
 
 /// Judges what the target says.

@@ -63,7 +63,7 @@ fn verdict(view: &View) -> String {
         "drift" => "drift: both sides are proven unequal",
         _ => "unknown: not proven",
     };
-    format!("{said}; {as_of} (version {}, {}){lost}", view.version, print::time(view.now))
+    format!("{said}; {as_of} (version {}, {}){lost}\n{}", view.version, print::time(view.now), view.migration)
 }
 
 fn blockers(view: &View) -> String {

@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use crate::{model::ClusterTime, status::Phase};
+use crate::{http::Whose, model::ClusterTime, status::Phase};
 
 #[derive(Deserialize)]
 pub(super) struct View {
     pub(super) version: String,
+    pub(super) migration: Whose,
     pub(super) now: Timestamp,
     pub(super) seen_ms: Option<u64>,
     pub(super) verdict: String,
