@@ -13,7 +13,7 @@ use super::{
 use crate::{
     control::guard::{self, Changed, GuardState, Guarded},
     mapping::Plan,
-    postgres::{Session, migrate, read_catalog},
+    postgres::{Session, identity, migrate, read_catalog},
 };
 
 /// Record or refuse every write to the mapped tables that is not the sink's.
@@ -110,44 +110,76 @@ async fn guarded(setup: &Setup, session: &Session) -> anyhow::Result<Option<Vec<
 
 impl Install {
     async fn execute(self, setup: &Setup, session: &Session) -> anyhow::Result<Exit> {
+        let mode = guard::Mode::from(self.mode);
+        if self.dry_run {
+            let Some(guarded) = guarded(setup, session).await? else { return Ok(Exit::Faults) };
+            let changed = guard::preview(session, &guarded, mode).await?;
+            if self.json {
+                print::json(&changed)?;
+                return Ok(Exit::Success);
+            }
+            print::line(
+                "-- The functions belong to the account of the daemon. An owner of tables that is no superuser needs from it:\n\
+                 --   GRANT USAGE ON SCHEMA driftless TO …; GRANT EXECUTE ON FUNCTION driftless.guard(), driftless.guard_end() TO …;",
+            );
+            if identity::number(session).await?.is_none() {
+                // The number in the statements is a guess, and the functions may not exist.
+                print::line(format!("DO $$ BEGIN RAISE EXCEPTION '{UNREGISTERED}'; END $$;"));
+                print::note(format!("These statements are a preview: {UNREGISTERED}."));
+            }
+            print_statements(&changed, &format!("guard install --mode {}", mode.as_str()));
+            return Ok(Exit::Success);
+        }
         migrate(session).await?;
         let Some(guarded) = guarded(setup, session).await? else { return Ok(Exit::Faults) };
-        let changed = guard::install(session, &guarded, self.mode.into(), &operator(), self.dry_run).await?;
+        let changed = guard::install(session, &guarded, mode, &operator()).await?;
         if self.json {
             print::json(&changed)?;
             return Ok(exit(&changed));
         }
-        report(&changed, self.dry_run);
+        report(&changed);
         let failed = changed.iter().filter(|changed| changed.problem.is_some()).count();
-        print::line(match (self.dry_run, failed) {
-            (true, _) => "Nothing was changed (--dry-run).".to_owned(),
-            (false, 0) => format!("{} guarded.", print::count(changed.len(), "table")),
-            (false, failed) => format!(
-                "{failed} of {} not guarded: fix the named problems and run the command again. The owner of the tables can run \
-                 what `driftless guard install --dry-run` prints.",
-                print::count(changed.len(), "table")
+        let all = print::count(changed.len(), "table");
+        print::line(match (failed, changed.iter().any(|changed| changed.is_denied)) {
+            (0, _) => format!("{all} guarded."),
+            (_, false) => format!("{failed} of {all} not guarded: fix the named problems and run the command again."),
+            (_, true) => format!(
+                "{failed} of {all} not guarded. Their owner can let this role guard them: run roles/postgresql/guard.sql of the project as \
+                 the owner, then this command again. Or run it as a superuser, or as an owner that may use the schema driftless: \
+                 `{OTHER_ACCOUNT} driftless guard install`, where the variable stands in for sink.url and sink.url_file. Or run what \
+                 `driftless guard install --dry-run` prints as the owner."
             ),
         });
         Ok(exit(&changed))
     }
 }
 
+/// A command as another account of PostgreSQL.
+const OTHER_ACCOUNT: &str = "DRIFTLESS__SINK__URL=postgresql://OWNER@HOST/DATABASE";
+
 impl Remove {
     async fn execute(self, session: &Session) -> anyhow::Result<Exit> {
-        migrate(session).await?;
+        if !self.dry_run {
+            migrate(session).await?;
+        }
         let changed = guard::remove(session, &operator(), self.dry_run).await?;
         if self.json {
             print::json(&changed)?;
             return Ok(exit(&changed));
         }
-        report(&changed, self.dry_run);
-        print::line(match self.dry_run {
-            true => "Nothing was changed (--dry-run).".to_owned(),
-            false => format!(
-                "The guard is removed from {}.",
-                print::count(changed.iter().filter(|changed| changed.problem.is_none()).count(), "table")
-            ),
-        });
+        if self.dry_run {
+            print_statements(&changed, "guard remove");
+            return Ok(Exit::Success);
+        }
+        report(&changed);
+        let removed = changed.iter().filter(|changed| changed.problem.is_none()).count();
+        print::line(format!("The guard is removed from {}.", print::count(removed, "table")));
+        if changed.iter().any(|changed| changed.is_denied) {
+            print::line(format!(
+                "Only the owner of a table can remove it: `{OTHER_ACCOUNT} driftless guard remove`, where the variable stands in for \
+                 sink.url and sink.url_file, or what `driftless guard remove --dry-run` prints."
+            ));
+        }
         Ok(exit(&changed))
     }
 }
@@ -156,16 +188,36 @@ fn exit(changed: &[Changed]) -> Exit {
     if changed.iter().any(|changed| changed.problem.is_some()) { Exit::Failure } else { Exit::Success }
 }
 
-fn report(changed: &[Changed], dry_run: bool) {
-    for Changed { relation, sql, problem } in changed {
-        if dry_run {
-            sql.iter().for_each(|sql| print::line(format!("{sql};")));
-        }
+/// Prints the problems; tables that the role has no right to are one.
+fn report(changed: &[Changed]) {
+    let denied: Vec<&Changed> = changed.iter().filter(|changed| changed.is_denied).collect();
+    if let Some(Changed { problem: Some(problem), .. }) = denied.first() {
+        let tables: Vec<&str> = denied.iter().map(|changed| changed.relation.as_str()).collect();
+        print::line(format!("{}: {problem}", tables.join(", ")));
+    }
+    for Changed { relation, problem, .. } in changed.iter().filter(|changed| !changed.is_denied) {
         if let Some(problem) = problem {
             print::line(format!("{relation}: {problem}"));
         }
     }
 }
+
+/// Prints a script for psql: a transaction for each table, as `command` has it, which records the outcome when it is given afterwards.
+fn print_statements(changed: &[Changed], command: &str) {
+    print::line(format!(
+        "-- For the owner of the tables. Afterwards `driftless {command}`, as the account of the daemon, records the outcome."
+    ));
+    for Changed { sql, .. } in changed.iter().filter(|changed| !changed.sql.is_empty()) {
+        print::line(format!("BEGIN;\n{};", guard::LOCK_TIMEOUT));
+        sql.iter().for_each(|sql| print::line(format!("{sql};")));
+        print::line("COMMIT;");
+    }
+    print::note("Nothing was changed (--dry-run).");
+}
+
+/// What a migration without a number in the schema `driftless` has to do; it is quoted in SQL.
+const UNREGISTERED: &str = "the daemon has not run here yet, which makes the schema driftless and gives the migration the number \
+                            that its triggers name; start it, then print the statements again";
 
 impl Status {
     async fn execute(self, setup: &Setup, session: &Session) -> anyhow::Result<Exit> {

@@ -22,6 +22,19 @@ pub(super) fn line(text: impl fmt::Display) {
     }
 }
 
+/// Prints a line on standard error: a remark about statements on standard output, which psql is meant to read.
+pub(super) fn note(text: impl fmt::Display) {
+    // A note that nobody can read is no reason to fail.
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
+/// Prints statements as one transaction for psql.
+pub(super) fn transaction(statements: impl IntoIterator<Item = impl fmt::Display>) {
+    line("BEGIN;");
+    statements.into_iter().for_each(|statement| line(format_args!("{statement};")));
+    line("COMMIT;");
+}
+
 /// Returns an empty table with these columns.
 pub(super) fn table<const N: usize>(header: [&str; N]) -> Table {
     let mut table = Table::new();

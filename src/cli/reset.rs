@@ -82,7 +82,9 @@ impl Reset {
                 return Ok(Exit::Faults);
             }
         };
-        migrate(&session).await?;
+        if executed {
+            migrate(&session).await?;
+        }
         let mut report = Report { executed, collections: Vec::new() };
         for mapped in plan.collections().iter().filter(|plan| self.collections.contains(&plan.collection)) {
             report.collections.push(line(&session, mapped).await?);

@@ -11,6 +11,9 @@ use crate::{
 /// Fails with [`Error::Statement`], whose class follows the cause.
 pub(crate) async fn documents(session: &Session, collection: &str) -> Result<i64, Error> {
     let act = "count the documents of a collection";
+    if !session.has_table(act, "driftless.ledger").await? {
+        return Ok(0);
+    }
     let sql = format!(
         "SELECT count(*) FROM driftless.ledger AS l JOIN driftless.collection AS c ON c.id = l.collection \
           WHERE c.{OURS} AND c.name = $2 AND NOT l.deleted"

@@ -40,12 +40,15 @@ pub(crate) async fn ensure(session: &Session) -> Result<(), Error> {
     Ok(())
 }
 
-/// Returns the number of the migration; `None` before anything was registered.
+/// Returns the number of the migration; `None` before anything was registered, without the schema too.
 ///
 /// # Errors
 /// [`Error::Statement`] by its cause.
 pub(crate) async fn number(session: &Session) -> Result<Option<i32>, Error> {
     let act = "find the migration";
+    if !session.has_table(act, "driftless.identity").await? {
+        return Ok(None);
+    }
     let row =
         session.query_opt(act, "SELECT id FROM driftless.identity WHERE prefix = $1", &[&session.prefix()]).await?;
     row.map(|row| field(&row, 0, act)).transpose()

@@ -53,7 +53,7 @@ impl Target {
     }
 
     async fn install(&self, mode: Mode) {
-        let changed = guard::install(&self.control, &self.guarded, mode, "a test", false).await.expect("installs");
+        let changed = guard::install(&self.control, &self.guarded, mode, "a test").await.expect("installs");
         assert!(changed.iter().all(|changed| changed.problem.is_none()), "{changed:?}");
     }
 
@@ -312,27 +312,77 @@ async fn a_break_of_the_guard_is_noticed(#[case] sql: &str, #[case] lasting: boo
 }
 
 fn run(world: &World, arguments: &[&str]) -> Said {
+    run_as(world, None, arguments)
+}
+
+/// Runs a command as this role; `None` is the owner of the tables.
+fn run_as(world: &World, role: Option<&str>, arguments: &[&str]) -> Said {
     let config = format!(
         "mapping = \"m.toml\"\n[source]\nuri = \"{}\"\ndatabase = \"shop\"\n[log]\nbrokers = \"{}\"\nprefix = \"t\"\n\
          replication = 1\n[sink]\nurl = \"{}\"\n",
         setting("MONGO_URI"),
         setting("KAFKA_BROKERS"),
-        world.database.url()
+        world.database.url_as(role)
     );
-    driftless(&[("driftless.toml", &config), ("m.toml", MAPPING)], &[&["guard"], arguments].concat())
+    driftless(&[("driftless.toml", &config), ("m.toml", MAPPING)], arguments)
 }
+
+/// Commands that read or preview.
+const READERS: [&[&str]; 19] = [
+    &["guard", "install", "--dry-run"],
+    &["guard", "remove", "--dry-run"],
+    &["guard", "status"],
+    &["schema", "apply", "--dry-run"],
+    &["schema", "apply", "--missing", "--dry-run"],
+    &["schema", "apply", "--before-load", "--dry-run"],
+    &["schema", "apply", "--after-load", "--dry-run"],
+    &["schema", "diff"],
+    &["check", "--sample", "0"],
+    &["status"],
+    &["diff", "--collection", "users", "--id", "1"],
+    &["dlq", "list"],
+    &["repair", "--dry-run"],
+    &["integrity"],
+    &["cutover", "check"],
+    &["replay", "--all-topics", "--to-earliest"],
+    &["reset", "--collection", "users"],
+    &["uninstall"],
+    &["snapshot", "status"],
+];
 
 #[tokio::test]
 async fn the_commands_install_show_and_remove_the_guard() {
     let world = World::new().await;
-    let said = run(&world, &["status"]);
+    world.execute("DROP SCHEMA driftless CASCADE").await;
+    for reader in READERS {
+        let said = run(&world, reader);
+        let made = world.rows("SELECT FROM pg_namespace WHERE nspname = 'driftless'").await;
+        assert!(made.is_empty(), "{reader:?} makes the schema: {}{}", said.stdout, said.stderr);
+    }
+    let said = run(&world, &["guard", "status"]);
     assert!(said.code == 5 && said.stdout.contains("not guarded"), "{} {}", said.stdout, said.stderr);
-    let said = run(&world, &["install", "--dry-run"]);
-    assert!(said.code == 0 && said.stdout.contains("CREATE OR REPLACE TRIGGER"), "{} {}", said.stdout, said.stderr);
-    assert_eq!(run(&world, &["status"]).code, 5);
-    let said = run(&world, &["install", "--mode", "refuse"]);
+    let preview = run(&world, &["guard", "install", "--dry-run"]);
+    assert!(preview.code == 0 && preview.stdout.contains("CREATE OR REPLACE TRIGGER"), "{}", preview.stderr);
+    let client = connect(&world.database.url()).await;
+    let refused = client.batch_execute(&preview.stdout).await.expect_err("its number is a guess");
+    assert!(refused.as_db_error().is_some_and(|error| error.message().contains("start it, then print")), "{refused:?}");
+    assert!(preview.stderr.contains("start it, then print"), "{}", preview.stderr);
+
+    // What the dry run prints is a script for psql, notes and all.
+    run(&world, &["guard", "install"]);
+    for (printed, of_guard) in [(&["guard", "remove", "--dry-run"][..], 0), (&["guard", "install", "--dry-run"], 9)] {
+        let said = run(&world, printed);
+        client.batch_execute(&said.stdout).await.unwrap_or_else(|error| panic!("{error:?}: {}", said.stdout));
+        let triggers = world.rows("SELECT FROM pg_trigger WHERE tgname LIKE 'driftless%'").await;
+        assert_eq!(triggers.len(), of_guard, "{}", said.stdout);
+    }
+    run(&world, &["guard", "install"]);
+    assert_eq!(run(&world, &["guard", "status"]).code, 0);
+    world.execute("DELETE FROM driftless.action").await;
+
+    let said = run(&world, &["guard", "install", "--mode", "refuse"]);
     assert_eq!((said.code, said.stdout.as_str()), (0, "3 tables guarded.\n"), "{}", said.stderr);
-    let said = run(&world, &["status", "--json"]);
+    let said = run(&world, &["guard", "status", "--json"]);
     let states: serde_json::Value = serde_json::from_str(&said.stdout).expect("JSON");
     assert_eq!(
         (said.code, &states[0]["relation"], &states[0]["mode"]),
@@ -343,7 +393,7 @@ async fn the_commands_install_show_and_remove_the_guard() {
     let session = world.target.open(Purpose::Apply).await.expect("connects");
     let own = triggers(&session, world.prepared.all()).await.expect("lists");
     assert_eq!(own.iter().map(|trigger| trigger.name.as_str()).collect::<Vec<_>>(), ["touch"]);
-    let said = run(&world, &["remove"]);
+    let said = run(&world, &["guard", "remove"]);
     assert_eq!((said.code, said.stdout.as_str()), (0, "The guard is removed from 3 tables.\n"), "{}", said.stderr);
     assert_eq!(world.rows("SELECT FROM pg_trigger WHERE tgname LIKE 'driftless%'").await.len(), 0);
     let actions = world.rows("SELECT command FROM driftless.action ORDER BY id").await;
@@ -356,8 +406,7 @@ async fn a_table_in_use_or_of_another_owner_is_named_and_left_as_it_is() {
     let target = Target::new(Constraints::Replica, TABLES, MAPPING, Mode::Record).await;
     assert_eq!(guard::remove(&target.control, "a test", false).await.expect("removes").len(), 3);
     let held = target.world.hold("INSERT INTO app.plans (id) VALUES (gen_random_uuid())").await;
-    let changed =
-        guard::install(&target.control, &target.guarded, Mode::Record, "a test", false).await.expect("installs");
+    let changed = guard::install(&target.control, &target.guarded, Mode::Record, "a test").await.expect("installs");
     let failed: Vec<_> = changed.iter().filter(|changed| changed.problem.is_some()).collect();
     assert_eq!(failed.len(), 1, "{changed:?}");
     assert!(
@@ -367,5 +416,25 @@ async fn a_table_in_use_or_of_another_owner_is_named_and_left_as_it_is() {
     held.batch_execute("ROLLBACK").await.expect("ends");
     let holds: Vec<_> = target.look().await.iter().map(GuardState::holds).collect();
     assert_eq!(holds, [true, false, true]);
+
+    // A role that may not make triggers hears it once, with what its owner can do.
+    let role = target.role.clone();
+    let rights = format!(
+        "REVOKE TRIGGER ON ALL TABLES IN SCHEMA app FROM {role}; GRANT USAGE ON SCHEMA driftless TO {role}; \
+         GRANT ALL ON ALL TABLES IN SCHEMA driftless TO {role}"
+    );
+    target.world.execute(&rights).await;
+    let said = run_as(&target.world, Some(&role), &["guard", "install", "--mode", "refuse"]);
+    assert!(
+        said.code == 1 && said.stdout.contains("app.milestones, app.plans, app.users: "),
+        "{}{}",
+        said.stdout,
+        said.stderr
+    );
+    assert!(
+        said.stdout.matches("42501").count() == 1 && said.stdout.contains("DRIFTLESS__SINK__URL="),
+        "{}",
+        said.stdout
+    );
     target.end().await;
 }

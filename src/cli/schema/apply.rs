@@ -63,11 +63,11 @@ impl Apply {
         if self.after_load {
             return self.after(&session).await;
         }
-        print::line(if self.dry_run {
-            "Nothing was changed (--dry-run)."
+        if self.dry_run {
+            print::note("Nothing was changed (--dry-run).");
         } else {
-            "The schema driftless is up to date."
-        });
+            print::line("The schema driftless is up to date.");
+        }
         Ok(Exit::Success)
     }
 
@@ -85,11 +85,20 @@ impl Apply {
         tables.dedup();
         let found = load_indexes::drop_before_load(session, &tables, &operator(), self.dry_run).await?;
         let dropped = found.iter().filter(|found| found.problem.is_none()).count();
+        if self.dry_run {
+            print::line(
+                "-- Run by hand, these statements leave nothing that `driftless schema apply --after-load` could build again: the command \
+                 itself records what it drops.\nBEGIN;",
+            );
+            report(&found, "kept");
+            print::line("COMMIT;");
+            print::note("Nothing was dropped (--dry-run).");
+            return Ok(Exit::Success);
+        }
         report(&found, "kept");
-        print::line(match (dropped, self.dry_run) {
-            (_, true) => "Nothing was dropped (--dry-run).".to_owned(),
-            (0, false) => "There was nothing to drop.".to_owned(),
-            (_, false) => "Dropped. Run `driftless schema apply --after-load` after the load.".to_owned(),
+        print::line(match dropped {
+            0 => "There was nothing to drop.",
+            _ => "Dropped. Run `driftless schema apply --after-load` after the load.",
         });
         Ok(Exit::Success)
     }
@@ -97,11 +106,14 @@ impl Apply {
     async fn after(&self, session: &Session) -> anyhow::Result<Exit> {
         let built = load_indexes::build_after_load(session, &operator(), self.dry_run).await?;
         report(&built, "failed; its definition is kept");
+        if self.dry_run {
+            print::note("Nothing was built (--dry-run).");
+            return Ok(Exit::Success);
+        }
         let failed = built.iter().any(|built| built.problem.is_some());
-        print::line(match (self.dry_run, failed) {
-            (true, _) => "Nothing was built (--dry-run).",
-            (false, true) => "Some definitions were not built: fix the named problems and run the command again.",
-            (false, false) => "Everything that was dropped is built again.",
+        print::line(match failed {
+            true => "Some definitions were not built: fix the named problems and run the command again.",
+            false => "Everything that was dropped is built again.",
         });
         Ok(if failed { Exit::Failure } else { Exit::Success })
     }

@@ -58,12 +58,16 @@ pub(in crate::cli) async fn add(setup: &Setup, dry_run: bool) -> anyhow::Result<
     if !dry_run && !known.is_empty() {
         create(setup, &known).await?;
     }
-    known.iter().for_each(|statement| print::line(format!("{statement};")));
+    if dry_run {
+        print::transaction(&known);
+    } else {
+        known.iter().for_each(|statement| print::line(format!("{statement};")));
+    }
     unknown.iter().for_each(|unknown| print::line(format!("-- {unknown}")));
-    print::line(match (known.len(), dry_run) {
-        (_, true) => "Nothing was changed (--dry-run).".to_owned(),
-        (0, false) => "There was nothing to add.".to_owned(),
-        (number, false) => format!("{} run.", print::count(number, "statement")),
-    });
+    match (known.len(), dry_run) {
+        (_, true) => print::note("Nothing was changed (--dry-run)."),
+        (0, false) => print::line("There was nothing to add."),
+        (number, false) => print::line(format!("{} run.", print::count(number, "statement"))),
+    }
     Ok(if unknown.is_empty() { Exit::Success } else { Exit::Failure })
 }

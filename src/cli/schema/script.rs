@@ -15,8 +15,8 @@ pub(super) async fn run(config: &Config, path: &Path, dry_run: bool) -> anyhow::
     let text = std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
     let statements = statements_of(&text).map_err(|fault| anyhow::anyhow!("{}:{fault}", path.display()))?;
     if dry_run {
-        statements.iter().for_each(|statement| print::line(format!("{};", statement.sql)));
-        print::line("Nothing was changed (--dry-run).");
+        print::transaction(statements.iter().map(|statement| statement.sql));
+        print::note("Nothing was changed (--dry-run).");
         return Ok(Exit::Success);
     }
     let session = Postgres::new(&config.sink, &config.log.prefix)?.open(Purpose::Control).await?;

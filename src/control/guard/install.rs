@@ -5,7 +5,7 @@ use crate::{
     control::journal::record_action,
     mapping::target::quote_ident,
     postgres::{
-        Error, Session,
+        Error, Refusal, Session,
         identity::{self, OURS},
         session::{Param, field},
     },
@@ -21,6 +21,16 @@ pub struct Changed {
     pub sql: Vec<String>,
     /// The error; nothing of this table was changed.
     pub problem: Option<String>,
+    /// Whether that error is a right that the role lacks.
+    #[serde(skip)]
+    pub(crate) is_denied: bool,
+}
+
+impl Changed {
+    fn new(relation: String, sql: Vec<String>, refused: Option<Error>) -> Self {
+        let is_denied = refused.as_ref().and_then(Error::refusal).is_some_and(Refusal::is_of_a_right);
+        Self { relation, sql, problem: refused.as_ref().map(|error| retry::chain(error)), is_denied }
+    }
 }
 
 /// How long a table may be in use by others before it is left as it is: a trigger needs a lock that writers wait behind, the sink
@@ -32,33 +42,33 @@ pub(crate) const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '5s'";
 ///
 /// # Errors
 /// Fails with [`Error::Statement`], whose class follows the cause. A table that fails is in the result and not an error.
-pub async fn install(
-    session: &Session,
-    guarded: &[Guarded],
-    mode: Mode,
-    who: &str,
-    dry_run: bool,
-) -> Result<Vec<Changed>, Error> {
+pub async fn install(session: &Session, guarded: &[Guarded], mode: Mode, who: &str) -> Result<Vec<Changed>, Error> {
     session.transaction("record the migration", true, identity::ensure(session)).await?;
     let migration = identity::number(session).await?.unwrap_or_default();
     let mut changed = Vec::new();
     for looked in triggers::find(session, migration, guarded, |_| mode).await? {
-        let mut problem = None;
-        if !dry_run {
-            let one = &guarded[looked.place..=looked.place];
-            let act = format!("guard {}", looked.relation);
-            let installed = async {
-                session.batch(&act, LOCK_TIMEOUT).await?;
-                install_one(session, migration, one, mode, who).await
-            };
-            problem = refused(session.transaction(&act, true, installed).await)?;
-        }
-        changed.push(Changed { relation: looked.relation, sql: looked.repair, problem });
+        let one = &guarded[looked.place..=looked.place];
+        let act = format!("guard {}", looked.relation);
+        let installed = async {
+            session.batch(&act, LOCK_TIMEOUT).await?;
+            install_one(session, migration, one, mode, who).await
+        };
+        let refused = refused(session.transaction(&act, true, installed).await)?;
+        changed.push(Changed::new(looked.relation, looked.repair, refused));
     }
-    if !dry_run {
-        record(session, who, "guard install", serde_json::json!({ "mode": mode }), &changed).await?;
-    }
+    record(session, who, "guard install", serde_json::json!({ "mode": mode }), &changed).await?;
     Ok(changed)
+}
+
+/// Returns what [`install`] would do, and changes nothing; works without the schema `driftless` too. Its statements name the number of
+/// the migration: 1 as long as it has none.
+///
+/// # Errors
+/// Fails with [`Error::Statement`], whose class follows the cause.
+pub async fn preview(session: &Session, guarded: &[Guarded], mode: Mode) -> Result<Vec<Changed>, Error> {
+    let migration = identity::number(session).await?.unwrap_or(1);
+    let found = triggers::find(session, migration, guarded, |_| mode).await?;
+    Ok(found.into_iter().map(|looked| Changed::new(looked.relation, looked.repair, None)).collect())
 }
 
 /// Makes the triggers of one table and records what they are; inside the transaction of the caller.
@@ -131,7 +141,7 @@ pub async fn remove(session: &Session, who: &str, dry_run: bool) -> Result<Vec<C
     let migration = identity::number(session).await?.unwrap_or_default();
     let mut changed = Vec::new();
     for (relation, sql) in drops(session, migration).await? {
-        let mut problem = None;
+        let mut failed = None;
         if !dry_run {
             let removed = async {
                 session.batch(act, LOCK_TIMEOUT).await?;
@@ -140,9 +150,9 @@ pub async fn remove(session: &Session, who: &str, dry_run: bool) -> Result<Vec<C
                 }
                 Ok(())
             };
-            problem = refused(session.transaction(act, true, removed).await)?;
+            failed = refused(session.transaction(act, true, removed).await)?;
         }
-        changed.push(Changed { relation, sql, problem });
+        changed.push(Changed::new(relation, sql, failed));
     }
     if !dry_run {
         let failed: Vec<&str> = failed(&changed).map(|changed| changed.relation.as_str()).collect();
@@ -157,11 +167,11 @@ fn failed(changed: &[Changed]) -> impl Iterator<Item = &Changed> {
     changed.iter().filter(|changed| changed.problem.is_some())
 }
 
-/// Turns the refusal of a statement into a text; any other error remains one.
-fn refused(outcome: Result<(), Error>) -> Result<Option<String>, Error> {
+/// Returns the refusal of a statement; any other error remains one.
+fn refused(outcome: Result<(), Error>) -> Result<Option<Error>, Error> {
     match outcome {
         Ok(()) => Ok(None),
-        Err(error) if error.refusal().is_some() => Ok(Some(retry::chain(&error))),
+        Err(error) if error.refusal().is_some() => Ok(Some(error)),
         Err(error) => Err(error),
     }
 }

@@ -33,7 +33,7 @@ pub(crate) use self::{
     install::{LOCK_TIMEOUT, drop_triggers},
 };
 pub use self::{
-    install::{Changed, install, remove},
+    install::{Changed, install, preview, remove},
     triggers::{GuardState, look, status},
 };
 use crate::mapping::{

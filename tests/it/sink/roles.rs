@@ -46,7 +46,7 @@ async fn every_right_of_the_script_for_the_sink_is_needed() {
     let catalog = postgres::read_catalog(&control).await.expect("reads the catalog");
     let guarded = Guarded::all(&Plan::compile(&file, &catalog).expect("a plan"), &catalog);
     let problems = async || {
-        let changed = guard::install(&control, &guarded, Mode::Record, "a test", false).await.expect("tries");
+        let changed = guard::install(&control, &guarded, Mode::Record, "a test").await.expect("tries");
         changed.iter().filter(|changed| changed.problem.is_some()).count()
     };
     assert_eq!(problems().await, guarded.len());
