@@ -15,9 +15,14 @@ pub(super) fn carry(root: &mut Root, indexes: &[Index], schema: &str) {
         let paths: Vec<&str> = index.keys.iter().map(|(path, _)| path.as_str()).collect();
         let mut tables = tables(root);
         let home = tables.iter().position(|table| paths.iter().all(|path| column(table, path).is_some()));
-        let statements = match home {
-            Some(at) => statements(tables[at], at > 0, index, schema),
-            None => vec![comment(index, "not all of its paths are columns of one table")],
+        let special =
+            index.keys.iter().map(|(_, kind)| kind.as_str()).find(|kind| !matches!(*kind, "1" | "-1" | "hashed"));
+        let statements = match (special, home) {
+            (Some(kind), _) => {
+                vec![comment(index, &format!("a {kind} index: choose an extension or an expression for it"))]
+            }
+            (None, Some(at)) => statements(tables[at], at > 0, index, schema),
+            (None, None) => vec![comment(index, "not all of its paths are columns of one table")],
         };
         if let Some(table) = tables.get_mut(home.unwrap_or(0)) {
             table.indexes.extend(statements);
@@ -69,9 +74,6 @@ fn column<'t>(table: &'t Table, path: &str) -> Option<&'t Column> {
 fn statements(table: &Table, is_child: bool, index: &Index, schema: &str) -> Vec<Statement> {
     let columns: Vec<(&Column, &str)> =
         index.keys.iter().filter_map(|(path, kind)| Some((column(table, path)?, kind.as_str()))).collect();
-    if let Some((_, kind)) = columns.iter().find(|(_, kind)| !matches!(*kind, "1" | "-1" | "hashed")) {
-        return vec![comment(index, &format!("a {kind} index: choose an extension or an expression for it"))];
-    }
     if columns.iter().any(|(column, _)| column.kind == "jsonb") {
         return vec![comment(index, "a path into JSONB: choose an expression for it")];
     }

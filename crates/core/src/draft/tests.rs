@@ -54,6 +54,7 @@ fn plans() -> Vec<(Facts, Vec<RawDocumentBuf>)> {
         index(doc! { "key": { "zip": 1 }, "name": "b", "unique": true }),
         index(doc! { "key": { "steps.title": 1 }, "name": "c" }),
         index(doc! { "key": { "nothing\nthere": 1 }, "name": "d" }),
+        index(doc! { "key": { "nothing there": "2dsphere" }, "name": "e" }),
     ];
     let validator = doc! { "$jsonSchema": { "required": ["status"], "properties": { "status": { "bsonType": "string", "enum": ["open", "done", "lost"] } } } };
     let validator = Validator::read(&doc! { "validator": validator });
