@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The ACLs that the daemon needs, all below the prefix of one migration (`log.prefix`). Adding them again changes nothing.
 #
-#   deploy/roles/kafka.sh --principal User:driftless --prefix shop -- --bootstrap-server kafka:9092 --command-config admin.properties
+#   roles/kafka.sh --principal User:driftless --prefix shop -- --bootstrap-server kafka:9092 --command-config admin.properties
 #
 # `driftless uninstall` deletes topics and groups, which these rights do not allow: an administrator runs it.
 # Arguments after `--` go to kafka-acls.sh, which must be on the PATH; KAFKA_ACLS names another program.

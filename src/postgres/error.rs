@@ -323,8 +323,8 @@ impl Error {
                 "swap again when these transactions have ended; long ones, such as a dump, hold their tables until then",
             ),
             Self::TableTaken(_) => Some(
-                "let one of the two write another table; if the other migration is over, \
-                 `DELETE FROM driftless.identity WHERE prefix = '…'` deletes its state and keeps its rows",
+                "let one of the two write another table. Only when that migration is over: `DELETE FROM driftless.identity WHERE prefix = '…'`, \
+                 with its prefix, deletes its state and keeps its rows",
             ),
             Self::AllRefused { .. } => Some(
                 "the position did not move: look up the SQLSTATE, and read the message in the log of PostgreSQL; repair the table, \

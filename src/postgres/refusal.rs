@@ -148,10 +148,17 @@ impl Refusal {
     /// Returns the remedy, if it does not depend on the statement.
     pub(super) fn hint(&self) -> Option<&'static str> {
         let hides_rows = |message: &String| message.contains("row-level security");
+        let makes_things = |message: &String| {
+            ["for database", "for schema", "must be owner"].iter().any(|words| message.contains(words))
+        };
         Some(match self.code.as_str() {
             "42501" if self.message.as_ref().is_some_and(hides_rows) => {
                 "rows must not be hidden from driftless: ALTER ROLE … BYPASSRLS, or make its role the owner of the table \
                  without FORCE ROW LEVEL SECURITY"
+            }
+            "42501" if self.message.as_ref().is_some_and(makes_things) => {
+                "what makes or changes tables is run as their owner: `DRIFTLESS__SINK__URL=postgresql://OWNER@HOST/DATABASE` in front of the \
+                 command stands in for sink.url and sink.url_file; `driftless check` prints the statements that grant the daemon its rights"
             }
             "42501" => "run `driftless check`: it prints the statements that grant the missing rights",
             "42P01" | "42703" => {

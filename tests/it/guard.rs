@@ -436,5 +436,11 @@ async fn a_table_in_use_or_of_another_owner_is_named_and_left_as_it_is() {
         "{}",
         said.stdout
     );
+
+    // The same tables in the mapping of another migration: one fault, however many they are.
+    target.world.execute("UPDATE driftless.identity SET prefix = 'old' WHERE prefix = 't'").await;
+    let said = run(&target.world, &["check", "--sample", "0"]).stdout;
+    assert!(said.contains("`log.prefix = \"old\"` also writes 3 tables: "), "{said}");
+    assert_eq!(said.matches("DELETE FROM driftless.identity WHERE prefix = 'old'").count(), 1, "{said}");
     target.end().await;
 }

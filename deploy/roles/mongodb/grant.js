@@ -1,6 +1,6 @@
 // Makes the role of role.json and a user that has nothing else, or renews the rights of a role that exists:
 //
-//   mongosh "$ADMIN_URI" --eval 'const database = "shop", user = "driftless"' deploy/roles/mongodb/grant.js
+//   mongosh "$ADMIN_URI" --eval 'const database = "shop", user = "driftless"' roles/mongodb/grant.js
 //
 // The role may read the database and its change stream. `find` on the oplog is for the margin that `cutover check` demands; without
 // it set cutover.oplog_margin = "0s". `collStats` and `listIndexes` are for `analyze` and `init`, which carry indexes over; the daemon

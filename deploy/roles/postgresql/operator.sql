@@ -2,7 +2,7 @@
 -- to a row of the application. The dead letters and the evidence hold contents of documents.
 -- Run it once the sink has made the schema `driftless`, and again after an upgrade:
 --
---   psql -v ON_ERROR_STOP=1 -v role=driftless_operator -v schema=app -d shop -f deploy/roles/postgresql/operator.sql
+--   psql -v ON_ERROR_STOP=1 -v role=driftless_operator -v schema=app -d "$OWNER" -f roles/postgresql/operator.sql
 
 GRANT USAGE ON SCHEMA :"schema", driftless TO :"role";
 GRANT SELECT ON ALL TABLES IN SCHEMA :"schema" TO :"role";

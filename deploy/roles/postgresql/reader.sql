@@ -2,7 +2,7 @@
 -- (`run --role reconciler`), for `reconcile`, `diff`, `integrity` and `cutover check`.
 -- Run it once the sink has made the schema `driftless`, and again after an upgrade:
 --
---   psql -v ON_ERROR_STOP=1 -v role=driftless_reader -v schema=app -d shop -f deploy/roles/postgresql/reader.sql
+--   psql -v ON_ERROR_STOP=1 -v role=driftless_reader -v schema=app -d "$OWNER" -f roles/postgresql/reader.sql
 
 GRANT USAGE ON SCHEMA :"schema", driftless TO :"role";
 GRANT SELECT ON ALL TABLES IN SCHEMA :"schema" TO :"role";

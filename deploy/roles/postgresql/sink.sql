@@ -2,7 +2,7 @@
 -- Run it in the target, as the owner of the tables or a superuser, once for each schema with mapped tables:
 --
 --   createuser --pwprompt driftless
---   psql -v ON_ERROR_STOP=1 -v role=driftless -v schema=app -d shop -f deploy/roles/postgresql/sink.sql
+--   psql -v ON_ERROR_STOP=1 -v role=driftless -v schema=app -d "$OWNER" -f roles/postgresql/sink.sql
 --
 -- Running it again changes nothing. Run it again for tables that were made later.
 

@@ -1,11 +1,16 @@
 //! Checks the three servers: their facts, their faults, and whose state they hold.
 
+use std::collections::BTreeMap;
+
 use super::{Report, names::Names};
 use crate::{
     cli::{finding::Finding, print, setup::Setup},
     control::mapping::{self, Recorded},
     log::Topics,
-    mapping::{Plan, target::Catalog},
+    mapping::{
+        Plan,
+        target::{Catalog, quote_text},
+    },
     model::Namespace,
     pipeline::{self, identity},
     postgres::{self, ConstraintMode, Purpose, Session, Trigger, faults_of_target, read_catalog},
@@ -111,9 +116,7 @@ pub(in crate::cli) async fn sink(setup: &Setup, report: &mut Report) -> Option<T
         let (faults, triggers) = (faults_of_target(&session, &plan).await?, postgres::triggers(&session, &plan).await?);
         // A role without rights on the schema `driftless` cannot read whose state it holds.
         if faults.iter().all(|fault| !fault.stops) {
-            for error in foreign(&session, &plan).await {
-                report.fault(PLACE, retry::chain(&error), error.hint().unwrap_or_default());
-            }
+            report.faults.extend(foreign(&session, &plan).await);
         }
         report.faults.extend(unfit.into_iter().map(Finding::from));
         Ok::<_, postgres::Error>((session.constraint_mode(), catalog, plan, faults, triggers))
@@ -192,14 +195,32 @@ fn other_mapping(recorded: Recorded) -> Finding {
 }
 
 /// Returns what keeps this plan from being applied: tables of another migration, or keys of another id rule.
-async fn foreign(session: &Session, plan: &Plan) -> Vec<postgres::Error> {
-    let mut errors = Vec::new();
+async fn foreign(session: &Session, plan: &Plan) -> Vec<Finding> {
+    let finding = |what: String, hint: String| Finding { place: "sink".to_owned(), what, hint };
+    let failed = |error: postgres::Error| finding(retry::chain(&error), error.hint().unwrap_or_default().to_owned());
+    let mut findings = Vec::new();
     match postgres::identity::tables_taken(session, plan).await {
-        Ok(taken) => errors.extend(taken.into_iter().map(postgres::Error::TableTaken)),
-        Err(error) => errors.push(error),
+        Ok(taken) => {
+            let mut tables: BTreeMap<String, Vec<String>> = BTreeMap::new();
+            taken.into_iter().for_each(|taken| tables.entry(taken.prefix).or_default().push(taken.table));
+            findings.extend(tables.into_iter().map(|(prefix, tables)| {
+                let what = format!(
+                    "the migration with `log.prefix = \"{prefix}\"` also writes {}: {}",
+                    print::count(tables.len(), "table"),
+                    tables.join(", ")
+                );
+                let hint = format!(
+                    "let one of the two write other tables. Only when that migration is over: \
+                     `DELETE FROM driftless.identity WHERE prefix = {}` deletes its state and keeps its rows",
+                    quote_text(&prefix)
+                );
+                finding(what, hint)
+            }));
+        }
+        Err(error) => findings.push(failed(error)),
     }
-    errors.extend(key_rule::compare(session, plan).await.err());
-    errors
+    findings.extend(key_rule::compare(session, plan).await.err().map(failed));
+    findings
 }
 
 fn tell_triggers(triggers: &[Trigger], mode: ConstraintMode, report: &mut Report) {
