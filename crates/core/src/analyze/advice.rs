@@ -2,6 +2,9 @@
 
 use crate::model::Reason;
 
+/// The hint for a value of another type in a column whose values are coerced already.
+pub(super) const COERCED: &str = "fix the document in MongoDB, or give the column `empty = \"null\"` for empty texts, `translate` or `misfit = \"null\"`; then retry";
+
 /// The reason in words, and a hint.
 pub fn of(reason: Reason) -> (&'static str, &'static str) {
     match reason {

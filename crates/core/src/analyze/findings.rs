@@ -103,13 +103,16 @@ impl Collection<'_> {
         if let Some(key) = example {
             what += &format!("; for example `_id` {}", ejson::id_text(key));
         }
-        let (_, hint) = advice::of(*reason);
+        let named = table.zip(column.as_ref()).and_then(|(table, name)| table.columns.iter().find(|c| c.name == *name));
+        let hint = match named {
+            Some(column) if column.coerced && *reason == Reason::TypeMismatch => advice::COERCED,
+            _ => advice::of(*reason).1,
+        };
         let meant = path.as_deref().filter(|_| nothing_there && *reason == Reason::NotNull);
         let hint = match meant.and_then(|path| self.look_alike_of(path)) {
             Some(other) => format!("the documents have {other:?}, which nothing reads: is that its path?"),
             None => hint.to_owned(),
         };
-        let named = table.zip(column.as_ref()).and_then(|(table, name)| table.columns.iter().find(|c| c.name == *name));
         let place = named.and_then(|column| column.place.clone()).or_else(|| self.place.clone());
         Finding { place, what, hint }
     }

@@ -97,6 +97,24 @@ fn a_column_whose_values_all_become_null_is_not_said_to_have_no_path() {
 }
 
 #[test]
+fn a_hint_does_not_offer_what_the_column_has() {
+    for (settings, expected) in [("misfit = \"clamp\"", "`coerce`"), ("coerce = \"number\"", "`empty = \"null\"`")] {
+        let mapping = format!(
+            "namespace = \"dns\"\n[collections.a]\nid = \"uuid5\"\ncolumns.n = {{ path = \"n\", {settings} }}\n"
+        );
+        let file = MappingFile::parse(&mapping, "m.toml").expect("a mapping file");
+        let catalog = Catalog { tables: vec![table("a", "id:uuid! n:int")] };
+        let plan = Plan::compile(&file, &catalog).expect("a plan");
+        let mut survey = Survey::new(&plan, &catalog, Coverage::All, ROOM);
+        survey.add(0, Some(rawdoc! { "_id": 1 }), &rawdoc! { "_id": 1, "n": "" });
+        let faults = survey.findings(&file, false).faults;
+        let [fault] = &faults[..] else { panic!("{faults:?}") };
+        assert!(fault.hint.contains(expected), "{}", fault.hint);
+        assert_eq!(fault.hint.contains("`coerce`"), expected == "`coerce`", "{}", fault.hint);
+    }
+}
+
+#[test]
 fn the_keys_of_a_map_and_the_columns_of_a_child_are_read_and_filled() {
     let mapping = "[collections.a]\nid = \"uuid5\"\n[collections.a.children.votes]\ntable = \"v\"\nshape = \"map\"\nparent = \"a_id\"\n\
                    map_key = { column = \"user\", id = \"uuid5\" }\ncolumns.points = \"points\"\nkey = [\"id\"]\nid = \"id\"\n\

@@ -201,9 +201,10 @@ impl<'a> Fitter<'a> {
                         .map(|column| column.sql_type.clone())
                         .collect();
                     Some(format!(
-                        "table {}: nothing fills {names} ({}) of its key, and no rule makes it of `_id`",
+                        "table {}: nothing fills {names} ({}) of its key, and no rule makes it of `_id`{}",
                         table.name.label(),
-                        kinds.join(", ")
+                        kinds.join(", "),
+                        self.padded(collection, table, lacks).unwrap_or_default()
                     ))
                 }
             }
@@ -215,6 +216,19 @@ impl<'a> Fitter<'a> {
             self.refused.insert(collection.name.clone(), why);
         }
         root
+    }
+
+    /// What to do about a key column that no rule fills only because its type pads.
+    fn padded(&self, collection: &Collection, table: &Table, lacks: &[&String]) -> Option<String> {
+        let [name] = lacks else { return None };
+        let ColumnType::Bpchar(length) = table.column(name)?.kind.base() else { return None };
+        ids::rule(collection, &ColumnType::Varchar(*length), self.ids)?;
+        let to = length.map_or_else(|| "varchar".to_owned(), |length| format!("varchar({length})"));
+        Some(format!(
+            ": char(n) pads with spaces, which comparisons ignore, so two ids could be equal there; \
+             ALTER TABLE {} ALTER COLUMN {name:?} TYPE {to}, and likewise the columns that refer to it",
+            table.name
+        ))
     }
 
     /// The columns and children of a table of documents.

@@ -286,3 +286,12 @@ fn what_is_not_sure_is_a_comment() {
         fitted.mapping
     );
 }
+
+#[test]
+fn a_key_that_pads_says_so() {
+    let analysis = analysis(&[("countries", &|at| rawdoc! { "_id": format!("{at:02}"), "name": "n" })]);
+    let columns = [("code", ColumnType::Bpchar(Some(2))), ("name", TEXT)];
+    let fitted = fitted(&analysis, vec![table("public", "Country", &["code"], &columns)]);
+    let expected = "ALTER TABLE \"public\".\"Country\" ALTER COLUMN \"code\" TYPE varchar(2)";
+    assert!(fitted.mapping.contains(expected), "{}", fitted.mapping);
+}

@@ -191,6 +191,8 @@ pub struct PlanColumn {
     pub param_oid: Option<u32>,
     /// The table in which the value of the parameter is looked up; `None` when the parameter is the value.
     pub lookup: Option<Lookup>,
+    /// Whether the mapping coerces its values.
+    pub coerced: bool,
     /// The line of the mapping file that declares it, or its table.
     pub place: Option<Location>,
 }

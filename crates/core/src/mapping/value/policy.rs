@@ -129,7 +129,7 @@ pub(crate) static REFUSING: Policy = Policy {
 };
 
 /// Which types are read as the column's.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Coercions {
     pub(crate) text: bool,
     pub(crate) number: bool,

@@ -117,7 +117,7 @@ impl<'a> Compiler<'a> {
                 None => {
                     "names are texts: make it text, or name the collection whose ids they are: { column = …, reference = … }".to_owned()
                 }
-                Some(rule) => format!("it needs {}", rule.wants()),
+                Some(rule) => rule.hint(&column.kind),
             };
             self.fault(&key.column, what, hint);
         }
@@ -143,7 +143,7 @@ impl<'a> Compiler<'a> {
                     "the id column {:?} of {} is {}, which this id rule cannot fill",
                     column.name, table.name, column.kind
                 );
-                self.fault(&own.column, what, format!("it needs {}", rule.wants()));
+                self.fault(&own.column, what, rule.hint(&column.kind));
             }
             lookup = self.lookup(&rule, id);
         } else {
@@ -188,7 +188,14 @@ impl<'a> Compiler<'a> {
             Some(rule) => rule.fits(&column.kind) && column.kind.param() == theirs.kind.param(),
             None => holds(&column.kind, &theirs.kind),
         };
-        if !fits {
+        let pads = matches!(column.kind.base(), ColumnType::Bpchar(_));
+        if let Some(rule) = rule.as_ref().filter(|rule| pads && !rule.fits(&column.kind)) {
+            let what = format!(
+                "the {role} column {:?} of {} is {}, which this id rule cannot fill",
+                column.name, table.name, column.kind
+            );
+            self.fault(name, what, rule.hint(&column.kind));
+        } else if !fits {
             let taken = if rule.is_some() { "primary key" } else { "id" };
             let what = format!(
                 "the {role} column {:?} of {} is {}, but the {taken} it takes is {}",

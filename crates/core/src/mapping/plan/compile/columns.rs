@@ -207,7 +207,7 @@ impl<'a> Compiler<'a> {
             let rule = id.value.step();
             if !fits(&rule, &column.kind) {
                 let what = format!("column {:?} is {}, which this id rule cannot fill", column.name, column.kind);
-                self.fault(id, what, format!("it needs {}", rule.wants()));
+                self.fault(id, what, rule.hint(&column.kind));
                 return (Convert::Nothing, None);
             }
             let lookup = self.lookup(&rule, id);
@@ -279,7 +279,7 @@ impl<'a> Compiler<'a> {
         if !fits(&rule, &column.kind) {
             let what =
                 format!("column {:?} is {}, which cannot hold an id of `{}`", column.name, column.kind, name.value);
-            self.fault(name, what, format!("it needs {}", rule.wants()));
+            self.fault(name, what, rule.hint(&column.kind));
             return None;
         }
         Some(id)

@@ -12,7 +12,7 @@ use crate::mapping::{
         step::{Convert, Source, Step},
         tree::Tree,
     },
-    value::json::Omit,
+    value::{json::Omit, policy::Coercions},
 };
 
 /// Collects the tables of a collection, depth first.
@@ -213,6 +213,7 @@ fn plan(draft: &Draft<'_>, found: Found, root: bool) -> TablePlan {
                 param_type: param_type.to_owned(),
                 param_oid: Some(oid),
                 lookup: draft.lookup.clone(),
+                coerced: draft.policy.coerce != Coercions::default(),
                 place: draft.place.clone(),
             }
         })

@@ -71,7 +71,7 @@ impl<'a> Compiler<'a> {
                 "the {role} {:?} of {} is {}, which this id rule cannot fill",
                 column.name, table.name, column.kind
             );
-            self.fault(&place, what, format!("it needs {}", rule.wants()));
+            self.fault(&place, what, rule.hint(&column.kind));
             return None;
         }
         let lookup = self.lookup(&rule, at);

@@ -40,8 +40,24 @@ impl IdStep {
         }
     }
 
+    /// What to do about a column of that type, which does not fit.
+    pub(crate) fn hint(&self, kind: &ColumnType) -> String {
+        let element = match kind.base() {
+            ColumnType::Array(element) => element.base(),
+            kind => kind,
+        };
+        match element {
+            ColumnType::Bpchar(_) if self.rule != IdRule::Lookup => format!(
+                "it needs {}: char(n) pads with spaces, which comparisons ignore, so two ids could be equal there; \
+                 ALTER TABLE … ALTER COLUMN … TYPE varchar(n), in the columns that refer to it, too",
+                self.wants()
+            ),
+            _ => format!("it needs {}", self.wants()),
+        }
+    }
+
     /// The column types that hold the rule's keys, in words.
-    pub(crate) fn wants(&self) -> &'static str {
+    fn wants(&self) -> &'static str {
         match self.rule {
             IdRule::Uuid5 | IdRule::Uuid | IdRule::PadLeft | IdRule::PadRight => "uuid, text or varchar(36)",
             IdRule::Md5 => "uuid, text or varchar(32)",

@@ -104,3 +104,23 @@ id = "id"
         hint: set `namespace` at the top of the file: dns, url, oid, x500 or a UUID
     "#);
 }
+
+#[test]
+fn a_key_that_pads_is_refused_with_what_to_do_and_so_is_what_refers_to_it() {
+    let char = |name: &str| Column::new(name, ColumnType::Bpchar(Some(2)));
+    let tables = vec![
+        table("a", &["id"], vec![char("id"), char("other")]),
+        table("b", &["a_id", "at"], vec![char("a_id"), Column::new("at", ColumnType::Int4)]),
+    ];
+    let text = "namespace = \"dns\"\n[collections.a]\ntable = \"app.a\"\nid = \"text\"\n\
+                columns.other = { path = \"o\", reference = \"a\" }\n\
+                [collections.a.children.bs]\ntable = \"app.b\"\nparent = \"a_id\"\norder = \"at\"";
+    let found = faults(text, &Catalog { tables });
+    assert!(found.contains("cannot hold an id of `a`"), "{found}");
+    assert!(!found.contains("it takes is"), "{found}");
+    assert_eq!(
+        found.matches("it needs text or varchar: char(n) pads").count(),
+        found.matches("hint: ").count(),
+        "{found}"
+    );
+}
