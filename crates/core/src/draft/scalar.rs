@@ -45,6 +45,10 @@ pub(super) fn choose(field: &Field, all: bool) -> Chosen {
         ["timestamp"] if fits(Form::Numeric) => Chosen::because("numeric", "a timestamp of the server, as its 64 bits"),
         ["int"] if all && fits(Form::Integer) && is_small(field) => Chosen::new("integer"),
         _ if only(&WHOLE) && fits(Form::Bigint) => Chosen::new("bigint"),
+        // An application written in JavaScript stores every measured number so.
+        ["double", "int"] if fits(Form::Double) => {
+            Chosen::because("double precision", format!("numbers of several types: {}", mixed()))
+        }
         _ if only(&NUMBERS) && fits(Form::Numeric) && !is_huge(field) => match kinds[..] {
             ["decimal"] => Chosen::new("numeric"),
             _ => Chosen::because("numeric", format!("numbers of several types: {}", mixed())),
@@ -96,7 +100,9 @@ mod tests {
     #[case::sampled(&["int"], &EVERY_NUMBER, false, "bigint")]
     #[case::long(&["int", "long"], &EVERY_NUMBER, true, "bigint")]
     #[case::double(&["double"], &EVERY_NUMBER, true, "double precision")]
-    #[case::several(&["double", "int"], &EVERY_NUMBER, true, "numeric")]
+    #[case::measured(&["double", "int"], &EVERY_NUMBER, true, "double precision")]
+    #[case::with_long(&["double", "int", "long"], &EVERY_NUMBER, true, "numeric")]
+    #[case::with_decimal(&["decimal", "double", "int"], &EVERY_NUMBER, true, "numeric")]
     #[case::text_or_number(&["int", "string", "null"], &[Form::Text], true, "text")]
     #[case::text_or_flag(&["bool", "string"], &[], true, "jsonb")]
     #[case::far(&["date"], &[], true, "jsonb")]
@@ -112,7 +118,7 @@ mod tests {
 
     #[test]
     fn a_huge_number_is_no_numeric() {
-        let huge = Field { numbers: Some((0.0, 1e300)), ..field(&["double", "int"], &EVERY_NUMBER) };
+        let huge = Field { numbers: Some((0.0, 1e300)), ..field(&["double", "long"], &EVERY_NUMBER) };
         assert_eq!(choose(&huge, true).kind, "double precision");
     }
 }

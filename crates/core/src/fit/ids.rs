@@ -178,7 +178,7 @@ impl<'a> Fitter<'a> {
             }
             _ => {}
         }
-        values::taken(&column.kind, field, self.target.allowed(&table.name, &column.name)).map(Fit::from)
+        values::taken_by(column, field, self.target.allowed(&table.name, &column.name)).map(Fit::from)
     }
 
     /// Along a foreign key: to the documents of a collection, to rows embedded in them, or to a table that is looked up.

@@ -288,10 +288,50 @@ fn what_is_not_sure_is_a_comment() {
 }
 
 #[test]
+fn of_several_paths_the_likely_ones_are_listed() {
+    let analysis = analysis(&[("quakes", &|at| {
+        rawdoc! {
+            "_id": id(1, at), "code": format!("c{at}"), "home_link": "h", "lang": "en", "alpha": 1.5, "dmin": 2.5,
+            "properties": { "mag": 3.5, "cdi": 1.5, "net": "us", "gap": 4.5 }, "area": "a", "back": "b", "county": "c",
+        }
+    })]);
+    let columns = [("id", UUID), ("magnitude", ColumnType::Float8), ("homePage", TEXT)];
+    let fitted = fitted(&analysis, vec![table("public", "quakes", &["id"], &columns)]);
+    has(
+        &fitted,
+        &[
+            "# magnitude: float8: several would fit: properties.mag, alpha, dmin, properties.cdi; and 1 more",
+            "# homePage: text: several would fit: home_link, area, back, code; and 3 more",
+        ],
+    );
+}
+
+#[test]
 fn a_key_that_pads_says_so() {
     let analysis = analysis(&[("countries", &|at| rawdoc! { "_id": format!("{at:02}"), "name": "n" })]);
     let columns = [("code", ColumnType::Bpchar(Some(2))), ("name", TEXT)];
     let fitted = fitted(&analysis, vec![table("public", "Country", &["code"], &columns)]);
     let expected = "ALTER TABLE \"public\".\"Country\" ALTER COLUMN \"code\" TYPE varchar(2)";
     assert!(fitted.mapping.contains(expected), "{}", fitted.mapping);
+}
+
+#[test]
+fn empty_texts_of_a_coerced_column_are_null_where_it_takes_null() {
+    let analysis = analysis(&[("airports", &|at| {
+        let feet = if at < 3 { String::new() } else { at.to_string() };
+        rawdoc! { "_id": id(1, at), "elevation_ft": feet.as_str(), "depth": feet.as_str(), "name": "n" }
+    })]);
+    let columns = [("id", UUID), ("elevationFt", ColumnType::Int4), ("depth!", ColumnType::Int4), ("name", TEXT)];
+    let fitted = fitted(&analysis, vec![table("public", "airports", &["id"], &columns)]);
+    has(
+        &fitted,
+        &[
+            "elevationFt = { path = \"elevation_ft\", coerce = \"number\", empty = \"null\" }",
+            "depth = { path = \"depth\", coerce = \"number\" }",
+            "name = \"name\"",
+        ],
+    );
+    for remark in ["3 empty texts are NULL", "3 empty texts are refused"] {
+        assert!(fitted.mapping.contains(remark), "{remark}\n{}", fitted.mapping);
+    }
 }

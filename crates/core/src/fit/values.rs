@@ -3,7 +3,7 @@
 use super::words::Likeness;
 use crate::{
     draft::{key, text},
-    mapping::target::ColumnType,
+    mapping::target::{Column, ColumnType},
     profile::{Field, Form},
 };
 
@@ -43,13 +43,30 @@ impl Taken {
         self
     }
 
+    /// Empty texts are no value of any type that texts are coerced to: NULL where the column takes it.
+    fn empty(self, count: u64, not_null: bool) -> Self {
+        let is_read = |line: &String| line.starts_with("coerce") && line != "coerce = \"text\"";
+        match (count > 0 && self.settings.iter().any(is_read), not_null) {
+            (false, _) => self,
+            (true, false) => self.with("empty = \"null\"").but(true, || format!("{count} empty texts are NULL")),
+            (true, true) => {
+                self.but(true, || format!("{count} empty texts are refused: empty = \"null\" needs a default"))
+            }
+        }
+    }
+
     fn but(mut self, holds: bool, remark: impl FnOnce() -> String) -> Self {
         self.remarks.extend(holds.then(remark));
         self
     }
 }
 
-/// Whether the values fit the column; `allowed` are the texts to which a CHECK limits it.
+/// Whether the values fit a column, empty texts among them; `allowed` are the texts to which a CHECK limits it.
+pub(super) fn taken_by(column: &Column, field: &Field, allowed: Option<&[String]>) -> Option<Taken> {
+    taken(&column.kind, field, allowed).map(|taken| taken.empty(field.empty, column.not_null))
+}
+
+/// Whether the values fit the type.
 pub(super) fn taken(kind: &ColumnType, field: &Field, allowed: Option<&[String]>) -> Option<Taken> {
     let kinds = field.kinds();
     if kinds.is_empty() {
@@ -107,6 +124,12 @@ pub(super) fn taken(kind: &ColumnType, field: &Field, allowed: Option<&[String]>
     }
 }
 
+/// The texts, where there are few; what becomes of empty ones is said by [`Taken::empty`].
+fn known(field: &Field) -> Vec<&str> {
+    let texts = field.few.iter().flat_map(|few| few.keys().map(String::as_str));
+    texts.filter(|text| !text.is_empty()).collect()
+}
+
 fn boolean(field: &Field) -> Option<Taken> {
     let kinds = field.kinds();
     if kinds == ["bool"] {
@@ -117,7 +140,7 @@ fn boolean(field: &Field) -> Option<Taken> {
         return None;
     }
     let words: Vec<&str> = match &field.few {
-        Some(few) => few.keys().map(String::as_str).collect(),
+        Some(_) => known(field),
         None if kinds.contains(&"string") => return None,
         None => Vec::new(),
     };
@@ -139,7 +162,7 @@ fn number(field: &Field) -> Option<Taken> {
     if kinds.iter().any(|kind| *kind != "string" && !NUMBERS.contains(kind)) {
         return None;
     }
-    let few: Vec<&str> = field.few.iter().flat_map(|few| few.keys().map(String::as_str)).collect();
+    let few = known(field);
     let odd: Vec<&str> = few.iter().copied().filter(|text| text.trim().parse::<f64>().is_err()).collect();
     let is_known = !few.is_empty() && odd.len() < few.len();
     if !has_numbers && field.few.is_some() && !is_known {
@@ -173,7 +196,7 @@ fn instant(field: &Field) -> Option<Taken> {
     if !only(&["date", "string"]) {
         return None;
     }
-    let few: Vec<&str> = field.few.iter().flat_map(|few| few.keys().map(String::as_str)).collect();
+    let few = known(field);
     let odd: Vec<&str> = few.iter().copied().filter(|text| !is_day(text)).collect();
     let has_days = odd.len() < few.len() || kinds.contains(&"date");
     if field.few.is_some() && !has_days {
@@ -183,7 +206,7 @@ fn instant(field: &Field) -> Option<Taken> {
     let is_short = field.few.is_none() && (10..=35).contains(&field.longest);
     let needs = if has_days || is_short { Likeness::Instant } else { Likeness::Core };
     let taken = Taken::if_named(needs).with("coerce = \"date\"");
-    Some(taken.but(!odd.is_empty(), || refused(&odd, "no date", "empty = \"null\" and misfit = \"null\"")))
+    Some(taken.but(!odd.is_empty(), || refused(&odd, "no date", "misfit = \"null\"")))
 }
 
 /// Whether a text begins as ISO 8601 writes a day.

@@ -146,6 +146,17 @@ pub(super) fn likeness(column: &str, path: &[&str], own: &Words) -> Likeness {
     }
 }
 
+/// Whether a column and a path share a word or the beginning of one, as `magnitude` and `mag` do; `own` says nothing.
+pub(super) fn shares_a_word(column: &str, path: &[&str], own: &Words) -> bool {
+    const SHORTEST: usize = 3;
+    let begins = |long: &str, short: &str| short.len() >= SHORTEST && long.starts_with(short);
+    let wanted = meaning(&core(&words(column)));
+    let all = meaning(&core(&path.iter().flat_map(|name| words(name)).collect::<Vec<_>>()));
+    wanted
+        .difference(own)
+        .any(|word| all.difference(own).any(|other| word == other || begins(word, other) || begins(other, word)))
+}
+
 /// How alike the names of a collection and a table are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum TableLikeness {

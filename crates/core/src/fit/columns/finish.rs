@@ -1,8 +1,14 @@
 //! A table as it is written, and the reason for every column that is not.
 
+use std::cmp::Reverse;
+
 use super::{Bench, Candidate, Slot, values};
 use crate::{
-    fit::{Fitter, model::Level, words::Likeness},
+    fit::{
+        Fitter,
+        model::Level,
+        words::{Likeness, shares_a_word},
+    },
     mapping::{
         Path,
         target::{Column, ColumnType},
@@ -60,26 +66,22 @@ impl<'a> Bench<'a> {
     fn left_open(&self, fitter: &Fitter<'_>, column: &Column) -> (String, bool) {
         let is_namesake = |candidate: &&Candidate<'_>| candidate.names == [column.name.as_str()];
         let namesake = self.candidates.iter().find(is_namesake);
-        let mut near: Vec<(Likeness, String, bool)> = self
-            .candidates
-            .iter()
-            .filter_map(|candidate| {
-                let alike = self.likeness(column, candidate);
-                let possible = !candidate.used && self.fit(fitter, column, candidate).is_some();
-                let path = Path::fields(&candidate.names).to_string();
-                let is_telling = is_telling(&column.kind, candidate.field) && !self.kinds.contains(&path);
-                (alike >= Likeness::Part || (possible && is_telling)).then_some((alike, path, possible))
-            })
-            .collect();
-        near.sort_by(|a, b| (b.2, b.0, &a.1).cmp(&(a.2, a.0, &b.1)));
-        let possible: Vec<&str> = near.iter().filter(|near| near.2).map(|near| near.1.as_str()).take(LISTED).collect();
+        let mut near: Vec<Near> =
+            self.candidates.iter().filter_map(|candidate| self.near(fitter, column, candidate)).collect();
+        near.sort();
+        let possible: Vec<&str> =
+            near.iter().filter(|near| !near.is_impossible).map(|near| near.path.as_str()).collect();
         let why = match (namesake, &possible[..], near.first()) {
             (Some(namesake), ..) if self.fit(fitter, column, namesake).is_none() => {
                 format!("the field of this name has values of other types: {}", namesake.field.kinds().join(", "))
             }
-            (_, [], Some((_, path, _))) => format!("{path} is taken, or has values of other types"),
+            (_, [], Some(near)) => format!("{} is taken, or has values of other types", near.path),
             (_, [], None) => "no field fits".to_owned(),
             (_, [one], _) => format!("{one} would fit, but its name does not say so"),
+            (_, several, _) if several.len() > LISTED => {
+                let (listed, more) = several.split_at(LISTED);
+                format!("several would fit: {}; and {} more", listed.join(", "), more.len())
+            }
             (_, several, _) => format!("several would fit: {}", several.join(", ")),
         };
         let unsupported = matches!(column.kind.base(), ColumnType::Unsupported(_));
@@ -92,13 +94,44 @@ impl<'a> Bench<'a> {
         };
         (format!("{}: {}: {why}{then}", column.name, column.sql_type), ignored)
     }
+
+    /// A path that a comment may name, because of its name or of its values.
+    fn near(&self, fitter: &Fitter<'_>, column: &Column, candidate: &Candidate<'_>) -> Option<Near> {
+        let alike = self.likeness(column, candidate);
+        let is_possible = !candidate.used && self.fit(fitter, column, candidate).is_some();
+        let path = Path::fields(&candidate.names).to_string();
+        let is_telling = is_telling(&column.kind, candidate.field) && !self.kinds.contains(&path);
+        (alike >= Likeness::Part || (is_possible && is_telling)).then(|| Near {
+            is_impossible: !is_possible,
+            alike: Reverse(alike),
+            is_strange: !shares_a_word(&column.name, &candidate.names, &self.own),
+            depth: candidate.names.len(),
+            path,
+        })
+    }
 }
 
-/// Whether it says anything that the values fit: JSON takes every value, and a text column numbers and dates too.
+/// A path that a comment may name; the likeliest is the least.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Near {
+    is_impossible: bool,
+    alike: Reverse<Likeness>,
+    /// Whether its name shares not even a word with that of the column.
+    is_strange: bool,
+    depth: usize,
+    path: String,
+}
+
+/// Whether it says anything that the values fit: JSON takes every value, a text column numbers and dates too, and texts are read as
+/// values of most other types only if the mapping says so.
 fn is_telling(kind: &ColumnType, field: &Field) -> bool {
     match kind.base() {
         ColumnType::Json | ColumnType::Jsonb => false,
-        ColumnType::Text | ColumnType::Varchar(_) => field.kinds() == ["string"],
-        _ => true,
+        ColumnType::Text | ColumnType::Varchar(_) | ColumnType::Bpchar(_) | ColumnType::Citext => {
+            field.kinds() == ["string"]
+        }
+        ColumnType::Array(element) => field.elements.as_deref().is_none_or(|elements| is_telling(element, elements)),
+        ColumnType::Uuid | ColumnType::Enum { .. } => true,
+        _ => field.count(&["string"]) == 0,
     }
 }
