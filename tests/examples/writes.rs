@@ -44,7 +44,7 @@ impl Writes {
                 let collection = self.source.collection::<RawDocumentBuf>(name);
                 let found = collection.find(doc! {}).limit(READ).await.expect("read");
                 let documents: Vec<RawDocumentBuf> = found.try_collect().await.expect("read");
-                let documents: Vec<Document> = documents.iter().filter_map(|raw| writable(raw)).collect();
+                let documents: Vec<Document> = documents.iter().filter_map(writable).collect();
                 let round = self.round(&documents);
                 changed += self.run(name, round).await;
             }
