@@ -60,7 +60,8 @@ const fn kind(
     make: fn(&mut Draw, u64, u64) -> Document,
     optional: &'static [&'static str],
 ) -> Kind {
-    Kind { name, documents, make, optional, joint: &["targetType", "targetId"] }
+    // An invoice has its number under one of two names; the older one alone may become null only together with the other.
+    Kind { name, documents, make, optional, joint: &["targetType", "targetId", "invoice_number"] }
 }
 
 pub(crate) static KINDS: &[Kind] = &[
