@@ -237,7 +237,8 @@ mod tests {
     /// A status as the API has it: the sink has halted, one collection drifts, the baseline of another is under way.
     fn bad() -> View {
         let status = serde_json::json!({
-            "version": "1", "now": "2026-01-02T03:04:05Z", "seen_ms": 10, "verdict": "drift", "verified": null,
+            "version": "1", "migration": { "name": "shop", "source": "store", "target": "app" },
+            "now": "2026-01-02T03:04:05Z", "seen_ms": 10, "verdict": "drift", "verified": null,
             "blockers": ["users: 2 documents are missing; next: repair them"],
             "processes": [{ "instance": "a", "version": "1", "roles": {
                 "sink": { "phase": "halted", "since": "2026-01-02T03:03:05Z", "reason": "a right is missing", "hint": "grant it",
@@ -263,6 +264,7 @@ mod tests {
         let text = show(&bad());
         for told in [
             "drift: both sides are proven unequal",
+            "migration shop: MongoDB database store, PostgreSQL database app",
             "users: 2 documents are missing; next: repair them",
             "a right is missing",
             "next: grant it",
