@@ -208,14 +208,12 @@ fn print_statements(changed: &[Changed], command: &str) {
         "-- For the owner of the tables. Afterwards `driftless {command}`, as the account of the daemon, records the outcome."
     ));
     for Changed { sql, .. } in changed.iter().filter(|changed| !changed.sql.is_empty()) {
-        print::line(format!("BEGIN;\n{};", guard::LOCK_TIMEOUT));
-        sql.iter().for_each(|sql| print::line(format!("{sql};")));
-        print::line("COMMIT;");
+        print::transaction(std::iter::once(guard::LOCK_TIMEOUT).chain(sql.iter().map(String::as_str)));
     }
     print::note("Nothing was changed (--dry-run).");
 }
 
-/// What a migration without a number in the schema `driftless` has to do; it is quoted in SQL.
+/// The step that a migration without a number in the schema `driftless` needs first; it is quoted in SQL.
 const UNREGISTERED: &str = "the daemon has not run here yet, which makes the schema driftless and gives the migration the number \
                             that its triggers name; start it, then print the statements again";
 

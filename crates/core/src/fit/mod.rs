@@ -105,7 +105,7 @@ impl Fitted {
     }
 }
 
-/// What tells the documents of a collection in a table from others.
+/// The mark that tells the documents of a collection in a table from others.
 enum Told<'n> {
     /// There are no others in either.
     Alone,
@@ -218,7 +218,7 @@ impl<'a> Fitter<'a> {
         root
     }
 
-    /// What to do about a key column that no rule fills only because its type pads.
+    /// Returns the remedy for a key column that no rule fills only because its type pads.
     fn padded(&self, collection: &Collection, table: &Table, lacks: &[&String]) -> Option<String> {
         let [name] = lacks else { return None };
         let ColumnType::Bpchar(length) = table.column(name)?.kind.base() else { return None };

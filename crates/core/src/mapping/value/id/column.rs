@@ -40,7 +40,7 @@ impl IdStep {
         }
     }
 
-    /// What to do about a column of that type, which does not fit.
+    /// Returns the remedy for a column of that type, which does not fit.
     pub(crate) fn hint(&self, kind: &ColumnType) -> String {
         let element = match kind.base() {
             ColumnType::Array(element) => element.base(),
